@@ -1,0 +1,1 @@
+//! The edge: routes and handlers. The only module that names server HTTP types.

@@ -1,0 +1,45 @@
+//! ProgImage: an image storage and processing engine for other programs.
+//!
+//! # The map
+//! Modules in reading order; each may use only those above it in this list (checked by `tests/it/tidy.rs`).
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
+//! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
+//! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
+//! | [`renditions`] | the rendition cache, single flight, admission and the render pool |
+//! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
+//! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
+//!
+//! # A request, top to bottom: `GET /images/<digest>.webp?w=200`
+//! ```text
+//! http::server     bytes -> request; route by method + path
+//! http::images     digest + codec + Pipeline::from_query; ETag from the key; 304 when it matches
+//! renditions::get  cache hit -> bytes; else join the flight, wait for admission
+//! store.open       the source blob, verified against its name
+//! Pipeline::run    decode -> operations -> encode, on the render pool
+//! ```
+//!
+//! # Invariants
+//! 1. `pipeline` knows no tokio, hyper, file system or network: bytes in, bytes out.
+//! 2. `store` does not know images: it holds blobs.
+//! 3. Only `http` names server HTTP types; only `http::problem` chooses an error status.
+//! 4. Only `renditions` runs a pipeline on behalf of a request: one place for cache, single flight, admission, threads.
+//! 5. Only `config` and `cli` read environment, arguments or configuration files.
+//! 6. Every queue, body, list, retry and dimension has a bound in a `Limits` or `Options` type, and a test that reaches it and one past it.
+//! 7. Every module has a `//!` that says what it is and what it is not.
+
+pub mod digest;
+
+pub mod pipeline;
+
+pub mod store;
+
+pub mod renditions;
+
+pub mod http;
+
+pub mod config;
+
+pub mod cli;

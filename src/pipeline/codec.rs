@@ -1,0 +1,166 @@
+//! [`Codec`]: one row per file format, and the [`CODECS`] table. To add a format: one file, one row.
+//! Not a place for colour management or orientation, which happen between decode and operations.
+
+mod avif;
+mod bmp;
+pub mod cursor;
+mod dds;
+mod exr;
+mod farbfeld;
+mod gif;
+mod hdr;
+mod ico;
+mod jpeg;
+mod png;
+mod pnm;
+mod qoi;
+mod tga;
+mod tiff;
+mod webp;
+
+use super::{Channels, Error, Limits, Orientation, Picture, Size, Watch};
+
+/// One file format: how it is recognised, checked, decoded and encoded.
+pub struct Codec {
+    /// "jpeg": in JSON, canonical text, metric labels.
+    pub name: &'static str,
+    /// Lower-case URL extensions; the first is canonical.
+    pub extensions: &'static [&'static str],
+    /// For `Content-Type`.
+    pub media_type: &'static str,
+    /// One sentence for the README.
+    pub doc: &'static str,
+    /// Raised whenever the same picture and arguments give other bytes.
+    pub revision: u32,
+    /// Whether the bytes begin like this format. Cheap; a few bytes.
+    pub sniff: fn(&[u8]) -> bool,
+    /// The gate: walks the container, never inflating or decoding, in bounded steps; `Err` when it is not well formed up to
+    /// its first frame header. Knows no limits of pixels, so that what cannot be rendered here can still be stored.
+    pub inspect: fn(&[u8]) -> Result<Header, Error>,
+    /// Decodes; the limits were held against `inspect`'s header by the caller.
+    pub decode: fn(&[u8], &DecodeOptions) -> Result<Picture, Error>,
+    /// Encodes; `None` when the format is only read.
+    pub encoder: Option<Encoder>,
+}
+
+/// What the container says of an image before a pixel is decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Size of the canvas as stored, before `orientation`.
+    pub size: Size,
+    /// To be applied after decoding (EXIF; irot and imir of AVIF).
+    pub orientation: Orientation,
+    /// Frames; 1 for a still.
+    pub frames: u32,
+    /// The channels that `decode` will give.
+    pub channels: Channels,
+    /// Bits a sample that `decode` will give: 8 or 16.
+    pub bits: u8,
+    /// Whether an ICC profile is embedded.
+    pub icc: bool,
+    /// Bytes that the decoder holds beside its result, at most (coefficients of a progressive JPEG, reference frames).
+    pub working_bytes: u64,
+}
+
+/// What a decoder is asked for.
+pub struct DecodeOptions<'a> {
+    /// Bounds on what is read beside the pixels (metadata, scans) and a second line of defence on the rest.
+    pub limits: &'a Limits,
+    /// The decoder may give a smaller picture of the same content as long as neither side is below this (shrink-on-load).
+    /// In the stored orientation. `None`: full size.
+    pub at_least: Option<Size>,
+    /// Stop after this many frames (1: the first only).
+    pub frames_max: u32,
+    /// Polled in long loops.
+    pub watch: &'a Watch,
+}
+
+/// What a format can hold and how it is written.
+pub struct Encoder {
+    /// The format's own ceiling of a side; larger results are scaled down to it.
+    pub side_px_max: u32,
+    /// The largest animation it can hold in frames (1: stills only).
+    pub frames_max: u32,
+    /// The channels it takes as they are; the pipeline converts others first (to RGB or RGBA by preference, flattening alpha
+    /// where no row with alpha is listed).
+    pub channels: &'static [Channels],
+    /// Whether it takes 16-bit samples; else they are reduced to 8 first.
+    pub sixteen_bit: bool,
+    /// The default of `quality`, for formats that have one.
+    pub quality: Option<u8>,
+    /// Whether `lossless` means something here: lossy formats that can be lossless say `Choice`.
+    pub lossless: Lossless,
+    /// Writes a picture that keeps to the above.
+    pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,
+}
+
+/// Whether a format keeps every sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lossless {
+    /// Always.
+    Always,
+    /// When asked.
+    Choice,
+    /// Never.
+    Never,
+}
+
+/// What an encoder is asked for; `None` and `false` are the codec's defaults.
+pub struct EncodeOptions<'a> {
+    /// 1..=100; ignored by formats without a quality.
+    pub quality: Option<u8>,
+    /// Keep every sample where the format can.
+    pub lossless: bool,
+    /// Polled in long loops.
+    pub watch: &'a Watch,
+}
+
+/// Every format, in the order in which they are sniffed.
+pub static CODECS: &[&Codec] = &[
+    &jpeg::CODEC,
+    &png::CODEC,
+    &webp::CODEC,
+    &avif::CODEC,
+    &gif::CODEC,
+    &tiff::CODEC,
+    &bmp::CODEC,
+    &ico::CODEC,
+    &qoi::CODEC,
+    &pnm::PPM,
+    &pnm::PGM,
+    &pnm::PNM,
+    &hdr::CODEC,
+    &exr::CODEC,
+    &farbfeld::CODEC,
+    &dds::CODEC,
+    &tga::CODEC,
+];
+
+/// The format of `bytes`, by content alone.
+pub fn sniff(bytes: &[u8]) -> Result<&'static Codec, Error> {
+    CODECS.iter().find(|codec| (codec.sniff)(bytes)).copied().ok_or(Error::UnknownFormat)
+}
+
+/// The format of a URL extension (lower case).
+pub fn by_extension(extension: &str) -> Option<&'static Codec> {
+    CODECS.iter().find(|codec| codec.extensions.contains(&extension)).copied()
+}
+
+/// The format of this name.
+pub fn by_name(name: &str) -> Option<&'static Codec> {
+    CODECS.iter().find(|codec| codec.name == name).copied()
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Codec {
+    fn eq(&self, other: &Codec) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Codec {}

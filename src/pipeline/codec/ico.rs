@@ -1,0 +1,24 @@
+//! ico.
+
+use super::{Codec, DecodeOptions, Header};
+use crate::pipeline::{Error, Picture};
+
+pub(super) static CODEC: Codec = Codec {
+    name: "ico",
+    extensions: &["ico"],
+    media_type: "image/x-icon",
+    doc: "",
+    revision: 1,
+    sniff: |_| false,
+    inspect,
+    decode,
+    encoder: None,
+};
+
+fn inspect(_bytes: &[u8]) -> Result<Header, Error> {
+    Err(Error::UnknownFormat)
+}
+
+fn decode(_bytes: &[u8], _options: &DecodeOptions) -> Result<Picture, Error> {
+    Err(Error::UnknownFormat)
+}

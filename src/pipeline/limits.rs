@@ -1,0 +1,64 @@
+//! [`Limits`]: every bound that an image is held against, by name.
+
+use super::{Error, Size};
+
+/// The bounds of one render. All are inclusive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one encoded image.
+    pub bytes_max: u64,
+    /// Width x height of one frame, of sources and results.
+    pub pixels_max: u64,
+    /// Width or height.
+    pub side_px_max: u32,
+    /// Frames of an animation.
+    pub frames_max: u32,
+    /// Frames x width x height of an animation.
+    pub frames_pixels_max: u64,
+    /// Memory that one render may be planned to hold.
+    pub memory_bytes_max: u64,
+    /// A metadata block (EXIF, XMP) longer than this is skipped.
+    pub metadata_bytes_max: usize,
+    /// An ICC profile longer than this is ignored.
+    pub icc_bytes_max: usize,
+    /// Scans of a progressive JPEG.
+    pub scans_max: u32,
+    /// Operations of one pipeline.
+    pub operations_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            bytes_max: 50 << 20,
+            pixels_max: 100_000_000,
+            side_px_max: 16_384,
+            frames_max: 256,
+            frames_pixels_max: 400_000_000,
+            memory_bytes_max: 2 << 30,
+            metadata_bytes_max: 1 << 20,
+            icc_bytes_max: 4 << 20,
+            scans_max: 100,
+            operations_max: 32,
+        }
+    }
+}
+
+impl Limits {
+    /// Holds the shape of an image, before or after an operation, against the bounds.
+    pub fn check(&self, size: Size, frames: u32) -> Result<(), Error> {
+        let frames = u64::from(frames);
+        within("side_px_max", u64::from(size.w.max(size.h)), u64::from(self.side_px_max))?;
+        within("pixels_max", size.pixels(), self.pixels_max)?;
+        within("frames_max", frames, u64::from(self.frames_max))?;
+        if frames > 1 {
+            within("frames_pixels_max", size.pixels() * frames, self.frames_pixels_max)?;
+        }
+        Ok(())
+    }
+}
+
+/// `value`, unless it exceeds the bound `name`.
+pub fn within(name: &'static str, value: u64, max: u64) -> Result<u64, Error> {
+    if value > max { Err(Error::Limit { name, value, max }) } else { Ok(value) }
+}

@@ -1,0 +1,198 @@
+//! [`Raster`]: decoded pixels and their shape; [`Picture`]: the frames of an image. The only owners of pixel buffers.
+
+pub use image::metadata::Orientation;
+
+use super::Error;
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Size {
+    /// Width.
+    pub w: u32,
+    /// Height.
+    pub h: u32,
+}
+
+impl Size {
+    /// A size.
+    pub const fn new(w: u32, h: u32) -> Size {
+        Size { w, h }
+    }
+
+    /// Width x height; cannot overflow.
+    pub const fn pixels(self) -> u64 {
+        self.w as u64 * self.h as u64
+    }
+
+    /// The size after `orientation` is applied.
+    pub fn oriented(self, orientation: Orientation) -> Size {
+        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        match orientation {
+            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => Size::new(self.h, self.w),
+            _ => self,
+        }
+    }
+}
+
+/// What the interleaved samples of a pixel mean. Alpha is straight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channels {
+    /// Luminance.
+    Gray,
+    /// Luminance and alpha.
+    GrayAlpha,
+    /// Red, green, blue.
+    Rgb,
+    /// Red, green, blue, alpha.
+    Rgba,
+    /// Cyan, magenta, yellow, black; 0 is no ink. Only between a decoder and `color`.
+    Cmyk,
+}
+
+impl Channels {
+    /// Samples per pixel.
+    pub const fn count(self) -> usize {
+        match self {
+            Channels::Gray => 1,
+            Channels::GrayAlpha => 2,
+            Channels::Rgb => 3,
+            Channels::Rgba | Channels::Cmyk => 4,
+        }
+    }
+
+    /// Whether the last sample is alpha.
+    pub const fn alpha(self) -> bool {
+        matches!(self, Channels::GrayAlpha | Channels::Rgba)
+    }
+
+    /// Whether colour is a single luminance.
+    pub const fn gray(self) -> bool {
+        matches!(self, Channels::Gray | Channels::GrayAlpha)
+    }
+}
+
+/// Samples of 8 or 16 bits (16: native byte order, full range 0..=65535).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// 8 bits a sample.
+    U8(Vec<u8>),
+    /// 16 bits a sample.
+    U16(Vec<u16>),
+}
+
+/// Decoded pixels: rows from the top without padding, interleaved; sRGB-encoded once `color` has seen them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raster {
+    size: Size,
+    channels: Channels,
+    samples: Samples,
+}
+
+impl Raster {
+    /// Wraps samples whose count must be `w * h * channels`.
+    ///
+    /// # Panics
+    /// When the count differs: a bug of the caller, never of the input.
+    pub fn new(size: Size, channels: Channels, samples: Samples) -> Raster {
+        let count = match &samples {
+            Samples::U8(samples) => samples.len(),
+            Samples::U16(samples) => samples.len(),
+        };
+        assert_eq!(
+            count as u64,
+            size.pixels() * channels.count() as u64,
+            "samples do not fill {size:?} of {channels:?}"
+        );
+        Raster { size, channels, samples }
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// The meaning of a pixel's samples.
+    pub fn channels(&self) -> Channels {
+        self.channels
+    }
+
+    /// The samples.
+    pub fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// Takes the raster apart.
+    pub fn into_samples(self) -> Samples {
+        self.samples
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        let depth = if matches!(self.samples, Samples::U16(_)) { 2 } else { 1 };
+        self.size.pixels() * self.channels.count() as u64 * depth
+    }
+}
+
+/// A zeroed buffer, or [`Error::Limit`] instead of an abort when memory is short.
+pub fn try_zeroed<T: Clone + Default>(count: usize) -> Result<Vec<T>, Error> {
+    let mut buffer = Vec::new();
+    let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
+    buffer.try_reserve_exact(count).map_err(|_| Error::Limit { name: "memory_bytes_max", value: bytes, max: 0 })?;
+    buffer.resize(count, T::default());
+    Ok(buffer)
+}
+
+/// How long a frame is shown, as a fraction of a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// Numerator, in seconds.
+    pub numerator: u32,
+    /// Denominator; never 0.
+    pub denominator: u32,
+}
+
+impl Delay {
+    /// A delay in milliseconds.
+    pub const fn from_ms(ms: u32) -> Delay {
+        Delay { numerator: ms, denominator: 1000 }
+    }
+
+    /// In milliseconds, rounded.
+    pub fn ms(self) -> u32 {
+        let denominator = u64::from(self.denominator);
+        let ms = (u64::from(self.numerator) * 1000 + denominator / 2) / denominator;
+        u32::try_from(ms).unwrap_or(u32::MAX)
+    }
+}
+
+/// One complete (already composed) frame of the canvas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The pixels; every frame of a picture has the same size and channels.
+    pub raster: Raster,
+    /// How long it is shown; zero for a still.
+    pub delay: Delay,
+}
+
+/// A decoded image: at least one frame, and what travels beside the pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// One frame, or the frames of an animation.
+    pub frames: Vec<Frame>,
+    /// How often an animation plays; 0 is for ever.
+    pub plays: u32,
+    /// The embedded ICC profile, decompressed; `color` takes it when it converts to sRGB.
+    pub icc: Option<Vec<u8>>,
+}
+
+impl Picture {
+    /// A still image.
+    pub fn still(raster: Raster) -> Picture {
+        Picture { frames: vec![Frame { raster, delay: Delay::from_ms(0) }], plays: 0, icc: None }
+    }
+
+    /// The first frame's pixels.
+    pub fn first(&self) -> &Raster {
+        &self.frames[0].raster
+    }
+}
