@@ -1,0 +1,71 @@
+//! Pixels: decode and encode per codec (the table is the list of cases), and whole renders of a real photograph.
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use progimage::pipeline::codec::{self, CODECS, Codec, DecodeOptions, EncodeOptions};
+use progimage::pipeline::{Limits, Picture, Pipeline, Watch};
+
+/// 2048 x 972, JPEG quality 92.
+const PHOTO: &[u8] = include_bytes!("../fixtures/photos/street.jpg");
+
+/// Whole renders: output extension and query.
+const RENDERS: &[(&str, &str)] = &[
+    ("jpg", "w=512&h=512"),
+    ("webp", "w=512&h=512"),
+    ("png", "w=512&h=512"),
+    ("avif", "w=512&h=512"),
+    ("webp", "w=100&h=100&fit=cover"),
+    ("jpg", "rotate=90"),
+    ("jpg", "q=60"),
+];
+
+fn decode(codec: &Codec, bytes: &[u8]) -> Picture {
+    let options = DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 1, watch: &Watch::default() };
+    (codec.decode)(bytes, &options).expect("a valid image")
+}
+
+fn pipeline(extension: &str, query: &str) -> Pipeline {
+    let pairs: Vec<(String, String)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let codec = codec::by_extension(extension).expect("a known extension");
+    Pipeline::from_query(codec, &pairs).expect("a valid query")
+}
+
+fn render(source: &Bytes, pipeline: &Pipeline) -> Bytes {
+    pipeline.run(source, &Limits::default(), &Watch::default()).expect("a valid render").bytes
+}
+
+/// The photograph in every format that can be written; decoding is timed on these.
+fn codecs(c: &mut Criterion) {
+    let photo = Bytes::from_static(PHOTO);
+    for codec in CODECS {
+        let Some(encoder) = &codec.encoder else { continue };
+        let encoded = render(&photo, &pipeline(codec.extensions[0], "metadata=none"));
+        let picture = decode(codec, &encoded);
+        let pixels = picture.first().size().pixels();
+        let mut group = c.benchmark_group(format!("codec/{}", codec.name));
+        group.sample_size(10).throughput(Throughput::Elements(pixels));
+        group.bench_function("decode", |b| b.iter(|| decode(codec, &encoded)));
+        let options = EncodeOptions { quality: encoder.quality, lossless: false, watch: &Watch::default() };
+        group.bench_function("encode", |b| b.iter(|| (encoder.encode)(&picture, &options).expect("a valid picture")));
+        group.finish();
+    }
+}
+
+fn renders(c: &mut Criterion) {
+    let photo = Bytes::from_static(PHOTO);
+    let mut group = c.benchmark_group("render");
+    group.sample_size(20);
+    for (extension, query) in RENDERS {
+        let pipeline = pipeline(extension, query);
+        group.bench_function(format!("street.jpg to .{extension}?{query}"), |b| b.iter(|| render(&photo, &pipeline)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, codecs, renders);
+criterion_main!(benches);
