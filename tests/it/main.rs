@@ -3,6 +3,7 @@
 mod codecs_library;
 mod codecs_modern;
 mod codecs_native;
+mod external;
 mod fixtures;
 mod http;
 mod pipeline;

@@ -1,0 +1,209 @@
+//! The real binary under strace: the order of system calls of one durable upload, and the failure of each single one.
+//! Skipped by name where strace is missing, unless `PROGIMAGE_TEST_EXTERNAL=1` says that it must be there.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use progimage::digest::Digest;
+
+use crate::fixtures::photo;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_progimage");
+
+/// The program with a data folder, perhaps under strace; killed when dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts `progimage serve` on a free port and waits until it answers (or has ended).
+    fn start(data: &Path, strace: &[&str]) -> Server {
+        let address =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").to_string();
+        let mut command = match strace {
+            [] => Command::new(BINARY),
+            options => {
+                let mut command = Command::new("strace");
+                command.args(["-f", "-qq"]).args(options).arg(BINARY);
+                command
+            }
+        };
+        command.args(["serve", "--listen", &address, "--data"]).arg(data);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut server = Server { child, address };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.status("GET", "/readyz", b"") != Some(200) {
+            assert!(Instant::now() < deadline, "the server did not become ready");
+            if self.child.try_wait().expect("our child").is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// One request on a connection of its own; `None` when the connection broke before a status line.
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(body).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
+        let status = str::from_utf8(&answer[..end]).ok()?.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer.split_off(end + 4)))
+    }
+
+    fn status(&self, method: &str, path: &str, body: &[u8]) -> Option<u16> {
+        self.send(method, path, body).map(|(status, _)| status)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The traced server first: killing strace alone would let it go on.
+        if let Ok(children) = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())) {
+            for pid in children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .filter_map(rustix::process::Pid::from_raw)
+            {
+                _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Whether strace is there; panics where it must be.
+fn strace_is_missing(test: &str) -> bool {
+    let missing = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err();
+    let required = std::env::var_os("PROGIMAGE_TEST_EXTERNAL").is_some_and(|value| value == "1");
+    assert!(!(missing && required), "PROGIMAGE_TEST_EXTERNAL=1 but strace is missing");
+    if missing {
+        println!("skipped {test}: strace is not installed");
+    }
+    missing
+}
+
+/// A data folder that a server has made ready, so that a traced start does not make 4096 shards.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    drop(Server::start(folder.path(), &[]));
+    folder
+}
+
+/// The position of the first line at or after `from` that holds all of `parts`.
+fn find(trace: &[&str], from: usize, parts: &[&str]) -> usize {
+    (from..trace.len())
+        .find(|&at| parts.iter().all(|part| trace[at].contains(part)))
+        .unwrap_or_else(|| panic!("no {parts:?} after line {from} of\n{}", trace.join("\n")))
+}
+
+/// Where the call that begins on line `at` has returned: there, or on the same thread's "resumed" line.
+fn returned(trace: &[&str], at: usize, call: &str) -> usize {
+    if !trace[at].contains("<unfinished") {
+        return at;
+    }
+    let thread = trace[at].split_whitespace().next().expect("a thread id");
+    (at..trace.len())
+        .find(|&line| trace[line].starts_with(thread) && trace[line].contains(&format!("<... {call} resumed>")))
+        .expect("the call returns")
+}
+
+#[test]
+fn an_upload_is_acknowledged_after_its_bytes_and_its_name_are_durable() {
+    if strace_is_missing("an_upload_is_acknowledged_after_its_bytes_and_its_name_are_durable") {
+        return;
+    }
+    let folder = folder();
+    let log = folder.path().with_extension("strace");
+    let log_path = log.to_str().expect("UTF-8");
+    let server = Server::start(
+        folder.path(),
+        &["-y", "-s", "80", "-o", log_path, "-e", "trace=fdatasync,fsync,linkat,write,writev,sendto,sendmsg"],
+    );
+    let body = photo("toy.jpg");
+    let id = Digest::of(&body).to_string();
+    assert_eq!(server.status("POST", "/images", &body), Some(201));
+    drop(server);
+
+    let text = fs::read_to_string(&log).expect("strace wrote it");
+    _ = fs::remove_file(&log);
+    let trace: Vec<&str> = text.lines().collect();
+    let link = find(&trace, 0, &["linkat(", &id]);
+    let data = trace[..link].iter().rposition(|line| line.contains("fdatasync(")).expect("fdatasync before linkat");
+    assert!(returned(&trace, data, "fdatasync") < link, "the name appeared before its bytes were durable");
+    let name = find(&trace, link, &["fsync(", &format!("/blobs/{}", &id[..3])]);
+    assert!(returned(&trace, link, "linkat") < name, "the shard was synced before it held the name");
+    let answer = find(&trace, 0, &["HTTP/1.1 201"]);
+    assert!(returned(&trace, name, "fsync") < answer, "acknowledged before the name was durable");
+}
+
+#[test]
+fn killed_at_any_call_of_an_upload_the_store_holds_all_of_it_or_nothing() {
+    if strace_is_missing("killed_at_any_call_of_an_upload_the_store_holds_all_of_it_or_nothing") {
+        return;
+    }
+    let body = photo("toy.jpg");
+    let path = format!("/images/{}", Digest::of(&body));
+    let folder = folder();
+    for call in ["fdatasync", "linkat", "fsync", "unlinkat"] {
+        let inject = format!("inject={call}:signal=KILL:when=1");
+        let server = Server::start(folder.path(), &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+        let acknowledged = server.status("POST", "/images", &body).is_some();
+        drop(server);
+
+        let server = Server::start(folder.path(), &[]);
+        match server.send("GET", &path, b"").expect("it answers after a restart") {
+            (200, bytes) => assert!(bytes == body, "killed at {call}: other bytes under the name"),
+            (404, _) => assert!(!acknowledged, "killed at {call}: an acknowledged upload is lost"),
+            (status, _) => panic!("killed at {call}: status {status}"),
+        }
+        assert_eq!(
+            fs::read_dir(folder.path().join("tmp")).expect("tmp").count(),
+            0,
+            "killed at {call}: tmp is emptied at start"
+        );
+        assert_eq!(server.status("DELETE", &path, b""), Some(204));
+    }
+}
+
+#[test]
+fn a_failed_call_is_never_acknowledged_and_reads_go_on() {
+    if strace_is_missing("a_failed_call_is_never_acknowledged_and_reads_go_on") {
+        return;
+    }
+    let (kept, body) = (photo("street.jpg"), photo("toy.jpg"));
+    let (kept_path, path) = (format!("/images/{}", Digest::of(&kept)), format!("/images/{}", Digest::of(&body)));
+    // Call, error, status of the upload that meets it, status of a later upload of other bytes.
+    for (call, error, status, later) in [
+        ("fdatasync", "EIO", 503, 503),
+        ("fsync", "EIO", 503, 503),
+        ("fdatasync", "ENOSPC", 507, 201),
+        ("linkat", "ENOSPC", 507, 201),
+    ] {
+        let folder = folder();
+        assert_eq!(Server::start(folder.path(), &[]).status("POST", "/images", &kept), Some(201));
+        let inject = format!("inject={call}:error={error}:when=1");
+        let server = Server::start(folder.path(), &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+        assert_eq!(server.status("POST", "/images", &body), Some(status), "{call} fails with {error}");
+        assert_eq!(server.status("GET", &path, b""), Some(404), "{call} {error}: a name without a durable blob");
+        assert_eq!(server.send("GET", &kept_path, b""), Some((200, kept.clone())), "{call} {error}: reads go on");
+        assert_eq!(server.status("POST", "/images", &body), Some(later), "{call} {error}: a later upload");
+    }
+}
