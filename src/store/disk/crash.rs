@@ -47,6 +47,7 @@ fn initialised() -> State {
     let make = || {
         let fs = SimFs::new(State::default());
         layout::init(&fs, UUID).unwrap();
+        fs.lock().state.sync_all();
         fs.lock().state.clone()
     };
     STATE.get_or_init(make).clone()
@@ -209,7 +210,6 @@ fn keeps(fs: &SimFs, blobs: &[usize]) -> Result<(), String> {
 struct Broken {
     lie: Option<Call>,
     lie_in_recovery: Option<Call>,
-    failure: Option<(Call, usize, Errno)>,
 }
 
 /// Runs scripts and cuts them short everywhere; the number of distinct cases, or what went wrong first.
@@ -217,10 +217,7 @@ fn explore(scripts: &[Vec<Vec<Step>>], broken: Broken) -> Result<usize, String> 
     let runtime = Runtime::new().unwrap();
     let (mut moments, mut cases) = (HashSet::new(), HashSet::new());
     for script in scripts {
-        let (trace, notes) = runtime.block_on(run(script, |fs| {
-            fs.lock().lie = broken.lie;
-            fs.lock().failure = broken.failure;
-        }));
+        let (trace, notes) = runtime.block_on(run(script, |fs| fs.lock().lie = broken.lie));
         for (state, noted) in &trace {
             let duties = [duty(&notes[..*noted], 0), duty(&notes[..*noted], 1)];
             if !moments.insert((state.text(), duties)) {
@@ -270,4 +267,118 @@ fn without_the_start_up_syncfs_the_model_finds_a_violation() {
     let violation =
         explore(&in_sequence(), Broken { lie_in_recovery: Some(Call::Syncfs), ..Broken::default() }).unwrap_err();
     assert!(violation.starts_with("I4"), "{violation}");
+}
+
+/// Every sync of the sequence fails once: afterwards nothing is acknowledged, and what was before is kept through any crash.
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_start_knows() {
+    let runtime = Runtime::new().unwrap();
+    for call in [Call::Fdatasync, Call::FsyncShard] {
+        for nth in 0..2 {
+            let fs = SimFs::new(initialised());
+            runtime.block_on(async {
+                let store = start(&fs).unwrap();
+                fs.lock().failure = Some((call, nth, Errno::IO));
+                let results = [put(&*store, 0).await, put(&*store, 1).await, put(&*store, 0).await];
+                let first = if nth == 0 { Err(Error::ReadOnly) } else { Ok(()) };
+                assert_eq!(results, [first, Err(Error::ReadOnly), Err(Error::ReadOnly)], "{call:?} {nth}");
+                assert_eq!(store.writable(), Err(Error::ReadOnly));
+                assert_eq!(store.delete(&digest(0)).await, Err(Error::ReadOnly));
+                let there = store.stat(&[digest(0), digest(1)]).await.unwrap();
+                assert_eq!((there[0].is_some(), there[1]), (nth > 0, None), "{call:?} {nth}");
+                let withdrawn = !fs.lock().state.names.contains_key(&layout::blob(&digest(nth)));
+                assert!(withdrawn, "the name of the failed batch is still there");
+                let syncs = store.counters().syncs();
+                assert_eq!(put(&*store, 1).await, Err(Error::ReadOnly));
+                assert_eq!(store.counters().syncs(), syncs, "a sync was tried again");
+                drop(store);
+                let next = start(&fs).unwrap();
+                assert_eq!(next.writable(), Err(Error::ReadOnly));
+                assert_eq!(next.stat(&[digest(0)]).await.unwrap()[0].is_some(), nth > 0);
+            });
+        }
+    }
+}
+
+#[test]
+fn crashes_after_a_failed_sync_keep_what_was_acknowledged_before() {
+    for call in [Call::Fdatasync, Call::FsyncShard] {
+        for nth in 0..3 {
+            let script = in_sequence();
+            let runtime = Runtime::new().unwrap();
+            let fail = |fs: &SimFs| fs.lock().failure = Some((call, nth, Errno::IO));
+            let (trace, notes) = runtime.block_on(run(&script[0], fail));
+            for (state, noted) in &trace {
+                for cut in state.power_cuts() {
+                    names_hold_their_bytes(&cut).unwrap();
+                    for blob in 0..2 {
+                        let there = cut.names.contains_key(&layout::blob(&digest(blob)));
+                        let owed = duty(&notes[..*noted], blob);
+                        assert!(there || owed != Duty::There, "{call:?} {nth}: blob {blob} is lost");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn when_the_start_up_sync_fails_nothing_is_said_to_exist_and_reads_go_on() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        put(&*store, 0).await.unwrap();
+        drop(store);
+        fs.lock().failure = Some((Call::Syncfs, 0, Errno::IO));
+        let store = start(&fs).unwrap();
+        assert!(matches!(store.stat(&[digest(0)]).await, Err(Error::Unavailable(_))));
+        assert!(put(&*store, 0).await.is_err());
+        assert_eq!(store.open(&digest(0)).await.unwrap().bytes().await.unwrap(), BODIES[0]);
+    });
+}
+
+#[test]
+fn a_full_device_refuses_its_upload_and_recovers_by_itself() {
+    for call in [Call::Pwrite, Call::Linkat] {
+        let fs = SimFs::new(initialised());
+        Runtime::new().unwrap().block_on(async {
+            let store = start(&fs).unwrap();
+            fs.lock().failure = Some((call, 0, Errno::NOSPC));
+            assert_eq!(put(&*store, 0).await, Err(Error::Full), "{call:?}");
+            assert_eq!(store.writable(), Err(Error::Full));
+            assert_eq!(store.stat(&[digest(0)]).await.unwrap(), [None]);
+            put(&*store, 0).await.unwrap();
+            drop(store);
+            assert!(fs.lock().state.names.keys().all(|path| !path.starts_with("tmp/")));
+        });
+    }
+}
+
+#[test]
+fn initialising_may_be_cut_short_anywhere() {
+    let calls = {
+        let fs = SimFs::new(State::default());
+        layout::init(&fs, UUID).unwrap();
+        fs.lock().calls
+    };
+    let runtime = Runtime::new().unwrap();
+    for cut_after in [1, 5, 1000, 4100, 6000].into_iter().chain(calls - 9..=calls) {
+        let fs = SimFs::new(State::default());
+        fs.lock().calls_max = Some(cut_after);
+        let _ = layout::init(&fs, UUID);
+        let state = fs.lock().state.clone();
+        // Too many to try each: every ninth, all kept and nothing kept among them.
+        for cut in state.power_cuts().into_iter().step_by(9).chain([state]) {
+            let again = SimFs::new(cut);
+            layout::init(&again, UUID + 1)
+                .unwrap_or_else(|errno| panic!("after {cut_after} of {calls} calls: {errno}"));
+            runtime.block_on(async {
+                let store = start(&again).unwrap();
+                for blob in 0..BODIES.len() {
+                    put(&*store, blob).await.unwrap();
+                }
+                keeps(&again, &[0, 1]).unwrap_or_else(|lost| panic!("after {cut_after} of {calls} calls: {lost}"));
+            });
+        }
+    }
 }

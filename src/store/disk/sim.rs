@@ -20,7 +20,8 @@ pub struct State {
     directories: Arc<BTreeSet<String>>,
     durable_names: BTreeMap<String, u64>,
     durable_directories: Arc<BTreeSet<String>>,
-    unsynced: Vec<Change>,
+    /// By folder.
+    unsynced: BTreeMap<String, Vec<Change>>,
 }
 
 /// A file's bytes: as seen, and as on the disk.
@@ -34,7 +35,6 @@ pub struct Inode {
 
 #[derive(Clone, Debug)]
 struct Change {
-    folder: String,
     path: String,
     edit: Edit,
 }
@@ -57,7 +57,7 @@ impl State {
             Edit::Remove => drop(self.names.remove(path)),
             Edit::MakeFolder => drop(Arc::make_mut(&mut self.directories).insert(path.to_owned())),
         }
-        self.unsynced.push(Change { folder: folder_of(path), path: path.to_owned(), edit });
+        self.unsynced.entry(folder_of(path)).or_default().push(Change { path: path.to_owned(), edit });
     }
 
     fn settle(&mut self, change: &Change) {
@@ -69,33 +69,30 @@ impl State {
     }
 
     fn sync_folder(&mut self, folder: &str) {
-        let (settled, rest): (Vec<_>, _) =
-            std::mem::take(&mut self.unsynced).into_iter().partition(|change| change.folder == folder);
-        self.unsynced = rest;
-        settled.iter().for_each(|change| self.settle(change));
+        let changes = self.unsynced.remove(folder).unwrap_or_default();
+        changes.iter().for_each(|change| self.settle(change));
     }
 
-    fn sync_all(&mut self) {
+    pub fn sync_all(&mut self) {
         let changes = std::mem::take(&mut self.unsynced);
-        changes.iter().for_each(|change| self.settle(change));
+        changes.values().flatten().for_each(|change| self.settle(change));
         self.inodes.values_mut().for_each(Inode::sync);
+        if self.directories == self.durable_directories {
+            self.directories = Arc::clone(&self.durable_directories);
+        }
     }
 
     /// Every state that a power cut may leave.
     pub fn power_cuts(&self) -> Vec<State> {
-        let mut folders: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
-        for change in &self.unsynced {
-            folders.entry(&change.folder).or_default().push(change);
-        }
-        let mut states = vec![State { unsynced: Vec::new(), ..self.clone() }];
-        for (folder, changes) in folders {
-            states = states.iter().flat_map(|state| state.with_some(folder, &changes)).collect();
+        let mut states = vec![State { unsynced: BTreeMap::new(), ..self.clone() }];
+        for (folder, changes) in &self.unsynced {
+            states = states.iter().flat_map(|state| state.with_some(folder, changes)).collect();
         }
         states.iter().map(State::without_orphans).flat_map(|state| state.with_torn_files()).collect()
     }
 
     /// This state with each subset of a folder's unsynced changes.
-    fn with_some(&self, folder: &str, changes: &[&Change]) -> Vec<State> {
+    fn with_some(&self, folder: &str, changes: &[Change]) -> Vec<State> {
         // What is in `tmp` makes no difference but that there is something.
         let all = folder != "tmp" && changes.len() <= SUBSETS_OF_MAX;
         let keeps: Vec<Box<dyn Fn(usize) -> bool>> = if all {
@@ -116,6 +113,10 @@ impl State {
     /// Only what hangs on a durable folder; from now on what is durable is all there is.
     fn without_orphans(&self) -> State {
         let mut state = self.clone();
+        if Arc::ptr_eq(&self.directories, &self.durable_directories) {
+            state.names = state.durable_names.clone();
+            return state;
+        }
         let mut folders: BTreeSet<String> = BTreeSet::new();
         for folder in self.durable_directories.iter() {
             let parent = folder_of(folder);
@@ -126,10 +127,7 @@ impl State {
         let reachable = |path: &String| Some(folder_of(path)).is_some_and(|f| f.is_empty() || folders.contains(&f));
         state.durable_names.retain(|path, _| reachable(path));
         state.names = state.durable_names.clone();
-        state.inodes.retain(|inode, _| state.names.values().any(|named| named == inode));
-        if folders != *self.durable_directories {
-            state.durable_directories = Arc::new(folders);
-        }
+        state.durable_directories = Arc::new(folders);
         state.directories = Arc::clone(&state.durable_directories);
         state
     }
@@ -137,7 +135,8 @@ impl State {
     /// Each file whose bytes are not durable is: as it was, whole, of full length but empty blocks, or half there.
     fn with_torn_files(&self) -> Vec<State> {
         let mut states = vec![self.clone()];
-        for (inode, file) in &self.inodes {
+        for inode in self.names.values() {
+            let file = &self.inodes[inode];
             let mut kept = vec![Arc::clone(&file.durable)];
             if file.bytes != file.durable {
                 let half = file.bytes[..file.bytes.len() / 2].to_vec();
@@ -162,7 +161,7 @@ impl State {
             let (seen, durable) = (String::from_utf8_lossy(&file.bytes), String::from_utf8_lossy(&file.durable));
             let _ = writeln!(text, "{path} {inode} {seen:?} {}", if seen == durable { "" } else { &durable });
         }
-        for change in &self.unsynced {
+        for change in self.unsynced.values().flatten() {
             let _ = writeln!(text, "unsynced: {} {:?}", change.path, change.edit);
         }
         text
@@ -183,7 +182,6 @@ pub enum Call {
     Pwrite,
     Fdatasync,
     FsyncShard,
-    FsyncAny,
     Syncfs,
     Linkat,
 }
@@ -204,6 +202,8 @@ pub struct Sim {
     pub failure: Option<(Call, usize, Errno)>,
     /// Calls so far that changed or synced something.
     pub calls: usize,
+    /// From this many on, all of them fail.
+    pub calls_max: Option<usize>,
     inode_next: u64,
 }
 
@@ -223,6 +223,7 @@ impl SimFs {
             lie: None,
             failure: None,
             calls: 0,
+            calls_max: None,
             inode_next,
         })))
     }
@@ -239,6 +240,10 @@ impl Sim {
         if let Some(trace) = &mut self.trace {
             trace.push((self.state.clone(), self.notes));
         }
+    }
+
+    fn dead(&self) -> Result<()> {
+        if self.calls_max.is_some_and(|max| self.calls >= max) { Err(Errno::IO) } else { Ok(()) }
     }
 
     fn fails(&mut self, call: Call) -> Option<Errno> {
@@ -282,6 +287,7 @@ impl Fs for SimFs {
         let mut sim = self.lock();
         let path = if path == "." { "" } else { path };
         if open == Open::CreateNew {
+            sim.dead()?;
             sim.free(path)?;
             let inode = sim.inode_next;
             sim.inode_next += 1;
@@ -316,6 +322,7 @@ impl Fs for SimFs {
 
     fn pwrite(&self, file: &SimFile, bytes: &[u8], offset: u64) -> Result<usize> {
         let mut sim = self.lock();
+        sim.dead()?;
         if let Some(errno) = sim.fails(Call::Pwrite) {
             return Err(errno);
         }
@@ -330,6 +337,7 @@ impl Fs for SimFs {
 
     fn fdatasync(&self, file: &SimFile) -> Result<()> {
         let mut sim = self.lock();
+        sim.dead()?;
         let (failure, lies) = (sim.fails(Call::Fdatasync), sim.lie == Some(Call::Fdatasync));
         let inode = sim.state.inodes.get_mut(&file.inode).ok_or(Errno::IO)?;
         if let Some(errno) = failure {
@@ -345,12 +353,13 @@ impl Fs for SimFs {
 
     fn fsync(&self, directory: &SimFile) -> Result<()> {
         let mut sim = self.lock();
+        sim.dead()?;
         let folder = directory.folder.as_deref().ok_or(Errno::NOTDIR)?;
         let shard = folder.starts_with("blobs/");
         let failure = if shard { sim.fails(Call::FsyncShard) } else { None };
-        if let Some(errno) = failure.or_else(|| sim.fails(Call::FsyncAny)) {
+        if let Some(errno) = failure {
             // The names stay to be seen, and no later sync knows of them.
-            sim.state.unsynced.retain(|change| change.folder != folder);
+            sim.state.unsynced.remove(folder);
             return Err(errno);
         }
         if !(shard && sim.lie == Some(Call::FsyncShard)) {
@@ -362,6 +371,7 @@ impl Fs for SimFs {
 
     fn syncfs(&self) -> Result<()> {
         let mut sim = self.lock();
+        sim.dead()?;
         if let Some(errno) = sim.fails(Call::Syncfs) {
             return Err(errno);
         }
@@ -374,6 +384,7 @@ impl Fs for SimFs {
 
     fn linkat(&self, from: &str, to: &str) -> Result<()> {
         let mut sim = self.lock();
+        sim.dead()?;
         let inode = sim.inode(from)?;
         sim.free(to)?;
         if let Some(errno) = sim.fails(Call::Linkat) {
@@ -385,6 +396,7 @@ impl Fs for SimFs {
 
     fn renameat(&self, from: &str, to: &str) -> Result<()> {
         let mut sim = self.lock();
+        sim.dead()?;
         let inode = sim.inode(from)?;
         sim.change(to, Edit::Add(inode));
         sim.change(from, Edit::Remove);
@@ -393,6 +405,7 @@ impl Fs for SimFs {
 
     fn unlinkat(&self, path: &str) -> Result<()> {
         let mut sim = self.lock();
+        sim.dead()?;
         sim.inode(path)?;
         sim.change(path, Edit::Remove);
         Ok(())
@@ -400,6 +413,7 @@ impl Fs for SimFs {
 
     fn mkdirat(&self, path: &str) -> Result<()> {
         let mut sim = self.lock();
+        sim.dead()?;
         sim.free(path)?;
         sim.change(path, Edit::MakeFolder);
         Ok(())
