@@ -65,6 +65,8 @@ pub struct Staged<F: Fs> {
     /// All bytes in memory, after the caller has asked for them: shared with it, not copied.
     whole: Option<Bytes>,
     spilled: Option<Spilled<F>>,
+    /// A write to the file failed, or its caller left before it ended: nobody knows what the file holds.
+    broken: bool,
 }
 
 struct Spilled<F: Fs> {
@@ -77,7 +79,13 @@ impl<F: Fs> Staged<F> {
     pub fn new(inner: Arc<Inner<F>>, size_hint: Option<u64>) -> Staged<F> {
         let memory_max = inner.core.options.memory_bytes_max;
         let capacity = size_hint.and_then(|hint| usize::try_from(hint).ok()).filter(|&hint| hint <= memory_max);
-        Staged { inner, buffer: BytesMut::with_capacity(capacity.unwrap_or(0)), whole: None, spilled: None }
+        Staged {
+            inner,
+            buffer: BytesMut::with_capacity(capacity.unwrap_or(0)),
+            whole: None,
+            spilled: None,
+            broken: false,
+        }
     }
 
     fn len(&self) -> u64 {
@@ -86,6 +94,8 @@ impl<F: Fs> Staged<F> {
     }
 
     async fn spill(&mut self) -> Result<(), Error> {
+        self.intact()?;
+        self.broken = true;
         let (file, offset) = match &self.spilled {
             Some(spilled) => (Arc::clone(&spilled.file), spilled.len),
             None => {
@@ -97,13 +107,22 @@ impl<F: Fs> Staged<F> {
         let spilled = Spilled { file: Arc::clone(&file), len: offset + bytes.len() as u64 };
         self.spilled = Some(spilled);
         // Dirty pages past the kernel's threshold make a write wait for the device: never on the runtime.
-        self.inner.syncers.call(move || file.write(&bytes, offset)).await
+        self.inner.syncers.call(move || file.write(&bytes, offset)).await?;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn intact(&self) -> Result<(), Error> {
+        if self.broken { Err(Error::Unavailable("an earlier write of this upload failed".into())) } else { Ok(()) }
     }
 }
 
 impl<F: Fs> Stage for Staged<F> {
     fn write(&mut self, bytes: Bytes) -> Future<'_, ()> {
         Box::pin(async move {
+            if let Some(whole) = self.whole.take() {
+                self.buffer = BytesMut::from(whole);
+            }
             let spills =
                 self.spilled.is_some() || self.buffer.len() + bytes.len() > self.inner.core.options.memory_bytes_max;
             // Copied once: many small chunks would otherwise each keep their connection's buffer alive.
@@ -140,6 +159,7 @@ impl<F: Fs> Stage for Staged<F> {
             if self.spilled.is_some() && !self.buffer.is_empty() {
                 self.spill().await?;
             }
+            self.intact()?;
             let len = self.len();
             let body = match self.spilled.take() {
                 Some(spilled) => Body::File(spilled.file),
