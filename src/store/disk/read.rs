@@ -30,10 +30,7 @@ impl<F: Fs> Read for Opened<F> {
         Box::pin(async move {
             let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
             let mut buffer = BytesMut::zeroed(len);
-            let cached = match self.inner.core.fs.pread(&self.file, &mut buffer, range.start, Wait::Cached) {
-                Ok(read) => read,
-                Err(_) => 0,
-            };
+            let cached = self.inner.core.fs.pread(&self.file, &mut buffer, range.start, Wait::Cached).unwrap_or(0);
             if cached == len {
                 return Ok(buffer.freeze());
             }
