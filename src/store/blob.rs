@@ -17,6 +17,9 @@ pub const FRAME_BYTES_MAX: u64 = 256 << 10;
 /// Up to this a whole blob is one read.
 const ONE_READ_BYTES_MAX: u64 = 1 << 20;
 
+/// A longer one is proven before memory is taken for it: a damaged length must not cost more than time.
+const UNPROVEN_BYTES_MAX: u64 = 256 << 20;
+
 /// An opened blob.
 pub struct Blob {
     /// Its name.
@@ -54,6 +57,9 @@ impl Blob {
             let bytes = self.read(0..self.len).await?;
             self.judge(Digest::of(&bytes)).await?;
             return Ok(bytes);
+        }
+        if self.len > UNPROVEN_BYTES_MAX && !self.source.verified() {
+            self.prove().await?;
         }
         let mut whole = BytesMut::with_capacity(usize::try_from(self.len).unwrap_or(usize::MAX));
         let digest = self.scan(|frame| whole.extend_from_slice(frame)).await?;

@@ -111,7 +111,8 @@ fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
             Linked { job, outcome }
         })
         .collect();
-    match sync_shards(core, syncers, &shards) {
+    // A delete's sync of the same shard may have failed meanwhile, and taken the error with it.
+    match sync_shards(core, syncers, &shards).and_then(|()| core.health.writable()) {
         Ok(()) => acknowledge(core, syncers, linked),
         Err(error) => withdraw(core, linked, &error),
     }

@@ -382,3 +382,39 @@ fn initialising_may_be_cut_short_anywhere() {
         }
     }
 }
+
+#[test]
+fn what_could_not_be_staged_cannot_be_committed() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        let mut stage = store.stage(None).await.unwrap();
+        fs.lock().failure = Some((Call::Pwrite, 1, Errno::NOSPC));
+        assert_eq!(stage.write(Bytes::from_static(BODIES[1])).await, Err(Error::Full));
+        assert!(stage.commit(digest(1)).await.is_err());
+        assert_eq!(store.stat(&[digest(1)]).await.unwrap(), [None]);
+    });
+}
+
+#[test]
+fn starting_looks_at_as_many_files_whatever_is_stored() {
+    let looks = |blobs: usize| {
+        let fs = SimFs::new(initialised());
+        Runtime::new().unwrap().block_on(async {
+            let store = start(&fs).unwrap();
+            for blob in 0..blobs {
+                put(&*store, blob).await.unwrap();
+            }
+            drop(store);
+            fs.lock().looks = 0;
+            drop(start(&fs).unwrap());
+        });
+        fs.lock().looks
+    };
+    assert_eq!(looks(0), looks(BODIES.len()));
+}
+
+#[test]
+fn uploads_are_durable_by_default() {
+    assert_eq!(Options::default().level, crate::store::Level::Strict);
+}

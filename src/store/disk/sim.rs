@@ -202,6 +202,8 @@ pub struct Sim {
     pub failure: Option<(Call, usize, Errno)>,
     /// Calls so far that changed or synced something.
     pub calls: usize,
+    /// Files and directories opened or listed so far.
+    pub looks: usize,
     /// From this many on, all of them fail.
     pub calls_max: Option<usize>,
     inode_next: u64,
@@ -223,6 +225,7 @@ impl SimFs {
             lie: None,
             failure: None,
             calls: 0,
+            looks: 0,
             calls_max: None,
             inode_next,
         })))
@@ -285,6 +288,7 @@ impl Fs for SimFs {
             return Err(Errno::AGAIN);
         }
         let mut sim = self.lock();
+        sim.looks += 1;
         let path = if path == "." { "" } else { path };
         if open == Open::CreateNew {
             sim.dead()?;
@@ -420,7 +424,8 @@ impl Fs for SimFs {
     }
 
     fn getdents(&self, path: &str) -> Result<Vec<String>> {
-        let sim = self.lock();
+        let mut sim = self.lock();
+        sim.looks += 1;
         let inside = |name: &String| name.strip_prefix(path)?.strip_prefix('/').map(str::to_owned);
         Ok(sim.state.names.keys().filter_map(inside).collect())
     }
