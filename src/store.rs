@@ -1,8 +1,13 @@
 //! The store: blobs by digest, durable when acknowledged. Knows no images.
 //!
 //! [`Store`] is what a backend offers; [`Uploads`] stands above every backend: it hashes, bounds, checks digests and lets
-//! simultaneous uploads of the same bytes share one durable result.
+//! simultaneous uploads of the same bytes share one durable result. [`Blob`] stands above every backend too: it proves bytes
+//! against their name before it gives the last of them away.
 
+mod blob;
+mod disk;
+mod locks;
+mod memory;
 mod upload;
 
 use std::ops::Range;
@@ -12,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::digest::Digest;
+pub use blob::{Blob, FRAME_BYTES_MAX};
 pub use upload::{Receipt, Sealed, Upload, Uploads};
 
 /// A boxed future: backends are used as `dyn`.
@@ -84,6 +90,10 @@ pub trait Store: Send + Sync {
     fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>>;
     /// Whether uploads would be accepted now.
     fn writable(&self) -> Result<(), Error>;
+    /// What the store has asked of its device so far.
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
 }
 
 /// A write in progress; dropping it leaves nothing behind.
@@ -96,41 +106,62 @@ pub trait Stage: Send {
     fn commit(self: Box<Self>, digest: Digest) -> Future<'static, Commit>;
 }
 
-/// Reads ranges of an opened blob's bytes: a backend's file or object.
+/// An opened blob's bytes: a backend's file or object, and what is known of it.
 pub trait Read: Send + Sync {
-    /// Exactly the bytes of `range`, which lies inside the blob.
+    /// Exactly the bytes of `range`, which lies inside the blob; [`Error::Corrupt`] when there are fewer.
     fn read(&self, range: Range<u64>) -> Future<'_, Bytes>;
-}
-
-/// An opened blob.
-#[derive(Clone)]
-pub struct Blob {
-    /// Its name.
-    pub digest: Digest,
-    /// Its length in bytes.
-    pub len: u64,
-    source: Arc<dyn Read>,
-}
-
-impl Blob {
-    /// The whole blob, proven to hash to its name.
-    pub async fn bytes(&self) -> Result<Bytes, Error> {
-        let _ = &self.source;
-        todo!()
-    }
-
-    /// The next frame (at most 256 KiB) of `range` starting at `range.start`: callers loop until the range is empty. While the
-    /// blob has not been verified, no range's last frame is given before the digest of the whole agrees.
-    pub async fn frame(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let _ = range;
-        todo!()
-    }
+    /// Whether the bytes were proven to hash to their name lately.
+    fn verified(&self) -> bool;
+    /// Takes note of a proof: good bytes are verified for a while, bad ones go out of service.
+    fn verdict(&self, good: bool) -> Future<'_, ()>;
 }
 
 /// Opens a backend by URL or path: `memory:`, or the path of a folder. The table of backends.
+///
+/// Must be called on a tokio runtime. Reads are served at once; everything else waits for the backend's start-up.
 pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error> {
-    let _ = (url, options);
-    todo!()
+    match url.split_once(':') {
+        Some(("memory", _)) => Ok(Arc::new(memory::Memory::new(options.clone()))),
+        Some((scheme, rest)) if rest.starts_with("//") => Err(Error::Unavailable(format!("no backend for {scheme}:"))),
+        _ => Ok(Arc::new(disk::open(url, options.clone()).await?)),
+    }
+}
+
+/// How much is durable when an upload is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Bytes and name.
+    #[default]
+    Strict,
+    /// Bytes; a power cut may take the names of the last seconds.
+    Relaxed,
+    /// Nothing: for tests.
+    None,
+}
+
+/// What the store has asked of its device since it was opened, for metrics and benches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Files whose bytes were synced.
+    pub fdatasync: u64,
+    /// Directories whose names were synced.
+    pub fsync: u64,
+    /// Syncs of the whole file system.
+    pub syncfs: u64,
+    /// Group commits.
+    pub commits: u64,
+    /// Blobs published by them.
+    pub published: u64,
+    /// Blobs taken out of service.
+    pub quarantined: u64,
+}
+
+impl Counters {
+    /// Sync calls of any kind.
+    pub fn syncs(&self) -> u64 {
+        self.fdatasync + self.fsync + self.syncfs
+    }
 }
 
 /// Settings of the store.
@@ -142,10 +173,41 @@ pub struct Options {
     pub uploads_bytes_max: u64,
     /// Bodies up to this stay in memory until they are committed.
     pub memory_bytes_max: usize,
+    /// Larger bodies that may be held in memory at once, read back for the caller's own checks.
+    pub read_back_max: usize,
+    /// What an acknowledgement means.
+    pub level: Level,
+    /// A blob read longer ago than this is hashed again when it is next read.
+    pub verify_after_s: u64,
+    /// Uploads of one group commit; 1 is one-by-one fsync.
+    pub batch_max: usize,
+    /// Bytes of one group commit (and one more upload).
+    pub batch_bytes_max: u64,
+    /// Threads that write and sync.
+    pub sync_threads: usize,
+    /// Threads that read what is not cached.
+    pub read_threads: usize,
+    /// How long uploads are refused beforehand after the device was full, before one may try again.
+    pub full_retry_ms: u64,
+    /// Bytes that a `memory:` store may hold.
+    pub memory_store_bytes_max: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { blob_bytes_max: 50 << 20, uploads_bytes_max: 1 << 30, memory_bytes_max: 1 << 20 }
+        Options {
+            blob_bytes_max: 50 << 20,
+            uploads_bytes_max: 1 << 30,
+            memory_bytes_max: 1 << 20,
+            read_back_max: 4,
+            level: Level::Strict,
+            verify_after_s: 86_400,
+            batch_max: 256,
+            batch_bytes_max: 256 << 20,
+            sync_threads: 64,
+            read_threads: 16,
+            full_retry_ms: 1_000,
+            memory_store_bytes_max: 4 << 30,
+        }
     }
 }

@@ -1,19 +1,60 @@
 //! Uploads above every backend: hash, bound, digest check, and one durable result for simultaneous uploads of the same bytes.
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use progimage::store::{Options, Uploads};
+//! let store = progimage::store::open("memory:", &Options::default()).await?;
+//! let uploads = Uploads::new(store, Options::default());
+//! let mut upload = uploads.begin(None).await?;
+//! upload.write("abc".into()).await?;
+//! let receipt = upload.seal(None).await?.commit().await?;
+//! assert!(receipt.created && receipt.bytes == 3);
+//! # Ok::<(), progimage::store::Error>(()) }).unwrap();
+//! ```
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared as SharedFuture};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Error, Options, Store};
-use crate::digest::Digest;
+use super::{Commit, Error, Options, Stage, Store};
+use crate::digest::{Digest, Hasher};
+
+/// The budget is counted in pieces of this size; the smallest upload costs one, so that their number is bounded too.
+const PIECE_BYTES: u64 = 4 << 10;
+
+/// A chunk longer than this is hashed in parts, and other tasks run in between.
+const HASH_BYTES: usize = 1 << 20;
 
 /// The way into a store.
 pub struct Uploads {
-    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
 }
 
-/// Bytes arriving.
-pub struct Upload {}
+struct Shared {
+    store: Arc<dyn Store>,
+    options: Options,
+    budget: Arc<Semaphore>,
+    read_backs: Arc<Semaphore>,
+    flights: Flights,
+}
+
+/// Commits under way, by digest.
+type Flights = Mutex<HashMap<Digest, Flight>>;
+type Flight = SharedFuture<BoxFuture<'static, Result<Commit, Error>>>;
+
+/// Bytes arriving. Dropping it leaves nothing behind.
+pub struct Upload {
+    shared: Arc<Shared>,
+    stage: Box<dyn Stage>,
+    hasher: Hasher,
+    len: u64,
+    budget: OwnedSemaphorePermit,
+    broken: bool,
+}
 
 /// Bytes that have all arrived and hash to [`Sealed::digest`], not yet stored.
 pub struct Sealed {
@@ -21,6 +62,10 @@ pub struct Sealed {
     pub digest: Digest,
     /// Their length.
     pub len: u64,
+    shared: Arc<Shared>,
+    stage: Box<dyn Stage>,
+    budget: OwnedSemaphorePermit,
+    read_back: Option<OwnedSemaphorePermit>,
 }
 
 /// An acknowledged upload: bytes and name are durable.
@@ -37,39 +82,138 @@ pub struct Receipt {
 impl Uploads {
     /// Uploads into `store`.
     pub fn new(store: Arc<dyn Store>, options: Options) -> Uploads {
-        let _ = options;
-        Uploads { store }
+        let permits = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let budget = Arc::new(Semaphore::new(permits(options.uploads_bytes_max / PIECE_BYTES)));
+        let read_backs = Arc::new(Semaphore::new(permits(options.read_back_max as u64)));
+        Uploads { shared: Arc::new(Shared { store, options, budget, read_backs, flights: Flights::default() }) }
     }
 
     /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are said before a byte is read.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
-        let _ = (&self.store, declared);
-        todo!()
+        let shared = Arc::clone(&self.shared);
+        let max = shared.options.blob_bytes_max;
+        if declared.is_some_and(|len| len > max) {
+            return Err(Error::TooLarge { max });
+        }
+        match shared.store.writable() {
+            // Not started yet: the body may arrive meanwhile, and the commit waits.
+            Ok(()) | Err(Error::Unavailable(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let budget = shared.reserve(declared.unwrap_or(0).div_ceil(PIECE_BYTES).max(1))?;
+        let stage = shared.store.stage(declared).await?;
+        Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, broken: false })
+    }
+}
+
+impl Shared {
+    fn reserve(&self, pieces: u64) -> Result<OwnedSemaphorePermit, Error> {
+        let pieces = u32::try_from(pieces).map_err(|_| Error::Busy)?;
+        Arc::clone(&self.budget).try_acquire_many_owned(pieces).map_err(|_| Error::Busy)
     }
 }
 
 impl Upload {
-    /// Takes the next bytes; `TooLarge` past the bound.
+    /// Takes the next bytes; `TooLarge` past the bound. After an error, or when this future was dropped, the upload is void.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let _ = bytes;
-        todo!()
+        self.intact()?;
+        // Until the stage has all that the hasher has seen, they may differ.
+        self.broken = true;
+        self.admit(bytes.len() as u64)?;
+        for part in bytes.chunks(HASH_BYTES) {
+            self.hasher.update(part);
+            if bytes.len() > HASH_BYTES {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.stage.write(bytes).await?;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn admit(&mut self, more: u64) -> Result<(), Error> {
+        let max = self.shared.options.blob_bytes_max;
+        self.len = self.len.saturating_add(more);
+        if self.len > max {
+            return Err(Error::TooLarge { max });
+        }
+        let missing = self.len.div_ceil(PIECE_BYTES).saturating_sub(self.budget.num_permits() as u64);
+        if missing > 0 {
+            self.budget.merge(self.shared.reserve(missing)?);
+        }
+        Ok(())
+    }
+
+    fn intact(&self) -> Result<(), Error> {
+        if self.broken { Err(Error::Unavailable("an earlier write of this upload failed".into())) } else { Ok(()) }
     }
 
     /// Ends the body. `expected`, when given, must be its digest ([`Error::Mismatch`] otherwise, and nothing is stored).
     pub async fn seal(self, expected: Option<Digest>) -> Result<Sealed, Error> {
-        let _ = expected;
-        todo!()
+        self.intact()?;
+        let digest = self.hasher.digest();
+        match expected {
+            Some(expected) if expected != digest => Err(Error::Mismatch { expected, actual: digest }),
+            _ => {
+                let Upload { shared, stage, len, budget, .. } = self;
+                Ok(Sealed { digest, len, shared, stage, budget, read_back: None })
+            }
+        }
     }
 }
 
 impl Sealed {
-    /// The whole body, for the caller's own checks before it commits.
+    /// The whole body, for the caller's own checks before it commits. Bodies over `memory_bytes_max` are read back from the
+    /// backend, and only `read_back_max` of their `Sealed` are let through at a time: the others wait.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
-        todo!()
+        let spilled = self.len > self.shared.options.memory_bytes_max as u64;
+        if spilled && self.read_back.is_none() {
+            let permit = Arc::clone(&self.shared.read_backs).acquire_owned().await;
+            self.read_back = Some(permit.expect("this semaphore is never closed"));
+        }
+        self.stage.bytes().await
     }
 
     /// Stores the body; returns once it is durable. Detached: a caller that is dropped does not stop it.
+    ///
+    /// While the same digest is being stored, this waits for *that* durable result and writes nothing.
     pub async fn commit(self) -> Result<Receipt, Error> {
-        todo!()
+        let Sealed { digest, len, shared, stage, budget, read_back } = self;
+        drop(read_back);
+        let (flight, leads) = shared.join(digest, stage, budget);
+        let commit = flight.await?;
+        Ok(Receipt { digest, bytes: len, created: leads && commit == Commit::New })
+    }
+}
+
+impl Shared {
+    /// The flight of `digest`, and whether this call started it. A follower's stage and budget are dropped here.
+    fn join(self: &Arc<Shared>, digest: Digest, stage: Box<dyn Stage>, budget: OwnedSemaphorePermit) -> (Flight, bool) {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&digest) {
+            return (flight.clone(), false);
+        }
+        let landing = Landing { shared: Arc::clone(self), digest };
+        let task = tokio::spawn(async move {
+            let _held_until_durable = (budget, landing);
+            stage.commit(digest).await
+        });
+        let flight =
+            task.map(|ended| ended.unwrap_or_else(|failed| Err(Error::Unavailable(format!("commit: {failed}")))));
+        let flight = flight.boxed().shared();
+        flights.insert(digest, flight.clone());
+        (flight, true)
+    }
+}
+
+/// Takes a flight off the map when it ends, also by a panic.
+struct Landing {
+    shared: Arc<Shared>,
+    digest: Digest,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
     }
 }

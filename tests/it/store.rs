@@ -1,1 +1,65 @@
-//! store.
+//! The store over its public face: what every backend must do, what uploads add, and what only a disk can go through.
+
+mod conformance;
+mod disk;
+mod uploads;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use progimage::digest::Digest;
+use progimage::store::{self, Commit, Error, Options, Store};
+
+/// A folder that is gone after the test. In memory where that can be had: making a store is 4,096 folders and syncs.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+async fn open(folder: &Path, options: &Options) -> Arc<dyn Store> {
+    store::open(folder.to_str().unwrap(), options).await.unwrap()
+}
+
+/// Stores `bytes` past the in-flight map.
+async fn put(store: &dyn Store, bytes: &[u8]) -> Result<Commit, Error> {
+    let mut stage = store.stage(Some(bytes.len() as u64)).await?;
+    for chunk in bytes.chunks(100_000) {
+        stage.write(Bytes::copy_from_slice(chunk)).await?;
+    }
+    stage.commit(Digest::of(bytes)).await
+}
+
+async fn get(store: &dyn Store, digest: &Digest) -> Result<Bytes, Error> {
+    store.open(digest).await?.bytes().await
+}
+
+/// All of `start..end` by frames.
+async fn frames(store: &dyn Store, digest: &Digest, start: u64, end: u64) -> (Vec<u8>, Result<(), Error>) {
+    let mut got = Vec::new();
+    let blob = match store.open(digest).await {
+        Ok(blob) => blob,
+        Err(error) => return (got, Err(error)),
+    };
+    while start + (got.len() as u64) < end {
+        match blob.frame(start + got.len() as u64..end).await {
+            Ok(frame) => {
+                assert!(!frame.is_empty() && frame.len() as u64 <= store::FRAME_BYTES_MAX);
+                got.extend_from_slice(&frame);
+            }
+            Err(error) => return (got, Err(error)),
+        }
+    }
+    (got, Ok(()))
+}
+
+/// Bytes that no two seeds share.
+fn body(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}

@@ -1,0 +1,220 @@
+//! The disk backend: one file per blob under its full digest; the file system is the index. Durable when acknowledged.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `layout` | where things are, and how a new folder is made |
+//! | `fs`, `real` | the system calls, and the real ones |
+//! | `core` | what all threads share; calls on single blobs |
+//! | `stage`, `commit` | an upload's bytes before and while they get their name |
+//! | `read` | reads of an open blob |
+//! | `health`, `pool` | whether writes are accepted; threads |
+//! | `sim`, `crash` | tests: a file system that can lose power, and the model that every state it may leave is a good one |
+
+mod commit;
+mod core;
+#[cfg(test)]
+mod crash;
+mod fs;
+mod health;
+mod layout;
+mod pool;
+mod read;
+mod real;
+#[cfg(test)]
+mod sim;
+mod stage;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use self::commit::{Body, Committer, Job};
+use self::core::{Core, Tally};
+use self::fs::{Errno, Fs, Wait};
+use self::pool::{Pool, panicked};
+use self::read::{Opened, cached};
+use self::real::RealFs;
+use self::stage::Staged;
+use super::locks::Locks;
+use super::{Blob, Commit, Counters, Error, Future, Level, Options, Stage, Stat, Store};
+use crate::digest::Digest;
+
+/// Up to this many names are looked at on the caller's thread when they are cached.
+const INLINE_STATS_MAX: usize = 16;
+
+/// A store in a folder.
+pub struct Disk<F: Fs> {
+    inner: Arc<Inner<F>>,
+}
+
+/// The open store. Fields are dropped in this order: the committer ends its work, then the threads end, then the lock is free.
+pub struct Inner<F: Fs> {
+    committer: Committer<F>,
+    syncers: Arc<Pool>,
+    readers: Pool,
+    proofs: Locks,
+    core: Arc<Core<F>>,
+    _lock: Option<OwnedFd>,
+}
+
+/// Opens the store in the folder `path`, and makes it when it is not there.
+pub async fn open(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
+    let path = PathBuf::from(path);
+    let opened = tokio::task::spawn_blocking(move || {
+        let fs = RealFs::open(&path).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
+        layout::init(&fs, random()?).map_err(|errno| unavailable("making the folders", errno))?;
+        let lock = fs.lock(layout::MARKER).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => Error::Unavailable("another process owns this folder".into()),
+            errno => unavailable("lock", errno),
+        })?;
+        Disk::start(fs, options, Some(lock))
+    });
+    opened.await.unwrap_or_else(|_| Err(panicked()))
+}
+
+fn random() -> Result<u128, Error> {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    read.map_err(|error| Error::Unavailable(format!("/dev/urandom: {error}")))?;
+    Ok(u128::from_ne_bytes(bytes))
+}
+
+fn unavailable(doing: &str, errno: Errno) -> Error {
+    Error::Unavailable(format!("{doing}: {errno}"))
+}
+
+impl<F: Fs> Disk<F> {
+    /// Takes over an initialised folder: empties `tmp/` and syncs, in the background, what a killed predecessor may have left
+    /// in the page cache. Its cost does not depend on the number of blobs.
+    pub fn start(fs: F, options: Options, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
+        if !layout::marker_is_known(&fs).map_err(|errno| unavailable(layout::MARKER, errno))? {
+            return Err(Error::Unavailable(format!("{} is not of a version that this program knows", layout::MARKER)));
+        }
+        empty_temporary(&fs).map_err(|errno| unavailable("emptying tmp", errno))?;
+        let failed_sync = layout::read_state(&fs, layout::FAILED_SYNC).map_err(|errno| unavailable("state", errno))?;
+        let core = Arc::new(Core::new(fs, options));
+        if let Some(reason) = failed_sync {
+            tracing::error!(reason, "a sync failed earlier; read-only until {} is removed", layout::FAILED_SYNC);
+            core.health.set_read_only(&reason);
+        }
+        let syncers = Arc::new(Pool::new("store-sync", core.options.sync_threads));
+        let readers = Pool::new("store-read", core.options.read_threads);
+        let committer = Committer::start(Arc::clone(&core), Arc::clone(&syncers))
+            .map_err(|error| Error::Unavailable(format!("starting a thread: {error}")))?;
+        let starting = Arc::clone(&core);
+        drop(syncers.run(move || sync_all(&starting)));
+        let inner = Inner { committer, syncers, readers, proofs: Locks::default(), core, _lock: lock };
+        Ok(Disk { inner: Arc::new(inner) })
+    }
+}
+
+/// What was being uploaded when the last owner ended was never acknowledged.
+fn empty_temporary(fs: &impl Fs) -> Result<(), Errno> {
+    for name in fs.getdents("tmp")? {
+        if let Err(errno) = fs.unlinkat(&format!("tmp/{name}")) {
+            tracing::warn!(name, %errno, "cannot remove this from tmp");
+        }
+    }
+    Ok(())
+}
+
+/// The start-up sync: afterwards a name that is there is durable, whoever made it.
+fn sync_all<F: Fs>(core: &Core<F>) {
+    let synced = match core.options.level {
+        Level::None => Ok(()),
+        Level::Strict | Level::Relaxed => {
+            Tally::add(&core.tally.syncfs);
+            core.fs.syncfs().map_err(|errno| core.sync_failed("syncfs", errno))
+        }
+    };
+    core.health.set_started(synced.is_ok());
+}
+
+impl<F: Fs> Inner<F> {
+    /// Publishes `body` under `digest`. Once queued it goes on without its caller.
+    async fn commit(&self, digest: Digest, len: u64, body: Body<F>) -> Result<Commit, Error> {
+        self.core.health.started().await?;
+        self.core.health.writable()?;
+        let lock = self.core.locks.acquire(digest).await;
+        if cached(|wait| self.core.stat(&digest, wait)) == Some(Some(Stat { len })) {
+            // A spilled body's file goes on the sync threads.
+            drop(self.syncers.run(move || drop(body)));
+            return Ok(Commit::Present);
+        }
+        let (reply, committed) = tokio::sync::oneshot::channel();
+        self.committer.submit(Job { digest, len, body, lock, reply });
+        committed.await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&Core<F>) -> Result<T, Errno> + Send + 'static,
+    ) -> Result<T, Error> {
+        let core = Arc::clone(&self.core);
+        self.readers.call(move || call(&core).map_err(|errno| core.error(name, errno))).await
+    }
+}
+
+impl<F: Fs> Store for Disk<F> {
+    fn stat<'a>(&'a self, digests: &'a [Digest]) -> Future<'a, Vec<Option<Stat>>> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            inner.core.health.started().await?;
+            if digests.len() <= INLINE_STATS_MAX {
+                let known = cached(|wait| digests.iter().map(|digest| inner.core.stat(digest, wait)).collect());
+                if let Some(known) = known {
+                    return Ok(known);
+                }
+            }
+            let digests = digests.to_vec();
+            inner.read("stat", move |core| digests.iter().map(|digest| core.stat(digest, Wait::Block)).collect()).await
+        })
+    }
+
+    fn open<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
+        Box::pin(async move {
+            let (inner, digest) = (&self.inner, *digest);
+            let opened = match cached(|wait| inner.core.open(&digest, wait)) {
+                Some(opened) => opened,
+                None => inner.read("open", move |core| core.open(&digest, Wait::Block)).await?,
+            };
+            let (file, status) = opened.ok_or(Error::NotFound)?;
+            let source = Arc::new(Opened::new(Arc::clone(inner), file, digest, status.inode));
+            Ok(Blob::new(digest, status.len, source, inner.proofs.clone()))
+        })
+    }
+
+    fn stage(&self, size_hint: Option<u64>) -> Future<'_, Box<dyn Stage>> {
+        Box::pin(async move { Ok(Box::new(Staged::new(Arc::clone(&self.inner), size_hint)) as Box<dyn Stage>) })
+    }
+
+    fn delete<'a>(&'a self, digest: &'a Digest) -> Future<'a, bool> {
+        Box::pin(async move {
+            let (core, digest) = (Arc::clone(&self.inner.core), *digest);
+            core.health.started().await?;
+            let lock = core.locks.acquire(digest).await;
+            let deleted = self.inner.syncers.call(move || {
+                let _lock = lock;
+                core.delete(&digest)
+            });
+            deleted.await
+        })
+    }
+
+    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
+        Box::pin(async move {
+            self.inner.core.health.started().await?;
+            self.inner.read("list", move |core| core.list(after, limit)).await
+        })
+    }
+
+    fn writable(&self) -> Result<(), Error> {
+        self.inner.core.health.accepts_uploads()
+    }
+
+    fn counters(&self) -> Counters {
+        self.inner.core.tally.counters()
+    }
+}

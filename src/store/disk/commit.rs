@@ -1,0 +1,241 @@
+//! Group commit: all uploads that are ready share the cost of becoming durable. One thread decides, the sync threads wait.
+//!
+//! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in parallel;
+//! then acknowledge. The next batch is what has arrived meanwhile, so there is no timer and nothing to tune at low load.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::core::{Core, Found, Tally};
+use super::fs::{Errno, Fs, Wait};
+use super::layout;
+use super::pool::{Pool, panicked};
+use super::stage::Temporary;
+use crate::digest::Digest;
+use crate::store::locks::Guard;
+use crate::store::{Commit, Error};
+
+/// An upload's bytes.
+pub enum Body<F: Fs> {
+    /// Not written yet.
+    Memory(Bytes),
+    /// Written, not durable.
+    File(Arc<Temporary<F>>),
+}
+
+/// An upload that wants to be durable.
+pub struct Job<F: Fs> {
+    /// The name that the bytes were proven to have.
+    pub digest: Digest,
+    /// Their number.
+    pub len: u64,
+    /// The bytes.
+    pub body: Body<F>,
+    /// No other commit, delete or quarantine of this digest meanwhile.
+    pub lock: Guard,
+    /// Where the result goes.
+    pub reply: oneshot::Sender<Result<Commit, Error>>,
+}
+
+/// The committing thread. Dropping it finishes what is queued.
+pub struct Committer<F: Fs> {
+    queue: Option<mpsc::Sender<Job<F>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<F: Fs> Committer<F> {
+    /// Starts the thread.
+    pub fn start(core: Arc<Core<F>>, syncers: Arc<Pool>) -> std::io::Result<Committer<F>> {
+        let (queue, jobs) = mpsc::channel();
+        let thread = thread::Builder::new().name("store-commit".into()).spawn(move || run(&core, &syncers, &jobs))?;
+        Ok(Committer { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Queues a job. The queue is bounded by the bytes of uploads in flight. A job that cannot be queued drops its reply.
+    pub fn submit(&self, job: Job<F>) {
+        if let Some(queue) = &self.queue {
+            let _ = queue.send(job);
+        }
+    }
+}
+
+impl<F: Fs> Drop for Committer<F> {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, jobs: &mpsc::Receiver<Job<F>>) {
+    while let Ok(first) = jobs.recv() {
+        let mut bytes = first.len;
+        let mut batch = vec![first];
+        while batch.len() < core.options.batch_max && bytes < core.options.batch_bytes_max {
+            let Ok(job) = jobs.try_recv() else { break };
+            bytes += job.len;
+            batch.push(job);
+        }
+        commit(core, syncers, batch);
+    }
+}
+
+/// A job whose bytes are durable.
+struct Prepared<F: Fs> {
+    digest: Digest,
+    /// `None`: the blob is there already.
+    file: Option<Arc<Temporary<F>>>,
+    _lock: Guard,
+    reply: oneshot::Sender<Result<Commit, Error>>,
+}
+
+/// A prepared job and what its link came to.
+struct Linked<F: Fs> {
+    job: Prepared<F>,
+    outcome: Result<Commit, Error>,
+}
+
+fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
+    Tally::add(&core.tally.commits);
+    let prepared = prepare_all(core, syncers, batch);
+    let mut shards = BTreeSet::new();
+    let linked: Vec<Linked<F>> = prepared
+        .into_iter()
+        .map(|job| {
+            let outcome = link(core, &job, &mut shards);
+            Linked { job, outcome }
+        })
+        .collect();
+    // A delete's sync of the same shard may have failed meanwhile, and taken the error with it.
+    match sync_shards(core, syncers, &shards).and_then(|()| core.health.writable()) {
+        Ok(()) => acknowledge(core, syncers, linked),
+        Err(error) => withdraw(core, linked, &error),
+    }
+}
+
+/// Writes and syncs every body; jobs that fail are answered here and left out.
+fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) -> Vec<Prepared<F>> {
+    let running: Vec<_> = batch
+        .into_iter()
+        .map(|Job { digest, len, body, lock, reply }| {
+            let core = Arc::clone(core);
+            (syncers.run(move || prepare(&core, &digest, len, body)), digest, lock, reply)
+        })
+        .collect();
+    let mut prepared = Vec::with_capacity(running.len());
+    for (ready, digest, _lock, reply) in running {
+        match ready.blocking_recv().unwrap_or_else(|_| Err(panicked())) {
+            Ok(file) => prepared.push(Prepared { digest, file, _lock, reply }),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+    prepared
+}
+
+/// Makes a body's bytes durable, unless the blob is there already.
+fn prepare<F: Fs>(
+    core: &Arc<Core<F>>,
+    digest: &Digest,
+    len: u64,
+    body: Body<F>,
+) -> Result<Option<Arc<Temporary<F>>>, Error> {
+    match core.find(digest, Wait::Block) {
+        Ok(Found::Blob(status)) if status.len == len => return Ok(None),
+        Ok(_) => {}
+        Err(errno) => return Err(core.error("stat", errno)),
+    }
+    core.health.writable()?;
+    let file = match body {
+        Body::File(file) => file,
+        Body::Memory(bytes) => {
+            let file = Temporary::create(core)?;
+            file.write(&bytes, 0)?;
+            Arc::new(file)
+        }
+    };
+    core.sync_file(&file.file)?;
+    Ok(Some(file))
+}
+
+/// Gives the bytes their name. Nothing more is linked after a failed sync, in this batch or any other.
+fn link<F: Fs>(core: &Core<F>, job: &Prepared<F>, shards: &mut BTreeSet<u16>) -> Result<Commit, Error> {
+    let Some(file) = &job.file else { return Ok(Commit::Present) };
+    core.health.writable()?;
+    shards.insert(layout::shard_index(&job.digest));
+    core.pending().insert(job.digest);
+    let published = publish(core, job, &file.path);
+    if published.is_err() {
+        core.pending().remove(&job.digest);
+    }
+    published
+}
+
+fn publish<F: Fs>(core: &Core<F>, job: &Prepared<F>, path: &str) -> Result<Commit, Error> {
+    let name = layout::blob(&job.digest);
+    match core.fs.linkat(path, &name) {
+        Ok(()) => return Ok(Commit::New),
+        Err(Errno::EXIST) => {}
+        Err(errno) => return Err(core.error("link", errno)),
+    }
+    // `prepare` found that what stands there is not the blob: of another length, empty, or no file. It makes room.
+    core.quarantine(&job.digest).map_err(|errno| core.error("quarantine", errno))?;
+    core.fs.linkat(path, &name).map_err(|errno| core.error("link", errno))?;
+    Ok(Commit::New)
+}
+
+fn sync_shards<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16>) -> Result<(), Error> {
+    let running: Vec<_> = shards
+        .iter()
+        .map(|&index| {
+            let core = Arc::clone(core);
+            syncers.run(move || core.sync_shard(index))
+        })
+        .collect();
+    // All are awaited, also after one has failed: nothing of this batch may be under way when it is withdrawn.
+    let results: Vec<_> =
+        running.into_iter().map(|done| done.blocking_recv().unwrap_or_else(|_| Err(panicked()))).collect();
+    results.into_iter().collect()
+}
+
+fn acknowledge<F: Fs>(core: &Core<F>, syncers: &Pool, linked: Vec<Linked<F>>) {
+    {
+        let mut pending = core.pending();
+        for linked in linked.iter().filter(|linked| linked.outcome.is_ok()) {
+            pending.remove(&linked.job.digest);
+        }
+    }
+    let mut files = Vec::with_capacity(linked.len());
+    for Linked { job, outcome } in linked {
+        if outcome == Ok(Commit::New) {
+            Tally::add(&core.tally.published);
+        }
+        files.push(job.file);
+        let _ = job.reply.send(outcome);
+    }
+    // The names in `tmp/` go while the next batch is under way.
+    drop(syncers.run(move || drop(files)));
+}
+
+/// Takes back the names of a batch whose shards could not be synced.
+fn withdraw<F: Fs>(core: &Core<F>, linked: Vec<Linked<F>>, error: &Error) {
+    for Linked { job, outcome } in linked {
+        if outcome == Ok(Commit::New) {
+            match core.fs.unlinkat(&layout::blob(&job.digest)) {
+                Ok(()) => {
+                    core.pending().remove(&job.digest);
+                }
+                // It stays pending, so it is never said to exist.
+                Err(errno) => {
+                    tracing::error!(digest = %job.digest, %errno, "cannot withdraw a name that is not durable")
+                }
+            }
+        }
+        let present = outcome == Ok(Commit::Present);
+        let _ = job.reply.send(if present { outcome } else { Err(error.clone()) });
+    }
+}

@@ -1,0 +1,267 @@
+//! [`Core`]: what every thread of the disk backend shares, and the blocking calls on single blobs. Batches are in `commit`.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+use super::fs::{Errno, Fs, Open, Status, Wait};
+use super::health::Health;
+use super::layout;
+use crate::digest::Digest;
+use crate::store::locks::Locks;
+use crate::store::{Counters, Error, Level, Options, Stat};
+
+/// Blobs that are remembered as verified; the longest unread are forgotten first.
+const VERIFIED_MAX: u64 = 1 << 17;
+
+/// The shared part of an open store.
+pub struct Core<F: Fs> {
+    /// The calls.
+    pub fs: F,
+    /// The settings.
+    pub options: Options,
+    /// Whether writes are accepted.
+    pub health: Health,
+    /// Commit, delete and quarantine of a digest exclude each other.
+    pub locks: Locks,
+    /// Sync calls and the like.
+    pub tally: Tally,
+    /// Names that are linked and not yet durable: for everybody else they do not exist.
+    pending: Mutex<HashSet<Digest>>,
+    /// Inodes of blobs that were read whole and found good.
+    verified: Cache<Digest, u64>,
+    temporary_next: AtomicU64,
+}
+
+/// [`Counters`], shared.
+#[derive(Default)]
+pub struct Tally {
+    /// See [`Counters::fdatasync`].
+    pub fdatasync: AtomicU64,
+    /// See [`Counters::fsync`].
+    pub fsync: AtomicU64,
+    /// See [`Counters::syncfs`].
+    pub syncfs: AtomicU64,
+    /// See [`Counters::commits`].
+    pub commits: AtomicU64,
+    /// See [`Counters::published`].
+    pub published: AtomicU64,
+    /// See [`Counters::quarantined`].
+    pub quarantined: AtomicU64,
+}
+
+impl Tally {
+    /// Adds one.
+    pub fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts at this moment.
+    pub fn counters(&self) -> Counters {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            fdatasync: count(&self.fdatasync),
+            fsync: count(&self.fsync),
+            syncfs: count(&self.syncfs),
+            commits: count(&self.commits),
+            published: count(&self.published),
+            quarantined: count(&self.quarantined),
+        }
+    }
+}
+
+/// What stands under a blob's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or nothing durable yet.
+    Absent,
+    /// A regular file that may be the blob.
+    Blob(Status),
+    /// Something that cannot be the blob: no regular file, or an empty one.
+    Foreign(Status),
+}
+
+impl<F: Fs> Core<F> {
+    /// Over an initialised folder.
+    pub fn new(fs: F, options: Options) -> Core<F> {
+        let verified = Cache::builder()
+            .max_capacity(VERIFIED_MAX)
+            .time_to_live(Duration::from_secs(options.verify_after_s))
+            .build();
+        let health = Health::new(Duration::from_millis(options.full_retry_ms));
+        let (locks, tally, pending) = (Locks::default(), Tally::default(), Mutex::default());
+        Core { fs, options, health, locks, tally, pending, verified, temporary_next: AtomicU64::new(0) }
+    }
+
+    /// An unused path in `tmp/`, which was emptied at start.
+    pub fn temporary_path(&self) -> String {
+        format!("tmp/{}", self.temporary_next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Looks at a blob's name. `EAGAIN` when it would have to wait and may not.
+    pub fn find(&self, digest: &Digest, wait: Wait) -> Result<Found, Errno> {
+        let found = match self.fs.openat(&layout::blob(digest), Open::Path, wait) {
+            Err(Errno::NOENT) => return Ok(Found::Absent),
+            Err(error) => return Err(error),
+            Ok(file) => self.classify(digest, self.fs.fstat(&file)?),
+        };
+        // After the look: a name is pending before it is linked, and no longer only when it is durable.
+        Ok(if self.is_pending(digest) { Found::Absent } else { found })
+    }
+
+    fn classify(&self, digest: &Digest, status: Status) -> Found {
+        if status.is_file && (status.len > 0 || *digest == Digest::of(b"")) {
+            Found::Blob(status)
+        } else {
+            Found::Foreign(status)
+        }
+    }
+
+    /// The blob's length, if it is there.
+    pub fn stat(&self, digest: &Digest, wait: Wait) -> Result<Option<Stat>, Errno> {
+        Ok(match self.find(digest, wait)? {
+            Found::Blob(status) => Some(Stat { len: status.len }),
+            Found::Absent | Found::Foreign(_) => None,
+        })
+    }
+
+    /// Opens the blob's file.
+    pub fn open(&self, digest: &Digest, wait: Wait) -> Result<Option<(F::File, Status)>, Errno> {
+        let file = match self.fs.openat(&layout::blob(digest), Open::Read, wait) {
+            // A symbolic link or a socket is no blob.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            opened => opened?,
+        };
+        let status = self.fs.fstat(&file)?;
+        Ok((status.is_file && !self.is_pending(digest)).then_some((file, status)))
+    }
+
+    /// Blobs in digest order, after `after`.
+    pub fn list(&self, after: Option<Digest>, limit: usize) -> Result<Vec<(Digest, Stat)>, Errno> {
+        let mut page = Vec::new();
+        for index in after.as_ref().map_or(0, layout::shard_index)..layout::SHARDS {
+            let names = match self.fs.getdents(&layout::shard(index)) {
+                Err(Errno::NOENT) => continue,
+                names => names?,
+            };
+            let mut digests: Vec<Digest> = names
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .filter(|digest| layout::shard_index(digest) == index && after.is_none_or(|after| *digest > after))
+                .collect();
+            digests.sort_unstable();
+            for digest in digests {
+                if page.len() == limit {
+                    return Ok(page);
+                }
+                if let Some(stat) = self.stat(&digest, Wait::Block)? {
+                    page.push((digest, stat));
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// Removes a blob durably. Under its digest's lock.
+    pub fn delete(&self, digest: &Digest) -> Result<bool, Error> {
+        self.health.writable()?;
+        match self.find(digest, Wait::Block).map_err(|errno| self.error("stat", errno))? {
+            Found::Absent | Found::Foreign(_) => return Ok(false),
+            Found::Blob(_) => {}
+        }
+        self.fs.unlinkat(&layout::blob(digest)).map_err(|errno| self.error("unlink", errno))?;
+        self.verified.invalidate(digest);
+        self.sync_shard(layout::shard_index(digest))?;
+        Ok(true)
+    }
+
+    /// Moves what stands under a blob's name out of service. Under its digest's lock. The caller syncs the shard.
+    pub fn quarantine(&self, digest: &Digest) -> Result<(), Errno> {
+        let target = layout::quarantine(digest);
+        self.fs.renameat(&layout::blob(digest), &target)?;
+        self.verified.invalidate(digest);
+        Tally::add(&self.tally.quarantined);
+        tracing::error!(%digest, moved_to = target, "the bytes under this name are not its blob");
+        Ok(())
+    }
+
+    /// Quarantines the file `inode`, unless another stands in its place by now. Under its digest's lock.
+    pub fn condemn(&self, digest: &Digest, inode: u64) -> Result<(), Error> {
+        match self.find(digest, Wait::Block) {
+            Ok(Found::Blob(status) | Found::Foreign(status)) if status.inode == inode => {}
+            _ => return Ok(()),
+        }
+        self.quarantine(digest).map_err(|errno| self.error("quarantine", errno))?;
+        self.sync_folder("quarantine")?;
+        self.sync_shard(layout::shard_index(digest))
+    }
+
+    /// Whether the file `inode` was found good lately.
+    pub fn is_verified(&self, digest: &Digest, inode: u64) -> bool {
+        self.verified.get(digest) == Some(inode)
+    }
+
+    /// Remembers that the file `inode` was found good.
+    pub fn set_verified(&self, digest: &Digest, inode: u64) {
+        self.verified.insert(*digest, inode);
+    }
+
+    /// The names that are linked and not yet durable.
+    pub fn pending(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_pending(&self, digest: &Digest) -> bool {
+        self.pending().contains(digest)
+    }
+
+    /// Makes a file's bytes durable, where the level asks for it.
+    pub fn sync_file(&self, file: &F::File) -> Result<(), Error> {
+        if self.options.level == Level::None {
+            return Ok(());
+        }
+        Tally::add(&self.tally.fdatasync);
+        self.fs.fdatasync(file).map_err(|errno| self.sync_failed("fdatasync", errno))
+    }
+
+    /// Makes a shard's names durable, where the level asks for it.
+    pub fn sync_shard(&self, index: u16) -> Result<(), Error> {
+        self.sync_folder(&layout::shard(index))
+    }
+
+    /// Makes a directory's names durable, where the level asks for it.
+    pub fn sync_folder(&self, path: &str) -> Result<(), Error> {
+        if self.options.level != Level::Strict {
+            return Ok(());
+        }
+        Tally::add(&self.tally.fsync);
+        layout::sync_folder(&self.fs, path).map_err(|errno| self.sync_failed("fsync", errno))
+    }
+
+    /// A sync failed: the kernel has forgotten which pages were dirty, so trying again would lie. No more writes.
+    pub fn sync_failed(&self, call: &str, errno: Errno) -> Error {
+        let reason = format!("{call} failed: {errno}");
+        if self.health.set_read_only(&reason) {
+            tracing::error!(reason, "read-only from now on; check the device, then remove {}", layout::FAILED_SYNC);
+            if let Err(errno) = layout::write_state(&self.fs, layout::FAILED_SYNC, &reason) {
+                tracing::error!(%errno, "the next start will not know of the failed sync");
+            }
+        }
+        Error::ReadOnly
+    }
+
+    /// What a failed call means to a caller.
+    pub fn error(&self, call: &str, errno: Errno) -> Error {
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => {
+                self.health.set_full();
+                Error::Full
+            }
+            Errno::ROFS => Error::ReadOnly,
+            _ => Error::Unavailable(format!("{call}: {errno}")),
+        }
+    }
+}

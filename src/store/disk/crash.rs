@@ -1,0 +1,420 @@
+//! The crash model: two uploads, a duplicate and a delete in every order, cut short after every call in every state that a power
+//! cut or a kill may leave. Recovery runs on each, and the invariants of the store must hold. And: without one of its syncs it
+//! must be found out.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+
+use super::fs::Errno;
+use super::sim::{Call, SimFs, State};
+use super::{Disk, layout};
+use crate::digest::Digest;
+use crate::store::{Error, Options, Stage, Store, Uploads};
+
+const BODIES: [&[u8]; 2] = [b"first", b"second, long enough to be spilled"];
+const UUID: u128 = 7;
+
+/// One thing that a client does with the blob number `blob`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Upload(usize),
+    Delete(usize),
+}
+
+const STEPS: [Step; 4] = [Step::Upload(0), Step::Upload(1), Step::Upload(0), Step::Delete(0)];
+
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    call: usize,
+    step: Step,
+    ends: bool,
+}
+
+fn digest(blob: usize) -> Digest {
+    Digest::of(BODIES[blob])
+}
+
+fn options() -> Options {
+    Options { memory_bytes_max: 16, sync_threads: 4, read_threads: 1, ..Options::default() }
+}
+
+/// An initialised folder, all of it durable.
+fn initialised() -> State {
+    static STATE: OnceLock<State> = OnceLock::new();
+    let make = || {
+        let fs = SimFs::new(State::default());
+        layout::init(&fs, UUID).unwrap();
+        fs.lock().state.sync_all();
+        fs.lock().state.clone()
+    };
+    STATE.get_or_init(make).clone()
+}
+
+fn start(fs: &SimFs) -> Result<Arc<Disk<SimFs>>, Error> {
+    Disk::start(fs.clone(), options(), None).map(Arc::new)
+}
+
+/// Past the in-flight map, so that the disk backend itself meets the duplicate.
+async fn put(store: &dyn Store, blob: usize) -> Result<(), Error> {
+    let mut stage: Box<dyn Stage> = store.stage(None).await?;
+    stage.write(Bytes::from_static(BODIES[blob])).await?;
+    stage.commit(digest(blob)).await.map(drop)
+}
+
+async fn put_through_uploads(uploads: &Uploads, blob: usize) -> Result<(), Error> {
+    let mut upload = uploads.begin(None).await?;
+    upload.write(Bytes::from_static(BODIES[blob])).await?;
+    upload.seal(Some(digest(blob))).await?.commit().await.map(drop)
+}
+
+/// Every way to put the steps in a row of waves; the steps of one wave run at once.
+fn scripts() -> Vec<Vec<Vec<Step>>> {
+    let waves = 4_usize.pow(STEPS.len() as u32);
+    let script = |code: usize| {
+        let wave_of = |i: usize| code / 4_usize.pow(i as u32) % 4;
+        let used: BTreeSet<usize> = (0..STEPS.len()).map(wave_of).collect();
+        let dense = used.iter().copied().eq(0..used.len());
+        let wave = |wave: usize| (0..STEPS.len()).filter(|&i| wave_of(i) == wave).map(|i| STEPS[i]).collect();
+        dense.then(|| (0..used.len()).map(wave).collect::<Vec<Vec<Step>>>())
+    };
+    let distinct: BTreeSet<_> = (0..waves).filter_map(script).collect();
+    distinct.into_iter().collect()
+}
+
+/// Runs a script from an initialised folder; what was on the disk after each call, and what clients knew then.
+async fn run(script: &[Vec<Step>], set: impl FnOnce(&SimFs)) -> (Vec<(State, usize)>, Vec<Note>) {
+    let fs = SimFs::new(initialised());
+    fs.lock().trace = Some(Vec::new());
+    set(&fs);
+    let store = start(&fs).unwrap();
+    let uploads = Uploads::new(Arc::clone(&store) as Arc<dyn Store>, options());
+    let notes = std::sync::Mutex::new(Vec::new());
+    let note = |call, step, ends| {
+        let mut sim = fs.lock();
+        let mut notes = notes.lock().unwrap();
+        notes.push(Note { call, step, ends });
+        sim.notes = notes.len();
+        sim.record();
+    };
+    for (wave, steps) in script.iter().enumerate() {
+        let calls = steps.iter().enumerate().map(async |(place, &step)| {
+            let call = wave * STEPS.len() + place;
+            note(call, step, false);
+            let done = match step {
+                Step::Upload(blob) if place % 2 == 0 => put_through_uploads(&uploads, blob).await,
+                Step::Upload(blob) => put(&*store, blob).await,
+                Step::Delete(blob) => store.delete(&digest(blob)).await.map(drop),
+            };
+            if done.is_ok() {
+                note(call, step, true);
+            }
+        });
+        futures_util::future::join_all(calls).await;
+    }
+    drop((uploads, store));
+    let trace = fs.lock().trace.take().unwrap();
+    (trace, notes.into_inner().unwrap())
+}
+
+/// What must be, by what clients have been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Duty {
+    There,
+    Gone,
+    Either,
+}
+
+fn duty(notes: &[Note], blob: usize) -> Duty {
+    let spans = |step: Step| -> Vec<(usize, Option<usize>)> {
+        let begins = notes.iter().enumerate().filter(|(_, note)| note.step == step && !note.ends);
+        let end = |call| notes.iter().position(|note| note.ends && note.call == call);
+        begins.map(|(at, note)| (at, end(note.call))).collect()
+    };
+    let (uploads, deletes) = (spans(Step::Upload(blob)), spans(Step::Delete(blob)));
+    // An acknowledged call has the last word when every one of the other kind ended before it began.
+    let last = |calls: &[(usize, Option<usize>)], others: &[(usize, Option<usize>)]| {
+        let after = |begin: usize| others.iter().all(|(_, end)| end.is_some_and(|end| end < begin));
+        calls.iter().any(|(begin, end)| end.is_some() && after(*begin))
+    };
+    match (last(&uploads, &deletes), last(&deletes, &uploads)) {
+        (true, _) => Duty::There,
+        (_, true) => Duty::Gone,
+        _ => Duty::Either,
+    }
+}
+
+/// I1: what has a name in `blobs/` are the bytes of that name.
+fn names_hold_their_bytes(state: &State) -> Result<(), String> {
+    for (path, inode) in &state.names {
+        let bytes = &state.inodes[inode].bytes;
+        if let Some(name) = path.strip_prefix("blobs/").and_then(|path| path.split_once('/')).map(|(_, name)| name)
+            && Digest::of(bytes).to_string() != name
+        {
+            return Err(format!("I1: {path} holds {:?}", String::from_utf8_lossy(bytes)));
+        }
+    }
+    Ok(())
+}
+
+/// Recovery on `state`, then the invariants; then an upload of everything, and another power cut.
+async fn survives(state: State, duties: [Duty; 2], lie: Option<Call>) -> Result<(), String> {
+    names_hold_their_bytes(&state)?;
+    let fs = SimFs::new(state);
+    fs.lock().lie = lie;
+    let store = start(&fs).map_err(|error| format!("I7: {error}"))?;
+    let mut there = Vec::new();
+    for (blob, duty) in duties.into_iter().enumerate() {
+        let name = digest(blob);
+        let found = store.stat(&[name]).await.map_err(|error| format!("stat: {error}"))?[0];
+        match (duty, found) {
+            (Duty::There, None) => return Err(format!("I2: acknowledged blob {blob} is lost")),
+            (Duty::Gone, Some(_)) => return Err(format!("I2: deleted blob {blob} is back")),
+            _ => {}
+        }
+        if found.is_some() {
+            let bytes = async { store.open(&name).await?.bytes().await }.await;
+            if bytes.as_deref() != Ok(BODIES[blob]) {
+                return Err(format!("I5: blob {blob} is served as {bytes:?}"));
+            }
+            there.push(blob);
+        }
+    }
+    keeps(&fs, &there).map_err(|lost| format!("I4: {lost} after it was said to exist"))?;
+    put(&*store, 0).await.map_err(|error| format!("upload after recovery: {error}"))?;
+    there.push(0);
+    keeps(&fs, &there).map_err(|lost| format!("I4: {lost} after it was acknowledged again"))?;
+    drop(store);
+    let left = fs.lock().state.names.keys().filter(|path| path.starts_with("tmp/")).count();
+    if left == 0 { Ok(()) } else { Err(format!("{left} files are left in tmp")) }
+}
+
+/// Whether every power cut at this moment leaves `blobs`.
+fn keeps(fs: &SimFs, blobs: &[usize]) -> Result<(), String> {
+    let state = fs.lock().state.clone();
+    for cut in state.power_cuts() {
+        names_hold_their_bytes(&cut)?;
+        for &blob in blobs {
+            if !cut.names.contains_key(&layout::blob(&digest(blob))) {
+                return Err(format!("blob {blob} is lost"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is broken, and in whose run: the one that is cut short, or the recovery.
+#[derive(Clone, Copy, Default)]
+struct Broken {
+    lie: Option<Call>,
+    lie_in_recovery: Option<Call>,
+}
+
+/// Runs scripts and cuts them short everywhere; the number of distinct cases, or what went wrong first.
+fn explore(scripts: &[Vec<Vec<Step>>], broken: Broken) -> Result<usize, String> {
+    let runtime = Runtime::new().unwrap();
+    let (mut moments, mut cases) = (HashSet::new(), HashSet::new());
+    for script in scripts {
+        let (trace, notes) = runtime.block_on(run(script, |fs| fs.lock().lie = broken.lie));
+        for (state, noted) in &trace {
+            let duties = [duty(&notes[..*noted], 0), duty(&notes[..*noted], 1)];
+            if !moments.insert((state.text(), duties)) {
+                continue;
+            }
+            for after in state.power_cuts().into_iter().chain([state.clone()]) {
+                if cases.insert((after.text(), duties)) {
+                    let survived = runtime.block_on(survives(after.clone(), duties, broken.lie_in_recovery));
+                    survived.map_err(|why| format!("{why}\n{script:?}, {duties:?}, after:\n{}", after.text()))?;
+                }
+            }
+        }
+    }
+    Ok(cases.len())
+}
+
+#[test]
+fn every_crash_leaves_every_acknowledged_blob() {
+    let scripts = scripts();
+    let cases = explore(&scripts, Broken::default()).unwrap_or_else(|violation| panic!("{violation}"));
+    println!("{} scripts, {cases} cases", scripts.len());
+    assert!(
+        scripts.len() > 30 && cases > 500,
+        "{} scripts, {cases} cases: the model has become too small",
+        scripts.len()
+    );
+}
+
+fn in_sequence() -> Vec<Vec<Vec<Step>>> {
+    vec![STEPS.iter().map(|&step| vec![step]).collect()]
+}
+
+#[test]
+fn without_fdatasync_the_model_finds_a_violation() {
+    let violation = explore(&in_sequence(), Broken { lie: Some(Call::Fdatasync), ..Broken::default() }).unwrap_err();
+    assert!(violation.starts_with("I1"), "{violation}");
+}
+
+#[test]
+fn without_the_shard_fsync_the_model_finds_a_violation() {
+    let violation = explore(&in_sequence(), Broken { lie: Some(Call::FsyncShard), ..Broken::default() }).unwrap_err();
+    assert!(violation.starts_with("I2"), "{violation}");
+}
+
+#[test]
+fn without_the_start_up_syncfs_the_model_finds_a_violation() {
+    let violation =
+        explore(&in_sequence(), Broken { lie_in_recovery: Some(Call::Syncfs), ..Broken::default() }).unwrap_err();
+    assert!(violation.starts_with("I4"), "{violation}");
+}
+
+/// Every sync of the sequence fails once: afterwards nothing is acknowledged, and what was before is kept through any crash.
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_start_knows() {
+    let runtime = Runtime::new().unwrap();
+    for call in [Call::Fdatasync, Call::FsyncShard] {
+        for nth in 0..2 {
+            let fs = SimFs::new(initialised());
+            runtime.block_on(async {
+                let store = start(&fs).unwrap();
+                fs.lock().failure = Some((call, nth, Errno::IO));
+                let results = [put(&*store, 0).await, put(&*store, 1).await, put(&*store, 0).await];
+                let first = if nth == 0 { Err(Error::ReadOnly) } else { Ok(()) };
+                assert_eq!(results, [first, Err(Error::ReadOnly), Err(Error::ReadOnly)], "{call:?} {nth}");
+                assert_eq!(store.writable(), Err(Error::ReadOnly));
+                assert_eq!(store.delete(&digest(0)).await, Err(Error::ReadOnly));
+                let there = store.stat(&[digest(0), digest(1)]).await.unwrap();
+                assert_eq!((there[0].is_some(), there[1]), (nth > 0, None), "{call:?} {nth}");
+                let withdrawn = !fs.lock().state.names.contains_key(&layout::blob(&digest(nth)));
+                assert!(withdrawn, "the name of the failed batch is still there");
+                let syncs = store.counters().syncs();
+                assert_eq!(put(&*store, 1).await, Err(Error::ReadOnly));
+                assert_eq!(store.counters().syncs(), syncs, "a sync was tried again");
+                drop(store);
+                let next = start(&fs).unwrap();
+                assert_eq!(next.writable(), Err(Error::ReadOnly));
+                assert_eq!(next.stat(&[digest(0)]).await.unwrap()[0].is_some(), nth > 0);
+            });
+        }
+    }
+}
+
+#[test]
+fn crashes_after_a_failed_sync_keep_what_was_acknowledged_before() {
+    for call in [Call::Fdatasync, Call::FsyncShard] {
+        for nth in 0..3 {
+            let script = in_sequence();
+            let runtime = Runtime::new().unwrap();
+            let fail = |fs: &SimFs| fs.lock().failure = Some((call, nth, Errno::IO));
+            let (trace, notes) = runtime.block_on(run(&script[0], fail));
+            for (state, noted) in &trace {
+                for cut in state.power_cuts() {
+                    names_hold_their_bytes(&cut).unwrap();
+                    for blob in 0..2 {
+                        let there = cut.names.contains_key(&layout::blob(&digest(blob)));
+                        let owed = duty(&notes[..*noted], blob);
+                        assert!(there || owed != Duty::There, "{call:?} {nth}: blob {blob} is lost");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn when_the_start_up_sync_fails_nothing_is_said_to_exist_and_reads_go_on() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        put(&*store, 0).await.unwrap();
+        drop(store);
+        fs.lock().failure = Some((Call::Syncfs, 0, Errno::IO));
+        let store = start(&fs).unwrap();
+        assert!(matches!(store.stat(&[digest(0)]).await, Err(Error::Unavailable(_))));
+        assert!(put(&*store, 0).await.is_err());
+        assert_eq!(store.open(&digest(0)).await.unwrap().bytes().await.unwrap(), BODIES[0]);
+    });
+}
+
+#[test]
+fn a_full_device_refuses_its_upload_and_recovers_by_itself() {
+    for call in [Call::Pwrite, Call::Linkat] {
+        let fs = SimFs::new(initialised());
+        Runtime::new().unwrap().block_on(async {
+            let store = start(&fs).unwrap();
+            fs.lock().failure = Some((call, 0, Errno::NOSPC));
+            assert_eq!(put(&*store, 0).await, Err(Error::Full), "{call:?}");
+            assert_eq!(store.writable(), Err(Error::Full));
+            assert_eq!(store.stat(&[digest(0)]).await.unwrap(), [None]);
+            put(&*store, 0).await.unwrap();
+            drop(store);
+            assert!(fs.lock().state.names.keys().all(|path| !path.starts_with("tmp/")));
+        });
+    }
+}
+
+#[test]
+fn initialising_may_be_cut_short_anywhere() {
+    let calls = {
+        let fs = SimFs::new(State::default());
+        layout::init(&fs, UUID).unwrap();
+        fs.lock().calls
+    };
+    let runtime = Runtime::new().unwrap();
+    for cut_after in [1, 5, 1000, 4100, 6000].into_iter().chain(calls - 9..=calls) {
+        let fs = SimFs::new(State::default());
+        fs.lock().calls_max = Some(cut_after);
+        let _ = layout::init(&fs, UUID);
+        let state = fs.lock().state.clone();
+        // Too many to try each: every ninth, all kept and nothing kept among them.
+        for cut in state.power_cuts().into_iter().step_by(9).chain([state]) {
+            let again = SimFs::new(cut);
+            layout::init(&again, UUID + 1)
+                .unwrap_or_else(|errno| panic!("after {cut_after} of {calls} calls: {errno}"));
+            runtime.block_on(async {
+                let store = start(&again).unwrap();
+                for blob in 0..BODIES.len() {
+                    put(&*store, blob).await.unwrap();
+                }
+                keeps(&again, &[0, 1]).unwrap_or_else(|lost| panic!("after {cut_after} of {calls} calls: {lost}"));
+            });
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_staged_cannot_be_committed() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        let mut stage = store.stage(None).await.unwrap();
+        fs.lock().failure = Some((Call::Pwrite, 1, Errno::NOSPC));
+        assert_eq!(stage.write(Bytes::from_static(BODIES[1])).await, Err(Error::Full));
+        assert!(stage.commit(digest(1)).await.is_err());
+        assert_eq!(store.stat(&[digest(1)]).await.unwrap(), [None]);
+    });
+}
+
+#[test]
+fn starting_looks_at_as_many_files_whatever_is_stored() {
+    let looks = |blobs: usize| {
+        let fs = SimFs::new(initialised());
+        Runtime::new().unwrap().block_on(async {
+            let store = start(&fs).unwrap();
+            for blob in 0..blobs {
+                put(&*store, blob).await.unwrap();
+            }
+            drop(store);
+            fs.lock().looks = 0;
+            drop(start(&fs).unwrap());
+        });
+        fs.lock().looks
+    };
+    assert_eq!(looks(0), looks(BODIES.len()));
+}
+
+#[test]
+fn uploads_are_durable_by_default() {
+    assert_eq!(Options::default().level, crate::store::Level::Strict);
+}

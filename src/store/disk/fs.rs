@@ -1,0 +1,70 @@
+//! [`Fs`]: the twelve system calls that the disk backend makes, named as they are. No buffering, no retry, no policy.
+//!
+//! Paths are relative to the store's root. The real one is [`super::real::RealFs`]; the tests' is `SimFs`, which knows what a
+//! power cut may leave.
+
+pub use rustix::io::{Errno, Result};
+
+/// What to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// For reading; a symbolic link is an error.
+    Read,
+    /// Only for `fstat`; a symbolic link is opened itself.
+    Path,
+    /// For reading and writing; must not exist.
+    CreateNew,
+    /// A directory, for `fsync`.
+    Directory,
+}
+
+/// Whether a call may wait for the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It may.
+    Block,
+    /// It answers from memory, or `EAGAIN`.
+    Cached,
+}
+
+/// What an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether it is a regular file.
+    pub is_file: bool,
+    /// Bytes.
+    pub len: u64,
+    /// Its number: another file under the same name has another.
+    pub inode: u64,
+}
+
+/// The calls.
+pub trait Fs: Send + Sync + 'static {
+    /// An open file; closed when dropped.
+    type File: Send + Sync + 'static;
+
+    /// Opens `path`.
+    fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<Self::File>;
+    /// What `file` is.
+    fn fstat(&self, file: &Self::File) -> Result<Status>;
+    /// Reads into `buffer` from `offset`; 0 at the end of the file.
+    fn pread(&self, file: &Self::File, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize>;
+    /// Writes some of `bytes` at `offset`.
+    fn pwrite(&self, file: &Self::File, bytes: &[u8], offset: u64) -> Result<usize>;
+    /// Makes a file's bytes durable.
+    fn fdatasync(&self, file: &Self::File) -> Result<()>;
+    /// Makes a directory's names durable.
+    fn fsync(&self, directory: &Self::File) -> Result<()>;
+    /// Makes everything on the file system durable.
+    fn syncfs(&self) -> Result<()>;
+    /// Gives a file a second name; `EEXIST` when that is taken.
+    fn linkat(&self, from: &str, to: &str) -> Result<()>;
+    /// Moves a name.
+    fn renameat(&self, from: &str, to: &str) -> Result<()>;
+    /// Removes a file's name.
+    fn unlinkat(&self, path: &str) -> Result<()>;
+    /// Makes a directory.
+    fn mkdirat(&self, path: &str) -> Result<()>;
+    /// The names in a directory, in any order; a name that is not UTF-8 comes with replacement characters.
+    fn getdents(&self, path: &str) -> Result<Vec<String>>;
+}

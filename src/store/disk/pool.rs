@@ -1,0 +1,133 @@
+//! [`Pool`]: threads that make blocking calls for asynchronous callers. They start when they are wanted, up to a bound.
+//!
+//! Not tokio's blocking pool: syncs and reads each have their own threads, so that neither queues behind the other. The queue
+//! needs no bound of its own: uploads in flight and open connections are bounded by the layers above.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::store::Error;
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// Some threads and their queue. Dropping it runs what is queued and joins the threads.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads_max: usize,
+    name: &'static str,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: VecDeque<Task>,
+    idle: usize,
+    threads: Vec<JoinHandle<()>>,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// A pool of up to `threads_max` threads (at least one).
+    pub fn new(name: &'static str, threads_max: usize) -> Pool {
+        Pool { shared: Arc::default(), threads_max: threads_max.max(1), name }
+    }
+
+    /// Runs `task` on a thread, whether or not its answer is awaited. The answer is an error when the task panicked.
+    pub fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+        let (answer, answered) = oneshot::channel();
+        let mut state = self.shared.lock();
+        state.tasks.push_back(Box::new(move || drop(answer.send(task()))));
+        if state.idle < state.tasks.len() && state.threads.len() < self.threads_max {
+            let shared = Arc::clone(&self.shared);
+            match thread::Builder::new().name(self.name.into()).spawn(move || work(&shared)) {
+                Ok(thread) => state.threads.push(thread),
+                // Without any thread the task would wait for ever: dropped, so that its caller gets an error.
+                Err(_) if state.threads.is_empty() => drop(state.tasks.pop_back()),
+                Err(_) => {}
+            }
+        }
+        self.shared.wake.notify_one();
+        answered
+    }
+
+    /// Runs `task` on a thread and waits for its answer.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.run(task).await.unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+/// What a caller is told when its task panicked.
+pub fn panicked() -> Error {
+    Error::Unavailable("a thread of the store failed".into())
+}
+
+fn work(shared: &Shared) {
+    let mut state = shared.lock();
+    loop {
+        if let Some(task) = state.tasks.pop_front() {
+            drop(state);
+            // The panic hook has already reported it, and the caller finds the answer missing.
+            let _ = catch_unwind(AssertUnwindSafe(task));
+            state = shared.lock();
+        } else if state.closed {
+            return;
+        } else {
+            state.idle += 1;
+            state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let threads = {
+            let mut state = self.shared.lock();
+            state.closed = true;
+            std::mem::take(&mut state.threads)
+        };
+        self.shared.wake.notify_all();
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_run_together_up_to_the_bound_and_a_panic_ends_only_its_own() {
+        let pool = Pool::new("test", 2);
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let meets = |both: &Arc<std::sync::Barrier>| {
+            let both = Arc::clone(both);
+            pool.run(move || both.wait().is_leader())
+        };
+        let (first, second) = (meets(&both), meets(&both));
+        assert!(first.blocking_recv().unwrap() ^ second.blocking_recv().unwrap());
+        assert!(pool.run(|| panic!("on purpose")).blocking_recv().is_err());
+        let answers: Vec<_> = (0..10).map(|i| pool.run(move || i)).collect();
+        assert_eq!(answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).sum::<i32>(), 45);
+        assert_eq!(pool.shared.lock().threads.len(), 2);
+    }
+}

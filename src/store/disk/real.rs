@@ -1,0 +1,132 @@
+//! [`RealFs`]: the calls of [`Fs`] on a Linux folder, and its lock. No policy.
+
+use std::fs::{self, File};
+use std::io;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::io::ReadWriteFlags;
+
+use super::fs::{Errno, Fs, Open, Result, Status, Wait};
+
+const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
+
+/// A folder.
+pub struct RealFs {
+    root: OwnedFd,
+}
+
+impl RealFs {
+    /// Opens the folder `root`; where it is missing it is made, durably, with its ancestors.
+    pub fn open(root: &Path) -> io::Result<RealFs> {
+        make_durably(root)?;
+        Ok(RealFs { root: File::open(root)?.into() })
+    }
+
+    /// Takes the exclusive lock on the file `path` for as long as the answer lives; `EWOULDBLOCK` when another process has it.
+    pub fn lock(&self, path: &str) -> Result<OwnedFd> {
+        let file = self.openat(path, Open::Read, Wait::Block)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    }
+}
+
+/// A new folder is not durable before the folder that holds its name is synced.
+fn make_durably(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(Path::new(""));
+    make_durably(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?.sync_all()
+}
+
+impl Fs for RealFs {
+    type File = OwnedFd;
+
+    fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<OwnedFd> {
+        let flags = OFlags::CLOEXEC
+            | match open {
+                // NONBLOCK: opening a named pipe must not wait for its writer.
+                Open::Read => OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK,
+                Open::Path => OFlags::PATH | OFlags::NOFOLLOW,
+                Open::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+                Open::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
+            };
+        match wait {
+            Wait::Block => rustix::fs::openat(&self.root, path, flags, FILE_MODE),
+            // Whatever else it says (also: unknown call, refused by a filter) is left to the call that may wait.
+            Wait::Cached => match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+                Err(error) if error != Errno::NOENT => Err(Errno::AGAIN),
+                opened => opened,
+            },
+        }
+    }
+
+    fn fstat(&self, file: &OwnedFd) -> Result<Status> {
+        let stat = rustix::fs::fstat(file)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(Status { is_file, len: u64::try_from(stat.st_size).unwrap_or(0), inode: stat.st_ino })
+    }
+
+    fn pread(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
+        match wait {
+            Wait::Block => rustix::io::pread(file, buffer, offset),
+            Wait::Cached => {
+                let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+                read.map_err(|_| Errno::AGAIN)
+            }
+        }
+    }
+
+    fn pwrite(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<usize> {
+        rustix::io::pwrite(file, bytes, offset)
+    }
+
+    fn fdatasync(&self, file: &OwnedFd) -> Result<()> {
+        rustix::fs::fdatasync(file)
+    }
+
+    fn fsync(&self, directory: &OwnedFd) -> Result<()> {
+        rustix::fs::fsync(directory)
+    }
+
+    fn syncfs(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.root)
+    }
+
+    fn linkat(&self, from: &str, to: &str) -> Result<()> {
+        rustix::fs::linkat(&self.root, from, &self.root, to, AtFlags::empty())
+    }
+
+    fn renameat(&self, from: &str, to: &str) -> Result<()> {
+        rustix::fs::renameat(&self.root, from, &self.root, to)
+    }
+
+    fn unlinkat(&self, path: &str) -> Result<()> {
+        rustix::fs::unlinkat(&self.root, path, AtFlags::empty())
+    }
+
+    fn mkdirat(&self, path: &str) -> Result<()> {
+        rustix::fs::mkdirat(&self.root, path, DIRECTORY_MODE)
+    }
+
+    fn getdents(&self, path: &str) -> Result<Vec<String>> {
+        let directory = self.openat(path, Open::Directory, Wait::Block)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(directory.as_fd())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,432 @@
+//! [`SimFs`]: a file system in memory that knows what is durable, can lose power or fail a call, and can lie about syncs.
+//!
+//! Its durability is the weakest that Linux allows: bytes are durable after `fdatasync` of their file, names after `fsync` of
+//! their directory, and everything after `syncfs`. Of the rest a power cut keeps any part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::fs::{Errno, Fs, Open, Result, Status, Wait};
+
+/// Names that one directory's crash states are enumerated over one by one; of more, only some subsets are taken.
+const SUBSETS_OF_MAX: usize = 5;
+
+/// What lies on the disk and in the page cache.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub inodes: BTreeMap<u64, Inode>,
+    pub names: BTreeMap<String, u64>,
+    directories: Arc<BTreeSet<String>>,
+    durable_names: BTreeMap<String, u64>,
+    durable_directories: Arc<BTreeSet<String>>,
+    /// By folder.
+    unsynced: BTreeMap<String, Vec<Change>>,
+}
+
+/// A file's bytes: as seen, and as on the disk.
+#[derive(Clone, Debug, Default)]
+pub struct Inode {
+    pub bytes: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
+    /// A sync failed: the pages count as clean now, and no later sync writes them.
+    forgotten: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Change {
+    path: String,
+    edit: Edit,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Edit {
+    Add(u64),
+    Remove,
+    MakeFolder,
+}
+
+fn folder_of(path: &str) -> String {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned()
+}
+
+impl State {
+    fn change(&mut self, path: &str, edit: Edit) {
+        match edit {
+            Edit::Add(inode) => drop(self.names.insert(path.to_owned(), inode)),
+            Edit::Remove => drop(self.names.remove(path)),
+            Edit::MakeFolder => drop(Arc::make_mut(&mut self.directories).insert(path.to_owned())),
+        }
+        self.unsynced.entry(folder_of(path)).or_default().push(Change { path: path.to_owned(), edit });
+    }
+
+    fn settle(&mut self, change: &Change) {
+        match change.edit {
+            Edit::Add(inode) => drop(self.durable_names.insert(change.path.clone(), inode)),
+            Edit::Remove => drop(self.durable_names.remove(&change.path)),
+            Edit::MakeFolder => drop(Arc::make_mut(&mut self.durable_directories).insert(change.path.clone())),
+        }
+    }
+
+    fn sync_folder(&mut self, folder: &str) {
+        let changes = self.unsynced.remove(folder).unwrap_or_default();
+        changes.iter().for_each(|change| self.settle(change));
+    }
+
+    pub fn sync_all(&mut self) {
+        let changes = std::mem::take(&mut self.unsynced);
+        changes.values().flatten().for_each(|change| self.settle(change));
+        self.inodes.values_mut().for_each(Inode::sync);
+        if self.directories == self.durable_directories {
+            self.directories = Arc::clone(&self.durable_directories);
+        }
+    }
+
+    /// Every state that a power cut may leave.
+    pub fn power_cuts(&self) -> Vec<State> {
+        let mut states = vec![State { unsynced: BTreeMap::new(), ..self.clone() }];
+        for (folder, changes) in &self.unsynced {
+            states = states.iter().flat_map(|state| state.with_some(folder, changes)).collect();
+        }
+        states.iter().map(State::without_orphans).flat_map(|state| state.with_torn_files()).collect()
+    }
+
+    /// This state with each subset of a folder's unsynced changes.
+    fn with_some(&self, folder: &str, changes: &[Change]) -> Vec<State> {
+        // What is in `tmp` makes no difference but that there is something.
+        let all = folder != "tmp" && changes.len() <= SUBSETS_OF_MAX;
+        let keeps: Vec<Box<dyn Fn(usize) -> bool>> = if all {
+            (0..1_usize << changes.len())
+                .map(|mask| Box::new(move |i: usize| (mask >> i) & 1 == 1) as Box<dyn Fn(usize) -> bool>)
+                .collect()
+        } else {
+            vec![Box::new(|_| false), Box::new(|_| true), Box::new(|i| i % 2 == 0), Box::new(|i| i % 2 == 1)]
+        };
+        let apply = |keep: &dyn Fn(usize) -> bool| {
+            let mut state = self.clone();
+            changes.iter().enumerate().filter(|(i, _)| keep(*i)).for_each(|(_, change)| state.settle(change));
+            state
+        };
+        keeps.iter().map(|keep| apply(keep.as_ref())).collect()
+    }
+
+    /// Only what hangs on a durable folder; from now on what is durable is all there is.
+    fn without_orphans(&self) -> State {
+        let mut state = self.clone();
+        if Arc::ptr_eq(&self.directories, &self.durable_directories) {
+            state.names = state.durable_names.clone();
+            return state;
+        }
+        let mut folders: BTreeSet<String> = BTreeSet::new();
+        for folder in self.durable_directories.iter() {
+            let parent = folder_of(folder);
+            if parent.is_empty() || folders.contains(&parent) {
+                folders.insert(folder.clone());
+            }
+        }
+        let reachable = |path: &String| Some(folder_of(path)).is_some_and(|f| f.is_empty() || folders.contains(&f));
+        state.durable_names.retain(|path, _| reachable(path));
+        state.names = state.durable_names.clone();
+        state.durable_directories = Arc::new(folders);
+        state.directories = Arc::clone(&state.durable_directories);
+        state
+    }
+
+    /// Each file whose bytes are not durable is: as it was, whole, of full length but empty blocks, or half there.
+    fn with_torn_files(&self) -> Vec<State> {
+        let mut states = vec![self.clone()];
+        for inode in self.names.values() {
+            let file = &self.inodes[inode];
+            let mut kept = vec![Arc::clone(&file.durable)];
+            if file.bytes != file.durable {
+                let half = file.bytes[..file.bytes.len() / 2].to_vec();
+                kept.extend([Arc::clone(&file.bytes), Arc::new(vec![0; file.bytes.len()]), Arc::new(half)]);
+            }
+            let with = |state: &State, bytes: &Arc<Vec<u8>>| {
+                let mut state = state.clone();
+                let file = Inode { bytes: Arc::clone(bytes), durable: Arc::clone(bytes), forgotten: false };
+                state.inodes.insert(*inode, file);
+                state
+            };
+            states = states.iter().flat_map(|state| kept.iter().map(move |bytes| with(state, bytes))).collect();
+        }
+        states
+    }
+
+    /// The files as they are seen and as they are durable: equal texts are equal states.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (path, inode) in self.names.iter().chain(&self.durable_names) {
+            let file = &self.inodes[inode];
+            let (seen, durable) = (String::from_utf8_lossy(&file.bytes), String::from_utf8_lossy(&file.durable));
+            let _ = writeln!(text, "{path} {inode} {seen:?} {}", if seen == durable { "" } else { &durable });
+        }
+        for change in self.unsynced.values().flatten() {
+            let _ = writeln!(text, "unsynced: {} {:?}", change.path, change.edit);
+        }
+        text
+    }
+}
+
+impl Inode {
+    fn sync(&mut self) {
+        if !self.forgotten {
+            self.durable = Arc::clone(&self.bytes);
+        }
+    }
+}
+
+/// Calls that can be made to lie or to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Pwrite,
+    Fdatasync,
+    FsyncShard,
+    Syncfs,
+    Linkat,
+}
+
+/// The file system.
+#[derive(Clone)]
+pub struct SimFs(Arc<Mutex<Sim>>);
+
+pub struct Sim {
+    pub state: State,
+    /// The state and the number of notes after each change, where it is wanted.
+    pub trace: Option<Vec<(State, usize)>>,
+    /// How much the test had noted at each point of the trace.
+    pub notes: usize,
+    /// This call does nothing and says that it has succeeded.
+    pub lie: Option<Call>,
+    /// This call fails after so many more have succeeded.
+    pub failure: Option<(Call, usize, Errno)>,
+    /// Calls so far that changed or synced something.
+    pub calls: usize,
+    /// Files and directories opened or listed so far.
+    pub looks: usize,
+    /// From this many on, all of them fail.
+    pub calls_max: Option<usize>,
+    inode_next: u64,
+}
+
+/// An open file or directory.
+pub struct SimFile {
+    inode: u64,
+    folder: Option<String>,
+}
+
+impl SimFs {
+    pub fn new(state: State) -> SimFs {
+        let inode_next = state.inodes.keys().next_back().map_or(1, |last| last + 1);
+        SimFs(Arc::new(Mutex::new(Sim {
+            state,
+            trace: None,
+            notes: 0,
+            lie: None,
+            failure: None,
+            calls: 0,
+            looks: 0,
+            calls_max: None,
+            inode_next,
+        })))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Sim> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Sim {
+    /// Takes down the state, when a trace is wanted.
+    pub fn record(&mut self) {
+        self.calls += 1;
+        if let Some(trace) = &mut self.trace {
+            trace.push((self.state.clone(), self.notes));
+        }
+    }
+
+    fn dead(&self) -> Result<()> {
+        if self.calls_max.is_some_and(|max| self.calls >= max) { Err(Errno::IO) } else { Ok(()) }
+    }
+
+    fn fails(&mut self, call: Call) -> Option<Errno> {
+        let (failing, left, errno) = self.failure.as_mut()?;
+        if *failing != call {
+            return None;
+        }
+        let fails = *left == 0;
+        *left = left.wrapping_sub(1);
+        fails.then_some(*errno)
+    }
+
+    fn change(&mut self, path: &str, edit: Edit) {
+        self.state.change(path, edit);
+        self.record();
+    }
+
+    fn inode(&self, path: &str) -> Result<u64> {
+        self.state.names.get(path).copied().ok_or(Errno::NOENT)
+    }
+
+    fn free(&self, path: &str) -> Result<()> {
+        let folder = folder_of(path);
+        if !folder.is_empty() && !self.state.directories.contains(&folder) {
+            return Err(Errno::NOENT);
+        }
+        if self.state.names.contains_key(path) || self.state.directories.contains(path) {
+            return Err(Errno::EXIST);
+        }
+        Ok(())
+    }
+}
+
+impl Fs for SimFs {
+    type File = SimFile;
+
+    fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<SimFile> {
+        if wait == Wait::Cached {
+            return Err(Errno::AGAIN);
+        }
+        let mut sim = self.lock();
+        sim.looks += 1;
+        let path = if path == "." { "" } else { path };
+        if open == Open::CreateNew {
+            sim.dead()?;
+            sim.free(path)?;
+            let inode = sim.inode_next;
+            sim.inode_next += 1;
+            sim.state.inodes.insert(inode, Inode::default());
+            sim.change(path, Edit::Add(inode));
+            return Ok(SimFile { inode, folder: None });
+        }
+        if path.is_empty() || sim.state.directories.contains(path) {
+            return Ok(SimFile { inode: 0, folder: Some(path.to_owned()) });
+        }
+        match open {
+            Open::Directory => Err(Errno::NOENT),
+            _ => Ok(SimFile { inode: sim.inode(path)?, folder: None }),
+        }
+    }
+
+    fn fstat(&self, file: &SimFile) -> Result<Status> {
+        let len = self.lock().state.inodes.get(&file.inode).map_or(0, |inode| inode.bytes.len() as u64);
+        Ok(Status { is_file: file.folder.is_none(), len, inode: file.inode })
+    }
+
+    fn pread(&self, file: &SimFile, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
+        if wait == Wait::Cached {
+            return Err(Errno::AGAIN);
+        }
+        let bytes = Arc::clone(&self.lock().state.inodes.get(&file.inode).ok_or(Errno::IO)?.bytes);
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn pwrite(&self, file: &SimFile, bytes: &[u8], offset: u64) -> Result<usize> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        if let Some(errno) = sim.fails(Call::Pwrite) {
+            return Err(errno);
+        }
+        // A short write is legal, so there is one.
+        let bytes = &bytes[..bytes.len().min(8)];
+        let held = Arc::make_mut(&mut sim.state.inodes.get_mut(&file.inode).ok_or(Errno::IO)?.bytes);
+        held.resize(held.len().max(offset as usize + bytes.len()), 0);
+        held[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        sim.record();
+        Ok(bytes.len())
+    }
+
+    fn fdatasync(&self, file: &SimFile) -> Result<()> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        let (failure, lies) = (sim.fails(Call::Fdatasync), sim.lie == Some(Call::Fdatasync));
+        let inode = sim.state.inodes.get_mut(&file.inode).ok_or(Errno::IO)?;
+        if let Some(errno) = failure {
+            inode.forgotten = true;
+            return Err(errno);
+        }
+        if !lies {
+            inode.sync();
+        }
+        sim.record();
+        Ok(())
+    }
+
+    fn fsync(&self, directory: &SimFile) -> Result<()> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        let folder = directory.folder.as_deref().ok_or(Errno::NOTDIR)?;
+        let shard = folder.starts_with("blobs/");
+        let failure = if shard { sim.fails(Call::FsyncShard) } else { None };
+        if let Some(errno) = failure {
+            // The names stay to be seen, and no later sync knows of them.
+            sim.state.unsynced.remove(folder);
+            return Err(errno);
+        }
+        if !(shard && sim.lie == Some(Call::FsyncShard)) {
+            sim.state.sync_folder(folder);
+        }
+        sim.record();
+        Ok(())
+    }
+
+    fn syncfs(&self) -> Result<()> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        if let Some(errno) = sim.fails(Call::Syncfs) {
+            return Err(errno);
+        }
+        if sim.lie != Some(Call::Syncfs) {
+            sim.state.sync_all();
+        }
+        sim.record();
+        Ok(())
+    }
+
+    fn linkat(&self, from: &str, to: &str) -> Result<()> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        let inode = sim.inode(from)?;
+        sim.free(to)?;
+        if let Some(errno) = sim.fails(Call::Linkat) {
+            return Err(errno);
+        }
+        sim.change(to, Edit::Add(inode));
+        Ok(())
+    }
+
+    fn renameat(&self, from: &str, to: &str) -> Result<()> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        let inode = sim.inode(from)?;
+        sim.change(to, Edit::Add(inode));
+        sim.change(from, Edit::Remove);
+        Ok(())
+    }
+
+    fn unlinkat(&self, path: &str) -> Result<()> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        sim.inode(path)?;
+        sim.change(path, Edit::Remove);
+        Ok(())
+    }
+
+    fn mkdirat(&self, path: &str) -> Result<()> {
+        let mut sim = self.lock();
+        sim.dead()?;
+        sim.free(path)?;
+        sim.change(path, Edit::MakeFolder);
+        Ok(())
+    }
+
+    fn getdents(&self, path: &str) -> Result<Vec<String>> {
+        let mut sim = self.lock();
+        sim.looks += 1;
+        let inside = |name: &String| name.strip_prefix(path)?.strip_prefix('/').map(str::to_owned);
+        Ok(sim.state.names.keys().filter_map(inside).collect())
+    }
+}
