@@ -94,23 +94,25 @@ fn scaled(raster: Raster, geometry: &Geometry, kernel: Kernel, context: &Context
     color::to_channels(resample::resampled(&raster, geometry, kernel, context.watch)?, channels)
 }
 
-/// The size that a decoder may go down to when this resize is the first to see pixels, and arguments that make the same size of
-/// whatever it gives. `None` where only the whole image will do.
+/// The size that a decoder may go down to when this resize is the first to see pixels, and the arguments of the resizes that
+/// make of whatever it gives what this one makes of the whole image. `None` where only the whole image will do.
 ///
 /// Twice the scaled size is kept: a decoder's own scaling is a box filter, whose softness and aliasing the resampler then hides.
-pub(in crate::pipeline) fn shrunk(source: Size, args: &Args) -> Option<(Size, Args)> {
+pub(in crate::pipeline) fn shrunk(source: Size, args: &Args) -> Option<(Size, Vec<Args>)> {
     let geometry = geometry_of(source, args);
     let at_least = Size::new(geometry.uncropped.w.saturating_mul(2), geometry.uncropped.h.saturating_mul(2));
     if kernel(args) == Kernel::Nearest || at_least.w >= source.w || at_least.h >= source.h {
         return None;
     }
-    let fit = match args.word("fit") {
-        Some(word @ ("cover" | "contain")) if args.number("width").is_some() && args.number("height").is_some() => word,
-        _ => "fill",
-    };
-    let (w, h) = (i64::from(geometry.result.w), i64::from(geometry.result.h));
+    // A decoder rounds: sizes can no longer be read off the ratio of what it gives.
+    let fit = if geometry.crops() { "cover" } else { "fill" };
+    let (w, h) = (i64::from(geometry.scaled.w), i64::from(geometry.scaled.h));
     let exact = args.clone().with("width", Value::Number(w)).with("height", Value::Number(h));
-    Some((at_least, exact.with("fit", Value::Word(fit))))
+    let mut resizes = vec![exact.with("fit", Value::Word(fit))];
+    if geometry.pads() {
+        resizes.push(args.clone());
+    }
+    Some((at_least, resizes))
 }
 
 /// Arguments that scale a result down into a square of `side`, aspect kept.

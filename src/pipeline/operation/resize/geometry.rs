@@ -95,6 +95,11 @@ impl Geometry {
             || self.region.h < f64::from(self.source.h)
     }
 
+    /// Whether a part of the source is left out.
+    pub fn crops(&self) -> bool {
+        self.region.w < f64::from(self.source.w) || self.region.h < f64::from(self.source.h)
+    }
+
     /// Whether there is canvas around the scaled image.
     pub fn pads(&self) -> bool {
         self.result != self.scaled
