@@ -1,57 +1,70 @@
 //! The pipeline: source bytes -> decode -> operations -> encode. Pure: bytes in, bytes out; no files, sockets or runtime.
+//!
+//! ```
+//! use progimage::pipeline::{Pipeline, codec};
+//! let png = codec::by_extension("png").unwrap();
+//! let query = [("w".to_owned(), "0200".to_owned()), ("fit".to_owned(), "inside".to_owned())];
+//! let pipeline = Pipeline::from_query(png, &query)?;
+//! assert_eq!(pipeline.to_string(), "png;;resize(width=200)");
+//! assert_eq!("png;;resize(width=200)".parse(), Ok(pipeline));
+//! # Ok::<(), progimage::pipeline::Error>(())
+//! ```
 
 pub mod codec;
+pub mod color;
+mod encode;
 mod error;
 mod limits;
+pub mod operation;
+mod orient;
+pub mod param;
+mod plan;
 mod raster;
+pub mod reference;
+mod run;
+mod text;
 mod watch;
-
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::digest::Digest;
 use codec::{Codec, Header};
+pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
-pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Size};
+use operation::Operation;
+use param::Args;
+pub use plan::Plan;
+use plan::{Course, Step};
+pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
+pub use run::Output;
 pub use watch::Watch;
 
 /// What is to be made of a source: an output format, its encode arguments and a list of operations.
+///
+/// `Display` writes the canonical text `<format>;<encode arguments>;<operation>(<arguments>)/...`, arguments joined by `&`;
+/// `FromStr` reads it back. Pipelines that mean the same are equal and have the same text, hence the same key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pipeline {
     codec: &'static Codec,
-}
-
-/// What a render will make and hold, known before a pixel is decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Size of the result.
-    pub size: Size,
-    /// Bytes held at the peak, source excluded.
-    pub memory_bytes: u64,
-    /// The source's own bytes are the answer: nothing is decoded.
-    pub passes_through: bool,
-}
-
-/// A finished render.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// The encoded image.
-    pub bytes: Bytes,
-    /// Time spent decoding, colour and orientation included.
-    pub decode: Duration,
-    /// Time spent in operations.
-    pub operations: Duration,
-    /// Time spent encoding.
-    pub encode: Duration,
+    /// Whether a parameter was written, even at its default.
+    render: bool,
+    encode: Args,
+    steps: Vec<Step>,
 }
 
 impl Pipeline {
-    /// Reads decoded query pairs in any order; empty is a conversion. Errors: [`Error::Invalid`], [`Error::Limit`].
+    /// Reads decoded query pairs in any order; empty is a conversion. Operations run in the order of
+    /// [`operation::OPERATIONS`], or in that of `ops`, a JSON array of `{"op": name, argument: value ...}`.
+    ///
+    /// Errors: [`Error::Invalid`].
     pub fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
-        let _ = query;
-        Ok(Pipeline { codec })
+        text::from_query(codec, query)
+    }
+
+    /// A render by these steps. Equal meaning gives equal pipelines, however it was written.
+    fn new(codec: &'static Codec, render: bool, encode: Args, steps: Vec<Step>) -> Result<Pipeline, Error> {
+        Ok(Pipeline { codec, render, encode: encode::normalized(codec, encode)?, steps })
     }
 
     /// The output format.
@@ -59,31 +72,51 @@ impl Pipeline {
         self.codec
     }
 
+    /// The arguments of [`ENCODE`].
+    pub fn encode_args(&self) -> &Args {
+        &self.encode
+    }
+
+    /// The operations in the order in which they run.
+    pub fn steps(&self) -> &[(&'static Operation, Args)] {
+        &self.steps
+    }
+
     /// Without a written parameter: where the source has the output's format, its own bytes are the answer.
     pub fn is_conversion(&self) -> bool {
-        todo!()
+        !self.render
     }
 
     /// The same pipeline as a render: always decoded and encoded.
     pub fn into_render(self) -> Pipeline {
-        todo!()
+        Pipeline { render: true, ..self }
     }
 
-    /// The name of the rendition of `source`: moka key and, in its first 32 hex digits, ETag.
+    /// The name of the rendition of `source`: moka key and, in its first 32 hex digits, ETag. Over the source, the canonical text
+    /// and the revisions of codec and operations: it changes whenever the bytes may.
     pub fn key(&self, source: &Digest) -> Digest {
-        let _ = source;
-        todo!()
+        let mut hasher = blake3::Hasher::new_derive_key("progimage 1 rendition");
+        hasher.update(source.as_bytes());
+        hasher.update(self.to_string().as_bytes());
+        // No text holds a zero byte: it ends here.
+        hasher.update(&[0]);
+        let operations = self.steps.iter().map(|(operation, _)| operation.revision);
+        for revision in std::iter::once(self.codec.revision).chain(operations) {
+            hasher.update(&revision.to_le_bytes());
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
     /// Holds the whole chain against `limits` and says what it will cost. `source` is the format and header of the source.
+    ///
+    /// Errors: [`Error::Limit`], [`Error::Unsupported`] when the output format is only read, and those of the operations.
     pub fn plan(&self, source: (&'static Codec, &Header), limits: &Limits) -> Result<Plan, Error> {
-        let _ = (source, limits);
-        todo!()
+        Course::new(self, source, limits).map(|course| course.plan)
     }
 
-    /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic.
+    /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic. A source that is passed through is
+    /// not copied.
     pub fn run(&self, source: &Bytes, limits: &Limits, watch: &Watch) -> Result<Output, Error> {
-        let _ = (source, limits, watch);
-        todo!()
+        run::run(self, source, limits, watch)
     }
 }

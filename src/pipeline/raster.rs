@@ -71,6 +71,24 @@ impl Channels {
     }
 }
 
+/// What a raster looks like without its samples: what is planned before pixels exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Width and height.
+    pub size: Size,
+    /// The samples of a pixel.
+    pub channels: Channels,
+    /// Bits a sample: 8 or 16.
+    pub bits: u8,
+}
+
+impl Shape {
+    /// Bytes that a raster of this shape holds; cannot overflow for sides that `Limits` allow.
+    pub const fn bytes(self) -> u64 {
+        self.size.pixels().saturating_mul(self.channels.count() as u64 * (self.bits / 8) as u64)
+    }
+}
+
 /// Samples of 8 or 16 bits (16: native byte order, full range 0..=65535).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Samples {
@@ -126,10 +144,15 @@ impl Raster {
         self.samples
     }
 
+    /// Everything but the samples.
+    pub fn shape(&self) -> Shape {
+        let bits = if matches!(self.samples, Samples::U16(_)) { 16 } else { 8 };
+        Shape { size: self.size, channels: self.channels, bits }
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        let depth = if matches!(self.samples, Samples::U16(_)) { 2 } else { 1 };
-        self.size.pixels() * self.channels.count() as u64 * depth
+        self.shape().bytes()
     }
 }
 
@@ -189,6 +212,13 @@ impl Picture {
     /// A still image.
     pub fn still(raster: Raster) -> Picture {
         Picture { frames: vec![Frame { raster, delay: Delay::from_ms(0) }], plays: 0, icc: None }
+    }
+
+    /// Changes the pixels of every frame, one after the other: one frame only is held twice.
+    pub fn map(mut self, mut change: impl FnMut(Raster) -> Result<Raster, Error>) -> Result<Picture, Error> {
+        let changed = self.frames.into_iter().map(|frame| Ok(Frame { raster: change(frame.raster)?, ..frame }));
+        self.frames = changed.collect::<Result<_, Error>>()?;
+        Ok(self)
     }
 
     /// The first frame's pixels.

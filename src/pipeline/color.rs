@@ -1,0 +1,25 @@
+//! Colour: ICC profiles and CMYK to sRGB, linear light, premultiplied alpha, and the conversions between channels and depths that
+//! an encoder needs. Not a place for artistic colour operations.
+
+mod channels;
+mod icc;
+mod linear;
+
+pub use channels::{flattened, to_channels, to_eight_bits};
+pub use icc::to_srgb;
+pub use linear::{Sample, encode_row, linear_row};
+
+use super::{Raster, Samples};
+
+/// Whether no pixel is even partly transparent; true without alpha.
+pub fn opaque(raster: &Raster) -> bool {
+    fn opaque<S: Sample>(samples: &[S], count: usize) -> bool {
+        samples.iter().skip(count - 1).step_by(count).all(|alpha| *alpha == S::MAX)
+    }
+    let count = raster.channels().count();
+    !raster.channels().alpha()
+        || match raster.samples() {
+            Samples::U8(samples) => opaque(samples, count),
+            Samples::U16(samples) => opaque(samples, count),
+        }
+}

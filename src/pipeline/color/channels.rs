@@ -1,0 +1,165 @@
+//! From the channels and depth of a raster to those that an encoder takes.
+
+use super::linear::Sample;
+use super::opaque;
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Channels, Error, Raster, Samples};
+
+/// Reduces 16 bits to 8, rounded to the nearest.
+pub fn to_eight_bits(raster: Raster) -> Result<Raster, Error> {
+    let (size, channels) = (raster.size(), raster.channels());
+    let samples = match raster.into_samples() {
+        Samples::U16(samples) => {
+            let mut target = try_zeroed(samples.len())?;
+            target.iter_mut().zip(samples).for_each(|(target, v)| *target = u8::scaled(v.into(), 65_535));
+            target
+        }
+        Samples::U8(samples) => samples,
+    };
+    Ok(Raster::new(size, channels, Samples::U8(samples)))
+}
+
+/// Converts between gray and RGB, with and without alpha; new alpha is opaque, alpha that is taken away is ignored (see
+/// [`flattened`]). RGB becomes gray by its luminance in linear light, ITU-R BT.709.
+pub fn to_channels(raster: Raster, target: Channels) -> Result<Raster, Error> {
+    if raster.channels() == target {
+        return Ok(raster);
+    }
+    let (size, source) = (raster.size(), raster.channels());
+    let samples = match raster.into_samples() {
+        Samples::U8(samples) => Samples::U8(converted(&samples, source, target)?),
+        Samples::U16(samples) => Samples::U16(converted(&samples, source, target)?),
+    };
+    Ok(Raster::new(size, target, samples))
+}
+
+fn converted<S: Sample>(samples: &[S], from: Channels, to: Channels) -> Result<Vec<S>, Error> {
+    let mut converted = try_zeroed(samples.len() / from.count() * to.count())?;
+    for (target, source) in converted.chunks_exact_mut(to.count()).zip(samples.chunks_exact(from.count())) {
+        let alpha = if from.alpha() { source[from.count() - 1] } else { S::MAX };
+        match (from.gray(), to.gray()) {
+            (false, true) => target[0] = luminance(source),
+            (true, _) => target[..colors(to)].fill(source[0]),
+            (false, false) => target[..3].copy_from_slice(&source[..3]),
+        }
+        if to.alpha() {
+            target[to.count() - 1] = alpha;
+        }
+    }
+    Ok(converted)
+}
+
+fn colors(channels: Channels) -> usize {
+    if channels.gray() { 1 } else { 3 }
+}
+
+fn luminance<S: Sample>(pixel: &[S]) -> S {
+    if pixel[0] == pixel[1] && pixel[1] == pixel[2] {
+        return pixel[0];
+    }
+    let linear = |sample: S| u32::from(S::linear_table()[sample.into() as usize]);
+    // 0.2126, 0.7152, 0.0722 of 65536: their sum with the rounding stays below 2^32.
+    let y = (13_933 * linear(pixel[0]) + 46_871 * linear(pixel[1]) + 4_732 * linear(pixel[2]) + 32_768) >> 16;
+    S::encoded_table()[y as usize]
+}
+
+/// Lays a raster with alpha on `background` (red, green, blue; its alpha is not used). A gray raster on a coloured background
+/// becomes RGB.
+///
+/// The mixing is done on sRGB-encoded samples: that is what every browser shows for the same image on the same background
+/// (CSS Compositing, "source-over"), hence what the author of a shadow or an antialiased edge has seen.
+pub fn flattened(raster: Raster, background: [u8; 4]) -> Result<Raster, Error> {
+    if !raster.channels().alpha() {
+        return Ok(raster);
+    }
+    let [r, g, b, _] = background;
+    let gray = raster.channels().gray() && (opaque(&raster) || (r == g && g == b));
+    let with_alpha = if gray { Channels::GrayAlpha } else { Channels::Rgba };
+    let raster = to_channels(raster, with_alpha)?;
+    let size = raster.size();
+    let samples = match raster.into_samples() {
+        Samples::U8(samples) => Samples::U8(laid_on(&samples, with_alpha, [r, g, b])?),
+        Samples::U16(samples) => {
+            Samples::U16(laid_on(&samples, with_alpha, [r, g, b].map(|v| u16::scaled(v.into(), 255)))?)
+        }
+    };
+    Ok(Raster::new(size, if gray { Channels::Gray } else { Channels::Rgb }, samples))
+}
+
+fn laid_on<S: Sample>(samples: &[S], channels: Channels, background: [S; 3]) -> Result<Vec<S>, Error> {
+    let (count, full): (usize, u32) = (channels.count(), S::MAX.into());
+    let mut target = try_zeroed(samples.len() / count * (count - 1))?;
+    for (target, source) in target.chunks_exact_mut(count - 1).zip(samples.chunks_exact(count)) {
+        let alpha: u32 = source[count - 1].into();
+        for ((target, source), background) in target.iter_mut().zip(source).zip(background) {
+            let (source, background): (u32, u32) = ((*source).into(), background.into());
+            // At most 65535 * 65535 + 32767: below 2^32.
+            let mixed = (source * alpha + background * (full - alpha) + full / 2) / full;
+            *target = S::try_from(mixed).unwrap_or(S::MAX);
+        }
+    }
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Size;
+
+    fn pixel8(channels: Channels, samples: &[u8]) -> Raster {
+        Raster::new(Size::new(1, 1), channels, Samples::U8(samples.to_vec()))
+    }
+
+    fn pixel16(channels: Channels, samples: &[u16]) -> Raster {
+        Raster::new(Size::new(1, 1), channels, Samples::U16(samples.to_vec()))
+    }
+
+    #[test]
+    fn sixteen_bits_become_the_nearest_eight() {
+        for v in 0..=65_535u16 {
+            let eight = to_eight_bits(pixel16(Channels::Gray, &[v])).expect("small");
+            let expected = (f64::from(v) / 257.0).round() as u8;
+            assert_eq!(eight, pixel8(Channels::Gray, &[expected]), "{v}");
+        }
+    }
+
+    #[test]
+    fn gray_survives_rgb_at_both_depths() {
+        for v in (0..=65_535u16).step_by(7) {
+            let gray = pixel16(Channels::GrayAlpha, &[v, 9]);
+            let rgba = to_channels(gray.clone(), Channels::Rgba).expect("small");
+            assert_eq!(rgba, pixel16(Channels::Rgba, &[v, v, v, 9]));
+            assert_eq!(to_channels(rgba, Channels::GrayAlpha), Ok(gray));
+        }
+    }
+
+    #[test]
+    fn gray_of_a_colour_is_its_luminance() {
+        let check = |rgb: [u8; 3], expected| {
+            assert_eq!(
+                to_channels(pixel8(Channels::Rgb, &rgb), Channels::Gray),
+                Ok(pixel8(Channels::Gray, &[expected]))
+            );
+        };
+        // 255 x encoded(0.2126), (0.7152), (0.0722).
+        check([255, 0, 0], 127);
+        check([0, 255, 0], 220);
+        check([0, 0, 255], 76);
+    }
+
+    fn check_flat(source: Raster, background: [u8; 4], expected: Raster) {
+        assert_eq!(flattened(source, background), Ok(expected));
+    }
+
+    #[test]
+    fn alpha_is_laid_on_the_background() {
+        let white = [255, 255, 255, 255];
+        check_flat(pixel8(Channels::Rgba, &[10, 20, 30, 255]), white, pixel8(Channels::Rgb, &[10, 20, 30]));
+        check_flat(pixel8(Channels::Rgba, &[10, 20, 30, 0]), [1, 2, 3, 0], pixel8(Channels::Rgb, &[1, 2, 3]));
+        check_flat(pixel8(Channels::GrayAlpha, &[0, 128]), white, pixel8(Channels::Gray, &[127]));
+        check_flat(pixel8(Channels::GrayAlpha, &[50, 0]), [1, 2, 3, 255], pixel8(Channels::Rgb, &[1, 2, 3]));
+        check_flat(pixel8(Channels::GrayAlpha, &[50, 255]), [1, 2, 3, 255], pixel8(Channels::Gray, &[50]));
+        check_flat(pixel16(Channels::Rgba, &[0, 0, 0, 32_768]), white, pixel16(Channels::Rgb, &[32_767; 3]));
+        check_flat(pixel16(Channels::Rgba, &[65_535; 4]), [0, 0, 0, 0], pixel16(Channels::Rgb, &[65_535; 3]));
+    }
+}

@@ -1,0 +1,271 @@
+//! Decoded samples to sRGB: through the embedded ICC profile (moxcms), or by the usual formula where CMYK has none.
+//!
+//! A profile that is broken, or not of the kind of the pixels, is ignored, as libvips does: a wrong tint is better than no image.
+
+use std::sync::Arc;
+
+use moxcms::{CmsError, ColorProfile, DataColorSpace, Layout, TransformExecutor, TransformOptions};
+
+use super::linear::Sample;
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Watch};
+
+/// Pixels that are converted between two looks at the watch.
+const PIXELS: usize = 1 << 14;
+
+/// Converts every frame to sRGB and takes the profile away. CMYK becomes RGB; other channels and the depth stay.
+///
+/// Gray pixels under an RGB profile are converted as the equal amounts of red, green and blue that they stand for.
+pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
+    let channels = picture.first().channels();
+    let conversion = picture.icc.take().and_then(|icc| Conversion::new(&icc, channels));
+    let conversion = conversion.as_ref();
+    if conversion.is_none() && channels != Channels::Cmyk {
+        return Ok(picture);
+    }
+    picture.map(|raster| {
+        let size = raster.size();
+        let samples = match raster.into_samples() {
+            Samples::U8(samples) => Samples::U8(converted(samples, channels, conversion, watch)?),
+            Samples::U16(samples) => Samples::U16(converted(samples, channels, conversion, watch)?),
+        };
+        let channels = if channels == Channels::Cmyk { Channels::Rgb } else { channels };
+        Ok(Raster::new(size, channels, samples))
+    })
+}
+
+fn converted<S: Depth>(
+    samples: Vec<S>,
+    channels: Channels,
+    conversion: Option<&Conversion>,
+    watch: &Watch,
+) -> Result<Vec<S>, Error> {
+    // Made per frame: an animation with a profile is rare, and 16-bit tables should not be made for 8-bit samples.
+    let transform = conversion.and_then(|conversion| S::transform(conversion).ok());
+    match (channels, transform) {
+        (Channels::Cmyk, transform) => from_cmyk(&samples, transform.as_deref(), watch),
+        (_, None) => Ok(samples),
+        (channels, Some(transform)) if channels.gray() => through_table(samples, channels, conversion, &*transform),
+        (channels, Some(transform)) => in_place(samples, channels, &*transform, watch),
+    }
+}
+
+/// A profile that is worth applying, and what it is applied between.
+struct Conversion {
+    profile: ColorProfile,
+    target: ColorProfile,
+    layouts: (Layout, Layout),
+}
+
+impl Conversion {
+    /// `None` where nothing is to be done: the profile is broken, does not fit the pixels, or changes no value by more than one
+    /// of 255 steps, so that it is sRGB in all but name.
+    fn new(icc: &[u8], channels: Channels) -> Option<Conversion> {
+        let profile = ColorProfile::new_from_slice(icc).ok()?;
+        let (target, layouts) = match (profile.color_space, channels) {
+            (DataColorSpace::Rgb, Channels::Rgba) => (ColorProfile::new_srgb(), (Layout::Rgba, Layout::Rgba)),
+            (DataColorSpace::Rgb, Channels::Rgb | Channels::Gray | Channels::GrayAlpha) => {
+                (ColorProfile::new_srgb(), (Layout::Rgb, Layout::Rgb))
+            }
+            (DataColorSpace::Gray, Channels::Gray | Channels::GrayAlpha) => (gray_srgb(), (Layout::Gray, Layout::Gray)),
+            (DataColorSpace::Cmyk, Channels::Cmyk) => (ColorProfile::new_srgb(), (Layout::Rgba, Layout::Rgb)),
+            _ => return None,
+        };
+        let conversion = Conversion { profile, target, layouts };
+        conversion.changes_something().ok()?.then_some(conversion)
+    }
+
+    /// Holds a grid of colours against what the profile makes of them.
+    fn changes_something(&self) -> Result<bool, CmsError> {
+        let transform = u8::transform(self)?;
+        if self.profile.color_space == DataColorSpace::Cmyk {
+            return Ok(true);
+        }
+        let steps = || (0..=255u8).step_by(17);
+        let colors: Vec<u8> = match self.layouts.0 {
+            Layout::Gray => steps().collect(),
+            Layout::Rgb => grid(steps).into_iter().flatten().collect(),
+            _ => grid(steps).into_iter().flat_map(|[r, g, b]| [r, g, b, 255]).collect(),
+        };
+        let mut converted = vec![0; colors.len()];
+        transform.transform(&colors, &mut converted)?;
+        Ok(colors.iter().zip(converted).any(|(before, after)| before.abs_diff(after) > 1))
+    }
+}
+
+fn grid<I: Iterator<Item = u8>>(steps: impl Fn() -> I + Copy) -> Vec<[u8; 3]> {
+    steps().flat_map(|r| steps().flat_map(move |g| steps().map(move |b| [r, g, b]))).collect()
+}
+
+/// Gray with sRGB's curve.
+fn gray_srgb() -> ColorProfile {
+    let mut profile = ColorProfile::new_gray_with_gamma(2.2);
+    profile.gray_trc = ColorProfile::new_srgb().red_trc;
+    profile
+}
+
+type Transform<S> = dyn TransformExecutor<S> + Send + Sync;
+
+/// moxcms has one constructor for each depth.
+trait Depth: Sample {
+    fn transform(conversion: &Conversion) -> Result<Arc<Transform<Self>>, CmsError>;
+}
+
+impl Depth for u8 {
+    fn transform(conversion: &Conversion) -> Result<Arc<Transform<u8>>, CmsError> {
+        let Conversion { profile, target, layouts: (from, to) } = conversion;
+        profile.create_transform_8bit(*from, target, *to, TransformOptions::default())
+    }
+}
+
+impl Depth for u16 {
+    fn transform(conversion: &Conversion) -> Result<Arc<Transform<u16>>, CmsError> {
+        let Conversion { profile, target, layouts: (from, to) } = conversion;
+        profile.create_transform_16bit(*from, target, *to, TransformOptions::default())
+    }
+}
+
+fn refused(error: CmsError) -> Error {
+    Error::corrupt("icc", error)
+}
+
+/// A transform reads and writes different buffers; a small copy saves a second image.
+fn in_place<S: Depth>(
+    mut samples: Vec<S>,
+    channels: Channels,
+    transform: &Transform<S>,
+    watch: &Watch,
+) -> Result<Vec<S>, Error> {
+    let mut copy = vec![S::default(); PIXELS * channels.count()];
+    for chunk in samples.chunks_mut(PIXELS * channels.count()) {
+        watch.check()?;
+        let copy = &mut copy[..chunk.len()];
+        copy.copy_from_slice(chunk);
+        transform.transform(copy, chunk).map_err(refused)?;
+    }
+    Ok(samples)
+}
+
+/// One sample makes one sample: a table of every gray is exact, and quicker than a conversion of every pixel.
+fn through_table<S: Depth>(
+    mut samples: Vec<S>,
+    channels: Channels,
+    conversion: Option<&Conversion>,
+    transform: &Transform<S>,
+) -> Result<Vec<S>, Error> {
+    let width = conversion.map_or(1, |conversion| conversion.layouts.0.channels());
+    let full: u32 = S::MAX.into();
+    let ramp: Vec<S> = (0..=full).flat_map(|v| vec![S::try_from(v).unwrap_or(S::MAX); width]).collect();
+    let mut table = vec![S::default(); ramp.len()];
+    transform.transform(&ramp, &mut table).map_err(refused)?;
+    for sample in samples.iter_mut().step_by(channels.count()) {
+        // Of red, green and blue, green is the nearest to luminance.
+        *sample = table[(*sample).into() as usize * width + width / 2];
+    }
+    Ok(samples)
+}
+
+fn from_cmyk<S: Depth>(samples: &[S], transform: Option<&Transform<S>>, watch: &Watch) -> Result<Vec<S>, Error> {
+    let mut target = try_zeroed(samples.len() / 4 * 3)?;
+    for (target, source) in target.chunks_mut(PIXELS * 3).zip(samples.chunks(PIXELS * 4)) {
+        watch.check()?;
+        match transform {
+            Some(transform) => transform.transform(source, target).map_err(refused)?,
+            None => by_formula(source, target),
+        }
+    }
+    Ok(target)
+}
+
+/// Each ink takes its share of white, and black of what the others leave: (1 - ink) * (1 - black).
+fn by_formula<S: Sample>(source: &[S], target: &mut [S]) {
+    let full: u32 = S::MAX.into();
+    for (target, source) in target.as_chunks_mut::<3>().0.iter_mut().zip(source.as_chunks::<4>().0) {
+        let left = |ink: S| full - ink.into();
+        for (target, ink) in target.iter_mut().zip(source) {
+            let light = (left(*ink) * left(source[3]) + full / 2) / full;
+            *target = S::try_from(light).unwrap_or(S::MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Size;
+
+    /// One pixel of these samples, 8 and 16 bits, under a profile.
+    fn converted(channels: Channels, pixel: &[u8], icc: Option<Vec<u8>>) -> (Vec<u8>, Vec<u16>) {
+        let wide = pixel.iter().map(|v| u16::from(*v) * 257).collect();
+        let convert = |samples| {
+            let mut picture = Picture::still(Raster::new(Size::new(1, 1), channels, samples));
+            picture.icc = icc.clone();
+            let mut picture = to_srgb(picture, &Watch::default()).expect("no watch");
+            assert_eq!(picture.icc, None);
+            picture.frames.remove(0).raster.into_samples()
+        };
+        match (convert(Samples::U8(pixel.to_vec())), convert(Samples::U16(wide))) {
+            (Samples::U8(eight), Samples::U16(sixteen)) => (eight, sixteen),
+            other => panic!("depth changed: {other:?}"),
+        }
+    }
+
+    fn check(channels: Channels, pixel: &[u8], profile: Option<ColorProfile>, expected: &[u8]) {
+        let icc = profile.map(|profile| profile.encode().expect("encodes"));
+        let (eight, sixteen) = converted(channels, pixel, icc);
+        assert_eq!(eight.len(), expected.len());
+        for ((eight, sixteen), expected) in eight.iter().zip(sixteen).zip(expected) {
+            let sixteen = (f64::from(sixteen) / 257.0).round() as u8;
+            assert!(eight.abs_diff(*expected) <= 1, "{pixel:?}: {eight} of {expected}");
+            assert!(sixteen.abs_diff(*expected) <= 1, "{pixel:?} in 16 bits: {sixteen} of {expected}");
+        }
+    }
+
+    /// Expectations were computed with the primaries and curves of the two standards, outside this program.
+    #[test]
+    fn wide_gamuts_become_srgb() {
+        let p3 = || Some(ColorProfile::new_display_p3());
+        check(Channels::Rgb, &[128, 128, 128], p3(), &[128, 128, 128]);
+        check(Channels::Rgb, &[200, 100, 50], p3(), &[215, 93, 31]);
+        check(Channels::Rgba, &[200, 100, 50, 77], p3(), &[215, 93, 31, 77]);
+        let adobe = || Some(ColorProfile::new_adobe_rgb());
+        check(Channels::Rgb, &[128, 128, 128], adobe(), &[129, 129, 129]);
+        check(Channels::Rgb, &[100, 110, 80], adobe(), &[96, 110, 77]);
+    }
+
+    #[test]
+    fn gray_goes_through_gray_and_rgb_profiles() {
+        // 0.5 of gamma 1.0 is 188 of sRGB.
+        let linear = || Some(ColorProfile::new_gray_with_gamma(1.0));
+        check(Channels::Gray, &[128], linear(), &[188]);
+        check(Channels::GrayAlpha, &[128, 9], linear(), &[188, 9]);
+        check(Channels::GrayAlpha, &[128, 9], Some(ColorProfile::new_adobe_rgb()), &[129, 9]);
+    }
+
+    #[test]
+    fn cmyk_without_a_profile_goes_by_the_formula() {
+        check(Channels::Cmyk, &[0, 0, 0, 0], None, &[255, 255, 255]);
+        check(Channels::Cmyk, &[255, 0, 0, 0], None, &[0, 255, 255]);
+        check(Channels::Cmyk, &[0, 0, 0, 255], None, &[0, 0, 0]);
+        check(Channels::Cmyk, &[0, 51, 102, 51], None, &[204, 163, 122]);
+    }
+
+    #[test]
+    fn profiles_that_are_srgb_broken_or_of_other_pixels_change_nothing() {
+        let pixel = [1, 100, 200];
+        let unchanged = |icc| {
+            let (eight, sixteen) = converted(Channels::Rgb, &pixel, icc);
+            assert_eq!(eight, pixel);
+            assert_eq!(sixteen, [257, 25_700, 51_400]);
+        };
+        unchanged(None);
+        unchanged(Some(Vec::new()));
+        unchanged(Some(vec![0xff; 4000]));
+        unchanged(ColorProfile::new_srgb().encode().ok());
+        unchanged(ColorProfile::new_gray_with_gamma(1.0).encode().ok());
+        let whole = ColorProfile::new_display_p3().encode().expect("encodes");
+        for len in (0..whole.len()).step_by(7) {
+            converted(Channels::Rgb, &pixel, Some(whole[..len].to_vec()));
+        }
+    }
+}

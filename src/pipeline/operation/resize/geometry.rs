@@ -1,0 +1,188 @@
+//! What a resize does to a size: which region of the source is scaled to what, and the canvas around it. Whole numbers decide the
+//! sizes; only the edges of a crop may fall between pixels. Knows no pixels.
+
+use crate::pipeline::Size;
+
+/// The box that was asked for; a missing side follows from the other.
+#[derive(Clone, Copy)]
+pub(super) struct Box {
+    pub w: Option<u32>,
+    pub h: Option<u32>,
+}
+
+/// How the image meets the box.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    Inside,
+    Cover,
+    Contain,
+    Fill,
+    Outside,
+}
+
+/// A part of the source, in its pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Region {
+    pub x: f64,
+    pub y: f64,
+    pub w: f64,
+    pub h: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Geometry {
+    pub source: Size,
+    /// What is kept of the source.
+    pub region: Region,
+    /// The size that `region` is scaled to.
+    pub scaled: Size,
+    /// The size that the whole source would have at this scale.
+    pub uncropped: Size,
+    /// The canvas that the scaled region is centred on.
+    pub result: Size,
+}
+
+impl Geometry {
+    pub fn new(source: Size, asked: Box, fit: Fit, enlarge: bool) -> Geometry {
+        match (asked.w, asked.h) {
+            (None, None) => Geometry::whole(source, source),
+            (Some(w), None) => Geometry::whole(source, capped(by_width(source, w), source, enlarge)),
+            (None, Some(h)) => Geometry::whole(source, capped(by_height(source, h), source, enlarge)),
+            (Some(w), Some(h)) => Geometry::boxed(source, Size::new(w, h), fit, enlarge),
+        }
+    }
+
+    fn boxed(source: Size, asked: Size, fit: Fit, enlarge: bool) -> Geometry {
+        match fit {
+            Fit::Inside => Geometry::whole(source, capped(inside(source, asked), source, enlarge)),
+            Fit::Outside => Geometry::whole(source, capped(outside(source, asked), source, enlarge)),
+            Fit::Contain => {
+                let scaled = capped(inside(source, asked), source, enlarge);
+                Geometry { result: asked, ..Geometry::whole(source, scaled) }
+            }
+            Fit::Fill if enlarge => Geometry::whole(source, asked),
+            Fit::Fill => Geometry::whole(source, Size::new(asked.w.min(source.w), asked.h.min(source.h))),
+            Fit::Cover if enlarge || (asked.w <= source.w && asked.h <= source.h) => Geometry::cropped(source, asked),
+            // The largest box of the asked ratio inside the source.
+            Fit::Cover => Geometry::cropped(source, inside(asked, source)),
+        }
+    }
+
+    fn whole(source: Size, scaled: Size) -> Geometry {
+        let region = Region { x: 0.0, y: 0.0, w: f64::from(source.w), h: f64::from(source.h) };
+        Geometry { source, region, scaled, uncropped: scaled, result: scaled }
+    }
+
+    /// The largest centred region of the ratio of `target`.
+    fn cropped(source: Size, target: Size) -> Geometry {
+        let (w, h) = (f64::from(source.w), f64::from(source.h));
+        let ratio = f64::from(target.w) / f64::from(target.h);
+        let wider = u64::from(source.w) * u64::from(target.h) > u64::from(source.h) * u64::from(target.w);
+        let (region_w, region_h) = if wider { ((h * ratio).min(w), h) } else { (w, (w / ratio).min(h)) };
+        let (mut x, mut y) = ((w - region_w) / 2.0, (h - region_h) / 2.0);
+        if (region_w, region_h) == (f64::from(target.w), f64::from(target.h)) {
+            // Nothing is scaled: a crop that falls between pixels would only blur.
+            (x, y) = (x.floor(), y.floor());
+        }
+        let region = Region { x, y, w: region_w, h: region_h };
+        Geometry { source, region, scaled: target, uncropped: outside(source, target), result: target }
+    }
+
+    /// Whether a pixel is computed or left out.
+    pub fn resamples(&self) -> bool {
+        self.scaled != self.source
+            || self.region.w < f64::from(self.source.w)
+            || self.region.h < f64::from(self.source.h)
+    }
+
+    /// Whether a part of the source is left out.
+    pub fn crops(&self) -> bool {
+        self.region.w < f64::from(self.source.w) || self.region.h < f64::from(self.source.h)
+    }
+
+    /// Whether there is canvas around the scaled image.
+    pub fn pads(&self) -> bool {
+        self.result != self.scaled
+    }
+}
+
+fn by_width(source: Size, w: u32) -> Size {
+    Size::new(w, scaled(source.h, w, source.w))
+}
+
+fn by_height(source: Size, h: u32) -> Size {
+    Size::new(scaled(source.w, h, source.h), h)
+}
+
+fn inside(source: Size, asked: Size) -> Size {
+    if wider(source, asked) { by_width(source, asked.w) } else { by_height(source, asked.h) }
+}
+
+fn outside(source: Size, asked: Size) -> Size {
+    if wider(source, asked) { by_height(source, asked.h) } else { by_width(source, asked.w) }
+}
+
+fn wider(source: Size, than: Size) -> bool {
+    u64::from(source.w) * u64::from(than.h) > u64::from(source.h) * u64::from(than.w)
+}
+
+/// Proportional sizes are larger than the source in both sides or in none.
+fn capped(size: Size, source: Size, enlarge: bool) -> Size {
+    if !enlarge && (size.w > source.w || size.h > source.h) { source } else { size }
+}
+
+/// `side * multiple / divisor`, rounded, at least 1.
+fn scaled(side: u32, multiple: u32, divisor: u32) -> u32 {
+    let rounded = (u64::from(side) * u64::from(multiple) * 2 + u64::from(divisor)) / (u64::from(divisor) * 2);
+    u32::try_from(rounded).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(fit: Fit, enlarge: bool, source: (u32, u32), asked: (u32, u32)) -> (u32, u32) {
+        let side = |side| if side == 0 { None } else { Some(side) };
+        let asked = Box { w: side(asked.0), h: side(asked.1) };
+        let result = Geometry::new(Size::new(source.0, source.1), asked, fit, enlarge).result;
+        (result.w, result.h)
+    }
+
+    #[test]
+    fn each_fit_meets_the_box_in_its_own_way() {
+        let photo = (4000, 3000);
+        let check = |fit, asked, expected| assert_eq!(size(fit, false, photo, asked), expected);
+        check(Fit::Inside, (400, 400), (400, 300));
+        check(Fit::Inside, (0, 400), (533, 400));
+        check(Fit::Inside, (1, 0), (1, 1));
+        check(Fit::Inside, (0, 0), photo);
+        check(Fit::Outside, (400, 400), (533, 400));
+        check(Fit::Cover, (400, 400), (400, 400));
+        check(Fit::Contain, (400, 400), (400, 400));
+        check(Fit::Fill, (400, 400), (400, 400));
+    }
+
+    #[test]
+    fn nothing_is_enlarged_unless_asked() {
+        let small = (40, 30);
+        let check = |fit, enlarge, expected| assert_eq!(size(fit, enlarge, small, (100, 100)), expected);
+        check(Fit::Inside, false, small);
+        check(Fit::Inside, true, (100, 75));
+        check(Fit::Outside, false, small);
+        check(Fit::Outside, true, (133, 100));
+        check(Fit::Cover, false, (30, 30));
+        check(Fit::Cover, true, (100, 100));
+        check(Fit::Contain, false, (100, 100));
+        check(Fit::Fill, false, small);
+        check(Fit::Fill, true, (100, 100));
+        assert_eq!(size(Fit::Fill, false, small, (10, 100)), (10, 30));
+    }
+
+    #[test]
+    fn a_cover_that_scales_nothing_keeps_whole_pixels() {
+        let geometry = Geometry::new(Size::new(101, 60), Box { w: Some(60), h: Some(60) }, Fit::Cover, false);
+        assert_eq!(geometry.region, Region { x: 20.0, y: 0.0, w: 60.0, h: 60.0 });
+        assert_eq!(geometry.scaled, Size::new(60, 60));
+        assert_eq!(geometry.uncropped, Size::new(101, 60));
+    }
+}

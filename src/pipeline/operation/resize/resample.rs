@@ -1,0 +1,236 @@
+//! Resampling in linear light with premultiplied alpha, band by band: a band of source rows becomes 16-bit linear light, is
+//! convolved by fast_image_resize, and is encoded again. Beside source and result only a band is held.
+//!
+//! The result does not depend on the CPU: 16-bit samples are convolved in 64-bit integers on every path of the crate, and the
+//! kernel weights come from additions and multiplications alone.
+
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{InnerPixel, U16, U16x2, U16x3, U16x4};
+use fast_image_resize::{Filter, FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+
+use super::geometry::{Geometry, Region};
+use crate::pipeline::color::{Sample, encode_row, linear_row};
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
+
+/// How source pixels are weighed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernel {
+    Lanczos3,
+    Mitchell,
+    Cubic,
+    Linear,
+    Nearest,
+}
+
+impl Kernel {
+    /// Reach in source pixels at full size.
+    fn support(self) -> f64 {
+        match self {
+            Kernel::Lanczos3 => 3.0,
+            Kernel::Mitchell | Kernel::Cubic => 2.0,
+            Kernel::Linear => 1.0,
+            Kernel::Nearest => 0.0,
+        }
+    }
+
+    fn algorithm(self) -> ResizeAlg {
+        let filter = match self {
+            Kernel::Lanczos3 => Filter::new("lanczos3", lanczos3, 3.0).map_or(FilterType::Lanczos3, FilterType::Custom),
+            Kernel::Mitchell => FilterType::Mitchell,
+            Kernel::Cubic => FilterType::CatmullRom,
+            Kernel::Linear => FilterType::Bilinear,
+            Kernel::Nearest => return ResizeAlg::Nearest,
+        };
+        ResizeAlg::Convolution(filter)
+    }
+}
+
+/// sinc(x) sinc(x / 3). The system's sine may differ in its last bit between CPUs with and without fused multiply-add.
+fn lanczos3(x: f64) -> f64 {
+    if x.abs() >= 3.0 { 0.0 } else { sinc(x) * sinc(x / 3.0) }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 { 1.0 } else { sine_of_turns(x) / (std::f64::consts::PI * x) }
+}
+
+/// sin(pi x) by its Taylor series around the nearest whole number, exact to the last bits: |angle| is at most pi / 2.
+fn sine_of_turns(x: f64) -> f64 {
+    let nearest = x.round();
+    let angle = (x - nearest) * std::f64::consts::PI;
+    let square = angle * angle;
+    let series = (1..=10).rev().fold(1.0, |sum, k| {
+        let k = f64::from(k) * 2.0;
+        1.0 - square / (k * (k + 1.0)) * sum
+    });
+    let odd = nearest.rem_euclid(2.0) == 1.0;
+    if odd { -angle * series } else { angle * series }
+}
+
+/// Bytes of linear light that a band of source rows may hold, unless fewer than [`BAND_ROWS_MIN`] result rows came of it.
+const BAND_BYTES: f64 = (8 << 20) as f64;
+/// The rows that neighbouring bands both read are wasted work: with fewer rows a band they would be most of it.
+const BAND_ROWS_MIN: f64 = 16.0;
+
+/// Result rows of one band. Depends on sizes only, never on the machine.
+fn band_rows(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u32 {
+    let scale = geometry.region.h / f64::from(geometry.scaled.h);
+    let source_row = f64::from(shape.size.w) * shape.channels.count() as f64 * 2.0;
+    let target_row = f64::from(geometry.scaled.w) * shape.channels.count() as f64 * 2.0;
+    let rows = BAND_BYTES / source_row.max(target_row) - 2.0 * kernel.support() * scale.max(1.0);
+    ((rows / scale.max(1.0)).max(BAND_ROWS_MIN) as u32).min(geometry.scaled.h)
+}
+
+/// Bytes held beside source and result.
+pub(super) fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u64 {
+    if !geometry.resamples() || kernel == Kernel::Nearest {
+        return 0;
+    }
+    let rows = band_rows(shape, geometry, kernel);
+    let scale = geometry.region.h / f64::from(geometry.scaled.h);
+    let pixel = shape.channels.count() as u64 * 2;
+    let reach = |scale: f64| (2.0 * kernel.support() * scale.max(1.0)).ceil() as u64 + 3;
+    let source_rows = ((f64::from(rows) * scale).ceil() as u64 + reach(scale)).min(u64::from(shape.size.h));
+    let (w, target_w) = (u64::from(shape.size.w), u64::from(geometry.scaled.w));
+    let rows_bytes = pixel * (source_rows * (w + target_w) + u64::from(rows) * target_w);
+    // A weight is held as f64, then as i32.
+    let horizontal = reach(geometry.region.w / f64::from(geometry.scaled.w)) * target_w;
+    rows_bytes + 12 * (horizontal + reach(scale) * u64::from(rows))
+}
+
+/// Scales `geometry.region` of a raster to `geometry.scaled`.
+pub(super) fn resampled(raster: &Raster, geometry: &Geometry, kernel: Kernel, watch: &Watch) -> Result<Raster, Error> {
+    let shape = raster.shape();
+    let samples = match raster.samples() {
+        Samples::U8(samples) => Samples::U8(resampled_samples(samples, shape, geometry, kernel, watch)?),
+        Samples::U16(samples) => Samples::U16(resampled_samples(samples, shape, geometry, kernel, watch)?),
+    };
+    Ok(Raster::new(geometry.scaled, shape.channels, samples))
+}
+
+fn resampled_samples<S: Sample>(
+    samples: &[S],
+    shape: Shape,
+    geometry: &Geometry,
+    kernel: Kernel,
+    watch: &Watch,
+) -> Result<Vec<S>, Error> {
+    let resize = match (kernel, shape.channels.count()) {
+        (Kernel::Nearest, _) => return nearest(samples, shape, geometry),
+        (_, 1) => in_bands::<S, U16>,
+        (_, 2) => in_bands::<S, U16x2>,
+        (_, 3) => in_bands::<S, U16x3>,
+        _ => in_bands::<S, U16x4>,
+    };
+    resize(samples, shape, geometry, kernel, watch)
+}
+
+fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(
+    samples: &[S],
+    shape: Shape,
+    geometry: &Geometry,
+    kernel: Kernel,
+    watch: &Watch,
+) -> Result<Vec<S>, Error> {
+    let (count, target) = (shape.channels.count(), geometry.scaled);
+    let (source_row, target_row) = (shape.size.w as usize * count, target.w as usize * count);
+    let mut result = try_zeroed(target.h as usize * target_row)?;
+    let rows = band_rows(shape, geometry, kernel);
+    let mut resizer = Resizer::new();
+    let (mut linear, mut scaled) = (Vec::<P>::new(), vec![P::default(); rows as usize * target.w as usize]);
+    for (band, result) in result.chunks_mut(rows as usize * target_row).enumerate() {
+        watch.check()?;
+        let first_row = band as u32 * rows;
+        let band = Band::new(geometry, kernel, first_row, (result.len() / target_row) as u32);
+        linear.resize(band.source_rows() * shape.size.w as usize, P::default());
+        let source = &samples[band.first as usize * source_row..band.end as usize * source_row];
+        linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha());
+        let scaled = &mut scaled[..result.len() / count];
+        convolve(&mut resizer, (&linear, shape.size.w), (scaled, target.w), band.region, kernel)?;
+        encode_row(P::components(scaled), result, count, shape.channels.alpha());
+    }
+    Ok(result)
+}
+
+/// The source rows that some result rows need.
+struct Band {
+    /// The first.
+    first: u32,
+    /// One past the last.
+    end: u32,
+    /// What is scaled, in rows counted from `first`.
+    region: Region,
+}
+
+impl Band {
+    fn new(geometry: &Geometry, kernel: Kernel, first_row: u32, rows: u32) -> Band {
+        let Geometry { source: Size { h, .. }, region, scaled, .. } = *geometry;
+        let scale = region.h / f64::from(scaled.h);
+        let top = region.y + f64::from(first_row) * scale;
+        let bottom = (region.y + f64::from(first_row + rows) * scale).min(f64::from(h));
+        // One row more than the kernel reaches: it is cut off at the edges of the image only.
+        let reach = kernel.support() * scale.max(1.0) + 1.0;
+        let first = (top - reach).floor().max(0.0);
+        let end = (bottom + reach).ceil().min(f64::from(h));
+        Band { first: first as u32, end: end as u32, region: Region { y: top - first, h: bottom - top, ..region } }
+    }
+
+    fn source_rows(&self) -> usize {
+        (self.end - self.first) as usize
+    }
+}
+
+fn convolve<P: PixelTrait + InnerPixel>(
+    resizer: &mut Resizer,
+    (source, source_w): (&[P], u32),
+    (target, target_w): (&mut [P], u32),
+    region: Region,
+    kernel: Kernel,
+) -> Result<(), Error> {
+    let failed = |reason: String| Error::Encode { format: "resize", reason };
+    let rows = |pixels: usize, w: u32| (pixels / w as usize) as u32;
+    let (source_h, target_h) = (rows(source.len(), source_w), rows(target.len(), target_w));
+    let source = TypedImageRef::new(source_w, source_h, source).map_err(|error| failed(error.to_string()))?;
+    let mut target =
+        TypedImage::from_pixels_slice(target_w, target_h, target).map_err(|error| failed(error.to_string()))?;
+    let options = ResizeOptions::new()
+        .resize_alg(kernel.algorithm())
+        .crop(region.x, region.y, region.w, region.h)
+        .use_alpha(false);
+    resizer.resize_typed(&source, &mut target, &options).map_err(|error| failed(error.to_string()))
+}
+
+/// Copies the pixel under the centre of each result pixel.
+fn nearest<S: Sample>(samples: &[S], shape: Shape, geometry: &Geometry) -> Result<Vec<S>, Error> {
+    let Geometry { region, scaled, .. } = *geometry;
+    let (count, w) = (shape.channels.count(), shape.size.w as usize);
+    let under = |start: f64, length: f64, of: u32, at: u32, last: u32| {
+        ((start + (f64::from(at) + 0.5) * length / f64::from(of)) as u32).min(last - 1) as usize
+    };
+    let columns: Vec<usize> = (0..scaled.w).map(|x| under(region.x, region.w, scaled.w, x, shape.size.w)).collect();
+    let mut target = try_zeroed(scaled.pixels() as usize * count)?;
+    for (y, row) in target.chunks_exact_mut(scaled.w as usize * count).enumerate() {
+        let source = &samples[under(region.y, region.h, scaled.h, y as u32, shape.size.h) * w * count..][..w * count];
+        for (target, x) in row.chunks_exact_mut(count).zip(&columns) {
+            target.copy_from_slice(&source[x * count..][..count]);
+        }
+    }
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_lanczos3() {
+        for step in 0..=3000 {
+            let x = f64::from(step) / 1000.0;
+            let pi_x = std::f64::consts::PI * x;
+            let expected = if step == 0 { 1.0 } else { 3.0 * pi_x.sin() * (pi_x / 3.0).sin() / (pi_x * pi_x) };
+            assert!((lanczos3(x) - expected).abs() < 1e-14, "{x}: {} of {expected}", lanczos3(x));
+            assert_eq!(lanczos3(x), lanczos3(-x));
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A render: decode, colour, orientation, operations, encode. What it does was decided in `plan`.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::codec::{self, Codec, Header};
+use super::encode::encode;
+use super::limits::within;
+use super::operation::Context;
+use super::orient::oriented;
+use super::plan::{Course, Step, encoder};
+use super::{Error, Limits, Picture, Pipeline, Size, Watch, color};
+
+/// A finished render.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The encoded image.
+    pub bytes: Bytes,
+    /// Time spent decoding, colour and orientation included.
+    pub decode: Duration,
+    /// Time spent in operations.
+    pub operations: Duration,
+    /// Time spent encoding.
+    pub encode: Duration,
+}
+
+pub(super) fn run(pipeline: &Pipeline, source: &Bytes, limits: &Limits, watch: &Watch) -> Result<Output, Error> {
+    run_from(codec::sniff(source)?, pipeline, source, limits, watch)
+}
+
+/// Runs on a source of a known format.
+fn run_from(
+    codec: &'static Codec,
+    pipeline: &Pipeline,
+    source: &Bytes,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<Output, Error> {
+    watch.check()?;
+    let header = (codec.inspect)(source)?;
+    let course = Course::new(pipeline, (codec, &header), limits)?;
+    if course.plan.passes_through {
+        let none = Duration::ZERO;
+        return Ok(Output { bytes: source.clone(), decode: none, operations: none, encode: none });
+    }
+    let started = Instant::now();
+    let picture = decoded((codec, &header), source, &course, limits, watch)?;
+    let decode = started.elapsed();
+
+    let started = Instant::now();
+    let picture = operated(picture, &course.steps, watch)?;
+    let operations = started.elapsed();
+
+    let started = Instant::now();
+    let bytes = encode(picture, encoder(pipeline.codec())?, pipeline.encode_args(), watch)?;
+    Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
+}
+
+/// Decodes to upright sRGB.
+fn decoded(
+    (codec, header): (&'static Codec, &Header),
+    source: &[u8],
+    course: &Course,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<Picture, Error> {
+    within("bytes_max", source.len() as u64, limits.bytes_max)?;
+    let picture = (codec.decode)(source, &course.decode_options(limits, watch))?;
+    is_as_planned(codec, &picture, header, course)?;
+    color::to_srgb(picture, watch)?.map(|raster| {
+        watch.check()?;
+        oriented(raster, header.orientation)
+    })
+}
+
+/// A decoder that gives another shape than its header promised would slip past every limit.
+fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, course: &Course) -> Result<(), Error> {
+    let Some(first) = picture.frames.first() else { return Err(Error::corrupt(codec.name, "no frame")) };
+    let Size { w, h } = first.raster.size();
+    let least = course.at_least.unwrap_or(header.size);
+    let size_fits = (least.w..=header.size.w).contains(&w) && (least.h..=header.size.h).contains(&h);
+    let shape = first.raster.shape();
+    let alike = picture.frames.iter().all(|frame| frame.raster.shape() == shape);
+    if !size_fits || !alike || picture.frames.len() > course.frames as usize {
+        return Err(Error::corrupt(codec.name, "the frames are not what the header says"));
+    }
+    Ok(())
+}
+
+/// Applies the operations to every frame.
+fn operated(mut picture: Picture, steps: &[Step], watch: &Watch) -> Result<Picture, Error> {
+    for (operation, args) in steps {
+        picture = picture.map(|raster| {
+            watch.check()?;
+            (operation.apply)(raster, args, &Context { watch })
+        })?;
+    }
+    Ok(picture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::codec::{DecodeOptions, EncodeOptions, Encoder, Lossless};
+    use crate::pipeline::{Channels, Delay, Frame, Orientation, Raster, Samples};
+
+    /// A format of this test: width, height, frames, EXIF orientation, whether it lies about its size, then gray samples.
+    static TOY: Codec = Codec {
+        name: "toy",
+        extensions: &["toy"],
+        media_type: "image/x-toy",
+        doc: "",
+        revision: 1,
+        sniff: |_| false,
+        inspect: |bytes| {
+            let size = Size::new(bytes[0].into(), bytes[1].into());
+            let orientation = Orientation::from_exif(bytes[3]).expect("1..=8");
+            let frames = bytes[2].into();
+            Ok(Header { size, orientation, frames, channels: Channels::Gray, bits: 8, icc: false, working_bytes: 0 })
+        },
+        decode: toy_decode,
+        encoder: Some(ANIMATED),
+    };
+
+    /// The same for stills of at most 4 x 4.
+    static SMALL: Codec = Codec {
+        name: "small",
+        encoder: Some(Encoder { side_px_max: 4, frames_max: 1, ..ANIMATED }),
+        extensions: TOY.extensions,
+        media_type: TOY.media_type,
+        doc: TOY.doc,
+        revision: TOY.revision,
+        sniff: TOY.sniff,
+        inspect: TOY.inspect,
+        decode: TOY.decode,
+    };
+
+    const ANIMATED: Encoder = Encoder {
+        side_px_max: 100,
+        frames_max: 3,
+        channels: &[Channels::Gray],
+        sixteen_bit: false,
+        quality: None,
+        lossless: Lossless::Always,
+        encode: toy_encode,
+    };
+
+    fn toy_decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+        let (mut w, mut h) = (usize::from(bytes[0]), usize::from(bytes[1]));
+        let mut step = 1;
+        // Shrinks by leaving out pixels, as far as it may.
+        while options.at_least.is_some_and(|least| w / 2 >= least.w as usize && h / 2 >= least.h as usize) {
+            (w, h, step) = (w / 2, h / 2, step * 2);
+        }
+        w += usize::from(bytes[4]);
+        let frame = |number: usize| {
+            let first = 5 + number * usize::from(bytes[0]) * usize::from(bytes[1]);
+            let pixel = |x, y| bytes.get(first + y * step * usize::from(bytes[0]) + x * step).copied().unwrap_or(0);
+            let samples = (0..h).flat_map(|y| (0..w).map(move |x| pixel(x, y))).collect();
+            let raster = Raster::new(Size::new(w as u32, h as u32), Channels::Gray, Samples::U8(samples));
+            Frame { raster, delay: Delay::from_ms(10) }
+        };
+        let frames = (0..usize::from(bytes[2]).min(options.frames_max as usize)).map(frame).collect();
+        Ok(Picture { frames, plays: 0, icc: None })
+    }
+
+    fn toy_encode(picture: &Picture, _: &EncodeOptions) -> Result<Vec<u8>, Error> {
+        let Size { w, h } = picture.first().size();
+        let mut bytes = vec![w as u8, h as u8, picture.frames.len() as u8, 1, 0];
+        for frame in &picture.frames {
+            let Samples::U8(samples) = frame.raster.samples() else { unreachable!("eight bits are asked for") };
+            bytes.extend(samples);
+        }
+        Ok(bytes)
+    }
+
+    fn render(target: &'static Codec, query: &[(&str, &str)], source: &[u8]) -> Result<Output, Error> {
+        let query: Vec<_> = query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let pipeline = Pipeline::from_query(target, &query)?;
+        run_from(&TOY, &pipeline, &Bytes::copy_from_slice(source), &Limits::default(), &Watch::default())
+    }
+
+    fn check(target: &'static Codec, query: &[(&str, &str)], source: &[u8], expected: &[u8]) {
+        assert_eq!(render(target, query, source).expect("renders").bytes, expected, "{query:?}");
+    }
+
+    #[test]
+    fn a_conversion_to_the_sources_own_format_gives_its_bytes_without_a_copy() {
+        let source = Bytes::from_static(&[2, 1, 1, 3, 0, 7, 8]);
+        let conversion = Pipeline::from_query(&TOY, &[]).expect("empty");
+        let output = run_from(&TOY, &conversion, &source, &Limits::default(), &Watch::default()).expect("renders");
+        assert_eq!(output.bytes.as_ptr(), source.as_ptr());
+        let render = conversion.into_render();
+        let output = run_from(&TOY, &render, &source, &Limits::default(), &Watch::default()).expect("renders");
+        assert_eq!(output.bytes, [2, 1, 1, 1, 0, 8, 7].as_slice());
+    }
+
+    #[test]
+    fn the_image_is_upright_before_anything_else() {
+        let source = [3, 1, 1, 6, 0, 1, 2, 3];
+        check(&TOY, &[("metadata", "none")], &source, &[1, 3, 1, 1, 0, 1, 2, 3]);
+        check(&TOY, &[("rotate", "90")], &source, &[3, 1, 1, 1, 0, 3, 2, 1]);
+        check(&TOY, &[("rotate", "90"), ("flip", "h")], &source, &[3, 1, 1, 1, 0, 1, 2, 3]);
+        check(&SMALL, &[], &source, &[1, 3, 1, 1, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn animations_stay_so_where_the_format_can_and_are_never_cut_short() {
+        let source = [2, 1, 3, 1, 0, 1, 2, 3, 4, 5, 6];
+        check(&TOY, &[("flip", "h")], &source, &[2, 1, 3, 1, 0, 2, 1, 4, 3, 6, 5]);
+        check(&SMALL, &[("flip", "h")], &source, &[2, 1, 1, 1, 0, 2, 1]);
+        let longer = render(&TOY, &[("flip", "h")], &[1, 1, 4, 1, 0, 1, 2, 3, 4]);
+        assert!(matches!(longer, Err(Error::Limit { name: "frames_max", value: 4, max: 3 })), "{longer:?}");
+    }
+
+    #[test]
+    fn results_are_scaled_down_to_what_the_format_holds() {
+        let flat = |w: u8, h: u8| [&[w, h, 1, 1, 0], vec![9; usize::from(w) * usize::from(h)].as_slice()].concat();
+        check(&SMALL, &[], &flat(12, 6), &flat(4, 2));
+        check(&SMALL, &[("w", "9")], &flat(12, 6), &flat(4, 2));
+        check(&SMALL, &[("w", "3")], &flat(12, 6), &flat(3, 2));
+    }
+
+    #[test]
+    fn a_shrunk_source_gives_the_planned_size() {
+        let (w, h) = (101u8, 67u8);
+        for exif in 1..=8 {
+            let source = [&[w, h, 1, exif, 0], vec![50; usize::from(w) * usize::from(h)].as_slice()].concat();
+            for query in [
+                &[("w", "13")] as &[_],
+                &[("h", "7"), ("rotate", "90")],
+                &[("w", "11"), ("h", "11"), ("fit", "cover")],
+                &[("w", "20"), ("h", "9"), ("fit", "contain")],
+                &[("w", "20"), ("h", "9"), ("fit", "fill")],
+                &[("w", "9"), ("h", "9"), ("fit", "outside")],
+            ] {
+                let owned: Vec<_> = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+                let pipeline = Pipeline::from_query(&TOY, &owned).expect("valid");
+                let header = (TOY.inspect)(&source).expect("toy");
+                let course = Course::new(&pipeline, (&TOY, &header), &Limits::default()).expect("small");
+                let least = course.at_least.expect("the target is small");
+                assert!(least.w <= w.into() && least.h <= h.into());
+                let bytes = render(&TOY, query, &source).expect("renders").bytes;
+                let size = Size::new(bytes[0].into(), bytes[1].into());
+                assert_eq!(size, course.plan.size, "EXIF {exif}, {query:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_decoder_that_gives_another_size_than_its_header_is_refused() {
+        let lies = render(&TOY, &[("flip", "h")], &[1, 1, 1, 1, 1, 9, 9]);
+        assert!(matches!(lies, Err(Error::Corrupt { format: "toy", .. })), "{lies:?}");
+    }
+
+    #[test]
+    fn a_cancelled_render_ends() {
+        let raised = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let watch = Watch::new(Instant::now() + Duration::from_secs(3600), raised);
+        let pipeline = Pipeline::from_query(&SMALL, &[]).expect("empty");
+        let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
+        let cancelled = run_from(&TOY, &pipeline, &source, &Limits::default(), &watch);
+        assert!(matches!(cancelled, Err(Error::Cancelled)), "{cancelled:?}");
+    }
+}
