@@ -60,12 +60,17 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     Ok(Picture { frames, plays: container.plays, icc: container.icc(options.limits.icc_bytes_max) })
 }
 
-/// Reads up to the first frame's data, and checks that the crate sees the same image as the gate did: a transparency or
-/// animation chunk with a wrong checksum would be left out without a word.
+/// Reads up to the first frame's data, and checks that the crate sees the same image as the gate did: a malformed transparency
+/// or animation chunk would be left out without a word.
 fn open<'a>(bytes: &'a [u8], container: &Container, header: &Header) -> Result<Reader<'a>, Error> {
-    let mut decoder = png::Decoder::new_with_limits(IoCursor::new(bytes), png::Limits { bytes: usize::MAX });
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
+    let mut options = png::DecodeOptions::default();
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    // Else a frame of an animation with a wrong checksum would pass: by its name fdAT is ancillary.
+    options.set_skip_ancillary_crc_failures(false);
+    let mut decoder = png::Decoder::new_with_options(IoCursor::new(bytes), options);
+    // What is left to hold is one EXIF block, which `Header::working_bytes` counts.
+    decoder.set_limits(png::Limits { bytes: usize::MAX });
     let alpha = if container.animated() { png::Transformations::ALPHA } else { png::Transformations::IDENTITY };
     decoder.set_transformations(png::Transformations::EXPAND | alpha);
     let reader = decoder.read_info().map_err(corrupt)?;
@@ -92,6 +97,10 @@ fn channels(color: png::ColorType) -> Option<Channels> {
 fn corrupt(error: png::DecodingError) -> Error {
     match error {
         png::DecodingError::IoError(_) => Error::corrupt(FORMAT, "ends early"),
-        error => Error::corrupt(FORMAT, error),
+        error => {
+            // The crate's checksum messages print its own structures.
+            let text = error.to_string();
+            Error::corrupt(FORMAT, if text.starts_with("CRC error") { "a wrong checksum" } else { &text })
+        }
     }
 }

@@ -142,13 +142,15 @@ impl<'a> Decoder<'a> {
     /// Reads on to the end of the image. Errs when the file ends before it and that may have lost anything: where one scan holds
     /// the whole picture, a missing end marker has not.
     pub(super) fn finish(mut self) -> Result<(), Error> {
-        // SAFETY: all rows were read, which is when this may be called.
-        self.call(|cinfo| unsafe { sys::jpeg_finish_decompress(cinfo) })?;
+        // SAFETY: a decompression was started and all its rows were read, which is when both may be called, in this order.
+        let several_scans = self.call(|cinfo| unsafe {
+            let several = sys::jpeg_has_multiple_scans(cinfo) != 0;
+            sys::jpeg_finish_decompress(cinfo);
+            several
+        })?;
         // SAFETY: `raw` is live and no call into libjpeg is running.
-        let raw = unsafe { self.raw.as_ref() };
-        // SAFETY: reads one field of a live `cinfo` whose header was read.
-        let several_scans = unsafe { sys::jpeg_has_multiple_scans(&raw.cinfo) } != 0;
-        if raw.hooks.ended_early && several_scans {
+        let ended_early = unsafe { self.raw.as_ref().hooks.ended_early };
+        if ended_early && several_scans {
             return Err(Error::corrupt(FORMAT, "the file ends before its last scan"));
         }
         Ok(())

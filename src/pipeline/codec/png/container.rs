@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 use moxcms::{
-    CicpColorPrimaries, CicpProfile, ColorProfile, MatrixCoefficients, ToneReprCurve, TransferCharacteristics,
+    CicpColorPrimaries, CicpProfile, ColorDateTime, ColorProfile, MatrixCoefficients, TransferCharacteristics,
 };
 use png::{BitDepth, ColorType};
 
@@ -19,6 +19,10 @@ const CHUNKS_MAX: usize = 1 << 20;
 
 /// The specification's largest number of frames or plays.
 const COUNT_MAX: u32 = i32::MAX as u32;
+
+/// The date in profiles made here: the same picture gives the same bytes on every day.
+const EPOCH: ColorDateTime =
+    ColorDateTime { year: 2000, month: 1, day_of_the_month: 1, hours: 0, minutes: 0, seconds: 0 };
 
 /// What the chunks say.
 pub(super) struct Container<'a> {
@@ -188,14 +192,15 @@ fn primaries_of(primaries: u8) -> Option<CicpColorPrimaries> {
 
 /// An ICC profile that says what the code points say.
 fn profile([primaries, transfer, _, _]: [u8; 4]) -> Option<Vec<u8>> {
-    let profile = ColorProfile::new_from_cicp(CicpProfile {
+    let mut profile = ColorProfile::new_from_cicp(CicpProfile {
         color_primaries: primaries_of(primaries)?,
         transfer_characteristics: curve(transfer)?,
         matrix_coefficients: MatrixCoefficients::Identity,
         full_range: true,
     });
-    matches!(profile.red_trc, Some(ToneReprCurve::Lut(_) | ToneReprCurve::Parametric(_)))
-        .then(|| profile.encode().ok())?
+    // Else the time of day would be in it.
+    profile.creation_date_time = EPOCH;
+    profile.red_trc.is_some().then(|| profile.encode().ok())?
 }
 
 /// The profile of an iCCP chunk: a name, a method (0: deflate) and a zlib stream, inflated up to `bytes_max`.
