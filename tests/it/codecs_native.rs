@@ -117,3 +117,15 @@ fn what_is_decoded_is_what_the_gate_said() {
         assert_eq!(decoded, told, "{name}");
     }
 }
+
+#[test]
+fn photographs_of_the_corpus_give_pictures() {
+    for folder in ["photos/jpg", "photos/png"] {
+        let Some(path) = corpus(folder) else { return };
+        for (name, bytes) in files(path) {
+            let header = inspect(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let picture = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(picture.first().size(), header.size, "{name}");
+        }
+    }
+}

@@ -141,6 +141,16 @@ fn a_component_without_a_scan_is_corrupt() {
     let (at, _) = find_segment(&file, 0xda).expect("a scan");
     let none = [&file[..at], &[0xff, 0xd9]].concat();
     assert!(matches!(decode(&none), Err(Error::Corrupt { .. })));
+    // A frame of three components, a scan of the first: libjpeg would fill in a flat colour without a warning.
+    let gray = read("gray.jpg");
+    let (at, length) = find_segment(&gray, 0xc0).expect("a frame header");
+    let mut frame = gray[at..at + length].to_vec();
+    (frame[3], frame[9]) = (17, 3);
+    frame.extend([2, 0x11, 0, 3, 0x11, 0]);
+    let two_missing = [&gray[..at], &frame, &gray[at + length..]].concat();
+    assert_eq!(inspect(&two_missing).expect("well formed").channels, Channels::Rgb);
+    let refused = decode(&two_missing);
+    assert!(matches!(&refused, Err(Error::Corrupt { reason, .. }) if reason.contains("no scan")), "{refused:?}");
 }
 
 #[test]

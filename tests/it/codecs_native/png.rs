@@ -89,6 +89,7 @@ fn code_points_become_a_profile_and_gamma_alone_does_not() {
         (moxcms::ColorProfile::new_from_slice(&icc).expect("valid"), moxcms::ColorProfile::new_display_p3());
     let near = |left: f64, right: f64| (left - right).abs() < 0.001;
     assert!(near(profile.red_colorant.x, p3.red_colorant.x) && near(profile.green_colorant.y, p3.green_colorant.y));
+    assert_eq!(decode(&read("cicp_display_p3.png")).expect("valid").icc, Some(icc), "the same at any time of day");
     assert_eq!(decode(&read("gama_alone.png")).expect("valid").icc, None);
 }
 

@@ -158,10 +158,10 @@ impl<'a> Decoder<'a> {
 
     /// Runs a call into libjpeg and turns what it unwinds with into an error.
     fn call<T>(&mut self, call: impl FnOnce(&mut sys::jpeg_decompress_struct) -> T) -> Result<T, Error> {
-        let cinfo = self.raw.as_ptr();
+        let raw = self.raw.as_ptr();
         // SAFETY: `raw` is live and `&mut self` makes this the only call. The reference covers `cinfo` alone; the callbacks reach
         // the other fields through their own pointers.
-        let cinfo = unsafe { &mut *(&raw mut (*cinfo).cinfo) };
+        let cinfo = unsafe { &mut (*raw).cinfo };
         // Unwind safe: after an error the decoder is only dropped.
         catch_unwind(AssertUnwindSafe(|| call(cinfo))).map_err(|payload| match payload.downcast::<Error>() {
             Ok(error) => *error,
@@ -175,7 +175,7 @@ impl Drop for Decoder<'_> {
         // SAFETY: `raw` came from a leaked box and is freed only here. jpeg_destroy_decompress may be called in any state, also
         // on a zeroed `cinfo` (its `mem` is then null and it does nothing), and does not err.
         unsafe {
-            sys::jpeg_destroy_decompress(&mut *(&raw mut (*self.raw.as_ptr()).cinfo));
+            sys::jpeg_destroy_decompress(&mut (*self.raw.as_ptr()).cinfo);
             drop(Box::from_raw(self.raw.as_ptr()));
         }
     }

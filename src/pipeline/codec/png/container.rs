@@ -145,7 +145,9 @@ impl<'a> Found<'a> {
             b"acTL" if !self.data => self.animation = self.animation.or(animation(body)),
             b"fcTL" if !self.data => self.first_is_default = true,
             b"iCCP" if !self.data => self.icc = self.icc.or(Some(body)),
-            b"cICP" if !self.data && !self.palette => self.cicp = self.cicp.or(body.try_into().ok().filter(described)),
+            b"cICP" if !self.data && !self.palette && colored(color) => {
+                self.cicp = self.cicp.or(body.try_into().ok().filter(described));
+            }
             b"eXIf" => self.exif(body),
             b"IEND" => self.end = true,
             _ => {}
@@ -176,7 +178,12 @@ fn animation(body: &[u8]) -> Option<(u32, u32)> {
     valid.then_some((frames, plays))
 }
 
-/// Whether code points are RGB in full range and not sRGB itself; others are taken for sRGB.
+/// A profile made of code points is one for RGB: gray has no use for its primaries.
+fn colored(color: ColorType) -> bool {
+    !matches!(color, ColorType::Grayscale | ColorType::GrayscaleAlpha)
+}
+
+/// Whether code points are RGB in full range with a curve and primaries that a profile can say; others are ignored.
 fn described(&[primaries, transfer, matrix, full_range]: &[u8; 4]) -> bool {
     matrix == 0 && full_range == 1 && curve(transfer).is_some() && primaries_of(primaries).is_some()
 }
