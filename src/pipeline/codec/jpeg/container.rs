@@ -1,0 +1,260 @@
+//! [`Container`]: the markers of a JPEG file, walked over the whole body without decoding. Not the entropy-coded data, which is
+//! only passed over to find the next marker.
+
+use image::metadata::Orientation;
+
+use super::FORMAT;
+use crate::pipeline::codec::cursor::Cursor;
+use crate::pipeline::{Channels, Error, Size};
+
+/// Marker segments that are walked; a real file has some dozens, a hostile one of 50 MiB could have ten million.
+const SEGMENTS_MAX: usize = 65_536;
+
+/// What the markers say.
+pub(super) struct Container<'a> {
+    /// The frame header (SOF).
+    pub frame: Frame,
+    /// Scans, as far as the markers can be followed.
+    pub scans: u32,
+    /// An Adobe marker is there: CMYK ink is inverted.
+    pub adobe: bool,
+    /// From EXIF.
+    pub orientation: Orientation,
+    icc_parts: Vec<IccPart<'a>>,
+    /// One bit per component that some scan gives at least its DC coefficients.
+    scanned: u8,
+    /// The first scan holds fewer components than the frame.
+    split: bool,
+}
+
+/// The frame header.
+pub(super) struct Frame {
+    /// Width and height.
+    pub size: Size,
+    /// What `decode` gives.
+    pub channels: Channels,
+    progressive: bool,
+    components: Vec<Component>,
+}
+
+struct Component {
+    id: u8,
+    across: u8,
+    down: u8,
+}
+
+struct IccPart<'a> {
+    number: u8,
+    count: u8,
+    bytes: &'a [u8],
+}
+
+impl<'a> Container<'a> {
+    /// Walks the markers; `Err` when they are not well formed up to the frame header. What follows it ends the walk at worst.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Container<'a>, Error> {
+        let mut cursor = Cursor::new(FORMAT, bytes);
+        if cursor.take(2)? != [0xff, 0xd8] {
+            return Err(cursor.corrupt("no start of image"));
+        }
+        let mut draft = Draft::default();
+        for _ in 0..SEGMENTS_MAX {
+            match draft.segment(&mut cursor) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) if draft.frame.is_some() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let frame = draft.frame.ok_or_else(|| cursor.corrupt("no frame header"))?;
+        Ok(Container {
+            frame,
+            scans: draft.scans,
+            adobe: draft.adobe,
+            orientation: draft.orientation.unwrap_or(Orientation::NoTransforms),
+            icc_parts: draft.icc_parts,
+            scanned: draft.scanned,
+            split: draft.split,
+        })
+    }
+
+    /// Errs when a component is in no scan: libjpeg would fill it with a flat colour, without a word.
+    pub(super) fn check_complete(&self) -> Result<(), Error> {
+        let all = (1u8 << self.frame.components.len()) - 1;
+        if self.scanned == all { Ok(()) } else { Err(Error::corrupt(FORMAT, "a component has no scan")) }
+    }
+
+    /// Whether any part of an ICC profile is embedded.
+    pub(super) fn has_icc(&self) -> bool {
+        !self.icc_parts.is_empty()
+    }
+
+    /// The ICC profile, when all its parts are there and it is not longer than `bytes_max`.
+    pub(super) fn icc(&self, bytes_max: usize) -> Option<Vec<u8>> {
+        let mut parts: Vec<&IccPart> = self.icc_parts.iter().collect();
+        parts.sort_by_key(|part| part.number);
+        let count = parts.first()?.count;
+        let numbered = (1..=count).eq(parts.iter().map(|part| part.number));
+        let agreed = parts.iter().all(|part| part.count == count);
+        let bytes: usize = parts.iter().map(|part| part.bytes.len()).sum();
+        let whole = numbered && agreed && bytes > 0 && bytes <= bytes_max;
+        whole.then(|| parts.iter().flat_map(|part| part.bytes).copied().collect())
+    }
+
+    /// Bytes that libjpeg holds beside the result: coefficients of every block where one scan does not give whole pixels, some
+    /// rows of samples, and its tables.
+    pub(super) fn working_bytes(&self) -> u64 {
+        let frame = &self.frame;
+        let across = frame.components.iter().map(|component| u64::from(component.across)).max().unwrap_or(1);
+        let down = frame.components.iter().map(|component| u64::from(component.down)).max().unwrap_or(1);
+        let mcus = u64::from(frame.size.w).div_ceil(8 * across) * u64::from(frame.size.h).div_ceil(8 * down);
+        let blocks: u64 = frame.components.iter().map(|c| u64::from(c.across) * u64::from(c.down)).sum();
+        let coefficients = if frame.progressive || self.split { mcus * blocks * 64 * 2 } else { 0 };
+        // The main and upsampling controllers hold up to 48 rows a component at the largest sampling factors.
+        let rows = (u64::from(frame.size.w) + 32) * 48 * frame.components.len() as u64;
+        coefficients + rows + (256 << 10)
+    }
+}
+
+/// What the walk has found so far.
+#[derive(Default)]
+struct Draft<'a> {
+    frame: Option<Frame>,
+    scans: u32,
+    adobe: bool,
+    orientation: Option<Orientation>,
+    icc_parts: Vec<IccPart<'a>>,
+    scanned: u8,
+    split: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// Walks one segment; `false` at the end of the image.
+    fn segment(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Error> {
+        let marker = next_marker(cursor)?;
+        match marker {
+            0xd9 => return Ok(false),
+            0xd8 => return Err(cursor.corrupt("a second start of image")),
+            0x01 | 0xd0..=0xd7 => return Ok(true), // TEM, RSTn: without a length
+            _ => {}
+        }
+        let length = usize::from(cursor.u16_be()?);
+        let body =
+            cursor.take(length.checked_sub(2).ok_or_else(|| cursor.corrupt("a segment shorter than its length"))?)?;
+        match marker {
+            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => self.frame_header(marker, body)?,
+            0xda => {
+                self.scan_header(body)?;
+                cursor.skip(entropy_coded(cursor.rest()))?;
+            }
+            0xe1 => self.exif(body),
+            0xe2 => self.icc(body),
+            0xee if body.len() >= 12 && body.starts_with(b"Adobe") => self.adobe = true,
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn frame_header(&mut self, marker: u8, body: &[u8]) -> Result<(), Error> {
+        if self.frame.is_some() {
+            return Err(Error::corrupt(FORMAT, "a second frame header"));
+        }
+        self.frame = Some(Frame::read(marker, body)?);
+        Ok(())
+    }
+
+    fn scan_header(&mut self, body: &[u8]) -> Result<(), Error> {
+        let frame = self.frame.as_ref().ok_or_else(|| Error::corrupt(FORMAT, "a scan before the frame header"))?;
+        let mut cursor = Cursor::new(FORMAT, body);
+        let count = usize::from(cursor.u8()?);
+        let mut scanned = 0;
+        for _ in 0..count {
+            let (id, _tables) = (cursor.u8()?, cursor.u8()?);
+            let index = frame.components.iter().position(|component| component.id == id);
+            scanned |= 1u8 << index.ok_or_else(|| cursor.corrupt("a scan of an unknown component"))?;
+        }
+        let (first, _last, approximation) = (cursor.u8()?, cursor.u8()?, cursor.u8()?);
+        if !frame.progressive || (first == 0 && approximation >> 4 == 0) {
+            self.scanned |= scanned;
+        }
+        self.split |= self.scans == 0 && count < frame.components.len();
+        self.scans += 1;
+        Ok(())
+    }
+
+    fn exif(&mut self, body: &[u8]) {
+        if let (None, Some(exif)) = (self.orientation, body.strip_prefix(b"Exif\0\0")) {
+            self.orientation = Orientation::from_exif_chunk(exif);
+        }
+    }
+
+    fn icc(&mut self, body: &'a [u8]) {
+        if let Some([number, count, bytes @ ..]) = body.strip_prefix(b"ICC_PROFILE\0") {
+            // A profile has at most 255 parts; more are never assembled and need not be kept.
+            if self.icc_parts.len() <= usize::from(u8::MAX) {
+                self.icc_parts.push(IccPart { number: *number, count: *count, bytes });
+            }
+        }
+    }
+}
+
+impl Frame {
+    fn read(marker: u8, body: &[u8]) -> Result<Frame, Error> {
+        let unsupported = |feature| Err(Error::Unsupported { format: FORMAT, feature });
+        match marker {
+            0xc0..=0xc2 => {}
+            0xc3 => return unsupported("lossless coding"),
+            0xc9..=0xcb => return unsupported("arithmetic coding"),
+            _ => return unsupported("hierarchical coding"),
+        }
+        let mut cursor = Cursor::new(FORMAT, body);
+        let bits = cursor.u8()?;
+        let (h, w) = (u32::from(cursor.u16_be()?), u32::from(cursor.u16_be()?));
+        let channels = match (bits, cursor.u8()?) {
+            (8, 1) => Channels::Gray,
+            (8, 3) => Channels::Rgb,
+            (8, 4) => Channels::Cmyk,
+            (8, 0) => return Err(cursor.corrupt("no components")),
+            (8, _) => return unsupported("this number of components"),
+            _ => return unsupported("samples of other than 8 bits"),
+        };
+        if w == 0 {
+            return Err(cursor.corrupt("no width"));
+        }
+        if h == 0 {
+            return unsupported("a height given after the first scan");
+        }
+        let components = (0..channels.count()).map(|_| Component::read(&mut cursor)).collect::<Result<_, _>>()?;
+        Ok(Frame { size: Size::new(w, h), channels, progressive: marker == 0xc2, components })
+    }
+}
+
+impl Component {
+    fn read(cursor: &mut Cursor) -> Result<Component, Error> {
+        let (id, sampling, _table) = (cursor.u8()?, cursor.u8()?, cursor.u8()?);
+        let (across, down) = (sampling >> 4, sampling & 15);
+        if !(1..=4).contains(&across) || !(1..=4).contains(&down) {
+            return Err(cursor.corrupt("a sampling factor outside 1..=4"));
+        }
+        Ok(Component { id, across, down })
+    }
+}
+
+/// The code after the next 0xff that is followed by neither 0 nor another 0xff; bytes before it are passed over, as libjpeg does.
+fn next_marker(cursor: &mut Cursor) -> Result<u8, Error> {
+    loop {
+        let at = memchr::memchr(0xff, cursor.rest()).ok_or_else(|| cursor.corrupt("ends without a marker"))?;
+        cursor.skip(at)?;
+        let fill = cursor.rest().iter().take_while(|&&byte| byte == 0xff).count();
+        cursor.skip(fill)?;
+        match cursor.u8()? {
+            0 => {}
+            code => return Ok(code),
+        }
+    }
+}
+
+/// Bytes of entropy-coded data before the next marker other than a restart.
+fn entropy_coded(bytes: &[u8]) -> usize {
+    let marks = |&at: &usize| !matches!(bytes.get(at + 1), Some(0 | 0xd0..=0xd7 | 0xff));
+    memchr::memchr_iter(0xff, bytes).find(marks).unwrap_or(bytes.len())
+}

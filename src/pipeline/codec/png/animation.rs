@@ -1,0 +1,190 @@
+//! Composing the frames of an APNG to whole canvases, by the rules of the specification (PNG third edition, 11.3.2 and 12.7).
+
+use png::{BlendOp, DisposeOp, FrameControl};
+
+use super::frame::{self, Rows};
+use super::{FORMAT, Reader, corrupt};
+use crate::pipeline::codec::Header;
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Delay, Error, Frame, Raster, Samples, Size, Watch};
+
+/// Reads and composes the first `count` frames.
+pub(super) fn read(reader: &mut Reader, header: &Header, count: u32, watch: &Watch) -> Result<Vec<Frame>, Error> {
+    if header.bits == 16 {
+        compose(reader, header, count, watch, Rows::into_u16, Samples::U16)
+    } else {
+        compose(reader, header, count, watch, Rows::into_u8, Samples::U8)
+    }
+}
+
+fn compose<T: Sample>(
+    reader: &mut Reader,
+    header: &Header,
+    count: u32,
+    watch: &Watch,
+    samples: fn(Rows) -> Vec<T>,
+    wrap: fn(Vec<T>) -> Samples,
+) -> Result<Vec<Frame>, Error> {
+    let mut canvas = Canvas::<T>::new(header)?;
+    let mut frames = Vec::new();
+    for index in 0..count {
+        // The first is already at hand, unless the default image before it is no frame.
+        let control = match reader.info().frame_control {
+            Some(control) if index == 0 => control,
+            _ => *reader.next_frame_info().map_err(corrupt)?,
+        };
+        let region = Region::new(&control, header.size)?;
+        let part = samples(frame::read(reader, region.size, header, watch)?);
+        let before = matches!(control.dispose_op, DisposeOp::Previous).then(|| canvas.copy()).transpose()?;
+        canvas.draw(&part, &region, control.blend_op);
+        let raster = Raster::new(header.size, header.channels, wrap(canvas.copy()?));
+        frames.push(Frame { raster, delay: delay(&control) });
+        match control.dispose_op {
+            DisposeOp::None => {}
+            DisposeOp::Background => canvas.clear(&region),
+            DisposeOp::Previous => canvas.samples = before.unwrap_or_default(),
+        }
+    }
+    Ok(frames)
+}
+
+/// A denominator of 0 stands for hundredths.
+fn delay(control: &FrameControl) -> Delay {
+    let denominator = if control.delay_den == 0 { 100 } else { u32::from(control.delay_den) };
+    Delay { numerator: u32::from(control.delay_num), denominator }
+}
+
+/// Where a frame lies on the canvas.
+struct Region {
+    x: usize,
+    y: usize,
+    size: Size,
+}
+
+impl Region {
+    fn new(control: &FrameControl, canvas: Size) -> Result<Region, Error> {
+        let inside =
+            |offset: u32, side: u32, whole: u32| side > 0 && u64::from(offset) + u64::from(side) <= u64::from(whole);
+        if inside(control.x_offset, control.width, canvas.w) && inside(control.y_offset, control.height, canvas.h) {
+            let size = Size::new(control.width, control.height);
+            Ok(Region { x: control.x_offset as usize, y: control.y_offset as usize, size })
+        } else {
+            Err(Error::corrupt(FORMAT, "a frame outside the canvas"))
+        }
+    }
+}
+
+/// What is shown so far; transparent black at first.
+struct Canvas<T> {
+    samples: Vec<T>,
+    /// Samples of a row and of a pixel; the last of a pixel is alpha.
+    stride: usize,
+    pixel: usize,
+}
+
+impl<T: Sample> Canvas<T> {
+    fn new(header: &Header) -> Result<Canvas<T>, Error> {
+        let pixel = header.channels.count();
+        let stride = header.size.w as usize * pixel;
+        Ok(Canvas { samples: try_zeroed(stride * header.size.h as usize)?, stride, pixel })
+    }
+
+    fn copy(&self) -> Result<Vec<T>, Error> {
+        let mut copy = try_zeroed(self.samples.len())?;
+        copy.clone_from_slice(&self.samples);
+        Ok(copy)
+    }
+
+    fn rows(&mut self, region: &Region) -> impl Iterator<Item = &mut [T]> {
+        let across = region.x * self.pixel..(region.x + region.size.w as usize) * self.pixel;
+        let rows = self.samples.chunks_exact_mut(self.stride).skip(region.y).take(region.size.h as usize);
+        rows.map(move |row| &mut row[across.clone()])
+    }
+
+    fn clear(&mut self, region: &Region) {
+        self.rows(region).for_each(|row| row.fill(T::default()));
+    }
+
+    fn draw(&mut self, part: &[T], region: &Region, blend: BlendOp) {
+        let pixel = self.pixel;
+        let parts = part.chunks_exact(region.size.w as usize * pixel);
+        for (row, part) in self.rows(region).zip(parts) {
+            match blend {
+                BlendOp::Source => row.clone_from_slice(part),
+                BlendOp::Over => row.chunks_exact_mut(pixel).zip(part.chunks_exact(pixel)).for_each(over),
+            }
+        }
+    }
+}
+
+/// A sample that can be blended.
+trait Sample: Copy + Default {
+    const MAX: u64;
+    fn widen(self) -> u64;
+    fn narrow(wide: u64) -> Self;
+}
+
+impl Sample for u8 {
+    const MAX: u64 = 0xff;
+    fn widen(self) -> u64 {
+        u64::from(self)
+    }
+    fn narrow(wide: u64) -> u8 {
+        wide as u8
+    }
+}
+
+impl Sample for u16 {
+    const MAX: u64 = 0xffff;
+    fn widen(self) -> u64 {
+        u64::from(self)
+    }
+    fn narrow(wide: u64) -> u16 {
+        wide as u16
+    }
+}
+
+/// Straight alpha over straight alpha, rounded once. Opaque and fully transparent pixels are exact.
+fn over<T: Sample>((below, above): (&mut [T], &[T])) {
+    let last = below.len() - 1;
+    let (front, back) = (above[last].widen(), below[last].widen());
+    if front == T::MAX || back == 0 {
+        return below.copy_from_slice(above);
+    }
+    if front == 0 {
+        return;
+    }
+    // In units of MAX squared: what the front covers, and what it leaves of the back.
+    let (covered, left) = (front * T::MAX, (T::MAX - front) * back);
+    let alpha = covered + left;
+    for (below, above) in below[..last].iter_mut().zip(above) {
+        *below = T::narrow((above.widen() * covered + below.widen() * left + alpha / 2) / alpha);
+    }
+    below[last] = T::narrow((alpha + T::MAX / 2) / T::MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Sample + PartialEq + std::fmt::Debug, const N: usize>(below: [T; N], above: [T; N], expected: [T; N]) {
+        let mut result = below;
+        over((&mut result, &above));
+        assert_eq!(result, expected, "{above:?} over {below:?}");
+    }
+
+    #[test]
+    fn over_is_exact_where_a_pixel_is_opaque_or_clear() {
+        check([1u8, 2, 3, 255], [9, 8, 7, 255], [9, 8, 7, 255]);
+        check([1u8, 2, 3, 77], [9, 8, 7, 0], [1, 2, 3, 77]);
+        check([1u8, 2, 3, 0], [9, 8, 7, 60], [9, 8, 7, 60]);
+        check([0x1234u16, 0xffff], [0x4321, 0xffff], [0x4321, 0xffff]);
+    }
+
+    #[test]
+    fn over_mixes_straight_alpha() {
+        check([0u8, 0, 0, 255], [255, 100, 0, 51], [51, 20, 0, 255]); // a fifth
+        check([0u16, 0xffff], [0xffff, 0x3333], [0x3333, 0xffff]);
+        check([0u8, 128], [255, 128], [170, 192]); // 128 + 127/255 x 128 = 191.75; 128 of it in front
+    }
+}

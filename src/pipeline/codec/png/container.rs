@@ -1,0 +1,221 @@
+//! [`Container`]: the chunks of a PNG file, walked over the whole body without inflating any.
+
+use image::metadata::Orientation;
+use moxcms::{
+    CicpColorPrimaries, CicpProfile, ColorDateTime, ColorProfile, MatrixCoefficients, TransferCharacteristics,
+};
+use png::{BitDepth, ColorType};
+
+use super::{FORMAT, channels, corrupt};
+use crate::pipeline::codec::Header;
+use crate::pipeline::codec::cursor::Cursor;
+use crate::pipeline::{Error, Size};
+
+/// The first eight bytes.
+pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// Chunks that are walked: 50 MiB of image data in pieces of 50 bytes.
+const CHUNKS_MAX: usize = 1 << 20;
+
+/// The specification's largest number of frames or plays.
+const COUNT_MAX: u32 = i32::MAX as u32;
+
+/// The date in profiles made here: the same picture gives the same bytes on every day.
+const EPOCH: ColorDateTime =
+    ColorDateTime { year: 2000, month: 1, day_of_the_month: 1, hours: 0, minutes: 0, seconds: 0 };
+
+/// What the chunks say.
+pub(super) struct Container<'a> {
+    size: Size,
+    color: ColorType,
+    depth: BitDepth,
+    /// How often the animation plays; 0 is for ever.
+    pub plays: u32,
+    found: Found<'a>,
+}
+
+/// What the walk has found so far.
+#[derive(Default)]
+struct Found<'a> {
+    palette: bool,
+    transparency: bool,
+    /// Frames and plays.
+    animation: Option<(u32, u32)>,
+    /// The image data is the first frame of the animation, not a fallback beside it.
+    first_is_default: bool,
+    data: bool,
+    end: bool,
+    orientation: Option<Orientation>,
+    exif_bytes_max: u64,
+    icc: Option<&'a [u8]>,
+    cicp: Option<[u8; 4]>,
+    /// A chunk that changes how pixels are read comes after the first of them.
+    late: bool,
+}
+
+impl<'a> Container<'a> {
+    /// Walks the chunks; `Err` when they are not well formed up to the image data. What follows ends the walk at worst.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Container<'a>, Error> {
+        // The crate reads and checks the header chunk, and nothing after it.
+        let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+        let info = decoder.read_header_info().map_err(corrupt)?;
+        let (size, color, depth) = (Size::new(info.width, info.height), info.color_type, info.bit_depth);
+        let mut cursor = Cursor::new(FORMAT, bytes);
+        cursor.skip(SIGNATURE.len())?;
+        let mut found = Found::default();
+        for _ in 0..CHUNKS_MAX {
+            match found.chunk(&mut cursor, color) {
+                Ok(()) if found.end => break,
+                Ok(()) => {}
+                Err(_) if found.data => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if !found.data {
+            return Err(cursor.corrupt("no image data"));
+        }
+        let plays = found.animation.map_or(0, |(_, plays)| plays);
+        Ok(Container { size, color, depth, plays, found })
+    }
+
+    /// What a decode gives and holds.
+    pub(super) fn header(&self) -> Header {
+        let alpha = self.found.transparency || self.animated();
+        let expanded = match self.color {
+            ColorType::Grayscale if alpha => ColorType::GrayscaleAlpha,
+            ColorType::Indexed | ColorType::Rgb if alpha => ColorType::Rgba,
+            ColorType::Indexed => ColorType::Rgb,
+            color => color,
+        };
+        let channels = channels(expanded).expect("an expanded colour type is never indexed");
+        let bits = if self.depth == BitDepth::Sixteen { 16 } else { 8 };
+        let row_bytes = u64::from(self.size.w) * channels.count() as u64 * u64::from(bits / 8);
+        let frame_bytes = row_bytes * u64::from(self.size.h);
+        // A canvas, the canvas before, a part frame; big-endian samples before they are turned; the crate's window and rows.
+        let canvases = if self.animated() { 3 * frame_bytes } else { 0 };
+        let turned = if bits == 16 { frame_bytes } else { 0 };
+        let working_bytes = canvases + turned + 8 * row_bytes + (512 << 10) + 3 * self.found.exif_bytes_max;
+        Header {
+            size: self.size,
+            orientation: self.found.orientation.unwrap_or(Orientation::NoTransforms),
+            frames: self.found.animation.map_or(1, |(frames, _)| frames),
+            channels,
+            bits,
+            icc: self.found.icc.is_some() || self.found.cicp.is_some(),
+            working_bytes,
+        }
+    }
+
+    /// Whether frames are to be composed: more than one, or one that is not the default image.
+    pub(super) fn animated(&self) -> bool {
+        self.found.animation.is_some_and(|(frames, _)| frames > 1 || !self.found.first_is_default)
+    }
+
+    /// Errs when the file ends before its end chunk, or would change its palette or transparency between frames.
+    pub(super) fn check_complete(&self) -> Result<(), Error> {
+        match (self.found.end, self.found.late) {
+            (false, _) => Err(Error::corrupt(FORMAT, "no end chunk")),
+            (_, true) => Err(Error::corrupt(FORMAT, "a palette or transparency after the image data")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The colour profile: of the code points, else the embedded one when it inflates within `bytes_max`.
+    pub(super) fn icc(&self, bytes_max: usize) -> Option<Vec<u8>> {
+        match self.found.cicp {
+            Some(points) => profile(points),
+            None => inflate_profile(self.found.icc?, bytes_max),
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    fn chunk(&mut self, cursor: &mut Cursor<'a>, color: ColorType) -> Result<(), Error> {
+        let length = cursor.u32_be()?;
+        let name = cursor.take(4)?;
+        if matches!(name, b"IDAT") {
+            self.data = true;
+        }
+        let body = cursor.take(length as usize)?;
+        cursor.skip(4)?;
+        match name {
+            b"PLTE" | b"tRNS" if self.data => self.late = true,
+            b"PLTE" => self.palette = true,
+            b"tRNS" => self.transparency |= self.transparent(color, body.len()),
+            b"acTL" if !self.data => self.animation = self.animation.or(animation(body)),
+            b"fcTL" if !self.data => self.first_is_default = true,
+            b"iCCP" if !self.data => self.icc = self.icc.or(Some(body)),
+            b"cICP" if !self.data && !self.palette && colored(color) => {
+                self.cicp = self.cicp.or(body.try_into().ok().filter(described));
+            }
+            b"eXIf" => self.exif(body),
+            b"IEND" => self.end = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a tRNS chunk of this length counts; the others are ignored, as by every decoder.
+    fn transparent(&self, color: ColorType, length: usize) -> bool {
+        match color {
+            ColorType::Grayscale => (2..=256).contains(&length),
+            ColorType::Rgb => (6..=256).contains(&length),
+            ColorType::Indexed => self.palette && (1..=256).contains(&length),
+            ColorType::GrayscaleAlpha | ColorType::Rgba => false,
+        }
+    }
+
+    fn exif(&mut self, body: &[u8]) {
+        self.orientation = self.orientation.or_else(|| Orientation::from_exif_chunk(body));
+        self.exif_bytes_max = self.exif_bytes_max.max(body.len() as u64);
+    }
+}
+
+fn animation(body: &[u8]) -> Option<(u32, u32)> {
+    let mut cursor = Cursor::new(FORMAT, body);
+    let (frames, plays) = (cursor.u32_be().ok()?, cursor.u32_be().ok()?);
+    let valid = body.len() == 8 && (1..=COUNT_MAX).contains(&frames) && plays <= COUNT_MAX;
+    valid.then_some((frames, plays))
+}
+
+/// A profile made of code points is one for RGB: gray has no use for its primaries.
+fn colored(color: ColorType) -> bool {
+    !matches!(color, ColorType::Grayscale | ColorType::GrayscaleAlpha)
+}
+
+/// Whether code points are RGB in full range with a curve and primaries that a profile can say; others are ignored.
+fn described(&[primaries, transfer, matrix, full_range]: &[u8; 4]) -> bool {
+    matrix == 0 && full_range == 1 && curve(transfer).is_some() && primaries_of(primaries).is_some()
+}
+
+/// Transfer functions that are a tone curve relative to white. PQ and HLG are not: they need tone mapping.
+fn curve(transfer: u8) -> Option<TransferCharacteristics> {
+    matches!(transfer, 1 | 4 | 5 | 6 | 8 | 13 | 14 | 15).then(|| transfer.try_into().ok()).flatten()
+}
+
+fn primaries_of(primaries: u8) -> Option<CicpColorPrimaries> {
+    matches!(primaries, 1 | 4..=9 | 11 | 12 | 22).then(|| primaries.try_into().ok()).flatten()
+}
+
+/// An ICC profile that says what the code points say.
+fn profile([primaries, transfer, _, _]: [u8; 4]) -> Option<Vec<u8>> {
+    let mut profile = ColorProfile::new_from_cicp(CicpProfile {
+        color_primaries: primaries_of(primaries)?,
+        transfer_characteristics: curve(transfer)?,
+        matrix_coefficients: MatrixCoefficients::Identity,
+        full_range: true,
+    });
+    // Else the time of day would be in it.
+    profile.creation_date_time = EPOCH;
+    profile.red_trc.is_some().then(|| profile.encode().ok())?
+}
+
+/// The profile of an iCCP chunk: a name, a method (0: deflate) and a zlib stream, inflated up to `bytes_max`.
+fn inflate_profile(body: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let name = body.iter().take(80).position(|&byte| byte == 0)?;
+    let (method, stream) = body.get(name + 1..)?.split_first()?;
+    if *method != 0 {
+        return None;
+    }
+    fdeflate::decompress_to_vec_bounded(stream, bytes_max).ok().filter(|profile| !profile.is_empty())
+}
