@@ -160,7 +160,8 @@ mod tests {
         let indexed = reduce(&[9, 9, 9, 127, 9, 9, 9, 128], 2, 4);
         assert_eq!(indexed.transparent, Some(indexed.indices[0]));
         assert_ne!(indexed.indices[0], indexed.indices[1]);
-        let many: Vec<u8> = (0..600u32).flat_map(|i| [i as u8, (i >> 8) as u8, 0, if i < 300 { 255 } else { 0 }]).collect();
+        let many: Vec<u8> =
+            (0..600u32).flat_map(|i| [i as u8, (i >> 8) as u8, 0, if i < 300 { 255 } else { 0 }]).collect();
         let indexed = reduce(&many, 600, 4);
         assert!(indexed.indices[300..].iter().all(|&index| Some(index) == indexed.transparent));
         assert!(indexed.indices[..300].iter().all(|&index| Some(index) != indexed.transparent));

@@ -33,8 +33,7 @@ pub(super) fn decode(riff: &[u8], size: Size, channels: Channels, samples: &mut 
     if (config.input.width as u32, config.input.height as u32) != (size.w, size.h) || config.input.has_animation != 0 {
         return Err(Error::corrupt(NAME, "the frame differs from its header"));
     }
-    config.output.colorspace =
-        if channels.alpha() { WEBP_CSP_MODE::MODE_RGBA } else { WEBP_CSP_MODE::MODE_RGB };
+    config.output.colorspace = if channels.alpha() { WEBP_CSP_MODE::MODE_RGBA } else { WEBP_CSP_MODE::MODE_RGB };
     config.output.is_external_memory = 1;
     config.output.u.RGBA = WebPRGBABuffer {
         rgba: samples.as_mut_ptr(),
@@ -88,8 +87,7 @@ impl<'a> Animation<'a> {
         if decoder.is_null() {
             return Err(Error::corrupt(NAME, "the animation is damaged or ends early"));
         }
-        let animation =
-            Animation { decoder, canvas_bytes: 4 * size.pixels() as usize, riff: PhantomData };
+        let animation = Animation { decoder, canvas_bytes: 4 * size.pixels() as usize, riff: PhantomData };
         let mut info = WebPAnimInfo::default();
         // SAFETY: the decoder is live; `info` is a valid place.
         let known = unsafe { WebPAnimDecoderGetInfo(animation.decoder, &mut info) } != 0;
@@ -232,9 +230,8 @@ impl AnimationEncoder {
             options.anim_params.loop_count = plays.min(u32::from(u16::MAX)) as c_int;
         }
         // SAFETY: `options` is initialised; libwebp copies it.
-        let encoder = unsafe {
-            WebPAnimEncoderNewInternal(size.w as c_int, size.h as c_int, &options, WebPGetMuxABIVersion())
-        };
+        let encoder =
+            unsafe { WebPAnimEncoderNewInternal(size.w as c_int, size.h as c_int, &options, WebPGetMuxABIVersion()) };
         if !known || encoder.is_null() {
             return Err(Error::Encode { format: NAME, reason: "the animation encoder does not start".into() });
         }
