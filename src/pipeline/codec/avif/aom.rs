@@ -11,7 +11,8 @@ use super::container::Cicp;
 use super::yuv::Layout;
 use crate::pipeline::{Error, Size};
 
-/// Speed of the encoder, of 0..=9. See the measurement beside [`super::CODEC`].
+/// Speed of the encoder, of 0..=9. Five photographs at 512 px, quality 65, means on one core of an unoptimised build: speed 9: 36 ms,
+/// 17.0 KiB, 35.9 dB; 8: 146 ms, 21.8 KiB, 36.5 dB; 6: 413 ms, 16.2 KiB, 36.8 dB. So 8 spends four times the time on more bytes.
 const SPEED: c_int = 9;
 
 /// What is to be encoded.
