@@ -1,9 +1,10 @@
 //! AVIF: the codec's row. Boxes are read in `boxes` and `container`, AV1 is decoded by rav1d in `rav1d` and encoded by libaom in
-//! `aom`, planes become samples in `yuv`. Of an image sequence, its still image.
+//! `aom`, planes become samples in `yuv` and samples planes in `planes`. Of an image sequence, its still image.
 
 mod aom;
 mod boxes;
 mod container;
+mod planes;
 mod rav1d;
 mod yuv;
 
@@ -17,8 +18,9 @@ use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 use container::{Cicp, Container, Image, sequence_header};
+use planes::{Form, planes};
 use rav1d::Sequence;
-use yuv::{Form, Layout, Sample, Target};
+use yuv::{Layout, Sample, Target};
 
 const NAME: &str = "avif";
 
@@ -205,8 +207,8 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let encode = |form, layout, matrix, quality| {
         options.watch.check()?;
         let planes = match raster.samples() {
-            Samples::U8(samples) => yuv::planes(samples, size, form, bits),
-            Samples::U16(samples) => yuv::planes(samples, size, form, bits),
+            Samples::U8(samples) => planes(samples, size, form, bits),
+            Samples::U16(samples) => planes(samples, size, form, bits),
         };
         // sRGB in full range, which is what libavif writes and decoders take without question.
         let cicp = Cicp { primaries: 1, transfer: 13, matrix, full_range: true };

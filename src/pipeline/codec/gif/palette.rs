@@ -126,11 +126,11 @@ impl Diffusion {
     }
 
     fn spread(&mut self, x: usize, error: [i32; 3]) {
-        for c in 0..3 {
-            self.this[x + 2][c] += 7 * error[c];
-            self.next[x][c] += 3 * error[c];
-            self.next[x + 1][c] += 5 * error[c];
-            self.next[x + 2][c] += error[c];
+        for (c, error) in error.into_iter().enumerate() {
+            self.this[x + 2][c] += 7 * error;
+            self.next[x][c] += 3 * error;
+            self.next[x + 1][c] += 5 * error;
+            self.next[x + 2][c] += error;
         }
     }
 
