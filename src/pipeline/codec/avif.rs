@@ -1,24 +1,241 @@
-//! avif.
+//! AVIF: the codec's row. Boxes are read in `boxes` and `container`, AV1 is decoded by rav1d in `rav1d` and encoded by libaom in
+//! `aom`, planes become samples in `yuv` and samples planes in `planes`. Of an image sequence, its still image.
 
-use super::{Codec, DecodeOptions, Header};
-use crate::pipeline::{Error, Picture};
+mod aom;
+mod boxes;
+mod container;
+mod planes;
+mod rav1d;
+mod yuv;
+
+use std::borrow::Cow;
+
+use avif_serialize::Aviffy;
+use avif_serialize::constants::MatrixCoefficients;
+
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use crate::pipeline::limits::within;
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
+use container::{Cicp, Container, Image, sequence_header};
+use planes::{Form, planes};
+use rav1d::Sequence;
+use yuv::{Layout, Sample, Target};
+
+const NAME: &str = "avif";
+
+/// AV1 holds the sides of a frame in 16 bits.
+const SIDE_PX_MAX: u32 = 65_535;
+
+/// On libavif's scale.
+const QUALITY: u8 = 65;
+
+/// Alpha is never coarser than this: its edges show on every ground.
+const ALPHA_QUALITY_MIN: u8 = 90;
 
 pub(super) static CODEC: Codec = Codec {
-    name: "avif",
+    name: NAME,
     extensions: &["avif"],
     media_type: "image/avif",
-    doc: "",
+    doc: "AVIF: 8 to 12 bits, alpha, grids (rav1d); written 4:2:0, or losslessly as RGB, by libaom.",
     revision: 1,
-    sniff: |_| false,
+    sniff,
     inspect,
     decode,
-    encoder: None,
+    encoder: Some(Encoder {
+        side_px_max: SIDE_PX_MAX,
+        frames_max: 1,
+        channels: &[Channels::Rgb, Channels::Rgba, Channels::Gray, Channels::GrayAlpha],
+        sixteen_bit: true,
+        quality: Some(QUALITY),
+        lossless: Lossless::Choice,
+        encode,
+    }),
 };
 
-fn inspect(_bytes: &[u8]) -> Result<Header, Error> {
-    Err(Error::UnknownFormat)
+/// A brand of AVIF, as the major one or among the first compatible ones.
+fn sniff(bytes: &[u8]) -> bool {
+    let Some((head, brands)) = bytes.split_at_checked(8) else { return false };
+    let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+    let brands = &brands[..brands.len().min(length.saturating_sub(8)).min(128)];
+    &head[4..] == b"ftyp" && brands.as_chunks::<4>().0.iter().any(|brand| brand == b"avif" || brand == b"avis")
 }
 
-fn decode(_bytes: &[u8], _options: &DecodeOptions) -> Result<Picture, Error> {
-    Err(Error::UnknownFormat)
+fn inspect(bytes: &[u8]) -> Result<Header, Error> {
+    let container = Container::read(bytes)?;
+    let sequence = sequence(&container)?;
+    let cicp = container.cicp.unwrap_or(sequence.cicp);
+    Ok(Header {
+        size: container.color.size,
+        orientation: container.orientation,
+        frames: 1,
+        channels: channels(&container, &sequence),
+        bits: if sequence.bits > 8 { 16 } else { 8 },
+        icc: container.icc.is_some() || profile(cicp, &sequence).is_some(),
+        working_bytes: working_bytes(&container, &sequence),
+    })
+}
+
+/// rav1d holds a frame (borders included), its block information and, with film grain, a second frame; beside it the data once more.
+fn working_bytes(container: &Container, sequence: &Sequence) -> u64 {
+    let bytes = if sequence.bits > 8 { 2 } else { 1 };
+    let longest = container.color.tiles.iter().map(|tile| tile.len() as u64).max().unwrap_or_default();
+    let aligned = (u64::from(container.color.tile.w) + 256) * (u64::from(container.color.tile.h) + 256);
+    aligned * (6 * bytes + 2) + longest + (8 << 20)
+}
+
+fn sequence(container: &Container) -> Result<Sequence, Error> {
+    let first = container.color.tiles.first().ok_or_else(|| Error::corrupt(NAME, "has no frame"))?;
+    rav1d::sequence(sequence_header(first)?)
+}
+
+fn channels(container: &Container, sequence: &Sequence) -> Channels {
+    match (sequence.monochrome, container.alpha.is_some()) {
+        (true, false) => Channels::Gray,
+        (true, true) => Channels::GrayAlpha,
+        (false, false) => Channels::Rgb,
+        (false, true) => Channels::Rgba,
+    }
+}
+
+/// Other primaries or transfer functions than sRGB's, as the ICC profile that says the same, so that one place converts colours.
+/// Unspecified ones are sRGB, and so are those of video: their displays hardly differ, and every viewer shows them alike.
+fn profile(cicp: Cicp, sequence: &Sequence) -> Option<Vec<u8>> {
+    use moxcms::{CicpColorPrimaries, CicpProfile, ColorProfile, MatrixCoefficients, TransferCharacteristics};
+    let srgb_like = matches!(cicp.primaries, 0..=2 | 5 | 6 | 7) && matches!(cicp.transfer, 0..=3 | 6 | 13..=15);
+    if srgb_like || sequence.monochrome {
+        return None;
+    }
+    let primaries = match cicp.primaries {
+        0 | 2 | 3 => CicpColorPrimaries::Bt709,
+        code => CicpColorPrimaries::try_from(code).ok()?,
+    };
+    let transfer = match cicp.transfer {
+        0..=3 | 6 | 14 | 15 => TransferCharacteristics::Srgb,
+        code => TransferCharacteristics::try_from(code).ok()?,
+    };
+    let cicp = CicpProfile {
+        color_primaries: primaries,
+        transfer_characteristics: transfer,
+        matrix_coefficients: MatrixCoefficients::Identity,
+        full_range: true,
+    };
+    let mut profile = ColorProfile::new_from_cicp(cicp).encode().ok()?;
+    // The time of creation would make the same image another.
+    profile.get_mut(24..36)?.copy_from_slice(&[7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
+    Some(profile)
+}
+
+fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+    let container = Container::read(bytes)?;
+    let sequence = sequence(&container)?;
+    options.limits.check(container.color.size, 1)?;
+    options.limits.check(container.color.tile, 1)?;
+    let cicp = container.cicp.unwrap_or(sequence.cicp);
+    let channels = channels(&container, &sequence);
+    let count = container.color.size.pixels() as usize * channels.count();
+    let samples = if sequence.bits > 8 {
+        let mut samples = try_zeroed::<u16>(count)?;
+        fill(&container, cicp, &sequence, channels, &mut samples, options)?;
+        Samples::U16(samples)
+    } else {
+        let mut samples = try_zeroed::<u8>(count)?;
+        fill(&container, cicp, &sequence, channels, &mut samples, options)?;
+        Samples::U8(samples)
+    };
+    let embedded = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
+    let icc = embedded.or_else(|| profile(cicp, &sequence));
+    Ok(Picture { icc, ..Picture::still(Raster::new(container.color.size, channels, samples)) })
+}
+
+fn fill<S: Sample>(
+    container: &Container,
+    cicp: Cicp,
+    sequence: &Sequence,
+    channels: Channels,
+    samples: &mut [S],
+    options: &DecodeOptions,
+) -> Result<(), Error> {
+    let size = container.color.size;
+    each_tile(&container.color, options, |data, at| {
+        let planes = rav1d::decode(data, container.color.tile)?;
+        if planes.bits != sequence.bits {
+            return Err(Error::corrupt(NAME, "a frame differs from its header in depth"));
+        }
+        yuv::paint(&planes, cicp, Target { samples: &mut *samples, size, channels, at })
+    })?;
+    let Some(alpha) = &container.alpha else { return Ok(()) };
+    options.limits.check(alpha.tile, 1)?;
+    each_tile(alpha, options, |data, at| {
+        let full_range = rav1d::sequence(sequence_header(data)?)?.cicp.full_range;
+        let planes = rav1d::decode(data, alpha.tile)?;
+        yuv::paint_alpha(&planes, full_range, Target { samples: &mut *samples, size, channels, at });
+        Ok(())
+    })?;
+    if container.premultiplied {
+        yuv::unpremultiply(samples, channels);
+    }
+    Ok(())
+}
+
+/// Calls `each` with the data of every tile and the place of its upper left corner. Every tile is held to few frames first.
+fn each_tile(
+    image: &Image,
+    options: &DecodeOptions,
+    mut each: impl FnMut(&Cow<[u8]>, (u32, u32)) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for (index, data) in (0..).zip(&image.tiles) {
+        options.watch.check()?;
+        sequence_header(data)?;
+        each(data, (index % image.columns * image.tile.w, index / image.columns * image.tile.h))?;
+    }
+    Ok(())
+}
+
+fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
+    let raster = picture.first();
+    let size = raster.size();
+    within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
+    let bits = if matches!(raster.samples(), Samples::U16(_)) { 10 } else { 8 };
+    let quality = (!options.lossless).then_some(options.quality.unwrap_or(QUALITY));
+    let (channels, count) = (raster.channels(), raster.channels().count());
+    let (form, layout, matrix) = match (channels.gray(), options.lossless) {
+        (true, _) => (Form::Single { channel: 0, count }, Layout::Gray, 6),
+        (false, true) => (Form::Identity { count }, Layout::Full, 0),
+        (false, false) => (Form::Half { count }, Layout::Half, 6),
+    };
+    let encode = |form, layout, matrix, quality| {
+        options.watch.check()?;
+        let planes = match raster.samples() {
+            Samples::U8(samples) => planes(samples, size, form, bits),
+            Samples::U16(samples) => planes(samples, size, form, bits),
+        };
+        // sRGB in full range, which is what libavif writes and decoders take without question.
+        let cicp = Cicp { primaries: 1, transfer: 13, matrix, full_range: true };
+        aom::encode(&aom::Frame { size, layout, bits, planes: &planes, cicp, quality })
+    };
+    let color = encode(form, layout, matrix, quality)?;
+    let alpha = if channels.alpha() {
+        let form = Form::Single { channel: count - 1, count };
+        Some(encode(form, Layout::Gray, 6, quality.map(|quality| quality.max(ALPHA_QUALITY_MIN)))?)
+    } else {
+        None
+    };
+    write(size, layout, bits, &color, alpha.as_deref())
+}
+
+fn write(size: Size, layout: Layout, bits: u8, color: &[u8], alpha: Option<&[u8]>) -> Result<Vec<u8>, Error> {
+    let mut file = Vec::new();
+    let matrix = if layout == Layout::Full { MatrixCoefficients::Rgb } else { MatrixCoefficients::Bt601 };
+    Aviffy::new()
+        .set_width(size.w)
+        .set_height(size.h)
+        .set_bit_depth(bits)
+        .set_seq_profile(u8::from(layout == Layout::Full))
+        .set_chroma_subsampling((layout != Layout::Full, layout != Layout::Full))
+        .set_monochrome(layout == Layout::Gray)
+        .set_matrix_coefficients(matrix)
+        .write_slice(&mut file, color, alpha)
+        .map_err(|error| Error::Encode { format: NAME, reason: error.to_string() })?;
+    Ok(file)
 }

@@ -1,24 +1,113 @@
-//! gif.
+//! GIF: the codec's row. Blocks are walked in `blocks`, frames composed in `canvas`, written in `encode`; LZW is the crate `gif`'s.
 
-use super::{Codec, DecodeOptions, Header};
-use crate::pipeline::{Error, Picture};
+mod blocks;
+mod canvas;
+mod encode;
+mod palette;
+
+use std::num::NonZeroU64;
+
+use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use crate::pipeline::limits::within;
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
+use blocks::Blocks;
+use canvas::Canvas;
+
+const NAME: &str = "gif";
 
 pub(super) static CODEC: Codec = Codec {
-    name: "gif",
+    name: NAME,
     extensions: &["gif"],
     media_type: "image/gif",
-    doc: "",
+    doc: "GIF: 256 colours a frame (NeuQuant with error diffusion; exact up to 256), one transparent, animation.",
     revision: 1,
-    sniff: |_| false,
+    sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
     inspect,
     decode,
-    encoder: None,
+    encoder: Some(Encoder {
+        side_px_max: u16::MAX as u32,
+        frames_max: u32::MAX,
+        channels: &[Channels::Rgb, Channels::Rgba],
+        sixteen_bit: false,
+        quality: None,
+        lossless: Lossless::Never,
+        encode: encode::encode,
+    }),
 };
 
-fn inspect(_bytes: &[u8]) -> Result<Header, Error> {
-    Err(Error::UnknownFormat)
+fn inspect(bytes: &[u8]) -> Result<Header, Error> {
+    let blocks = Blocks::read(bytes)?;
+    Ok(Header {
+        size: blocks.size,
+        orientation: Orientation::NoTransforms,
+        frames: blocks.frames,
+        channels: blocks.channels(),
+        bits: 8,
+        icc: blocks.icc,
+        // The canvas, what a frame will be disposed to, and the indices of the largest frame.
+        working_bytes: 8 * blocks.size.pixels() + blocks.frame_pixels_max + (1 << 16),
+    })
 }
 
-fn decode(_bytes: &[u8], _options: &DecodeOptions) -> Result<Picture, Error> {
-    Err(Error::UnknownFormat)
+fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+    let blocks = Blocks::read(bytes)?;
+    if !blocks.complete {
+        return Err(Error::corrupt(NAME, "ends early"));
+    }
+    let wanted = blocks.frames.min(options.frames_max.max(1));
+    options.limits.check(blocks.size, wanted)?;
+    within("pixels_max", blocks.frame_pixels_max, options.limits.pixels_max)?;
+    let mut decoder = reader(bytes, blocks.frame_pixels_max)?;
+    let mut canvas = Canvas::new(blocks.size, blocks.channels())?;
+    let mut frames = Vec::new();
+    let mut indices = Vec::new();
+    while frames.len() < wanted as usize {
+        options.watch.check()?;
+        let frame = decoder.next_frame_info().map_err(damaged)?.ok_or_else(|| Error::corrupt(NAME, "ends early"))?;
+        let delay = Delay { numerator: u32::from(frame.delay), denominator: 100 };
+        let frame = frame.clone();
+        if indices.len() < decoder.buffer_size() {
+            indices = try_zeroed(decoder.buffer_size())?;
+        }
+        let indices = &mut indices[..decoder.buffer_size()];
+        decoder.read_into_buffer(indices).map_err(damaged)?;
+        let samples = canvas.show(&frame, indices, decoder.palette().map_err(damaged)?)?;
+        frames.push(Frame { raster: Raster::new(blocks.size, blocks.channels(), Samples::U8(samples)), delay });
+    }
+    let icc = decoder.icc_profile().filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
+    let plays = plays(blocks.frames, decoder.repeat());
+    Ok(still_without_delay(Picture { frames, plays, icc }, blocks.frames))
+}
+
+fn reader(bytes: &[u8], frame_pixels_max: u64) -> Result<gif::Decoder<&[u8]>, Error> {
+    let mut options = gif::DecodeOptions::new();
+    options.set_color_output(gif::ColorOutput::Indexed);
+    // Also the bound of metadata, which is never longer than the file.
+    let bytes_max = frame_pixels_max.max(bytes.len() as u64);
+    options.set_memory_limit(gif::MemoryLimit::Bytes(NonZeroU64::new(bytes_max).unwrap_or(NonZeroU64::MIN)));
+    options.read_info(bytes).map_err(damaged)
+}
+
+/// The extension counts repetitions: once more than that is it played; without it, once.
+fn plays(frames: u32, repeat: gif::Repeat) -> u32 {
+    match repeat {
+        _ if frames == 1 => 0,
+        gif::Repeat::Infinite => 0,
+        gif::Repeat::Finite(repetitions) => u32::from(repetitions) + 1,
+    }
+}
+
+fn still_without_delay(mut picture: Picture, frames: u32) -> Picture {
+    if frames == 1 {
+        picture.frames[0].delay = Delay::from_ms(0);
+    }
+    picture
+}
+
+fn damaged(error: gif::DecodingError) -> Error {
+    match error {
+        gif::DecodingError::OutOfMemory => Error::Limit { name: "memory_bytes_max", value: 0, max: 0 },
+        error => Error::corrupt(NAME, error),
+    }
 }

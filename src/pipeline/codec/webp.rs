@@ -1,24 +1,158 @@
-//! webp.
+//! WebP: the codec's row. The container is walked in `container`, frames are decoded and encoded by libwebp in `libwebp`.
+//! Not here: any other RIFF format.
 
-use super::{Codec, DecodeOptions, Header};
-use crate::pipeline::{Error, Picture};
+mod container;
+mod libwebp;
+
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use crate::pipeline::limits::within;
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
+use container::Container;
+
+const NAME: &str = "webp";
+
+/// Both sides of a WebP are held in 14 bits.
+const SIDE_PX_MAX: u32 = 16_383;
 
 pub(super) static CODEC: Codec = Codec {
-    name: "webp",
+    name: NAME,
     extensions: &["webp"],
     media_type: "image/webp",
-    doc: "",
+    doc: "WebP: lossy, lossless, alpha, animation (libwebp).",
     revision: 1,
-    sniff: |_| false,
+    sniff: |bytes| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
     inspect,
     decode,
-    encoder: None,
+    encoder: Some(Encoder {
+        side_px_max: SIDE_PX_MAX,
+        frames_max: u32::MAX,
+        channels: &[Channels::Rgb, Channels::Rgba],
+        sixteen_bit: false,
+        quality: Some(75),
+        lossless: Lossless::Choice,
+        encode,
+    }),
 };
 
-fn inspect(_bytes: &[u8]) -> Result<Header, Error> {
-    Err(Error::UnknownFormat)
+fn inspect(bytes: &[u8]) -> Result<Header, Error> {
+    let container = Container::read(bytes)?;
+    Ok(Header {
+        size: container.size,
+        orientation: container.exif.and_then(orientation).unwrap_or(Orientation::NoTransforms),
+        frames: container.frames,
+        channels: container.channels(),
+        bits: 8,
+        icc: container.icc.is_some(),
+        working_bytes: working_bytes(&container),
+    })
 }
 
-fn decode(_bytes: &[u8], _options: &DecodeOptions) -> Result<Picture, Error> {
-    Err(Error::UnknownFormat)
+/// EXIF as WebP holds it begins with the TIFF header; some writers keep the JPEG marker's six bytes before it.
+fn orientation(exif: &[u8]) -> Option<Orientation> {
+    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
+}
+
+/// libwebp holds, beside the result: for an animation two canvases and a frame, each RGBA; for a lossless frame its ARGB;
+/// for a lossy one its alpha plane and some rows.
+fn working_bytes(container: &Container) -> u64 {
+    let pixels = container.size.pixels();
+    let rows = 256 * u64::from(container.size.w) + (1 << 20);
+    match (container.animated, container.lossless, container.alpha) {
+        (true, _, _) => 13 * pixels + rows,
+        (false, true, _) => 5 * pixels + rows,
+        (false, false, true) => 2 * pixels + rows,
+        (false, false, false) => rows,
+    }
+}
+
+fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+    let container = Container::read(bytes)?;
+    if container.truncated {
+        return Err(Error::corrupt(NAME, "ends early"));
+    }
+    options.limits.check(container.size, container.frames.min(options.frames_max.max(1)))?;
+    let icc = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
+    let picture = if container.animated {
+        animation(container.riff, &container, options)?
+    } else {
+        Picture::still(still(container.riff, &container)?)
+    };
+    Ok(Picture { icc, ..picture })
+}
+
+fn still(riff: &[u8], container: &Container) -> Result<Raster, Error> {
+    let channels = container.channels();
+    let mut samples = try_zeroed(container.size.pixels() as usize * channels.count())?;
+    libwebp::decode(riff, container.size, channels, &mut samples)?;
+    Ok(Raster::new(container.size, channels, Samples::U8(samples)))
+}
+
+fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Result<Picture, Error> {
+    let mut decoder = libwebp::Animation::new(riff, container.size)?;
+    let frames_max = container.frames.min(options.frames_max.max(1));
+    let mut frames = Vec::new();
+    let mut shown_until = 0;
+    while frames.len() < frames_max as usize {
+        options.watch.check()?;
+        let (canvas, until) = decoder.next_frame()?;
+        let mut samples = try_zeroed(container.size.pixels() as usize * container.channels().count())?;
+        copy_canvas(canvas, container.channels(), &mut samples);
+        let raster = Raster::new(container.size, container.channels(), Samples::U8(samples));
+        frames.push(Frame { raster, delay: Delay::from_ms(until - shown_until) });
+        shown_until = until;
+    }
+    Ok(Picture { frames, plays: container.plays, icc: None })
+}
+
+/// Takes an RGBA canvas as the channels that the header promised.
+fn copy_canvas(canvas: &[u8], channels: Channels, samples: &mut [u8]) {
+    if channels.alpha() {
+        samples.copy_from_slice(canvas);
+        return;
+    }
+    for (pixel, source) in samples.as_chunks_mut::<3>().0.iter_mut().zip(canvas.as_chunks::<4>().0) {
+        pixel.copy_from_slice(&source[..3]);
+    }
+}
+
+fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
+    let size = picture.first().size();
+    within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
+    let settings = libwebp::Settings { quality: options.quality.unwrap_or(75), lossless: options.lossless };
+    let bytes = if picture.frames.len() == 1 {
+        let raster = picture.first();
+        libwebp::encode(raster.size(), raster.channels(), samples(raster)?, &settings)?
+    } else {
+        encode_animation(picture, &settings, options)?
+    };
+    Ok(match &picture.icc {
+        Some(icc) => container::with_icc(&bytes, icc, size, picture.first().channels().alpha())?,
+        None => bytes,
+    })
+}
+
+fn encode_animation(
+    picture: &Picture,
+    settings: &libwebp::Settings,
+    options: &EncodeOptions,
+) -> Result<Vec<u8>, Error> {
+    let size = picture.first().size();
+    let mut encoder = libwebp::AnimationEncoder::new(size, picture.plays)?;
+    // libwebp counts the whole animation in milliseconds of an int.
+    let delay_ms_max = 0xff_ffff.min(i32::MAX as u32 / picture.frames.len() as u32);
+    let mut shown_from = 0;
+    for frame in &picture.frames {
+        options.watch.check()?;
+        encoder.add(size, frame.raster.channels(), samples(&frame.raster)?, shown_from, settings)?;
+        shown_from += frame.delay.ms().min(delay_ms_max);
+    }
+    encoder.finish(shown_from)
+}
+
+fn samples(raster: &Raster) -> Result<&[u8], Error> {
+    match raster.samples() {
+        Samples::U8(samples) => Ok(samples),
+        Samples::U16(_) => Err(Error::Encode { format: NAME, reason: "16-bit samples were not reduced".into() }),
+    }
 }

@@ -1,0 +1,239 @@
+//! What an AVIF file says of its image: tiles, alpha, orientation, colour. Nothing is decoded.
+//!
+//! Sources: the AVIF specification 1.1, MIAF (ISO/IEC 23000-22), HEIF (ISO/IEC 23008-12).
+
+use std::borrow::Cow;
+
+use super::NAME;
+use super::boxes::{Meta, version};
+use crate::pipeline::codec::cursor::Cursor;
+use crate::pipeline::{Error, Orientation, Size};
+
+/// Colour as ITU-T H.273 numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cicp {
+    /// Colour primaries.
+    pub primaries: u8,
+    /// Transfer characteristics.
+    pub transfer: u8,
+    /// Matrix coefficients.
+    pub matrix: u8,
+    /// Samples use all codes, not those of video.
+    pub full_range: bool,
+}
+
+/// One image: a single AV1 frame, or a grid of them.
+pub(super) struct Image<'a> {
+    /// Size of the image; a grid's tiles may reach beyond it.
+    pub size: Size,
+    /// Size of each tile.
+    pub tile: Size,
+    /// Tiles in a row.
+    pub columns: u32,
+    /// The AV1 data of the tiles, row by row.
+    pub tiles: Vec<Cow<'a, [u8]>>,
+}
+
+/// What the boxes say.
+pub(super) struct Container<'a> {
+    /// The primary item.
+    pub color: Image<'a>,
+    /// Its alpha.
+    pub alpha: Option<Image<'a>>,
+    /// Colours were multiplied by alpha.
+    pub premultiplied: bool,
+    /// `irot` and `imir`.
+    pub orientation: Orientation,
+    /// `colr` of type nclx; without it the sequence header tells.
+    pub cicp: Option<Cicp>,
+    /// `colr` of type prof or rICC.
+    pub icc: Option<&'a [u8]>,
+}
+
+impl<'a> Container<'a> {
+    /// Reads all boxes that describe the primary item.
+    pub fn read(file: &'a [u8]) -> Result<Container<'a>, Error> {
+        let meta = Meta::read(file)?;
+        let primary = meta.primary;
+        let color = image(&meta, primary)?;
+        let alpha_item = alpha_of(&meta, primary);
+        let alpha = alpha_item.map(|item| image(&meta, item)).transpose()?;
+        if alpha.as_ref().is_some_and(|alpha| alpha.size != color.size) {
+            return Err(Error::Unsupported { format: NAME, feature: "alpha of another size than the image" });
+        }
+        let premultiplied = alpha_item.is_some_and(|item| meta.referred(b"prem", primary).contains(&item));
+        let orientation = orientation(&meta, primary)?;
+        let (cicp, icc) = color_information(&meta, primary)?;
+        check_clean_aperture(&meta, primary, color.size)?;
+        Ok(Container { color, alpha, premultiplied, orientation, cicp, icc })
+    }
+}
+
+/// Properties that are read here, or that change no pixel.
+const KNOWN: &[&[u8; 4]] = &[
+    b"ispe", b"av1C", b"pixi", b"colr", b"auxC", b"irot", b"imir", b"clap", b"pasp", b"a1lx", b"clli", b"mdcv", b"cclv",
+];
+
+fn image<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
+    if meta.properties(item).any(|property| property.essential && !KNOWN.contains(&&property.kind)) {
+        return Err(Error::Unsupported { format: NAME, feature: "an unknown essential property" });
+    }
+    match meta.kind(item).as_ref() {
+        Some(b"av01") => {
+            let size = extents(meta, item)?;
+            Ok(Image { size, tile: size, columns: 1, tiles: vec![meta.data(item)?] })
+        }
+        Some(b"grid") => grid(meta, item),
+        _ => Err(Error::Unsupported { format: NAME, feature: "an image that is neither AV1 nor a grid of it" }),
+    }
+}
+
+/// `ispe`: the size of an item.
+fn extents(meta: &Meta, item: u32) -> Result<Size, Error> {
+    let ispe = meta.property(item, b"ispe").ok_or_else(|| Error::corrupt(NAME, "an image has no size"))?;
+    let mut cursor = Cursor::new(NAME, ispe);
+    version(&mut cursor)?;
+    let size = Size::new(cursor.u32_be()?, cursor.u32_be()?);
+    if size.w == 0 || size.h == 0 { Err(cursor.corrupt("a side is 0")) } else { Ok(size) }
+}
+
+/// HEIF, section 6.6.2.3: tiles of equal size that together just cover the image.
+fn grid<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
+    let data = meta.data(item)?;
+    let mut cursor = Cursor::new(NAME, &data);
+    let wide = cursor.u16_be()? & 1 != 0;
+    let (rows, columns) = (u32::from(cursor.u8()?) + 1, u32::from(cursor.u8()?) + 1);
+    let mut side = || if wide { cursor.u32_be() } else { cursor.u16_be().map(u32::from) };
+    let size = Size::new(side()?, side()?);
+    let items = meta.referred(b"dimg", item);
+    if items.len() as u32 != rows * columns || size.w == 0 || size.h == 0 {
+        return Err(Error::corrupt(NAME, "a grid lacks tiles or size"));
+    }
+    let tile = extents(meta, items[0])?;
+    let covered = |side: u32, tile: u32, count: u32| {
+        let (side, tile, count) = (u64::from(side), u64::from(tile), u64::from(count));
+        tile * (count - 1) < side && side <= tile * count
+    };
+    if !covered(size.w, tile.w, columns) || !covered(size.h, tile.h, rows) {
+        return Err(Error::corrupt(NAME, "a grid's tiles do not cover it"));
+    }
+    let mut tiles = Vec::new();
+    for &item in items {
+        if meta.kind(item).as_ref() != Some(b"av01") || extents(meta, item)? != tile {
+            return Err(Error::corrupt(NAME, "a grid's tiles differ"));
+        }
+        tiles.push(meta.data(item)?);
+    }
+    Ok(Image { size, tile, columns, tiles })
+}
+
+fn alpha_of(meta: &Meta, primary: u32) -> Option<u32> {
+    const NAMES: [&[u8]; 2] = [b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0"];
+    let auxiliary = |kind: &[u8; 4], to: &[u32]| kind == b"auxl" && to.contains(&primary);
+    let mut items = meta.references.iter().filter(|one| auxiliary(&one.kind, &one.to)).map(|one| one.from);
+    items.find(|&item| {
+        let name = meta.property(item, b"auxC").and_then(|payload| payload.get(4..));
+        name.is_some_and(|name| NAMES.iter().any(|known| name.starts_with(known)))
+    })
+}
+
+/// Folds the turns and mirrors in their order into "turn clockwise, then mirror left and right".
+fn orientation(meta: &Meta, item: u32) -> Result<Orientation, Error> {
+    let (mut quarters, mut mirrored) = (0, false);
+    for property in meta.properties(item) {
+        let value = || property.payload.first().copied().ok_or_else(|| Error::corrupt(NAME, "a turn without angle"));
+        match &property.kind {
+            // Counted anti-clockwise. A turn after a mirror is the opposite turn before it.
+            b"irot" => {
+                let turn = i32::from(value()? & 3);
+                quarters += if mirrored { turn } else { -turn };
+            }
+            // 0 swaps top and bottom: half a turn and a mirror.
+            b"imir" => {
+                mirrored = !mirrored;
+                quarters += if value()? & 1 == 0 { 2 } else { 0 };
+            }
+            _ => {}
+        }
+    }
+    Ok(match (quarters.rem_euclid(4), mirrored) {
+        (0, false) => Orientation::NoTransforms,
+        (1, false) => Orientation::Rotate90,
+        (2, false) => Orientation::Rotate180,
+        (_, false) => Orientation::Rotate270,
+        (0, true) => Orientation::FlipHorizontal,
+        (1, true) => Orientation::Rotate90FlipH,
+        (2, true) => Orientation::FlipVertical,
+        (_, true) => Orientation::Rotate270FlipH,
+    })
+}
+
+fn color_information<'a>(meta: &Meta<'a>, item: u32) -> Result<(Option<Cicp>, Option<&'a [u8]>), Error> {
+    let (mut cicp, mut icc) = (None, None);
+    for property in meta.properties(item).filter(|property| &property.kind == b"colr") {
+        let mut cursor = Cursor::new(NAME, property.payload);
+        match cursor.take(4)? {
+            b"nclx" if cicp.is_none() => {
+                let mut code = || cursor.u16_be().map(|code| u8::try_from(code).unwrap_or(2));
+                let (primaries, transfer, matrix) = (code()?, code()?, code()?);
+                cicp = Some(Cicp { primaries, transfer, matrix, full_range: cursor.u8()? & 0x80 != 0 });
+            }
+            b"prof" | b"rICC" if icc.is_none() => icc = Some(cursor.rest()),
+            _ => {}
+        }
+    }
+    Ok((cicp, icc))
+}
+
+/// `clap` crops; only one that keeps everything is read.
+fn check_clean_aperture(meta: &Meta, item: u32, size: Size) -> Result<(), Error> {
+    let Some(clap) = meta.property(item, b"clap") else { return Ok(()) };
+    let mut cursor = Cursor::new(NAME, clap);
+    let mut fraction = || Ok::<_, Error>((u64::from(cursor.u32_be()?), u64::from(cursor.u32_be()?)));
+    let ((w, w_part), (h, h_part)) = (fraction()?, fraction()?);
+    if w == u64::from(size.w) * w_part && h == u64::from(size.h) * h_part {
+        return Ok(());
+    }
+    Err(Error::Unsupported { format: NAME, feature: "a clean aperture (clap)" })
+}
+
+/// The OBUs of one AV1 image: at most this many frames, hidden ones and layers included. Real ones have one; without a bound, a
+/// small file could ask for hours.
+const FRAMES_MAX: usize = 32;
+
+/// The sequence header of AV1 data, header included, after a walk over all its OBUs. Source: AV1 specification, section 5.3.
+pub(super) fn sequence_header(data: &[u8]) -> Result<&[u8], Error> {
+    const SEQUENCE_HEADER: u8 = 1;
+    const FRAME_HEADER: u8 = 3;
+    const FRAME: u8 = 6;
+    let mut cursor = Cursor::new(NAME, data);
+    let (mut found, mut frames) = (None, 0);
+    while !cursor.rest().is_empty() {
+        let start = cursor.position();
+        let header = cursor.u8()?;
+        cursor.skip(usize::from(header >> 2 & 1))?;
+        let size = if header & 2 != 0 { leb128(&mut cursor)? } else { cursor.rest().len() };
+        cursor.skip(size)?;
+        match header >> 3 & 15 {
+            SEQUENCE_HEADER if found.is_none() => found = Some(&data[start..cursor.position()]),
+            FRAME_HEADER | FRAME => frames += 1,
+            _ => {}
+        }
+        if frames > FRAMES_MAX {
+            return Err(Error::Unsupported { format: NAME, feature: "an image of more than 32 frames" });
+        }
+    }
+    found.ok_or_else(|| cursor.corrupt("has no sequence header"))
+}
+
+fn leb128(cursor: &mut Cursor) -> Result<usize, Error> {
+    let mut value = 0;
+    for shift in (0..32).step_by(7) {
+        let byte = cursor.u8()?;
+        value |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(cursor.corrupt("a length of AV1 data is too long"))
+}

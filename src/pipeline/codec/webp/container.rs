@@ -1,0 +1,250 @@
+//! The RIFF container of WebP: which chunks there are and what they say of the image. Nothing is decoded.
+//!
+//! Source: RFC 9649. One pass over the chunk headers: at most one step for each 8 bytes.
+
+use super::NAME;
+use crate::pipeline::codec::cursor::Cursor;
+use crate::pipeline::{Channels, Error, Size};
+
+/// What the chunks say.
+pub(super) struct Container<'a> {
+    /// The file without what follows the RIFF chunk.
+    pub riff: &'a [u8],
+    /// The canvas.
+    pub size: Size,
+    /// 1, or the ANMF chunks of an animation.
+    pub frames: u32,
+    /// Whether frames must be composed, be it only one.
+    pub animated: bool,
+    /// How often an animation plays; 0 is for ever.
+    pub plays: u32,
+    /// Whether the result needs an alpha channel.
+    pub alpha: bool,
+    /// Whether the (first) frame is VP8L.
+    pub lossless: bool,
+    /// The ICCP chunk.
+    pub icc: Option<&'a [u8]>,
+    /// The EXIF chunk.
+    pub exif: Option<&'a [u8]>,
+    /// Some chunk is longer than the file: enough is there to describe the image, not to decode it.
+    pub truncated: bool,
+}
+
+/// One chunk; `payload` is shorter than `size` when the file is cut.
+struct Chunk<'a> {
+    id: [u8; 4],
+    payload: &'a [u8],
+    truncated: bool,
+}
+
+/// The frame header of a VP8 or VP8L chunk.
+struct Bitstream {
+    size: Size,
+    alpha: bool,
+    lossless: bool,
+}
+
+impl<'a> Container<'a> {
+    /// Walks all chunks. Errors: [`Error::Corrupt`] when it is not well formed up to its first frame header.
+    pub fn read(bytes: &'a [u8]) -> Result<Container<'a>, Error> {
+        let mut cursor = Cursor::new(NAME, bytes);
+        if cursor.take(4)? != b"RIFF" {
+            return Err(cursor.corrupt("is not RIFF"));
+        }
+        // RIFF's size counts what follows it; a file that was cut is shorter.
+        let end = (cursor.u32_le()? as usize).saturating_add(8);
+        if end < 12 || cursor.take(4)? != b"WEBP" {
+            return Err(cursor.corrupt("is not WEBP"));
+        }
+        let riff = &bytes[..end.min(bytes.len())];
+        let mut container = Container { truncated: end > bytes.len(), ..Container::empty(riff) };
+        let mut chunks = Chunks(&riff[12..]);
+        let first = chunks.next().ok_or_else(|| cursor.corrupt("has no chunk"))?;
+        match &first.id {
+            b"VP8X" => container.read_extended(first, chunks)?,
+            b"VP8 " | b"VP8L" => container.take_image(&first)?,
+            _ => return Err(cursor.corrupt("does not begin with an image chunk")),
+        }
+        Ok(container)
+    }
+
+    /// The channels that decoding gives.
+    pub fn channels(&self) -> Channels {
+        if self.alpha { Channels::Rgba } else { Channels::Rgb }
+    }
+
+    fn empty(riff: &'a [u8]) -> Container<'a> {
+        Container {
+            riff,
+            size: Size::new(0, 0),
+            frames: 0,
+            animated: false,
+            plays: 1,
+            alpha: false,
+            lossless: false,
+            icc: None,
+            exif: None,
+            truncated: false,
+        }
+    }
+
+    fn read_extended(&mut self, header: Chunk<'a>, chunks: Chunks<'a>) -> Result<(), Error> {
+        const ANIMATION: u8 = 2;
+        let mut cursor = Cursor::new(NAME, header.payload);
+        self.animated = cursor.u32_le()? as u8 & ANIMATION != 0;
+        self.size = Size::new(u24_le(&mut cursor)? + 1, u24_le(&mut cursor)? + 1);
+        for chunk in chunks {
+            match &chunk.id {
+                b"ICCP" if self.icc.is_none() => self.icc = Some(chunk.payload),
+                b"EXIF" if self.exif.is_none() => self.exif = Some(chunk.payload),
+                b"ANIM" if self.animated => self.plays = plays(chunk.payload)?,
+                b"ANMF" if self.animated => self.take_frame(&chunk)?,
+                b"ALPH" if !self.animated => self.alpha = true,
+                b"VP8 " | b"VP8L" if !self.animated && self.frames == 0 => self.take_image(&chunk)?,
+                _ => {}
+            }
+            self.truncated |= chunk.truncated;
+        }
+        if self.frames == 0 {
+            return Err(Error::corrupt(NAME, "has no frame"));
+        }
+        Ok(())
+    }
+
+    /// The only image of a still.
+    fn take_image(&mut self, chunk: &Chunk) -> Result<(), Error> {
+        let image = Bitstream::read(chunk)?;
+        if self.size.pixels() > 0 && self.size != image.size {
+            return Err(Error::corrupt(NAME, "the frame differs from the canvas in size"));
+        }
+        self.size = image.size;
+        self.frames = 1;
+        self.alpha |= image.alpha;
+        self.lossless = image.lossless;
+        self.truncated |= chunk.truncated;
+        Ok(())
+    }
+
+    /// One frame of an animation. The canvas shows through where a frame does not cover it, is transparent or was disposed of.
+    fn take_frame(&mut self, chunk: &Chunk) -> Result<(), Error> {
+        const DISPOSE_TO_BACKGROUND: u8 = 1;
+        if self.frames > 0 && chunk.truncated {
+            return Ok(());
+        }
+        let mut cursor = Cursor::new(NAME, chunk.payload);
+        let (x, y) = (2 * u24_le(&mut cursor)?, 2 * u24_le(&mut cursor)?);
+        let size = Size::new(u24_le(&mut cursor)? + 1, u24_le(&mut cursor)? + 1);
+        let _duration = u24_le(&mut cursor)?;
+        let disposed = cursor.u8()? & DISPOSE_TO_BACKGROUND != 0;
+        if x + size.w > self.size.w || y + size.h > self.size.h {
+            return Err(cursor.corrupt("a frame lies outside the canvas"));
+        }
+        let mut alpha = false;
+        let mut image = None;
+        for part in Chunks(cursor.rest()) {
+            match &part.id {
+                b"ALPH" => alpha = true,
+                b"VP8 " | b"VP8L" if image.is_none() => image = Some(Bitstream::read(&part)?),
+                _ => {}
+            }
+            self.truncated |= part.truncated;
+        }
+        let image = image.ok_or_else(|| cursor.corrupt("a frame has no image"))?;
+        if image.size != size {
+            return Err(cursor.corrupt("a frame's image differs from it in size"));
+        }
+        self.alpha |= alpha || image.alpha || disposed || (self.frames == 0 && size != self.size);
+        self.frames = self.frames.saturating_add(1);
+        Ok(())
+    }
+}
+
+fn plays(anim: &[u8]) -> Result<u32, Error> {
+    let mut cursor = Cursor::new(NAME, anim);
+    cursor.skip(4)?;
+    Ok(u32::from(cursor.u16_le()?))
+}
+
+impl Bitstream {
+    fn read(chunk: &Chunk) -> Result<Bitstream, Error> {
+        let mut cursor = Cursor::new(NAME, chunk.payload);
+        let image = if &chunk.id == b"VP8L" { Bitstream::vp8l(&mut cursor)? } else { Bitstream::vp8(&mut cursor)? };
+        if image.size.pixels() == 0 {
+            return Err(cursor.corrupt("a side is 0"));
+        }
+        Ok(image)
+    }
+
+    /// RFC 6386, section 9.1: a key frame's tag, start code, and sides of 14 bits with 2 of scaling.
+    fn vp8(cursor: &mut Cursor) -> Result<Bitstream, Error> {
+        let tag = cursor.take(3)?;
+        if tag[0] & 1 != 0 || cursor.take(3)? != [0x9d, 0x01, 0x2a] {
+            return Err(cursor.corrupt("is not a VP8 key frame"));
+        }
+        let side = |value: u16| u32::from(value & 0x3fff);
+        let size = Size::new(side(cursor.u16_le()?), side(cursor.u16_le()?));
+        Ok(Bitstream { size, alpha: false, lossless: false })
+    }
+
+    /// RFC 9649, section 3.4: a signature, two sides less 1 of 14 bits, whether alpha is used, 3 bits of version.
+    fn vp8l(cursor: &mut Cursor) -> Result<Bitstream, Error> {
+        if cursor.u8()? != 0x2f {
+            return Err(cursor.corrupt("is not VP8L"));
+        }
+        let fields = cursor.u32_le()?;
+        let size = Size::new((fields & 0x3fff) + 1, (fields >> 14 & 0x3fff) + 1);
+        Ok(Bitstream { size, alpha: fields >> 28 & 1 != 0, lossless: true })
+    }
+}
+
+fn u24_le(cursor: &mut Cursor) -> Result<u32, Error> {
+    let bytes = cursor.take(3)?;
+    Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]))
+}
+
+/// The chunks of some bytes; ends at the first one that is cut.
+struct Chunks<'a>(&'a [u8]);
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = Chunk<'a>;
+
+    fn next(&mut self) -> Option<Chunk<'a>> {
+        let (head, rest) = self.0.split_at_checked(8)?;
+        let id = [head[0], head[1], head[2], head[3]];
+        let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let payload = &rest[..size.min(rest.len())];
+        // Payloads are padded to an even length.
+        self.0 = rest.get(size.saturating_add(size & 1)..).unwrap_or_default();
+        Some(Chunk { id, payload, truncated: payload.len() < size })
+    }
+}
+
+/// Puts an ICC profile into a file that libwebp wrote, making its header an extended one where it was simple.
+pub(super) fn with_icc(file: &[u8], icc: &[u8], size: Size, alpha: bool) -> Result<Vec<u8>, Error> {
+    const ICC: u8 = 0x20;
+    const ALPHA: u8 = 0x10;
+    let too_long = |_| Error::Encode { format: NAME, reason: "the file would be 4 GiB long".into() };
+    let mut header = vec![0; 10];
+    let mut chunks = file.get(12..).unwrap_or_default();
+    if chunks.starts_with(b"VP8X") {
+        header.copy_from_slice(&chunks[8..18]);
+        chunks = &chunks[18..];
+    } else {
+        header[4..7].copy_from_slice(&(size.w - 1).to_le_bytes()[..3]);
+        header[7..10].copy_from_slice(&(size.h - 1).to_le_bytes()[..3]);
+        header[0] = if alpha { ALPHA } else { 0 };
+    }
+    header[0] |= ICC;
+    let mut body = b"WEBP".to_vec();
+    for (id, payload) in [(b"VP8X", header.as_slice()), (b"ICCP", icc)] {
+        body.extend_from_slice(id);
+        body.extend_from_slice(&u32::try_from(payload.len()).map_err(too_long)?.to_le_bytes());
+        body.extend_from_slice(payload);
+        body.resize(body.len() + payload.len() % 2, 0);
+    }
+    body.extend_from_slice(chunks);
+    let mut out = b"RIFF".to_vec();
+    out.extend_from_slice(&u32::try_from(body.len()).map_err(too_long)?.to_le_bytes());
+    out.extend_from_slice(&body);
+    Ok(out)
+}
