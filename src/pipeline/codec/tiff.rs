@@ -7,6 +7,7 @@
 
 mod directory;
 mod encode;
+mod fields;
 mod pixels;
 
 use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
