@@ -28,7 +28,7 @@ fn sources() -> Vec<(String, &'static Codec, Vec<u8>)> {
 
 /// Small limits, so that a lie that is believed shows as an error and not as gigabytes.
 fn limits() -> Limits {
-    Limits { pixels_max: 1 << 20, side_px_max: 4096, memory_bytes_max: 64 << 20, ..Limits::default() }
+    Limits { side_px_max: 4096, pixels_max: 1 << 20, memory_bytes_max: 64 << 20, ..Limits::default() }
 }
 
 fn decode(codec: &Codec, bytes: &[u8]) -> Result<Picture, Error> {

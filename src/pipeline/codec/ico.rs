@@ -50,7 +50,7 @@ impl Entry<'_> {
 
     fn header(&self) -> Header {
         // A PNG is decoded in its own shape (8 bytes a pixel at most) before it becomes RGBA; a bitmap is copied first.
-        let working_bytes = self.size.pixels().saturating_mul(8) + self.data.len() as u64 + (64 << 10);
+        let working_bytes = self.size.pixels().saturating_mul(8).saturating_add(self.data.len() as u64 + (64 << 10));
         Header { working_bytes, ..library::still(self.size, Channels::Rgba, 8) }
     }
 }

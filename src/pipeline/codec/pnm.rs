@@ -1,11 +1,7 @@
 //! The Netpbm formats in three rows: PPM (P3, P6), PGM (P2, P5) and PNM (P1, P4, P7 when read; P5, P6 or P7 by channels
 //! when written). Samples are scaled to the full range of 8 or 16 bits.
 
-use image::ImageEncoder;
-use image::codecs::pnm::{
-    ArbitraryHeader, ArbitraryTuplType, GraymapHeader, PixmapHeader, PnmDecoder, PnmEncoder, PnmHeader, PnmSubtype,
-    SampleEncoding,
-};
+use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 
 use super::library::{self, Source};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
@@ -91,29 +87,29 @@ fn decode(format: &'static str, bytes: &[u8], options: &DecodeOptions) -> Result
     library::decode(format, decoder, options).map(Picture::still)
 }
 
+/// The header, then the samples with the high byte first. Not with the crate's encoder, which has no P5 and P6 of 16 bits.
 fn encode(format: &'static str, picture: &Picture) -> Result<Vec<u8>, Error> {
     let raster = picture.first();
-    let mut out = Vec::new();
-    let encoder = PnmEncoder::new(&mut out).with_header(binary_header(raster));
-    let Size { w, h } = raster.size();
-    encoder
-        .write_image(library::sample_bytes(raster), w, h, library::color_type(format, raster)?)
-        .map_err(|e| library::encode_error(format, e))?;
+    let mut out = binary_header(format, raster)?.into_bytes();
+    match raster.samples() {
+        Samples::U8(samples) => out.extend(samples),
+        Samples::U16(samples) => out.extend(samples.iter().flat_map(|sample| sample.to_be_bytes())),
+    }
     Ok(out)
 }
 
 /// P5 for gray, P6 for RGB, P7 with alpha.
-fn binary_header(raster: &Raster) -> PnmHeader {
-    let (Size { w: width, h: height }, encoding) = (raster.size(), SampleEncoding::Binary);
-    let maxval = if matches!(raster.samples(), Samples::U16(_)) { 65_535 } else { 255 };
-    let channels = raster.channels();
-    if !channels.alpha() {
-        return if channels.gray() {
-            GraymapHeader { encoding, width, height, maxwhite: maxval }.into()
-        } else {
-            PixmapHeader { encoding, width, height, maxval }.into()
-        };
+fn binary_header(format: &'static str, raster: &Raster) -> Result<String, Error> {
+    let Size { w, h } = raster.size();
+    let max = if matches!(raster.samples(), Samples::U16(_)) { 65_535 } else { 255 };
+    let pam = |depth: u32, tuple: &str| {
+        format!("P7\nWIDTH {w}\nHEIGHT {h}\nDEPTH {depth}\nMAXVAL {max}\nTUPLTYPE {tuple}\nENDHDR\n")
+    };
+    match raster.channels() {
+        Channels::Gray => Ok(format!("P5\n{w} {h}\n{max}\n")),
+        Channels::Rgb => Ok(format!("P6\n{w} {h}\n{max}\n")),
+        Channels::GrayAlpha => Ok(pam(2, "GRAYSCALE_ALPHA")),
+        Channels::Rgba => Ok(pam(4, "RGB_ALPHA")),
+        Channels::Cmyk => Err(library::encode_error(format, "cannot hold CMYK")),
     }
-    let tuple = if channels.gray() { ArbitraryTuplType::GrayscaleAlpha } else { ArbitraryTuplType::RGBAlpha };
-    ArbitraryHeader { width, height, depth: channels.count() as u32, maxval, tupltype: Some(tuple) }.into()
 }

@@ -19,7 +19,7 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         side_px_max: 65_535,
         frames_max: 1,
-        channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
+        channels: &[Channels::Gray, Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: None,
         lossless: Lossless::Always,

@@ -60,6 +60,8 @@ fn gigapixels_in_a_few_bytes_are_refused() {
     check("dds", "dds", &patched(&dds, &[(12, &GIANT), (16, &GIANT)]), true);
     let png = patched(&fixtures::read("rgba_png.ico"), &[(22 + 16, &[0, 0, 0xF0, 0, 0, 0, 0xF0, 0])]);
     check("a png of an icon", "ico", &png, false);
+    let png = patched(&fixtures::read("rgba_png.ico"), &[(22 + 16, &[0xFF; 8])]);
+    check("a png of an icon whose bytes exceed 64 bits", "ico", &png, false);
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub fn paletted(colours: usize) -> impl Fn(usize, usize) -> [u8; 3] {
 
 /// The mask below an icon's bitmap: a set bit is transparent.
 pub fn masked(x: usize, y: usize) -> bool {
-    (x * 2 + y * 3) % 7 == 0
+    (x * 2 + y * 3).is_multiple_of(7)
 }
 
 /// Alpha of the block's first and second pixels.

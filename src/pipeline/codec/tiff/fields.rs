@@ -71,6 +71,9 @@ impl<'a> File<'a> {
     }
 }
 
+/// Type, count and bytes of the values of a field.
+pub(super) type Field<'a> = (u16, u64, &'a [u8]);
+
 /// The fields of one page.
 pub(super) struct Directory<'a> {
     pub(super) file: File<'a>,
@@ -79,8 +82,8 @@ pub(super) struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Type, count and bytes of the values of a field.
-    pub(super) fn field(&self, tag: u16) -> Result<Option<(u16, u64, &'a [u8])>, Error> {
+    /// The field of this tag, its values inside the file.
+    pub(super) fn field(&self, tag: u16) -> Result<Option<Field<'a>>, Error> {
         for entry in self.entries.chunks_exact(self.entry_bytes) {
             let mut at = Cursor::new("tiff", entry);
             if self.file.u16(&mut at)? != tag {
