@@ -11,6 +11,7 @@ mod gif;
 mod hdr;
 mod ico;
 mod jpeg;
+mod library;
 mod png;
 mod pnm;
 mod qoi;

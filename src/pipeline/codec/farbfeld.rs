@@ -1,24 +1,42 @@
-//! farbfeld.
+//! farbfeld: 16-bit RGBA without compression, read only.
 
+use super::cursor::Cursor;
+use super::library;
 use super::{Codec, DecodeOptions, Header};
-use crate::pipeline::{Error, Picture};
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Channels, Error, Picture, Raster, Samples};
 
 pub(super) static CODEC: Codec = Codec {
     name: "farbfeld",
     extensions: &["ff"],
     media_type: "image/x-farbfeld",
-    doc: "",
+    doc: "farbfeld: uncompressed 16-bit RGBA; read only.",
     revision: 1,
-    sniff: |_| false,
+    sniff: |bytes| bytes.starts_with(b"farbfeld"),
     inspect,
     decode,
     encoder: None,
 };
 
-fn inspect(_bytes: &[u8]) -> Result<Header, Error> {
-    Err(Error::UnknownFormat)
+const HEADER_BYTES: usize = 16;
+const PIXEL_BYTES: u64 = 8;
+
+fn inspect(bytes: &[u8]) -> Result<Header, Error> {
+    let mut at = Cursor::new("farbfeld", bytes);
+    at.skip(8)?;
+    let size = library::size("farbfeld", at.u32_be()?, at.u32_be()?)?;
+    library::body_holds("farbfeld", at.rest().len(), size.pixels().saturating_mul(PIXEL_BYTES))?;
+    Ok(library::still(size, Channels::Rgba, 16))
 }
 
-fn decode(_bytes: &[u8], _options: &DecodeOptions) -> Result<Picture, Error> {
-    Err(Error::UnknownFormat)
+fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+    let header = inspect(bytes)?;
+    let count = library::samples_count(header.size, header.channels, 2, options.limits)?;
+    options.watch.check()?;
+    let mut samples = try_zeroed::<u16>(count)?;
+    let (pairs, _) = bytes[HEADER_BYTES..].as_chunks::<2>();
+    for (sample, pair) in samples.iter_mut().zip(pairs) {
+        *sample = u16::from_be_bytes(*pair);
+    }
+    Ok(Picture::still(Raster::new(header.size, header.channels, Samples::U16(samples))))
 }

@@ -1,48 +1,115 @@
-//! pnm.
+//! The Netpbm formats in three rows: PPM (P3, P6), PGM (P2, P5) and PNM (P1, P4, P7 when read; P5, P6 or P7 by channels
+//! when written). Samples are scaled to the full range of 8 or 16 bits.
 
-use super::{Codec, DecodeOptions, Header};
-use crate::pipeline::{Error, Picture};
+use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
+
+use super::library::{self, Source};
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 
 pub(super) static PPM: Codec = Codec {
     name: "ppm",
     extensions: &["ppm"],
     media_type: "image/x-portable-pixmap",
-    doc: "",
+    doc: "Portable pixmap: uncompressed RGB of 8 or 16 bits.",
     revision: 1,
-    sniff: |_| false,
-    inspect,
-    decode,
-    encoder: None,
+    sniff: |bytes| sniff(bytes, b"36"),
+    inspect: |bytes| inspect("ppm", bytes),
+    decode: |bytes, options| decode("ppm", bytes, options),
+    encoder: Some(Encoder { channels: &[Channels::Rgb], encode: |picture, _| encode("ppm", picture), ..ENCODER }),
 };
 
 pub(super) static PGM: Codec = Codec {
     name: "pgm",
     extensions: &["pgm"],
     media_type: "image/x-portable-graymap",
-    doc: "",
+    doc: "Portable graymap: uncompressed gray of 8 or 16 bits.",
     revision: 1,
-    sniff: |_| false,
-    inspect,
-    decode,
-    encoder: None,
+    sniff: |bytes| sniff(bytes, b"25"),
+    inspect: |bytes| inspect("pgm", bytes),
+    decode: |bytes, options| decode("pgm", bytes, options),
+    encoder: Some(Encoder { channels: &[Channels::Gray], encode: |picture, _| encode("pgm", picture), ..ENCODER }),
 };
 
 pub(super) static PNM: Codec = Codec {
     name: "pnm",
     extensions: &["pnm"],
     media_type: "image/x-portable-anymap",
-    doc: "",
+    doc: "Portable anymap: bitmaps and PAM are read; P5, P6 or (with alpha) P7 is written, 8 or 16 bits, uncompressed.",
     revision: 1,
-    sniff: |_| false,
-    inspect,
-    decode,
-    encoder: None,
+    sniff: |bytes| sniff(bytes, b"14") || bytes.starts_with(b"P7\n"),
+    inspect: |bytes| inspect("pnm", bytes),
+    decode: |bytes, options| decode("pnm", bytes, options),
+    encoder: Some(Encoder { encode: |picture, _| encode("pnm", picture), ..ENCODER }),
 };
 
-fn inspect(_bytes: &[u8]) -> Result<Header, Error> {
-    Err(Error::UnknownFormat)
+const ENCODER: Encoder = Encoder {
+    side_px_max: u32::MAX,
+    frames_max: 1,
+    channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
+    sixteen_bit: true,
+    quality: None,
+    lossless: Lossless::Always,
+    encode: |picture, _: &EncodeOptions| encode("pnm", picture),
+};
+
+fn sniff(bytes: &[u8], digits: &[u8; 2]) -> bool {
+    matches!(bytes, [b'P', digit, b'\t' | b'\n' | b'\r' | b' ' | b'#', ..] if digits.contains(digit))
 }
 
-fn decode(_bytes: &[u8], _options: &DecodeOptions) -> Result<Picture, Error> {
-    Err(Error::UnknownFormat)
+fn inspect(format: &'static str, bytes: &[u8]) -> Result<Header, Error> {
+    let decoder = PnmDecoder::new(bytes).map_err(|e| library::decode_error(format, e))?;
+    let header = library::header(format, &decoder)?;
+    let subtype = decoder.subtype();
+    let (body, _) = decoder.into_inner();
+    let samples = header.size.pixels().saturating_mul(header.channels.count() as u64);
+    let least = match subtype {
+        PnmSubtype::Bitmap(SampleEncoding::Binary) => u64::from(header.size.w).div_ceil(8) * u64::from(header.size.h),
+        PnmSubtype::Bitmap(SampleEncoding::Ascii) => samples,
+        // A digit and a separator each.
+        PnmSubtype::Graymap(SampleEncoding::Ascii) | PnmSubtype::Pixmap(SampleEncoding::Ascii) => {
+            samples.saturating_mul(2)
+        }
+        _ => samples.saturating_mul(u64::from(header.bits / 8)),
+    };
+    library::body_holds(format, body.len(), least)?;
+    // White space must follow every decimal sample: without it, a cut last sample would pass for a smaller one.
+    let decimal = matches!(bytes, [b'P', b'2' | b'3', ..]);
+    if decimal && body.last().is_some_and(u8::is_ascii_digit) {
+        return Err(Error::corrupt(format, "ends inside a sample"));
+    }
+    Ok(header)
+}
+
+fn decode(format: &'static str, bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+    inspect(format, bytes)?;
+    let decoder = PnmDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error(format, e))?;
+    library::decode(format, decoder, options).map(Picture::still)
+}
+
+/// The header, then the samples with the high byte first. Not with the crate's encoder, which has no P5 and P6 of 16 bits.
+fn encode(format: &'static str, picture: &Picture) -> Result<Vec<u8>, Error> {
+    let raster = picture.first();
+    let mut out = binary_header(format, raster)?.into_bytes();
+    match raster.samples() {
+        Samples::U8(samples) => out.extend(samples),
+        Samples::U16(samples) => out.extend(samples.iter().flat_map(|sample| sample.to_be_bytes())),
+    }
+    Ok(out)
+}
+
+/// P5 for gray, P6 for RGB, P7 with alpha.
+fn binary_header(format: &'static str, raster: &Raster) -> Result<String, Error> {
+    let Size { w, h } = raster.size();
+    let max = if matches!(raster.samples(), Samples::U16(_)) { 65_535 } else { 255 };
+    let pam = |depth: u32, tuple: &str| {
+        format!("P7\nWIDTH {w}\nHEIGHT {h}\nDEPTH {depth}\nMAXVAL {max}\nTUPLTYPE {tuple}\nENDHDR\n")
+    };
+    match raster.channels() {
+        Channels::Gray => Ok(format!("P5\n{w} {h}\n{max}\n")),
+        Channels::Rgb => Ok(format!("P6\n{w} {h}\n{max}\n")),
+        Channels::GrayAlpha => Ok(pam(2, "GRAYSCALE_ALPHA")),
+        Channels::Rgba => Ok(pam(4, "RGB_ALPHA")),
+        Channels::Cmyk => Err(library::encode_error(format, "cannot hold CMYK")),
+    }
 }

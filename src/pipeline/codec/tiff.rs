@@ -1,24 +1,54 @@
-//! tiff.
+//! TIFF and BigTIFF: the first page as gray, RGB, palette or CMYK of up to 16 bits, in strips or tiles, chunky or planar,
+//! plain, LZW, deflate or PackBits; written deflated with the horizontal predictor.
+//!
+//! Pixels are laid out here: the crate `tiff` has no palette, gives CMYK converted and gray with alpha not at all, reads past
+//! the end of plain strips, and predicts wrongly where it drops samples. JPEG and fax inside TIFF, floats and camera RAW
+//! are refused.
 
-use super::{Codec, DecodeOptions, Header};
-use crate::pipeline::{Error, Picture};
+mod directory;
+mod encode;
+mod fields;
+mod pixels;
+
+use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use crate::pipeline::{Channels, Error, Picture};
 
 pub(super) static CODEC: Codec = Codec {
     name: "tiff",
     extensions: &["tiff", "tif"],
     media_type: "image/tiff",
-    doc: "",
+    doc: "TIFF: gray, RGB, palette and CMYK of up to 16 bits, LZW, deflate or PackBits; deflated when written.",
     revision: 1,
-    sniff: |_| false,
-    inspect,
+    sniff: |bytes| matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]),
+    inspect: |bytes| directory::walk(bytes).map(|page| header(&page)),
     decode,
-    encoder: None,
+    encoder: Some(Encoder {
+        side_px_max: u32::MAX,
+        frames_max: 1,
+        channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
+        sixteen_bit: true,
+        quality: None,
+        lossless: Lossless::Always,
+        encode: |picture, _| encode::encode(picture),
+    }),
 };
 
-fn inspect(_bytes: &[u8]) -> Result<Header, Error> {
-    Err(Error::UnknownFormat)
+fn header(page: &directory::Page) -> Header {
+    Header {
+        size: page.size,
+        orientation: page.orientation,
+        frames: 1,
+        channels: page.channels(),
+        bits: if page.bits == 16 { 16 } else { 8 },
+        icc: page.icc.is_some(),
+        // One chunk unpacked, and a row of it as samples.
+        working_bytes: page.chunk_bytes().saturating_add(page.row_samples().saturating_mul(2)),
+    }
 }
 
-fn decode(_bytes: &[u8], _options: &DecodeOptions) -> Result<Picture, Error> {
-    Err(Error::UnknownFormat)
+fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
+    let page = directory::walk(bytes)?;
+    let mut picture = Picture::still(pixels::decode(&page, options)?);
+    picture.icc = page.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
+    Ok(picture)
 }

@@ -1,0 +1,152 @@
+//! The fields of TIFF and BigTIFF directories: types, counts and values, bounded by the file. Knows no meaning of a tag.
+
+use super::super::cursor::Cursor;
+use crate::pipeline::Error;
+
+/// Fields of a page, which 16 bits count in classic TIFF.
+const FIELDS_MAX: u64 = 65_535;
+
+/// An error of this format.
+pub(super) fn corrupt(reason: &str) -> Error {
+    Error::corrupt("tiff", reason)
+}
+
+/// The widths and byte order of a file.
+pub(super) struct File<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) big_endian: bool,
+    big_tiff: bool,
+    /// Where the first page's fields are.
+    pub(super) first: u64,
+}
+
+impl<'a> File<'a> {
+    pub(super) fn open(bytes: &'a [u8]) -> Result<File<'a>, Error> {
+        let big_endian = bytes.starts_with(b"MM");
+        let mut file = File { bytes, big_endian, big_tiff: false, first: 0 };
+        let mut at = Cursor::new("tiff", bytes);
+        at.skip(2)?;
+        file.big_tiff = file.u16(&mut at)? == 43;
+        if file.big_tiff && (file.u16(&mut at)? != 8 || file.u16(&mut at)? != 0) {
+            return Err(corrupt("offsets are not of 8 bytes"));
+        }
+        file.first = file.offset(&mut at)?;
+        Ok(file)
+    }
+
+    fn u16(&self, at: &mut Cursor) -> Result<u16, Error> {
+        if self.big_endian { at.u16_be() } else { at.u16_le() }
+    }
+
+    fn u32(&self, at: &mut Cursor) -> Result<u32, Error> {
+        if self.big_endian { at.u32_be() } else { at.u32_le() }
+    }
+
+    fn u64(&self, at: &mut Cursor) -> Result<u64, Error> {
+        let (first, second) = (u64::from(self.u32(at)?), u64::from(self.u32(at)?));
+        Ok(if self.big_endian { first << 32 | second } else { second << 32 | first })
+    }
+
+    /// A count or an offset.
+    fn offset(&self, at: &mut Cursor) -> Result<u64, Error> {
+        if self.big_tiff { self.u64(at) } else { self.u32(at).map(u64::from) }
+    }
+
+    /// The fields of the directory at `offset` and the offset of the next one, 0 after the last.
+    pub(super) fn directory(&self, offset: u64) -> Result<(Directory<'a>, u64), Error> {
+        let mut at = Cursor::new("tiff", self.bytes);
+        at.seek(usize::try_from(offset).map_err(|_| corrupt("a page outside the file"))?)?;
+        let count = if self.big_tiff { self.u64(&mut at)? } else { u64::from(self.u16(&mut at)?) };
+        let entry_bytes = if self.big_tiff { 20 } else { 12 };
+        if count > FIELDS_MAX {
+            return Err(corrupt("a page of too many fields"));
+        }
+        let entries = at.take(count as usize * entry_bytes)?;
+        let next = self.offset(&mut at)?;
+        Ok((Directory { file: self.view(), entries, entry_bytes }, next))
+    }
+
+    fn view(&self) -> File<'a> {
+        File { ..*self }
+    }
+}
+
+/// Type, count and bytes of the values of a field.
+pub(super) type Field<'a> = (u16, u64, &'a [u8]);
+
+/// The fields of one page.
+pub(super) struct Directory<'a> {
+    pub(super) file: File<'a>,
+    entries: &'a [u8],
+    entry_bytes: usize,
+}
+
+impl<'a> Directory<'a> {
+    /// The field of this tag, its values inside the file.
+    pub(super) fn field(&self, tag: u16) -> Result<Option<Field<'a>>, Error> {
+        for entry in self.entries.chunks_exact(self.entry_bytes) {
+            let mut at = Cursor::new("tiff", entry);
+            if self.file.u16(&mut at)? != tag {
+                continue;
+            }
+            let (kind, count) = (self.file.u16(&mut at)?, self.file.offset(&mut at)?);
+            let width = match kind {
+                1 | 2 | 6 | 7 => 1,
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16 | 17 | 18 => 8,
+                _ => return Err(corrupt("a field of unknown type")),
+            };
+            let length = count.checked_mul(width).and_then(|length| usize::try_from(length).ok());
+            let length = length.ok_or_else(|| corrupt("a field beyond the file"))?;
+            if length > at.rest().len() {
+                let place = usize::try_from(self.file.offset(&mut at)?).map_err(|_| corrupt("a field outside"))?;
+                at = Cursor::new("tiff", self.file.bytes);
+                at.seek(place)?;
+            }
+            return Ok(Some((kind, count, at.take(length)?)));
+        }
+        Ok(None)
+    }
+
+    /// The unsigned numbers of a field; none when it is absent.
+    pub(super) fn numbers(&self, tag: u16) -> Result<Numbers<'a>, Error> {
+        let (width, bytes) = match self.field(tag)? {
+            None => (1, [].as_slice()),
+            Some((1 | 7, _, bytes)) => (1, bytes),
+            Some((3, _, bytes)) => (2, bytes),
+            Some((4 | 13, _, bytes)) => (4, bytes),
+            Some((16 | 18, _, bytes)) => (8, bytes),
+            Some(_) => return Err(corrupt("a number of another type")),
+        };
+        Ok(Numbers { width, bytes, big_endian: self.file.big_endian })
+    }
+
+    /// The first number of a field as 32 bits, or `default` when it is absent.
+    pub(super) fn number(&self, tag: u16, default: u32) -> Result<u32, Error> {
+        match self.numbers(tag)?.iter().next() {
+            None => Ok(default),
+            Some(number) => u32::try_from(number).map_err(|_| corrupt("a number out of range")),
+        }
+    }
+}
+
+/// Unsigned numbers of 1, 2, 4 or 8 bytes, read where they are: a field may be as long as the file.
+pub(super) struct Numbers<'a> {
+    width: usize,
+    bytes: &'a [u8],
+    big_endian: bool,
+}
+
+impl Numbers<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() / self.width
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+        let join = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);
+        self.bytes.chunks_exact(self.width).map(move |bytes| {
+            if self.big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) }
+        })
+    }
+}
