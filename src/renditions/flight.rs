@@ -230,11 +230,11 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_nobody_waits_for_is_cancelled_and_a_later_caller_starts_anew() {
         let flights = flights();
-        let mut flag = None;
+        let (flags, seen) = std::sync::mpsc::channel();
         let (dropped, was_dropped) = tokio::sync::oneshot::channel::<()>();
         let mut callers: Vec<_> = Vec::new();
         callers.push(Box::pin(flights.join(1, |cancelled| {
-            flag = Some(cancelled);
+            flags.send(cancelled).expect("the test listens");
             async move {
                 let _held = dropped;
                 pending().await
@@ -244,7 +244,7 @@ mod tests {
         let mut other = Box::pin(flights.join(1, |_| async { unreachable!("one is under way") }));
         assert!(once(&mut other).await.is_pending());
         callers.clear();
-        let flag = flag.expect("started");
+        let flag = seen.recv().expect("started");
         assert!(!flag.load(Ordering::Relaxed), "one caller is left");
         drop(other);
         assert!(flag.load(Ordering::Relaxed));

@@ -86,11 +86,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_stays_with_its_job() {
         let pool = Pool::new(1);
-        let bad = pool.submit(|| panic!("expected by the test"));
-        let worse = pool.submit(|| std::panic::panic_any(7));
+        let bad = pool.submit(|| -> () { panic!("expected by the test") });
+        let worse = pool.submit(|| -> () { std::panic::panic_any(7) });
         let good = pool.submit(|| 3);
-        assert_eq!(bad.await.expect("answered") as Result<(), _>, Err(Panicked));
-        assert_eq!(worse.await.expect("answered") as Result<(), _>, Err(Panicked));
+        assert_eq!(bad.await.expect("answered"), Err(Panicked));
+        assert_eq!(worse.await.expect("answered"), Err(Panicked));
         assert_eq!(good.await.expect("the thread survived"), Ok(3));
     }
 
