@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 /// Bytes and places that are shared by all that run at once.
+#[derive(Debug)]
 pub struct Budget {
     bytes_max: u64,
     queue_max: usize,
@@ -30,6 +31,7 @@ pub enum Refused {
     Busy,
 }
 
+#[derive(Debug)]
 struct State {
     bytes_free: u64,
     places_free: usize,
@@ -37,6 +39,7 @@ struct State {
     queue: VecDeque<Waiter>,
 }
 
+#[derive(Debug)]
 struct Waiter {
     ticket: u64,
     bytes: u64,
@@ -44,6 +47,7 @@ struct Waiter {
 }
 
 /// The right to hold some bytes and one place; given back when dropped.
+#[derive(Debug)]
 pub struct Permit {
     budget: Arc<Budget>,
     bytes: u64,
@@ -212,7 +216,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_queue_takes_its_number_and_not_one_more() {
         let budget = Budget::new(100, 9, 3);
-        let held = budget.admit(100, soon()).await.ok().expect("free");
+        let held = budget.admit(100, soon()).await.expect("free");
         let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(budget.admit(100, soon()))).collect();
         for waiter in &mut waiting {
             assert!(waiter.now_or_never().is_none());
@@ -231,7 +235,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_past_the_deadline_is_dropped_and_lets_others_by() {
         let budget = Budget::new(100, 9, 9);
-        let held = budget.admit(60, soon()).await.ok().expect("free");
+        let held = budget.admit(60, soon()).await.expect("free");
         let began = Instant::now();
         let mut large = Box::pin(budget.admit(90, began + Duration::from_millis(700)));
         let mut small = Box::pin(budget.admit(40, began + Duration::from_secs(5)));
@@ -248,8 +252,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn places_are_bounded_as_well_as_bytes() {
         let budget = Budget::new(100, 2, 9);
-        let first = budget.admit(0, soon()).await.ok().expect("free");
-        let _second = budget.admit(0, soon()).await.ok().expect("free");
+        let first = budget.admit(0, soon()).await.expect("free");
+        let _second = budget.admit(0, soon()).await.expect("free");
         let mut third = Box::pin(budget.admit(0, soon()));
         assert!((&mut third).now_or_never().is_none());
         drop(first);
@@ -260,7 +264,7 @@ mod tests {
     async fn the_oldest_goes_first_until_the_queue_is_more_than_half_full() {
         for (waiters, first_served) in [(2, 0), (3, 2)] {
             let budget = Budget::new(1, 9, 4);
-            let held = budget.admit(1, soon()).await.ok().expect("free");
+            let held = budget.admit(1, soon()).await.expect("free");
             let mut waiting: Vec<_> = (0..waiters).map(|_| Box::pin(budget.admit(1, soon()))).collect();
             for waiter in &mut waiting {
                 assert!(waiter.now_or_never().is_none());
@@ -274,7 +278,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_granted_permit_that_nobody_takes_is_given_back() {
         let budget = Budget::new(10, 9, 9);
-        let held = budget.admit(10, soon()).await.ok().expect("free");
+        let held = budget.admit(10, soon()).await.expect("free");
         let mut waiter = Box::pin(budget.admit(10, soon()));
         assert!((&mut waiter).now_or_never().is_none());
         drop(held);
@@ -285,7 +289,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_permit_grows_only_into_what_is_free() {
         let budget = Budget::new(10, 9, 9);
-        let mut permit = budget.admit(4, soon()).await.ok().expect("free");
+        let mut permit = budget.admit(4, soon()).await.expect("free");
         assert!(!permit.try_grow(7));
         assert!(permit.try_grow(6));
         assert_eq!(budget.bytes_held(), 10);
