@@ -1,7 +1,20 @@
 //! Renditions: the cache (moka), single flight, admission by planned memory, and the render pool. The only place that runs a
 //! pipeline on behalf of a request. Knows no HTTP.
+//!
+//! ```text
+//! get -> cache -> flight (shared by key) -> engine: admission -> source blob -> pool thread -> cache
+//! ```
+
+mod admission;
+mod cache;
+mod engine;
+mod flight;
+mod generation;
+mod header;
+mod pool;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +23,10 @@ use crate::digest::Digest;
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::{self, Limits, Pipeline};
 use crate::store::{self, Store};
+use cache::Cache;
+use engine::Engine;
+use flight::Flights;
+use generation::{Generation, Generations};
 
 /// Settings of the rendition layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,40 +93,166 @@ pub enum Origin {
 }
 
 /// Renditions of the blobs of one store.
+///
+/// # Concurrency
+/// Everything may be called from any task at once. After [`Renditions::forget`] has returned, nothing that was made of the source
+/// before is answered, not even to callers that waited already: they are told `NotFound`.
 pub struct Renditions {
-    store: Arc<dyn Store>,
-    limits: Limits,
+    engine: Arc<Engine>,
+    cache: Cache,
+    generations: Generations,
+    flights: Flights<FlightKey, Result<(Rendition, Origin), Error>>,
+    header_flights: Flights<FlightKey, Result<(&'static Codec, Header), Error>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// What is asked for and the generation of its source: nobody joins a flight that began before a delete.
+type FlightKey = (Digest, u64);
+
+/// What happened since the start, and what is held now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Answers from the cache.
+    pub hits: u64,
+    /// Requests that found nothing in the cache.
+    pub misses: u64,
+    /// Of these, requests that shared a flight under way.
+    pub joined: u64,
+    /// Flights that nobody waited for any more.
+    pub cancelled: u64,
+    /// Renders that were answered, well or not.
+    pub renders: u64,
+    /// Renders that panicked.
+    pub panics: u64,
+    /// Refusals: the queue was full, or no permit came in time.
+    pub busy: u64,
+    /// Renders that wait for admission now.
+    pub queue_len: u64,
+    /// Memory that is granted to renders now, sources included.
+    pub bytes_in_flight: u64,
+    /// Renditions in the cache.
+    pub cache_entries: u64,
+    /// Weight of the cache.
+    pub cache_bytes: u64,
+    /// Renditions dropped from the cache for want of room.
+    pub evictions: u64,
 }
 
 impl Renditions {
     /// Starts the pool.
     pub fn new(store: Arc<dyn Store>, limits: Limits, options: Options) -> Arc<Renditions> {
-        let _ = options;
-        Arc::new(Renditions { store, limits })
+        let cache = Cache::new(options.cache_bytes_max);
+        Arc::new(Renditions {
+            engine: Engine::new(store, limits, options),
+            cache,
+            generations: Generations::default(),
+            flights: Flights::new(),
+            header_flights: Flights::new(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        })
     }
 
     /// A cached rendition of `source` by key ([`Pipeline::key`]); never waits.
+    ///
+    /// A hit does not ask the store whether the source still exists: a delete on this node comes by [`Renditions::forget`].
     pub fn cached(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
-        let _ = (source, key);
-        todo!()
+        let hit = self.cache.get(source, key)?;
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(hit)
     }
 
     /// From the cache, a shared flight, or a new render. The render goes on when this caller leaves and others wait; it is
     /// cancelled when nobody does.
     pub async fn get(&self, source: &Digest, pipeline: &Pipeline) -> Result<(Rendition, Origin), Error> {
-        let _ = (&self.store, source, pipeline);
-        todo!()
+        let key = pipeline.key(source);
+        if let Some(hit) = self.cached(source, &key) {
+            return Ok((hit, Origin::Hit));
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let generation = self.generations.of(source);
+        let flight = |cancelled| self.flight(key, generation.clone(), pipeline.clone(), cancelled);
+        let answer = self.flights.join((key, generation.serial()), flight).await;
+        unless_over(&generation, answer)
     }
 
     /// Format and header of a stored blob, from its bytes on first use, then remembered.
     pub async fn header(&self, source: &Digest) -> Result<(&'static Codec, Header), Error> {
-        let _ = (&self.limits, source);
-        todo!()
+        if let Some(header) = self.engine.headers.get(source) {
+            return Ok(header);
+        }
+        let generation = self.generations.of(source);
+        let flight = |_| {
+            let (engine, generation) = (self.engine.clone(), generation.clone());
+            async move { engine.header(&generation).await }
+        };
+        let answer = self.header_flights.join((*source, generation.serial()), flight).await;
+        unless_over(&generation, answer)
     }
 
-    /// Forgets everything of `source`, and keeps flights that are under way from bringing it back. Called by delete.
-    pub fn forget(&self, source: &Digest) {
-        let _ = source;
-        todo!()
+    /// Renders a source that is not stored: no cache, no sharing; the same admission and threads. Cancelled when the caller leaves.
+    pub async fn render(&self, source: Bytes, pipeline: &Pipeline) -> Result<(Rendition, Origin), Error> {
+        self.engine.render_bytes(source, pipeline.clone()).await
     }
+
+    /// Forgets everything of `source`, and keeps flights that are under way from bringing it back. Called by delete, after the
+    /// store has removed the blob.
+    pub fn forget(&self, source: &Digest) {
+        if let Some(ended) = self.generations.end(source) {
+            self.cache.forget(&ended);
+        }
+        self.engine.headers.forget(source);
+    }
+
+    /// The figures for metrics.
+    pub fn counters(&self) -> Counters {
+        let flights = self.flights.counts();
+        let engine = &self.engine;
+        Counters {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            joined: flights.joined,
+            cancelled: flights.cancelled,
+            renders: engine.renders.load(Ordering::Relaxed),
+            panics: engine.panics.load(Ordering::Relaxed),
+            busy: engine.memory.refused() + engine.reads.refused(),
+            queue_len: engine.memory.queue_len() as u64,
+            bytes_in_flight: engine.memory.bytes_held(),
+            cache_entries: self.cache.entries(),
+            cache_bytes: self.cache.bytes(),
+            evictions: self.cache.evictions(),
+        }
+    }
+
+    /// The run that all simultaneous requests for `key` share.
+    fn flight(
+        &self,
+        key: Digest,
+        generation: Arc<Generation>,
+        pipeline: Pipeline,
+        cancelled: Arc<AtomicBool>,
+    ) -> impl Future<Output = Result<(Rendition, Origin), Error>> + Send + use<> {
+        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        async move {
+            // Another flight may have landed between this caller's look in the cache and its start.
+            if let Some(hit) = cache.get(generation.source(), &key) {
+                return Ok((hit, Origin::Hit));
+            }
+            let (rendition, origin) = engine.render_blob(&generation, pipeline, cancelled).await?;
+            cache.insert(key, &rendition, &generation);
+            Ok((rendition, origin))
+        }
+    }
+}
+
+/// A flight's answer, unless its source was deleted meanwhile.
+fn unless_over<T>(generation: &Generation, answer: Result<Result<T, Error>, flight::Lost>) -> Result<T, Error> {
+    if generation.is_over() {
+        return Err(store::Error::NotFound.into());
+    }
+    answer.unwrap_or_else(|flight::Lost| {
+        tracing::error!(source = %generation.source(), "a flight was lost: this is our bug");
+        Err(Error::Panicked)
+    })
 }

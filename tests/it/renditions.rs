@@ -1,1 +1,196 @@
-//! renditions.
+//! Renditions over their public face, on the memory store. The shared parts (flights, budget, pool, cache) are tested beside
+//! their code, where a render can be held.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{FutureExt, join_all};
+use progimage::digest::Digest;
+use progimage::pipeline::{self, Limits, Pipeline, codec};
+use progimage::renditions::{Error, Options, Origin, Renditions};
+use progimage::store::{self, Store, Uploads};
+
+fn options() -> Options {
+    Options {
+        cache_bytes_max: 1 << 20,
+        render_threads: 2,
+        render_memory_bytes_max: 64 << 20,
+        queue_max: 64,
+        queue_timeout_ms: 10_000,
+        render_timeout_ms: 10_000,
+    }
+}
+
+async fn memory_store() -> Arc<dyn Store> {
+    store::open("memory:", &store::Options::default()).await.expect("the memory store opens")
+}
+
+/// Stores a small picture of one shade; its digest.
+async fn put(store: &Arc<dyn Store>, shade: u8) -> Digest {
+    let mut upload = Uploads::new(store.clone(), store::Options::default()).begin(None).await.expect("begun");
+    upload.write(picture(shade)).await.expect("written");
+    upload.seal(None).await.expect("sealed").commit().await.expect("stored").digest
+}
+
+fn picture(shade: u8) -> Bytes {
+    let mut bytes = b"P6 4 3 255\n".to_vec();
+    bytes.extend([shade; 4 * 3 * 3]);
+    bytes.into()
+}
+
+fn png() -> Pipeline {
+    Pipeline::from_query(codec::by_extension("png").expect("a row"), &[]).expect("a conversion")
+}
+
+async fn renditions(options: Options) -> (Arc<dyn Store>, Arc<Renditions>) {
+    let store = memory_store().await;
+    (store.clone(), Renditions::new(store, Limits::default(), options))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_simultaneous_requests_for_one_cold_key_make_one_render() {
+    let (store, renditions) = renditions(options()).await;
+    let source = put(&store, 1).await;
+    let calls = (0..1000).map(|_| {
+        let renditions = renditions.clone();
+        tokio::spawn(async move { renditions.get(&source, &png()).await })
+    });
+    let answers: Vec<_> = join_all(calls).await.into_iter().map(|call| call.expect("no caller panics")).collect();
+    let first = answers[0].as_ref().expect("rendered").0.bytes.clone();
+    for answer in answers {
+        assert_eq!(answer.expect("rendered").0.bytes, first);
+    }
+    let counters = renditions.counters();
+    assert_eq!(counters.renders, 1);
+    assert_eq!(counters.hits + counters.misses, 1000);
+    assert_eq!((counters.queue_len, counters.bytes_in_flight), (0, 0));
+}
+
+#[tokio::test]
+async fn a_rendition_is_rendered_once_and_then_a_hit() {
+    let (store, renditions) = renditions(options()).await;
+    let (source, png) = (put(&store, 1).await, png());
+    let key = png.key(&source);
+    assert!(renditions.cached(&source, &key).is_none());
+    let (made, origin) = renditions.get(&source, &png).await.expect("rendered");
+    assert!(matches!(origin, Origin::Rendered { .. }));
+    assert_eq!(codec::sniff(&made.bytes).map(|codec| codec.name), Ok("png"));
+    let (hit, origin) = renditions.get(&source, &png).await.expect("cached");
+    assert_eq!((hit.bytes.clone(), origin), (made.bytes, Origin::Hit));
+    assert_eq!(renditions.cached(&source, &key).expect("cached").bytes, hit.bytes);
+    let (other, _) = renditions.get(&put(&store, 2).await, &png).await.expect("rendered");
+    assert_ne!(other.bytes, hit.bytes);
+    let counters = renditions.counters();
+    assert_eq!((counters.renders, counters.hits, counters.misses, counters.cache_entries), (2, 2, 2, 2));
+}
+
+#[tokio::test]
+async fn without_a_cache_each_request_after_another_renders() {
+    let (store, renditions) = renditions(Options { cache_bytes_max: 0, ..options() }).await;
+    let (source, png) = (put(&store, 1).await, png());
+    for _ in 0..2 {
+        let (_, origin) = renditions.get(&source, &png).await.expect("rendered");
+        assert!(matches!(origin, Origin::Rendered { .. }));
+    }
+    assert_eq!(renditions.counters().renders, 2);
+    let (first, second) = tokio::join!(renditions.get(&source, &png), renditions.get(&source, &png));
+    assert_eq!(first.expect("rendered").0.bytes, second.expect("rendered").0.bytes);
+    assert_eq!(renditions.counters().renders, 3, "simultaneous ones share");
+}
+
+#[tokio::test]
+async fn nothing_is_answered_after_a_delete_and_all_of_it_after_a_new_upload() {
+    let (store, renditions) = renditions(options()).await;
+    let (source, png) = (put(&store, 1).await, png());
+    renditions.get(&source, &png).await.expect("rendered");
+    renditions.header(&source).await.expect("known");
+    assert_eq!(store.delete(&source).await, Ok(true));
+    renditions.forget(&source);
+    assert!(renditions.cached(&source, &png.key(&source)).is_none());
+    assert!(matches!(renditions.get(&source, &png).await, Err(Error::Store(store::Error::NotFound))));
+    assert!(matches!(renditions.header(&source).await, Err(Error::Store(store::Error::NotFound))));
+    assert_eq!(put(&store, 1).await, source);
+    renditions.get(&source, &png).await.expect("rendered again");
+    assert_eq!(renditions.counters().renders, 2);
+}
+
+#[tokio::test]
+async fn a_request_under_way_when_its_source_is_deleted_is_not_found() {
+    let (store, renditions) = renditions(options()).await;
+    let (source, png) = (put(&store, 1).await, png());
+    let mut get = Box::pin(renditions.get(&source, &png));
+    assert!((&mut get).now_or_never().is_none());
+    renditions.forget(&source);
+    assert!(matches!(get.await, Err(Error::Store(store::Error::NotFound))));
+    assert!(renditions.cached(&source, &png.key(&source)).is_none());
+    // The blob is still there, for only `forget` was called: a request that comes later starts anew.
+    assert!(renditions.get(&source, &png).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_request_that_everybody_left_is_cancelled_and_can_be_asked_again() {
+    let (store, renditions) = renditions(options()).await;
+    let (source, png) = (put(&store, 1).await, png());
+    let mut get = Box::pin(renditions.get(&source, &png));
+    assert!((&mut get).now_or_never().is_none());
+    drop(get);
+    assert_eq!(renditions.counters().cancelled, 1);
+    assert!(renditions.get(&source, &png).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_render_above_the_whole_budget_is_refused_by_name_and_never_queued() {
+    let tiny = Options { render_memory_bytes_max: 60, ..options() };
+    let (store, renditions) = renditions(tiny).await;
+    let source = put(&store, 1).await;
+    for _ in 0..2 {
+        let Err(Error::Pipeline(pipeline::Error::Limit { name, value, max })) = renditions.get(&source, &png()).await
+        else {
+            panic!("a limit is told");
+        };
+        assert_eq!((name, max), ("render_memory_bytes_max", 60));
+        assert!(value > max);
+    }
+    assert_eq!(renditions.counters().bytes_in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_render_without_time_ends_at_its_deadline() {
+    let (store, renditions) = renditions(Options { render_timeout_ms: 0, ..options() }).await;
+    let source = put(&store, 1).await;
+    let answer = renditions.get(&source, &png()).await;
+    assert!(matches!(answer, Err(Error::Pipeline(pipeline::Error::Timeout))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_told_as_such_and_not_kept() {
+    let (store, renditions) = renditions(options()).await;
+    let mut upload = Uploads::new(store.clone(), store::Options::default()).begin(None).await.expect("begun");
+    upload.write(Bytes::from_static(b"just some text")).await.expect("written");
+    let source = upload.seal(None).await.expect("sealed").commit().await.expect("stored").digest;
+    for answer in [renditions.get(&source, &png()).await.err(), renditions.header(&source).await.err()] {
+        assert!(matches!(answer, Some(Error::Pipeline(pipeline::Error::UnknownFormat))), "{answer:?}");
+    }
+    assert_eq!(renditions.counters().cache_entries, 0);
+}
+
+#[tokio::test]
+async fn a_header_is_read_once() {
+    let (store, renditions) = renditions(options()).await;
+    let source = put(&store, 1).await;
+    let (codec, header) = renditions.header(&source).await.expect("read");
+    assert_eq!((codec.name, header.size.w, header.size.h), ("ppm", 4, 3));
+    assert_eq!(store.delete(&source).await, Ok(true));
+    assert_eq!(renditions.header(&source).await.expect("remembered until it is forgotten"), (codec, header));
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_stored_renders_to_the_same_bytes() {
+    let (store, renditions) = renditions(options()).await;
+    let source = put(&store, 7).await;
+    let (stored, _) = renditions.get(&source, &png()).await.expect("rendered");
+    let (given, origin) = renditions.render(picture(7), &png()).await.expect("rendered");
+    assert_eq!(given.bytes, stored.bytes);
+    assert!(matches!(origin, Origin::Rendered { .. }));
+    assert_eq!(renditions.counters().cache_entries, 1, "nothing is kept of it");
+}

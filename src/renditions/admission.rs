@@ -1,0 +1,339 @@
+//! [`Budget`]: who may hold how much memory, and who waits for it. Admits by planned bytes and by number; the queue is bounded
+//! by number and time. Knows neither images nor threads.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// Bytes and places that are shared by all that run at once.
+#[derive(Debug)]
+pub struct Budget {
+    bytes_max: u64,
+    queue_max: usize,
+    state: Mutex<State>,
+    refused: AtomicU64,
+}
+
+/// Why nothing was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// More than the whole budget: waiting would not help.
+    TooLarge {
+        /// What was asked for.
+        bytes: u64,
+        /// The whole budget.
+        bytes_max: u64,
+    },
+    /// The queue is full, or the deadline passed in it.
+    Busy,
+}
+
+#[derive(Debug)]
+struct State {
+    bytes_free: u64,
+    places_free: usize,
+    next_ticket: u64,
+    queue: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    bytes: u64,
+    granted: oneshot::Sender<Permit>,
+}
+
+/// The right to hold some bytes and one place; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of `bytes_max` bytes and `places` holders, for which at most `queue_max` wait.
+    pub fn new(bytes_max: u64, places: usize, queue_max: usize) -> Arc<Budget> {
+        let state = State { bytes_free: bytes_max, places_free: places, next_ticket: 0, queue: VecDeque::new() };
+        Arc::new(Budget { bytes_max, queue_max, state: Mutex::new(state), refused: AtomicU64::new(0) })
+    }
+
+    /// A permit for `bytes`, at once or from the queue before `deadline`. Nobody overtakes for being small.
+    pub async fn admit(self: &Arc<Self>, bytes: u64, deadline: Instant) -> Result<Permit, Refused> {
+        if bytes > self.bytes_max {
+            return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max });
+        }
+        let answer = match self.enter(bytes) {
+            Entry::Granted(permit) => return Ok(permit),
+            Entry::Full => None,
+            Entry::Queued(_queued, granted) => timeout_at(deadline, granted).await.ok().and_then(Result::ok),
+        };
+        answer.ok_or_else(|| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            Refused::Busy
+        })
+    }
+
+    /// The whole budget.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    /// Bytes granted now.
+    pub fn bytes_held(&self) -> u64 {
+        self.bytes_max - self.lock().bytes_free
+    }
+
+    /// How many wait now.
+    pub fn queue_len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// How often [`Refused::Busy`] was said.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+
+    fn enter(self: &Arc<Self>, bytes: u64) -> Entry {
+        let mut state = self.lock();
+        if state.queue.is_empty() && state.take(bytes) {
+            return Entry::Granted(Permit { budget: self.clone(), bytes });
+        }
+        if state.queue.len() >= self.queue_max {
+            return Entry::Full;
+        }
+        let (granted, receiver) = oneshot::channel();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.queue.push_back(Waiter { ticket, bytes, granted });
+        Entry::Queued(Queued { budget: self.clone(), ticket }, receiver)
+    }
+
+    /// Grants what fits now.
+    fn serve(self: &Arc<Self>) {
+        loop {
+            // A permit that meets no receiver is given back when dropped, which locks: so it is sent with the lock open.
+            let Some(waiter) = self.lock().next(self.queue_max) else { return };
+            let _ = waiter.granted.send(Permit { budget: self.clone(), bytes: waiter.bytes });
+        }
+    }
+}
+
+enum Entry {
+    Granted(Permit),
+    Queued(Queued, oneshot::Receiver<Permit>),
+    Full,
+}
+
+impl State {
+    fn take(&mut self, bytes: u64) -> bool {
+        let fits = self.places_free > 0 && bytes <= self.bytes_free;
+        if fits {
+            self.places_free -= 1;
+            self.bytes_free -= bytes;
+        }
+        fits
+    }
+
+    /// Takes the next waiter out of the queue, if what it asks for is free.
+    ///
+    /// Oldest first; newest first while the queue is more than half full. Under such pressure the oldest are close to their
+    /// deadline, and serving them first would make everyone late.
+    fn next(&mut self, queue_max: usize) -> Option<Waiter> {
+        let newest = self.queue.len().checked_sub(1)?;
+        let index = if self.queue.len() > queue_max / 2 { newest } else { 0 };
+        let bytes = self.queue[index].bytes;
+        if self.take(bytes) { self.queue.remove(index) } else { None }
+    }
+}
+
+impl Permit {
+    /// Takes `bytes` more if they are free now. Never waits: whoever waits must hold nothing, or two could wait for each other.
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        let mut state = self.budget.lock();
+        let fits = bytes <= state.bytes_free;
+        if fits {
+            state.bytes_free -= bytes;
+            self.bytes += bytes;
+        }
+        fits
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.budget.lock();
+        state.bytes_free += self.bytes;
+        state.places_free += 1;
+        drop(state);
+        self.budget.serve();
+    }
+}
+
+/// A place in the queue; whoever stops waiting leaves it, and those behind may fit now.
+struct Queued {
+    budget: Arc<Budget>,
+    ticket: u64,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let mut state = self.budget.lock();
+        let place = state.queue.iter().position(|waiter| waiter.ticket == self.ticket);
+        let waiter = place.and_then(|place| state.queue.remove(place));
+        drop(state);
+        if waiter.is_some() {
+            self.budget.serve();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::{FutureExt, join_all};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_the_whole_budget_is_never_queued() {
+        let budget = Budget::new(100, 9, 9);
+        assert_eq!(budget.admit(101, soon()).await.err(), Some(Refused::TooLarge { bytes: 101, bytes_max: 100 }));
+        assert!(budget.admit(100, soon()).await.is_ok());
+        assert_eq!(budget.refused(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_takes_its_number_and_not_one_more() {
+        let budget = Budget::new(100, 9, 3);
+        let held = budget.admit(100, soon()).await.expect("free");
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(budget.admit(100, soon()))).collect();
+        for waiter in &mut waiting {
+            assert!(waiter.now_or_never().is_none());
+        }
+        assert_eq!(budget.queue_len(), 3);
+        let began = Instant::now();
+        assert_eq!(budget.admit(1, soon()).await.err(), Some(Refused::Busy));
+        assert_eq!(Instant::now(), began, "a full queue answers at once");
+        drop(held);
+        // Each permit is dropped as soon as it is seen, which admits the next.
+        let admitted = join_all(waiting.into_iter().map(|waiter| async { waiter.await.is_ok() })).await;
+        assert_eq!(admitted, [true; 3]);
+        assert_eq!((budget.bytes_held(), budget.queue_len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_past_the_deadline_is_dropped_and_lets_others_by() {
+        let budget = Budget::new(100, 9, 9);
+        let held = budget.admit(60, soon()).await.expect("free");
+        let began = Instant::now();
+        let mut large = Box::pin(budget.admit(90, began + Duration::from_millis(700)));
+        let mut small = Box::pin(budget.admit(40, began + Duration::from_secs(5)));
+        assert!((&mut large).now_or_never().is_none());
+        assert!((&mut small).now_or_never().is_none(), "nobody overtakes for being small");
+        let (large, small) = tokio::join!(large, small);
+        assert_eq!(large.err(), Some(Refused::Busy));
+        assert!(small.is_ok());
+        assert_eq!(began.elapsed().as_millis() / 100, 7);
+        assert_eq!((budget.queue_len(), budget.bytes_held()), (0, 100));
+        drop(held);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_bounded_as_well_as_bytes() {
+        let budget = Budget::new(100, 2, 9);
+        let first = budget.admit(0, soon()).await.expect("free");
+        let _second = budget.admit(0, soon()).await.expect("free");
+        let mut third = Box::pin(budget.admit(0, soon()));
+        assert!((&mut third).now_or_never().is_none());
+        drop(first);
+        assert!(third.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_goes_first_until_the_queue_is_more_than_half_full() {
+        for (waiters, first_served) in [(2, 0), (3, 2)] {
+            let budget = Budget::new(1, 9, 4);
+            let held = budget.admit(1, soon()).await.expect("free");
+            let mut waiting: Vec<_> = (0..waiters).map(|_| Box::pin(budget.admit(1, soon()))).collect();
+            for waiter in &mut waiting {
+                assert!(waiter.now_or_never().is_none());
+            }
+            drop(held);
+            let served: Vec<bool> = waiting.iter_mut().map(|waiter| waiter.now_or_never().is_some()).collect();
+            assert_eq!(served.iter().position(|served| *served), Some(first_served));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_granted_permit_that_nobody_takes_is_given_back() {
+        let budget = Budget::new(10, 9, 9);
+        let held = budget.admit(10, soon()).await.expect("free");
+        let mut waiter = Box::pin(budget.admit(10, soon()));
+        assert!((&mut waiter).now_or_never().is_none());
+        drop(held);
+        drop(waiter);
+        assert_eq!((budget.bytes_held(), budget.queue_len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_grows_only_into_what_is_free() {
+        let budget = Budget::new(10, 9, 9);
+        let mut permit = budget.admit(4, soon()).await.expect("free");
+        assert!(!permit.try_grow(7));
+        assert!(permit.try_grow(6));
+        assert_eq!(budget.bytes_held(), 10);
+        drop(permit);
+        assert_eq!(budget.bytes_held(), 0);
+    }
+
+    proptest! {
+        /// Whatever is asked, dropped and granted in whatever order, the budget is kept and everything comes back.
+        #[test]
+        fn the_budget_is_never_exceeded(steps in proptest::collection::vec((0u64..40, any::<bool>()), 1..60)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+            runtime.block_on(async {
+                let budget = Budget::new(50, 3, 8);
+                let mut waiting = VecDeque::new();
+                let mut held = Vec::new();
+                for (bytes, release) in steps {
+                    let mut call = Box::pin(budget.admit(bytes, soon()));
+                    match (&mut call).now_or_never() {
+                        Some(Ok(permit)) => held.push((bytes, permit)),
+                        Some(Err(refused)) => assert_eq!((refused, budget.queue_len()), (Refused::Busy, 8)),
+                        None => waiting.push_back((bytes, call)),
+                    }
+                    if release && !held.is_empty() {
+                        held.remove(bytes as usize % held.len());
+                    } else if release {
+                        waiting.pop_front();
+                    }
+                    let mut still = VecDeque::new();
+                    for (bytes, mut call) in waiting {
+                        match (&mut call).now_or_never() {
+                            Some(Ok(permit)) => held.push((bytes, permit)),
+                            _ => still.push_back((bytes, call)),
+                        }
+                    }
+                    waiting = still;
+                    let sum: u64 = held.iter().map(|(bytes, _)| bytes).sum();
+                    assert!(held.len() <= 3 && sum <= 50);
+                    assert_eq!((budget.bytes_held(), budget.queue_len()), (sum, waiting.len()));
+                    assert!(waiting.is_empty() || !held.is_empty(), "nobody waits for what is free");
+                }
+                drop((waiting, held));
+                assert_eq!((budget.bytes_held(), budget.queue_len()), (0, 0));
+            });
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! [`Cache`]: finished renditions by key, bounded in bytes. Not the single flight: two callers may both miss.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use moka::notification::RemovalCause;
+
+use super::Rendition;
+use super::generation::Generation;
+use crate::digest::Digest;
+
+/// What an entry costs beside its bytes: key, value and generation (about 330 bytes), moka's nodes and tables, the allocator's
+/// rounding.
+pub const ENTRY_BYTES: u64 = 640;
+
+/// Finished renditions.
+#[derive(Clone)]
+pub struct Cache {
+    entries: Option<moka::sync::Cache<Digest, Entry>>,
+    evictions: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    rendition: Rendition,
+    generation: Arc<Generation>,
+}
+
+impl Cache {
+    /// A cache of at most `bytes_max` bytes, [`ENTRY_BYTES`] each included; 0: it keeps nothing.
+    pub fn new(bytes_max: u64) -> Cache {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let entries = (bytes_max > 0).then(|| {
+            let evictions = evictions.clone();
+            moka::sync::Cache::builder()
+                .max_capacity(bytes_max)
+                .weigher(|_, entry: &Entry| u32::try_from(weight(&entry.rendition)).unwrap_or(u32::MAX))
+                .eviction_listener(move |key: Arc<Digest>, entry: Entry, cause| {
+                    if cause == RemovalCause::Size {
+                        evictions.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if cause != RemovalCause::Replaced {
+                        entry.generation.unnote(&key);
+                    }
+                })
+                .build()
+        });
+        Cache { entries, evictions }
+    }
+
+    /// The rendition of `source` by key, unless the source was forgotten.
+    pub fn get(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
+        let entry = self.entries.as_ref()?.get(key)?;
+        let serves = entry.generation.source() == source && !entry.generation.is_over();
+        serves.then_some(entry.rendition)
+    }
+
+    /// Keeps a rendition that was made in `generation`, if that is not over.
+    pub fn insert(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>) {
+        let Some(entries) = &self.entries else { return };
+        if generation.is_over() {
+            return;
+        }
+        // A copy of exact length: an encoder's buffer may be twice as long as what is in it, which could not be weighed.
+        let bytes = Bytes::copy_from_slice(&rendition.bytes);
+        let rendition = Rendition { bytes, codec: rendition.codec };
+        // Noted before it can be evicted, and looked at again after it is in: `forget` may have come between.
+        generation.note(key);
+        entries.insert(key, Entry { rendition, generation: generation.clone() });
+        if generation.is_over() {
+            entries.invalidate(&key);
+        }
+        // moka evicts in batches; a batch of large renditions would be far above the bound.
+        entries.run_pending_tasks();
+    }
+
+    /// Frees everything that was made in `generation`, which is over and so was not served already.
+    pub fn forget(&self, generation: &Generation) {
+        let Some(entries) = &self.entries else { return };
+        for key in generation.take_keys() {
+            entries.invalidate(&key);
+        }
+    }
+
+    /// How many renditions are held.
+    pub fn entries(&self) -> u64 {
+        self.entries.as_ref().map_or(0, moka::sync::Cache::entry_count)
+    }
+
+    /// What they weigh together.
+    pub fn bytes(&self) -> u64 {
+        self.entries.as_ref().map_or(0, moka::sync::Cache::weighted_size)
+    }
+
+    /// How many were dropped for want of room.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+fn weight(rendition: &Rendition) -> u64 {
+    rendition.bytes.len() as u64 + ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::generation::Generations;
+    use super::*;
+    use crate::pipeline::codec::CODECS;
+
+    fn digest(n: usize) -> Digest {
+        Digest::of(&n.to_le_bytes())
+    }
+
+    fn rendition(len: usize) -> Rendition {
+        Rendition { bytes: Bytes::from(vec![1; len]), codec: CODECS[0] }
+    }
+
+    #[test]
+    fn an_entry_is_found_until_its_source_is_forgotten() {
+        let (cache, generations) = (Cache::new(1 << 20), Generations::default());
+        let [source, key] = [1, 2].map(digest);
+        cache.insert(key, &rendition(10), &generations.of(&source));
+        assert_eq!(cache.get(&source, &key).expect("cached").bytes, vec![1; 10]);
+        let ended = generations.end(&source).expect("the entry holds it");
+        assert!(cache.get(&source, &key).is_none(), "the end alone is enough");
+        cache.forget(&ended);
+        cache.entries.as_ref().expect("a cache").run_pending_tasks();
+        assert_eq!((cache.entries(), cache.bytes()), (0, 0), "and its memory is freed");
+    }
+
+    #[test]
+    fn what_a_flight_brings_after_the_end_of_its_generation_is_not_kept() {
+        let (cache, generations) = (Cache::new(1 << 20), Generations::default());
+        let [source, key] = [1, 2].map(digest);
+        let old = generations.of(&source);
+        generations.end(&source);
+        cache.insert(key, &rendition(10), &old);
+        assert!(cache.get(&source, &key).is_none());
+        assert_eq!(cache.entries(), 0);
+        cache.insert(key, &rendition(20), &generations.of(&source));
+        assert_eq!(cache.get(&source, &key).expect("made after it").bytes.len(), 20);
+    }
+
+    #[test]
+    fn racing_forgets_and_inserts_leave_nothing_of_an_ended_generation() {
+        let (cache, generations) = (Cache::new(1 << 20), Generations::default());
+        let source = digest(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (cache, generations) = (&cache, &generations);
+                scope.spawn(move || {
+                    for n in 0..200 {
+                        let generation = generations.of(&source);
+                        cache.insert(digest(thread * 1000 + n), &rendition(n), &generation);
+                        if n % 3 == 0
+                            && let Some(ended) = generations.end(&source)
+                        {
+                            cache.forget(&ended);
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(ended) = generations.end(&source) {
+            cache.forget(&ended);
+        }
+        assert!((0..4000).all(|n| cache.get(&source, &digest(n)).is_none()));
+        cache.entries.as_ref().expect("a cache").run_pending_tasks();
+        assert_eq!((cache.entries(), cache.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_bytes_are_bounded_after_every_insert() {
+        let bound = 100_000;
+        let (cache, generations) = (Cache::new(bound), Generations::default());
+        for n in 0..300 {
+            cache.insert(digest(n), &rendition(n * 37 % 9000), &generations.of(&digest(n)));
+            assert!(cache.bytes() <= bound, "{} after {n}", cache.bytes());
+        }
+        assert!(cache.bytes() > bound / 2 && cache.evictions() > 0);
+        cache.insert(digest(1000), &rendition(bound as usize), &generations.of(&digest(1000)));
+        assert!(cache.get(&digest(1000), &digest(1000)).is_none(), "one larger than the whole cache is not kept");
+        assert!(cache.bytes() <= bound);
+    }
+
+    #[test]
+    fn keys_of_evicted_entries_are_not_remembered() {
+        let (cache, generations) = (Cache::new(20 * (ENTRY_BYTES + 10)), Generations::default());
+        let generation = generations.of(&digest(0));
+        for n in 0..500 {
+            cache.insert(digest(n), &rendition(10), &generation);
+        }
+        assert!(generation.take_keys().len() <= 20);
+    }
+
+    #[test]
+    fn a_cache_of_no_bytes_keeps_nothing() {
+        let (cache, generations) = (Cache::new(0), Generations::default());
+        cache.insert(digest(1), &rendition(0), &generations.of(&digest(1)));
+        assert!(cache.get(&digest(1), &digest(1)).is_none());
+        assert_eq!((cache.entries(), cache.bytes(), cache.evictions()), (0, 0, 0));
+    }
+}

@@ -1,0 +1,191 @@
+//! [`Engine`]: one render from its source to its bytes: admission, reading, the pool. Knows neither cache nor sharing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::admission::{Budget, Permit, Refused};
+use super::generation::Generation;
+use super::header::{Headers, inspect};
+use super::pool::Pool;
+use super::{Error, Options, Origin, Rendition};
+use crate::pipeline::codec::{Codec, Header};
+use crate::pipeline::{self, Limits, Output, Pipeline, Watch};
+use crate::store::Store;
+
+/// Admitted renders per thread: while one runs, the next one's source is read.
+const PLACES_PER_THREAD: usize = 2;
+
+/// Blobs that are read for their header at once, in number and in sizes of the largest blob: metadata does not wait behind
+/// renders, so it has a budget of its own.
+const HEADER_READS_MAX: usize = 64;
+const HEADER_READ_BLOBS_MAX: u64 = 2;
+
+/// What renders share.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    limits: Arc<Limits>,
+    options: Options,
+    pool: Pool,
+    /// Headers of stored images.
+    pub headers: Headers,
+    /// Admission of renders.
+    pub memory: Arc<Budget>,
+    /// Admission of reads for a header alone.
+    pub reads: Arc<Budget>,
+    /// Renders that were answered, well or not.
+    pub renders: AtomicU64,
+    /// Renders that panicked.
+    pub panics: AtomicU64,
+}
+
+/// A source that may be rendered: its bytes and the right to hold them, the pixels and the result.
+struct Admitted {
+    bytes: Bytes,
+    permit: Permit,
+    waited: Duration,
+}
+
+impl Engine {
+    /// Starts the pool.
+    pub fn new(store: Arc<dyn Store>, limits: Limits, options: Options) -> Arc<Engine> {
+        let threads = options.render_threads.max(1);
+        let memory = Budget::new(options.render_memory_bytes_max, threads * PLACES_PER_THREAD, options.queue_max);
+        let reads = Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, options.queue_max);
+        Arc::new(Engine {
+            store,
+            limits: Arc::new(limits),
+            pool: Pool::new(threads),
+            options,
+            headers: Headers::new(),
+            memory,
+            reads,
+            renders: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        })
+    }
+
+    /// Format and header of a stored blob.
+    pub async fn header(&self, generation: &Arc<Generation>) -> Result<(&'static Codec, Header), Error> {
+        if let Some(header) = self.headers.get(generation.source()) {
+            return Ok(header);
+        }
+        let blob = self.store.open(generation.source()).await?;
+        // A blob above the limit (it was stored under a higher one) is read alone.
+        let (_permit, _) = self.admit(&self.reads, blob.len.min(self.reads.bytes_max()), self.queue_end()).await?;
+        let (codec, header) = inspect(&blob.bytes().await?)?;
+        self.headers.insert(generation, codec, header.clone());
+        Ok((codec, header))
+    }
+
+    /// Renders a stored blob. Raising `cancelled` stops it at its next look.
+    pub async fn render_blob(
+        &self,
+        generation: &Arc<Generation>,
+        pipeline: Pipeline,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<(Rendition, Origin), Error> {
+        let admitted = self.admit_blob(generation, &pipeline).await?;
+        self.run(admitted, pipeline, cancelled).await
+    }
+
+    /// Renders bytes that are not stored; cancelled when the future is dropped.
+    pub async fn render_bytes(&self, bytes: Bytes, pipeline: Pipeline) -> Result<(Rendition, Origin), Error> {
+        let (codec, header) = inspect(&bytes)?;
+        let plan = pipeline.plan((codec, &header), &self.limits)?;
+        let held = plan.memory_bytes.saturating_add(bytes.len() as u64);
+        let (permit, waited) = self.admit(&self.memory, held, self.queue_end()).await?;
+        let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
+        self.run(Admitted { bytes, permit, waited }, pipeline, cancel.0.clone()).await
+    }
+
+    /// Waits for the right to hold a blob and what becomes of it, and reads the blob: once, unless its header is not known and
+    /// memory is short. Then it lets go of the bytes while it waits, so that no two renders wait for each other's.
+    async fn admit_blob(&self, generation: &Arc<Generation>, pipeline: &Pipeline) -> Result<Admitted, Error> {
+        let queue_end = self.queue_end();
+        let blob = self.store.open(generation.source()).await?;
+        let mut waited = Duration::ZERO;
+        let known = match self.headers.get(generation.source()) {
+            Some(known) => known,
+            None => {
+                let (mut permit, wait) = self.admit(&self.memory, blob.len, queue_end).await?;
+                waited = wait;
+                let bytes = blob.bytes().await?;
+                let (codec, header) = inspect(&bytes)?;
+                self.headers.insert(generation, codec, header.clone());
+                if permit.try_grow(pipeline.plan((codec, &header), &self.limits)?.memory_bytes) {
+                    return Ok(Admitted { bytes, permit, waited });
+                }
+                (codec, header)
+            }
+        };
+        let plan = pipeline.plan((known.0, &known.1), &self.limits)?;
+        let held = blob.len.saturating_add(plan.memory_bytes);
+        let (permit, wait) = self.admit(&self.memory, held, queue_end).await?;
+        Ok(Admitted { bytes: blob.bytes().await?, permit, waited: waited + wait })
+    }
+
+    /// Decodes, operates and encodes on the pool. The permit goes with the job: memory is held until the thread lets go of it,
+    /// whoever has left before.
+    async fn run(
+        &self,
+        admitted: Admitted,
+        pipeline: Pipeline,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<(Rendition, Origin), Error> {
+        let Admitted { bytes, permit, waited } = admitted;
+        let (limits, submitted, codec) = (self.limits.clone(), Instant::now(), pipeline.codec());
+        let timeout = Duration::from_millis(self.options.render_timeout_ms);
+        let job = self.pool.submit(move || {
+            let _permit = permit;
+            let started = Instant::now();
+            let watch = Watch::new(started + timeout, cancelled);
+            let output = watch.check().and_then(|()| pipeline.run(&bytes, &limits, &watch));
+            (output, waited + (started - submitted))
+        });
+        let done = job.await.ok().and_then(Result::ok);
+        self.renders.fetch_add(1, Ordering::Relaxed);
+        let Some((output, queue)) = done else {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Panicked);
+        };
+        let Output { bytes, decode, operations, encode } = output?;
+        Ok((Rendition { bytes, codec }, Origin::Rendered { queue, decode, operations, encode }))
+    }
+
+    /// A permit of `budget`, and how long it took.
+    async fn admit(
+        &self,
+        budget: &Arc<Budget>,
+        bytes: u64,
+        queue_end: tokio::time::Instant,
+    ) -> Result<(Permit, Duration), Error> {
+        let began = Instant::now();
+        let permit = budget.admit(bytes, queue_end).await.map_err(|refused| match refused {
+            Refused::TooLarge { bytes, bytes_max } => {
+                pipeline::Error::Limit { name: "render_memory_bytes_max", value: bytes, max: bytes_max }.into()
+            }
+            Refused::Busy => Error::Busy { retry_after_s: self.retry_after_s() },
+        })?;
+        Ok((permit, began.elapsed()))
+    }
+
+    fn queue_end(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + Duration::from_millis(self.options.queue_timeout_ms)
+    }
+
+    /// By then everything that waits now was served or dropped.
+    fn retry_after_s(&self) -> u32 {
+        u32::try_from(self.options.queue_timeout_ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

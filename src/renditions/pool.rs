@@ -1,0 +1,129 @@
+//! [`Pool`]: a fixed number of threads for long computations, below the priority of the threads that answer requests. Its queue
+//! is bounded by whoever submits (an admission permit per job); it knows no images.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+/// The nice value of the threads: a hit or a 304 is served first when every core renders.
+const NICENESS: i32 = 10;
+
+/// The AV1 codecs keep large frames on the stack; untouched pages of it cost nothing.
+const STACK_BYTES: usize = 8 << 20;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that take jobs in order. Dropping it ends each thread after its job; what still waits is run first.
+pub struct Pool {
+    jobs: Sender<Job>,
+}
+
+/// The job panicked; the panic was logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panicked;
+
+impl Pool {
+    /// Starts `threads` threads, at least one.
+    pub fn new(threads: usize) -> Pool {
+        let (jobs, waiting) = channel::<Job>();
+        let waiting = Arc::new(Mutex::new(waiting));
+        for index in 0..threads.max(1) {
+            let waiting = waiting.clone();
+            thread::Builder::new()
+                .name(format!("render-{index}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || work(&waiting))
+                .expect("the system gives the threads that the configuration asks for at start");
+        }
+        Pool { jobs }
+    }
+
+    /// Runs `job` on one of the threads; it runs even when the receiver is dropped.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, Panicked>> {
+        let (sender, receiver) = oneshot::channel();
+        let job = move || {
+            // Nothing that the job shares with others is seen half-changed: it owns what it works on.
+            let result = catch_unwind(AssertUnwindSafe(job)).map_err(|panic| {
+                tracing::error!(panic = message(&*panic), "a render panicked: this is our bug");
+                Panicked
+            });
+            let _ = sender.send(result);
+        };
+        self.jobs.send(Box::new(job)).expect("the threads live as long as the pool");
+        receiver
+    }
+}
+
+fn work(waiting: &Mutex<Receiver<Job>>) {
+    // Without the permission to lower it the thread runs at the priority of the others: slower hits, nothing worse.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+    loop {
+        let job = waiting.lock().expect("nothing panics under this lock").recv();
+        match job {
+            Ok(job) => job(),
+            Err(_) => return,
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[tokio::test]
+    async fn a_panic_stays_with_its_job() {
+        let pool = Pool::new(1);
+        let bad = pool.submit(|| -> () { panic!("expected by the test") });
+        let worse = pool.submit(|| -> () { std::panic::panic_any(7) });
+        let good = pool.submit(|| 3);
+        assert_eq!(bad.await.expect("answered"), Err(Panicked));
+        assert_eq!(worse.await.expect("answered"), Err(Panicked));
+        assert_eq!(good.await.expect("the thread survived"), Ok(3));
+    }
+
+    #[tokio::test]
+    async fn all_threads_work_at_once_and_none_is_the_runtimes() {
+        let pool = Pool::new(3);
+        let meeting = Arc::new(Barrier::new(3));
+        let jobs: Vec<_> = (0..3)
+            .map(|_| {
+                let meeting = meeting.clone();
+                pool.submit(move || {
+                    meeting.wait();
+                    thread::current().name().map(str::to_owned)
+                })
+            })
+            .collect();
+        let mut names = Vec::new();
+        for job in jobs {
+            names.push(job.await.expect("answered").expect("no panic").expect("named"));
+        }
+        names.sort();
+        assert_eq!(names, ["render-0", "render-1", "render-2"]);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_pool_ends_its_threads_after_their_work() {
+        let pool = Pool::new(2);
+        let job = pool.submit(|| 1);
+        let (alive, ended) = oneshot::channel::<()>();
+        let last = pool.submit(move || drop(alive));
+        drop(pool);
+        assert_eq!(job.await.expect("answered"), Ok(1));
+        assert_eq!(last.await.expect("answered"), Ok(()));
+        assert!(ended.await.is_err());
+    }
+}
