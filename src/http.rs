@@ -180,7 +180,12 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, At::Info(images::info), Scope::Read, "Format, size, frames, orientation, profile."),
     route(Method::POST, At::Fixed("/images", upload::post), Scope::Write, "Store an image: raw body or multipart."),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
-    route(Method::POST, At::Fixed("/images/missing", images::missing), Scope::Read, "Which of many ids are not stored."),
+    route(
+        Method::POST,
+        At::Fixed("/images/missing", images::missing),
+        Scope::Read,
+        "Which of many ids are not stored.",
+    ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),
     route(Method::GET, At::Fixed("/metrics", system::metrics), Scope::Admin, "Prometheus text."),

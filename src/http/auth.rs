@@ -64,10 +64,9 @@ impl FromStr for Scopes {
             return Ok(Scopes::default());
         }
         text.split('+').try_fold(Scopes::default(), |scopes, name| {
-            let (scope, _) = SCOPES
-                .iter()
-                .find(|(_, known)| *known == name)
-                .ok_or_else(|| format!("unknown scope {name:?}; scopes are read, write, process, admin, joined by +"))?;
+            let (scope, _) = SCOPES.iter().find(|(_, known)| *known == name).ok_or_else(|| {
+                format!("unknown scope {name:?}; scopes are read, write, process, admin, joined by +")
+            })?;
             Ok(Scopes(scopes.0 | Scopes::of(*scope).0))
         })
     }
@@ -256,8 +255,10 @@ mod tests {
 
     #[test]
     fn mistakes_in_keys_are_all_told_and_no_secret_is() {
-        let mistakes = keys("a:read:tooshortsecret,b:fly:0123456789abcdef\n# c\nd,e:read:0123456789abcdef e:read:0123456789abcdef")
-            .expect_err("four mistakes");
+        let mistakes = keys(
+            "a:read:tooshortsecret,b:fly:0123456789abcdef\n# c\nd,e:read:0123456789abcdef e:read:0123456789abcdef",
+        )
+        .expect_err("four mistakes");
         assert_eq!(mistakes.len(), 4, "{mistakes:?}");
         assert!(!mistakes.concat().contains("secret:") && !mistakes.concat().contains("tooshort"), "{mistakes:?}");
         assert!(!format!("{:?}", access(&format!("a:read:{SECRET}"))).contains(SECRET));

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 
@@ -215,13 +214,6 @@ impl Reader {
             whole.extend_from_slice(&bytes);
         }
         Ok(whole)
-    }
-
-    /// The chunks as a stream.
-    pub(super) fn stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-        futures_util::stream::unfold(self, |mut reader| async {
-            reader.next().await.transpose().map(|chunk| (chunk, reader))
-        })
     }
 
     async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Error> {

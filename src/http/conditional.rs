@@ -47,9 +47,11 @@ fn weakly(tag: &str, etag: &str) -> bool {
 
 fn tags_match(headers: &HeaderMap, name: HeaderName, etag: Option<&str>, same: fn(&str, &str) -> bool) -> bool {
     let Some(etag) = etag else { return false };
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|list| {
-        list.trim() == "*" || Tags(list).any(|tag| same(tag, etag))
-    })
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|list| list.trim() == "*" || Tags(list).any(|tag| same(tag, etag)))
 }
 
 /// The entity tags of a list; ends at the first thing that is none. A comma may stand inside a tag.
@@ -97,7 +99,8 @@ fn parse(set: &str, length: u64) -> Option<Ranges> {
     if !unit.eq_ignore_ascii_case("bytes") {
         return None;
     }
-    let specs: Vec<&str> = specs.split(',').map(|spec| spec.trim_matches([' ', '\t'])).filter(|spec| !spec.is_empty()).collect();
+    let specs: Vec<&str> =
+        specs.split(',').map(|spec| spec.trim_matches([' ', '\t'])).filter(|spec| !spec.is_empty()).collect();
     if specs.is_empty() || specs.len() > RANGES_MAX {
         return None;
     }

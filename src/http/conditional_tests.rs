@@ -77,9 +77,18 @@ fn single_ranges() {
     for outside in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
         check(outside, Ranges::Unsatisfiable);
     }
-    for ignored in
-        ["bytes=", "bytes", "bytes=5-2", "bytes=a-b", "bytes=-", "bytes=1", "lines=1-2", "bytes=+1-2", "bytes=1-2-3", ""]
-    {
+    for ignored in [
+        "bytes=",
+        "bytes",
+        "bytes=5-2",
+        "bytes=a-b",
+        "bytes=-",
+        "bytes=1",
+        "lines=1-2",
+        "bytes=+1-2",
+        "bytes=1-2-3",
+        "",
+    ] {
         check(ignored, Ranges::Whole);
     }
     assert_eq!(range("bytes=0-", 0), Ranges::Unsatisfiable);

@@ -197,12 +197,7 @@ pub(super) async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Build
 
 type Connection = http1::Connection<TokioIo<Socket>, Service>;
 
-async fn drive(
-    connection: &mut Connection,
-    watch: &Watch,
-    options: &Options,
-    mut stop: watch::Receiver<bool>,
-) -> End {
+async fn drive(connection: &mut Connection, watch: &Watch, options: &Options, mut stop: watch::Receiver<bool>) -> End {
     let mut stopped = false;
     let stopping = async move { stop.wait_for(|stop| *stop).await.is_ok() };
     tokio::pin!(stopping);

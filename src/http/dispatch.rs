@@ -54,7 +54,8 @@ fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
         return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
     }
     let target = target(parts.uri.path())?;
-    let Some((index, route)) = ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, target))
+    let Some((index, route)) =
+        ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, target))
     else {
         let allow = allow(target).ok_or(Error::NoRoute)?;
         if method == Method::OPTIONS {
@@ -139,7 +140,8 @@ fn check_head(parts: &Parts, options: &Options) -> Result<(), Error> {
 }
 
 fn url_bytes(uri: &Uri) -> usize {
-    uri.path_and_query().map_or(0, |target| target.as_str().len()) + uri.authority().map_or(0, |host| host.as_str().len())
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+        + uri.authority().map_or(0, |host| host.as_str().len())
 }
 
 fn check_host(parts: &Parts) -> Result<(), Error> {
@@ -239,7 +241,9 @@ mod tests {
         for good in ["a", "localhost:8080", "a.b-c:1", "127.0.0.1", "[::1]:80", "[::1]", "a:"] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[x]", "[]", "[::1]x", "a,b/", "a\u{7f}"] {
+        for bad in
+            ["", ":80", "a b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[x]", "[]", "[::1]x", "a,b/", "a\u{7f}"]
+        {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }

@@ -1,6 +1,7 @@
 //! Counters of the edge and the text exposition. The layers below keep figures of their own; [`SAMPLES`] is where they are read.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -43,6 +44,9 @@ enum Sample {
 
 /// Every such figure.
 const SAMPLES: &[Sample] = &[
+    Sample::Counter("http_connections_accepted", "Connections since the start", |app| {
+        app.metrics.accepted.load(Ordering::Relaxed)
+    }),
     Sample::Gauge("store_writable", "Whether uploads would be accepted now", |app| {
         i64::from(app.store.writable().is_ok())
     }),
@@ -56,6 +60,15 @@ struct RouteMetrics {
     latency: Histogram,
 }
 
+/// An open connection; its end is counted even when its task panics.
+struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The counters of the edge.
 pub(super) struct Metrics {
     registry: Registry,
@@ -67,7 +80,8 @@ pub(super) struct Metrics {
     duplicates: Counter,
     uploaded_bytes: Counter,
     /// Connections that are open now.
-    pub(super) connections: Gauge,
+    connections: Gauge,
+    accepted: AtomicU64,
 }
 
 impl Metrics {
@@ -75,8 +89,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("progimage");
         let requests = Family::<Answer, Counter>::default();
         registry.register("http_requests", "Answers by route and status", requests.clone());
-        let latency =
-            Family::<Place, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
+        let latency = Family::<Place, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
         registry.register("http_request_seconds", "Time from a request's head to its answer's head", latency.clone());
         let places = ROUTES.iter().map(|route| (route.method(), route.path())).chain([(NO_ROUTE, NO_ROUTE)]);
         let routes = places
@@ -102,7 +115,18 @@ impl Metrics {
         let uploaded_bytes = counter("uploaded_bytes", "Bytes of acknowledged uploads");
         let connections = Gauge::default();
         registry.register("http_connections", "Open connections", connections.clone());
-        Metrics { registry, requests, routes, hits, misses, uploads, duplicates, uploaded_bytes, connections }
+        Metrics {
+            registry,
+            requests,
+            routes,
+            hits,
+            misses,
+            uploads,
+            duplicates,
+            uploaded_bytes,
+            connections,
+            accepted: AtomicU64::new(0),
+        }
     }
 
     /// Counts an answer; `route` is its index in [`ROUTES`].
@@ -117,6 +141,13 @@ impl Metrics {
                 self.requests.get_or_create_owned(&Answer { method, route, status })
             })
             .inc();
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    pub(super) fn connected(&self) -> impl Drop + use<> {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.connections.inc();
+        Connected(self.connections.clone())
     }
 
     /// Counts a rendition.

@@ -61,8 +61,11 @@ pub(super) fn bucket(headers: &HeaderMap) -> Result<Bucket, Error> {
     let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
     let named = |name: &str| weight(&ranges, &[name]);
     let legacy = ["image/jpeg", "image/png", "image/gif"].iter().map(|name| weight(&ranges, &[name, "image/*", "*/*"]));
-    let weights =
-        [(Bucket::Avif, named("image/avif")), (Bucket::Webp, named("image/webp")), (Bucket::Legacy, legacy.max().flatten())];
+    let weights = [
+        (Bucket::Avif, named("image/avif")),
+        (Bucket::Webp, named("image/webp")),
+        (Bucket::Legacy, legacy.max().flatten()),
+    ];
     let best = weights.iter().filter_map(|(_, weight)| *weight).max().filter(|weight| *weight > 0);
     let chosen = weights.iter().find(|(_, weight)| best.is_some() && *weight == best);
     chosen.map(|(bucket, _)| *bucket).ok_or(Error::NotAcceptable)
@@ -82,7 +85,9 @@ fn range(text: &str) -> Option<(&str, u16)> {
     let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
     let weight = match weight {
         None => 1000,
-        Some(text) => text.parse::<f32>().ok().filter(|weight| (0.0..=1.0).contains(weight)).map(|q| (q * 1000.0) as u16)?,
+        Some(text) => {
+            text.parse::<f32>().ok().filter(|weight| (0.0..=1.0).contains(weight)).map(|q| (q * 1000.0) as u16)?
+        }
     };
     Some((range, weight))
 }

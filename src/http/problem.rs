@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::{Body, Response, respond};
@@ -115,8 +115,11 @@ pub(super) fn of(error: &Error) -> Problem {
         }
         Error::HeadTooLarge { name, value, max } => {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            problem(status, "head-too-large", "Header fields too large", over(name, *value, *max))
-                .limit(name, Some(*value), *max)
+            problem(status, "head-too-large", "Header fields too large", over(name, *value, *max)).limit(
+                name,
+                Some(*value),
+                *max,
+            )
         }
         Error::Unauthorized => {
             let detail = "Send a key as Authorization: Bearer <secret>.";
@@ -125,7 +128,8 @@ pub(super) fn of(error: &Error) -> Problem {
         }
         Error::Forbidden { scope } => {
             let detail = format!("The key lacks the scope {scope}.");
-            problem(StatusCode::FORBIDDEN, "scope-needed", "The key does not allow this", detail).member("scope", *scope)
+            problem(StatusCode::FORBIDDEN, "scope-needed", "The key does not allow this", detail)
+                .member("scope", *scope)
         }
         Error::Precondition => {
             let detail = "If-Match or If-None-Match does not agree with what is stored.";
@@ -146,10 +150,15 @@ pub(super) fn of(error: &Error) -> Problem {
         }
         Error::Extension { extension } => {
             let allowed = respond::extensions();
-            problem(StatusCode::BAD_REQUEST, "unknown-extension", "Unknown extension", format!("Formats to write: {allowed}."))
-                .member("parameter", "ext")
-                .member("value", short(extension))
-                .member("allowed", allowed)
+            problem(
+                StatusCode::BAD_REQUEST,
+                "unknown-extension",
+                "Unknown extension",
+                format!("Formats to write: {allowed}."),
+            )
+            .member("parameter", "ext")
+            .member("value", short(extension))
+            .member("allowed", allowed)
         }
         Error::MediaType { allowed } => {
             let detail = format!("This path takes {allowed}.");
@@ -161,7 +170,8 @@ pub(super) fn of(error: &Error) -> Problem {
             problem(StatusCode::EXPECTATION_FAILED, "expectation-failed", "Expectation failed", detail)
         }
         Error::FieldDigest { algorithm, expected, actual } => {
-            let detail = format!("The {algorithm} of the bytes is not the one that was sent along; nothing was stored.");
+            let detail =
+                format!("The {algorithm} of the bytes is not the one that was sent along; nothing was stored.");
             problem(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", "Digest mismatch", detail)
                 .member("algorithm", *algorithm)
                 .member("expected", expected.as_str())
@@ -170,8 +180,11 @@ pub(super) fn of(error: &Error) -> Problem {
         Error::Parts => malformed("multipart/form-data must hold exactly one image: many at once are not taken yet"),
         Error::BodyTooLarge { max } => too_large(*max),
         Error::Ids { value, max } => {
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max))
-                .limit("ids_max", Some(*value), *max)
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max)).limit(
+                "ids_max",
+                Some(*value),
+                *max,
+            )
         }
         Error::BodyTimeout => {
             let detail = "The body stalled, was too slow or took too long.";
@@ -198,9 +211,12 @@ fn of_store(error: &store::Error) -> Problem {
         }
         store::Error::TooLarge { max } => too_large(*max),
         store::Error::Busy => busy("Too many bytes are being uploaded at this moment.", 1),
-        store::Error::Full => {
-            problem(StatusCode::INSUFFICIENT_STORAGE, "store-full", "No space left", "The store has no room for these bytes.")
-        }
+        store::Error::Full => problem(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "store-full",
+            "No space left",
+            "The store has no room for these bytes.",
+        ),
         store::Error::ReadOnly => unavailable("store-read-only", "The store takes no uploads."),
         // The reason may hold a path: it is for the log.
         store::Error::Unavailable(_) => {
@@ -213,7 +229,8 @@ fn of_pipeline(error: &pipeline::Error) -> Problem {
     match error {
         pipeline::Error::Invalid { parameter, value, allowed } => {
             let (name, value) = (short(parameter), short(value));
-            invalid(&name, format!("{name}: {value:?} is not allowed; allowed: {allowed}."), allowed).member("value", value)
+            invalid(&name, format!("{name}: {value:?} is not allowed; allowed: {allowed}."), allowed)
+                .member("value", value)
         }
         pipeline::Error::UnknownFormat => {
             let detail = "The bytes are not an image of a known format.";
@@ -256,7 +273,12 @@ fn absent(kind: &'static str, detail: &str) -> Problem {
 }
 
 fn malformed(what: &str) -> Problem {
-    problem(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request", format!("Cannot read the request: {what}."))
+    problem(
+        StatusCode::BAD_REQUEST,
+        "malformed-request",
+        "Malformed request",
+        format!("Cannot read the request: {what}."),
+    )
 }
 
 fn invalid(parameter: &str, detail: String, allowed: &str) -> Problem {
@@ -283,7 +305,12 @@ fn unavailable(kind: &'static str, detail: &str) -> Problem {
 }
 
 fn internal() -> Problem {
-    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", "Something failed here; the log says more.")
+    problem(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "Internal error",
+        "Something failed here; the log says more.",
+    )
 }
 
 fn over(name: &str, value: u64, max: u64) -> String {

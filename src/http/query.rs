@@ -16,7 +16,8 @@ pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Error>
 }
 
 fn decode(text: &str) -> Result<String, Error> {
-    const MALFORMED: Error = Error::Malformed { what: "the query: % must stand before two hex digits, and the text be UTF-8" };
+    const MALFORMED: Error =
+        Error::Malformed { what: "the query: % must stand before two hex digits, and the text be UTF-8" };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {

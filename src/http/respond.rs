@@ -10,11 +10,11 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use serde_json::Value;
 
+use super::Response;
 use super::auth::Grant;
 use super::body::{Body, Piece};
 use super::conditional::{self, Condition, Ranges};
 use super::error::Error;
-use super::Response;
 use crate::digest::Digest;
 use crate::pipeline::codec::CODECS;
 use crate::store::Blob;

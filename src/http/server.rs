@@ -85,9 +85,8 @@ async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, told: w
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    app.metrics.connections.inc();
-    connection::run(stream, app.clone(), builder, told).await;
-    app.metrics.connections.dec();
+    let _connected = app.metrics.connected();
+    connection::run(stream, app, builder, told).await;
 }
 
 /// Whether only the connection that was to be accepted is lost (accept(2), "Error handling").

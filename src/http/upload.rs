@@ -17,8 +17,8 @@ use super::fields::Claims;
 use super::respond::{self, ETag};
 use super::{App, Call, Reply, Response};
 use crate::digest::{Digest, Hasher};
-use crate::pipeline::codec::{self, Codec, Header};
 use crate::pipeline;
+use crate::pipeline::codec::{self, Codec, Header};
 use crate::store::{Receipt, Sealed};
 
 /// Longer bodies are inspected off the runtime's threads.
@@ -29,7 +29,8 @@ const FORM_BYTES_MAX: u64 = 256 << 10;
 /// `POST /images`
 pub(super) fn post(call: Call) -> Reply {
     Reply::later(async move {
-        let content_type = call.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type =
+            call.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             "multipart/form-data" => {
@@ -38,7 +39,9 @@ pub(super) fn post(call: Call) -> Reply {
                 form(call, boundary).await
             }
             "application/json" => Err(Error::NotImplemented { what: "uploads by URL (application/json) yet" }),
-            "application/x-tar" => Err(Error::NotImplemented { what: "uploads of many images (application/x-tar) yet" }),
+            "application/x-tar" => {
+                Err(Error::NotImplemented { what: "uploads of many images (application/x-tar) yet" })
+            }
             _ => raw(call, None).await,
         }
     })
@@ -112,7 +115,8 @@ async fn form(call: Call, boundary: String) -> Result<Response, Error> {
         return Err(Error::BodyTooLarge { max: app.limits.bytes_max });
     }
     let mut upload = app.uploads.begin(None).await?;
-    let source = Arc::new(Mutex::new(Source { reader: body.read(&app.options), claims, bytes: 0, max: FORM_BYTES_MAX }));
+    let source =
+        Arc::new(Mutex::new(Source { reader: body.read(&app.options), claims, bytes: 0, max: FORM_BYTES_MAX }));
     let mut form = multer::Multipart::new(stream(source.clone()), boundary);
     let mut part = form.next_field().await.map_err(of_form)?.ok_or(Error::Parts)?;
     source.lock().await.max = max;
@@ -164,9 +168,7 @@ fn stream(source: Arc<Mutex<Source>>) -> impl Stream<Item = Result<Bytes, Error>
 
 fn of_form(error: multer::Error) -> Error {
     match error {
-        multer::Error::StreamReadFailed(cause) => {
-            cause.downcast::<Error>().map_or(Error::Internal, |error| *error)
-        }
+        multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),
         _ => Error::Malformed { what: "the body is not multipart/form-data" },
     }
 }
