@@ -1,1 +1,231 @@
 //! Configuration: composes each layer's `Options` from flags, environment and a TOML file. Not a place for defaults of a layer.
+//!
+//! Every setting is one row of [`SETTINGS`]: its key is the TOML key, `PROGIMAGE_<KEY>` in the environment and `--<key>` with
+//! hyphens as a flag. A flag wins over the environment, which wins over the file. All mistakes are reported together.
+
+mod settings;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::http;
+pub use settings::{SETTINGS, Setting};
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The store: a folder, or `memory:`.
+    pub data: String,
+    /// Of the layers.
+    pub layers: http::Settings,
+    /// Serve other addresses than loopback ones although there are no keys.
+    pub public_without_keys: bool,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// What is logged: `info`, or a filter such as `progimage=debug`.
+    pub log: String,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data: "./progimage-data".to_owned(),
+            layers: http::Settings::default(),
+            public_without_keys: false,
+            log_format: LogFormat::Text,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Where settings come from; each gives a setting's text, or none.
+pub struct Sources<'a> {
+    /// By key.
+    pub flag: &'a dyn Fn(&str) -> Option<String>,
+    /// By variable name.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The text of the TOML file.
+    pub file: Option<&'a str>,
+}
+
+impl Config {
+    /// Composes a configuration.
+    pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
+        let mut config = Config::default();
+        let mut mistakes = Vec::new();
+        let file = sources.file.map_or_else(toml::Table::new, |text| {
+            text.parse().unwrap_or_else(|error| {
+                mistakes.push(format!("configuration file: {error}"));
+                toml::Table::new()
+            })
+        });
+        mistakes.extend(
+            file.keys().filter(|key| !is_known(key)).map(|key| format!("configuration file: unknown key {key:?}")),
+        );
+        for setting in SETTINGS {
+            let flag = || (sources.flag)(setting.key).map(|text| (setting.flag(), text));
+            let environment = || (sources.environment)(&setting.variable()).map(|text| (setting.variable(), text));
+            let file = || file.get(setting.key).map(|value| (format!("key {}", setting.key), text_of(value)));
+            if let Some((place, text)) = flag().or_else(environment).or_else(file)
+                && let Err(mistake) = (setting.set)(&mut config, &text)
+            {
+                mistakes.push(format!("{place}: {mistake}"));
+            }
+        }
+        mistakes.extend(config.contradictions());
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// What no setting can see by itself.
+    fn contradictions(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let access = &self.layers.access;
+        if !self.listen.ip().is_loopback() && !access.has_keys() && !self.public_without_keys {
+            mistakes.push(format!(
+                "listen: {} can be reached from other machines and there are no keys: set keys, listen on a loopback address, or \
+                 set allow_public_without_keys",
+                self.listen
+            ));
+        }
+        if access.originals_need_key && !access.has_keys() {
+            mistakes.push("originals_need_key: there are no keys".to_owned());
+        }
+        let renditions = &self.layers.renditions;
+        if self.layers.limits.memory_bytes_max > renditions.render_memory_bytes_max {
+            mistakes.push(
+                "render_memory_bytes_max: less than memory_bytes_max, so that some renders could never run".to_owned(),
+            );
+        }
+        if self.layers.store.uploads_bytes_max < self.layers.store.blob_bytes_max {
+            mistakes.push("uploads_bytes_max: less than bytes_max, so that some uploads could never arrive".to_owned());
+        }
+        mistakes
+    }
+}
+
+fn is_known(key: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.key == key)
+}
+
+/// A TOML value as it would be written in the environment; lists are joined by commas.
+fn text_of(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(values) => values.iter().map(text_of).collect::<Vec<_>>().join(","),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(switch) => switch.to_string(),
+        toml::Value::Datetime(time) => time.to_string(),
+        toml::Value::Table(_) => "a table".to_owned(),
+    }
+}
+
+/// The table of every setting, in Markdown.
+pub fn describe() -> String {
+    let defaults = Config::default();
+    let mut table = "| Flag | Environment | Default | Meaning |\n|---|---|---|---|\n".to_owned();
+    for setting in SETTINGS {
+        let default = match setting.default_text.map_or_else(|| (setting.get)(&defaults), str::to_owned) {
+            empty if empty.is_empty() => "none".to_owned(),
+            text => format!("`{text}`"),
+        };
+        table += &format!("| `{}` | `{}` | {default} | {} |\n", setting.flag(), setting.variable(), setting.doc);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(flags: &[(&str, &str)], environment: &[(&str, &str)], file: Option<&str>) -> Result<Config, Mistakes> {
+        let find = |pairs: &[(&str, &str)], name: &str| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        Config::load(&Sources { flag: &|key| find(flags, key), environment: &|name| find(environment, name), file })
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_which_wins_over_the_file() {
+        let file =
+            Some("cache_bytes_max = 1\ndata = \"file\"\nlisten = \"127.0.0.1:1\"\nallow_public_without_keys = true");
+        let environment = [("PROGIMAGE_CACHE_BYTES_MAX", "2"), ("PROGIMAGE_DATA", "environment")];
+        let config = load(&[("cache_bytes_max", "3")], &environment, file).expect("good settings");
+        assert_eq!(config.layers.renditions.cache_bytes_max, 3);
+        assert_eq!(config.data, "environment");
+        assert_eq!(config.listen.port(), 1);
+        assert!(config.public_without_keys);
+    }
+
+    #[test]
+    fn mistakes_are_reported_together() {
+        let file = Some("nonsense = 1\nrender_threads = 0\n");
+        let mistakes =
+            load(&[("listen", "nowhere")], &[("PROGIMAGE_BYTES_MAX", "-1")], file).expect_err("four mistakes");
+        let text = mistakes.to_string();
+        for part in ["nonsense", "render_threads", "--listen", "PROGIMAGE_BYTES_MAX"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(mistakes.0.len(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_server_without_keys_stays_on_this_machine() {
+        let key = ("PROGIMAGE_KEYS", "a:read:0123456789abcdef");
+        assert!(load(&[("listen", "0.0.0.0:80")], &[], None).is_err());
+        assert!(load(&[("listen", "[::1]:80")], &[], None).is_ok());
+        assert!(load(&[("listen", "0.0.0.0:80")], &[key], None).is_ok());
+        assert!(load(&[("listen", "0.0.0.0:80"), ("allow_public_without_keys", "true")], &[], None).is_ok());
+    }
+
+    #[test]
+    fn one_bound_on_bytes_holds_in_every_layer() {
+        let layers = load(&[("bytes_max", "1000")], &[], None).expect("good settings").layers;
+        assert_eq!((layers.limits.bytes_max, layers.store.blob_bytes_max), (1000, 1000));
+    }
+
+    #[test]
+    fn every_setting_takes_its_own_default_and_is_described() {
+        let table = describe();
+        for setting in SETTINGS {
+            let mut config = Config::default();
+            let text = (setting.get)(&config);
+            if !text.is_empty() {
+                assert_eq!((setting.set)(&mut config, &text), Ok(()), "{}", setting.key);
+                assert_eq!((setting.get)(&config), text, "{}", setting.key);
+            }
+            assert!(table.contains(&setting.variable()) && !setting.doc.is_empty(), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn no_two_settings_share_a_key() {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            assert!(SETTINGS[index + 1..].iter().all(|other| other.key != setting.key), "{}", setting.key);
+        }
+    }
+}

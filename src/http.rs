@@ -1,1 +1,192 @@
 //! The edge: routes and handlers. The only module that names server HTTP types.
+//!
+//! [`ROUTES`] is the table from which dispatch, 404, 405 with `Allow`, scopes and metric labels follow; [`server::serve`] runs it
+//! over sockets. Not a place for pixels, blobs or caches: handlers are short paragraphs over the layers below.
+
+pub mod auth;
+mod body;
+mod conditional;
+mod connection;
+mod dispatch;
+mod error;
+mod fields;
+mod images;
+mod metrics;
+mod negotiate;
+mod options;
+mod problem;
+mod query;
+mod respond;
+pub mod server;
+mod service;
+mod system;
+mod upload;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hyper::Method;
+use hyper::http::request::Parts;
+
+use crate::digest::Digest;
+use crate::pipeline::Limits;
+use crate::renditions::{self, Renditions};
+use crate::store::{self, Store, Uploads};
+use auth::{Access, Grant, Scope};
+use body::{Body, RequestBody};
+use error::Error;
+use metrics::Metrics;
+pub use options::Options;
+
+/// A response of ours.
+type Response = hyper::Response<Body>;
+
+/// Everything that a request can need; one per process.
+pub struct App {
+    store: Arc<dyn Store>,
+    uploads: Uploads,
+    renditions: Arc<Renditions>,
+    limits: Limits,
+    access: Access,
+    options: Options,
+    metrics: Metrics,
+    draining: AtomicBool,
+}
+
+/// The settings of every layer below an [`App`], and its own.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Of uploads.
+    pub store: store::Options,
+    /// Of renders.
+    pub limits: Limits,
+    /// Of the cache and the render pool.
+    pub renditions: renditions::Options,
+    /// Of connections and requests.
+    pub http: Options,
+    /// Who may do what.
+    pub access: Access,
+}
+
+impl App {
+    /// Sets the layers above `store` up.
+    pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
+        let Settings { store: store_options, limits, renditions, http, access } = settings;
+        Arc::new(App {
+            uploads: Uploads::new(store.clone(), store_options),
+            renditions: Renditions::new(store.clone(), limits.clone(), renditions),
+            store,
+            limits,
+            access,
+            options: http,
+            metrics: Metrics::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the server is on its way out: `/readyz` says so to load balancers.
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// One request on its way through a handler.
+struct Call {
+    app: Arc<App>,
+    parts: Parts,
+    body: RequestBody,
+    /// Whether anybody, or only the holder of a key, could have asked this: decides `public` or `private`.
+    grant: Grant,
+}
+
+/// What a handler has to say: at once, or later. At once is the path of cached hits: nothing is boxed.
+enum Reply {
+    Now(Result<Response, Error>),
+    Later(Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>),
+}
+
+impl Reply {
+    fn later(future: impl Future<Output = Result<Response, Error>> + Send + 'static) -> Reply {
+        Reply::Later(Box::pin(future))
+    }
+}
+
+/// Where a route stands, with the handler that takes what its path says.
+enum At {
+    /// A path without parameters.
+    Fixed(&'static str, fn(Call) -> Reply),
+    /// `/images/{id}`
+    Image(fn(Call, Digest) -> Reply),
+    /// `/images/{id}.{ext}`
+    Form(fn(Call, Digest, &str) -> Reply),
+    /// `/images/{id}/info`
+    Info(fn(Call, Digest) -> Reply),
+}
+
+impl At {
+    /// The path as people write it; the metric label.
+    const fn path(&self) -> &'static str {
+        match self {
+            At::Fixed(path, _) => path,
+            At::Image(_) => "/images/{id}",
+            At::Form(_) => "/images/{id}.{ext}",
+            At::Info(_) => "/images/{id}/info",
+        }
+    }
+}
+
+/// One method on one path.
+pub struct Route {
+    method: Method,
+    at: At,
+    scope: Scope,
+    doc: &'static str,
+}
+
+impl Route {
+    /// "GET"; a GET route answers HEAD too.
+    pub fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    /// The path with its parameters in braces.
+    pub fn path(&self) -> &'static str {
+        self.at.path()
+    }
+
+    /// What a key must be good for.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// One sentence for people.
+    pub fn doc(&self) -> &'static str {
+        self.doc
+    }
+}
+
+const fn route(method: Method, at: At, scope: Scope, doc: &'static str) -> Route {
+    Route { method, at, scope, doc }
+}
+
+/// Every route; the ones that are asked most come first. Static names win over `{id}`.
+pub static ROUTES: &[Route] = &[
+    route(Method::GET, At::Form(images::form), Scope::Read, "The image in another format, or rendered by the query."),
+    route(Method::GET, At::Image(images::original), Scope::Read, "The original bytes; ranges."),
+    route(Method::PUT, At::Image(upload::put), Scope::Write, "Store the image of this id; idempotent."),
+    route(Method::DELETE, At::Image(images::delete), Scope::Admin, "Remove the image and its renditions."),
+    route(Method::GET, At::Info(images::info), Scope::Read, "Format, size, frames, orientation, profile."),
+    route(Method::POST, At::Fixed("/images", upload::post), Scope::Write, "Store an image: raw body or multipart."),
+    route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
+    route(
+        Method::POST,
+        At::Fixed("/images/missing", images::missing),
+        Scope::Read,
+        "Which of many ids are not stored.",
+    ),
+    route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
+    route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),
+    route(Method::GET, At::Fixed("/metrics", system::metrics), Scope::Admin, "Prometheus text."),
+];

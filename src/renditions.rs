@@ -45,6 +45,19 @@ pub struct Options {
     pub render_timeout_ms: u64,
 }
 
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            cache_bytes_max: 256 << 20,
+            render_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            render_memory_bytes_max: 4 << 30,
+            queue_max: 256,
+            queue_timeout_ms: 5_000,
+            render_timeout_ms: 10_000,
+        }
+    }
+}
+
 /// Why there is no rendition.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {

@@ -1,0 +1,278 @@
+//! [`SETTINGS`]: one row per setting. Parsing of single values; what settings mean together is in [`super::Config`].
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use super::{Config, LogFormat};
+use crate::http::auth;
+
+/// One setting.
+pub struct Setting {
+    /// "cache_bytes_max".
+    pub key: &'static str,
+    /// One sentence for people.
+    pub doc: &'static str,
+    /// Its present value as it would be written; empty where it is not to be shown.
+    pub get: fn(&Config) -> String,
+    /// Reads a value.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    /// The default in words, where it depends on the machine.
+    pub default_text: Option<&'static str>,
+}
+
+impl Setting {
+    /// "--cache-bytes-max".
+    pub fn flag(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+
+    /// "PROGIMAGE_CACHE_BYTES_MAX".
+    pub fn variable(&self) -> String {
+        format!("PROGIMAGE_{}", self.key.to_uppercase())
+    }
+
+    /// Whether it is on or off.
+    pub fn is_switch(&self) -> bool {
+        matches!((self.get)(&Config::default()).as_str(), "true" | "false")
+    }
+}
+
+macro_rules! in_words {
+    () => {
+        None
+    };
+    ($text:literal) => {
+        Some($text)
+    };
+}
+
+/// A row whose value is a number within bounds, or a switch.
+macro_rules! number {
+    ($key:literal, $doc:literal, $bounds:expr, $($field:ident).+ $(, $default:literal)?) => {
+        Setting {
+            key: $key,
+            doc: $doc,
+            get: |config| config.$($field).+.to_string(),
+            set: |config, text| bounded(text, $bounds).map(|value| config.$($field).+ = value),
+            default_text: in_words!($($default)?),
+        }
+    };
+}
+
+macro_rules! switch {
+    ($key:literal, $doc:literal, $($field:ident).+) => {
+        Setting {
+            key: $key,
+            doc: $doc,
+            get: |config| config.$($field).+.to_string(),
+            set: |config, text| read(text, "true or false").map(|value| config.$($field).+ = value),
+            default_text: None,
+        }
+    };
+}
+
+/// Past this a time is a mistake of units.
+const MS_MAX: u64 = 24 * 3_600_000;
+const BYTES_MAX: u64 = 1 << 50;
+
+/// Every setting.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "listen",
+        doc: "Address and port to listen on; port 0 takes any free one.",
+        get: |config| config.listen.to_string(),
+        set: |config, text| {
+            read(text, "an address and a port, such as 127.0.0.1:8080").map(|value| config.listen = value)
+        },
+        default_text: None,
+    },
+    Setting {
+        key: "data",
+        doc: "Folder of the stored images, or `memory:`.",
+        get: |config| config.data.clone(),
+        set: |config, text| match text {
+            "" => Err("empty; allowed: a folder, or memory:".to_owned()),
+            text => {
+                config.data = text.to_owned();
+                Ok(())
+            }
+        },
+        default_text: None,
+    },
+    number!(
+        "cache_bytes_max",
+        "Bytes of cached renditions; 0: no cache.",
+        0..=BYTES_MAX,
+        layers.renditions.cache_bytes_max
+    ),
+    Setting {
+        key: "keys",
+        doc: "Keys, each `name:scope+scope:secret`, separated by commas; scopes are `read`, `write`, `process`, `admin`.",
+        get: |_| String::new(),
+        set: |config, text| add_keys(config, text),
+        default_text: None,
+    },
+    Setting {
+        key: "keys_file",
+        doc: "File of further keys, one a line; `#` begins a comment.",
+        get: |_| String::new(),
+        set: |config, path| {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+            add_keys(config, &text)
+        },
+        default_text: None,
+    },
+    Setting {
+        key: "anonymous",
+        doc: "Scopes that need no key once there are keys: `read`, several joined by `+`, or `none`.",
+        get: |config| config.layers.access.anonymous.to_string(),
+        set: |config, text| text.parse().map(|value| config.layers.access.anonymous = value),
+        default_text: None,
+    },
+    switch!(
+        "originals_need_key",
+        "Originals, with their metadata, need a key with `read`; renditions do not.",
+        layers.access.originals_need_key
+    ),
+    switch!(
+        "convert_renders",
+        "Conversions never pass an original through: metadata is always dropped.",
+        layers.http.convert_renders
+    ),
+    switch!(
+        "allow_public_without_keys",
+        "Listen on any address although there are no keys: everybody who reaches the server may do everything.",
+        public_without_keys
+    ),
+    Setting {
+        key: "bytes_max",
+        doc: "Bytes of one image.",
+        get: |config| config.layers.limits.bytes_max.to_string(),
+        set: |config, text| {
+            let bytes = bounded(text, 1..=1 << 40)?;
+            config.layers.limits.bytes_max = bytes;
+            config.layers.store.blob_bytes_max = bytes;
+            Ok(())
+        },
+        default_text: None,
+    },
+    number!("pixels_max", "Width x height of one frame of sources and results.", 1..=1 << 40, layers.limits.pixels_max),
+    number!("side_px_max", "Width or height of sources and results.", 1..=u32::MAX, layers.limits.side_px_max),
+    number!("frames_max", "Frames of an animation.", 1..=u32::MAX, layers.limits.frames_max),
+    number!(
+        "frames_pixels_max",
+        "Frames x width x height of an animation.",
+        1..=1 << 40,
+        layers.limits.frames_pixels_max
+    ),
+    number!(
+        "memory_bytes_max",
+        "Memory that one render may be planned to hold.",
+        1..=BYTES_MAX,
+        layers.limits.memory_bytes_max
+    ),
+    number!("operations_max", "Operations of one request.", 1..=1_000, layers.limits.operations_max),
+    number!(
+        "uploads_bytes_max",
+        "Bytes of all uploads that are not yet durable.",
+        1..=BYTES_MAX,
+        layers.store.uploads_bytes_max
+    ),
+    number!(
+        "memory_upload_bytes_max",
+        "Uploads up to this stay in memory until they are committed.",
+        0..=1 << 30,
+        layers.store.memory_bytes_max
+    ),
+    number!("render_threads", "Threads that render.", 1..=1_024, layers.renditions.render_threads, "one per processor"),
+    number!(
+        "render_memory_bytes_max",
+        "Memory that renders together may be planned to hold.",
+        1..=BYTES_MAX,
+        layers.renditions.render_memory_bytes_max
+    ),
+    number!("queue_max", "Renders that may wait for admission.", 0..=1_000_000, layers.renditions.queue_max),
+    number!(
+        "queue_timeout_ms",
+        "How long a render may wait for admission.",
+        0..=MS_MAX,
+        layers.renditions.queue_timeout_ms
+    ),
+    number!("render_timeout_ms", "How long a render may run.", 1..=MS_MAX, layers.renditions.render_timeout_ms),
+    number!("connections_max", "Connections at once.", 1..=1_000_000, layers.http.connections_max),
+    number!("keep_alive_ms", "How long a connection may be idle.", 1..=MS_MAX, layers.http.keep_alive_ms),
+    number!("head_timeout_ms", "How long a request's head may take.", 1..=MS_MAX, layers.http.head_timeout_ms),
+    number!("head_bytes_max", "Bytes of a request's header fields.", 256..=60 << 10, layers.http.head_bytes_max),
+    number!("headers_max", "Header fields of a request.", 8..=100, layers.http.headers_max),
+    number!("url_bytes_max", "Bytes of a request's target.", 256..=60 << 10, layers.http.url_bytes_max),
+    number!("body_stall_ms", "How long a body may pause.", 1..=MS_MAX, layers.http.body_stall_ms),
+    number!("body_rate_min", "Bytes a second that a body must keep.", 0..=1 << 40, layers.http.body_rate_min),
+    number!("body_grace_ms", "How long a body may be slower.", 0..=MS_MAX, layers.http.body_grace_ms),
+    number!("body_timeout_ms", "How long the body of one image may take.", 1..=MS_MAX, layers.http.body_timeout_ms),
+    number!("ids_max", "Ids of one list.", 1..=10_000_000, layers.http.ids_max),
+    number!("list_bytes_max", "Bytes of one list of ids.", 65..=1 << 30, layers.http.list_bytes_max),
+    number!(
+        "write_stall_ms",
+        "How long a client may take no byte of an answer.",
+        1..=MS_MAX,
+        layers.http.write_stall_ms
+    ),
+    number!(
+        "linger_ms",
+        "How long unread input is drained before a connection is closed.",
+        0..=MS_MAX,
+        layers.http.linger_ms
+    ),
+    number!("linger_bytes_max", "Bytes of it that are drained.", 0..=BYTES_MAX, layers.http.linger_bytes_max),
+    number!("shutdown_ms", "How long requests under way may take after SIGTERM.", 0..=MS_MAX, layers.http.shutdown_ms),
+    Setting {
+        key: "log_format",
+        doc: "`text` or `json`.",
+        get: |config| match config.log_format {
+            LogFormat::Text => "text".to_owned(),
+            LogFormat::Json => "json".to_owned(),
+        },
+        set: |config, text| {
+            config.log_format = match text {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err(format!("{text:?}; allowed: text, json")),
+            };
+            Ok(())
+        },
+        default_text: None,
+    },
+    Setting {
+        key: "log",
+        doc: "What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `progimage=debug`.",
+        get: |config| config.log.clone(),
+        set: |config, text| {
+            config.log = text.to_owned();
+            Ok(())
+        },
+        default_text: None,
+    },
+];
+
+fn add_keys(config: &mut Config, text: &str) -> Result<(), String> {
+    let keys = auth::keys(text).map_err(|mistakes| mistakes.join("; "))?;
+    let known = &mut config.layers.access.keys;
+    for key in keys {
+        if known.iter().any(|other| other.name == key.name) {
+            return Err(format!("key {:?} is given twice", key.name));
+        }
+        known.push(key);
+    }
+    Ok(())
+}
+
+fn read<T: FromStr>(text: &str, allowed: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?}; allowed: {allowed}"))
+}
+
+fn bounded<T: FromStr + PartialOrd + Display>(text: &str, bounds: RangeInclusive<T>) -> Result<T, String> {
+    let digits = text.replace('_', "");
+    let value = digits.parse().ok().filter(|value| bounds.contains(value));
+    value.ok_or_else(|| format!("{text:?}; allowed: {} to {}", bounds.start(), bounds.end()))
+}

@@ -1,0 +1,231 @@
+//! Bodies: [`Body`] is what the server sends, [`RequestBody`] what it reads, under stall, rate and time bounds.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming, SizeHint};
+
+use super::connection::Watch;
+use super::error::Error;
+use super::options::{Options, ms};
+use crate::store::{self, Blob};
+
+/// A response body: a concrete type, so that hyper needs no boxing and a hit is one reference count.
+pub(super) enum Body {
+    Empty,
+    Full(Bytes),
+    Pieces(Box<Pieces>),
+}
+
+/// Bytes and ranges of a blob, sent one after the other, one frame in memory at a time.
+pub(super) struct Pieces {
+    blob: Blob,
+    queue: VecDeque<Piece>,
+    left: u64,
+    reading: Option<Pin<Box<dyn Future<Output = Result<Bytes, store::Error>> + Send>>>,
+}
+
+/// A part of a streamed body.
+pub(super) enum Piece {
+    Bytes(Bytes),
+    Range(Range<u64>),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Range(range) => range.end - range.start,
+        }
+    }
+}
+
+impl Body {
+    /// The pieces of `blob`. The first frame is read before this returns, so that a blob which cannot be read is an error answer
+    /// and not a broken one; a body of one frame is sent whole.
+    pub(super) async fn of_blob(blob: Blob, pieces: impl IntoIterator<Item = Piece>) -> Result<Body, store::Error> {
+        let mut queue: VecDeque<Piece> = pieces.into_iter().filter(|piece| piece.len() > 0).collect();
+        let left = queue.iter().map(Piece::len).sum();
+        if let Some(Piece::Range(range)) = queue.front().filter(|piece| matches!(piece, Piece::Range(_))) {
+            let range = range.clone();
+            let first = blob.frame(range.clone()).await?;
+            let end = range.start + first.len() as u64;
+            queue.pop_front();
+            if end < range.end {
+                queue.push_front(Piece::Range(end..range.end));
+            } else if queue.is_empty() {
+                return Ok(Body::Full(first));
+            }
+            queue.push_front(Piece::Bytes(first));
+        }
+        Ok(Body::Pieces(Box::new(Pieces { blob, queue, left, reading: None })))
+    }
+
+    /// Bytes of the whole body.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Body::Empty => 0,
+            Body::Full(bytes) => bytes.len() as u64,
+            Body::Pieces(pieces) => pieces.left,
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = store::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, store::Error>>> {
+        match &mut *self {
+            Body::Empty => Poll::Ready(None),
+            Body::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Body::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Body::Pieces(pieces) => pieces.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len())
+    }
+}
+
+impl Pieces {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, store::Error>>> {
+        if self.reading.is_none() {
+            match self.queue.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Piece::Bytes(bytes)) => return Poll::Ready(Some(Ok(self.frame(bytes)))),
+                Some(Piece::Range(range)) => {
+                    let (blob, asked) = (self.blob.clone(), range.clone());
+                    self.reading = Some(Box::pin(async move { blob.frame(asked).await }));
+                    self.queue.push_front(Piece::Range(range));
+                }
+            }
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let result = ready!(reading.as_mut().poll(context));
+        self.reading = None;
+        Poll::Ready(Some(result.map(|bytes| {
+            self.advance(bytes.len() as u64);
+            self.frame(bytes)
+        })))
+    }
+
+    /// Takes `count` bytes off the range in front.
+    fn advance(&mut self, count: u64) {
+        if let Some(Piece::Range(range)) = self.queue.front_mut() {
+            range.start = (range.start + count).min(range.end);
+            if range.start == range.end {
+                self.queue.pop_front();
+            }
+        }
+    }
+
+    fn frame(&mut self, bytes: Bytes) -> Frame<Bytes> {
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        Frame::data(bytes)
+    }
+}
+
+/// A request's body. Dropped before its end, it tells the connection, which then drains what the client still sends and closes.
+pub(super) struct RequestBody {
+    incoming: Incoming,
+    watch: Arc<Watch>,
+    ended: bool,
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.watch.leave_unread();
+        }
+    }
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, watch: Arc<Watch>) -> RequestBody {
+        let ended = hyper::body::Body::is_end_stream(&incoming);
+        RequestBody { incoming, watch, ended }
+    }
+
+    /// The declared length, if any.
+    pub(super) fn declared(&self) -> Option<u64> {
+        hyper::body::Body::size_hint(&self.incoming).exact()
+    }
+
+    /// Reads under the bounds that hold for the body of one image.
+    pub(super) fn read(self, options: &Options) -> Reader {
+        let started = Instant::now();
+        Reader { body: self, options: options.clone(), started, bytes: 0 }
+    }
+}
+
+/// Reads a request's body chunk by chunk.
+pub(super) struct Reader {
+    body: RequestBody,
+    options: Options,
+    started: Instant,
+    bytes: u64,
+}
+
+impl Reader {
+    /// The next chunk; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.body.ended {
+            return Ok(None);
+        }
+        loop {
+            let Some(frame) = self.frame().await? else {
+                self.body.ended = true;
+                return Ok(None);
+            };
+            // Trailers say nothing that is asked here.
+            let Ok(bytes) = frame.into_data() else { continue };
+            self.bytes += bytes.len() as u64;
+            self.keeps_rate()?;
+            return Ok(Some(bytes));
+        }
+    }
+
+    /// The whole body, if it is at most `max` bytes.
+    pub(super) async fn all(mut self, max: usize) -> Result<Vec<u8>, Error> {
+        let mut whole = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            if whole.len() + bytes.len() > max {
+                return Err(Error::BodyTooLarge { max: max as u64 });
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(whole)
+    }
+
+    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Error> {
+        let left = ms(self.options.body_timeout_ms).saturating_sub(self.started.elapsed());
+        let wait = left.min(ms(self.options.body_stall_ms));
+        let frame = tokio::time::timeout(wait, self.body.incoming.frame()).await.map_err(|_| Error::BodyTimeout)?;
+        frame.transpose().map_err(|_| Error::BodyBroken)
+    }
+
+    fn keeps_rate(&self) -> Result<(), Error> {
+        let elapsed = self.started.elapsed();
+        let due = elapsed.as_millis() as u64 * self.options.body_rate_min / 1000;
+        if elapsed > ms(self.options.body_grace_ms) && self.bytes < due { Err(Error::BodyTimeout) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,248 @@
+//! One connection: hyper over a socket whose timeouts sit where hyper has none.
+//!
+//! hyper's own header timeout also runs while a kept connection idles and arms a timer for each request; a client that stops reading
+//! is never looked at again. So a [`Watch`] notes what the socket does (a few stores a request), and one lazy timer a
+//! connection compares it with the bounds.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::App;
+use super::options::{Options, ms};
+use super::service::Service;
+
+/// What a connection is doing. Touched by its own task only; atomics because the pieces of the task share it.
+pub(super) struct Watch {
+    opened: Instant,
+    /// A handler is at work, under bounds of its own.
+    busy: AtomicBool,
+    /// When an answer last moved or ended, in milliseconds since `opened`.
+    moved_ms: AtomicU64,
+    /// Since when a head is arriving; `NEVER`: it is not.
+    head_ms: AtomicU64,
+    /// Since when the client takes no byte; `NEVER`: it does.
+    stalled_ms: AtomicU64,
+    /// A request's body was left unread: what follows in the socket is not a request.
+    unread: AtomicBool,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Watch {
+    fn new() -> Watch {
+        Watch {
+            opened: Instant::now(),
+            busy: AtomicBool::new(false),
+            moved_ms: AtomicU64::new(0),
+            head_ms: AtomicU64::new(NEVER),
+            stalled_ms: AtomicU64::new(NEVER),
+            unread: AtomicBool::new(false),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.opened.elapsed().as_millis() as u64
+    }
+
+    /// A request is complete up to its body.
+    pub(super) fn begin(&self) {
+        self.busy.store(true, Ordering::Relaxed);
+        self.head_ms.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// The answer is known.
+    pub(super) fn end(&self) {
+        self.busy.store(false, Ordering::Relaxed);
+        self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// A body is dropped before its end.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this connection cannot take another request.
+    pub(super) fn unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    fn arrived(&self) {
+        if !self.busy.load(Ordering::Relaxed) && self.head_ms.load(Ordering::Relaxed) == NEVER {
+            self.head_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn written(&self) {
+        if self.stalled_ms.swap(NEVER, Ordering::Relaxed) != NEVER {
+            self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn stalled(&self) {
+        if self.stalled_ms.load(Ordering::Relaxed) == NEVER {
+            self.stalled_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// When this connection is to be closed, unless something happens until then.
+    fn deadline(&self, options: &Options) -> Instant {
+        let stalled = self.stalled_ms.load(Ordering::Relaxed);
+        let head = self.head_ms.load(Ordering::Relaxed);
+        let moved = self.moved_ms.load(Ordering::Relaxed);
+        let due = if stalled != NEVER {
+            stalled + options.write_stall_ms
+        } else if self.busy.load(Ordering::Relaxed) {
+            self.now_ms() + options.keep_alive_ms
+        } else if head != NEVER {
+            // Bytes of a next request may wait behind an answer that still moves.
+            head.max(moved) + options.head_timeout_ms
+        } else {
+            moved + options.keep_alive_ms
+        };
+        self.opened + ms(due)
+    }
+}
+
+/// A socket that tells its [`Watch`] what happens.
+struct Socket {
+    stream: TcpStream,
+    watch: Arc<Watch>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buf);
+        if buf.filled().len() > before {
+            self.watch.arrived();
+        }
+        result
+    }
+}
+
+impl Socket {
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Pending => self.watch.stalled(),
+            Poll::Ready(_) => self.watch.written(),
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// How a connection came to its end.
+enum End {
+    Done,
+    /// hyper refused what it read, and has answered so where it could.
+    Refused,
+    TimedOut,
+}
+
+/// Serves one connection to its end. `stop` turning true ends it after the request under way.
+pub(super) async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, stop: watch::Receiver<bool>) {
+    let watch = Arc::new(Watch::new());
+    let io = TokioIo::new(Socket { stream, watch: watch.clone() });
+    let mut connection = builder.serve_connection(io, Service::new(app.clone(), watch.clone()));
+    let end = drive(&mut connection, &watch, &app.options, stop).await;
+    let lingers = match end {
+        End::Done => watch.unread(),
+        End::Refused => true,
+        End::TimedOut => false,
+    };
+    if lingers {
+        let mut socket = connection.into_parts().io.into_inner();
+        linger(&mut socket.stream, &app.options).await;
+    }
+}
+
+type Connection = http1::Connection<TokioIo<Socket>, Service>;
+
+async fn drive(connection: &mut Connection, watch: &Watch, options: &Options, mut stop: watch::Receiver<bool>) -> End {
+    let mut stopped = false;
+    let stopping = async move { stop.wait_for(|stop| *stop).await.is_ok() };
+    tokio::pin!(stopping);
+    let timer = tokio::time::sleep_until(watch.deadline(options));
+    tokio::pin!(timer);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = Pin::new(&mut *connection).poll(context) {
+            return Poll::Ready(if result.is_ok() { End::Done } else { End::Refused });
+        }
+        // After the poll above: a request that had arrived when the signal came is answered.
+        if !stopped && stopping.as_mut().poll(context).is_ready() {
+            stopped = true;
+            Pin::new(&mut *connection).graceful_shutdown();
+            context.waker().wake_by_ref();
+        }
+        loop {
+            let due = watch.deadline(options);
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if due <= Instant::now() {
+                return Poll::Ready(End::TimedOut);
+            }
+            timer.as_mut().reset(due);
+        }
+    })
+    .await
+}
+
+/// Reads what the client still sends, within bounds: closing a socket with unread input resets it, and a reset takes the answer
+/// that is on its way with it.
+async fn linger(stream: &mut TcpStream, options: &Options) {
+    let drain = async {
+        let mut scratch = vec![0; 64 << 10];
+        let mut left = options.linger_bytes_max;
+        while left > 0 {
+            match stream.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count as u64),
+            }
+        }
+    };
+    // Either way the socket is closed next.
+    let _ = tokio::time::timeout(Duration::from_millis(options.linger_ms), drain).await;
+}

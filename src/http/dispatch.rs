@@ -1,0 +1,250 @@
+//! From a request's head to its handler: the checks that hold for every request, the path parser, the table, the key.
+
+use std::sync::Arc;
+
+use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Uri, Version};
+
+use super::body::RequestBody;
+use super::error::Error;
+use super::options::Options;
+use super::{App, At, Call, ROUTES, Reply, Route, respond};
+use crate::digest::Digest;
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target<'a> {
+    Fixed(&'a str),
+    Image(Digest),
+    Form(Digest, &'a str),
+    Info(Digest),
+}
+
+/// Finds the route of a request (its index in [`ROUTES`]) and lets its handler answer.
+pub(super) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody) -> (Option<usize>, Reply) {
+    match find(app, &parts) {
+        Ok(Found::Route(index, grant)) => {
+            // The path is parsed again rather than borrowed: `parts` moves into the call. It costs some 40 ns.
+            let uri = parts.uri.clone();
+            let call = Call { app: app.clone(), parts, body, grant };
+            let reply = match (&ROUTES[index].at, target(uri.path())) {
+                (At::Fixed(_, handler), _) => handler(call),
+                (At::Image(handler), Ok(Target::Image(id))) => handler(call, id),
+                (At::Form(handler), Ok(Target::Form(id, extension))) => handler(call, id, extension),
+                (At::Info(handler), Ok(Target::Info(id))) => handler(call, id),
+                _ => Reply::Now(Err(Error::NoRoute)),
+            };
+            (Some(index), reply)
+        }
+        Ok(Found::Options(allow)) => (None, Reply::Now(Ok(respond::options(&allow)))),
+        Err(error) => (None, Reply::Now(Err(error))),
+    }
+}
+
+enum Found {
+    Route(usize, super::Grant),
+    Options(String),
+}
+
+fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
+    check_head(parts, &app.options)?;
+    let method = known(&parts.method)?;
+    if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+        return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
+    }
+    let target = target(parts.uri.path())?;
+    let Some((index, route)) =
+        ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, target))
+    else {
+        let allow = allow(target).ok_or(Error::NoRoute)?;
+        if method == Method::OPTIONS {
+            return Ok(Found::Options(allow));
+        }
+        return Err(Error::MethodNotAllowed { allow });
+    };
+    let original = matches!(route.at, At::Image(_)) && method == Method::GET;
+    let grant = app.access.check(route.scope, original, parts.headers.get_all(AUTHORIZATION))?;
+    check_expect(&parts.headers)?;
+    Ok(Found::Route(index, grant))
+}
+
+/// The method to look for: HEAD runs as GET.
+fn known(method: &Method) -> Result<Method, Error> {
+    match *method {
+        Method::HEAD | Method::GET => Ok(Method::GET),
+        Method::POST | Method::PUT | Method::DELETE | Method::OPTIONS | Method::PATCH | Method::TRACE => {
+            Ok(method.clone())
+        }
+        _ => Err(Error::NotImplemented { what: "this method" }),
+    }
+}
+
+fn matches(route: &Route, target: Target) -> bool {
+    match (&route.at, target) {
+        (At::Fixed(path, _), Target::Fixed(asked)) => *path == asked,
+        (At::Image(_), Target::Image(_)) | (At::Form(_), Target::Form(..)) | (At::Info(_), Target::Info(_)) => true,
+        _ => false,
+    }
+}
+
+/// The methods of a path, for `Allow`; `None` when there is no such path.
+fn allow(target: Target) -> Option<String> {
+    let mut methods: Vec<&str> = Vec::new();
+    for route in ROUTES.iter().filter(|route| matches(route, target)) {
+        methods.push(route.method.as_str());
+        if route.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    if methods.is_empty() {
+        return None;
+    }
+    methods.push("OPTIONS");
+    Some(methods.join(", "))
+}
+
+/// Reads a path; one that cannot name an image is [`Error::NoSuchId`].
+fn target(path: &str) -> Result<Target<'_>, Error> {
+    let Some(rest) = path.strip_prefix("/images/") else { return Ok(Target::Fixed(path)) };
+    if ROUTES.iter().any(|route| matches(route, Target::Fixed(path))) {
+        return Ok(Target::Fixed(path));
+    }
+    let bytes = rest.as_bytes();
+    let (id, tail) = bytes.split_at_checked(64).ok_or(Error::NoSuchId)?;
+    let id = Digest::from_hex(id).map_err(|_| Error::NoSuchId)?;
+    match tail {
+        [] => Ok(Target::Image(id)),
+        b"/info" => Ok(Target::Info(id)),
+        // The id is ASCII, so 65 is a character boundary.
+        [b'.', extension @ ..] if !extension.contains(&b'/') => Ok(Target::Form(id, &rest[65..])),
+        _ => Err(Error::NoSuchId),
+    }
+}
+
+/// What hyper lets pass and we do not: bounds on the target and the fields, and `Host`.
+fn check_head(parts: &Parts, options: &Options) -> Result<(), Error> {
+    if url_bytes(&parts.uri) > options.url_bytes_max {
+        return Err(Error::UrlTooLong { max: options.url_bytes_max });
+    }
+    let (count, max) = (parts.headers.len(), options.headers_max);
+    if count > max {
+        return Err(Error::HeadTooLarge { name: "headers_max", value: count as u64, max: max as u64 });
+    }
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let max = options.head_bytes_max;
+    if bytes > max {
+        return Err(Error::HeadTooLarge { name: "head_bytes_max", value: bytes as u64, max: max as u64 });
+    }
+    check_host(parts)
+}
+
+fn url_bytes(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+        + uri.authority().map_or(0, |host| host.as_str().len())
+}
+
+fn check_host(parts: &Parts) -> Result<(), Error> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (None, None) if parts.version < Version::HTTP_11 => Ok(()),
+        _ => Err(Error::Host),
+    }
+}
+
+/// RFC 9110, 7.2: `uri-host [":" port]`; not empty, since an "http" URI without a host is not one.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+            let address = &rest[..end];
+            let is_address = str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
+            if !is_address {
+                return false;
+            }
+            (address, &rest[end + 1..])
+        }
+        _ => host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len())),
+    };
+    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_name = !name.is_empty() && (host[0] == b'[' || name.iter().all(is_name_byte));
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_name && is_port
+}
+
+fn check_expect(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
+    match headers.get(EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Error::Expectation),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> Digest {
+        Digest::of(b"x")
+    }
+
+    #[test]
+    fn paths_name_what_they_should() {
+        let hex = id().to_string();
+        let check = |path: &str, expected| assert_eq!(target(path), expected, "{path}");
+        check("/images", Ok(Target::Fixed("/images")));
+        check("/images/missing", Ok(Target::Fixed("/images/missing")));
+        check("/healthz", Ok(Target::Fixed("/healthz")));
+        check(&format!("/images/{hex}"), Ok(Target::Image(id())));
+        check(&format!("/images/{hex}.webp"), Ok(Target::Form(id(), "webp")));
+        check(&format!("/images/{hex}."), Ok(Target::Form(id(), "")));
+        check(&format!("/images/{hex}.tar.gz"), Ok(Target::Form(id(), "tar.gz")));
+        check(&format!("/images/{hex}/info"), Ok(Target::Info(id())));
+        for bad in [
+            "/images/".to_owned(),
+            "/images/abc".to_owned(),
+            format!("/images/{}", hex.to_uppercase()),
+            format!("/images/{hex}0"),
+            format!("/images/{hex}/"),
+            format!("/images/{hex}/info/"),
+            format!("/images/{hex}.png/info"),
+            format!("/images//{hex}"),
+            format!("/images/{}é", &hex[..63]),
+        ] {
+            check(&bad, Err(Error::NoSuchId));
+        }
+    }
+
+    #[test]
+    fn every_path_allows_the_methods_of_its_routes() {
+        let check = |target, expected: Option<&str>| assert_eq!(allow(target).as_deref(), expected);
+        check(Target::Image(id()), Some("GET, HEAD, PUT, DELETE, OPTIONS"));
+        check(Target::Fixed("/images"), Some("POST, GET, HEAD, OPTIONS"));
+        check(Target::Fixed("/nothing"), None);
+    }
+
+    #[test]
+    fn no_two_routes_answer_the_same_request() {
+        for (index, route) in ROUTES.iter().enumerate() {
+            for other in &ROUTES[index + 1..] {
+                assert!(route.method != other.method || route.path() != other.path(), "{}", route.path());
+            }
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for good in ["a", "localhost:8080", "a.b-c:1", "127.0.0.1", "[::1]:80", "[::1]", "a:"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["", ":80", "a b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[x]", "[]", "[::1]x", "a,b/", "a\u{7f}"]
+        {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! [`Error`]: why a request got no good answer. Statuses are chosen in [`super::problem`].
+
+use crate::digest::Digest;
+use crate::{pipeline, renditions, store};
+
+/// What can go wrong between a request and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Error {
+    /// The store's answer.
+    Store(store::Error),
+    /// The pipeline's answer.
+    Pipeline(pipeline::Error),
+    /// No permit in time.
+    Busy { retry_after_s: u32 },
+    /// A codec or operation panicked.
+    Panicked,
+    /// No such path.
+    NoRoute,
+    /// The path names no image: not 64 lower-case hex digits.
+    NoSuchId,
+    /// The path exists, for these methods.
+    MethodNotAllowed { allow: String },
+    /// A method that no path has.
+    NotImplemented { what: &'static str },
+    /// `Host` is missing, doubled or not a host.
+    Host,
+    /// The target is longer than allowed.
+    UrlTooLong { max: usize },
+    /// Too many header fields, or too many bytes of them.
+    HeadTooLarge { name: &'static str, value: u64, max: u64 },
+    /// A key is needed.
+    Unauthorized,
+    /// The key is not good for this.
+    Forbidden { scope: &'static str },
+    /// `If-Match` or `If-None-Match` says no.
+    Precondition,
+    /// No range of the request lies inside the body.
+    Range { bytes: u64 },
+    /// No form of the image is acceptable.
+    NotAcceptable,
+    /// The request is malformed: a header field or a body.
+    Malformed { what: &'static str },
+    /// A parameter that this path does not take.
+    Parameter { parameter: String, allowed: String },
+    /// An extension that names no format to write.
+    Extension { extension: String },
+    /// A `Content-Type` that the path does not take.
+    MediaType { allowed: &'static str },
+    /// An expectation other than `100-continue`.
+    Expectation,
+    /// `Content-Digest` or `Repr-Digest` names another digest than the bytes have; base64.
+    FieldDigest { algorithm: &'static str, expected: String, actual: String },
+    /// More parts than one.
+    Parts,
+    /// A list or another small body is too long.
+    BodyTooLarge { max: u64 },
+    /// More ids than allowed.
+    Ids { value: u64, max: u64 },
+    /// The body stalled, was too slow or took too long.
+    BodyTimeout,
+    /// The client went away within the body, or its framing broke.
+    BodyBroken,
+    /// The server is on its way out.
+    Draining,
+    /// Our own bug.
+    Internal,
+}
+
+impl Error {
+    /// A digest that the store was to prove.
+    pub(super) fn mismatch(expected: Digest, actual: Digest) -> Error {
+        Error::Store(store::Error::Mismatch { expected, actual })
+    }
+}
+
+// Written out, since `thiserror` would ask for texts that only `problem` may choose.
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        Error::Store(error)
+    }
+}
+
+impl From<pipeline::Error> for Error {
+    fn from(error: pipeline::Error) -> Error {
+        Error::Pipeline(error)
+    }
+}
+
+impl From<renditions::Error> for Error {
+    fn from(error: renditions::Error) -> Error {
+        match error {
+            renditions::Error::Store(error) => Error::Store(error),
+            renditions::Error::Pipeline(error) => Error::Pipeline(error),
+            renditions::Error::Busy { retry_after_s } => Error::Busy { retry_after_s },
+            renditions::Error::Panicked => Error::Panicked,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! [`Options`]: every bound of the edge, by name. Who may do what is in [`super::auth`].
+
+use std::time::Duration;
+
+/// Settings of connections and requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Connections at once; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// How long a connection may be idle between requests. The longest common load balancer keeps 600 s.
+    pub keep_alive_ms: u64,
+    /// How long a request's head may take from its first byte.
+    pub head_timeout_ms: u64,
+    /// Bytes of names and values of a request's header fields.
+    pub head_bytes_max: usize,
+    /// Header fields of a request.
+    pub headers_max: usize,
+    /// Bytes of a request's target.
+    pub url_bytes_max: usize,
+    /// How long a body may pause between two chunks.
+    pub body_stall_ms: u64,
+    /// Bytes a second that a body must keep on average, once `body_grace_ms` have passed.
+    pub body_rate_min: u64,
+    /// How long a body may be slower than `body_rate_min`.
+    pub body_grace_ms: u64,
+    /// How long the body of one image may take.
+    pub body_timeout_ms: u64,
+    /// Bytes of a list of ids.
+    pub list_bytes_max: usize,
+    /// Ids of one list, asked or answered.
+    pub ids_max: usize,
+    /// How long a client may take no byte of an answer.
+    pub write_stall_ms: u64,
+    /// How long a connection that ends with unread input is drained, so that the answer reaches a client that still sends.
+    pub linger_ms: u64,
+    /// Bytes that are drained at most.
+    pub linger_bytes_max: u64,
+    /// How long requests under way may take once the server is told to stop.
+    pub shutdown_ms: u64,
+    /// Conversions become renders: for those who must never serve an original's metadata under another extension.
+    pub convert_renders: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            connections_max: 10_000,
+            keep_alive_ms: 620_000,
+            head_timeout_ms: 10_000,
+            head_bytes_max: 32 << 10,
+            headers_max: 64,
+            url_bytes_max: 8 << 10,
+            body_stall_ms: 20_000,
+            body_rate_min: 1 << 10,
+            body_grace_ms: 10_000,
+            body_timeout_ms: 300_000,
+            list_bytes_max: 8 << 20,
+            ids_max: 100_000,
+            write_stall_ms: 30_000,
+            linger_ms: 10_000,
+            linger_bytes_max: 256 << 20,
+            shutdown_ms: 30_000,
+            convert_renders: false,
+        }
+    }
+}
+
+/// Milliseconds of a setting.
+pub(super) const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}

@@ -1,0 +1,295 @@
+//! Responses: bytes, caching fields, 304, 206. Chooses no error status.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{
+    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::http::request::Parts;
+use serde_json::Value;
+
+use super::Response;
+use super::auth::Grant;
+use super::body::{Body, Piece};
+use super::conditional::{self, Condition, Ranges};
+use super::error::Error;
+use crate::digest::Digest;
+use crate::pipeline::codec::CODECS;
+use crate::store::Blob;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// A strong entity tag: `"<hex>"`.
+pub(super) struct ETag([u8; 66], usize);
+
+impl ETag {
+    /// Of an original: its whole id.
+    pub(super) fn of_original(id: &Digest) -> ETag {
+        ETag::quoted(id.hex().as_str())
+    }
+
+    /// Of what is made: the first 32 digits of its key.
+    pub(super) fn of_key(key: &Digest) -> ETag {
+        ETag::quoted(&key.hex().as_str()[..32])
+    }
+
+    fn quoted(hex: &str) -> ETag {
+        let mut text = [b'"'; 66];
+        text[1..=hex.len()].copy_from_slice(hex.as_bytes());
+        ETag(text, hex.len() + 2)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0[..self.1]).expect("quotes and hex digits")
+    }
+
+    pub(super) fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0[..self.1]).expect("quotes and hex digits")
+    }
+}
+
+/// A field value of our own making.
+pub(super) fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("our own fields are visible ASCII")
+}
+
+/// The bare beginnings of every answer.
+pub(super) fn with(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A small answer that nobody keeps.
+pub(super) fn json(status: StatusCode, value: &Value) -> Response {
+    text(status, "application/json", value.to_string())
+}
+
+/// A small answer that nobody keeps.
+pub(super) fn text(status: StatusCode, media_type: &'static str, text: String) -> Response {
+    let mut response = with(status, Body::Full(text.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// JSON that is asked again and again: with an entity tag over its bytes, always revalidated.
+pub(super) fn revalidated(parts: &Parts, value: &Value) -> Result<Response, Error> {
+    let body = value.to_string();
+    let etag = ETag::of_key(&Digest::of(body.as_bytes()));
+    let mut response = match conditional::condition(&parts.method, &parts.headers, Some(etag.as_str())) {
+        Condition::Proceed => text(StatusCode::OK, "application/json", body),
+        Condition::NotModified => with(StatusCode::NOT_MODIFIED, Body::Empty),
+        Condition::Failed => return Err(Error::Precondition),
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response.headers_mut().insert(ETAG, etag.value());
+    Ok(response)
+}
+
+/// The answer to `OPTIONS`, for people and for a browser's preflight.
+pub(super) fn options(allow: &str) -> Response {
+    let mut response = with(StatusCode::NO_CONTENT, Body::Empty);
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, value(allow.to_owned()));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, value(allow.to_owned()));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, Authorization"));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What stands above an immutable answer, whatever its status.
+pub(super) struct Image<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) etag: ETag,
+    pub(super) media_type: &'static str,
+    pub(super) grant: Grant,
+    /// The choice depends on `Accept`.
+    pub(super) negotiated: bool,
+    /// A file name to save as.
+    pub(super) download: Option<&'a str>,
+}
+
+impl Image<'_> {
+    /// What the conditions of the request say of this image; `Some` is the answer.
+    pub(super) fn condition(&self) -> Result<Option<Response>, Error> {
+        match conditional::condition(&self.parts.method, &self.parts.headers, Some(self.etag.as_str())) {
+            Condition::Proceed => Ok(None),
+            Condition::NotModified => Ok(Some(self.head(StatusCode::NOT_MODIFIED, Body::Empty))),
+            Condition::Failed => Err(Error::Precondition),
+        }
+    }
+
+    /// All or some of bytes in memory.
+    pub(super) fn bytes(&self, bytes: &Bytes) -> Result<Response, Error> {
+        let total = bytes.len() as u64;
+        Ok(match self.ranges(total) {
+            Ranges::Whole => self.whole(Body::Full(bytes.clone())),
+            Ranges::One(range) => {
+                let part = bytes.slice(range.start as usize..range.end as usize);
+                self.part(Body::Full(part), &range, total)
+            }
+            Ranges::Many(ranges) => {
+                let mut body = Vec::new();
+                for piece in self.pieces(&ranges, total) {
+                    match piece {
+                        Piece::Bytes(head) => body.extend_from_slice(&head),
+                        Piece::Range(range) => body.extend_from_slice(&bytes[range.start as usize..range.end as usize]),
+                    }
+                }
+                self.parts_of(Body::Full(body.into()))
+            }
+            Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
+        })
+    }
+
+    /// All or some of a blob, streamed.
+    pub(super) async fn blob(&self, blob: Blob) -> Result<Response, Error> {
+        let total = blob.len;
+        Ok(match self.ranges(total) {
+            Ranges::Whole => self.whole(Body::of_blob(blob, [Piece::Range(0..total)]).await?),
+            Ranges::One(range) => {
+                let body = Body::of_blob(blob, [Piece::Range(range.clone())]).await?;
+                self.part(body, &range, total)
+            }
+            Ranges::Many(ranges) => self.parts_of(Body::of_blob(blob, self.pieces(&ranges, total)).await?),
+            Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
+        })
+    }
+
+    fn ranges(&self, total: u64) -> Ranges {
+        conditional::ranges(&self.parts.method, &self.parts.headers, self.etag.as_str(), total)
+    }
+
+    fn whole(&self, body: Body) -> Response {
+        let mut response = self.head(StatusCode::OK, body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        if let Some(disposition) = self.download.map(disposition) {
+            response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
+        }
+        response
+    }
+
+    fn part(&self, body: Body, range: &std::ops::Range<u64>, total: u64) -> Response {
+        let mut response = self.whole(body);
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let field = format!("bytes {}-{}/{total}", range.start, range.end - 1);
+        response.headers_mut().insert(CONTENT_RANGE, value(field));
+        response
+    }
+
+    fn parts_of(&self, body: Body) -> Response {
+        let mut response = self.whole(body);
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let field = format!("multipart/byteranges; boundary={}", self.boundary());
+        response.headers_mut().insert(CONTENT_TYPE, value(field));
+        response
+    }
+
+    /// Nobody can have put these digits into the bytes: that would take a preimage of the hash that names them.
+    fn boundary(&self) -> &str {
+        self.etag.as_str().trim_matches('"')
+    }
+
+    fn pieces(&self, ranges: &[std::ops::Range<u64>], total: u64) -> Vec<Piece> {
+        let (boundary, media_type) = (self.boundary(), self.media_type);
+        let mut pieces = Vec::with_capacity(ranges.len() * 2 + 1);
+        for range in ranges {
+            let (first, last) = (range.start, range.end - 1);
+            let head = format!(
+                "\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: bytes {first}-{last}/{total}\r\n\r\n"
+            );
+            pieces.push(Piece::Bytes(head.into()));
+            pieces.push(Piece::Range(range.clone()));
+        }
+        pieces.push(Piece::Bytes(format!("\r\n--{boundary}--\r\n").into()));
+        pieces
+    }
+
+    fn head(&self, status: StatusCode, body: Body) -> Response {
+        const PUBLIC: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable, no-transform");
+        const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable, no-transform");
+        let mut response = with(status, body);
+        let headers = response.headers_mut();
+        headers.insert(ETAG, self.etag.value());
+        headers.insert(CACHE_CONTROL, if self.grant == Grant::Public { PUBLIC } else { PRIVATE });
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if self.negotiated {
+            headers.insert(VARY, HeaderValue::from_static("Accept"));
+        }
+        response
+    }
+}
+
+/// RFC 6266: the name in ASCII for old clients, and as UTF-8.
+fn disposition(name: &str) -> HeaderValue {
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || " ._-".contains(c) { c } else { '_' }).collect();
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    value(format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"))
+}
+
+/// Says where a rendition came from.
+pub(super) fn came_from(response: &mut Response, origin: crate::renditions::Origin) {
+    use crate::renditions::Origin;
+    let (status, timing) = match origin {
+        Origin::Hit => (HeaderValue::from_static("progimage; hit"), None),
+        Origin::Rendered { queue, decode, operations, encode } => {
+            let ms = |part: std::time::Duration| part.as_secs_f64() * 1e3;
+            let timing = format!(
+                "queue;dur={:.3}, decode;dur={:.3}, operations;dur={:.3}, encode;dur={:.3}",
+                ms(queue),
+                ms(decode),
+                ms(operations),
+                ms(encode)
+            );
+            (HeaderValue::from_static("progimage; fwd=miss"), Some(value(timing)))
+        }
+    };
+    response.headers_mut().insert(CACHE_STATUS, status);
+    if let Some(timing) = timing {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+}
+
+/// The extensions of formats that can be written, for people.
+pub(super) fn extensions() -> String {
+    let writable = CODECS.iter().filter(|codec| codec.encoder.is_some());
+    let names: Vec<&str> = writable.flat_map(|codec| codec.extensions).copied().chain(["auto"]).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entity_tags_are_quoted_hex() {
+        let digest = Digest::of(b"");
+        assert_eq!(ETag::of_original(&digest).as_str(), format!("\"{digest}\""));
+        assert_eq!(ETag::of_key(&digest).as_str(), format!("\"{}\"", &digest.to_string()[..32]));
+        assert_eq!(ETag::of_key(&digest).value(), ETag::of_key(&digest).as_str());
+    }
+
+    #[test]
+    fn no_name_breaks_out_of_a_disposition() {
+        let check = |name: &str, expected: &str| assert_eq!(disposition(name), expected);
+        check("a b.png", "attachment; filename=\"a b.png\"; filename*=UTF-8''a%20b.png");
+        check("é\"\r\n;", "attachment; filename=\"_____\"; filename*=UTF-8''%C3%A9%22%0D%0A%3B");
+    }
+}

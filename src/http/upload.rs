@@ -1,0 +1,216 @@
+//! Uploads: a body or one part of a form, through the store's digest and the gate of the codecs, to an acknowledged id.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, ETAG, EXPECT, LOCATION};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::body::Reader;
+use super::conditional::{self, Condition};
+use super::error::Error;
+use super::fields::Claims;
+use super::respond::{self, ETag};
+use super::{App, Call, Reply, Response};
+use crate::digest::{Digest, Hasher};
+use crate::pipeline;
+use crate::pipeline::codec::{self, Codec, Header};
+use crate::store::{Receipt, Sealed};
+
+/// Longer bodies are inspected off the runtime's threads.
+const INSPECT_INLINE_BYTES_MAX: usize = 256 << 10;
+/// Bytes before, and bytes after, the one part of a form.
+const FORM_BYTES_MAX: u64 = 256 << 10;
+
+/// `POST /images`
+pub(super) fn post(call: Call) -> Reply {
+    Reply::later(async move {
+        let content_type =
+            call.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "multipart/form-data" => {
+                let boundary = multer::parse_boundary(content_type)
+                    .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
+                form(call, boundary).await
+            }
+            "application/json" => Err(Error::NotImplemented { what: "uploads by URL (application/json) yet" }),
+            "application/x-tar" => {
+                Err(Error::NotImplemented { what: "uploads of many images (application/x-tar) yet" })
+            }
+            _ => raw(call, None).await,
+        }
+    })
+}
+
+/// `PUT /images/{id}`
+pub(super) fn put(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        let present = call.app.store.stat(&[id]).await?.first().copied().flatten();
+        let etag = present.map(|_| ETag::of_original(&id));
+        let etag = etag.as_ref().map(ETag::as_str);
+        if conditional::condition(&call.parts.method, &call.parts.headers, etag) != Condition::Proceed {
+            return Err(Error::Precondition);
+        }
+        let Some(stat) = present else { return raw(call, Some(id)).await };
+        let app = call.app.clone();
+        // With `Expect` the answer says that the id is stored and nothing of the bytes, which are never sent.
+        if !call.parts.headers.contains_key(EXPECT) {
+            verify(call, id).await?;
+        }
+        let receipt = Receipt { digest: id, bytes: stat.len, created: false };
+        let (codec, header) = app.renditions.header(&id).await?;
+        Ok(accepted(&receipt, codec, &header))
+    })
+}
+
+/// Reads a body that is stored already: hashed, held against its name, written nowhere.
+async fn verify(call: Call, id: Digest) -> Result<(), Error> {
+    let mut claims = Claims::of(&call.parts.headers)?;
+    let max = call.app.limits.bytes_max;
+    if call.body.declared().is_some_and(|declared| declared > max) {
+        return Err(Error::BodyTooLarge { max });
+    }
+    let mut reader = call.body.read(&call.app.options);
+    let (mut hasher, mut bytes) = (Hasher::default(), 0);
+    while let Some(chunk) = reader.next().await? {
+        bytes += chunk.len() as u64;
+        if bytes > max {
+            return Err(Error::BodyTooLarge { max });
+        }
+        hasher.update(&chunk);
+        claims.update(&chunk);
+    }
+    let actual = hasher.digest();
+    if actual != id {
+        return Err(Error::mismatch(id, actual));
+    }
+    claims.check()
+}
+
+async fn raw(call: Call, expected: Option<Digest>) -> Result<Response, Error> {
+    let Call { app, parts, body, .. } = call;
+    let mut claims = Claims::of(&parts.headers)?;
+    let mut upload = app.uploads.begin(body.declared()).await?;
+    let mut reader = body.read(&app.options);
+    while let Some(chunk) = reader.next().await? {
+        claims.update(&chunk);
+        upload.write(chunk).await?;
+    }
+    claims.check()?;
+    store(&app, upload.seal(expected).await?).await
+}
+
+/// Exactly one part, whatever its name: the same as a raw body.
+async fn form(call: Call, boundary: String) -> Result<Response, Error> {
+    let Call { app, parts, body, .. } = call;
+    // A digest in the head is over the whole form.
+    let claims = Claims::of(&parts.headers)?;
+    let max = app.limits.bytes_max.saturating_add(2 * FORM_BYTES_MAX);
+    if body.declared().is_some_and(|declared| declared > max) {
+        return Err(Error::BodyTooLarge { max: app.limits.bytes_max });
+    }
+    let mut upload = app.uploads.begin(None).await?;
+    let source =
+        Arc::new(Mutex::new(Source { reader: body.read(&app.options), claims, bytes: 0, max: FORM_BYTES_MAX }));
+    let mut form = multer::Multipart::new(stream(source.clone()), boundary);
+    let mut part = form.next_field().await.map_err(of_form)?.ok_or(Error::Parts)?;
+    source.lock().await.max = max;
+    while let Some(chunk) = part.chunk().await.map_err(of_form)? {
+        upload.write(chunk).await?;
+    }
+    drop(part);
+    let mut rest = source.lock().await;
+    rest.max = rest.bytes + FORM_BYTES_MAX;
+    drop(rest);
+    if form.next_field().await.map_err(of_form)?.is_some() {
+        return Err(Error::Parts);
+    }
+    let mut source = source.lock().await;
+    while source.next().await?.is_some() {}
+    std::mem::take(&mut source.claims).check()?;
+    store(&app, upload.seal(None).await?).await
+}
+
+/// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch.
+struct Source {
+    reader: Reader,
+    claims: Claims,
+    bytes: u64,
+    max: u64,
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let chunk = self.reader.next().await?;
+        if let Some(chunk) = &chunk {
+            self.bytes += chunk.len() as u64;
+            if self.bytes > self.max {
+                return Err(Error::BodyTooLarge { max: self.max });
+            }
+            self.claims.update(chunk);
+        }
+        Ok(chunk)
+    }
+}
+
+/// Shared with the parser, so that what follows the last boundary can be read when it is done.
+fn stream(source: Arc<Mutex<Source>>) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+    futures_util::stream::unfold(source, |source| async {
+        let chunk = source.lock().await.next().await.transpose();
+        chunk.map(|chunk| (chunk, source))
+    })
+}
+
+fn of_form(error: multer::Error) -> Error {
+    match error {
+        multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),
+        _ => Error::Malformed { what: "the body is not multipart/form-data" },
+    }
+}
+
+/// The gate, then the commit.
+async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
+    let bytes = sealed.bytes().await?;
+    let (codec, header) = inspect(bytes).await?;
+    let receipt = sealed.commit().await?;
+    app.metrics.uploaded(&receipt);
+    Ok(accepted(&receipt, codec, &header))
+}
+
+async fn inspect(bytes: Bytes) -> Result<(&'static Codec, Header), Error> {
+    let inline = bytes.len() <= INSPECT_INLINE_BYTES_MAX;
+    let gate = move || -> Result<_, pipeline::Error> {
+        let codec = codec::sniff(&bytes)?;
+        Ok((codec, (codec.inspect)(&bytes)?))
+    };
+    // On the blocking pool a panic of a codec is an error here; inline it would take the connection along.
+    let inspected = if inline {
+        std::panic::catch_unwind(AssertUnwindSafe(gate)).map_err(|_| Error::Panicked)?
+    } else {
+        tokio::task::spawn_blocking(gate).await.map_err(|_| Error::Panicked)?
+    };
+    Ok(inspected?)
+}
+
+fn accepted(receipt: &Receipt, codec: &Codec, header: &Header) -> Response {
+    let size = header.size.oriented(header.orientation);
+    let known = json!({
+        "id": receipt.digest,
+        "bytes": receipt.bytes,
+        "format": codec.name,
+        "width": size.w,
+        "height": size.h,
+        "created": receipt.created,
+    });
+    let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = respond::json(status, &known);
+    let headers = response.headers_mut();
+    headers.insert(ETAG, ETag::of_original(&receipt.digest).value());
+    headers.insert(LOCATION, respond::value(format!("/images/{}", receipt.digest)));
+    response
+}
