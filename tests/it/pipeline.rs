@@ -2,6 +2,7 @@
 
 mod laws;
 mod plan;
+mod real;
 mod text;
 
 use progimage::pipeline::codec::{Codec, Encoder, Lossless};
