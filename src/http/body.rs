@@ -225,7 +225,8 @@ impl Reader {
 
     fn keeps_rate(&self) -> Result<(), Error> {
         let elapsed = self.started.elapsed();
-        let due = elapsed.as_millis() as u64 * self.options.body_rate_min / 1000;
-        if elapsed > ms(self.options.body_grace_ms) && self.bytes < due { Err(Error::BodyTimeout) } else { Ok(()) }
+        let due = elapsed.as_micros() * u128::from(self.options.body_rate_min) / 1_000_000;
+        let slow = elapsed > ms(self.options.body_grace_ms) && u128::from(self.bytes) < due;
+        if slow { Err(Error::BodyTimeout) } else { Ok(()) }
     }
 }

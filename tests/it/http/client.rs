@@ -95,7 +95,7 @@ impl Client {
         let text: Vec<u8> = self.buffer.drain(..end).collect();
         let text = String::from_utf8(text).unwrap();
         let mut lines = text.trim_end().split("\r\n");
-        let status = lines.next().unwrap().strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
+        let status = lines.next().unwrap().strip_prefix("HTTP/1.").unwrap()[2..5].parse().unwrap();
         let fields = lines
             .map(|line| {
                 let (name, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
