@@ -1,7 +1,6 @@
 //! Bodies: [`Body`] is what the server sends, [`RequestBody`] what it reads, under stall, rate and time bounds.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ pub(super) struct Pieces {
     blob: Blob,
     queue: VecDeque<Piece>,
     left: u64,
-    reading: Option<Pin<Box<dyn Future<Output = Result<Bytes, store::Error>> + Send>>>,
+    reading: Option<store::Future<'static, Bytes>>,
 }
 
 /// A part of a streamed body.
