@@ -16,8 +16,11 @@ use crate::store;
 /// The settings cannot be used; as for a wrong argument.
 const EXIT_SETTINGS: u8 = 2;
 
+/// Writes a Markdown table.
+type Describe = fn() -> String;
+
 /// What [`describe`] can print, as Markdown tables.
-const DESCRIPTIONS: &[(&str, fn() -> String)] =
+const DESCRIPTIONS: &[(&str, Describe)] =
     &[("config", config::describe), ("routes", describe_routes), ("formats", describe_formats)];
 
 /// Parses the arguments, runs the command and says how it ended.

@@ -1,7 +1,6 @@
 //! Bodies: [`Body`] is what the server sends, [`RequestBody`] what it reads, under stall, rate and time bounds.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ pub(super) struct Pieces {
     blob: Blob,
     queue: VecDeque<Piece>,
     left: u64,
-    reading: Option<Pin<Box<dyn Future<Output = Result<Bytes, store::Error>> + Send>>>,
+    reading: Option<store::Future<'static, Bytes>>,
 }
 
 /// A part of a streamed body.
@@ -225,7 +224,8 @@ impl Reader {
 
     fn keeps_rate(&self) -> Result<(), Error> {
         let elapsed = self.started.elapsed();
-        let due = elapsed.as_millis() as u64 * self.options.body_rate_min / 1000;
-        if elapsed > ms(self.options.body_grace_ms) && self.bytes < due { Err(Error::BodyTimeout) } else { Ok(()) }
+        let due = elapsed.as_micros() * u128::from(self.options.body_rate_min) / 1_000_000;
+        let slow = elapsed > ms(self.options.body_grace_ms) && u128::from(self.bytes) < due;
+        if slow { Err(Error::BodyTimeout) } else { Ok(()) }
     }
 }

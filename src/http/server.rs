@@ -86,7 +86,8 @@ async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, told: w
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let _connected = app.metrics.connected();
-    connection::run(stream, app, builder, told).await;
+    // A clone: the connection drops its own once it was told, and the one here says that it is not over.
+    connection::run(stream, app, builder, told.clone()).await;
 }
 
 /// Whether only the connection that was to be accepted is lost (accept(2), "Error handling").

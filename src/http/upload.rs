@@ -1,14 +1,16 @@
 //! Uploads: a body or one part of a form, through the store's digest and the gate of the codecs, to an acknowledged id.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, ETAG, EXPECT, LOCATION};
 use serde_json::json;
-use tokio::sync::Mutex;
 
 use super::body::Reader;
 use super::conditional::{self, Condition};
@@ -115,55 +117,84 @@ async fn form(call: Call, boundary: String) -> Result<Response, Error> {
         return Err(Error::BodyTooLarge { max: app.limits.bytes_max });
     }
     let mut upload = app.uploads.begin(None).await?;
-    let source =
-        Arc::new(Mutex::new(Source { reader: body.read(&app.options), claims, bytes: 0, max: FORM_BYTES_MAX }));
-    let mut form = multer::Multipart::new(stream(source.clone()), boundary);
+    let chunks = Chunks::new(body.read(&app.options), claims);
+    let mut form = multer::Multipart::new(chunks.clone(), boundary);
     let mut part = form.next_field().await.map_err(of_form)?.ok_or(Error::Parts)?;
-    source.lock().await.max = max;
+    chunks.allow(max);
     while let Some(chunk) = part.chunk().await.map_err(of_form)? {
         upload.write(chunk).await?;
     }
     drop(part);
-    let mut rest = source.lock().await;
-    rest.max = rest.bytes + FORM_BYTES_MAX;
-    drop(rest);
+    chunks.allow_more(FORM_BYTES_MAX);
     if form.next_field().await.map_err(of_form)?.is_some() {
         return Err(Error::Parts);
     }
-    let mut source = source.lock().await;
-    while source.next().await?.is_some() {}
-    std::mem::take(&mut source.claims).check()?;
+    // What follows the last boundary belongs to the body, and to its digest.
+    let mut rest = chunks.clone();
+    while rest.try_next().await?.is_some() {}
+    chunks.claims().check()?;
     store(&app, upload.seal(None).await?).await
 }
 
-/// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch.
+/// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch. Clones are the
+/// same stream, so that the handler can set the bound and read what the parser leaves.
+#[derive(Clone)]
+struct Chunks(Arc<Mutex<Source>>);
+
 struct Source {
-    reader: Reader,
+    stream: BoxStream<'static, Result<Bytes, Error>>,
     claims: Claims,
     bytes: u64,
     max: u64,
 }
 
-impl Source {
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let chunk = self.reader.next().await?;
-        if let Some(chunk) = &chunk {
-            self.bytes += chunk.len() as u64;
-            if self.bytes > self.max {
-                return Err(Error::BodyTooLarge { max: self.max });
-            }
-            self.claims.update(chunk);
-        }
-        Ok(chunk)
+impl Chunks {
+    fn new(reader: Reader, claims: Claims) -> Chunks {
+        // Fused: the parser may have seen the end already when the rest is read.
+        let stream = futures_util::stream::unfold(reader, |mut reader| async {
+            reader.next().await.transpose().map(|chunk| (chunk, reader))
+        });
+        Chunks(Arc::new(Mutex::new(Source { stream: stream.fuse().boxed(), claims, bytes: 0, max: FORM_BYTES_MAX })))
+    }
+
+    /// Never held across an await: only while the stream is polled.
+    fn lock(&self) -> MutexGuard<'_, Source> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allow(&self, max: u64) {
+        self.lock().max = max;
+    }
+
+    fn allow_more(&self, more: u64) {
+        let mut source = self.lock();
+        source.max = source.bytes + more;
+    }
+
+    fn claims(&self) -> Claims {
+        std::mem::take(&mut self.lock().claims)
     }
 }
 
-/// Shared with the parser, so that what follows the last boundary can be read when it is done.
-fn stream(source: Arc<Mutex<Source>>) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-    futures_util::stream::unfold(source, |source| async {
-        let chunk = source.lock().await.next().await.transpose();
-        chunk.map(|chunk| (chunk, source))
-    })
+impl Stream for Chunks {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut source = self.lock();
+        let chunk = ready!(source.stream.as_mut().poll_next(context));
+        Poll::Ready(chunk.map(|chunk| chunk.and_then(|chunk| source.take(chunk))))
+    }
+}
+
+impl Source {
+    fn take(&mut self, chunk: Bytes) -> Result<Bytes, Error> {
+        self.bytes += chunk.len() as u64;
+        if self.bytes > self.max {
+            return Err(Error::BodyTooLarge { max: self.max });
+        }
+        self.claims.update(&chunk);
+        Ok(chunk)
+    }
 }
 
 fn of_form(error: multer::Error) -> Error {

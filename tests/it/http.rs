@@ -1,1 +1,114 @@
-//! http.
+//! The edge as a black box: bytes to a real server on a free port, bytes back. Stored images are small PPM files of one colour each.
+
+mod access;
+mod client;
+mod conditions;
+mod images;
+mod protocol;
+mod timeouts;
+mod uploads;
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, OnceLock};
+
+use progimage::digest::Digest;
+use progimage::http::server::{self, Stopped};
+use progimage::http::{App, Settings};
+use progimage::store;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use client::{Answer, Client};
+
+/// One runtime for the servers of all tests.
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap())
+}
+
+/// A server with a store in memory; told to stop when dropped.
+struct Server {
+    address: SocketAddr,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    served: Mutex<Option<JoinHandle<Stopped>>>,
+}
+
+impl Server {
+    fn start() -> Server {
+        Server::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Server {
+        let mut settings = Settings::default();
+        settings.renditions.render_threads = 2;
+        settings.http.linger_ms = 2_000;
+        change(&mut settings);
+        let (stop, stopped) = oneshot::channel();
+        let (address, served) = runtime().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let app = App::new(store::open("memory:", &settings.store).await.unwrap(), settings);
+            let stopped = async { _ = stopped.await };
+            (address, tokio::spawn(server::serve(listener, app, stopped)))
+        });
+        Server { address, stop: Mutex::new(Some(stop)), served: Mutex::new(Some(served)) }
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request without a body on a connection of its own; `fields` are whole lines.
+    fn ask(&self, method: &str, path: &str, fields: &[&str]) -> Answer {
+        self.connect().ask(method, path, fields, b"")
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[])
+    }
+
+    fn send(&self, method: &str, path: &str, fields: &[&str], body: &[u8]) -> Answer {
+        self.connect().ask(method, path, fields, body)
+    }
+
+    /// Stores an image; its path without an extension.
+    fn store(&self, bytes: &[u8]) -> String {
+        let answer = self.send("POST", "/images", &[], bytes);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        path_of(bytes)
+    }
+
+    /// Tells the server to stop.
+    fn stop(&self) {
+        if let Some(stop) = self.stop.lock().unwrap().take() {
+            _ = stop.send(());
+        }
+    }
+
+    /// Waits until the server has stopped.
+    fn stopped(&self) -> Stopped {
+        let served = self.served.lock().unwrap().take().expect("asked once");
+        runtime().block_on(served).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn path_of(bytes: &[u8]) -> String {
+    format!("/images/{}", Digest::of(bytes))
+}
+
+/// A PPM file of one colour.
+fn ppm(w: u32, h: u32, rgb: [u8; 3]) -> Vec<u8> {
+    let mut bytes = format!("P6\n{w} {h}\n255\n").into_bytes();
+    for _ in 0..w * h {
+        bytes.extend_from_slice(&rgb);
+    }
+    bytes
+}

@@ -1,0 +1,63 @@
+//! Keys over a socket: what needs one, and what caches are told.
+
+use progimage::http::auth::{Access, keys};
+
+use super::{Server, path_of, ppm};
+
+const READER: &str = "Authorization: Bearer reader-reader-reader";
+const WRITER: &str = "Authorization: Bearer writer-writer-writer";
+const ADMIN: &str = "Authorization: Bearer admin-admin-admin-admin";
+
+fn access(anonymous: &str, originals_need_key: bool) -> Access {
+    let list = "r:read:reader-reader-reader w:read+write:writer-writer-writer a:admin:admin-admin-admin-admin";
+    Access { keys: keys(list).unwrap(), anonymous: anonymous.parse().unwrap(), originals_need_key }
+}
+
+#[test]
+fn each_route_needs_its_scope() {
+    let server = Server::with(|settings| settings.access = access("none", false));
+    let image = ppm(3, 3, [1, 2, 3]);
+    let path = path_of(&image);
+    let refused = server.send("POST", "/images", &[], &image);
+    refused.assert_problem(401, "key-needed");
+    assert!(refused.field("www-authenticate").unwrap().starts_with("Bearer"));
+    server.send("POST", "/images", &[READER], &image).assert_problem(403, "scope-needed");
+    server.ask("GET", &path, &[]).assert_problem(401, "key-needed");
+    server.ask("GET", &path, &[READER]).assert_problem(404, "unknown-id");
+    assert_eq!(server.send("POST", "/images", &[WRITER], &image).status, 201);
+    let read = server.ask("GET", &path, &[READER]);
+    assert_eq!(read.field("cache-control"), Some("private, max-age=31536000, immutable, no-transform"));
+    for path in ["/metrics", "/images"] {
+        server.ask("GET", path, &[]).assert_problem(401, "key-needed");
+        server.ask("GET", path, &[READER]).assert_problem(403, "scope-needed");
+        assert_eq!(server.ask("GET", path, &[ADMIN]).status, 200);
+    }
+    server.ask("DELETE", &path, &[WRITER]).assert_problem(403, "scope-needed");
+    assert_eq!(server.ask("DELETE", &path, &[ADMIN]).status, 204);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(server.get(path).status, 200);
+    }
+}
+
+#[test]
+fn anonymous_read_is_public() {
+    let server = Server::with(|settings| settings.access = access("read", false));
+    let image = ppm(3, 3, [1, 2, 4]);
+    server.send("POST", "/images", &[WRITER], &image);
+    let read = server.get(&path_of(&image));
+    assert!(read.field("cache-control").unwrap().starts_with("public"));
+}
+
+#[test]
+fn guarded_originals_do_not_come_out_by_another_path() {
+    let server = Server::with(|settings| settings.access = access("read", true));
+    let image = b"P6\n# secret\n2 1\n255\n\x01\x02\x03\x04\x05\x06".to_vec();
+    let path = path_of(&image);
+    server.send("POST", "/images", &[WRITER], &image);
+    server.get(&path).assert_problem(401, "key-needed");
+    assert_eq!(server.ask("HEAD", &path, &[]).status, 401);
+    assert_eq!(server.ask("GET", &path, &[READER]).body, image);
+    let conversion = server.get(&format!("{path}.ppm"));
+    assert_eq!(conversion.status, 200);
+    assert!(!conversion.body.windows(6).any(|window| window == b"secret"));
+}

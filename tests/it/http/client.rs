@@ -1,0 +1,135 @@
+//! A client that reads answers strictly and never follows, repeats or repairs anything.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A connection.
+pub struct Client {
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case.
+    pub fields: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The only field of this name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut found = self.fields.iter().filter(|(field, _)| field == name);
+        let first = found.next().map(|(_, value)| value.as_str());
+        assert!(found.next().is_none(), "{name} is there twice");
+        first
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// Asserts an error of this status and type.
+    pub fn assert_problem(&self, status: u16, kind: &str) {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.field("content-type"), Some("application/problem+json"));
+        let problem = self.json();
+        assert_eq!(problem["type"], format!("/problems/{kind}"), "{problem}");
+        assert_eq!(problem["status"], status);
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        // So that a server that never answers fails a test instead of stopping it.
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client { stream, buffer: Vec::new() }
+    }
+
+    /// One request and its answer, on a kept connection.
+    pub fn ask(&mut self, method: &str, path: &str, fields: &[&str], body: &[u8]) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
+        for field in fields {
+            head += &format!("{field}\r\n");
+        }
+        if !body.is_empty() {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        head += "\r\n";
+        self.write(head.as_bytes());
+        self.write(body);
+        self.answer(method == "HEAD")
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Reads an answer; `head`: to HEAD, without a body.
+    pub fn answer(&mut self, head: bool) -> Answer {
+        self.try_answer(head).expect("an answer before the connection ends")
+    }
+
+    /// `None` when the connection ends without one.
+    pub fn try_answer(&mut self, head: bool) -> Option<Answer> {
+        let end = loop {
+            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if !self.fill() {
+                assert!(self.buffer.is_empty(), "half an answer: {}", String::from_utf8_lossy(&self.buffer));
+                return None;
+            }
+        };
+        let text: Vec<u8> = self.buffer.drain(..end).collect();
+        let text = String::from_utf8(text).unwrap();
+        let mut lines = text.trim_end().split("\r\n");
+        let status = lines.next().unwrap().strip_prefix("HTTP/1.").unwrap()[2..5].parse().unwrap();
+        let fields = lines
+            .map(|line| {
+                let (name, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
+                (name.to_lowercase(), value.to_owned())
+            })
+            .collect();
+        let mut answer = Answer { status, fields, body: Vec::new() };
+        if !head && status >= 200 && status != 204 && status != 304 {
+            assert_eq!(answer.field("transfer-encoding"), None);
+            let length: usize = answer.field("content-length").expect("a length").parse().unwrap();
+            while self.buffer.len() < length {
+                assert!(self.fill(), "the body ends after {} of {length} bytes", self.buffer.len());
+            }
+            answer.body = self.buffer.drain(..length).collect();
+        }
+        Some(answer)
+    }
+
+    /// Whether the server has ended the connection, with nothing more said.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && !self.fill()
+    }
+
+    /// `false` at the end of the connection.
+    fn fill(&mut self) -> bool {
+        let mut chunk = [0; 64 << 10];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.buffer.extend_from_slice(&chunk[..count]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Stored images: originals, renditions, what is known of them, lists, delete.
+
+use progimage::digest::Digest;
+
+use super::{Server, path_of, ppm};
+
+const IMMUTABLE: &str = "public, max-age=31536000, immutable, no-transform";
+
+#[test]
+fn an_original_comes_back_byte_for_byte() {
+    let server = Server::start();
+    let image = ppm(700, 500, [7, 8, 9]);
+    let path = server.store(&image);
+    let answer = server.get(&path);
+    assert_eq!(answer.status, 200);
+    assert!(answer.body == image);
+    assert_eq!(answer.field("etag"), Some(format!("\"{}\"", Digest::of(&image)).as_str()));
+    assert_eq!(answer.field("cache-control"), Some(IMMUTABLE));
+    assert_eq!(answer.field("accept-ranges"), Some("bytes"));
+    assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.field("access-control-allow-origin"), Some("*"));
+    assert_eq!(answer.field("content-type"), Some("image/x-portable-pixmap"));
+    assert_eq!(answer.field("last-modified"), None);
+}
+
+#[test]
+fn an_image_has_other_forms_by_extension() {
+    let server = Server::start();
+    let path = server.store(&ppm(40, 20, [200, 100, 50]));
+    for (extension, media_type, begins) in
+        [("png", "image/png", b"\x89PNG".as_slice()), ("jpg", "image/jpeg", b"\xff\xd8"), ("gif", "image/gif", b"GIF8")]
+    {
+        let first = server.get(&format!("{path}.{extension}"));
+        assert_eq!(first.status, 200, "{}", first.text());
+        assert_eq!(first.field("content-type"), Some(media_type));
+        assert_eq!(first.field("cache-control"), Some(IMMUTABLE));
+        assert!(first.field("cache-status").unwrap().starts_with("progimage; fwd=miss"));
+        assert!(first.field("server-timing").unwrap().contains("decode;dur="));
+        assert!(first.body.starts_with(begins));
+        let second = server.get(&format!("{path}.{extension}"));
+        assert_eq!(second.field("cache-status"), Some("progimage; hit"));
+        assert_eq!((second.field("etag"), &second.body), (first.field("etag"), &first.body));
+    }
+}
+
+#[test]
+fn a_conversion_to_its_own_format_is_the_original_and_a_render_is_not() {
+    let server = Server::start();
+    let image = b"P6\n# a comment that only the original has\n2 1\n255\n\x01\x02\x03\x04\x05\x06".to_vec();
+    let path = server.store(&image);
+    let conversion = server.get(&format!("{path}.ppm"));
+    assert_eq!(conversion.body, image);
+    assert_ne!(conversion.field("etag"), server.get(&path).field("etag"));
+    let render = server.get(&format!("{path}.ppm?w=2"));
+    assert_ne!(render.body, image);
+    let server = Server::with(|settings| settings.http.convert_renders = true);
+    server.store(&image);
+    assert_eq!(server.get(&format!("{path}.ppm")).body, render.body);
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let server = Server::start();
+    let path = server.store(&ppm(30, 30, [1, 100, 200]));
+    for path in [path.clone(), format!("{path}.png"), format!("{path}/info"), path_of(b"none"), format!("{path}.x")] {
+        // The first GET renders; its timing and cache status are its own.
+        server.get(&path);
+        let (mut get, mut head) = (server.get(&path), server.ask("HEAD", &path, &[]));
+        assert_eq!(get.status, head.status, "{path}");
+        for answer in [&mut get, &mut head] {
+            answer.fields.retain(|(name, _)| name != "date");
+        }
+        get.fields.sort();
+        head.fields.sort();
+        assert_eq!(get.fields, head.fields, "{path}");
+    }
+}
+
+#[test]
+fn head_renders_and_fills_the_cache() {
+    let server = Server::start();
+    let path = format!("{}.png", server.store(&ppm(30, 30, [3, 100, 200])));
+    let head = server.ask("HEAD", &path, &[]);
+    assert!(head.field("cache-status").unwrap().contains("fwd=miss"));
+    let get = server.get(&path);
+    assert_eq!(get.field("cache-status"), Some("progimage; hit"));
+    assert_eq!(get.field("content-length"), head.field("content-length"));
+}
+
+#[test]
+fn what_cannot_be_asked_is_told_with_what_can() {
+    let server = Server::start();
+    let path = server.store(&ppm(5, 5, [1, 2, 3]));
+    let check = |path: &str, status, kind, parameter: Option<&str>| {
+        let answer = server.get(path);
+        answer.assert_problem(status, kind);
+        if let Some(parameter) = parameter {
+            assert_eq!(answer.json()["parameter"], parameter, "{path}");
+            assert!(answer.json()["allowed"].is_string(), "{path}");
+        }
+    };
+    check(&format!("{path}.heic"), 400, "unknown-extension", Some("ext"));
+    check(&format!("{path}.PNG"), 400, "unknown-extension", Some("ext"));
+    check(&format!("{path}."), 400, "unknown-extension", Some("ext"));
+    check(&format!("{path}.png?w=0"), 400, "invalid-parameter", Some("w"));
+    check(&format!("{path}.png?w=1&w=1"), 400, "invalid-parameter", Some("w"));
+    check(&format!("{path}.png?nonsense=1"), 400, "invalid-parameter", Some("nonsense"));
+    check(&format!("{path}.png?quality=101"), 400, "invalid-parameter", Some("quality"));
+    check(&format!("{path}.png?w=%zz"), 400, "malformed-request", None);
+    check(&format!("{path}?w=10"), 400, "invalid-parameter", Some("w"));
+    assert!(server.get(&format!("{path}?w=10")).json()["allowed"].as_str().unwrap().contains(".auto"));
+    check("/images/abc", 404, "unknown-id", None);
+    check(&path.to_uppercase().replace("/IMAGES", "/images"), 404, "unknown-id", None);
+    check(&path_of(b"nothing"), 404, "unknown-id", None);
+    check(&format!("{}.png", path_of(b"nothing")), 404, "unknown-id", None);
+    check("/nothing", 404, "not-found", None);
+}
+
+#[test]
+fn refusals_say_how_long_they_last() {
+    let server = Server::with(|settings| settings.limits.pixels_max = 100);
+    let path = server.store(&ppm(20, 20, [1, 2, 3]));
+    assert_eq!(server.get(&path_of(b"x")).field("cache-control"), Some("public, max-age=5"));
+    let limit = server.get(&format!("{path}.png"));
+    limit.assert_problem(422, "limit");
+    assert_eq!(limit.json()["limit"], "pixels_max");
+    assert_eq!((limit.json()["value"].as_u64(), limit.json()["max"].as_u64()), (Some(400), Some(100)));
+    assert_eq!(limit.field("cache-control"), Some("public, max-age=300"));
+    // What is too large to render is still stored and fetched.
+    assert_eq!(server.get(&path).status, 200);
+}
+
+#[test]
+fn what_is_known_of_an_image() {
+    let server = Server::start();
+    let image = ppm(6, 4, [1, 2, 3]);
+    let path = server.store(&image);
+    let answer = server.get(&format!("{path}/info"));
+    let expected = serde_json::json!({
+        "id": Digest::of(&image), "bytes": image.len(), "format": "ppm", "media_type": "image/x-portable-pixmap",
+        "width": 6, "height": 4, "frames": 1, "orientation": 1, "channels": "rgb", "bits": 8, "icc": false,
+    });
+    assert_eq!(answer.json(), expected);
+    assert_eq!(answer.field("cache-control"), Some("no-cache"));
+    let etag = format!("If-None-Match: {}", answer.field("etag").unwrap());
+    assert_eq!(server.ask("GET", &format!("{path}/info"), &[&etag]).status, 304);
+}
+
+#[test]
+fn after_a_delete_nothing_of_the_image_is_served() {
+    let server = Server::start();
+    let path = server.store(&ppm(8, 8, [9, 9, 9]));
+    let tag = server.get(&format!("{path}.png")).field("etag").unwrap().to_owned();
+    assert_eq!(server.ask("DELETE", &path, &["If-Match: \"x\""]).status, 412);
+    for _ in 0..2 {
+        let answer = server.ask("DELETE", &path, &[]);
+        assert_eq!((answer.status, answer.body.len()), (204, 0));
+    }
+    for path in [path.clone(), format!("{path}.png"), format!("{path}/info")] {
+        server.get(&path).assert_problem(404, "unknown-id");
+        assert_eq!(server.ask("GET", &path, &[&format!("If-None-Match: {tag}")]).status, 404);
+    }
+}
+
+#[test]
+fn lists_walk_all_images_in_order() {
+    let server = Server::start();
+    let mut stored: Vec<String> = (0..7)
+        .map(|shade| {
+            let image = ppm(1, 1, [shade, 0, 0]);
+            server.store(&image);
+            Digest::of(&image).to_string()
+        })
+        .collect();
+    stored.sort();
+    let (mut walked, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = server.get(&format!("/images?limit=3{after}")).json();
+        let images = page["images"].as_array().unwrap();
+        walked.extend(images.iter().map(|image| image["id"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(walked, stored);
+    for query in ["limit=0", "limit=x", "after=x", "page=2"] {
+        server.get(&format!("/images?{query}")).assert_problem(400, "invalid-parameter");
+    }
+}
+
+#[test]
+fn the_missing_of_many_ids_come_back_in_the_form_they_came_in() {
+    let server = Server::with(|settings| settings.http.ids_max = 2);
+    let stored = ppm(1, 1, [1, 1, 1]);
+    server.store(&stored);
+    let (stored, missing) = (Digest::of(&stored), Digest::of(b"missing"));
+    let lines = server.send("POST", "/images/missing", &[], format!("{stored}\n{missing}\r\n").as_bytes());
+    assert_eq!(lines.text(), format!("{missing}\n"));
+    let json = "Content-Type: application/json";
+    let array = server.send("POST", "/images/missing", &[json], format!("[\"{stored}\",\"{missing}\"]").as_bytes());
+    assert_eq!(array.json(), serde_json::json!([missing]));
+    let three = format!("{missing}\n").repeat(3);
+    server.send("POST", "/images/missing", &[], three.as_bytes()).assert_problem(422, "limit");
+    server.send("POST", "/images/missing", &[], b"x").assert_problem(400, "malformed-request");
+    let other = "Content-Type: image/png";
+    server.send("POST", "/images/missing", &[other], b"x").assert_problem(415, "media-type");
+}
+
+#[test]
+fn auto_negotiates_three_forms() {
+    let server = Server::start();
+    let path = format!("{}.auto", server.store(&ppm(16, 16, [50, 60, 70])));
+    let check = |accept: &str, media_type: &str| {
+        let answer = server.ask("GET", &path, &[&format!("Accept: {accept}")]);
+        assert_eq!(answer.field("content-type"), Some(media_type), "{accept}: {}", answer.text());
+        assert_eq!(answer.field("vary"), Some("Accept"));
+        let tag = answer.field("etag").unwrap().to_owned();
+        let again = server.ask("GET", &path, &[&format!("Accept: {accept}"), &format!("If-None-Match: {tag}")]);
+        assert_eq!((again.status, again.field("vary")), (304, Some("Accept")));
+        tag
+    };
+    let tags = [
+        check("image/avif,image/webp,*/*;q=0.8", "image/avif"),
+        check("image/webp,*/*;q=0.8", "image/webp"),
+        check("*/*", "image/jpeg"),
+    ];
+    assert!(tags[0] != tags[1] && tags[1] != tags[2]);
+    server.ask("GET", &path, &["Accept: text/html"]).assert_problem(406, "not-acceptable");
+    assert_eq!(server.get(&path.replace(".auto", ".png")).field("vary"), None);
+}
+
+#[test]
+fn a_download_has_its_name() {
+    let server = Server::start();
+    let path = server.store(&ppm(2, 2, [1, 2, 3]));
+    let named = server.get(&format!("{path}?download=a%20b.ppm"));
+    assert_eq!(
+        named.field("content-disposition"),
+        Some("attachment; filename=\"a b.ppm\"; filename*=UTF-8''a%20b.ppm")
+    );
+    // A delivery name is no operation: the same rendition, the same tag.
+    let (plain, named) = (server.get(&format!("{path}.png")), server.get(&format!("{path}.png?download=x")));
+    assert_eq!(plain.field("etag"), named.field("etag"));
+    assert_eq!(server.get(&format!("{path}?download=")).status, 400);
+}
+
+#[test]
+fn simultaneous_requests_for_one_cold_rendition_get_the_same_bytes_and_are_counted() {
+    let server = Server::start();
+    let path = format!("{}.png?w=50", server.store(&ppm(400, 400, [10, 20, 30])));
+    let bodies: Vec<Vec<u8>> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..20).map(|_| scope.spawn(|| server.get(&path).body)).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    assert!(bodies[0].starts_with(b"\x89PNG") && bodies.iter().all(|body| *body == bodies[0]));
+    let metrics = server.get("/metrics").text();
+    let renditions =
+        figure(&metrics, "progimage_rendition_hits_total") + figure(&metrics, "progimage_rendition_misses_total");
+    assert_eq!(renditions, 20);
+}
+
+fn figure(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {metrics}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}

@@ -1,0 +1,108 @@
+//! Clients that are slow, silent or many. Bounds are short here, so that the tests are; what is asserted is what happens, not when.
+
+use std::io::Read;
+
+use super::{Server, ppm};
+
+#[test]
+fn a_silent_or_slow_head_is_closed() {
+    let server = Server::with(|settings| {
+        settings.http.keep_alive_ms = 60;
+        settings.http.head_timeout_ms = 60;
+    });
+    let mut silent = server.connect();
+    assert!(silent.is_closed());
+    let mut half = server.connect();
+    half.write(b"GET /healthz HTTP/1.1\r\nHo");
+    assert!(half.is_closed());
+    let mut idle = server.connect();
+    assert_eq!(idle.ask("GET", "/healthz", &[], b"").status, 200);
+    assert!(idle.is_closed());
+}
+
+#[test]
+fn an_idle_connection_is_not_a_slow_head() {
+    // The head's bound is nothing beside the idle one: only bytes of a head start it.
+    let server = Server::with(|settings| settings.http.head_timeout_ms = 1);
+    let mut client = server.connect();
+    for _ in 0..3 {
+        assert_eq!(client.ask("GET", "/healthz", &[], b"").status, 200);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_body_that_stalls_is_answered_408() {
+    let server = Server::with(|settings| settings.http.body_stall_ms = 60);
+    let mut client = server.connect();
+    client.write(b"POST /images HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nP6");
+    let answer = client.answer(false);
+    answer.assert_problem(408, "body-timeout");
+    assert_eq!(answer.field("connection"), Some("close"));
+}
+
+#[test]
+fn a_body_below_the_least_rate_is_answered_408() {
+    let server = Server::with(|settings| {
+        settings.http.body_grace_ms = 0;
+        settings.http.body_rate_min = 1 << 40;
+    });
+    let mut client = server.connect();
+    client.write(b"POST /images HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nP6");
+    client.answer(false).assert_problem(408, "body-timeout");
+}
+
+#[test]
+fn a_body_has_an_absolute_end() {
+    let server = Server::with(|settings| settings.http.body_timeout_ms = 60);
+    let mut client = server.connect();
+    client.write(b"POST /images HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nP6\r\n");
+    client.answer(false).assert_problem(408, "body-timeout");
+}
+
+#[test]
+fn a_client_that_stops_reading_is_closed() {
+    let server = Server::with(|settings| settings.http.write_stall_ms = 60);
+    // More than the sockets' buffers hold.
+    let path = server.store(&ppm(3_000, 2_000, [1, 2, 3]));
+    let mut client = server.connect();
+    for _ in 0..4 {
+        client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    }
+    client.stream.read_exact(&mut [0]).unwrap();
+    // Not another byte is read until the server has given up and its count of connections says so.
+    while !server.get("/metrics").text().contains("progimage_http_connections 1\n") {
+        std::thread::yield_now();
+    }
+    let mut rest = Vec::new();
+    // Cut off: fewer bytes than four answers, by an end or a reset.
+    _ = client.stream.read_to_end(&mut rest);
+    assert!(rest.len() < 4 * 18_000_000, "{}", rest.len());
+}
+
+#[test]
+fn connections_past_the_bound_wait_for_a_place() {
+    let server = Server::with(|settings| settings.http.connections_max = 2);
+    let mut first = server.connect();
+    let mut second = server.connect();
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.ask("GET", "/healthz", &[], b"").status, 200);
+    }
+    let mut third = server.connect();
+    third.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(first.ask("GET", "/metrics", &[], b"").text().contains("progimage_http_connections 2\n"));
+    drop(first);
+    assert_eq!(third.answer(false).status, 200);
+}
+
+#[test]
+fn a_client_that_leaves_in_its_body_leaves_nothing() {
+    let server = Server::start();
+    let image = ppm(100, 100, [1, 2, 3]);
+    let mut client = server.connect();
+    client.write(format!("POST /images HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", image.len()).as_bytes());
+    client.write(&image[..1_000]);
+    drop(client);
+    assert_eq!(server.get("/images").json()["images"], serde_json::json!([]));
+    assert_eq!(server.get("/healthz").status, 200);
+}
