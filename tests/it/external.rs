@@ -194,7 +194,7 @@ fn a_failed_call_is_never_acknowledged_and_reads_go_on() {
     for (call, error, status, later) in [
         ("fdatasync", "EIO", 503, 503),
         ("fsync", "EIO", 503, 503),
-        ("fdatasync", "ENOSPC", 507, 201),
+        ("fdatasync", "ENOSPC", 503, 503),
         ("linkat", "ENOSPC", 507, 201),
     ] {
         let folder = folder();
