@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, LogFormat, Mistakes, SETTINGS, Sources};
 use crate::http::{App, ROUTES, server};
+use crate::pipeline;
 use crate::pipeline::codec::CODECS;
 use crate::store;
 
@@ -20,8 +21,12 @@ const EXIT_SETTINGS: u8 = 2;
 type Describe = fn() -> String;
 
 /// What [`describe`] can print, as Markdown tables.
-const DESCRIPTIONS: &[(&str, Describe)] =
-    &[("config", config::describe), ("routes", describe_routes), ("formats", describe_formats)];
+const DESCRIPTIONS: &[(&str, Describe)] = &[
+    ("config", config::describe),
+    ("routes", describe_routes),
+    ("operations", describe_operations),
+    ("formats", describe_formats),
+];
 
 /// Parses the arguments, runs the command and says how it ended.
 pub fn run() -> ExitCode {
@@ -85,6 +90,16 @@ fn describe_routes() -> String {
     let mut table = "| Request | Scope | Meaning |\n|---|---|---|\n".to_owned();
     for route in ROUTES {
         table += &format!("| `{} {}` | {} | {} |\n", route.method(), route.path(), route.scope().name(), route.doc());
+    }
+    table
+}
+
+fn describe_operations() -> String {
+    let mut table = "| Operation | Parameter | Allowed | Default | Meaning |\n|---|---|---|---|---|\n".to_owned();
+    for row in pipeline::reference::rows() {
+        let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
+        let (keys, allowed, default) = (keys.join(" "), row.allowed, row.default);
+        table += &format!("| {} | {keys} | {allowed} | {default} | {} |\n", row.operation, row.doc);
     }
     table
 }

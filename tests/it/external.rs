@@ -195,7 +195,8 @@ fn a_failed_call_is_never_acknowledged_and_reads_go_on() {
         ("fdatasync", "EIO", 503, 503),
         ("fsync", "EIO", 503, 503),
         ("fdatasync", "ENOSPC", 503, 503),
-        ("linkat", "ENOSPC", 507, 201),
+        // A full device is asked again only after `full_retry_ms`.
+        ("linkat", "ENOSPC", 507, 507),
     ] {
         let folder = folder();
         assert_eq!(Server::start(folder.path(), &[]).status("POST", "/images", &kept), Some(201));

@@ -3,6 +3,7 @@
 mod codecs_library;
 mod codecs_modern;
 mod codecs_native;
+mod docs;
 mod external;
 mod fixtures;
 mod http;
