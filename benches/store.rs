@@ -1,6 +1,9 @@
 //! The disk store: put, duplicate and get of 100 KB blobs at 1 and 64 writers, with the sync calls of each upload; and group
 //! commit against the same store made to commit one by one, and against writers that each sync for themselves, in one run.
 
+// A bench is a test of speed: a failure ends it.
+#![allow(clippy::unwrap_used)]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
