@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Uploads the photographs below a folder, compares the originals byte for byte, converts each to every output format and opens
 each result with Pillow: size and orientation as the source's, and a bounded mean difference to it. Writes a contact sheet.
+Gray is compared with the luminance of the source in linear light, a scaled result with the source scaled in linear light.
 
-Pillow is used by the interpreter given by --python (a virtual environment), else by the running one.
+Pillow and numpy are used by the interpreter given by --python (a virtual environment), else by the running one.
 """
 
 import io
@@ -26,7 +27,7 @@ SOURCES = {".jpg", ".jpeg", ".png", ".webp", ".avif"}
 def main():
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--folder", default="../shared/corpus/photos", help="the photographs")
-    parser.add_argument("--python", help="an interpreter that has Pillow")
+    parser.add_argument("--python", help="an interpreter that has Pillow and numpy")
     parser.add_argument("--sheet", default="target/photos.png", help="where the contact sheet is written")
     parser.add_argument("--side-px-max", type=int, default=0, help="of lossless results of large photographs; 0: full size")
     options = parser.parse_args()
@@ -34,9 +35,10 @@ def main():
         os.environ["PROGIMAGE_PHOTOS_CHILD"] = "1"
         os.execv(options.python, [options.python, *sys.argv])
     try:
+        import numpy  # noqa: F401
         import PIL
     except ImportError:
-        sys.exit("Pillow is missing: python3 -m venv target/venv && target/venv/bin/pip install pillow, then --python target/venv/bin/python")
+        sys.exit("Pillow or numpy is missing: python3 -m venv target/venv && target/venv/bin/pip install pillow numpy, then --python target/venv/bin/python")
     files = sorted(path for path in Path(options.folder).rglob("*") if path.suffix.lower() in SOURCES)
     if not files:
         finish([f"no photographs below {options.folder}"])
@@ -166,10 +168,24 @@ def difference(source, result, gray):
 
     scale = min(1, COMPARED_SIDE_PX / max(source.size), max(result.size) / max(source.size))
     size = tuple(max(1, round(side * scale)) for side in source.size)
-    mode = "L" if gray else "RGB"
-    pictures = [picture.convert(mode).resize(size, Image.Resampling.BOX) for picture in (source, result)]
+    pictures = [small(picture, size, gray and picture is source) for picture in (source, result)]
     means = ImageStat.Stat(ImageChops.difference(*pictures)).mean
     return sum(means) / len(means)
+
+
+def small(picture, size, luminance):
+    """Scaled by a box in linear light; with `luminance` (ITU-R BT.709) gray."""
+    import numpy
+    from PIL import Image
+
+    samples = numpy.asarray(picture.convert("RGB"), dtype=numpy.float32) / 255
+    linear = numpy.where(samples <= 0.04045, samples / 12.92, ((samples + 0.055) / 1.055) ** 2.4)
+    if luminance:
+        linear = numpy.repeat(linear @ numpy.array([[0.2126], [0.7152], [0.0722]], numpy.float32), 3, axis=2)
+    bands = [Image.fromarray(linear[:, :, band].astype(numpy.float32)).resize(size, Image.Resampling.BOX) for band in range(3)]
+    linear = numpy.clip(numpy.stack([numpy.asarray(band) for band in bands], axis=2), 0, 1)
+    encoded = numpy.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return Image.fromarray((encoded * 255 + 0.5).astype(numpy.uint8))
 
 
 def thumb(picture):

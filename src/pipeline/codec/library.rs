@@ -55,6 +55,7 @@ pub(super) fn decode(
     mut decoder: impl ImageDecoder,
     options: &DecodeOptions,
 ) -> Result<Raster, Error> {
+    options.watch.check()?;
     let header = header(format, &decoder)?;
     let count = samples_count(header.size, header.channels, u64::from(header.bits / 8), options.limits)?;
     let failed = |error| options.watch.check().err().unwrap_or_else(|| decode_error(format, error));

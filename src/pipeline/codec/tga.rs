@@ -1,4 +1,5 @@
-//! TGA: true colour, gray and colour-mapped, plain or run-length encoded, from any corner; written run-length encoded.
+//! TGA: true colour, gray and colour-mapped, plain or run-length encoded, from any corner; written plain:
+//! the library's run-length packets cross rows, which some readers (Pillow) refuse, and photographs hold no runs.
 //! The format has no magic, so `sniff` holds the whole header against what writers write; last in the table.
 
 use image::codecs::tga::{TgaDecoder, TgaEncoder};
@@ -11,14 +12,16 @@ pub(super) static CODEC: Codec = Codec {
     name: "tga",
     extensions: &["tga"],
     media_type: "image/x-tga",
-    doc: "Truevision TGA: gray, colour and colour-mapped, with alpha, run-length encoded when written.",
-    revision: 1,
+    doc: "Truevision TGA: gray, colour and colour-mapped, with alpha; written uncompressed.",
+    revision: 2,
+    shrinks: None,
     sniff: |bytes| fields(bytes).is_some(),
     inspect,
     decode,
     encoder: Some(Encoder {
         side_px_max: 65_535,
         frames_max: 1,
+        frames_held: 2,
         channels: &[Channels::Gray, Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: None,
@@ -93,6 +96,6 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    library::encode("tga", TgaEncoder::new(&mut out), picture)?;
+    library::encode("tga", TgaEncoder::new(&mut out).disable_rle(), picture)?;
     Ok(out)
 }
