@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use progimage::pipeline::codec::{self, CODECS, Codec, DecodeOptions, EncodeOptions};
-use progimage::pipeline::{Limits, Picture, Pipeline, Watch};
+use progimage::pipeline::{Images, Limits, Picture, Pipeline, Watch};
 
 /// 2048 x 972, JPEG quality 92.
 const PHOTO: &[u8] = include_bytes!("../fixtures/photos/street.jpg");
@@ -36,7 +36,7 @@ fn pipeline(extension: &str, query: &str) -> Pipeline {
 }
 
 fn render(source: &Bytes, pipeline: &Pipeline) -> Bytes {
-    pipeline.run(source, &Limits::default(), &Watch::default()).expect("a valid render").bytes
+    pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default()).expect("a valid render").bytes
 }
 
 /// The photograph in every format that can be written; decoding is timed on these.

@@ -32,12 +32,11 @@ use codec::{Codec, Header};
 pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
-use operation::Operation;
 use param::Args;
-pub use plan::Plan;
-use plan::{Course, Step};
+use plan::Course;
+pub use plan::{Headers, Plan, Step};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
-pub use run::Output;
+pub use run::{Images, Output};
 pub use watch::Watch;
 
 /// What is to be made of a source: an output format, its encode arguments and a list of operations.
@@ -64,6 +63,11 @@ impl Pipeline {
 
     /// A render by these steps. Equal meaning gives equal pipelines, however it was written.
     fn new(codec: &'static Codec, render: bool, encode: Args, steps: Vec<Step>) -> Result<Pipeline, Error> {
+        let canonical = |(operation, args): Step| {
+            let args = (operation.canonical)(args)?;
+            Ok(args.map(|args| (operation, args)))
+        };
+        let steps = steps.into_iter().map(canonical).filter_map(Result::transpose).collect::<Result<_, Error>>()?;
         Ok(Pipeline { codec, render, encode: encode::normalized(codec, encode)?, steps })
     }
 
@@ -78,8 +82,21 @@ impl Pipeline {
     }
 
     /// The operations in the order in which they run.
-    pub fn steps(&self) -> &[(&'static Operation, Args)] {
+    pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// The other images that it names (masks, overlays), each once.
+    pub fn images(&self) -> Vec<Digest> {
+        let mut images: Vec<Digest> = self.steps.iter().flat_map(|(_, args)| args.images()).collect();
+        images.sort_unstable();
+        images.dedup();
+        images
+    }
+
+    /// The query that means this pipeline: flat where there is one, else with `ops`. [`Pipeline::from_query`] reads it back.
+    pub fn to_query(&self) -> Vec<(String, String)> {
+        text::to_query(self)
     }
 
     /// Without a written parameter: where the source has the output's format, its own bytes are the answer.
@@ -107,16 +124,18 @@ impl Pipeline {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
-    /// Holds the whole chain against `limits` and says what it will cost. `source` is the format and header of the source.
+    /// Holds the whole chain against `limits` and says what it will cost. `source` is the format and header of the source, `images`
+    /// those of [`Pipeline::images`].
     ///
-    /// Errors: [`Error::Limit`], [`Error::Unsupported`] when the output format is only read, and those of the operations.
-    pub fn plan(&self, source: (&'static Codec, &Header), limits: &Limits) -> Result<Plan, Error> {
-        Course::new(self, source, limits).map(|course| course.plan)
+    /// Errors: [`Error::Limit`], [`Error::Unsupported`] when the output format is only read, [`Error::MissingImage`], and those of
+    /// the operations.
+    pub fn plan(&self, source: (&'static Codec, &Header), images: &Headers, limits: &Limits) -> Result<Plan, Error> {
+        Course::new(self, source, images, limits).map(|course| course.plan)
     }
 
     /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic. A source that is passed through is
     /// not copied.
-    pub fn run(&self, source: &Bytes, limits: &Limits, watch: &Watch) -> Result<Output, Error> {
-        run::run(self, source, limits, watch)
+    pub fn run(&self, source: &Bytes, images: &Images, limits: &Limits, watch: &Watch) -> Result<Output, Error> {
+        run::run(self, source, images, limits, watch)
     }
 }

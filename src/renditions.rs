@@ -11,6 +11,7 @@ mod engine;
 mod flight;
 mod generation;
 mod header;
+mod others;
 mod pool;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 use crate::pipeline::codec::{Codec, Header};
-use crate::pipeline::{self, Limits, Pipeline};
+use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
 use cache::Cache;
 use engine::Engine;
@@ -204,9 +205,21 @@ impl Renditions {
         unless_over(&generation, answer)
     }
 
-    /// Renders a source that is not stored: no cache, no sharing; the same admission and threads. Cancelled when the caller leaves.
-    pub async fn render(&self, source: Bytes, pipeline: &Pipeline) -> Result<(Rendition, Origin), Error> {
-        self.engine.render_bytes(source, pipeline.clone()).await
+    /// Renders a source that is not stored: no cache, no sharing; the same admission and threads. Of the images that the pipeline
+    /// names, those that are not among `given` are taken from the store. Cancelled when the caller leaves.
+    pub async fn render(
+        &self,
+        source: Bytes,
+        given: Images,
+        pipeline: &Pipeline,
+    ) -> Result<(Rendition, Origin), Error> {
+        let others = self.others(pipeline);
+        self.engine.render_bytes(source, given, &others, pipeline.clone()).await
+    }
+
+    /// The generations of the images that a pipeline names.
+    fn others(&self, pipeline: &Pipeline) -> Vec<Arc<Generation>> {
+        pipeline.images().iter().map(|id| self.generations.of(id)).collect()
     }
 
     /// Forgets everything of `source`, and keeps flights that are under way from bringing it back. Called by delete, after the
@@ -246,13 +259,13 @@ impl Renditions {
         pipeline: Pipeline,
         cancelled: Arc<AtomicBool>,
     ) -> impl Future<Output = Result<(Rendition, Origin), Error>> + Send + use<> {
-        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        let (engine, cache, others) = (self.engine.clone(), self.cache.clone(), self.others(&pipeline));
         async move {
             // Another flight may have landed between this caller's look in the cache and its start.
             if let Some(hit) = cache.get(generation.source(), &key) {
                 return Ok((hit, Origin::Hit));
             }
-            let (rendition, origin) = engine.render_blob(&generation, pipeline, cancelled).await?;
+            let (rendition, origin) = engine.render_blob(&generation, &others, pipeline, cancelled).await?;
             cache.insert(key, &rendition, &generation);
             Ok((rendition, origin))
         }

@@ -258,6 +258,12 @@ fn of_pipeline(error: &pipeline::Error) -> Problem {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "crop-outside", "Crop outside the image", detail)
                 .cached(REFUSED_MAX_AGE_S)
         }
+        pipeline::Error::MissingImage { id } => {
+            let detail = format!("The image {id}, which the operations name, is not stored.");
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "image-missing", "An image is missing", detail)
+                .member("id", id.to_string())
+                .cached(ABSENT_MAX_AGE_S)
+        }
         pipeline::Error::Cancelled => busy("The render was given up.", 1),
         pipeline::Error::Timeout => {
             let detail = "The render ran past its time.";

@@ -38,6 +38,8 @@ pub struct Codec {
     /// The gate: walks the container, never inflating or decoding, in bounded steps; `Err` when it is not well formed up to
     /// its first frame header. Knows no limits of pixels, so that what cannot be rendered here can still be stored.
     pub inspect: fn(&[u8]) -> Result<Header, Error>,
+    /// The size that `decode` gives of an image of this size, asked for at least that one; `None`: always the whole image.
+    pub shrinks: Option<fn(Size, Size) -> Size>,
     /// Decodes; the limits were held against `inspect`'s header by the caller.
     pub decode: fn(&[u8], &DecodeOptions) -> Result<Picture, Error>,
     /// Encodes; `None` when the format is only read.
@@ -82,6 +84,8 @@ pub struct Encoder {
     pub side_px_max: u32,
     /// The largest animation it can hold in frames (1: stills only).
     pub frames_max: u32,
+    /// How many times the samples of a picture the encoder holds in layouts of its own, beside the picture.
+    pub frames_held: u64,
     /// The channels it takes as they are; the pipeline converts others first (to RGB or RGBA by preference, flattening alpha
     /// where no row with alpha is listed).
     pub channels: &'static [Channels],

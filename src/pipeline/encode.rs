@@ -34,6 +34,20 @@ pub static ENCODE: &[Param] = &[
         default: Some(Value::Word("none")),
         doc: "What is kept of EXIF, XMP and ICC.",
     },
+    Param {
+        name: "orient",
+        keys: &["orient"],
+        kind: Kind::Choice(&["auto", "none"]),
+        default: Some(Value::Word("auto")),
+        doc: "Whether the source's orientation is applied, or its pixels are taken as they are stored.",
+    },
+    Param {
+        name: "frame",
+        keys: &["frame"],
+        kind: Kind::IntegerOr { min: 0, max: 65_535, unit: "", word: "all" },
+        default: Some(Value::Word("all")),
+        doc: "One frame of an animation, from 0; all of them where the output can be an animation, else the first.",
+    },
 ];
 
 /// Takes arguments back to their defaults that mean nothing to `codec`, so that equal bytes have equal keys.
@@ -41,6 +55,9 @@ pub(super) fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
     if args.number("quality") == encoder.quality.map(i64::from) || encoder.quality.is_none() {
         args.reset("quality");
+    }
+    if encoder.frames_max <= 1 && args.number("frame") == Some(0) {
+        args.reset("frame");
     }
     match encoder.lossless {
         Lossless::Choice => {}
@@ -110,6 +127,7 @@ mod tests {
         Encoder {
             side_px_max: 100,
             frames_max: 1,
+            frames_held: 2,
             channels,
             sixteen_bit,
             quality: Some(80),
@@ -162,6 +180,7 @@ mod tests {
             media_type: "",
             doc: "",
             revision: 1,
+            shrinks: None,
             sniff: |_| false,
             inspect: |_| Err(Error::UnknownFormat),
             decode: |_, _| Err(Error::UnknownFormat),

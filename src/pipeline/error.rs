@@ -1,5 +1,7 @@
 //! What can go wrong between bytes and bytes, shaped by what a caller can do about it. Statuses are chosen in `http::problem`.
 
+use crate::digest::Digest;
+
 /// Why a pipeline could not be read, planned or run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -45,6 +47,12 @@ pub enum Error {
     /// A crop lies wholly outside the image.
     #[error("the crop lies wholly outside the image")]
     CropOutside,
+    /// A second image (a mask, an overlay) that the pipeline names is not there.
+    #[error("the image {id} is not stored")]
+    MissingImage {
+        /// Its id.
+        id: Digest,
+    },
     /// Nobody waits for the result any more.
     #[error("cancelled")]
     Cancelled,

@@ -1,12 +1,16 @@
-//! [`Operation`]: one step on pixels, as plain data and two plain functions, and the [`OPERATIONS`] table. To add one: one file,
+//! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. To add one: one file,
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
 mod flip;
 pub(super) mod resize;
 pub(super) mod rotate;
 
+use std::collections::HashMap;
+
 use super::param::{Args, Param};
+use super::plan::Step;
 use super::{Error, Raster, Shape, Watch};
+use crate::digest::Digest;
 
 /// One step on the pixels of one frame.
 pub struct Operation {
@@ -16,15 +20,24 @@ pub struct Operation {
     pub doc: &'static str,
     /// What it accepts.
     pub params: &'static [Param],
-    /// A query that shows it: for the README, tests and benches.
+    /// A query that shows it: for the README, tests and benches. `{id}` stands for another image.
     pub example: &'static str,
     /// Raised whenever the same raster and arguments give other bytes.
     pub revision: u32,
+    /// The one way to write these arguments: those that mean nothing beside the others are taken back to their defaults. `None`:
+    /// nothing would be done. Applying it twice changes nothing more. Errs on arguments that do not go together.
+    pub canonical: fn(Args) -> Result<Option<Args>, Error>,
+    /// Where the arguments leave something to the pixels (the place of a subject, a border of one colour): the step that says it
+    /// in numbers, from the first frame, so that every frame of an animation is treated alike.
+    pub look: Option<Look>,
     /// The shape of the result and what making it costs; runs before any pixel exists.
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
     /// Makes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,
 }
+
+/// See [`Operation::look`].
+pub type Look = fn(&Raster, &Args, &Context<'_>) -> Result<Step, Error>;
 
 /// What an operation will make of a raster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +46,41 @@ pub struct Cost {
     pub shape: Shape,
     /// Bytes held while it works, beside source and result.
     pub working_bytes: u64,
+    /// The result may be smaller than `shape`: only the pixels will tell.
+    pub at_most: bool,
 }
 
-/// What an operation is given beside its raster and arguments. Second images (mask, overlay), fetched before the run, will stand
-/// here, so that no signature changes with them.
+impl Cost {
+    /// A result of this shape, which costs this much beside source and result.
+    pub const fn new(shape: Shape, working_bytes: u64) -> Cost {
+        Cost { shape, working_bytes, at_most: false }
+    }
+}
+
+/// What an operation is given beside its raster and arguments.
 pub struct Context<'a> {
     /// Polled in long loops.
     pub watch: &'a Watch,
+    /// The other images that the pipeline names (masks, overlays), upright and sRGB, by id: every one of them is there.
+    pub images: &'a HashMap<Digest, Raster>,
 }
 
 /// Every operation, in the order in which a flat query applies them.
-pub static OPERATIONS: &[&Operation] = &[&rotate::OPERATION, &resize::OPERATION, &flip::OPERATION];
+pub static OPERATIONS: &[&Operation] = &[&resize::OPERATION, &rotate::OPERATION, &flip::OPERATION];
 
 /// The operation of this name.
 pub fn by_name(name: &str) -> Option<&'static Operation> {
     OPERATIONS.iter().find(|operation| operation.name == name).copied()
+}
+
+/// Whether this step is a turn by a right angle: it computes no pixel, so it counts as orientation.
+pub(super) fn is_right_angle(operation: &Operation, args: &Args) -> bool {
+    operation == &rotate::OPERATION && rotate::right_angle(args).is_some()
+}
+
+/// For operations that are nothing with every argument at its default, and whose arguments do not depend on each other.
+fn unless_defaults(args: Args) -> Result<Option<Args>, Error> {
+    Ok(Some(args).filter(|args| !args.are_defaults()))
 }
 
 impl std::fmt::Debug for Operation {

@@ -1,25 +1,33 @@
 //! [`Plan`]: what a render will make, hold and refuse, from the source's header alone: no pixel exists yet.
 
+use std::collections::HashMap;
+
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::encoded_channels;
 use super::limits::within;
 use super::operation::{Operation, resize, rotate};
-use super::param::Args;
+use super::param::{Args, invalid};
 use super::{Channels, Error, Limits, Orientation, Pipeline, Shape, Size, Watch};
+use crate::digest::Digest;
 
 /// What a render will make and hold, known before a pixel is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Size of the result.
+    /// Size of the result; at most this where an operation leaves it to the pixels.
     pub size: Size,
-    /// Bytes held at the peak, source excluded.
+    /// Whether the result has just that size.
+    pub exact: bool,
+    /// Bytes held at the peak, sources excluded.
     pub memory_bytes: u64,
     /// The source's own bytes are the answer: nothing is decoded.
     pub passes_through: bool,
 }
 
+/// Format and header of the images that a pipeline names, by id.
+pub type Headers = HashMap<Digest, (&'static Codec, Header)>;
+
 /// A step of a pipeline: an operation and its arguments.
-pub(super) type Step = (&'static Operation, Args);
+pub type Step = (&'static Operation, Args);
 
 /// How a render goes: the plan, what the decoder is asked for, and the steps that are left.
 #[derive(Debug)]
@@ -29,44 +37,58 @@ pub(super) struct Course {
     pub at_least: Option<Size>,
     /// See [`DecodeOptions::frames_max`].
     pub frames: u32,
+    /// The one frame that is kept of them.
+    pub frame: Option<u32>,
+    /// The orientation that is applied.
+    pub orientation: Orientation,
     /// The operations, with a last scaling down where the format cannot hold the result.
     pub steps: Vec<Step>,
 }
 
 impl Course {
-    pub fn new(pipeline: &Pipeline, source: (&'static Codec, &Header), limits: &Limits) -> Result<Course, Error> {
+    pub fn new(
+        pipeline: &Pipeline,
+        source: (&'static Codec, &Header),
+        images: &Headers,
+        limits: &Limits,
+    ) -> Result<Course, Error> {
         let (codec, header) = source;
-        let oriented = header.size.oriented(header.orientation);
+        let orientation = orientation(pipeline, header);
+        let oriented = header.size.oriented(orientation);
         if pipeline.is_conversion() && codec == pipeline.codec() {
-            let plan = Plan { size: oriented, memory_bytes: 0, passes_through: true };
-            return Ok(Course { plan, at_least: None, frames: header.frames, steps: Vec::new() });
-        }
-        if header.size.pixels() == 0 {
-            return Err(Error::corrupt(codec.name, "no pixels"));
+            let plan = Plan { size: oriented, exact: true, memory_bytes: 0, passes_through: true };
+            let (frames, steps) = (header.frames, Vec::new());
+            return Ok(Course { plan, at_least: None, frames, frame: None, orientation, steps });
         }
         let encoder = encoder(pipeline.codec())?;
-        let frames = frames_of(encoder, header)?;
-        limits.check(header.size, frames)?;
+        let frame = frame(pipeline, header)?;
+        let decoded_frames = frames_of(encoder, header, frame)?;
+        check_source(codec, header, decoded_frames, limits)?;
         within("operations_max", pipeline.steps().len() as u64, limits.operations_max as u64)?;
 
-        let decoded = Shape { size: header.size, channels: header.channels, bits: header.bits };
-        let mut memory = Memory::decoding(decoded, header, frames);
-        let mut shape = Shape { size: oriented, channels: managed(header.channels), ..decoded };
         let mut steps = pipeline.steps().to_vec();
-        for (operation, args) in &steps {
-            shape = memory.step(shape, operation, args)?;
-            limits.check(shape.size, frames)?;
+        let at_least = shrink(header.size, oriented, &mut steps);
+        let size = at_least.zip(codec.shrinks).map_or(header.size, |(least, shrinks)| shrinks(header.size, least));
+        let decoded = Shape { size, channels: header.channels, bits: header.bits };
+        let mut memory = Memory::decoding(decoded, header, orientation, decoded_frames);
+        if frame.is_some() {
+            memory.frames = 1;
         }
-        if shape.size.w.max(shape.size.h) > encoder.side_px_max {
-            let last = (&resize::OPERATION, resize::inside_square(encoder.side_px_max));
-            shape = memory.step(shape, last.0, &last.1)?;
-            steps.push(last);
-        }
-        memory.encode(shape, pipeline.codec(), encoder);
+        memory.hold(images_bytes(pipeline, images, limits)?);
+        let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
+        let (shape, exact) = memory.steps(start, &mut steps, encoder, limits)?;
+        memory.encode(shape, encoder);
         let memory_bytes = within("memory_bytes_max", memory.peak, limits.memory_bytes_max)?;
-        let at_least = shrink(header, &mut steps);
-        let plan = Plan { size: shape.size, memory_bytes, passes_through: false };
-        Ok(Course { plan, at_least, frames, steps })
+        let plan = Plan { size: shape.size, exact, memory_bytes, passes_through: false };
+        Ok(Course { plan, at_least, frames: decoded_frames, frame, orientation, steps })
+    }
+
+    /// The way to the pixels of a mask or overlay: the first frame, upright, whole.
+    pub fn of_image(codec: &'static Codec, header: &Header, limits: &Limits) -> Result<Course, Error> {
+        check_source(codec, header, 1, limits)?;
+        let plan = Plan { size: header.size, exact: true, memory_bytes: 0, passes_through: false };
+        let (orientation, steps) = (header.orientation, Vec::new());
+        Ok(Course { plan, at_least: None, frames: 1, frame: None, orientation, steps })
     }
 
     pub fn decode_options<'a>(&self, limits: &'a Limits, watch: &'a Watch) -> DecodeOptions<'a> {
@@ -74,12 +96,52 @@ impl Course {
     }
 }
 
+fn check_source(codec: &'static Codec, header: &Header, frames: u32, limits: &Limits) -> Result<(), Error> {
+    if header.size.pixels() == 0 {
+        return Err(Error::corrupt(codec.name, "no pixels"));
+    }
+    limits.check(header.size, frames)
+}
+
+/// What the masks and overlays hold once they are decoded, and the most that decoding one of them takes beside it.
+fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<u64, Error> {
+    let (mut held, mut working) = (0u64, 0u64);
+    for id in pipeline.images() {
+        let (codec, header) = images.get(&id).ok_or(Error::MissingImage { id })?;
+        check_source(codec, header, 1, limits)?;
+        let shape = Shape { size: header.size, channels: header.channels, bits: header.bits };
+        held = held.saturating_add(shape.bytes());
+        working = working.max(Memory::decoding(shape, header, header.orientation, 1).peak);
+    }
+    Ok(held.saturating_add(working))
+}
+
+fn orientation(pipeline: &Pipeline, header: &Header) -> Orientation {
+    let kept = pipeline.encode_args().word("orient") == Some("none");
+    if kept { Orientation::NoTransforms } else { header.orientation }
+}
+
+/// The frame that is asked for.
+fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
+    // The kind holds it within 65535.
+    let Some(frame) = pipeline.encode_args().number("frame").map(|frame| frame as u32) else { return Ok(None) };
+    let frames = header.frames.max(1);
+    if frame >= frames {
+        return Err(invalid("frame", &frame.to_string(), format!("0..{} of this image, or all", frames - 1)));
+    }
+    Ok(Some(frame))
+}
+
 pub(super) fn encoder(codec: &'static Codec) -> Result<&'static Encoder, Error> {
     codec.encoder.as_ref().ok_or(Error::Unsupported { format: codec.name, feature: "writing" })
 }
 
-/// All frames where the format can be an animation, else the first. An animation is never cut short.
-fn frames_of(encoder: &Encoder, header: &Header) -> Result<u32, Error> {
+/// The frames that are decoded: all where the format can be an animation, else the first; up to the one that is asked for. An
+/// animation is never cut short.
+fn frames_of(encoder: &Encoder, header: &Header, frame: Option<u32>) -> Result<u32, Error> {
+    if let Some(frame) = frame {
+        return Ok(frame + 1);
+    }
     if encoder.frames_max <= 1 {
         return Ok(1);
     }
@@ -94,14 +156,16 @@ fn managed(channels: Channels) -> Channels {
 
 /// Where a resize is the first to see pixels, but for right-angle turns: lets the decoder give less than the whole image, and
 /// makes the resize exact about its result, which it could not read off a shrunk image any more.
-fn shrink(header: &Header, steps: &mut Vec<Step>) -> Option<Size> {
-    let turns = steps.iter().take_while(|(operation, _)| *operation == &rotate::OPERATION).count();
-    let upright = header.size.oriented(header.orientation);
-    let size = steps[..turns].iter().fold(upright, |size, (_, args)| size.oriented(rotate::orientation(args)));
+fn shrink(stored: Size, upright: Size, steps: &mut Vec<Step>) -> Option<Size> {
+    let turn = |(operation, args): &Step| {
+        if *operation == &rotate::OPERATION { rotate::right_angle(args) } else { None }
+    };
+    let turns = steps.iter().map_while(turn).count();
+    let size = steps.iter().map_while(turn).fold(upright, Size::oriented);
     let (_, args) = steps.get(turns).filter(|(operation, _)| *operation == &resize::OPERATION)?;
     let (at_least, resizes) = resize::shrunk(size, args)?;
     steps.splice(turns..=turns, resizes.into_iter().map(|args| (&resize::OPERATION, args)));
-    let swapped = quarter_turned(header.size, size);
+    let swapped = quarter_turned(stored, size);
     Some(if swapped { Size::new(at_least.h, at_least.w) } else { at_least })
 }
 
@@ -110,15 +174,11 @@ fn quarter_turned(stored: Size, turned: Size) -> bool {
     stored != turned && stored == turned.oriented(Orientation::Rotate90)
 }
 
-/// How many frames an encoder holds in its own layouts. Measured on a photograph: libaom's references and statistics take 5.6
-/// times the samples (8 megapixels), libjpeg's coefficients, kept while their code is optimised, 2 (17 megapixels).
-fn own_frames(codec: &Codec) -> u64 {
-    if codec.name == "avif" { 6 } else { 2 }
-}
-
 /// The largest sum of buffers that live at the same time.
 struct Memory {
     frames: u64,
+    /// Held from the first operation to the last.
+    held: u64,
     peak: u64,
 }
 
@@ -129,34 +189,64 @@ const PROFILE_BYTES: u64 = 4 << 20;
 
 impl Memory {
     /// Decoding, colour and orientation.
-    fn decoding(decoded: Shape, header: &Header, frames: u32) -> Memory {
-        let mut memory = Memory { frames: u64::from(frames), peak: 0 };
+    fn decoding(decoded: Shape, header: &Header, orientation: Orientation, frames: u32) -> Memory {
+        let mut memory = Memory { frames: u64::from(frames), held: 0, peak: 0 };
         memory.reach(memory.frames * decoded.bytes() + header.working_bytes);
         let profile = if header.icc { PROFILE_BYTES } else { 0 };
         let srgb = Shape { channels: managed(decoded.channels), ..decoded };
         let converted = if srgb == decoded { 0 } else { srgb.bytes() };
         memory.reach(memory.frames * decoded.bytes() + converted + profile);
-        if header.size != header.size.oriented(header.orientation) {
+        if decoded.size != decoded.size.oriented(orientation) {
             memory.reach((memory.frames + 1) * srgb.bytes());
         }
         memory
     }
 
-    /// One operation on every frame, one after the other.
-    fn step(&mut self, shape: Shape, operation: &Operation, args: &Args) -> Result<Shape, Error> {
-        let cost = (operation.plan)(shape, args)?;
-        self.change(shape, cost.shape, cost.working_bytes);
-        Ok(cost.shape)
+    fn hold(&mut self, bytes: u64) {
+        self.held = bytes;
+        self.reach(0);
+    }
+
+    /// The operations; a last one is added where the result might be more than the format holds. The shape of the result, and
+    /// whether it is known. Once it is not, no side is taken to be smaller than before: a bound for every operation that does not
+    /// enlarge, and `run` looks again.
+    fn steps(
+        &mut self,
+        mut shape: Shape,
+        steps: &mut Vec<Step>,
+        encoder: &Encoder,
+        limits: &Limits,
+    ) -> Result<(Shape, bool), Error> {
+        let mut exact = true;
+        for (operation, args) in steps.iter() {
+            let (from, cost) = (shape.size, (operation.plan)(shape, args)?);
+            self.change(shape, cost.shape, cost.working_bytes);
+            shape = cost.shape;
+            exact = exact && !cost.at_most;
+            if !exact {
+                shape.size = Size::new(from.w.max(shape.size.w), from.h.max(shape.size.h));
+            }
+            limits.check(shape.size, self.frames as u32)?;
+        }
+        if !exact || shape.size.w.max(shape.size.h) > encoder.side_px_max {
+            let last = (&resize::OPERATION, resize::inside_square(encoder.side_px_max));
+            let cost = (last.0.plan)(shape, &last.1)?;
+            self.change(shape, cost.shape, cost.working_bytes);
+            shape = cost.shape;
+            steps.push(last);
+        }
+        Ok((shape, exact))
     }
 
     /// Fitting every frame to the encoder; then the encoder's own frames, and the encoded bytes, which are seldom more than the
     /// samples.
-    fn encode(&mut self, shape: Shape, codec: &Codec, encoder: &Encoder) {
+    fn encode(&mut self, shape: Shape, encoder: &Encoder) {
+        self.held = 0;
         let bits = if encoder.sixteen_bit { shape.bits } else { 8 };
         let fitted = Shape { channels: encoded_channels(encoder, shape.channels), bits, ..shape };
         let flattening = if shape.channels.alpha() && !fitted.channels.alpha() { shape.bytes() } else { 0 };
         self.change(shape, fitted, flattening);
-        self.reach((2 * self.frames + own_frames(codec)).saturating_mul(fitted.bytes()));
+        self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
     }
 
     fn change(&mut self, from: Shape, to: Shape, working_bytes: u64) {
@@ -166,6 +256,6 @@ impl Memory {
     }
 
     fn reach(&mut self, bytes: u64) {
-        self.peak = self.peak.max(bytes.saturating_add(FIXED_BYTES));
+        self.peak = self.peak.max(bytes.saturating_add(self.held).saturating_add(FIXED_BYTES));
     }
 }

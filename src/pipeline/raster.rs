@@ -225,4 +225,8 @@ impl Picture {
     pub fn first(&self) -> &Raster {
         &self.frames[0].raster
     }
+    /// The first frame's pixels alone.
+    pub fn into_first(mut self) -> Raster {
+        self.frames.swap_remove(0).raster
+    }
 }

@@ -35,6 +35,6 @@ pub fn rows() -> Vec<Row> {
 
 fn row(operation: &'static str, operation_doc: &'static str, example: &'static str, param: &'static Param) -> Row {
     let Param { name, keys, kind, default, doc } = param;
-    let default = default.map(|value| kind.print(value)).unwrap_or_default();
+    let default = default.as_ref().map(|value| kind.print(value)).unwrap_or_default();
     Row { operation, operation_doc, example, name, keys, allowed: kind.allowed(), default, doc }
 }

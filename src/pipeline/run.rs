@@ -1,5 +1,6 @@
 //! A render: decode, colour, orientation, operations, encode. What it does was decided in `plan`.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,10 +8,12 @@ use bytes::Bytes;
 use super::codec::{self, Codec, Header};
 use super::encode::encode;
 use super::limits::within;
-use super::operation::Context;
+use super::operation::{Context, Operation};
 use super::orient::oriented;
-use super::plan::{Course, Step, encoder};
-use super::{Error, Limits, Picture, Pipeline, Size, Watch, color};
+use super::param::Args;
+use super::plan::{Course, Headers, Plan, encoder};
+use super::{Error, Limits, Picture, Pipeline, Raster, Size, Watch, color};
+use crate::digest::Digest;
 
 /// A finished render.
 #[derive(Clone, Debug)]
@@ -25,8 +28,17 @@ pub struct Output {
     pub encode: Duration,
 }
 
-pub(super) fn run(pipeline: &Pipeline, source: &Bytes, limits: &Limits, watch: &Watch) -> Result<Output, Error> {
-    run_from(codec::sniff(source)?, pipeline, source, limits, watch)
+/// The encoded images that a pipeline names, by id.
+pub type Images = HashMap<Digest, Bytes>;
+
+pub(super) fn run(
+    pipeline: &Pipeline,
+    source: &Bytes,
+    images: &Images,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<Output, Error> {
+    run_from(codec::sniff(source)?, pipeline, source, images, limits, watch)
 }
 
 /// Runs on a source of a known format.
@@ -34,22 +46,26 @@ fn run_from(
     codec: &'static Codec,
     pipeline: &Pipeline,
     source: &Bytes,
+    images: &Images,
     limits: &Limits,
     watch: &Watch,
 ) -> Result<Output, Error> {
     watch.check()?;
     let header = (codec.inspect)(source)?;
-    let course = Course::new(pipeline, (codec, &header), limits)?;
+    let headers = headers(images)?;
+    let course = Course::new(pipeline, (codec, &header), &headers, limits)?;
     if course.plan.passes_through {
         let none = Duration::ZERO;
         return Ok(Output { bytes: source.clone(), decode: none, operations: none, encode: none });
     }
     let started = Instant::now();
     let picture = decoded((codec, &header), source, &course, limits, watch)?;
+    let images = images_decoded(pipeline, images, &headers, limits, watch)?;
     let decode = started.elapsed();
 
     let started = Instant::now();
-    let picture = operated(picture, &course.steps, watch)?;
+    let picture = operated(picture, &course, limits, &Context { watch, images: &images })?;
+    drop(images);
     let operations = started.elapsed();
 
     let started = Instant::now();
@@ -66,12 +82,45 @@ fn decoded(
     watch: &Watch,
 ) -> Result<Picture, Error> {
     within("bytes_max", source.len() as u64, limits.bytes_max)?;
-    let picture = (codec.decode)(source, &course.decode_options(limits, watch))?;
+    let mut picture = (codec.decode)(source, &course.decode_options(limits, watch))?;
     is_as_planned(codec, &picture, header, course)?;
+    if let Some(frame) = course.frame {
+        picture.frames = picture.frames.into_iter().skip(frame as usize).collect();
+        if picture.frames.is_empty() {
+            return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
+        }
+    }
     color::to_srgb(picture, watch)?.map(|raster| {
         watch.check()?;
-        oriented(raster, header.orientation)
+        oriented(raster, course.orientation)
     })
+}
+
+fn headers(images: &Images) -> Result<Headers, Error> {
+    let header = |(id, bytes): (&Digest, &Bytes)| {
+        let codec = codec::sniff(bytes)?;
+        Ok((*id, (codec, (codec.inspect)(bytes)?)))
+    };
+    images.iter().map(header).collect()
+}
+
+/// The pixels of every image that the pipeline names.
+fn images_decoded(
+    pipeline: &Pipeline,
+    images: &Images,
+    headers: &Headers,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<HashMap<Digest, Raster>, Error> {
+    let decode = |id: Digest| {
+        let (Some(bytes), Some((codec, header))) = (images.get(&id), headers.get(&id)) else {
+            return Err(Error::MissingImage { id });
+        };
+        let course = Course::of_image(codec, header, limits)?;
+        let picture = decoded((codec, header), bytes, &course, limits, watch)?;
+        Ok((id, picture.into_first()))
+    };
+    pipeline.images().into_iter().map(decode).collect()
 }
 
 /// A decoder that gives another shape than its header promised would slip past every limit.
@@ -89,14 +138,38 @@ fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, cour
 }
 
 /// Applies the operations to every frame.
-fn operated(mut picture: Picture, steps: &[Step], watch: &Watch) -> Result<Picture, Error> {
-    for (operation, args) in steps {
+fn operated(mut picture: Picture, course: &Course, limits: &Limits, context: &Context<'_>) -> Result<Picture, Error> {
+    for (operation, args) in &course.steps {
+        let (operation, args) = match operation.look {
+            Some(look) => &look(picture.first(), args, context)?,
+            None => &(*operation, args.clone()),
+        };
+        if !course.plan.exact {
+            check_again(&picture, operation, args, &course.plan, limits)?;
+        }
         picture = picture.map(|raster| {
-            watch.check()?;
-            (operation.apply)(raster, args, &Context { watch })
+            context.watch.check()?;
+            (operation.apply)(raster, args, context)
         })?;
     }
     Ok(picture)
+}
+
+/// Where sizes depended on pixels, the limits are held against each step once more.
+fn check_again(
+    picture: &Picture,
+    operation: &Operation,
+    args: &Args,
+    plan: &Plan,
+    limits: &Limits,
+) -> Result<(), Error> {
+    let (frames, from) = (picture.frames.len() as u64, picture.first().shape());
+    let cost = (operation.plan)(from, args)?;
+    limits.check(cost.shape.size, frames as u32)?;
+    let most = from.bytes().max(cost.shape.bytes());
+    let held = frames.saturating_mul(most).saturating_add(from.bytes()).saturating_add(cost.working_bytes);
+    within("memory_bytes_max", held, plan.memory_bytes.max(most))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -112,6 +185,7 @@ mod tests {
         media_type: "image/x-toy",
         doc: "",
         revision: 1,
+        shrinks: None,
         sniff: |_| false,
         inspect: |bytes| {
             let size = Size::new(bytes[0].into(), bytes[1].into());
@@ -131,6 +205,7 @@ mod tests {
         media_type: TOY.media_type,
         doc: TOY.doc,
         revision: TOY.revision,
+        shrinks: None,
         sniff: TOY.sniff,
         inspect: TOY.inspect,
         decode: TOY.decode,
@@ -139,6 +214,7 @@ mod tests {
     const ANIMATED: Encoder = Encoder {
         side_px_max: 100,
         frames_max: 3,
+        frames_held: 2,
         channels: &[Channels::Gray],
         sixteen_bit: false,
         quality: None,
@@ -178,7 +254,14 @@ mod tests {
     fn render(target: &'static Codec, query: &[(&str, &str)], source: &[u8]) -> Result<Output, Error> {
         let query: Vec<_> = query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let pipeline = Pipeline::from_query(target, &query)?;
-        run_from(&TOY, &pipeline, &Bytes::copy_from_slice(source), &Limits::default(), &Watch::default())
+        run_from(
+            &TOY,
+            &pipeline,
+            &Bytes::copy_from_slice(source),
+            &Images::new(),
+            &Limits::default(),
+            &Watch::default(),
+        )
     }
 
     fn check(target: &'static Codec, query: &[(&str, &str)], source: &[u8], expected: &[u8]) {
@@ -189,10 +272,12 @@ mod tests {
     fn a_conversion_to_the_sources_own_format_gives_its_bytes_without_a_copy() {
         let source = Bytes::from_static(&[2, 1, 1, 3, 0, 7, 8]);
         let conversion = Pipeline::from_query(&TOY, &[]).expect("empty");
-        let output = run_from(&TOY, &conversion, &source, &Limits::default(), &Watch::default()).expect("renders");
+        let output = run_from(&TOY, &conversion, &source, &Images::new(), &Limits::default(), &Watch::default())
+            .expect("renders");
         assert_eq!(output.bytes.as_ptr(), source.as_ptr());
         let render = conversion.into_render();
-        let output = run_from(&TOY, &render, &source, &Limits::default(), &Watch::default()).expect("renders");
+        let output =
+            run_from(&TOY, &render, &source, &Images::new(), &Limits::default(), &Watch::default()).expect("renders");
         assert_eq!(output.bytes, [2, 1, 1, 1, 0, 8, 7].as_slice());
     }
 
@@ -238,7 +323,8 @@ mod tests {
                 let owned: Vec<_> = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
                 let pipeline = Pipeline::from_query(&TOY, &owned).expect("valid");
                 let header = (TOY.inspect)(&source).expect("toy");
-                let course = Course::new(&pipeline, (&TOY, &header), &Limits::default()).expect("small");
+                let course =
+                    Course::new(&pipeline, (&TOY, &header), &Headers::new(), &Limits::default()).expect("small");
                 let least = course.at_least.expect("the target is small");
                 assert!(least.w <= w.into() && least.h <= h.into());
                 let bytes = render(&TOY, query, &source).expect("renders").bytes;
@@ -260,7 +346,7 @@ mod tests {
         let watch = Watch::new(Instant::now() + Duration::from_secs(3600), raised);
         let pipeline = Pipeline::from_query(&SMALL, &[]).expect("empty");
         let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
-        let cancelled = run_from(&TOY, &pipeline, &source, &Limits::default(), &watch);
+        let cancelled = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &watch);
         assert!(matches!(cancelled, Err(Error::Cancelled)), "{cancelled:?}");
     }
 }

@@ -1,13 +1,18 @@
 //! The spellings of a [`Pipeline`]: flat query, `ops` in JSON, and the canonical text, which is also written here.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
 use super::codec::{self, CODECS, Codec};
 use super::operation::{self, OPERATIONS, Operation};
 use super::param::{Args, Param, invalid};
+use super::plan::Step;
 use super::{ENCODE, Error, Pipeline};
 
 /// The query key of a JSON chain.
@@ -16,7 +21,7 @@ const OPS: &str = "ops";
 /// See [`Pipeline::from_query`].
 pub(super) fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
     let ops = query.iter().find(|(key, _)| key == OPS);
-    let mut flat = Flat::new();
+    let mut flat = Flat::default();
     for (key, value) in query.iter().filter(|(key, _)| key != OPS) {
         if ops.is_some() && place(ENCODE, key).is_none() {
             return Err(invalid(key, value, format!("beside ops only {}", keys(ENCODE.iter()))));
@@ -26,50 +31,118 @@ pub(super) fn from_query(codec: &'static Codec, query: &[(String, String)]) -> R
     if query.iter().filter(|(key, _)| key == OPS).count() > 1 {
         return Err(twice(OPS, "", OPS));
     }
+    let encode = flat.encode();
     let steps = match ops {
         Some((_, json)) => from_json(json)?,
         None => flat.steps(),
     };
-    Pipeline::new(codec, !query.is_empty(), flat.encode, steps)
+    Pipeline::new(codec, !query.is_empty(), encode, steps)
 }
 
-/// The arguments of a flat query, by table.
+/// The query that means `pipeline`: flat where there is one, else with `ops`.
+pub(super) fn to_query(pipeline: &Pipeline) -> Vec<(String, String)> {
+    let mut query = pipeline.encode.to_flat();
+    if pipeline.render && query.is_empty() && pipeline.steps.is_empty() {
+        return vec![("metadata".to_owned(), "none".to_owned())];
+    }
+    let mut flat = query.clone();
+    flat.extend(pipeline.steps.iter().flat_map(|(_, args)| args.to_flat()));
+    flat.sort();
+    flat.dedup();
+    if from_query(pipeline.codec, &flat).as_ref() == Ok(pipeline) {
+        return flat;
+    }
+    query.push((OPS.to_owned(), json_of(&pipeline.steps)));
+    query
+}
+
+fn json_of(steps: &[Step]) -> String {
+    let object = |(operation, args): &Step| {
+        let named = args.written().map(|(param, value)| (param.name.to_owned(), param.kind.print(value).into()));
+        Json::Object(std::iter::once(("op".to_owned(), operation.name.into())).chain(named).collect())
+    };
+    Json::Array(steps.iter().map(object).collect()).to_string()
+}
+
+/// A table of parameters: that of the encoder, or of an operation by its place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Table {
+    Encode,
+    Operation(usize),
+}
+
+impl Table {
+    fn params(self) -> &'static [Param] {
+        match self {
+            Table::Encode => ENCODE,
+            Table::Operation(place) => OPERATIONS[place].params,
+        }
+    }
+}
+
+/// Who has a key of a flat query: `background` has several owners, all other keys have one.
+static OWNERS: LazyLock<HashMap<&'static str, Vec<(Table, usize)>>> = LazyLock::new(|| {
+    let mut owners: HashMap<_, Vec<_>> = HashMap::new();
+    for table in std::iter::once(Table::Encode).chain((0..OPERATIONS.len()).map(Table::Operation)) {
+        for (index, param) in table.params().iter().enumerate() {
+            for key in param.keys {
+                owners.entry(*key).or_default().push((table, index));
+            }
+        }
+    }
+    owners
+});
+
+/// The arguments of a flat query, by table; of the tables that are written only.
+#[derive(Default)]
 struct Flat {
-    encode: Args,
-    operations: Vec<Args>,
+    tables: Vec<(Table, Args)>,
     /// Canonical keys that were given already.
     given: Vec<&'static str>,
 }
 
 impl Flat {
-    fn new() -> Flat {
-        let operations = OPERATIONS.iter().map(|operation| Args::defaults(operation.params)).collect();
-        Flat { encode: Args::defaults(ENCODE), operations, given: Vec::new() }
-    }
-
-    /// Gives a value to each parameter that has this key: `background` has several owners, all other keys have one.
     fn write(&mut self, key: &str, value: &str) -> Result<(), Error> {
-        let mut owner = None;
-        for args in std::iter::once(&mut self.encode).chain(&mut self.operations) {
-            if let Some(index) = place(args.params(), key) {
-                let param = &args.params()[index];
-                args.set(index, param.parse(key, value)?);
-                owner = Some(param);
+        let owners = OWNERS.get(key).ok_or_else(|| invalid(key, value, all_keys()))?;
+        for (table, index) in owners {
+            let canonical = table.params()[*index].keys[0];
+            self.args(*table).set_flat(key, *index, value)?;
+            if (*table, *index) == owners[0] {
+                if self.given.contains(&canonical) {
+                    return Err(twice(key, value, canonical));
+                }
+                self.given.push(canonical);
             }
         }
-        let Some(owner) = owner else { return Err(invalid(key, value, all_keys())) };
-        if self.given.contains(&owner.keys[0]) {
-            return Err(twice(key, value, owner.keys[0]));
-        }
-        self.given.push(owner.keys[0]);
         Ok(())
     }
 
-    /// The operations of which a parameter of their own is not at its default.
-    fn steps(&self) -> Vec<(&'static Operation, Args)> {
-        let written = |args: &Args| args.written().any(|(param, _)| place(ENCODE, param.keys[0]).is_none());
-        let pairs = OPERATIONS.iter().zip(&self.operations);
-        pairs.filter(|(_, args)| written(args)).map(|(operation, args)| (*operation, args.clone())).collect()
+    fn args(&mut self, table: Table) -> &mut Args {
+        let place = self.tables.binary_search_by_key(&table, |(table, _)| *table).unwrap_or_else(|place| {
+            self.tables.insert(place, (table, Args::defaults(table.params())));
+            place
+        });
+        &mut self.tables[place].1
+    }
+
+    fn encode(&mut self) -> Args {
+        self.args(Table::Encode).clone()
+    }
+
+    /// The operations of which a parameter of their own is not at its default, in the order of the table; but a right angle counts
+    /// as orientation and comes first.
+    fn steps(self) -> Vec<Step> {
+        let own = |param: &Param| param.keys.first().is_none_or(|key| OWNERS[key].len() == 1);
+        let mut steps: Vec<Step> = Vec::with_capacity(self.tables.len());
+        for (table, args) in self.tables {
+            if let Table::Operation(place) = table
+                && args.written().any(|(param, _)| own(param))
+            {
+                steps.push((OPERATIONS[place], args));
+            }
+        }
+        steps.sort_by_key(|(operation, args)| !operation::is_right_angle(operation, args));
+        steps
     }
 }
 
@@ -78,7 +151,7 @@ fn place(params: &[Param], key: &str) -> Option<usize> {
 }
 
 fn keys<'a>(params: impl Iterator<Item = &'a Param>) -> String {
-    let mut keys: Vec<&str> = params.map(|param| param.keys[0]).collect();
+    let mut keys: Vec<&str> = params.filter_map(|param| param.keys.first().copied()).collect();
     keys.sort_unstable();
     keys.dedup();
     keys.join(", ")
@@ -92,21 +165,63 @@ fn twice(key: &str, value: &str, canonical: &str) -> Error {
     invalid(key, value, format!("{canonical} once only"))
 }
 
-fn from_json(json: &str) -> Result<Vec<(&'static Operation, Args)>, Error> {
-    let wanted = "a JSON array of objects, each with \"op\"";
-    let chain: Vec<serde_json::Map<String, Json>> =
-        serde_json::from_str(json).map_err(|error| invalid(OPS, &error.to_string(), wanted))?;
-    let step = |(place, object): (usize, &serde_json::Map<String, Json>)| {
-        let named = object.get("op").and_then(Json::as_str).unwrap_or_default();
-        let operation = operation(&format!("{OPS}[{place}].op"), named)?;
-        let mut args = Args::defaults(operation.params);
-        for (name, value) in object.iter().filter(|(name, _)| *name != "op") {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            args.set_named(&format!("{OPS}[{place}].{name}"), name, &text)?;
+/// An object in the order in which it was written, doubled names included: a map would hide them.
+struct Object(Vec<(String, Json)>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Object(pairs))
+            }
         }
-        Ok((operation, args))
-    };
-    chain.iter().enumerate().map(step).collect()
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+fn from_json(json: &str) -> Result<Vec<Step>, Error> {
+    let wanted = "a JSON array of objects, each with \"op\"";
+    let chain: Vec<Object> = serde_json::from_str(json).map_err(|error| invalid(OPS, &error.to_string(), wanted))?;
+    chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0)).collect()
+}
+
+fn json_step(place: usize, object: &[(String, Json)]) -> Result<Step, Error> {
+    let written = |name: &str| format!("{OPS}[{place}].{name}");
+    let named = object.iter().find(|(name, _)| name == "op").and_then(|(_, value)| value.as_str()).unwrap_or_default();
+    let operation = operation(&written("op"), named)?;
+    let mut args = Args::defaults(operation.params);
+    for (index, (name, value)) in object.iter().enumerate() {
+        if object[..index].iter().any(|(earlier, _)| earlier == name) {
+            return Err(twice(&written(name), &json_text(value), name));
+        }
+        if name != "op" {
+            args.set_named(&written(name), name, &json_text(value))?;
+        }
+    }
+    Ok((operation, args))
+}
+
+/// A value as a query would write it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id.
+fn json_text(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Array(values) if values.len() > 1 && values.iter().all(Json::is_number) => {
+            values.iter().map(Json::to_string).collect::<Vec<_>>().join(",")
+        }
+        Json::Object(object) if object.len() == 1 && object.contains_key("id") => json_text(&object["id"]),
+        other => other.to_string(),
+    }
 }
 
 fn operation(written: &str, name: &str) -> Result<&'static Operation, Error> {

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use super::admission::{Budget, Permit, Refused};
 use super::generation::Generation;
 use super::header::{Headers, inspect};
+use super::others::Others;
 use super::pool::Pool;
 use super::{Error, Options, Origin, Rendition};
 use crate::pipeline::codec::{Codec, Header};
-use crate::pipeline::{self, Limits, Output, Pipeline, Watch};
+use crate::pipeline::{self, Images, Limits, Output, Pipeline, Watch};
 use crate::store::Store;
 
 /// Admitted renders per thread: while one runs, the next one's source is read.
@@ -25,7 +26,8 @@ const HEADER_READ_BLOBS_MAX: u64 = 2;
 
 /// What renders share.
 pub struct Engine {
-    store: Arc<dyn Store>,
+    /// Where sources are.
+    pub store: Arc<dyn Store>,
     limits: Arc<Limits>,
     options: Options,
     pool: Pool,
@@ -44,6 +46,7 @@ pub struct Engine {
 /// A source that may be rendered: its bytes and the right to hold them, the pixels and the result.
 struct Admitted {
     bytes: Bytes,
+    images: Images,
     permit: Permit,
     waited: Duration,
 }
@@ -80,30 +83,46 @@ impl Engine {
         Ok((codec, header))
     }
 
-    /// Renders a stored blob. Raising `cancelled` stops it at its next look.
+    /// Renders a stored blob; `others` are the generations of the images that the pipeline names. Raising `cancelled` stops it at
+    /// its next look.
     pub async fn render_blob(
         &self,
         generation: &Arc<Generation>,
+        others: &[Arc<Generation>],
         pipeline: Pipeline,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Rendition, Origin), Error> {
-        let admitted = self.admit_blob(generation, &pipeline).await?;
+        let others = Others::find(self, &pipeline, others, Images::new()).await?;
+        let admitted = self.admit_blob(generation, others, &pipeline).await?;
         self.run(admitted, pipeline, cancelled).await
     }
 
-    /// Renders bytes that are not stored; cancelled when the future is dropped.
-    pub async fn render_bytes(&self, bytes: Bytes, pipeline: Pipeline) -> Result<(Rendition, Origin), Error> {
+    /// Renders bytes that are not stored, with images that are not either, or are; cancelled when the future is dropped.
+    pub async fn render_bytes(
+        &self,
+        bytes: Bytes,
+        given: Images,
+        others: &[Arc<Generation>],
+        pipeline: Pipeline,
+    ) -> Result<(Rendition, Origin), Error> {
         let (codec, header) = inspect(&bytes)?;
-        let plan = pipeline.plan((codec, &header), &self.limits)?;
-        let held = plan.memory_bytes.saturating_add(bytes.len() as u64);
+        let others = Others::find(self, &pipeline, others, given).await?;
+        let plan = pipeline.plan((codec, &header), &others.headers, &self.limits)?;
+        let held = plan.memory_bytes.saturating_add(bytes.len() as u64).saturating_add(others.len);
         let (permit, waited) = self.admit(&self.memory, held, self.queue_end()).await?;
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
-        self.run(Admitted { bytes, permit, waited }, pipeline, cancel.0.clone()).await
+        let images = others.read().await?;
+        self.run(Admitted { bytes, images, permit, waited }, pipeline, cancel.0.clone()).await
     }
 
     /// Waits for the right to hold a blob and what becomes of it, and reads the blob: once, unless its header is not known and
     /// memory is short. Then it lets go of the bytes while it waits, so that no two renders wait for each other's.
-    async fn admit_blob(&self, generation: &Arc<Generation>, pipeline: &Pipeline) -> Result<Admitted, Error> {
+    async fn admit_blob(
+        &self,
+        generation: &Arc<Generation>,
+        others: Others,
+        pipeline: &Pipeline,
+    ) -> Result<Admitted, Error> {
         let queue_end = self.queue_end();
         let blob = self.store.open(generation.source()).await?;
         let mut waited = Duration::ZERO;
@@ -115,16 +134,18 @@ impl Engine {
                 let bytes = blob.bytes().await?;
                 let (codec, header) = inspect(&bytes)?;
                 self.headers.insert(generation, codec, header.clone());
-                if permit.try_grow(pipeline.plan((codec, &header), &self.limits)?.memory_bytes) {
-                    return Ok(Admitted { bytes, permit, waited });
+                let plan = pipeline.plan((codec, &header), &others.headers, &self.limits)?;
+                if permit.try_grow(plan.memory_bytes.saturating_add(others.len)) {
+                    return Ok(Admitted { bytes, images: others.read().await?, permit, waited });
                 }
                 (codec, header)
             }
         };
-        let plan = pipeline.plan((known.0, &known.1), &self.limits)?;
-        let held = blob.len.saturating_add(plan.memory_bytes);
+        let plan = pipeline.plan((known.0, &known.1), &others.headers, &self.limits)?;
+        let held = blob.len.saturating_add(plan.memory_bytes).saturating_add(others.len);
         let (permit, wait) = self.admit(&self.memory, held, queue_end).await?;
-        Ok(Admitted { bytes: blob.bytes().await?, permit, waited: waited + wait })
+        let images = others.read().await?;
+        Ok(Admitted { bytes: blob.bytes().await?, images, permit, waited: waited + wait })
     }
 
     /// Decodes, operates and encodes on the pool. The permit goes with the job: memory is held until the thread lets go of it,
@@ -135,14 +156,14 @@ impl Engine {
         pipeline: Pipeline,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Rendition, Origin), Error> {
-        let Admitted { bytes, permit, waited } = admitted;
+        let Admitted { bytes, images, permit, waited } = admitted;
         let (limits, submitted, codec) = (self.limits.clone(), Instant::now(), pipeline.codec());
         let timeout = Duration::from_millis(self.options.render_timeout_ms);
         let job = self.pool.submit(move || {
             let _permit = permit;
             let started = Instant::now();
             let watch = Watch::new(started + timeout, cancelled);
-            let output = watch.check().and_then(|()| pipeline.run(&bytes, &limits, &watch));
+            let output = watch.check().and_then(|()| pipeline.run(&bytes, &images, &limits, &watch));
             (output, waited + (started - submitted))
         });
         let done = job.await.ok().and_then(Result::ok);

@@ -15,6 +15,7 @@ static OUTPUT: Codec = Codec {
     media_type: "image/png",
     doc: "",
     revision: 1,
+    shrinks: None,
     sniff: |_| false,
     inspect: |_| Err(Error::UnknownFormat),
     decode: |_, _| Err(Error::UnknownFormat),
@@ -24,6 +25,7 @@ static OUTPUT: Codec = Codec {
 const ANIMATED: Encoder = Encoder {
     side_px_max: 10_000,
     frames_max: 1000,
+    frames_held: 2,
     channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
     sixteen_bit: true,
     quality: Some(80),

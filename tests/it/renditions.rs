@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::{FutureExt, join_all};
 use progimage::digest::Digest;
-use progimage::pipeline::{self, Limits, Pipeline, codec};
+use progimage::pipeline::{self, Images, Limits, Pipeline, codec};
 use progimage::renditions::{Error, Options, Origin, Renditions};
 use progimage::store::{self, Store, Uploads};
 
@@ -189,7 +189,7 @@ async fn a_source_that_is_not_stored_renders_to_the_same_bytes() {
     let (store, renditions) = renditions(options()).await;
     let source = put(&store, 7).await;
     let (stored, _) = renditions.get(&source, &png()).await.expect("rendered");
-    let (given, origin) = renditions.render(picture(7), &png()).await.expect("rendered");
+    let (given, origin) = renditions.render(picture(7), Images::new(), &png()).await.expect("rendered");
     assert_eq!(given.bytes, stored.bytes);
     assert!(matches!(origin, Origin::Rendered { .. }));
     assert_eq!(renditions.counters().cache_entries, 1, "nothing is kept of it");

@@ -18,6 +18,7 @@ pub(super) static CODEC: Codec = Codec {
     media_type: "image/x-exr",
     doc: "OpenEXR: linear RGB and RGBA of one part, clipped at 1 and sRGB-encoded into 16 bits; read only.",
     revision: 1,
+    shrinks: None,
     sniff: |bytes| bytes.starts_with(&gate::MAGIC),
     inspect: |bytes| gate::walk(bytes).map(|layout| layout.header),
     decode,

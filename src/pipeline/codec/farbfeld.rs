@@ -12,6 +12,7 @@ pub(super) static CODEC: Codec = Codec {
     media_type: "image/x-farbfeld",
     doc: "farbfeld: uncompressed 16-bit RGBA; read only.",
     revision: 1,
+    shrinks: None,
     sniff: |bytes| bytes.starts_with(b"farbfeld"),
     inspect,
     decode,

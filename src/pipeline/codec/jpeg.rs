@@ -29,12 +29,15 @@ pub(super) static CODEC: Codec = Codec {
     media_type: "image/jpeg",
     doc: "Lossy photographs: baseline and progressive, gray, colour and CMYK; written sequential, 4:2:0.",
     revision: 1,
+    shrinks: Some(shrunk),
     sniff: |bytes| bytes.starts_with(&[0xff, 0xd8, 0xff]),
     inspect,
     decode,
     encoder: Some(Encoder {
         side_px_max: SIDE_PX_MAX,
         frames_max: 1,
+        // Measured on 17 megapixels: libjpeg's coefficients, kept while their code is optimised.
+        frames_held: 2,
         channels: &[Channels::Gray, Channels::Rgb],
         sixteen_bit: false,
         quality: Some(QUALITY),
@@ -95,6 +98,13 @@ fn eighths(size: Size, at_least: Option<Size>) -> u32 {
         .into_iter()
         .find(|&n| side(size.w, n) >= u64::from(least.w) && side(size.h, n) >= u64::from(least.h))
         .unwrap_or(8)
+}
+
+/// libjpeg rounds up.
+fn shrunk(size: Size, at_least: Size) -> Size {
+    let eighths = eighths(size, Some(at_least));
+    let side = |px: u32| (u64::from(px) * u64::from(eighths)).div_ceil(8) as u32;
+    Size::new(side(size.w), side(size.h))
 }
 
 fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {

@@ -61,9 +61,23 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     ],
     example: "w=300&h=200&fit=cover",
     revision: 1,
+    canonical,
+    look: None,
     plan,
     apply,
 };
+
+/// Without a side nothing is asked for; without both there is one way to fit, and only `contain` shows a background.
+fn canonical(mut args: Args) -> Result<Option<Args>, Error> {
+    let sides = ["width", "height"].into_iter().filter(|side| args.has(side)).count();
+    if sides < 2 {
+        args.reset("fit");
+    }
+    if args.word("fit") != Some("contain") {
+        args.reset("background");
+    }
+    Ok(Some(args).filter(|_| sides > 0))
+}
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     let geometry = geometry_of(shape.size, args);
@@ -74,7 +88,7 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     // Where alpha is opaque it is taken away before and given back after.
     let without_alpha = if shape.channels.alpha() { shape.bytes() + scaled.bytes() } else { 0 };
     let working_bytes = padding + without_alpha + resample::working_bytes(shape, &geometry, kernel(args));
-    Ok(Cost { shape: result, working_bytes })
+    Ok(Cost::new(result, working_bytes))
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
@@ -117,8 +131,8 @@ pub(in crate::pipeline) fn shrunk(source: Size, args: &Args) -> Option<(Size, Ve
 
 /// Arguments that scale a result down into a square of `side`, aspect kept.
 pub(in crate::pipeline) fn inside_square(side: u32) -> Args {
-    let side = Value::Number(i64::from(side));
-    Args::defaults(OPERATION.params).with("width", side).with("height", side)
+    let side = || Value::Number(i64::from(side));
+    Args::defaults(OPERATION.params).with("width", side()).with("height", side())
 }
 
 fn geometry_of(source: Size, args: &Args) -> Geometry {

@@ -17,12 +17,16 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "rotate=90",
     revision: 1,
-    plan: |shape, args| {
-        let size = shape.size.oriented(orientation(args));
-        Ok(Cost { shape: Shape { size, ..shape }, working_bytes: 0 })
-    },
+    canonical: |args| Ok(Some(args).filter(|args| orientation(args) != Orientation::NoTransforms)),
+    look: None,
+    plan: |shape, args| Ok(Cost::new(Shape { size: shape.size.oriented(orientation(args)), ..shape }, 0)),
     apply: |raster, args, _| oriented(raster, orientation(args)),
 };
+
+/// The turn, when it is one by a right angle.
+pub(in crate::pipeline) fn right_angle(args: &Args) -> Option<Orientation> {
+    Some(orientation(args))
+}
 
 /// The turn that these arguments ask for.
 pub(in crate::pipeline) fn orientation(args: &Args) -> Orientation {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{ANIMATED, OUTPUT, pipeline};
 use progimage::pipeline::codec::{Codec, Encoder, Header};
-use progimage::pipeline::{Channels, Error, Limits, Orientation, Pipeline, Plan, Size};
+use progimage::pipeline::{Channels, Error, Headers, Limits, Orientation, Pipeline, Plan, Size};
 
 /// Where sources come from; it is only read.
 static SOURCE: Codec = Codec {
@@ -13,6 +13,7 @@ static SOURCE: Codec = Codec {
     media_type: "",
     doc: "",
     revision: 1,
+    shrinks: None,
     sniff: |_| false,
     inspect: |_| Err(Error::UnknownFormat),
     decode: |_, _| Err(Error::UnknownFormat),
@@ -32,7 +33,7 @@ fn header(w: u32, h: u32) -> Header {
 }
 
 fn plan(query: &str, header: &Header, limits: &Limits) -> Result<Plan, Error> {
-    pipeline(query).expect(query).plan((&SOURCE, header), limits)
+    pipeline(query).expect(query).plan((&SOURCE, header), &Headers::new(), limits)
 }
 
 fn check(query: &str, header: &Header, expected: (u32, u32)) {
@@ -53,7 +54,9 @@ fn sizes_are_those_of_the_upright_image() {
 
 #[test]
 fn only_a_conversion_to_the_own_format_passes_through() {
-    let own = |query: &str| pipeline(query).expect(query).plan((&OUTPUT, &header(20_000, 20_000)), &Limits::default());
+    let own = |query: &str| {
+        pipeline(query).expect(query).plan((&OUTPUT, &header(20_000, 20_000)), &Headers::new(), &Limits::default())
+    };
     let plan = own("").expect("nothing is decoded, no limit of pixels applies");
     assert!(plan.passes_through);
     assert_eq!((plan.size, plan.memory_bytes), (Size::new(20_000, 20_000), 0));
@@ -63,8 +66,13 @@ fn only_a_conversion_to_the_own_format_passes_through() {
 #[test]
 fn a_format_that_is_only_read_cannot_be_written() {
     let conversion = Pipeline::from_query(&SOURCE, &[]).expect("empty");
-    assert!(conversion.plan((&SOURCE, &header(1, 1)), &Limits::default()).expect("own bytes").passes_through);
-    let written = conversion.into_render().plan((&SOURCE, &header(1, 1)), &Limits::default());
+    assert!(
+        conversion
+            .plan((&SOURCE, &header(1, 1)), &Headers::new(), &Limits::default())
+            .expect("own bytes")
+            .passes_through
+    );
+    let written = conversion.into_render().plan((&SOURCE, &header(1, 1)), &Headers::new(), &Limits::default());
     assert!(matches!(written, Err(Error::Unsupported { format: "source", .. })), "{written:?}");
 }
 
@@ -120,6 +128,7 @@ fn frames_beyond_a_still_are_not_counted_for_stills() {
         media_type: "",
         doc: "",
         revision: 1,
+        shrinks: None,
         sniff: |_| false,
         inspect: |_| Err(Error::UnknownFormat),
         decode: |_, _| Err(Error::UnknownFormat),
@@ -127,7 +136,7 @@ fn frames_beyond_a_still_are_not_counted_for_stills() {
     };
     let animation = Header { frames: 100_000, ..header(10, 10) };
     let conversion = Pipeline::from_query(&STILLS, &[]).expect("empty");
-    assert!(conversion.plan((&SOURCE, &animation), &Limits::default()).is_ok());
+    assert!(conversion.plan((&SOURCE, &animation), &Headers::new(), &Limits::default()).is_ok());
     assert!(plan("", &animation, &Limits::default()).is_err());
 }
 

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use crate::fixtures;
-use progimage::pipeline::{Channels, Limits, Pipeline, Raster, Samples, Size, Watch, codec};
+use progimage::pipeline::{Channels, Images, Limits, Pipeline, Raster, Samples, Size, Watch, codec};
 
 fn render(extension: &str, query: &[(&str, &str)], source: &Bytes) -> Bytes {
     let codec = codec::by_extension(extension).expect(extension);
     let query: Vec<_> = query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let pipeline = Pipeline::from_query(codec, &query).expect("valid");
-    pipeline.run(source, &Limits::default(), &Watch::default()).expect("renders").bytes
+    pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default()).expect("renders").bytes
 }
 
 fn decode(bytes: &Bytes) -> (&'static str, Raster) {

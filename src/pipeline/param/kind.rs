@@ -1,0 +1,370 @@
+//! [`Kind`]: the values that a parameter takes, and [`Value`]: one of them. Each value is read from text, and printed in one way
+//! only. Numbers are whole or scaled: no float enters a cache key.
+
+use crate::digest::Digest;
+
+/// The values that a [`super::Param`] takes. Ranges are inclusive.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A whole number: a multiple of `step`.
+    Integer {
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
+        /// Distance of allowed values.
+        step: i64,
+        /// "px", "%", "\u{b0}"; empty for plain numbers.
+        unit: &'static str,
+    },
+    /// A whole number, or one word.
+    IntegerOr {
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
+        /// As above.
+        unit: &'static str,
+        /// The word.
+        word: &'static str,
+    },
+    /// A number with at most `places` decimals, held as an integer of the smallest one.
+    Decimal {
+        /// The smallest, scaled.
+        min: i64,
+        /// The largest, scaled.
+        max: i64,
+        /// Decimals.
+        places: u32,
+        /// As above.
+        unit: &'static str,
+    },
+    /// Pixels (whole), or with `%` a share of a side (two decimals).
+    Length {
+        /// Most pixels.
+        px_max: u32,
+    },
+    /// A number of bytes; `k` and `m` stand for a thousand and a million.
+    Bytes {
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
+    },
+    /// One of some words.
+    Choice(&'static [&'static str]),
+    /// On or off; the bare name means on.
+    Flag,
+    /// `rrggbb` or `rrggbbaa`.
+    Color,
+    /// One of some words, or a point `x,y` in shares of width and height.
+    Gravity(&'static [&'static str]),
+    /// `w:h`.
+    Ratio,
+    /// As many decimals as one of these counts, comma-separated, each within `max` of zero; scaled by `places`.
+    Numbers {
+        /// How many there may be.
+        counts: &'static [usize],
+        /// The largest magnitude, scaled.
+        max: i64,
+        /// Decimals.
+        places: u32,
+    },
+    /// Another image: its id.
+    Image,
+}
+
+/// A value that fits its [`Kind`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// Of [`Kind::Integer`], [`Kind::IntegerOr`] and [`Kind::Bytes`]; of [`Kind::Decimal`] in its smallest decimal.
+    Number(i64),
+    /// Of [`Kind::Length`] with `%`: ten-thousandths of a side.
+    Share(u32),
+    /// Of [`Kind::Choice`], [`Kind::IntegerOr`] and [`Kind::Gravity`].
+    Word(&'static str),
+    /// Of [`Kind::Flag`].
+    Flag(bool),
+    /// Of [`Kind::Color`]: red, green, blue, alpha.
+    Color([u8; 4]),
+    /// Of [`Kind::Gravity`]: ten-thousandths of width and height.
+    Point(u32, u32),
+    /// Of [`Kind::Ratio`], in lowest terms.
+    Ratio(u32, u32),
+    /// Of [`Kind::Numbers`].
+    Numbers(Vec<i64>),
+    /// Of [`Kind::Image`].
+    Image(Digest),
+}
+
+/// Decimals of [`Value::Share`] in percent, and of a coordinate of [`Value::Point`].
+const SHARE_PLACES: u32 = 2;
+const POINT_PLACES: u32 = 4;
+/// One, for both.
+const WHOLE: i64 = 10_000;
+/// Most of either side of a ratio.
+const RATIO_MAX: u32 = 10_000;
+
+impl Kind {
+    /// Reads a value; `None` when it is malformed or out of range.
+    pub fn parse(&self, text: &str) -> Option<Value> {
+        match *self {
+            Kind::Integer { min, max, step, .. } => number(text, min, max).filter(|n| n % step == 0).map(Value::Number),
+            Kind::IntegerOr { word, .. } if text == word => Some(Value::Word(word)),
+            Kind::IntegerOr { min, max, .. } => number(text, min, max).map(Value::Number),
+            Kind::Decimal { min, max, places, .. } => {
+                decimal(text, places).filter(|n| (min..=max).contains(n)).map(Value::Number)
+            }
+            Kind::Length { px_max } => length(text, px_max),
+            Kind::Bytes { min, max } => bytes(text).filter(|n| (min..=max).contains(n)).map(Value::Number),
+            Kind::Choice(words) => word(text, words),
+            Kind::Flag => match text {
+                "" | "true" => Some(Value::Flag(true)),
+                "false" => Some(Value::Flag(false)),
+                _ => None,
+            },
+            Kind::Color => color(text).map(Value::Color),
+            Kind::Gravity(words) => word(text, words).or_else(|| point(text)),
+            Kind::Ratio => ratio(text),
+            Kind::Numbers { counts, max, places } => numbers(text, counts, max, places),
+            Kind::Image => text.parse().ok().map(Value::Image),
+        }
+    }
+
+    /// Writes a value of this kind in the one way that the canonical text has for it; [`Kind::parse`] reads it back.
+    pub fn print(&self, value: &Value) -> String {
+        match (value, self) {
+            (Value::Number(n), Kind::Decimal { places, .. }) => print_decimal(*n, *places),
+            (Value::Number(n), _) => n.to_string(),
+            (Value::Share(n), _) => format!("{}%", print_decimal(i64::from(*n), SHARE_PLACES)),
+            (Value::Word(word), _) => (*word).to_owned(),
+            (Value::Flag(on), _) => on.to_string(),
+            (Value::Color([r, g, b, a]), _) => format!("{r:02x}{g:02x}{b:02x}{a:02x}"),
+            (Value::Point(x, y), _) => {
+                let [x, y] = [x, y].map(|n| print_decimal(i64::from(*n), POINT_PLACES));
+                format!("{x},{y}")
+            }
+            (Value::Ratio(w, h), _) => format!("{w}:{h}"),
+            (Value::Numbers(numbers), kind) => {
+                let places = if let Kind::Numbers { places, .. } = kind { *places } else { 0 };
+                let printed: Vec<String> = numbers.iter().map(|n| print_decimal(*n, places)).collect();
+                printed.join(",")
+            }
+            (Value::Image(id), _) => id.to_string(),
+        }
+    }
+
+    /// What is accepted, for people: in errors and in the README.
+    pub fn allowed(&self) -> String {
+        match *self {
+            Kind::Integer { min, max, step: 1, unit } => format!("{min}..{max}{}", spaced(unit)),
+            Kind::Integer { min, max, step, unit } => format!("{min}..{max}{} in steps of {step}", spaced(unit)),
+            Kind::IntegerOr { min, max, unit, word } => format!("{min}..{max}{}, or {word}", spaced(unit)),
+            Kind::Decimal { min, max, places, unit } => {
+                let (min, max) = (print_decimal(min, places), print_decimal(max, places));
+                format!("{min}..{max}{}, at most {places} decimals", spaced(unit))
+            }
+            Kind::Length { px_max } => format!("0..{px_max} px, or 0%..100%"),
+            Kind::Bytes { min, max } => format!("{min}..{max} bytes; k for thousands, m for millions"),
+            Kind::Choice(words) => words.join(", "),
+            Kind::Flag => "true, false".to_owned(),
+            Kind::Color => "rrggbb or rrggbbaa, hexadecimal".to_owned(),
+            Kind::Gravity(words) => format!("{}, or x,y of 0..1", words.join(", ")),
+            Kind::Ratio => format!("w:h, each 1..{RATIO_MAX}"),
+            Kind::Numbers { counts, max, places } => {
+                let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+                let max = print_decimal(max, places);
+                format!("{} numbers of -{max}..{max}, comma-separated", counts.join(" or "))
+            }
+            Kind::Image => "the id of a stored image".to_owned(),
+        }
+    }
+}
+
+fn spaced(unit: &str) -> String {
+    if unit.is_empty() { String::new() } else { format!(" {unit}") }
+}
+
+fn word(text: &str, words: &[&'static str]) -> Option<Value> {
+    words.iter().find(|word| **word == text).map(|word| Value::Word(word))
+}
+
+fn number(text: &str, min: i64, max: i64) -> Option<i64> {
+    decimal(text, 0).filter(|n| (min..=max).contains(n))
+}
+
+/// Reads `-12.5` as an integer of the `places`th decimal.
+fn decimal(text: &str, places: u32) -> Option<i64> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let (whole, fraction) = match digits.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (digits, ""),
+    };
+    let all_digits = whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !all_digits || fraction.len() > places as usize {
+        return None;
+    }
+    let missing = places - fraction.len() as u32;
+    let magnitude = format!("{whole}{fraction}").parse::<i64>().ok()?.checked_mul(10i64.checked_pow(missing)?)?;
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+fn print_decimal(scaled: i64, places: u32) -> String {
+    let one = 10u64.pow(places);
+    let sign = if scaled < 0 { "-" } else { "" };
+    let (whole, fraction) = (scaled.unsigned_abs() / one, scaled.unsigned_abs() % one);
+    if fraction == 0 {
+        return format!("{sign}{whole}");
+    }
+    let fraction = format!("{fraction:0width$}", width = places as usize);
+    format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
+}
+
+/// A share of the whole, with `places` decimals of its own unit.
+fn share(text: &str, places: u32) -> Option<u32> {
+    decimal(text, places).filter(|n| (0..=WHOLE).contains(n)).map(|n| n as u32)
+}
+
+fn length(text: &str, px_max: u32) -> Option<Value> {
+    match text.strip_suffix('%') {
+        Some(percent) => share(percent, SHARE_PLACES).map(Value::Share),
+        None => number(text, 0, i64::from(px_max)).map(Value::Number),
+    }
+}
+
+fn bytes(text: &str) -> Option<i64> {
+    let unit = |text: &str| match text.as_bytes().last() {
+        Some(b'k') => 1_000,
+        Some(b'm') => 1_000_000,
+        _ => 1,
+    };
+    let unit = unit(text);
+    let digits = if unit == 1 { text } else { &text[..text.len() - 1] };
+    decimal(digits, 0)?.checked_mul(unit)
+}
+
+fn color(text: &str) -> Option<[u8; 4]> {
+    if !matches!(text.len(), 6 | 8) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let number = u32::from_str_radix(text, 16).ok()?;
+    Some(if text.len() == 6 { (number << 8 | 0xff).to_be_bytes() } else { number.to_be_bytes() })
+}
+
+fn point(text: &str) -> Option<Value> {
+    let (x, y) = text.split_once(',')?;
+    Some(Value::Point(share(x, POINT_PLACES)?, share(y, POINT_PLACES)?))
+}
+
+fn ratio(text: &str) -> Option<Value> {
+    let (w, h) = text.split_once(':')?;
+    let side = |text| number(text, 1, i64::from(RATIO_MAX)).map(|side| side as u32);
+    let (w, h) = (side(w)?, side(h)?);
+    let divisor = greatest_common_divisor(w, h);
+    Some(Value::Ratio(w / divisor, h / divisor))
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+fn numbers(text: &str, counts: &[usize], max: i64, places: u32) -> Option<Value> {
+    let most = counts.iter().max().copied().unwrap_or_default();
+    let one = |text: &str| decimal(text, places).filter(|n| n.abs() <= max);
+    // One more than there may be is enough to refuse it.
+    let numbers: Vec<i64> = text.split(',').take(most + 1).map(one).collect::<Option<_>>()?;
+    Some(Value::Numbers(numbers)).filter(|_| counts.contains(&text.split(',').take(most + 1).count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANGLE: Kind = Kind::Decimal { min: -36_000, max: 36_000, places: 2, unit: "\u{b0}" };
+    const QUALITY: Kind = Kind::Integer { min: 1, max: 100, step: 1, unit: "" };
+    const TURN: Kind = Kind::Integer { min: -360, max: 360, step: 90, unit: "\u{b0}" };
+
+    fn check(kind: Kind, text: &str, expected: Option<&str>) {
+        let printed = kind.parse(text).map(|value| kind.print(&value));
+        assert_eq!(printed.as_deref(), expected, "{kind:?} {text:?}");
+        if let Some(expected) = expected {
+            assert_eq!(kind.parse(expected), kind.parse(text), "what is printed is read back");
+        }
+    }
+
+    #[test]
+    fn values_are_held_against_their_kind_and_print_one_way() {
+        check(QUALITY, "1", Some("1"));
+        check(QUALITY, "0100", Some("100"));
+        for bad in ["0", "101", "", "-", "+5", "5.0", "5e1", "\u{661}", " 5", "99999999999999999999"] {
+            check(QUALITY, bad, None);
+        }
+        check(TURN, "-270", Some("-270"));
+        check(TURN, "45", None);
+        check(TURN, "450", None);
+        check(ANGLE, "12.50", Some("12.5"));
+        check(ANGLE, "-0.05", Some("-0.05"));
+        check(ANGLE, "-0", Some("0"));
+        check(ANGLE, "360.00", Some("360"));
+        for bad in ["360.01", "1.234", ".5", "5.", "--5", "1.-5", "9223372036854775807"] {
+            check(ANGLE, bad, None);
+        }
+        check(Kind::Choice(&["h", "v"]), "v", Some("v"));
+        check(Kind::Choice(&["h", "v"]), "V", None);
+        check(Kind::Flag, "", Some("true"));
+        check(Kind::Flag, "false", Some("false"));
+        check(Kind::Flag, "1", None);
+        check(Kind::Color, "FF8000", Some("ff8000ff"));
+        check(Kind::Color, "ff800010", Some("ff800010"));
+        for bad in ["fff", "#ff8000", "ff80000", "+f8000", "\u{e9}\u{e9}\u{e9}"] {
+            check(Kind::Color, bad, None);
+        }
+    }
+
+    #[test]
+    fn lengths_bytes_points_and_ratios() {
+        const LENGTH: Kind = Kind::Length { px_max: 500 };
+        check(LENGTH, "500", Some("500"));
+        check(LENGTH, "12.50%", Some("12.5%"));
+        check(LENGTH, "100%", Some("100%"));
+        for bad in ["501", "-1", "1.5", "100.01%", "-1%", "%", "1.234%"] {
+            check(LENGTH, bad, None);
+        }
+        const BYTES: Kind = Kind::Bytes { min: 100, max: 5_000_000 };
+        check(BYTES, "100k", Some("100000"));
+        check(BYTES, "5m", Some("5000000"));
+        for bad in ["99", "6m", "k", "1.5k", "1kk", "9223372036854775807k", "\u{e9}"] {
+            check(BYTES, bad, None);
+        }
+        const GRAVITY: Kind = Kind::Gravity(&["center", "north"]);
+        check(GRAVITY, "north", Some("north"));
+        check(GRAVITY, "0.50,1", Some("0.5,1"));
+        for bad in ["south", "0.5", "1.1,0", "-0.1,0", "0,0,0", ","] {
+            check(GRAVITY, bad, None);
+        }
+        check(Kind::Ratio, "1920:1080", Some("16:9"));
+        for bad in ["0:1", "1:0", "16/9", "1.5:1", "10001:1"] {
+            check(Kind::Ratio, bad, None);
+        }
+        const RADIUS: Kind = Kind::IntegerOr { min: 1, max: 9, unit: "px", word: "max" };
+        check(RADIUS, "max", Some("max"));
+        check(RADIUS, "9", Some("9"));
+        check(RADIUS, "10", None);
+        const KERNEL: Kind = Kind::Numbers { counts: &[2, 3], max: 1_000, places: 2 };
+        check(KERNEL, "1,-2.50,10", Some("1,-2.5,10"));
+        for bad in ["1", "1,2,3,4", "1,11", "1,,2", ""] {
+            check(KERNEL, bad, None);
+        }
+        let id = Digest::of(b"").to_string();
+        check(Kind::Image, &id, Some(&id));
+        check(Kind::Image, &id[1..], None);
+    }
+
+    #[test]
+    fn ranges_read_well() {
+        assert_eq!(QUALITY.allowed(), "1..100");
+        assert_eq!(TURN.allowed(), "-360..360 \u{b0} in steps of 90");
+        assert_eq!(ANGLE.allowed(), "-360..360 \u{b0}, at most 2 decimals");
+    }
+}
