@@ -129,7 +129,6 @@ fn hit(
         negotiated: false,
         download,
     };
-    call.app.metrics.rendition(Origin::Hit);
     let mut response = match image.condition()? {
         Some(answer) => answer,
         None => image.bytes(&rendition.bytes)?,
@@ -156,7 +155,6 @@ async fn render(
         }
     }
     let (rendition, origin) = call.app.renditions.get(&id, pipeline).await?;
-    call.app.metrics.rendition(origin);
     let mut response = image.bytes(&rendition.bytes)?;
     respond::came_from(&mut response, origin);
     Ok(response)

@@ -244,23 +244,3 @@ fn a_download_has_its_name() {
     assert_eq!(plain.field("etag"), named.field("etag"));
     assert_eq!(server.get(&format!("{path}?download=")).status, 400);
 }
-
-#[test]
-fn simultaneous_requests_for_one_cold_rendition_get_the_same_bytes_and_are_counted() {
-    let server = Server::start();
-    let path = format!("{}.png?w=50", server.store(&ppm(400, 400, [10, 20, 30])));
-    let bodies: Vec<Vec<u8>> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..20).map(|_| scope.spawn(|| server.get(&path).body)).collect();
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
-    });
-    assert!(bodies[0].starts_with(b"\x89PNG") && bodies.iter().all(|body| *body == bodies[0]));
-    let metrics = server.get("/metrics").text();
-    let renditions =
-        figure(&metrics, "progimage_rendition_hits_total") + figure(&metrics, "progimage_rendition_misses_total");
-    assert_eq!(renditions, 20);
-}
-
-fn figure(metrics: &str, name: &str) -> u64 {
-    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {metrics}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
