@@ -85,6 +85,8 @@ pub struct Rendition {
     pub bytes: Bytes,
     /// Its format.
     pub codec: &'static Codec,
+    /// The canonical query of its pipeline ([`Pipeline::query`]): kept, so that a hit need not write it anew.
+    pub query: Arc<str>,
 }
 
 /// How a rendition was come by.

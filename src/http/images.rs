@@ -16,7 +16,7 @@ use super::{App, Call, Reply, Response, query};
 use crate::digest::Digest;
 use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::{Channels, Pipeline};
-use crate::renditions::Origin;
+use crate::renditions::{Origin, Rendition};
 use crate::store;
 
 /// The one delivery name: it changes a header field and not the bytes.
@@ -65,7 +65,7 @@ pub(super) fn form(call: Call, id: Digest, extension: &str) -> Reply {
         Wanted::Codec(pipeline, download) => {
             let key = pipeline.key(&id);
             match call.app.renditions.cached(&id, &key) {
-                Some(rendition) => Reply::Now(hit(&call, &key, &rendition, download.as_deref())),
+                Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, download.as_deref())),
                 None => Reply::later(async move {
                     let etag = ETag::of_key(&key);
                     render(&call, id, etag, &pipeline, download.as_deref(), false).await
@@ -117,8 +117,9 @@ fn delivery(mut pairs: Pairs) -> Result<(Pairs, Option<String>), Error> {
 
 fn hit(
     call: &Call,
+    id: &Digest,
     key: &Digest,
-    rendition: &crate::renditions::Rendition,
+    rendition: &Rendition,
     download: Option<&str>,
 ) -> Result<Response, Error> {
     let image = Image {
@@ -131,9 +132,16 @@ fn hit(
     };
     let mut response = match image.condition()? {
         Some(answer) => answer,
-        None => image.bytes(&rendition.bytes)?,
+        None => whole_or_part(&image, id, rendition, &call.app)?,
     };
     respond::came_from(&mut response, Origin::Hit);
+    Ok(response)
+}
+
+/// The bytes, with the URL that is theirs.
+fn whole_or_part(image: &Image, id: &Digest, rendition: &Rendition, app: &App) -> Result<Response, Error> {
+    let mut response = image.bytes(&rendition.bytes)?;
+    respond::canonical(&mut response, id, rendition, app.options.url_bytes_max);
     Ok(response)
 }
 
@@ -155,7 +163,7 @@ async fn render(
         }
     }
     let (rendition, origin) = call.app.renditions.get(&id, pipeline).await?;
-    let mut response = image.bytes(&rendition.bytes)?;
+    let mut response = whole_or_part(&image, &id, &rendition, &call.app)?;
     respond::came_from(&mut response, origin);
     Ok(response)
 }

@@ -11,7 +11,7 @@ use super::param::{Args, Param, invalid};
 use super::{ENCODE, Error, Pipeline};
 
 /// The query key of a JSON chain.
-const OPS: &str = "ops";
+pub(super) const OPS: &str = "ops";
 
 /// See [`Pipeline::from_query`].
 pub(super) fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
@@ -116,14 +116,15 @@ fn operation(written: &str, name: &str) -> Result<&'static Operation, Error> {
     })
 }
 
-/// What the canonical text writes for a render of which every argument is a default.
-const RENDER: &str = "metadata=none";
+/// What is written for a render of which every argument is a default.
+pub(super) const RENDER: (&str, &str) = ("metadata", "none");
 
 impl fmt::Display for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{};", self.codec.name)?;
         if self.render && self.encode.are_defaults() && self.steps.is_empty() {
-            f.write_str(RENDER)?;
+            let (name, value) = RENDER;
+            write!(f, "{name}={value}")?;
         }
         write!(f, "{};", self.encode)?;
         for (place, (operation, args)) in self.steps.iter().enumerate() {

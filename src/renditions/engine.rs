@@ -136,7 +136,8 @@ impl Engine {
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Rendition, Origin), Error> {
         let Admitted { bytes, permit, waited } = admitted;
-        let (limits, submitted, codec) = (self.limits.clone(), Instant::now(), pipeline.codec());
+        let (codec, query) = (pipeline.codec(), pipeline.query().into());
+        let (limits, submitted) = (self.limits.clone(), Instant::now());
         let timeout = Duration::from_millis(self.options.render_timeout_ms);
         let job = self.pool.submit(move || {
             let _permit = permit;
@@ -152,7 +153,7 @@ impl Engine {
             return Err(Error::Panicked);
         };
         let Output { bytes, decode, operations, encode } = output?;
-        Ok((Rendition { bytes, codec }, Origin::Rendered { queue, decode, operations, encode }))
+        Ok((Rendition { bytes, codec, query }, Origin::Rendered { queue, decode, operations, encode }))
     }
 
     /// A permit of `budget`, and how long it took.
