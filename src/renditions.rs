@@ -27,6 +27,7 @@ use cache::Cache;
 use engine::Engine;
 use flight::Flights;
 use generation::{Generation, Generations};
+pub use header::inspect;
 
 /// Settings of the rendition layer.
 #[derive(Clone, Debug, PartialEq, Eq)]

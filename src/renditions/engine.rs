@@ -75,7 +75,7 @@ impl Engine {
         let blob = self.store.open(generation.source()).await?;
         // A blob above the limit (it was stored under a higher one) is read alone.
         let (_permit, _) = self.admit(&self.reads, blob.len.min(self.reads.bytes_max()), self.queue_end()).await?;
-        let (codec, header) = inspect(&blob.bytes().await?)?;
+        let (codec, header) = inspect(&blob.bytes().await?).await?;
         self.headers.insert(generation, codec, header.clone());
         Ok((codec, header))
     }
@@ -93,7 +93,7 @@ impl Engine {
 
     /// Renders bytes that are not stored; cancelled when the future is dropped.
     pub async fn render_bytes(&self, bytes: Bytes, pipeline: Pipeline) -> Result<(Rendition, Origin), Error> {
-        let (codec, header) = inspect(&bytes)?;
+        let (codec, header) = inspect(&bytes).await?;
         let plan = pipeline.plan((codec, &header), &self.limits)?;
         let held = plan.memory_bytes.saturating_add(bytes.len() as u64);
         let (permit, waited) = self.admit(&self.memory, held, self.queue_end()).await?;
@@ -113,7 +113,7 @@ impl Engine {
                 let (mut permit, wait) = self.admit(&self.memory, blob.len, queue_end).await?;
                 waited = wait;
                 let bytes = blob.bytes().await?;
-                let (codec, header) = inspect(&bytes)?;
+                let (codec, header) = inspect(&bytes).await?;
                 self.headers.insert(generation, codec, header.clone());
                 if permit.try_grow(pipeline.plan((codec, &header), &self.limits)?.memory_bytes) {
                     return Ok(Admitted { bytes, permit, waited });
