@@ -145,7 +145,7 @@ fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
             .await
             .map_err(|error| format!("cannot open the store {}: {error}", config.data))?;
         let stop = stop()?;
-        tracing::info!(address = %listener.local_addr()?, data = config.data, "ready");
+        tracing::info!(address = %listener.local_addr()?, data = config.data, level = ?config.layers.store.level, "ready");
         let stopped = server::serve(listener, App::new(store, config.layers), stop).await;
         tracing::info!(?stopped, "stopped");
         Ok(match stopped {

@@ -209,6 +209,19 @@ mod tests {
     }
 
     #[test]
+    fn the_store_takes_its_level_and_bounds() {
+        let file = "store_level = \"relaxed\"\nverify_after_s = 60\nbatch_max = 1\nfull_retry_ms = 0";
+        let store = load(&[], &[], Some(file)).expect("good settings").layers.store;
+        assert_eq!((store.level, store.verify_after_s), (crate::store::Level::Relaxed, 60));
+        assert_eq!((store.batch_max, store.full_retry_ms), (1, 0));
+        for (key, bad) in [("store_level", "Strict"), ("batch_max", "0"), ("read_back_max", "0"), ("sync_threads", "0")]
+        {
+            let mistakes = load(&[(key, bad)], &[], None).expect_err(key);
+            assert!(mistakes.0[0].contains("allowed"), "{mistakes}");
+        }
+    }
+
+    #[test]
     fn every_setting_takes_its_own_default_and_is_described() {
         let table = describe();
         for setting in SETTINGS {

@@ -19,6 +19,7 @@ pub mod operation;
 mod orient;
 pub mod param;
 mod plan;
+mod query;
 mod raster;
 pub mod reference;
 mod run;
@@ -94,11 +95,6 @@ impl Pipeline {
         images
     }
 
-    /// The query that means this pipeline: flat where there is one, else with `ops`. [`Pipeline::from_query`] reads it back.
-    pub fn to_query(&self) -> Vec<(String, String)> {
-        text::to_query(self)
-    }
-
     /// Without a written parameter: where the source has the output's format, its own bytes are the answer.
     pub fn is_conversion(&self) -> bool {
         !self.render
@@ -107,6 +103,12 @@ impl Pipeline {
     /// The same pipeline as a render: always decoded and encoded.
     pub fn into_render(self) -> Pipeline {
         Pipeline { render: true, ..self }
+    }
+
+    /// The canonical query, percent-encoded: flat where that can say the chain, else `ops`; empty for a conversion.
+    /// [`Pipeline::from_query`] makes an equal pipeline of its pairs.
+    pub fn query(&self) -> String {
+        query::query(self)
     }
 
     /// The name of the rendition of `source`: moka key and, in its first 32 hex digits, ETag. Over the source, the canonical text

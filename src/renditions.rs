@@ -28,6 +28,7 @@ use cache::Cache;
 use engine::Engine;
 use flight::Flights;
 use generation::{Generation, Generations};
+pub use header::inspect;
 
 /// Settings of the rendition layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Rendition {
     pub bytes: Bytes,
     /// Its format.
     pub codec: &'static Codec,
+    /// The canonical query of its pipeline ([`Pipeline::query`]): kept, so that a hit need not write it anew.
+    pub query: Arc<str>,
 }
 
 /// How a rendition was come by.

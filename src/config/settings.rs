@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::{Config, LogFormat};
 use crate::http::auth;
+use crate::store::Level;
 
 /// One setting.
 pub struct Setting {
@@ -75,6 +76,9 @@ macro_rules! switch {
 /// Past this a time is a mistake of units.
 const MS_MAX: u64 = 24 * 3_600_000;
 const BYTES_MAX: u64 = 1 << 50;
+
+/// The durability of uploads, by name.
+const LEVELS: [(&str, Level); 3] = [("strict", Level::Strict), ("relaxed", Level::Relaxed), ("none", Level::None)];
 
 /// Every setting.
 pub const SETTINGS: &[Setting] = &[
@@ -184,6 +188,55 @@ pub const SETTINGS: &[Setting] = &[
         "Uploads up to this stay in memory until they are committed.",
         0..=1 << 30,
         layers.store.memory_bytes_max
+    ),
+    Setting {
+        key: "store_level",
+        doc: "What an acknowledged upload survives: a power cut (`strict`); a power cut, unless it came within seconds \
+              (`relaxed`: the bytes are synced, the name is not); the end of the process (`none`: for tests).",
+        get: |config| {
+            let named = LEVELS.iter().find(|(_, level)| *level == config.layers.store.level);
+            named.map_or_else(String::new, |(name, _)| (*name).to_owned())
+        },
+        set: |config, text| {
+            let named = LEVELS.iter().find(|(name, _)| *name == text);
+            let (_, level) = named.ok_or_else(|| format!("{text:?}; allowed: strict, relaxed, none"))?;
+            config.layers.store.level = *level;
+            Ok(())
+        },
+        default_text: None,
+    },
+    number!(
+        "verify_after_s",
+        "A stored image that was proven longer ago is hashed again when it is next read.",
+        0..=10 * 365 * 86_400,
+        layers.store.verify_after_s
+    ),
+    number!("batch_max", "Uploads that one commit makes durable together.", 1..=10_000, layers.store.batch_max),
+    number!(
+        "batch_bytes_max",
+        "Bytes of one commit, to which one more upload may come.",
+        1..=BYTES_MAX,
+        layers.store.batch_bytes_max
+    ),
+    number!(
+        "read_back_max",
+        "Larger uploads that may be read back into memory at once to be inspected.",
+        1..=1_024,
+        layers.store.read_back_max
+    ),
+    number!("sync_threads", "Threads that write and sync.", 1..=1_024, layers.store.sync_threads),
+    number!("read_threads", "Threads that read what is not cached.", 1..=1_024, layers.store.read_threads),
+    number!(
+        "full_retry_ms",
+        "How long uploads are refused beforehand once the device was full.",
+        0..=MS_MAX,
+        layers.store.full_retry_ms
+    ),
+    number!(
+        "memory_store_bytes_max",
+        "Bytes that a `memory:` store may hold.",
+        1..=BYTES_MAX,
+        layers.store.memory_store_bytes_max
     ),
     number!("render_threads", "Threads that render.", 1..=1_024, layers.renditions.render_threads, "one per processor"),
     number!(

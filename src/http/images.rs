@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::json;
 
 use super::body::Body;
@@ -12,15 +13,17 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
-use super::{App, Call, Reply, Response, query};
+use super::{App, Call, Reply, Response, fields, query};
 use crate::digest::Digest;
 use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::{Channels, Pipeline};
-use crate::renditions::Origin;
+use crate::renditions::{Origin, Rendition};
 use crate::store;
 
 /// The one delivery name: it changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
+/// Longer originals are not taken into memory to tell their digest.
+const DIGEST_BYTES_MAX: u64 = 1 << 20;
 const PAGE_IDS_DEFAULT: usize = 1_000;
 
 type Pairs = Vec<(String, String)>;
@@ -48,10 +51,15 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
             negotiated: false,
             download: download.as_deref(),
         };
-        match image.condition()? {
-            Some(answer) => Ok(answer),
-            None => image.blob(blob).await,
+        if let Some(answer) = image.condition()? {
+            return Ok(answer);
         }
+        let headers = &call.parts.headers;
+        if !fields::wants_repr_digest(headers) || blob.len > DIGEST_BYTES_MAX {
+            return image.blob(blob).await;
+        }
+        let bytes = blob.bytes().await?;
+        Ok(digested(image.bytes(&bytes)?, headers, &bytes).await)
     })
 }
 
@@ -64,8 +72,10 @@ pub(super) fn form(call: Call, id: Digest, extension: &str) -> Reply {
     match wanted {
         Wanted::Codec(pipeline, download) => {
             let key = pipeline.key(&id);
-            match call.app.renditions.cached(&id, &key) {
-                Some(rendition) => Reply::Now(hit(&call, &key, &rendition, download.as_deref())),
+            // A digest may take longer than an answer at once may.
+            let at_once = !fields::wants_repr_digest(&call.parts.headers);
+            match at_once.then(|| call.app.renditions.cached(&id, &key)).flatten() {
+                Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, download.as_deref())),
                 None => Reply::later(async move {
                     let etag = ETag::of_key(&key);
                     render(&call, id, etag, &pipeline, download.as_deref(), false).await
@@ -117,8 +127,9 @@ fn delivery(mut pairs: Pairs) -> Result<(Pairs, Option<String>), Error> {
 
 fn hit(
     call: &Call,
+    id: &Digest,
     key: &Digest,
-    rendition: &crate::renditions::Rendition,
+    rendition: &Rendition,
     download: Option<&str>,
 ) -> Result<Response, Error> {
     let image = Image {
@@ -129,13 +140,27 @@ fn hit(
         negotiated: false,
         download,
     };
-    call.app.metrics.rendition(Origin::Hit);
     let mut response = match image.condition()? {
         Some(answer) => answer,
-        None => image.bytes(&rendition.bytes)?,
+        None => whole_or_part(&image, id, rendition, &call.app)?,
     };
     respond::came_from(&mut response, Origin::Hit);
     Ok(response)
+}
+
+/// The bytes, with the URL that is theirs.
+fn whole_or_part(image: &Image, id: &Digest, rendition: &Rendition, app: &App) -> Result<Response, Error> {
+    let mut response = image.bytes(&rendition.bytes)?;
+    respond::canonical(&mut response, id, rendition, app.options.url_bytes_max);
+    Ok(response)
+}
+
+/// With the digest of the whole, if that is wished for.
+async fn digested(mut response: Response, headers: &HeaderMap, whole: &Bytes) -> Response {
+    if let Some(digest) = fields::repr_digest(headers, whole).await {
+        response.headers_mut().insert(fields::REPR_DIGEST, digest);
+    }
+    response
 }
 
 async fn render(
@@ -156,10 +181,9 @@ async fn render(
         }
     }
     let (rendition, origin) = call.app.renditions.get(&id, pipeline).await?;
-    call.app.metrics.rendition(origin);
-    let mut response = image.bytes(&rendition.bytes)?;
+    let mut response = whole_or_part(&image, &id, &rendition, &call.app)?;
     respond::came_from(&mut response, origin);
-    Ok(response)
+    Ok(digested(response, &call.parts.headers, &rendition.bytes).await)
 }
 
 /// `.auto`: its tag is over the bucket's name and every format that the bucket may come to, so that it, too, is known without

@@ -13,12 +13,16 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::Sample::{Now, Total};
 use super::{App, ROUTES};
-use crate::renditions::Origin;
-use crate::store::Receipt;
+use crate::renditions;
+use crate::store::{self, Receipt};
 
 /// Upper bounds of latency, in seconds: hits are tens of microseconds, renders up to ten seconds.
 const LATENCY_S: [f64; 12] = [0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0];
+
+/// Of every name on the page.
+const PREFIX: &str = "progimage";
 
 /// The label of requests that reached no route.
 const NO_ROUTE: &str = "none";
@@ -36,21 +40,64 @@ struct Place {
     route: &'static str,
 }
 
-/// A figure that another layer keeps, read when the page is asked for.
+/// The figures that other layers keep, taken when the page is asked for.
+struct Figures {
+    accepted: u64,
+    draining: bool,
+    writable: bool,
+    renditions: renditions::Counters,
+    store: store::Counters,
+}
+
+impl Figures {
+    fn of(app: &App) -> Figures {
+        Figures {
+            accepted: app.metrics.accepted.load(Ordering::Relaxed),
+            draining: app.draining(),
+            writable: app.store.writable().is_ok(),
+            renditions: app.renditions.counters(),
+            store: app.store.counters(),
+        }
+    }
+}
+
+/// One of them on the page.
 enum Sample {
-    Counter(&'static str, &'static str, fn(&App) -> u64),
-    Gauge(&'static str, &'static str, fn(&App) -> i64),
+    /// What only grows.
+    Total(&'static str, &'static str, fn(&Figures) -> u64),
+    /// What is so now.
+    Now(&'static str, &'static str, fn(&Figures) -> u64),
 }
 
 /// Every such figure.
 const SAMPLES: &[Sample] = &[
-    Sample::Counter("http_connections_accepted", "Connections since the start", |app| {
-        app.metrics.accepted.load(Ordering::Relaxed)
+    Total("http_connections_accepted", "Connections since the start", |figures| figures.accepted),
+    Now("draining", "Whether the server is on its way out", |figures| u64::from(figures.draining)),
+    Total("rendition_hits", "Renditions answered from the cache", |figures| figures.renditions.hits),
+    Total("rendition_misses", "Renditions that were not in the cache when asked", |figures| figures.renditions.misses),
+    Total("rendition_joined", "Misses that shared a render under way", |figures| figures.renditions.joined),
+    Total("rendition_cancelled", "Renders that nobody waited for any more", |figures| figures.renditions.cancelled),
+    Total("rendition_evictions", "Renditions dropped from the cache for want of room", |figures| {
+        figures.renditions.evictions
     }),
-    Sample::Gauge("store_writable", "Whether uploads would be accepted now", |app| {
-        i64::from(app.store.writable().is_ok())
+    Now("rendition_cache_entries", "Renditions in the cache", |figures| figures.renditions.cache_entries),
+    Now("rendition_cache_bytes", "Weight of the cache", |figures| figures.renditions.cache_bytes),
+    Total("renders", "Renders that ended, well or not", |figures| figures.renditions.renders),
+    Total("render_panics", "Renders that panicked: our bugs", |figures| figures.renditions.panics),
+    Total("render_refusals", "Renders and header reads refused for want of room or time", |figures| {
+        figures.renditions.busy
     }),
-    Sample::Gauge("draining", "Whether the server is on its way out", |app| i64::from(app.draining())),
+    Now("render_queue", "Renders that wait for admission", |figures| figures.renditions.queue_len),
+    Now("render_bytes_in_flight", "Memory granted to renders, sources included", |figures| {
+        figures.renditions.bytes_in_flight
+    }),
+    Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
+    Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
+    Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
+    Total("store_syncfs", "Syncs of the whole file system", |figures| figures.store.syncfs),
+    Total("store_commits", "Group commits", |figures| figures.store.commits),
+    Total("store_published", "Blobs published by group commits", |figures| figures.store.published),
+    Total("store_quarantined", "Blobs taken out of service", |figures| figures.store.quarantined),
 ];
 
 /// What one route is counted under; found once, so that a request costs an index and not a hash of labels.
@@ -74,8 +121,6 @@ pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Answer, Counter>,
     routes: Vec<RouteMetrics>,
-    hits: Counter,
-    misses: Counter,
     uploads: Counter,
     duplicates: Counter,
     uploaded_bytes: Counter,
@@ -86,7 +131,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Metrics {
-        let mut registry = Registry::with_prefix("progimage");
+        let mut registry = Registry::with_prefix(PREFIX);
         let requests = Family::<Answer, Counter>::default();
         registry.register("http_requests", "Answers by route and status", requests.clone());
         let latency = Family::<Place, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
@@ -104,10 +149,6 @@ impl Metrics {
             registry.register(name, help, counter.clone());
             counter
         };
-        let (hits, misses) = (
-            counter("rendition_hits", "Renditions answered from the cache"),
-            counter("rendition_misses", "Renditions answered after a render"),
-        );
         let (uploads, duplicates) = (
             counter("uploads", "Uploads that stored an image"),
             counter("uploads_duplicate", "Uploads of an image that was stored already"),
@@ -119,8 +160,6 @@ impl Metrics {
             registry,
             requests,
             routes,
-            hits,
-            misses,
             uploads,
             duplicates,
             uploaded_bytes,
@@ -150,14 +189,6 @@ impl Metrics {
         Connected(self.connections.clone())
     }
 
-    /// Counts a rendition.
-    pub(super) fn rendition(&self, origin: Origin) {
-        match origin {
-            Origin::Hit => self.hits.inc(),
-            Origin::Rendered { .. } => self.misses.inc(),
-        };
-    }
-
     /// Counts an acknowledged upload.
     pub(super) fn uploaded(&self, receipt: &Receipt) {
         if receipt.created { &self.uploads } else { &self.duplicates }.inc();
@@ -168,15 +199,62 @@ impl Metrics {
     pub(super) fn text(&self, app: &App) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
-        let mut layers = Registry::with_prefix("progimage");
-        for sample in SAMPLES {
-            match *sample {
-                Sample::Counter(name, help, read) => layers.register(name, help, ConstCounter::new(read(app))),
-                Sample::Gauge(name, help, read) => layers.register(name, help, ConstGauge::new(read(app))),
-            }
-        }
-        encode_registry(&mut text, &layers)?;
+        encode_registry(&mut text, &registry_of(&Figures::of(app)))?;
         encode_eof(&mut text)?;
         Ok(text)
+    }
+}
+
+fn registry_of(figures: &Figures) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    for sample in SAMPLES {
+        match *sample {
+            Total(name, help, read) => registry.register(name, help, ConstCounter::new(read(figures))),
+            // A gauge is signed in the exposition; no figure of ours comes near the sign.
+            Now(name, help, read) => registry.register(name, help, ConstGauge::new(read(figures).cast_signed())),
+        }
+    }
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every field is written out: a new one stops the build until it has its row.
+    #[test]
+    fn every_figure_of_the_layers_is_on_the_page() {
+        let renditions = renditions::Counters {
+            hits: 101,
+            misses: 102,
+            joined: 103,
+            cancelled: 104,
+            renders: 105,
+            panics: 106,
+            busy: 107,
+            queue_len: 108,
+            bytes_in_flight: 109,
+            cache_entries: 110,
+            cache_bytes: 111,
+            evictions: 112,
+        };
+        let store =
+            store::Counters { fdatasync: 113, fsync: 114, syncfs: 115, commits: 116, published: 117, quarantined: 118 };
+        let figures = Figures { accepted: 119, draining: true, writable: true, renditions, store };
+        let mut text = String::new();
+        encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
+        for value in 101..=119 {
+            assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
+        }
+    }
+
+    #[test]
+    fn no_two_figures_share_a_name() {
+        let name = |sample: &Sample| match sample {
+            Total(name, ..) | Now(name, ..) => *name,
+        };
+        for (index, sample) in SAMPLES.iter().enumerate() {
+            assert!(SAMPLES[index + 1..].iter().all(|other| name(other) != name(sample)), "{}", name(sample));
+        }
     }
 }

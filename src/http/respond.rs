@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{
     ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+    HeaderName, HeaderValue, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::request::Parts;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use super::conditional::{self, Condition, Ranges};
 use super::error::Error;
 use crate::digest::Digest;
 use crate::pipeline::codec::CODECS;
+use crate::renditions::Rendition;
 use crate::store::Blob;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -264,6 +265,20 @@ pub(super) fn came_from(response: &mut Response, origin: crate::renditions::Orig
     response.headers_mut().insert(CACHE_STATUS, status);
     if let Some(timing) = timing {
         response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+}
+
+/// Names the one URL of a rendition of `id` (RFC 6596), whatever way it was asked; left out where it would be longer than
+/// `url_bytes_max` and so could not be asked.
+pub(super) fn canonical(response: &mut Response, id: &Digest, rendition: &Rendition, url_bytes_max: usize) {
+    const OPEN: &str = "<";
+    const CLOSE: &str = ">; rel=\"canonical\"";
+    let Rendition { codec, query, .. } = rendition;
+    let mark = if query.is_empty() { "" } else { "?" };
+    // One allocation: this is on the path of hits.
+    let link = [OPEN, "/images/", id.hex().as_str(), ".", codec.extensions[0], mark, query, CLOSE].concat();
+    if link.len() <= OPEN.len() + url_bytes_max + CLOSE.len() {
+        response.headers_mut().insert(LINK, value(link));
     }
 }
 

@@ -1,6 +1,5 @@
 //! Uploads: a body or one part of a form, through the store's digest and the gate of the codecs, to an acknowledged id.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -19,12 +18,10 @@ use super::fields::Claims;
 use super::respond::{self, ETag};
 use super::{App, Call, Reply, Response};
 use crate::digest::{Digest, Hasher};
-use crate::pipeline;
-use crate::pipeline::codec::{self, Codec, Header};
+use crate::pipeline::codec::{Codec, Header};
+use crate::renditions;
 use crate::store::{Receipt, Sealed};
 
-/// Longer bodies are inspected off the runtime's threads.
-const INSPECT_INLINE_BYTES_MAX: usize = 256 << 10;
 /// Bytes before, and bytes after, the one part of a form.
 const FORM_BYTES_MAX: u64 = 256 << 10;
 
@@ -207,25 +204,10 @@ fn of_form(error: multer::Error) -> Error {
 /// The gate, then the commit.
 async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
     let bytes = sealed.bytes().await?;
-    let (codec, header) = inspect(bytes).await?;
+    let (codec, header) = renditions::inspect(&bytes).await?;
     let receipt = sealed.commit().await?;
     app.metrics.uploaded(&receipt);
     Ok(accepted(&receipt, codec, &header))
-}
-
-async fn inspect(bytes: Bytes) -> Result<(&'static Codec, Header), Error> {
-    let inline = bytes.len() <= INSPECT_INLINE_BYTES_MAX;
-    let gate = move || -> Result<_, pipeline::Error> {
-        let codec = codec::sniff(&bytes)?;
-        Ok((codec, (codec.inspect)(&bytes)?))
-    };
-    // On the blocking pool a panic of a codec is an error here; inline it would take the connection along.
-    let inspected = if inline {
-        std::panic::catch_unwind(AssertUnwindSafe(gate)).map_err(|_| Error::Panicked)?
-    } else {
-        tokio::task::spawn_blocking(gate).await.map_err(|_| Error::Panicked)?
-    };
-    Ok(inspected?)
 }
 
 fn accepted(receipt: &Receipt, codec: &Codec, header: &Header) -> Response {

@@ -16,7 +16,7 @@ use super::plan::Step;
 use super::{ENCODE, Error, Pipeline};
 
 /// The query key of a JSON chain.
-const OPS: &str = "ops";
+pub(super) const OPS: &str = "ops";
 
 /// See [`Pipeline::from_query`].
 pub(super) fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
@@ -37,31 +37,6 @@ pub(super) fn from_query(codec: &'static Codec, query: &[(String, String)]) -> R
         None => flat.steps(),
     };
     Pipeline::new(codec, !query.is_empty(), encode, steps)
-}
-
-/// The query that means `pipeline`: flat where there is one, else with `ops`.
-pub(super) fn to_query(pipeline: &Pipeline) -> Vec<(String, String)> {
-    let mut query = pipeline.encode.to_flat();
-    if pipeline.render && query.is_empty() && pipeline.steps.is_empty() {
-        return vec![("metadata".to_owned(), "none".to_owned())];
-    }
-    let mut flat = query.clone();
-    flat.extend(pipeline.steps.iter().flat_map(|(_, args)| args.to_flat()));
-    flat.sort();
-    flat.dedup();
-    if from_query(pipeline.codec, &flat).as_ref() == Ok(pipeline) {
-        return flat;
-    }
-    query.push((OPS.to_owned(), json_of(&pipeline.steps)));
-    query
-}
-
-fn json_of(steps: &[Step]) -> String {
-    let object = |(operation, args): &Step| {
-        let named = args.written().map(|(param, value)| (param.name.to_owned(), param.kind.print(value).into()));
-        Json::Object(std::iter::once(("op".to_owned(), operation.name.into())).chain(named).collect())
-    };
-    Json::Array(steps.iter().map(object).collect()).to_string()
 }
 
 /// A table of parameters: that of the encoder, or of an operation by its place.
@@ -231,14 +206,15 @@ fn operation(written: &str, name: &str) -> Result<&'static Operation, Error> {
     })
 }
 
-/// What the canonical text writes for a render of which every argument is a default.
-const RENDER: &str = "metadata=none";
+/// What is written for a render of which every argument is a default.
+pub(super) const RENDER: (&str, &str) = ("metadata", "none");
 
 impl fmt::Display for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{};", self.codec.name)?;
         if self.render && self.encode.are_defaults() && self.steps.is_empty() {
-            f.write_str(RENDER)?;
+            let (name, value) = RENDER;
+            write!(f, "{name}={value}")?;
         }
         write!(f, "{};", self.encode)?;
         for (place, (operation, args)) in self.steps.iter().enumerate() {

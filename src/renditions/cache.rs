@@ -64,7 +64,7 @@ impl Cache {
         }
         // A copy of exact length: an encoder's buffer may be twice as long as what is in it, which could not be weighed.
         let bytes = Bytes::copy_from_slice(&rendition.bytes);
-        let rendition = Rendition { bytes, codec: rendition.codec };
+        let rendition = Rendition { bytes, ..rendition.clone() };
         // Noted before it can be evicted, and looked at again after it is in: `forget` may have come between.
         generation.note(key);
         entries.insert(key, Entry { rendition, generation: generation.clone() });
@@ -100,7 +100,7 @@ impl Cache {
 }
 
 fn weight(rendition: &Rendition) -> u64 {
-    rendition.bytes.len() as u64 + ENTRY_BYTES
+    (rendition.bytes.len() + rendition.query.len()) as u64 + ENTRY_BYTES
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn rendition(len: usize) -> Rendition {
-        Rendition { bytes: Bytes::from(vec![1; len]), codec: CODECS[0] }
+        Rendition { bytes: Bytes::from(vec![1; len]), codec: CODECS[0], query: "".into() }
     }
 
     #[test]

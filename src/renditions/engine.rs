@@ -78,7 +78,7 @@ impl Engine {
         let blob = self.store.open(generation.source()).await?;
         // A blob above the limit (it was stored under a higher one) is read alone.
         let (_permit, _) = self.admit(&self.reads, blob.len.min(self.reads.bytes_max()), self.queue_end()).await?;
-        let (codec, header) = inspect(&blob.bytes().await?)?;
+        let (codec, header) = inspect(&blob.bytes().await?).await?;
         self.headers.insert(generation, codec, header.clone());
         Ok((codec, header))
     }
@@ -105,7 +105,7 @@ impl Engine {
         others: &[Arc<Generation>],
         pipeline: Pipeline,
     ) -> Result<(Rendition, Origin), Error> {
-        let (codec, header) = inspect(&bytes)?;
+        let (codec, header) = inspect(&bytes).await?;
         let others = Others::find(self, &pipeline, others, given).await?;
         let plan = pipeline.plan((codec, &header), &others.headers, &self.limits)?;
         let held = plan.memory_bytes.saturating_add(bytes.len() as u64).saturating_add(others.len);
@@ -132,7 +132,7 @@ impl Engine {
                 let (mut permit, wait) = self.admit(&self.memory, blob.len, queue_end).await?;
                 waited = wait;
                 let bytes = blob.bytes().await?;
-                let (codec, header) = inspect(&bytes)?;
+                let (codec, header) = inspect(&bytes).await?;
                 self.headers.insert(generation, codec, header.clone());
                 let plan = pipeline.plan((codec, &header), &others.headers, &self.limits)?;
                 if permit.try_grow(plan.memory_bytes.saturating_add(others.len)) {
@@ -157,7 +157,8 @@ impl Engine {
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Rendition, Origin), Error> {
         let Admitted { bytes, images, permit, waited } = admitted;
-        let (limits, submitted, codec) = (self.limits.clone(), Instant::now(), pipeline.codec());
+        let (codec, query) = (pipeline.codec(), pipeline.query().into());
+        let (limits, submitted) = (self.limits.clone(), Instant::now());
         let timeout = Duration::from_millis(self.options.render_timeout_ms);
         let job = self.pool.submit(move || {
             let _permit = permit;
@@ -173,7 +174,7 @@ impl Engine {
             return Err(Error::Panicked);
         };
         let Output { bytes, decode, operations, encode } = output?;
-        Ok((Rendition { bytes, codec }, Origin::Rendered { queue, decode, operations, encode }))
+        Ok((Rendition { bytes, codec, query }, Origin::Rendered { queue, decode, operations, encode }))
     }
 
     /// A permit of `budget`, and how long it took.

@@ -1,11 +1,21 @@
-//! [`Headers`]: what is known of stored images without reading them. A few hundred bytes each; bounded by number.
+//! [`inspect`], and [`Headers`]: what is known of stored images without reading them again. A few hundred bytes each; bounded by
+//! number.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::Error;
 use super::generation::Generation;
 use crate::digest::Digest;
-use crate::pipeline::Error;
+use crate::pipeline;
 use crate::pipeline::codec::{self, Codec, Header};
+
+/// Longer images are inspected off the runtime's threads, which nothing should hold for more than about a millisecond. A walk
+/// over a container may read all of it (a JPEG is searched for markers from end to end), so its time grows with the bytes; a
+/// hop to another thread costs some 20 us, which is more than most walks over an image this short.
+const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Headers that are remembered: about 8 MB.
 const HEADERS_MAX: u64 = 16_384;
@@ -47,8 +57,42 @@ impl Headers {
     }
 }
 
-/// Format and header of an image by its bytes.
-pub fn inspect(bytes: &[u8]) -> Result<(&'static Codec, Header), Error> {
+/// Format and header of an image by its bytes. Off the runtime's threads it runs on tokio's blocking ones and not on the render
+/// pool: an upload or a question for metadata does not wait behind renders.
+///
+/// Errors: [`Error::Pipeline`]; [`Error::Panicked`] when the codec did, which ends neither connection nor flight.
+pub async fn inspect(bytes: &Bytes) -> Result<(&'static Codec, Header), Error> {
+    let gate = |bytes: &[u8]| catch_unwind(AssertUnwindSafe(|| gate(bytes))).map_err(|_| Error::Panicked);
+    let inspected = if bytes.len() <= INLINE_BYTES_MAX {
+        gate(bytes)
+    } else {
+        let bytes = bytes.clone();
+        tokio::task::spawn_blocking(move || gate(&bytes)).await.unwrap_or(Err(Error::Panicked))
+    };
+    if inspected.is_err() {
+        tracing::error!("a codec panicked at the gate: this is our bug");
+    }
+    Ok(inspected??)
+}
+
+fn gate(bytes: &[u8]) -> Result<(&'static Codec, Header), pipeline::Error> {
     let codec = codec::sniff(bytes)?;
     Ok((codec, (codec.inspect)(bytes)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn short_and_long_images_are_inspected_alike() {
+        for len in [INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1] {
+            let mut bytes = b"P6 1 1 255\n\x01\x02\x03".to_vec();
+            bytes.resize(len, 0);
+            let (codec, header) = inspect(&bytes.into()).await.expect("well formed");
+            assert_eq!((codec.name, header.size.w, header.size.h), ("ppm", 1, 1));
+            let error = inspect(&vec![b'?'; len].into()).await.expect_err("no image");
+            assert!(matches!(error, Error::Pipeline(pipeline::Error::UnknownFormat)), "{error:?}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ impl Others {
             match given.get(&id) {
                 Some(bytes) => {
                     others.len += bytes.len() as u64;
-                    others.headers.insert(id, inspect(bytes)?);
+                    others.headers.insert(id, inspect(bytes).await?);
                     others.given.insert(id, bytes.clone());
                 }
                 None => others.add(engine, generations, id).await.map_err(|error| missing(error, id))?,

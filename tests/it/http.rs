@@ -4,6 +4,7 @@ mod access;
 mod client;
 mod conditions;
 mod images;
+mod metrics;
 mod protocol;
 mod timeouts;
 mod uploads;
@@ -28,7 +29,7 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap())
 }
 
-/// A server with a store in memory; told to stop when dropped.
+/// A server of its own; told to stop when dropped.
 struct Server {
     address: SocketAddr,
     stop: Mutex<Option<oneshot::Sender<()>>>,
@@ -36,11 +37,16 @@ struct Server {
 }
 
 impl Server {
+    /// With a store in memory.
     fn start() -> Server {
         Server::with(|_| {})
     }
 
     fn with(change: impl FnOnce(&mut Settings)) -> Server {
+        Server::on("memory:", change)
+    }
+
+    fn on(store: &str, change: impl FnOnce(&mut Settings)) -> Server {
         let mut settings = Settings::default();
         settings.renditions.render_threads = 2;
         settings.http.linger_ms = 2_000;
@@ -49,7 +55,7 @@ impl Server {
         let (address, served) = runtime().block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let app = App::new(store::open("memory:", &settings.store).await.unwrap(), settings);
+            let app = App::new(store::open(store, &settings.store).await.unwrap(), settings);
             let stopped = async { _ = stopped.await };
             (address, tokio::spawn(server::serve(listener, app, stopped)))
         });

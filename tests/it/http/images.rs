@@ -1,6 +1,9 @@
 //! Stored images: originals, renditions, what is known of them, lists, delete.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use progimage::digest::Digest;
+use sha2::{Digest as _, Sha256};
 
 use super::{Server, path_of, ppm};
 
@@ -231,6 +234,90 @@ fn auto_negotiates_three_forms() {
 }
 
 #[test]
+fn a_rendition_names_its_canonical_url() {
+    let server = Server::start();
+    let path = server.store(&ppm(40, 20, [90, 60, 30]));
+    let check = |asked: &str, expected: &str| {
+        let canonical = format!("{path}{expected}");
+        let link = format!("<{canonical}>; rel=\"canonical\"");
+        let miss = server.get(&format!("{path}{asked}"));
+        assert_eq!((miss.status, miss.field("link")), (200, Some(link.as_str())), "{asked}: {}", miss.text());
+        for path in [format!("{path}{asked}"), canonical] {
+            let hit = server.get(&path);
+            assert_eq!(hit.field("cache-status"), Some("progimage; hit"), "{path}");
+            assert_eq!((hit.field("etag"), hit.field("link")), (miss.field("etag"), Some(link.as_str())), "{path}");
+        }
+    };
+    check(".png", ".png");
+    check(".png?download=x", ".png");
+    check(".png?fit=inside", ".png?metadata=none");
+    check(".jpeg?h=0020&w=30&download=a.jpg", ".jpg?width=30&height=20");
+    check(".png?ops=%5B%7B%22op%22:%22resize%22,%22width%22:9%7D%5D", ".png?width=9");
+    let turned_after =
+        "%5B%7B%22op%22:%22flip%22,%22direction%22:%22h%22%7D,%7B%22angle%22:90,%22op%22:%22rotate%22%7D%5D";
+    let reordered = server.get(&format!("{path}.png?ops={turned_after}"));
+    let link = reordered.field("link").unwrap().to_owned();
+    assert!(link.starts_with(&format!("<{path}.png?ops=%5B%7B")), "{link}");
+    let followed = server.get(link[1..].split('>').next().unwrap());
+    assert_eq!((followed.field("etag"), followed.field("link")), (reordered.field("etag"), Some(link.as_str())));
+    assert_eq!(server.get(&path).field("link"), None, "an original has one URL");
+    let auto = server.ask("GET", &format!("{path}.auto?w=7"), &["Accept: image/webp"]);
+    assert_eq!(auto.field("link"), Some(format!("<{path}.webp?width=7>; rel=\"canonical\"").as_str()));
+}
+
+#[test]
+fn a_canonical_url_that_could_not_be_asked_is_left_out() {
+    let path = path_of(&ppm(4, 4, [1, 1, 2]));
+    // Asked in a shorter spelling than the canonical one.
+    let (asked, canonical) = (format!("{path}.png?h=2&w=3"), format!("{path}.png?width=3&height=2"));
+    let check = |url_bytes_max: usize, expected: bool| {
+        let server = Server::with(|settings| settings.http.url_bytes_max = url_bytes_max);
+        server.store(&ppm(4, 4, [1, 1, 2]));
+        assert_eq!(server.get(&asked).field("link").is_some(), expected, "{url_bytes_max}");
+    };
+    check(canonical.len(), true);
+    check(canonical.len() - 1, false);
+}
+
+#[test]
+fn a_digest_of_the_whole_is_told_when_it_is_wished_for() {
+    let server = Server::start();
+    let small = ppm(20, 10, [4, 5, 6]);
+    let path = server.store(&small);
+    let wish = "Want-Repr-Digest: sha-256=10, sha-512=3";
+    let check = |path: &str, fields: &[&str], status: u16, whole: &[u8]| {
+        let answer = server.ask("GET", path, fields);
+        assert_eq!(answer.status, status, "{path}");
+        let expected = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(whole)));
+        assert_eq!(answer.field("repr-digest"), Some(expected.as_str()), "{path}");
+    };
+    check(&path, &[wish], 200, &small);
+    check(&path, &[wish, "Range: bytes=3-5"], 206, &small);
+    let rendition = format!("{path}.png?w=5");
+    let whole = server.get(&rendition);
+    assert_eq!(whole.field("repr-digest"), None);
+    check(&rendition, &[wish], 200, &whole.body);
+    check(&rendition, &[wish, "Range: bytes=-4"], 206, &whole.body);
+    assert_eq!(server.ask("GET", &rendition, &[wish]).field("cache-status"), Some("progimage; hit"));
+    let tag = format!("If-None-Match: {}", whole.field("etag").unwrap());
+    assert_eq!(server.ask("GET", &rendition, &[wish, &tag]).status, 304);
+}
+
+#[test]
+fn originals_tell_their_digest_up_to_a_mebibyte() {
+    let server = Server::start();
+    let head = b"P6\n1 1\n255\n\x01\x02\x03";
+    for (bytes, told) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let mut image = head.to_vec();
+        image.resize(bytes, 0);
+        let path = server.store(&image);
+        let answer = server.ask("GET", &path, &["Want-Repr-Digest: sha-512=1"]);
+        assert!(answer.body == image);
+        assert_eq!(answer.field("repr-digest").is_some(), told, "{bytes}");
+    }
+}
+
+#[test]
 fn a_download_has_its_name() {
     let server = Server::start();
     let path = server.store(&ppm(2, 2, [1, 2, 3]));
@@ -243,24 +330,4 @@ fn a_download_has_its_name() {
     let (plain, named) = (server.get(&format!("{path}.png")), server.get(&format!("{path}.png?download=x")));
     assert_eq!(plain.field("etag"), named.field("etag"));
     assert_eq!(server.get(&format!("{path}?download=")).status, 400);
-}
-
-#[test]
-fn simultaneous_requests_for_one_cold_rendition_get_the_same_bytes_and_are_counted() {
-    let server = Server::start();
-    let path = format!("{}.png?w=50", server.store(&ppm(400, 400, [10, 20, 30])));
-    let bodies: Vec<Vec<u8>> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..20).map(|_| scope.spawn(|| server.get(&path).body)).collect();
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
-    });
-    assert!(bodies[0].starts_with(b"\x89PNG") && bodies.iter().all(|body| *body == bodies[0]));
-    let metrics = server.get("/metrics").text();
-    let renditions =
-        figure(&metrics, "progimage_rendition_hits_total") + figure(&metrics, "progimage_rendition_misses_total");
-    assert_eq!(renditions, 20);
-}
-
-fn figure(metrics: &str, name: &str) -> u64 {
-    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {metrics}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
