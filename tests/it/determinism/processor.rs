@@ -23,14 +23,14 @@ impl Processor {
         Processor::ALL.into_iter().find(|processor| format!("{processor:?}") == name).expect("a name of ours")
     }
 
-    /// Switches that are environment: libjpeg-turbo's, libaom's and glibc's, of which the mathematical functions have variants.
+    /// Switches that are environment: libaom's and glibc's, of which the mathematical functions have variants.
     pub fn environment(self, command: &mut Command) {
         const GLIBC: &str = "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-BMI1,-BMI2,-ERMS,-AVX512F,-AVX512VL,-AVX512BW";
         let pairs: &[(&str, &str)] = match self {
             Processor::Whole => &[],
             // libaom's mask is MMX to SSE4.1 and SSE4.2.
-            Processor::Sse4 => &[("JSIMD_FORCESSE2", "1"), ("AOM_SIMD_CAPS_MASK", "0x13f"), ("GLIBC_TUNABLES", GLIBC)],
-            Processor::Least => &[("JSIMD_FORCENONE", "1"), ("AOM_SIMD_CAPS_MASK", "0"), ("GLIBC_TUNABLES", GLIBC)],
+            Processor::Sse4 => &[("AOM_SIMD_CAPS_MASK", "0x13f"), ("GLIBC_TUNABLES", GLIBC)],
+            Processor::Least => &[("AOM_SIMD_CAPS_MASK", "0"), ("GLIBC_TUNABLES", GLIBC)],
         };
         command.envs(pairs.iter().copied());
     }
