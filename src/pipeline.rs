@@ -40,6 +40,10 @@ pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, 
 pub use run::{Images, Output};
 pub use watch::Watch;
 
+/// Raised whenever the same source gives other pixels before its first operation: decoders, colour, orientation; and whenever a
+/// picture is brought to an encoder in another way. Part of every key, since a key is made before the source is read.
+pub const DECODE_REVISION: u32 = 1;
+
 /// What is to be made of a source: an output format, its encode arguments and a list of operations.
 ///
 /// `Display` writes the canonical text `<format>;<encode arguments>;<operation>(<arguments>)/...`, arguments joined by `&`;
@@ -112,7 +116,7 @@ impl Pipeline {
     }
 
     /// The name of the rendition of `source`: moka key and, in its first 32 hex digits, ETag. Over the source, the canonical text
-    /// and the revisions of codec and operations: it changes whenever the bytes may.
+    /// and the revisions of decoding, codec and operations: it changes whenever the bytes may.
     pub fn key(&self, source: &Digest) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key("progimage 1 rendition");
         hasher.update(source.as_bytes());
@@ -120,7 +124,7 @@ impl Pipeline {
         // No text holds a zero byte: it ends here.
         hasher.update(&[0]);
         let operations = self.steps.iter().map(|(operation, _)| operation.revision);
-        for revision in std::iter::once(self.codec.revision).chain(operations) {
+        for revision in [DECODE_REVISION, self.codec.revision].into_iter().chain(operations) {
             hasher.update(&revision.to_le_bytes());
         }
         Digest::from_bytes(*hasher.finalize().as_bytes())

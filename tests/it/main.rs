@@ -6,6 +6,7 @@
 mod codecs_library;
 mod codecs_modern;
 mod codecs_native;
+mod determinism;
 mod docs;
 mod external;
 mod fixtures;

@@ -1,0 +1,115 @@
+//! What is rendered: sources and the canonical texts of their pipelines.
+
+use bytes::Bytes;
+use progimage::pipeline::codec::{self, CODECS, Lossless};
+use progimage::pipeline::operation::OPERATIONS;
+use progimage::pipeline::{Limits, Pipeline, Watch};
+
+use super::profiles;
+use crate::fixtures::{photo, read, sources};
+
+/// One render.
+pub struct Case {
+    /// Name of the source, for people.
+    pub source: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// What is made of it.
+    pub pipeline: Pipeline,
+}
+
+/// Every case, in the order of the stored file.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |source: &str, bytes: &Bytes, text: &str| {
+        let pipeline = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        cases.push(Case { source: source.to_owned(), bytes: bytes.clone(), pipeline });
+    };
+    // Decoders and colour: what PNG keeps is every sample.
+    for (name, bytes) in decodable() {
+        add(&name, &bytes, "png;metadata=none;");
+    }
+    for (name, bytes) in second_generation().into_iter().chain(profiles::sources()) {
+        add(&name, &bytes, "png;metadata=none;");
+    }
+    // Operations, on 8 and 16 bits, with and without alpha.
+    for name in ["street.jpg", "rgba_16bit.png", "gray_alpha.png", "rgb_8bit.png"] {
+        for text in operations().chain(RESIZES.iter().map(|text| (*text).to_owned())) {
+            add(name, &source(name), &format!("png;;{text}"));
+        }
+    }
+    for name in ["street.jpg", "toy.jpg"] {
+        add(name, &source(name), "png;;rotate(angle=270)/resize(width=90&height=120&fit=cover)/flip(direction=v)");
+    }
+    // Encoders.
+    for name in ["rgba_8bit.png", "rgba_16bit.png", "gray_16bit.png", "cmyk_adobe.jpg", "animated.png"] {
+        encoders().for_each(|text| add(name, &source(name), &format!("{text};")));
+    }
+    for name in ["street.jpg", "toy.jpg"] {
+        encoders().for_each(|text| add(name, &source(name), &format!("{text};resize(width=161)")));
+    }
+    for name in ["animated_dispose_and_blend.webp", "disposal_previous.gif"] {
+        ANIMATED.iter().for_each(|format| add(name, &source(name), &format!("{format};metadata=none;")));
+    }
+    cases
+}
+
+/// Both ways of every kernel, and each fit that is not the example's.
+const RESIZES: &[&str] = &[
+    "resize(width=31)",
+    "resize(width=31&kernel=mitchell)",
+    "resize(width=31&kernel=cubic)",
+    "resize(width=31&kernel=linear)",
+    "resize(width=31&kernel=nearest)",
+    "resize(width=67&height=90&fit=fill&enlarge=true&kernel=cubic)",
+    "resize(width=40&height=40&fit=contain&background=33669980)",
+    "resize(width=40&height=40&fit=outside)",
+];
+
+const ANIMATED: &[&str] = &["gif", "webp", "png", "avif"];
+
+/// Every operation's example, as canonical text.
+fn operations() -> impl Iterator<Item = String> {
+    OPERATIONS.iter().map(|operation| {
+        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let pairs: Vec<_> = operation.example.split('&').filter_map(pair).collect();
+        let png = codec::by_name("png").expect("always there");
+        let text = Pipeline::from_query(png, &pairs).expect(operation.example).to_string();
+        text.trim_start_matches("png;;").to_owned()
+    })
+}
+
+/// Every format that is written: at its default, and at each end of its own parameters.
+fn encoders() -> impl Iterator<Item = String> {
+    let written = CODECS.iter().filter_map(|codec| Some((codec.name, codec.encoder.as_ref()?)));
+    written.flat_map(|(name, encoder)| {
+        let quality: &[&str] = if encoder.quality.is_some() { &["quality=30", "quality=95"] } else { &[] };
+        let lossless: &[&str] = if encoder.lossless == Lossless::Choice { &["lossless=true"] } else { &[] };
+        let arguments = std::iter::once(&"metadata=none").chain(quality).chain(lossless);
+        arguments.map(move |arguments| format!("{name};{arguments}")).collect::<Vec<_>>()
+    })
+}
+
+fn source(name: &str) -> Bytes {
+    let photograph = ["street.jpg", "toy.jpg"].contains(&name);
+    Bytes::from(if photograph { photo(name) } else { read(name) })
+}
+
+/// Every small fixture; the folder also holds what is no image.
+fn decodable() -> impl Iterator<Item = (String, Bytes)> {
+    let images = sources().into_iter().filter(|(_, bytes)| codec::sniff(bytes).is_ok());
+    images.map(|(name, bytes)| (name, Bytes::from(bytes)))
+}
+
+/// A photograph in the formats whose decoders have much vector code: the fixtures are too small and too plain for most of it.
+fn second_generation() -> Vec<(String, Bytes)> {
+    let texts =
+        ["jpeg;quality=90;", "webp;quality=80;", "webp;lossless=true;", "avif;quality=80;", "avif;lossless=true;"];
+    let render = |text: &str| {
+        let text = format!("{text}resize(width=301)");
+        let pipeline: Pipeline = text.parse().expect("valid");
+        let rendered = pipeline.run(&source("toy.jpg"), &Limits::default(), &Watch::default()).expect("renders");
+        (format!("toy.jpg>{text}"), rendered.bytes)
+    };
+    texts.into_iter().map(render).collect()
+}
