@@ -1,9 +1,10 @@
 //! What is rendered: sources and the canonical texts of their pipelines.
 
 use bytes::Bytes;
+use progimage::digest::Digest;
 use progimage::pipeline::codec::{self, CODECS, Lossless};
 use progimage::pipeline::operation::OPERATIONS;
-use progimage::pipeline::{Limits, Pipeline, Watch};
+use progimage::pipeline::{Images, Limits, Pipeline, Watch};
 
 use super::profiles;
 use crate::fixtures::{photo, read, sources};
@@ -71,8 +72,11 @@ const ANIMATED: &[&str] = &["gif", "webp", "png", "avif"];
 /// Every operation's example, as canonical text.
 fn operations() -> impl Iterator<Item = String> {
     OPERATIONS.iter().map(|operation| {
-        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let pairs: Vec<_> = operation.example.split('&').filter_map(pair).collect();
+        let example = operation.example.replace("{id}", &Digest::of(&image()).to_string());
+        let pair = |pair: &str| {
+            pair.split_once('=').map_or((pair.to_owned(), String::new()), |(k, v)| (k.to_owned(), v.to_owned()))
+        };
+        let pairs: Vec<_> = example.split('&').map(pair).collect();
         let png = codec::by_name("png").expect("always there");
         let text = Pipeline::from_query(png, &pairs).expect(operation.example).to_string();
         text.trim_start_matches("png;;").to_owned()
@@ -88,6 +92,16 @@ fn encoders() -> impl Iterator<Item = String> {
         let arguments = std::iter::once(&"metadata=none").chain(quality).chain(lossless);
         arguments.map(move |arguments| format!("{name};{arguments}")).collect::<Vec<_>>()
     })
+}
+
+/// The mask and overlay of the examples.
+fn image() -> Bytes {
+    source("rgba_8bit.png")
+}
+
+/// The images that cases name.
+pub fn images() -> Images {
+    Images::from([(Digest::of(&image()), image())])
 }
 
 fn source(name: &str) -> Bytes {
@@ -108,7 +122,8 @@ fn second_generation() -> Vec<(String, Bytes)> {
     let render = |text: &str| {
         let text = format!("{text}resize(width=301)");
         let pipeline: Pipeline = text.parse().expect("valid");
-        let rendered = pipeline.run(&source("toy.jpg"), &Limits::default(), &Watch::default()).expect("renders");
+        let rendered =
+            pipeline.run(&source("toy.jpg"), &Images::new(), &Limits::default(), &Watch::default()).expect("renders");
         (format!("toy.jpg>{text}"), rendered.bytes)
     };
     texts.into_iter().map(render).collect()

@@ -249,7 +249,7 @@ fn the_canonical_query_is_flat_where_that_says_the_chain() {
     check(r#"ops=[{"op":"resize","height":5,"enlarge":true}]"#, "height=5&enlarge=true");
     check(
         r#"ops=[{"op":"flip","direction":"h"},{"op":"rotate","angle":90}]&q=7"#,
-        "ops=%5B%7B%22op%22:%22flip%22,%22direction%22:%22h%22%7D,%7B%22op%22:%22rotate%22,%22angle%22:90%7D%5D&quality=7",
+        "ops=%5B%7B%22direction%22:%22h%22,%22op%22:%22flip%22%7D,%7B%22angle%22:90,%22op%22:%22rotate%22%7D%5D&quality=7",
     );
 }
 
