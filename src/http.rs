@@ -19,6 +19,7 @@ mod query;
 mod respond;
 pub mod server;
 mod service;
+pub mod sign;
 mod system;
 mod upload;
 

@@ -1,0 +1,210 @@
+//! Signed URLs: HMAC-SHA256 (RFC 2104) over the request target as it is sent, path, `?` and query, up to `&sig=`. `sig` stands last,
+//! base64url without padding; `expires` (Unix seconds) and `key_id` stand somewhere before it. Read off the raw bytes, before
+//! anything is decoded; part of neither pipeline, ETag nor cache key. What a signature opens is decided in [`super::auth`].
+//!
+//! ```
+//! use progimage::http::sign::{SigningKey, sign, verify};
+//! let key: SigningKey = "web:0123456789abcdef".parse()?;
+//! let target = sign(&key, "/images/x.webp?w=300", Some(2_000_000_000));
+//! assert!(target.starts_with("/images/x.webp?w=300&expires=2000000000&key_id=web&sig="));
+//! let signed = verify(std::slice::from_ref(&key), &target, 1_999_999_999)?.expect("signed");
+//! assert_eq!(signed.expires, Some(2_000_000_000));
+//! assert!(verify(&[key], &target.replace("300", "301"), 0).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// Shorter secrets are refused: they can be guessed.
+const SECRET_BYTES_MIN: usize = 16;
+/// Keys that may be active at once: without `key_id`, each is tried.
+pub const SIGNING_KEYS_MAX: usize = 16;
+
+/// A key that signs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// What `key_id` calls it.
+    pub id: String,
+    secret: String,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)
+    }
+}
+
+impl FromStr for SigningKey {
+    type Err = String;
+
+    /// Reads `id:secret`; the message never shows the secret.
+    fn from_str(text: &str) -> Result<SigningKey, String> {
+        let (id, secret) = text.split_once(':').ok_or("a signing key is written id:secret")?;
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            return Err("the id of a signing key has letters, digits, - _ and . only".to_owned());
+        }
+        if secret.len() < SECRET_BYTES_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!(
+                "signing key {id:?}: the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"
+            ));
+        }
+        Ok(SigningKey { id: id.to_owned(), secret: secret.to_owned() })
+    }
+}
+
+/// Keys of a list, separated by commas or blanks.
+pub fn signing_keys(text: &str) -> Result<Vec<SigningKey>, String> {
+    let words = text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
+    let keys = words.map(str::parse).collect::<Result<Vec<SigningKey>, String>>()?;
+    if keys.len() > SIGNING_KEYS_MAX {
+        return Err(format!("{} signing keys; at most {SIGNING_KEYS_MAX}", keys.len()));
+    }
+    match keys.iter().enumerate().find(|(place, key)| keys[..*place].iter().any(|other| other.id == key.id)) {
+        Some((_, twice)) => Err(format!("signing key {:?} is given twice", twice.id)),
+        None => Ok(keys),
+    }
+}
+
+/// What a good signature says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Until when, in Unix seconds; `None`: for ever.
+    pub expires: Option<u64>,
+}
+
+/// Why a signature is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No active key gives this signature for this URL.
+    #[error("the signature is not that of this URL")]
+    Bad,
+    /// Its time is over.
+    #[error("the signed URL has expired")]
+    Expired,
+}
+
+/// The target with a signature.
+pub fn sign(key: &SigningKey, target: &str, expires: Option<u64>) -> String {
+    let mut signed = target.to_owned();
+    let separator = |text: &str| if text.contains('?') { '&' } else { '?' };
+    if let Some(expires) = expires {
+        signed += &format!("{}expires={expires}", separator(&signed));
+    }
+    signed += &format!("{}key_id={}", separator(&signed), key.id);
+    let signature = URL_SAFE_NO_PAD.encode(mac(key, &signed).finalize().into_bytes());
+    format!("{signed}&sig={signature}")
+}
+
+/// Holds the signature of a request target against the active keys at the time `now` (Unix seconds); `None`: it carries none.
+pub fn verify(keys: &[SigningKey], target: &str, now: u64) -> Result<Option<Signed>, Refused> {
+    let Some((message, signature)) = split(target) else { return Ok(None) };
+    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refused::Bad)?;
+    let query = message.split_once('?').map_or("", |(_, query)| query);
+    let key_id = value(query, "key_id")?;
+    let expires = value(query, "expires")?.map(|text| text.parse::<u64>().map_err(|_| Refused::Bad)).transpose()?;
+    let candidates = keys.iter().filter(|key| key_id.is_none_or(|id| id == key.id));
+    // Every candidate is compared, each in constant time.
+    let good = candidates.fold(false, |good, key| mac(key, message).verify_slice(&signature).is_ok() || good);
+    match (good, expires) {
+        (false, _) => Err(Refused::Bad),
+        (true, Some(end)) if end <= now => Err(Refused::Expired),
+        (true, expires) => Ok(Some(Signed { expires })),
+    }
+}
+
+fn mac(key: &SigningKey, message: &str) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(key.secret.as_bytes()).expect("HMAC takes keys of any length");
+    mac.chain_update(message)
+}
+
+/// What is signed, and the signature behind it.
+fn split(target: &str) -> Option<(&str, &str)> {
+    let at = target.rfind("&sig=").or_else(|| target.rfind("?sig="))?;
+    Some((&target[..at], &target[at + "&sig=".len()..]))
+}
+
+/// The value of a name that stands in the query once at most.
+fn value<'a>(query: &'a str, name: &str) -> Result<Option<&'a str>, Refused> {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Refused::Bad),
+        (value, None) => Ok(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> SigningKey {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn only_the_whole_target_under_an_active_key_is_good() {
+        let (one, other) = (key("one:0123456789abcdef"), key("other:fedcba9876543210"));
+        let both = [one.clone(), other.clone()];
+        for target in ["/images/a.webp", "/images/a.webp?w=3", "/remote.jpg?url=http%3A%2F%2Fx%2F%3Fsig%3D1"] {
+            for expires in [None, Some(1_000)] {
+                let signed = sign(&one, target, expires);
+                assert_eq!(verify(&both, &signed, 999), Ok(Some(Signed { expires })), "{signed}");
+                assert_eq!(verify(&[other.clone()], &signed, 999), Err(Refused::Bad), "{signed}");
+                // Any byte changed, and any byte more or less, is another URL.
+                for at in 0..signed.len() {
+                    let mut changed = signed.clone().into_bytes();
+                    changed[at] ^= 1;
+                    let changed = String::from_utf8(changed).expect("ASCII");
+                    assert!(!matches!(verify(&both, &changed, 999), Ok(Some(_))), "{changed}");
+                }
+                assert!(verify(&both, &format!("{signed}&w=4"), 999).is_err());
+                assert!(verify(&both, &format!("{signed}="), 999).is_err());
+                assert!(verify(&both, &signed[..signed.len() - 1], 999).is_err());
+            }
+        }
+        assert_eq!(verify(&both, "/images/a.webp?w=3", 0), Ok(None));
+    }
+
+    #[test]
+    fn a_signature_ends_when_it_says() {
+        let key = key("k:0123456789abcdef");
+        let signed = sign(&key, "/a", Some(1_000));
+        assert!(verify(&[key.clone()], &signed, 999).is_ok());
+        assert_eq!(verify(&[key.clone()], &signed, 1_000), Err(Refused::Expired));
+        // A second, later end before the first one's signature is not believed.
+        let doubled = sign(&key, "/a?expires=5000", Some(1_000));
+        assert_eq!(verify(&[key], &doubled, 0), Err(Refused::Bad));
+    }
+
+    /// A fixed case, made with `openssl dgst -sha256 -hmac`: other programs sign, too.
+    #[test]
+    fn the_signature_is_what_others_compute() {
+        let signed = sign(&key("k:0123456789abcdef"), "/images/a.webp?w=300", None);
+        assert_eq!(signed, EXPECTED);
+    }
+
+    const EXPECTED: &str = "/images/a.webp?w=300&key_id=k&sig=qsWvAP5SjDqaA4K3FBGB0kCccfDhebgSfVnPCjtTNx8";
+
+    #[test]
+    fn mistakes_in_keys_are_told_without_the_secret() {
+        assert_eq!(signing_keys("a:0123456789abcdef, b:0123456789abcdef").map(|keys| keys.len()), Ok(2));
+        let many: String = (0..=SIGNING_KEYS_MAX).map(|n| format!("k{n}:0123456789abcdef ")).collect();
+        for bad in [
+            "a",
+            "a:short",
+            "a b:0123456789abcdef",
+            "a:0123456789abcdef,a:0123456789abcdef",
+            ":0123456789abcdef",
+            &many,
+        ] {
+            let mistake = signing_keys(bad).expect_err(bad);
+            assert!(!mistake.contains("0123456789"), "{mistake}");
+        }
+        assert!(!format!("{:?}", key("a:0123456789abcdef")).contains("0123"));
+    }
+}
