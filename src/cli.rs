@@ -12,6 +12,7 @@ use crate::config::{self, Config, LogFormat, Mistakes, SETTINGS, Sources};
 use crate::http::{App, ROUTES, server};
 use crate::pipeline;
 use crate::pipeline::codec::CODECS;
+use crate::pipeline::operation::OPERATIONS;
 use crate::store;
 
 /// The settings cannot be used; as for a wrong argument.
@@ -24,6 +25,7 @@ type Describe = fn() -> String;
 const DESCRIPTIONS: &[(&str, Describe)] = &[
     ("config", config::describe),
     ("routes", describe_routes),
+    ("gallery", describe_gallery),
     ("operations", describe_operations),
     ("formats", describe_formats),
 ];
@@ -94,12 +96,25 @@ fn describe_routes() -> String {
     table
 }
 
+/// The operations with a picture each, as the README has them.
+fn describe_gallery() -> String {
+    let mut table = "| Operation | Example | | What it does |\n|---|---|---|---|\n".to_owned();
+    for operation in OPERATIONS {
+        let (name, example, doc) = (operation.name, operation.example, operation.doc);
+        let picture = format!("<img src=\"fixtures/gallery/{name}.webp\" width=\"160\" alt=\"{name}\">");
+        table += &format!("| {name} | `{example}` | {picture} | {doc} |\n");
+    }
+    table
+}
+
 fn describe_operations() -> String {
-    let mut table = "| Operation | Parameter | Allowed | Default | Meaning |\n|---|---|---|---|---|\n".to_owned();
+    let mut table =
+        "| Operation | In JSON | In a query | Allowed | Default | Meaning |\n|---|---|---|---|---|---|\n".to_owned();
     for row in pipeline::reference::rows() {
         let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
-        let (keys, allowed, default) = (keys.join(" "), row.allowed, row.default);
-        table += &format!("| {} | {keys} | {allowed} | {default} | {} |\n", row.operation, row.doc);
+        let keys = if keys.is_empty() { "`,`".to_owned() } else { keys.join(" ") };
+        let (name, allowed, default) = (row.name, row.allowed, row.default);
+        table += &format!("| {} | `{name}` | {keys} | {allowed} | {default} | {} |\n", row.operation, row.doc);
     }
     table
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What `progimage describe` prints and the README carries between markers of the same name.
-const TABLES: &[&str] = &["formats", "operations", "routes", "config"];
+const TABLES: &[&str] = &["formats", "gallery", "operations", "routes", "config"];
 
 #[test]
 fn the_readme_carries_the_tables_of_the_code() {

@@ -10,6 +10,7 @@ mod determinism;
 mod docs;
 mod external;
 mod fixtures;
+mod gallery;
 mod http;
 mod pipeline;
 mod renditions;
