@@ -11,6 +11,7 @@ mod dispatch;
 mod error;
 mod fields;
 mod images;
+mod info;
 mod metrics;
 mod negotiate;
 mod options;
@@ -178,7 +179,12 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, At::Image(images::original), Scope::Read, "The original bytes; ranges."),
     route(Method::PUT, At::Image(upload::put), Scope::Write, "Store the image of this id; idempotent."),
     route(Method::DELETE, At::Image(images::delete), Scope::Admin, "Remove the image and its renditions."),
-    route(Method::GET, At::Info(images::info), Scope::Read, "Format, size, frames, orientation, profile."),
+    route(
+        Method::GET,
+        At::Info(info::info),
+        Scope::Read,
+        "Format, size, frames, orientation, profile; placeholders, colours and a hash by `include=`.",
+    ),
     route(Method::POST, At::Fixed("/images", upload::post), Scope::Write, "Store an image: raw body or multipart."),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
     route(

@@ -23,6 +23,7 @@ mod query;
 mod raster;
 pub mod reference;
 mod run;
+pub mod summary;
 mod text;
 mod watch;
 

@@ -15,8 +15,8 @@ use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
 use super::{App, Call, Reply, Response, fields, query};
 use crate::digest::Digest;
+use crate::pipeline::Pipeline;
 use crate::pipeline::codec::{Codec, by_extension};
-use crate::pipeline::{Channels, Pipeline};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
@@ -208,39 +208,9 @@ async fn negotiated(
     render(call, id, etag, &pipeline(&call.app, codec, pairs)?, download, true).await
 }
 
-async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {
+pub(super) async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {
     let stats = app.store.stat(std::slice::from_ref(id)).await?;
     Ok(stats.first().copied().flatten().ok_or(store::Error::NotFound)?.len)
-}
-
-/// `GET /images/{id}/info`
-pub(super) fn info(call: Call, id: Digest) -> Reply {
-    Reply::later(async move {
-        let bytes = exists(&call.app, &id).await?;
-        let (codec, header) = call.app.renditions.header(&id).await?;
-        let size = header.size.oriented(header.orientation);
-        let channels = match header.channels {
-            Channels::Gray => "gray",
-            Channels::GrayAlpha => "gray+alpha",
-            Channels::Rgb => "rgb",
-            Channels::Rgba => "rgb+alpha",
-            Channels::Cmyk => "cmyk",
-        };
-        let known = json!({
-            "id": id,
-            "bytes": bytes,
-            "format": codec.name,
-            "media_type": codec.media_type,
-            "width": size.w,
-            "height": size.h,
-            "frames": header.frames,
-            "orientation": header.orientation.to_exif(),
-            "channels": channels,
-            "bits": header.bits,
-            "icc": header.icc,
-        });
-        respond::revalidated(&call.parts, &known)
-    })
 }
 
 /// `DELETE /images/{id}`: 204, also when it is not there.
