@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::{Config, LogFormat};
 use crate::http::auth;
+use crate::http::sign::signing_keys;
 use crate::store::Level;
 
 /// One setting.
@@ -132,6 +133,13 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Scopes that need no key once there are keys: `read`, several joined by `+`, or `none`.",
         get: |config| config.layers.access.anonymous.to_string(),
         set: |config, text| text.parse().map(|value| config.layers.access.anonymous = value),
+        default_text: None,
+    },
+    Setting {
+        key: "signing_keys",
+        doc: "Keys that sign URLs, each `id:secret`, separated by commas; any of them is good, the first one signs.",
+        get: |_| String::new(),
+        set: |config, text| signing_keys(text).map(|keys| config.layers.access.signing_keys = keys),
         default_text: None,
     },
     switch!(

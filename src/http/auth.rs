@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::error::Error;
+use super::sign::SigningKey;
 
 /// Shorter secrets are refused: they can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -148,11 +149,18 @@ pub struct Access {
     /// Originals (with their metadata: places, names) need a key with `read`, renditions do not. Conversions become renders, since
     /// one to the source's own format would be the original.
     pub originals_need_key: bool,
+    /// Keys that sign URLs; any of them is good.
+    pub signing_keys: Vec<SigningKey>,
 }
 
 impl Default for Access {
     fn default() -> Access {
-        Access { keys: Vec::new(), anonymous: Scopes::of(Scope::Read), originals_need_key: false }
+        Access {
+            keys: Vec::new(),
+            anonymous: Scopes::of(Scope::Read),
+            originals_need_key: false,
+            signing_keys: Vec::new(),
+        }
     }
 }
 

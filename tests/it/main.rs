@@ -3,6 +3,7 @@
 // In a test a failure ends it; `.clippy.toml` knows only functions marked #[test], not what they call.
 #![allow(clippy::unwrap_used)]
 
+mod cli;
 mod codecs_library;
 mod codecs_modern;
 mod codecs_native;

@@ -10,7 +10,7 @@ const ADMIN: &str = "Authorization: Bearer admin-admin-admin-admin";
 
 fn access(anonymous: &str, originals_need_key: bool) -> Access {
     let list = "r:read:reader-reader-reader w:read+write:writer-writer-writer a:admin:admin-admin-admin-admin";
-    Access { keys: keys(list).unwrap(), anonymous: anonymous.parse().unwrap(), originals_need_key }
+    Access { keys: keys(list).unwrap(), anonymous: anonymous.parse().unwrap(), originals_need_key, ..Access::default() }
 }
 
 #[test]

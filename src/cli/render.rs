@@ -1,0 +1,119 @@
+//! `progimage render`: one image from a file to a file, by the same pipeline as the server's; no server is needed.
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use clap::{Arg, ArgMatches, Command};
+
+use super::load;
+use crate::digest::Digest;
+use crate::http::decode_query;
+use crate::pipeline::codec::{self, CODECS, Codec};
+use crate::pipeline::{Images, Limits, Pipeline, Watch};
+
+pub fn command() -> Command {
+    Command::new("render")
+        .about("Render one image without a server")
+        .arg(Arg::new("in").value_name("IN").required(true).help("The image, or - for standard input"))
+        .arg(
+            Arg::new("out")
+                .value_name("OUT")
+                .required(true)
+                .help("The result; its extension is the format. Or -, with --format"),
+        )
+        .arg(
+            Arg::new("query")
+                .value_name("QUERY")
+                .default_value("")
+                .help("What is to be done, as in a URL: 'w=300&blur=2'"),
+        )
+        .arg(Arg::new("format").long("format").value_name("EXT").help("The format, whatever the name of OUT"))
+        .arg(
+            Arg::new("image")
+                .long("image")
+                .value_name("FILE")
+                .action(clap::ArgAction::Append)
+                .help("A mask or overlay; where the query has {image}, or {image2} ... in turn, its id is put"),
+        )
+        .after_help("Exit status: 0 done, 1 the image or a file is at fault, 2 an argument is.")
+}
+
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let (input, output) = (text("in").unwrap_or("-"), text("out").unwrap_or("-"));
+    let asked = match Asked::read(matches, output, text("format"), text("query").unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(error) => {
+            eprintln!("progimage render: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match render(input, output, &asked) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("progimage render: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is to be done.
+struct Asked {
+    pipeline: Pipeline,
+    images: Images,
+    limits: Limits,
+}
+
+impl Asked {
+    fn read(matches: &ArgMatches, output: &str, format: Option<&str>, query: &str) -> Result<Asked, Box<dyn Error>> {
+        let extension = format.or_else(|| Path::new(output).extension()?.to_str()).unwrap_or_default();
+        let codec = written(extension)?;
+        let mut images = Images::new();
+        let mut query = query.to_owned();
+        for (place, path) in matches.get_many::<String>("image").unwrap_or_default().enumerate() {
+            let bytes = Bytes::from(std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}"))?);
+            let id = Digest::of(&bytes);
+            let name = if place == 0 { "{image}".to_owned() } else { format!("{{image{}}}", place + 1) };
+            query = query.replace(&name, &id.to_string());
+            images.insert(id, bytes);
+        }
+        let pairs = decode_query(&query)?;
+        let limits = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers.limits;
+        Ok(Asked { pipeline: Pipeline::from_query(codec, &pairs)?, images, limits })
+    }
+}
+
+fn written(extension: &str) -> Result<&'static Codec, String> {
+    let codec = codec::by_extension(&extension.to_ascii_lowercase()).filter(|codec| codec.encoder.is_some());
+    codec.ok_or_else(|| {
+        let known = CODECS.iter().filter(|codec| codec.encoder.is_some()).flat_map(|codec| codec.extensions);
+        let known: Vec<&str> = known.copied().collect();
+        format!("{extension:?} is no format to write; allowed: {}", known.join(", "))
+    })
+}
+
+fn render(input: &str, output: &str, asked: &Asked) -> Result<(), Box<dyn Error>> {
+    let source = Bytes::from(source(input, asked.limits.bytes_max)?);
+    let rendered = asked.pipeline.run(&source, &asked.images, &asked.limits, &Watch::default())?;
+    if output == "-" {
+        io::stdout().write_all(&rendered.bytes)?;
+    } else {
+        std::fs::write(output, &rendered.bytes).map_err(|error| format!("cannot write {output}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// One byte more than allowed is enough to be refused.
+fn source(input: &str, bytes_max: u64) -> Result<Vec<u8>, Box<dyn Error>> {
+    let failed = |error: io::Error| format!("cannot read {input}: {error}");
+    let mut bytes = Vec::new();
+    if input == "-" {
+        io::stdin().take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        std::fs::File::open(input).map_err(failed)?.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    Ok(bytes)
+}

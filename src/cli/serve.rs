@@ -1,0 +1,86 @@
+//! `progimage serve`: the server, its logs, and how it stops.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::load;
+use crate::config::{Config, LogFormat};
+use crate::http::{App, server};
+use crate::store;
+
+/// The settings cannot be used; as for a wrong argument.
+const EXIT_SETTINGS: u8 = 2;
+
+pub fn run(matches: &[&ArgMatches]) -> ExitCode {
+    let config = match load(matches) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            for mistake in mistakes.0 {
+                eprintln!("progimage: {mistake}");
+            }
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
+    serve(config).unwrap_or_else(|error| {
+        eprintln!("progimage: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    log(&config)?;
+    raise_descriptors();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+        let store = store::open(&config.data, &config.layers.store)
+            .await
+            .map_err(|error| format!("cannot open the store {}: {error}", config.data))?;
+        let stop = stop()?;
+        tracing::info!(address = %listener.local_addr()?, data = config.data, level = ?config.layers.store.level, "ready");
+        let stopped = server::serve(listener, App::new(store, config.layers), stop).await;
+        tracing::info!(?stopped, "stopped");
+        Ok(match stopped {
+            server::Stopped::Drained => ExitCode::SUCCESS,
+            server::Stopped::CutOff => ExitCode::FAILURE,
+        })
+    })
+}
+
+/// Ready at the first SIGTERM or SIGINT.
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: requests under way are answered");
+    })
+}
+
+fn log(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("log: {error}"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+/// Takes the descriptors that the system allows: the usual 1,024 are fewer than `connections_max`.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "cannot raise the number of descriptors");
+    }
+}
