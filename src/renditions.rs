@@ -37,7 +37,8 @@ pub struct Options {
     pub cache_bytes_max: u64,
     /// Threads that render.
     pub render_threads: usize,
-    /// Memory that renders together may be planned to hold.
+    /// Memory that renders together may be planned to hold, and that their results hold until the last answer is sent; beside
+    /// `cache_bytes_max`.
     pub render_memory_bytes_max: u64,
     /// Renders that may wait for admission.
     pub queue_max: usize,
@@ -80,7 +81,8 @@ pub enum Error {
     Panicked,
 }
 
-/// An encoded result, shared by reference count.
+/// An encoded result, shared by reference count. Its bytes count in [`Options::render_memory_bytes_max`], or in those of the
+/// cache, for as long as anybody has them.
 #[derive(Clone, Debug)]
 pub struct Rendition {
     /// The encoded image.
@@ -148,6 +150,8 @@ pub struct Counters {
     pub queue_len: u64,
     /// Memory that is granted to renders now, sources included.
     pub bytes_in_flight: u64,
+    /// Bytes of results that the cache or an answer holds.
+    pub result_bytes: u64,
     /// Renditions in the cache.
     pub cache_entries: u64,
     /// Weight of the cache.
@@ -248,6 +252,7 @@ impl Renditions {
             busy: engine.memory.refused() + engine.reads.refused(),
             queue_len: engine.memory.queue_len() as u64,
             bytes_in_flight: engine.memory.bytes_held(),
+            result_bytes: engine.memory.bytes_kept(),
             cache_entries: self.cache.entries(),
             cache_bytes: self.cache.bytes(),
             evictions: self.cache.evictions(),

@@ -20,6 +20,8 @@ use crate::store::{self, Blob};
 pub(super) enum Body {
     Empty,
     Full(Bytes),
+    /// Sent one after the other: slices of one buffer need no copy.
+    Parts(VecDeque<Bytes>),
     Pieces(Box<Pieces>),
 }
 
@@ -72,6 +74,7 @@ impl Body {
         match self {
             Body::Empty => 0,
             Body::Full(bytes) => bytes.len() as u64,
+            Body::Parts(parts) => parts.iter().map(|part| part.len() as u64).sum(),
             Body::Pieces(pieces) => pieces.left,
         }
     }
@@ -92,6 +95,7 @@ impl hyper::body::Body for Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Body::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
             Body::Pieces(pieces) => pieces.poll_frame(context),
         }
     }

@@ -139,14 +139,11 @@ impl Image<'_> {
                 self.part(Body::Full(part), &range, total)
             }
             Ranges::Many(ranges) => {
-                let mut body = Vec::new();
-                for piece in self.pieces(&ranges, total) {
-                    match piece {
-                        Piece::Bytes(head) => body.extend_from_slice(&head),
-                        Piece::Range(range) => body.extend_from_slice(&bytes[range.start as usize..range.end as usize]),
-                    }
-                }
-                self.parts_of(Body::Full(body.into()))
+                let part = |piece| match piece {
+                    Piece::Bytes(head) => head,
+                    Piece::Range(range) => bytes.slice(range.start as usize..range.end as usize),
+                };
+                self.parts_of(Body::Parts(self.pieces(&ranges, total).into_iter().map(part).collect()))
             }
             Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
         })
@@ -299,6 +296,18 @@ mod tests {
         assert_eq!(ETag::of_original(&digest).as_str(), format!("\"{digest}\""));
         assert_eq!(ETag::of_key(&digest).as_str(), format!("\"{}\"", &digest.to_string()[..32]));
         assert_eq!(ETag::of_key(&digest).value(), ETag::of_key(&digest).as_str());
+    }
+
+    #[test]
+    fn ranges_of_bytes_in_memory_are_not_copied() {
+        let bytes = Bytes::from(vec![7; 1000]);
+        let (parts, ()) =
+            hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
+        let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
+        let image = Image { parts: &parts, etag, media_type: "x/y", grant, negotiated: false, download: None };
+        let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
+        let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
+        assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);
     }
 
     #[test]

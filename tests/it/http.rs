@@ -4,6 +4,7 @@ mod access;
 mod client;
 mod conditions;
 mod images;
+mod memory;
 mod metrics;
 mod protocol;
 mod timeouts;
