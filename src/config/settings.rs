@@ -241,7 +241,7 @@ pub const SETTINGS: &[Setting] = &[
     number!("render_threads", "Threads that render.", 1..=1_024, layers.renditions.render_threads, "one per processor"),
     number!(
         "render_memory_bytes_max",
-        "Memory that renders together may be planned to hold.",
+        "Memory that renders together may be planned to hold, and results that are being sent; beside `cache_bytes_max`.",
         1..=BYTES_MAX,
         layers.renditions.render_memory_bytes_max
     ),
@@ -271,6 +271,13 @@ pub const SETTINGS: &[Setting] = &[
         1..=MS_MAX,
         layers.http.write_stall_ms
     ),
+    number!(
+        "write_rate_min",
+        "Bytes a second that a client must take of an answer.",
+        0..=1 << 40,
+        layers.http.write_rate_min
+    ),
+    number!("write_grace_ms", "How long a client may be slower.", 0..=MS_MAX, layers.http.write_grace_ms),
     number!(
         "linger_ms",
         "How long unread input is drained before a connection is closed.",
