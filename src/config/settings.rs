@@ -266,6 +266,12 @@ pub const SETTINGS: &[Setting] = &[
     number!("ids_max", "Ids of one list.", 1..=10_000_000, layers.http.ids_max),
     number!("list_bytes_max", "Bytes of one list of ids.", 65..=1 << 30, layers.http.list_bytes_max),
     number!(
+        "lists_bytes_max",
+        "Bytes of all lists of ids that are read or answered at once.",
+        65..=1 << 31,
+        layers.http.lists_bytes_max
+    ),
+    number!(
         "write_stall_ms",
         "How long a client may take no byte of an answer.",
         1..=MS_MAX,

@@ -207,18 +207,6 @@ impl Reader {
         }
     }
 
-    /// The whole body, if it is at most `max` bytes.
-    pub(super) async fn all(mut self, max: usize) -> Result<Vec<u8>, Error> {
-        let mut whole = Vec::new();
-        while let Some(bytes) = self.next().await? {
-            if whole.len() + bytes.len() > max {
-                return Err(Error::BodyTooLarge { max: max as u64 });
-            }
-            whole.extend_from_slice(&bytes);
-        }
-        Ok(whole)
-    }
-
     async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Error> {
         let left = ms(self.options.body_timeout_ms).saturating_sub(self.started.elapsed());
         let wait = left.min(ms(self.options.body_stall_ms));

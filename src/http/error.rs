@@ -54,6 +54,8 @@ pub(super) enum Error {
     Parts,
     /// A list or another small body is too long.
     BodyTooLarge { max: u64 },
+    /// Too many bytes of lists of ids are held at this moment.
+    Lists,
     /// More ids than allowed.
     Ids { value: u64, max: u64 },
     /// The body stalled, was too slow or took too long.

@@ -1,11 +1,10 @@
 //! Stored images: the original, its other forms, what is known of it, lists, delete. Uploads are in [`super::upload`].
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::HeaderMap;
 use serde_json::json;
 
 use super::body::Body;
@@ -13,7 +12,7 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
-use super::{App, Call, Reply, Response, fields, query};
+use super::{App, Call, Reply, Response, fields, ids, query};
 use crate::digest::Digest;
 use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::{Channels, Pipeline};
@@ -283,7 +282,9 @@ pub(super) fn list(call: Call) -> Reply {
         // A full page may have a next one; an empty one ends the walk.
         let next = page.last().filter(|_| page.len() == limit).map(|(id, _)| id);
         let images: Vec<_> = page.iter().map(|(id, stat)| json!({ "id": id, "bytes": stat.len })).collect();
-        Ok(respond::json(StatusCode::OK, &json!({ "images": images, "next": next })))
+        let text = json!({ "images": images, "next": next }).to_string();
+        let held = call.app.lists.hold(text.len())?;
+        Ok(respond::text(StatusCode::OK, "application/json", ids::held(text, held)))
     })
 }
 
@@ -299,69 +300,12 @@ fn count(text: &str, max: usize) -> Result<usize, Error> {
 /// `POST /images/missing`: of many ids, one a line or a JSON array, those that are not stored, in the same form.
 pub(super) fn missing(call: Call) -> Reply {
     Reply::later(async move {
-        let form = Form::of(&call)?;
+        let form = ids::Form::of(&call.parts.headers)?;
         let Call { app, body, .. } = call;
-        let max = app.options.list_bytes_max;
-        if body.declared().is_some_and(|declared| declared > max as u64) {
-            return Err(Error::BodyTooLarge { max: max as u64 });
-        }
-        let ids = form.read(&body.read(&app.options).all(max).await?)?;
-        let ids_max = app.options.ids_max;
-        if ids.len() > ids_max {
-            return Err(Error::Ids { value: ids.len() as u64, max: ids_max as u64 });
-        }
+        let (ids, held) = app.lists.read(body, form, &app.options).await?;
         let stats = app.store.stat(&ids).await?;
         let missing: Vec<Digest> =
             ids.into_iter().zip(stats).filter(|(_, stat)| stat.is_none()).map(|(id, _)| id).collect();
-        Ok(form.write(&missing))
+        Ok(respond::text(StatusCode::OK, form.media_type(), ids::held(form.write(&missing), held)))
     })
-}
-
-/// How a list of ids is written.
-enum Form {
-    Json,
-    Lines,
-}
-
-impl Form {
-    fn of(call: &Call) -> Result<Form, Error> {
-        let media_type = call.parts.headers.get(CONTENT_TYPE).map_or(Cow::Borrowed(""), |value| {
-            let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-            Cow::Owned(text.split(';').next().unwrap_or_default().trim().to_owned())
-        });
-        match media_type.as_ref() {
-            "application/json" => Ok(Form::Json),
-            // What curl's --data-binary says unasked is taken for a list, too.
-            "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Form::Lines),
-            _ => Err(Error::MediaType { allowed: "text/plain with one id a line, or application/json" }),
-        }
-    }
-
-    fn read(&self, body: &[u8]) -> Result<Vec<Digest>, Error> {
-        const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lower-case hexadecimal digits" };
-        match self {
-            Form::Json => {
-                let ids: Vec<Cow<'_, str>> = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
-                ids.iter().map(|id| id.parse().map_err(|_| MALFORMED)).collect()
-            }
-            Form::Lines => {
-                let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-                lines.map(|line| Digest::from_hex(line).map_err(|_| MALFORMED)).collect()
-            }
-        }
-    }
-
-    fn write(&self, ids: &[Digest]) -> Response {
-        match self {
-            Form::Json => respond::json(StatusCode::OK, &json!(ids)),
-            Form::Lines => {
-                let mut lines = String::with_capacity(ids.len() * 65);
-                for id in ids {
-                    lines.push_str(id.hex().as_str());
-                    lines.push('\n');
-                }
-                respond::text(StatusCode::OK, "text/plain", lines)
-            }
-        }
-    }
 }

@@ -27,6 +27,8 @@ pub struct Options {
     pub body_timeout_ms: u64,
     /// Bytes of a list of ids.
     pub list_bytes_max: usize,
+    /// Bytes of all lists of ids that are read or answered at once.
+    pub lists_bytes_max: usize,
     /// Ids of one list, asked or answered.
     pub ids_max: usize,
     /// How long a client may take no byte of an answer.
@@ -59,6 +61,7 @@ impl Default for Options {
             body_grace_ms: 10_000,
             body_timeout_ms: 300_000,
             list_bytes_max: 8 << 20,
+            lists_bytes_max: 64 << 20,
             ids_max: 100_000,
             write_stall_ms: 30_000,
             write_rate_min: 8 << 10,

@@ -179,6 +179,7 @@ pub(super) fn of(error: &Error) -> Problem {
         }
         Error::Parts => malformed("multipart/form-data must hold exactly one image: many at once are not taken yet"),
         Error::BodyTooLarge { max } => too_large(*max),
+        Error::Lists => busy("Too many lists of ids are being read or answered at this moment.", 1),
         Error::Ids { value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max)).limit(
                 "ids_max",

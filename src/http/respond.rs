@@ -74,7 +74,7 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response {
 }
 
 /// A small answer that nobody keeps.
-pub(super) fn text(status: StatusCode, media_type: &'static str, text: String) -> Response {
+pub(super) fn text(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>) -> Response {
     let mut response = with(status, Body::Full(text.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

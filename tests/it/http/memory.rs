@@ -1,5 +1,7 @@
 //! What clients can make the server hold: slow readers and slow senders in number, against the budgets.
 
+use progimage::digest::Digest;
+
 use super::metrics::figure;
 use super::{Client, Server};
 
@@ -48,4 +50,32 @@ fn slow_readers_hold_no_more_than_the_budget() {
         }
         assert_eq!(server.get(&paths[5]).body.len(), large(5).len());
     }
+}
+
+fn ids(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|n| format!("{}\n", Digest::of(&n.to_le_bytes())).into_bytes()).collect()
+}
+
+#[test]
+fn lists_of_slow_clients_hold_no_more_than_their_budget() {
+    // An answer of more than the buffers of both sockets take.
+    let (large, small) = (ids(280_000), ids(10));
+    let server = Server::with(|settings| {
+        settings.http.list_bytes_max = large.len();
+        settings.http.lists_bytes_max = large.len();
+        settings.http.ids_max = 280_000;
+    });
+    let ask = || server.send("POST", "/images/missing", &[], &small);
+    let mut slow = server.connect();
+    let head = format!("POST /images/missing HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", large.len());
+    slow.write(head.as_bytes());
+    assert_eq!(ask().status, 200, "what is only declared is not held");
+    slow.write(&large);
+    // The body was as large as the budget; now it is the answer that waits for its reader.
+    std::io::Read::read_exact(&mut slow.stream, &mut [0]).unwrap();
+    let refused = ask();
+    refused.assert_problem(503, "busy");
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    drop(slow);
+    assert!((0..10_000).any(|_| ask().status == 200), "it is given back");
 }
