@@ -47,7 +47,6 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
             etag: ETag::of_original(&id),
             media_type,
             grant: call.grant,
-            negotiated: false,
             download: download.as_deref(),
         };
         if let Some(answer) = image.condition()? {
@@ -77,7 +76,7 @@ pub(super) fn form(call: Call, id: Digest, extension: &str) -> Reply {
                 Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, download.as_deref())),
                 None => Reply::later(async move {
                     let etag = ETag::of_key(&key);
-                    render(&call, id, etag, &pipeline, download.as_deref(), false).await
+                    render(&call, id, etag, &pipeline, download.as_deref()).await
                 }),
             }
         }
@@ -136,7 +135,6 @@ fn hit(
         etag: ETag::of_key(key),
         media_type: rendition.codec.media_type,
         grant: call.grant,
-        negotiated: false,
         download,
     };
     let mut response = match image.condition()? {
@@ -168,10 +166,9 @@ async fn render(
     etag: ETag,
     pipeline: &Pipeline,
     download: Option<&str>,
-    negotiated: bool,
 ) -> Result<Response, Error> {
     let media_type = pipeline.codec().media_type;
-    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, negotiated, download };
+    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, download };
     // The tag is known without a render: it is enough that the source exists.
     if conditional::is_conditional(&call.parts.headers) {
         exists(&call.app, &id).await?;
@@ -204,7 +201,7 @@ async fn negotiated(
         Err(error) => return Err(error.into()),
     };
     let codec = bucket.codec(source, &header).ok_or(Error::NotAcceptable)?;
-    render(call, id, etag, &pipeline(&call.app, codec, pairs)?, download, true).await
+    render(call, id, etag, &pipeline(&call.app, codec, pairs)?, download).await
 }
 
 async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{
     ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
+    HeaderName, HeaderValue, LINK, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::request::Parts;
 use serde_json::Value;
@@ -113,8 +113,6 @@ pub(super) struct Image<'a> {
     pub(super) etag: ETag,
     pub(super) media_type: &'static str,
     pub(super) grant: Grant,
-    /// The choice depends on `Accept`.
-    pub(super) negotiated: bool,
     /// A file name to save as.
     pub(super) download: Option<&'a str>,
 }
@@ -220,9 +218,6 @@ impl Image<'_> {
         headers.insert(ETAG, self.etag.value());
         headers.insert(CACHE_CONTROL, if self.grant == Grant::Public { PUBLIC } else { PRIVATE });
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        if self.negotiated {
-            headers.insert(VARY, HeaderValue::from_static("Accept"));
-        }
         response
     }
 }
@@ -304,7 +299,7 @@ mod tests {
         let (parts, ()) =
             hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
         let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
-        let image = Image { parts: &parts, etag, media_type: "x/y", grant, negotiated: false, download: None };
+        let image = Image { parts: &parts, etag, media_type: "x/y", grant, download: None };
         let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
         let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
         assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);

@@ -1,5 +1,5 @@
-//! What hyper calls: one request in, one response out, with everything that every answer shares: the request id, HEAD, metrics,
-//! the log line and the end of a connection whose body was left unread.
+//! What hyper calls: one request in, one response out, with everything that every answer shares: the request id, HEAD, `Vary`,
+//! metrics, the log line and the end of a connection whose body was left unread.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, VARY};
 use hyper::{Method, Request};
 
 use super::body::{Body, RequestBody};
@@ -46,6 +46,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             started: Instant::now(),
             head: parts.method == Method::HEAD,
             safe: parts.method.is_safe(),
+            negotiates: parts.uri.path().ends_with(".auto"),
             request_id: request_id(&parts.headers),
             route: None,
         };
@@ -83,6 +84,8 @@ pub(super) struct Finish {
     started: Instant,
     head: bool,
     safe: bool,
+    /// The answer depends on `Accept`, an error too: another client may be answered well.
+    negotiates: bool,
     request_id: Option<HeaderValue>,
     /// Index in `ROUTES`.
     route: Option<usize>,
@@ -97,6 +100,9 @@ impl Finish {
                 response.headers_mut().insert(CONTENT_LENGTH, length);
             }
             *response.body_mut() = Body::Empty;
+        }
+        if self.negotiates {
+            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         }
         if let Some(id) = &self.request_id {
             response.headers_mut().insert(X_REQUEST_ID, id.clone());
