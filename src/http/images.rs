@@ -183,7 +183,8 @@ async fn render(
 }
 
 /// `.auto`: its tag is over the bucket's name and every format that the bucket may come to, so that it, too, is known without
-/// opening the source.
+/// opening the source. A format that cannot take the arguments (JPEG is never lossless) is left out; they are an error when all
+/// refuse them.
 async fn negotiated(
     call: &Call,
     id: Digest,
@@ -192,16 +193,22 @@ async fn negotiated(
     download: Option<&str>,
 ) -> Result<Response, Error> {
     let mut name = bucket.name().as_bytes().to_vec();
+    let (mut forms, mut refused) = (Vec::new(), None);
     for codec in bucket.codecs() {
-        name.extend_from_slice(pipeline(&call.app, codec, pairs)?.key(&id).as_bytes());
+        match pipeline(&call.app, codec, pairs) {
+            Ok(form) => {
+                name.extend_from_slice(form.key(&id).as_bytes());
+                forms.push(form);
+            }
+            Err(error) => refused = refused.or(Some(error)),
+        }
     }
+    let Some(first) = forms.first() else { return Err(refused.unwrap_or(Error::NotAcceptable)) };
     let etag = ETag::of_key(&Digest::of(&name));
-    let (source, header) = match call.app.renditions.header(&id).await {
-        Ok(known) => known,
-        Err(error) => return Err(error.into()),
-    };
-    let codec = bucket.codec(source, &header).ok_or(Error::NotAcceptable)?;
-    render(call, id, etag, &pipeline(&call.app, codec, pairs)?, download).await
+    let (source, header) = call.app.renditions.header(&id).await?;
+    let fitting = bucket.codec(source, &header);
+    let form = forms.iter().find(|form| Some(form.codec()) == fitting).unwrap_or(first);
+    render(call, id, etag, form, download).await
 }
 
 async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {

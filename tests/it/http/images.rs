@@ -243,6 +243,20 @@ fn auto_negotiates_three_forms() {
 }
 
 #[test]
+fn auto_takes_arguments_that_one_of_its_forms_takes() {
+    let server = Server::start();
+    let path = format!("{}.auto?lossless", server.store(&ppm(16, 16, [50, 60, 71])));
+    for (accept, media_type) in [("image/webp", "image/webp"), ("*/*", "image/png")] {
+        let answer = server.ask("GET", &path, &[&format!("Accept: {accept}")]);
+        assert_eq!((answer.status, answer.field("content-type")), (200, Some(media_type)), "{}", answer.text());
+        let tag = format!("If-None-Match: {}", answer.field("etag").unwrap());
+        assert_eq!(server.ask("GET", &path, &[&format!("Accept: {accept}"), &tag]).status, 304);
+    }
+    let lossy = server.ask("GET", &path.replace("?lossless", ""), &["Accept: */*"]);
+    assert_eq!(lossy.field("content-type"), Some("image/jpeg"));
+}
+
+#[test]
 fn a_rendition_names_its_canonical_url() {
     let server = Server::start();
     let path = server.store(&ppm(40, 20, [90, 60, 30]));
