@@ -198,10 +198,15 @@ impl Renditions {
         unless_over(&generation, answer)
     }
 
+    /// Format and header of a stored blob, if they are remembered; never reads or waits.
+    pub fn known(&self, source: &Digest) -> Option<(&'static Codec, Header)> {
+        self.engine.headers.get(source)
+    }
+
     /// Format and header of a stored blob, from its bytes on first use, then remembered.
     pub async fn header(&self, source: &Digest) -> Result<(&'static Codec, Header), Error> {
-        if let Some(header) = self.engine.headers.get(source) {
-            return Ok(header);
+        if let Some(known) = self.known(source) {
+            return Ok(known);
         }
         let generation = self.generations.of(source);
         let flight = |_| {

@@ -14,7 +14,7 @@ use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
 use super::{App, Call, Reply, Response, fields, ids, query};
 use crate::digest::Digest;
-use crate::pipeline::codec::{Codec, by_extension};
+use crate::pipeline::codec::{self, Codec, by_extension};
 use crate::pipeline::{Channels, Pipeline};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
@@ -23,6 +23,8 @@ use crate::store;
 const DOWNLOAD: &str = "download";
 /// Longer originals are not taken into memory to tell their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
+/// Of an original that no codec knows any more.
+const UNKNOWN_MEDIA_TYPE: &str = "application/octet-stream";
 const PAGE_IDS_DEFAULT: usize = 1_000;
 
 type Pairs = Vec<(String, String)>;
@@ -36,22 +38,17 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
             return Err(Error::Parameter { parameter, allowed });
         }
         let blob = call.app.store.open(&id).await?;
-        let media_type = match call.app.renditions.header(&id).await {
-            Ok((codec, _)) => codec.media_type,
-            // The gate let it in once; that a later release no longer reads it keeps nobody from their bytes.
-            Err(crate::renditions::Error::Pipeline(_)) => "application/octet-stream",
-            Err(error) => return Err(error.into()),
-        };
-        let image = Image {
+        let mut image = Image {
             parts: &call.parts,
             etag: ETag::of_original(&id),
-            media_type,
+            media_type: UNKNOWN_MEDIA_TYPE,
             grant: call.grant,
             download: download.as_deref(),
         };
         if let Some(answer) = image.condition()? {
             return Ok(answer);
         }
+        image.media_type = media_type(&call.app, &blob).await?;
         let headers = &call.parts.headers;
         if !fields::wants_repr_digest(headers) || blob.len > DIGEST_BYTES_MAX {
             return image.blob(blob).await;
@@ -59,6 +56,16 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
         let bytes = blob.bytes().await?;
         Ok(digested(image.bytes(&bytes)?, headers, &bytes).await)
     })
+}
+
+/// By what is known of the blob, or its first frame: nobody waits until all of it is read only to be told its format.
+async fn media_type(app: &App, blob: &store::Blob) -> Result<&'static str, Error> {
+    if let Some((codec, _)) = app.renditions.known(&blob.digest) {
+        return Ok(codec.media_type);
+    }
+    let first = blob.frame(0..blob.len).await?;
+    // The gate let it in once; that a later release no longer reads it keeps nobody from their bytes.
+    Ok(codec::sniff(&first).map_or(UNKNOWN_MEDIA_TYPE, |codec| codec.media_type))
 }
 
 /// `GET /images/{id}.{ext}`. A hit is answered at once; everything that may wait comes later.

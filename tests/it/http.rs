@@ -6,6 +6,7 @@ mod conditions;
 mod images;
 mod memory;
 mod metrics;
+mod originals;
 mod protocol;
 mod timeouts;
 mod uploads;
