@@ -27,7 +27,8 @@ pub(super) enum Body {
 
 /// Bytes and ranges of a blob, sent one after the other, one frame in memory at a time.
 pub(super) struct Pieces {
-    blob: Blob,
+    /// One for all frames: it proves the whole as they pass, in order.
+    blob: Arc<Blob>,
     queue: VecDeque<Piece>,
     left: u64,
     reading: Option<store::Future<'static, Bytes>>,
@@ -66,7 +67,7 @@ impl Body {
             }
             queue.push_front(Piece::Bytes(first));
         }
-        Ok(Body::Pieces(Box::new(Pieces { blob, queue, left, reading: None })))
+        Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None })))
     }
 
     /// Bytes of the whole body.
@@ -116,7 +117,7 @@ impl Pieces {
                 None => return Poll::Ready(None),
                 Some(Piece::Bytes(bytes)) => return Poll::Ready(Some(Ok(self.frame(bytes)))),
                 Some(Piece::Range(range)) => {
-                    let (blob, asked) = (self.blob.clone(), range.clone());
+                    let (blob, asked) = (Arc::clone(&self.blob), range.clone());
                     self.reading = Some(Box::pin(async move { blob.frame(asked).await }));
                     self.queue.push_front(Piece::Range(range));
                 }
