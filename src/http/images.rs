@@ -282,11 +282,15 @@ pub(super) fn delete(call: Call, id: Digest) -> Reply {
 pub(super) fn list(call: Call) -> Reply {
     Reply::later(async move {
         let (mut after, mut limit) = (None, PAGE_IDS_DEFAULT.min(call.app.options.ids_max));
-        for (name, value) in query::pairs(call.parts.uri.query())? {
+        let pairs = query::pairs(call.parts.uri.query())?;
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
+                return Err(parameter(name, "once"));
+            }
             match name.as_str() {
                 "after" => after = Some(value.parse().map_err(|_| parameter("after", "an id"))?),
-                "limit" => limit = count(&value, call.app.options.ids_max)?,
-                _ => return Err(parameter(&name, "after, limit")),
+                "limit" => limit = count(value, call.app.options.ids_max)?,
+                _ => return Err(parameter(name, "after, limit")),
             }
         }
         let page = call.app.store.list(after, limit).await?;

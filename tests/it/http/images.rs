@@ -187,7 +187,8 @@ fn lists_walk_all_images_in_order() {
         }
     }
     assert_eq!(walked, stored);
-    for query in ["limit=0", "limit=x", "after=x", "page=2"] {
+    let twice = format!("after={0}&after={0}", stored[0]);
+    for query in ["limit=0", "limit=x", "after=x", "page=2", "limit=1&limit=1", &twice] {
         server.get(&format!("/images?{query}")).assert_problem(400, "invalid-parameter");
     }
 }
