@@ -219,8 +219,11 @@ async fn negotiated(
 }
 
 async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {
-    let stats = app.store.stat(std::slice::from_ref(id)).await?;
-    Ok(stats.first().copied().flatten().ok_or(store::Error::NotFound)?.len)
+    Ok(stat(app, id).await?.ok_or(store::Error::NotFound)?.len)
+}
+
+async fn stat(app: &App, id: &Digest) -> Result<Option<store::Stat>, Error> {
+    Ok(app.store.stat(std::slice::from_ref(id)).await?.first().copied().flatten())
 }
 
 /// `GET /images/{id}/info`
@@ -257,8 +260,7 @@ pub(super) fn info(call: Call, id: Digest) -> Reply {
 pub(super) fn delete(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         if conditional::is_conditional(&call.parts.headers) {
-            let there = exists(&call.app, &id).await.is_ok();
-            let etag = there.then(|| ETag::of_original(&id));
+            let etag = stat(&call.app, &id).await?.map(|_| ETag::of_original(&id));
             let etag = etag.as_ref().map(ETag::as_str);
             if conditional::condition(&call.parts.method, &call.parts.headers, etag) != Condition::Proceed {
                 return Err(Error::Precondition);
