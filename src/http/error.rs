@@ -58,6 +58,8 @@ pub(super) enum Error {
     Lists,
     /// More ids than allowed.
     Ids { value: u64, max: u64 },
+    /// An image that was there when its upload began went while it was compared.
+    DeletedMeanwhile,
     /// The body stalled, was too slow or took too long.
     BodyTimeout,
     /// The client went away within the body, or its framing broke.

@@ -187,6 +187,10 @@ pub(super) fn of(error: &Error) -> Problem {
                 *max,
             )
         }
+        Error::DeletedMeanwhile => {
+            let detail = "The image was deleted while it was uploaded; send it again.";
+            unavailable("deleted-meanwhile", detail).field(RETRY_AFTER, "0")
+        }
         Error::BodyTimeout => {
             let detail = "The body stalled, was too slow or took too long.";
             problem(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long", detail)

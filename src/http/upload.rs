@@ -20,7 +20,7 @@ use super::{App, Call, Reply, Response};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::codec::{Codec, Header};
 use crate::renditions;
-use crate::store::{Receipt, Sealed};
+use crate::store::{self, Receipt, Sealed};
 
 /// Bytes before, and bytes after, the one part of a form.
 const FORM_BYTES_MAX: u64 = 256 << 10;
@@ -62,9 +62,21 @@ pub(super) fn put(call: Call, id: Digest) -> Reply {
             verify(call, id).await?;
         }
         let receipt = Receipt { digest: id, bytes: stat.len, created: false };
-        let (codec, header) = app.renditions.header(&id).await?;
-        Ok(accepted(&receipt, codec, &header))
+        Ok(accepted(&receipt, known(&app, &id).await?))
     })
+}
+
+/// What the gate knows of an image.
+type Known = (&'static Codec, Header);
+
+/// What is known of an image that was there when the request came; `None`: this release cannot read what another took.
+async fn known(app: &App, id: &Digest) -> Result<Option<Known>, Error> {
+    match app.renditions.header(id).await {
+        Ok(known) => Ok(Some(known)),
+        Err(renditions::Error::Pipeline(_)) => Ok(None),
+        Err(renditions::Error::Store(store::Error::NotFound)) => Err(Error::DeletedMeanwhile),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads a body that is stored already: hashed, held against its name, written nowhere.
@@ -204,20 +216,21 @@ fn of_form(error: multer::Error) -> Error {
 /// The gate, then the commit.
 async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
     let bytes = sealed.bytes().await?;
-    let (codec, header) = renditions::inspect(&bytes).await?;
+    let known = renditions::inspect(&bytes).await?;
     let receipt = sealed.commit().await?;
     app.metrics.uploaded(&receipt);
-    Ok(accepted(&receipt, codec, &header))
+    Ok(accepted(&receipt, Some(known)))
 }
 
-fn accepted(receipt: &Receipt, codec: &Codec, header: &Header) -> Response {
-    let size = header.size.oriented(header.orientation);
+fn accepted(receipt: &Receipt, known: Option<Known>) -> Response {
+    let (codec, header) = known.unzip();
+    let size = header.map(|header| header.size.oriented(header.orientation));
     let known = json!({
         "id": receipt.digest,
         "bytes": receipt.bytes,
-        "format": codec.name,
-        "width": size.w,
-        "height": size.h,
+        "format": codec.map(|codec| codec.name),
+        "width": size.map(|size| size.w),
+        "height": size.map(|size| size.h),
         "created": receipt.created,
     });
     let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };

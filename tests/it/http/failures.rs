@@ -75,3 +75,31 @@ fn a_conditional_delete_of_a_store_that_is_down_says_so() {
     assert_eq!(server.ask("DELETE", &path, &["If-Match: *"]).status, 204);
     server.ask("DELETE", &path, &["If-Match: *"]).assert_problem(412, "precondition-failed");
 }
+
+#[test]
+fn an_upload_of_what_is_deleted_meanwhile_is_to_be_sent_again() {
+    let faulty = Faulty::new();
+    let server = Server::over(faulty.clone(), |_| {});
+    let image = ppm(2, 2, [1, 2, 4]);
+    let path = faulty.put(&image);
+    faulty.deleted.store(true, Ordering::Relaxed);
+    let answer = server.send("PUT", &path, &[], &image);
+    answer.assert_problem(503, "deleted-meanwhile");
+    assert_eq!((answer.field("retry-after"), answer.field("cache-control")), (Some("0"), Some("no-store")));
+}
+
+#[test]
+fn an_upload_of_what_is_stored_and_not_read_any_more_is_there() {
+    let faulty = Faulty::new();
+    let server = Server::over(faulty.clone(), |_| {});
+    let bytes = b"of a format that this release does not read";
+    let path = faulty.put(bytes);
+    let answer = server.send("PUT", &path, &[], bytes);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let known = answer.json();
+    assert_eq!((&known["bytes"], &known["created"]), (&bytes.len().into(), &false.into()));
+    for unknown in ["format", "width", "height"] {
+        assert!(known[unknown].is_null(), "{known}");
+    }
+    assert_eq!(server.get(&path).field("content-type"), Some("application/octet-stream"));
+}
