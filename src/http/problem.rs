@@ -61,7 +61,7 @@ impl Problem {
         }
     }
 
-    /// The response. Only answers to safe requests may be cached, and with keys only by the client itself.
+    /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.
     pub(super) fn respond(self, safe: bool, private: bool) -> Response {
         let mut body = Map::new();
         body.insert("type".to_owned(), format!("/problems/{}", self.kind).into());

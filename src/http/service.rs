@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, VARY};
 use hyper::{Method, Request};
 
+use super::auth::Grant;
 use super::body::{Body, RequestBody};
 use super::connection::Watch;
 use super::dispatch::dispatch;
@@ -49,10 +50,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             negotiates: parts.uri.path().ends_with(".auto"),
             request_id: request_id(&parts.headers),
             route: None,
+            grant: Grant::Public,
         };
         let body = RequestBody::new(incoming, self.watch.clone());
         let (route, reply) = dispatch(&self.app, parts, body);
-        let finish = Finish { route, ..finish };
+        let finish = match route {
+            Some((index, grant)) => Finish { route: Some(index), grant, ..finish },
+            None => finish,
+        };
         match reply {
             Reply::Now(result) => Answering::Ready(Some(finish.response(result))),
             Reply::Later(future) => Answering::Later(future, finish),
@@ -89,6 +94,8 @@ pub(super) struct Finish {
     request_id: Option<HeaderValue>,
     /// Index in `ROUTES`.
     route: Option<usize>,
+    /// Who may keep the answer; without a route it is anybody's.
+    grant: Grant,
 }
 
 impl Finish {
@@ -129,7 +136,7 @@ impl Finish {
             let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
             tracing::error!(%error, request_id, "a request failed");
         }
-        problem.respond(self.safe, self.app.access.has_keys())
+        problem.respond(self.safe, self.grant == Grant::Private)
     }
 }
 
