@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, VARY};
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 
 use super::auth::Grant;
 use super::body::{Body, RequestBody};
 use super::connection::Watch;
 use super::dispatch::dispatch;
 use super::{App, Error, Reply, Response, problem};
+use crate::store;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -132,17 +133,39 @@ impl Finish {
 
     fn problem(&self, error: Error) -> Response {
         let problem = problem::of(&error);
-        if problem.status().is_server_error() {
-            let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
-            tracing::error!(%error, request_id, "a request failed");
+        let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
+        match weight(&error, problem.status()) {
+            Weight::Fault => tracing::error!(%error, request_id, "a request failed"),
+            Weight::Trouble => tracing::warn!(%error, request_id, "a request failed"),
+            Weight::Refusal => tracing::debug!(%error, request_id, "a request was refused"),
         }
         problem.respond(self.safe, self.grant == Grant::Private)
     }
 }
 
+/// How much of a log line an error is worth.
+#[derive(Debug, PartialEq, Eq)]
+enum Weight {
+    /// Somebody must look: our bug, or lost bytes.
+    Fault,
+    /// The store is not as it should be, for every request alike.
+    Trouble,
+    /// The client's doing, or a bound that was reached: counted at `/metrics`, and under load far too often for a log.
+    Refusal,
+}
+
+fn weight(error: &Error, status: StatusCode) -> Weight {
+    match error {
+        Error::Store(store::Error::Corrupt(_)) => Weight::Fault,
+        Error::Store(store::Error::Full | store::Error::ReadOnly | store::Error::Unavailable(_)) => Weight::Trouble,
+        _ if status == StatusCode::INTERNAL_SERVER_ERROR => Weight::Fault,
+        _ => Weight::Refusal,
+    }
+}
+
 /// Whether a HEAD answer of this status tells the length that GET would send.
-fn carries_length(status: hyper::StatusCode) -> bool {
-    status != hyper::StatusCode::NO_CONTENT && status != hyper::StatusCode::NOT_MODIFIED
+fn carries_length(status: StatusCode) -> bool {
+    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
 /// The client's request id, if it is short and printable: it comes back in a header field and stands in logs.
@@ -150,4 +173,26 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(X_REQUEST_ID)?;
     let printable = id.as_bytes().iter().all(u8::is_ascii_graphic);
     (printable && (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())).then(|| id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::pipeline;
+
+    #[test]
+    fn only_what_somebody_must_look_at_is_an_error_in_the_log() {
+        let check =
+            |error: Error, expected| assert_eq!(weight(&error, problem::of(&error).status()), expected, "{error}");
+        check(Error::Internal, Weight::Fault);
+        check(pipeline::Error::Encode { format: "png", reason: String::new() }.into(), Weight::Fault);
+        check(store::Error::Corrupt(Digest::of(b"")).into(), Weight::Fault);
+        check(store::Error::Full.into(), Weight::Trouble);
+        check(store::Error::Unavailable(String::new()).into(), Weight::Trouble);
+        for refusal in [Error::Busy { retry_after_s: 1 }, Error::Lists, Error::Draining, Error::NoRoute] {
+            check(refusal, Weight::Refusal);
+        }
+        check(store::Error::Busy.into(), Weight::Refusal);
+    }
 }
