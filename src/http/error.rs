@@ -52,8 +52,10 @@ pub(super) enum Error {
     FieldDigest { algorithm: &'static str, expected: String, actual: String },
     /// More parts than one.
     Parts,
-    /// A list or another small body is too long.
+    /// The body of an image is too long.
     BodyTooLarge { max: u64 },
+    /// Something beside images is too long, by the name of its bound.
+    TooLarge { name: &'static str, max: u64 },
     /// Too many bytes of lists of ids are held at this moment.
     Lists,
     /// More ids than allowed.

@@ -53,14 +53,14 @@ impl Lists {
     ) -> Result<(Vec<Digest>, OwnedSemaphorePermit), Error> {
         let max = options.list_bytes_max;
         if body.declared().is_some_and(|declared| declared > max as u64) {
-            return Err(Error::BodyTooLarge { max: max as u64 });
+            return Err(Error::TooLarge { name: "list_bytes_max", max: max as u64 });
         }
         let (mut text, mut held) = (Vec::new(), self.hold(0)?);
         let mut reader = body.read(options);
         while let Some(chunk) = reader.next().await? {
             let bytes = text.len() + chunk.len();
             if bytes > max {
-                return Err(Error::BodyTooLarge { max: max as u64 });
+                return Err(Error::TooLarge { name: "list_bytes_max", max: max as u64 });
             }
             self.grow(&mut held, bytes)?;
             text.extend_from_slice(&chunk);

@@ -129,7 +129,7 @@ async fn form(call: Call, boundary: String) -> Result<Response, Error> {
     let chunks = Chunks::new(body.read(&app.options), claims);
     let mut form = multer::Multipart::new(chunks.clone(), boundary);
     let mut part = form.next_field().await.map_err(of_form)?.ok_or(Error::Parts)?;
-    chunks.allow(max);
+    chunks.allow_image(app.limits.bytes_max);
     while let Some(chunk) = part.chunk().await.map_err(of_form)? {
         upload.write(chunk).await?;
     }
@@ -155,7 +155,12 @@ struct Source {
     claims: Claims,
     bytes: u64,
     max: u64,
+    /// What is said of more.
+    over: Error,
 }
+
+/// Of the heads of parts, and what stands around them.
+const FORM_TOO_LARGE: Error = Error::TooLarge { name: "form_bytes_max", max: FORM_BYTES_MAX };
 
 impl Chunks {
     fn new(reader: Reader, claims: Claims) -> Chunks {
@@ -163,7 +168,8 @@ impl Chunks {
         let stream = futures_util::stream::unfold(reader, |mut reader| async {
             reader.next().await.transpose().map(|chunk| (chunk, reader))
         });
-        Chunks(Arc::new(Mutex::new(Source { stream: stream.fuse().boxed(), claims, bytes: 0, max: FORM_BYTES_MAX })))
+        let stream = stream.fuse().boxed();
+        Chunks(Arc::new(Mutex::new(Source { stream, claims, bytes: 0, max: FORM_BYTES_MAX, over: FORM_TOO_LARGE })))
     }
 
     /// Never held across an await: only while the stream is polled.
@@ -171,13 +177,16 @@ impl Chunks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn allow(&self, max: u64) {
-        self.lock().max = max;
+    /// An image comes, of which the parser reads ahead.
+    fn allow_image(&self, bytes_max: u64) {
+        self.allow_more(bytes_max.saturating_add(FORM_BYTES_MAX));
+        self.lock().over = Error::BodyTooLarge { max: bytes_max };
     }
 
     fn allow_more(&self, more: u64) {
         let mut source = self.lock();
-        source.max = source.bytes + more;
+        source.max = source.bytes.saturating_add(more);
+        source.over = FORM_TOO_LARGE;
     }
 
     fn claims(&self) -> Claims {
@@ -199,7 +208,7 @@ impl Source {
     fn take(&mut self, chunk: Bytes) -> Result<Bytes, Error> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.max {
-            return Err(Error::BodyTooLarge { max: self.max });
+            return Err(self.over.clone());
         }
         self.claims.update(&chunk);
         Ok(chunk)

@@ -206,6 +206,10 @@ fn the_missing_of_many_ids_come_back_in_the_form_they_came_in() {
     assert_eq!(array.json(), serde_json::json!([missing]));
     let three = format!("{missing}\n").repeat(3);
     server.send("POST", "/images/missing", &[], three.as_bytes()).assert_problem(422, "limit");
+    let long = vec![b'\n'; (8 << 20) + 1];
+    let refused = server.send("POST", "/images/missing", &[], &long);
+    refused.assert_problem(413, "too-large");
+    assert_eq!(refused.json()["limit"], "list_bytes_max");
     server.send("POST", "/images/missing", &[], b"x").assert_problem(400, "malformed-request");
     let other = "Content-Type: image/png";
     server.send("POST", "/images/missing", &[other], b"x").assert_problem(415, "media-type");
