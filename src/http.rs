@@ -10,6 +10,7 @@ mod connection;
 mod dispatch;
 mod error;
 mod fields;
+mod ids;
 mod images;
 mod info;
 mod metrics;
@@ -39,6 +40,7 @@ use crate::store::{self, Store, Uploads};
 use auth::{Access, Grant, Scope};
 use body::{Body, RequestBody};
 use error::Error;
+use ids::Lists;
 use metrics::Metrics;
 pub use options::Options;
 
@@ -56,6 +58,7 @@ type Response = hyper::Response<Body>;
 pub struct App {
     store: Arc<dyn Store>,
     uploads: Uploads,
+    lists: Lists,
     renditions: Arc<Renditions>,
     limits: Limits,
     access: Access,
@@ -86,6 +89,7 @@ impl App {
         Arc::new(App {
             uploads: Uploads::new(store.clone(), store_options),
             renditions: Renditions::new(store.clone(), limits.clone(), renditions),
+            lists: Lists::new(http.lists_bytes_max),
             store,
             limits,
             access,

@@ -37,7 +37,8 @@ pub struct Options {
     pub cache_bytes_max: u64,
     /// Threads that render.
     pub render_threads: usize,
-    /// Memory that renders together may be planned to hold.
+    /// Memory that renders together may be planned to hold, and that their results hold until the last answer is sent; beside
+    /// `cache_bytes_max`.
     pub render_memory_bytes_max: u64,
     /// Renders that may wait for admission.
     pub queue_max: usize,
@@ -80,7 +81,8 @@ pub enum Error {
     Panicked,
 }
 
-/// An encoded result, shared by reference count.
+/// An encoded result, shared by reference count. Its bytes count in [`Options::render_memory_bytes_max`], or in those of the
+/// cache, for as long as anybody has them.
 #[derive(Clone, Debug)]
 pub struct Rendition {
     /// The encoded image.
@@ -148,6 +150,8 @@ pub struct Counters {
     pub queue_len: u64,
     /// Memory that is granted to renders now, sources included.
     pub bytes_in_flight: u64,
+    /// Bytes of results that the cache or an answer holds.
+    pub result_bytes: u64,
     /// Renditions in the cache.
     pub cache_entries: u64,
     /// Weight of the cache.
@@ -194,10 +198,15 @@ impl Renditions {
         unless_over(&generation, answer)
     }
 
+    /// Format and header of a stored blob, if they are remembered; never reads or waits.
+    pub fn known(&self, source: &Digest) -> Option<(&'static Codec, Header)> {
+        self.engine.headers.get(source)
+    }
+
     /// Format and header of a stored blob, from its bytes on first use, then remembered.
     pub async fn header(&self, source: &Digest) -> Result<(&'static Codec, Header), Error> {
-        if let Some(header) = self.engine.headers.get(source) {
-            return Ok(header);
+        if let Some(known) = self.known(source) {
+            return Ok(known);
         }
         let generation = self.generations.of(source);
         let flight = |_| {
@@ -248,6 +257,7 @@ impl Renditions {
             busy: engine.memory.refused() + engine.reads.refused(),
             queue_len: engine.memory.queue_len() as u64,
             bytes_in_flight: engine.memory.bytes_held(),
+            result_bytes: engine.memory.bytes_kept(),
             cache_entries: self.cache.entries(),
             cache_bytes: self.cache.bytes(),
             evictions: self.cache.evictions(),

@@ -249,7 +249,7 @@ pub const SETTINGS: &[Setting] = &[
     number!("render_threads", "Threads that render.", 1..=1_024, layers.renditions.render_threads, "one per processor"),
     number!(
         "render_memory_bytes_max",
-        "Memory that renders together may be planned to hold.",
+        "Memory that renders together may be planned to hold, and results that are being sent; beside `cache_bytes_max`.",
         1..=BYTES_MAX,
         layers.renditions.render_memory_bytes_max
     ),
@@ -274,11 +274,24 @@ pub const SETTINGS: &[Setting] = &[
     number!("ids_max", "Ids of one list.", 1..=10_000_000, layers.http.ids_max),
     number!("list_bytes_max", "Bytes of one list of ids.", 65..=1 << 30, layers.http.list_bytes_max),
     number!(
+        "lists_bytes_max",
+        "Bytes of all lists of ids that are read or answered at once.",
+        65..=1 << 31,
+        layers.http.lists_bytes_max
+    ),
+    number!(
         "write_stall_ms",
         "How long a client may take no byte of an answer.",
         1..=MS_MAX,
         layers.http.write_stall_ms
     ),
+    number!(
+        "write_rate_min",
+        "Bytes a second that a client must take of an answer.",
+        0..=1 << 40,
+        layers.http.write_rate_min
+    ),
+    number!("write_grace_ms", "How long a client may be slower.", 0..=MS_MAX, layers.http.write_grace_ms),
     number!(
         "linger_ms",
         "How long unread input is drained before a connection is closed.",

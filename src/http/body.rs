@@ -20,12 +20,15 @@ use crate::store::{self, Blob};
 pub(super) enum Body {
     Empty,
     Full(Bytes),
+    /// Sent one after the other: slices of one buffer need no copy.
+    Parts(VecDeque<Bytes>),
     Pieces(Box<Pieces>),
 }
 
 /// Bytes and ranges of a blob, sent one after the other, one frame in memory at a time.
 pub(super) struct Pieces {
-    blob: Blob,
+    /// One for all frames: it proves the whole as they pass, in order.
+    blob: Arc<Blob>,
     queue: VecDeque<Piece>,
     left: u64,
     reading: Option<store::Future<'static, Bytes>>,
@@ -64,7 +67,7 @@ impl Body {
             }
             queue.push_front(Piece::Bytes(first));
         }
-        Ok(Body::Pieces(Box::new(Pieces { blob, queue, left, reading: None })))
+        Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None })))
     }
 
     /// Bytes of the whole body.
@@ -72,6 +75,7 @@ impl Body {
         match self {
             Body::Empty => 0,
             Body::Full(bytes) => bytes.len() as u64,
+            Body::Parts(parts) => parts.iter().map(|part| part.len() as u64).sum(),
             Body::Pieces(pieces) => pieces.left,
         }
     }
@@ -92,6 +96,7 @@ impl hyper::body::Body for Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Body::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
             Body::Pieces(pieces) => pieces.poll_frame(context),
         }
     }
@@ -112,7 +117,7 @@ impl Pieces {
                 None => return Poll::Ready(None),
                 Some(Piece::Bytes(bytes)) => return Poll::Ready(Some(Ok(self.frame(bytes)))),
                 Some(Piece::Range(range)) => {
-                    let (blob, asked) = (self.blob.clone(), range.clone());
+                    let (blob, asked) = (Arc::clone(&self.blob), range.clone());
                     self.reading = Some(Box::pin(async move { blob.frame(asked).await }));
                     self.queue.push_front(Piece::Range(range));
                 }
@@ -201,18 +206,6 @@ impl Reader {
             self.keeps_rate()?;
             return Ok(Some(bytes));
         }
-    }
-
-    /// The whole body, if it is at most `max` bytes.
-    pub(super) async fn all(mut self, max: usize) -> Result<Vec<u8>, Error> {
-        let mut whole = Vec::new();
-        while let Some(bytes) = self.next().await? {
-            if whole.len() + bytes.len() > max {
-                return Err(Error::BodyTooLarge { max: max as u64 });
-            }
-            whole.extend_from_slice(&bytes);
-        }
-        Ok(whole)
     }
 
     async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Error> {

@@ -3,6 +3,9 @@
 //! hyper's own header timeout also runs while a kept connection idles and arms a timer for each request; a client that stops reading
 //! is never looked at again. So a [`Watch`] notes what the socket does (a few stores a request), and one lazy timer a
 //! connection compares it with the bounds.
+//!
+//! What is being sent is held in memory, so a client must not only take a byte now and then: from the moment in which it is
+//! behind until it has caught up, it must keep a rate.
 
 use std::future::poll_fn;
 use std::io;
@@ -34,6 +37,10 @@ pub(super) struct Watch {
     head_ms: AtomicU64,
     /// Since when the client takes no byte; `NEVER`: it does.
     stalled_ms: AtomicU64,
+    /// Since when there is more to send than the client has taken; `NEVER`: it has taken all.
+    behind_ms: AtomicU64,
+    /// Bytes that it took since then.
+    taken: AtomicU64,
     /// A request's body was left unread: what follows in the socket is not a request.
     unread: AtomicBool,
 }
@@ -48,6 +55,8 @@ impl Watch {
             moved_ms: AtomicU64::new(0),
             head_ms: AtomicU64::new(NEVER),
             stalled_ms: AtomicU64::new(NEVER),
+            behind_ms: AtomicU64::new(NEVER),
+            taken: AtomicU64::new(0),
             unread: AtomicBool::new(false),
         }
     }
@@ -84,7 +93,12 @@ impl Watch {
         }
     }
 
-    fn written(&self) {
+    fn written(&self, bytes: usize) {
+        // A client that keeps up costs one load: it is on the path of every hit.
+        if self.behind_ms.load(Ordering::Relaxed) == NEVER {
+            return;
+        }
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
         if self.stalled_ms.swap(NEVER, Ordering::Relaxed) != NEVER {
             self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
         }
@@ -94,6 +108,24 @@ impl Watch {
         if self.stalled_ms.load(Ordering::Relaxed) == NEVER {
             self.stalled_ms.store(self.now_ms(), Ordering::Relaxed);
         }
+        if self.behind_ms.load(Ordering::Relaxed) == NEVER {
+            self.behind_ms.store(self.now_ms(), Ordering::Relaxed);
+            self.taken.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Nothing is left to send.
+    fn caught_up(&self) {
+        if self.behind_ms.load(Ordering::Relaxed) != NEVER {
+            self.behind_ms.store(NEVER, Ordering::Relaxed);
+        }
+    }
+
+    /// Until when a client that is behind may be, with what it has taken.
+    fn rate_due(&self, options: &Options) -> u64 {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let earned = taken.saturating_mul(1_000).checked_div(options.write_rate_min).unwrap_or(NEVER);
+        self.behind_ms.load(Ordering::Relaxed).saturating_add(earned.max(options.write_grace_ms))
     }
 
     /// When this connection is to be closed, unless something happens until then.
@@ -102,7 +134,7 @@ impl Watch {
         let head = self.head_ms.load(Ordering::Relaxed);
         let moved = self.moved_ms.load(Ordering::Relaxed);
         let due = if stalled != NEVER {
-            stalled + options.write_stall_ms
+            (stalled + options.write_stall_ms).min(self.rate_due(options))
         } else if self.busy.load(Ordering::Relaxed) {
             self.now_ms() + options.keep_alive_ms
         } else if head != NEVER {
@@ -136,7 +168,9 @@ impl Socket {
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &result {
             Poll::Pending => self.watch.stalled(),
-            Poll::Ready(_) => self.watch.written(),
+            Poll::Ready(Ok(bytes)) => self.watch.written(*bytes),
+            // The connection is over.
+            Poll::Ready(Err(_)) => {}
         }
         result
     }
@@ -161,7 +195,9 @@ impl AsyncWrite for Socket {
         true
     }
 
+    /// hyper flushes once it has written all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch.caught_up();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

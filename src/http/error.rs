@@ -52,10 +52,16 @@ pub(super) enum Error {
     FieldDigest { algorithm: &'static str, expected: String, actual: String },
     /// More parts than one.
     Parts,
-    /// A list or another small body is too long.
+    /// The body of an image is too long.
     BodyTooLarge { max: u64 },
+    /// Something beside images is too long, by the name of its bound.
+    TooLarge { name: &'static str, max: u64 },
+    /// Too many bytes of lists of ids are held at this moment.
+    Lists,
     /// More ids than allowed.
     Ids { value: u64, max: u64 },
+    /// An image that was there when its upload began went while it was compared.
+    DeletedMeanwhile,
     /// The body stalled, was too slow or took too long.
     BodyTimeout,
     /// The client went away within the body, or its framing broke.

@@ -1,11 +1,10 @@
 //! Stored images: the original, its other forms, what is known of it, lists, delete. Uploads are in [`super::upload`].
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::HeaderMap;
 use serde_json::json;
 
 use super::body::Body;
@@ -13,10 +12,10 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
-use super::{App, Call, Reply, Response, fields, query};
+use super::{App, Call, Reply, Response, fields, ids, query};
 use crate::digest::Digest;
 use crate::pipeline::Pipeline;
-use crate::pipeline::codec::{Codec, by_extension};
+use crate::pipeline::codec::{self, Codec, by_extension};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
@@ -24,6 +23,8 @@ use crate::store;
 const DOWNLOAD: &str = "download";
 /// Longer originals are not taken into memory to tell their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
+/// Of an original that no codec knows any more.
+const UNKNOWN_MEDIA_TYPE: &str = "application/octet-stream";
 const PAGE_IDS_DEFAULT: usize = 1_000;
 
 type Pairs = Vec<(String, String)>;
@@ -37,23 +38,17 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
             return Err(Error::Parameter { parameter, allowed });
         }
         let blob = call.app.store.open(&id).await?;
-        let media_type = match call.app.renditions.header(&id).await {
-            Ok((codec, _)) => codec.media_type,
-            // The gate let it in once; that a later release no longer reads it keeps nobody from their bytes.
-            Err(crate::renditions::Error::Pipeline(_)) => "application/octet-stream",
-            Err(error) => return Err(error.into()),
-        };
-        let image = Image {
+        let mut image = Image {
             parts: &call.parts,
             etag: ETag::of_original(&id),
-            media_type,
+            media_type: UNKNOWN_MEDIA_TYPE,
             grant: call.grant,
-            negotiated: false,
             download: download.as_deref(),
         };
         if let Some(answer) = image.condition()? {
             return Ok(answer);
         }
+        image.media_type = media_type(&call.app, &blob).await?;
         let headers = &call.parts.headers;
         if !fields::wants_repr_digest(headers) || blob.len > DIGEST_BYTES_MAX {
             return image.blob(blob).await;
@@ -61,6 +56,16 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
         let bytes = blob.bytes().await?;
         Ok(digested(image.bytes(&bytes)?, headers, &bytes).await)
     })
+}
+
+/// By what is known of the blob, or its first frame: nobody waits until all of it is read only to be told its format.
+async fn media_type(app: &App, blob: &store::Blob) -> Result<&'static str, Error> {
+    if let Some((codec, _)) = app.renditions.known(&blob.digest) {
+        return Ok(codec.media_type);
+    }
+    let first = blob.frame(0..blob.len).await?;
+    // The gate let it in once; that a later release no longer reads it keeps nobody from their bytes.
+    Ok(codec::sniff(&first).map_or(UNKNOWN_MEDIA_TYPE, |codec| codec.media_type))
 }
 
 /// `GET /images/{id}.{ext}`. A hit is answered at once; everything that may wait comes later.
@@ -78,7 +83,7 @@ pub(super) fn form(call: Call, id: Digest, extension: &str) -> Reply {
                 Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, download.as_deref())),
                 None => Reply::later(async move {
                     let etag = ETag::of_key(&key);
-                    render(&call, id, etag, &pipeline, download.as_deref(), false).await
+                    render(&call, id, etag, &pipeline, download.as_deref()).await
                 }),
             }
         }
@@ -137,7 +142,6 @@ fn hit(
         etag: ETag::of_key(key),
         media_type: rendition.codec.media_type,
         grant: call.grant,
-        negotiated: false,
         download,
     };
     let mut response = match image.condition()? {
@@ -169,10 +173,9 @@ async fn render(
     etag: ETag,
     pipeline: &Pipeline,
     download: Option<&str>,
-    negotiated: bool,
 ) -> Result<Response, Error> {
     let media_type = pipeline.codec().media_type;
-    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, negotiated, download };
+    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, download };
     // The tag is known without a render: it is enough that the source exists.
     if conditional::is_conditional(&call.parts.headers) {
         exists(&call.app, &id).await?;
@@ -187,7 +190,8 @@ async fn render(
 }
 
 /// `.auto`: its tag is over the bucket's name and every format that the bucket may come to, so that it, too, is known without
-/// opening the source.
+/// opening the source. A format that cannot take the arguments (JPEG is never lossless) is left out; they are an error when all
+/// refuse them.
 async fn negotiated(
     call: &Call,
     id: Digest,
@@ -196,29 +200,37 @@ async fn negotiated(
     download: Option<&str>,
 ) -> Result<Response, Error> {
     let mut name = bucket.name().as_bytes().to_vec();
+    let (mut forms, mut refused) = (Vec::new(), None);
     for codec in bucket.codecs() {
-        name.extend_from_slice(pipeline(&call.app, codec, pairs)?.key(&id).as_bytes());
+        match pipeline(&call.app, codec, pairs) {
+            Ok(form) => {
+                name.extend_from_slice(form.key(&id).as_bytes());
+                forms.push(form);
+            }
+            Err(error) => refused = refused.or(Some(error)),
+        }
     }
+    let Some(first) = forms.first() else { return Err(refused.unwrap_or(Error::NotAcceptable)) };
     let etag = ETag::of_key(&Digest::of(&name));
-    let (source, header) = match call.app.renditions.header(&id).await {
-        Ok(known) => known,
-        Err(error) => return Err(error.into()),
-    };
-    let codec = bucket.codec(source, &header).ok_or(Error::NotAcceptable)?;
-    render(call, id, etag, &pipeline(&call.app, codec, pairs)?, download, true).await
+    let (source, header) = call.app.renditions.header(&id).await?;
+    let fitting = bucket.codec(source, &header);
+    let form = forms.iter().find(|form| Some(form.codec()) == fitting).unwrap_or(first);
+    render(call, id, etag, form, download).await
 }
 
 pub(super) async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {
-    let stats = app.store.stat(std::slice::from_ref(id)).await?;
-    Ok(stats.first().copied().flatten().ok_or(store::Error::NotFound)?.len)
+    Ok(stat(app, id).await?.ok_or(store::Error::NotFound)?.len)
+}
+
+async fn stat(app: &App, id: &Digest) -> Result<Option<store::Stat>, Error> {
+    Ok(app.store.stat(std::slice::from_ref(id)).await?.first().copied().flatten())
 }
 
 /// `DELETE /images/{id}`: 204, also when it is not there.
 pub(super) fn delete(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         if conditional::is_conditional(&call.parts.headers) {
-            let there = exists(&call.app, &id).await.is_ok();
-            let etag = there.then(|| ETag::of_original(&id));
+            let etag = stat(&call.app, &id).await?.map(|_| ETag::of_original(&id));
             let etag = etag.as_ref().map(ETag::as_str);
             if conditional::condition(&call.parts.method, &call.parts.headers, etag) != Condition::Proceed {
                 return Err(Error::Precondition);
@@ -242,18 +254,24 @@ pub(super) fn delete(call: Call, id: Digest) -> Reply {
 pub(super) fn list(call: Call) -> Reply {
     Reply::later(async move {
         let (mut after, mut limit) = (None, PAGE_IDS_DEFAULT.min(call.app.options.ids_max));
-        for (name, value) in query::pairs(call.parts.uri.query())? {
+        let pairs = query::pairs(call.parts.uri.query())?;
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
+                return Err(parameter(name, "once"));
+            }
             match name.as_str() {
                 "after" => after = Some(value.parse().map_err(|_| parameter("after", "an id"))?),
-                "limit" => limit = count(&value, call.app.options.ids_max)?,
-                _ => return Err(parameter(&name, "after, limit")),
+                "limit" => limit = count(value, call.app.options.ids_max)?,
+                _ => return Err(parameter(name, "after, limit")),
             }
         }
         let page = call.app.store.list(after, limit).await?;
         // A full page may have a next one; an empty one ends the walk.
         let next = page.last().filter(|_| page.len() == limit).map(|(id, _)| id);
         let images: Vec<_> = page.iter().map(|(id, stat)| json!({ "id": id, "bytes": stat.len })).collect();
-        Ok(respond::json(StatusCode::OK, &json!({ "images": images, "next": next })))
+        let text = json!({ "images": images, "next": next }).to_string();
+        let held = call.app.lists.hold(text.len())?;
+        Ok(respond::text(StatusCode::OK, "application/json", ids::held(text, held)))
     })
 }
 
@@ -269,69 +287,12 @@ fn count(text: &str, max: usize) -> Result<usize, Error> {
 /// `POST /images/missing`: of many ids, one a line or a JSON array, those that are not stored, in the same form.
 pub(super) fn missing(call: Call) -> Reply {
     Reply::later(async move {
-        let form = Form::of(&call)?;
+        let form = ids::Form::of(&call.parts.headers)?;
         let Call { app, body, .. } = call;
-        let max = app.options.list_bytes_max;
-        if body.declared().is_some_and(|declared| declared > max as u64) {
-            return Err(Error::BodyTooLarge { max: max as u64 });
-        }
-        let ids = form.read(&body.read(&app.options).all(max).await?)?;
-        let ids_max = app.options.ids_max;
-        if ids.len() > ids_max {
-            return Err(Error::Ids { value: ids.len() as u64, max: ids_max as u64 });
-        }
+        let (ids, held) = app.lists.read(body, form, &app.options).await?;
         let stats = app.store.stat(&ids).await?;
         let missing: Vec<Digest> =
             ids.into_iter().zip(stats).filter(|(_, stat)| stat.is_none()).map(|(id, _)| id).collect();
-        Ok(form.write(&missing))
+        Ok(respond::text(StatusCode::OK, form.media_type(), ids::held(form.write(&missing), held)))
     })
-}
-
-/// How a list of ids is written.
-enum Form {
-    Json,
-    Lines,
-}
-
-impl Form {
-    fn of(call: &Call) -> Result<Form, Error> {
-        let media_type = call.parts.headers.get(CONTENT_TYPE).map_or(Cow::Borrowed(""), |value| {
-            let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-            Cow::Owned(text.split(';').next().unwrap_or_default().trim().to_owned())
-        });
-        match media_type.as_ref() {
-            "application/json" => Ok(Form::Json),
-            // What curl's --data-binary says unasked is taken for a list, too.
-            "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Form::Lines),
-            _ => Err(Error::MediaType { allowed: "text/plain with one id a line, or application/json" }),
-        }
-    }
-
-    fn read(&self, body: &[u8]) -> Result<Vec<Digest>, Error> {
-        const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lower-case hexadecimal digits" };
-        match self {
-            Form::Json => {
-                let ids: Vec<Cow<'_, str>> = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
-                ids.iter().map(|id| id.parse().map_err(|_| MALFORMED)).collect()
-            }
-            Form::Lines => {
-                let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-                lines.map(|line| Digest::from_hex(line).map_err(|_| MALFORMED)).collect()
-            }
-        }
-    }
-
-    fn write(&self, ids: &[Digest]) -> Response {
-        match self {
-            Form::Json => respond::json(StatusCode::OK, &json!(ids)),
-            Form::Lines => {
-                let mut lines = String::with_capacity(ids.len() * 65);
-                for id in ids {
-                    lines.push_str(id.hex().as_str());
-                    lines.push('\n');
-                }
-                respond::text(StatusCode::OK, "text/plain", lines)
-            }
-        }
-    }
 }

@@ -91,6 +91,9 @@ const SAMPLES: &[Sample] = &[
     Now("render_bytes_in_flight", "Memory granted to renders, sources included", |figures| {
         figures.renditions.bytes_in_flight
     }),
+    Now("rendition_bytes_held", "Bytes of renditions that the cache or an answer holds", |figures| {
+        figures.renditions.result_bytes
+    }),
     Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
     Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
     Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
@@ -234,6 +237,7 @@ mod tests {
             busy: 107,
             queue_len: 108,
             bytes_in_flight: 109,
+            result_bytes: 120,
             cache_entries: 110,
             cache_bytes: 111,
             evictions: 112,
@@ -243,7 +247,7 @@ mod tests {
         let figures = Figures { accepted: 119, draining: true, writable: true, renditions, store };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in 101..=119 {
+        for value in 101..=120 {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }

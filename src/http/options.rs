@@ -27,10 +27,16 @@ pub struct Options {
     pub body_timeout_ms: u64,
     /// Bytes of a list of ids.
     pub list_bytes_max: usize,
+    /// Bytes of all lists of ids that are read or answered at once.
+    pub lists_bytes_max: usize,
     /// Ids of one list, asked or answered.
     pub ids_max: usize,
     /// How long a client may take no byte of an answer.
     pub write_stall_ms: u64,
+    /// Bytes a second that a client must take on average while an answer waits for it, once `write_grace_ms` have passed.
+    pub write_rate_min: u64,
+    /// How long a client may be slower than `write_rate_min`.
+    pub write_grace_ms: u64,
     /// How long a connection that ends with unread input is drained, so that the answer reaches a client that still sends.
     pub linger_ms: u64,
     /// Bytes that are drained at most.
@@ -55,8 +61,11 @@ impl Default for Options {
             body_grace_ms: 10_000,
             body_timeout_ms: 300_000,
             list_bytes_max: 8 << 20,
+            lists_bytes_max: 64 << 20,
             ids_max: 100_000,
             write_stall_ms: 30_000,
+            write_rate_min: 8 << 10,
+            write_grace_ms: 30_000,
             linger_ms: 10_000,
             linger_bytes_max: 256 << 20,
             shutdown_ms: 30_000,

@@ -61,7 +61,7 @@ impl Problem {
         }
     }
 
-    /// The response. Only answers to safe requests may be cached, and with keys only by the client itself.
+    /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.
     pub(super) fn respond(self, safe: bool, private: bool) -> Response {
         let mut body = Map::new();
         body.insert("type".to_owned(), format!("/problems/{}", self.kind).into());
@@ -178,13 +178,19 @@ pub(super) fn of(error: &Error) -> Problem {
                 .member("actual", actual.as_str())
         }
         Error::Parts => malformed("multipart/form-data must hold exactly one image: many at once are not taken yet"),
-        Error::BodyTooLarge { max } => too_large(*max),
+        Error::BodyTooLarge { max } => too_large("bytes_max", *max),
+        Error::TooLarge { name, max } => too_large(name, *max),
+        Error::Lists => busy("Too many lists of ids are being read or answered at this moment.", 1),
         Error::Ids { value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max)).limit(
                 "ids_max",
                 Some(*value),
                 *max,
             )
+        }
+        Error::DeletedMeanwhile => {
+            let detail = "The image was deleted while it was uploaded; send it again.";
+            unavailable("deleted-meanwhile", detail).field(RETRY_AFTER, "0")
         }
         Error::BodyTimeout => {
             let detail = "The body stalled, was too slow or took too long.";
@@ -209,7 +215,7 @@ fn of_store(error: &store::Error) -> Problem {
                 .member("expected", expected.to_string())
                 .member("actual", actual.to_string())
         }
-        store::Error::TooLarge { max } => too_large(*max),
+        store::Error::TooLarge { max } => too_large("bytes_max", *max),
         store::Error::Busy => busy("Too many bytes are being uploaded at this moment.", 1),
         store::Error::Full => problem(
             StatusCode::INSUFFICIENT_STORAGE,
@@ -244,7 +250,7 @@ fn of_pipeline(error: &pipeline::Error) -> Problem {
                 .member("feature", *feature)
                 .cached(REFUSED_MAX_AGE_S)
         }
-        pipeline::Error::Limit { name: "bytes_max", max, .. } => too_large(*max),
+        pipeline::Error::Limit { name: "bytes_max", max, .. } => too_large("bytes_max", *max),
         pipeline::Error::Limit { name, value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over(name, *value, *max))
                 .limit(name, Some(*value), *max)
@@ -297,9 +303,9 @@ fn corrupt(detail: impl Into<String>) -> Problem {
     problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "corrupt-source", "Corrupt image", detail)
 }
 
-fn too_large(max: u64) -> Problem {
+fn too_large(name: &str, max: u64) -> Problem {
     let detail = format!("At most {max} bytes are taken.");
-    problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too many bytes", detail).limit("bytes_max", None, max)
+    problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too many bytes", detail).limit(name, None, max)
 }
 
 fn busy(detail: &str, retry_after_s: u32) -> Problem {

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{
     ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
+    HeaderName, HeaderValue, LINK, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::request::Parts;
 use serde_json::Value;
@@ -74,7 +74,7 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response {
 }
 
 /// A small answer that nobody keeps.
-pub(super) fn text(status: StatusCode, media_type: &'static str, text: String) -> Response {
+pub(super) fn text(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>) -> Response {
     let mut response = with(status, Body::Full(text.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -113,8 +113,6 @@ pub(super) struct Image<'a> {
     pub(super) etag: ETag,
     pub(super) media_type: &'static str,
     pub(super) grant: Grant,
-    /// The choice depends on `Accept`.
-    pub(super) negotiated: bool,
     /// A file name to save as.
     pub(super) download: Option<&'a str>,
 }
@@ -139,14 +137,11 @@ impl Image<'_> {
                 self.part(Body::Full(part), &range, total)
             }
             Ranges::Many(ranges) => {
-                let mut body = Vec::new();
-                for piece in self.pieces(&ranges, total) {
-                    match piece {
-                        Piece::Bytes(head) => body.extend_from_slice(&head),
-                        Piece::Range(range) => body.extend_from_slice(&bytes[range.start as usize..range.end as usize]),
-                    }
-                }
-                self.parts_of(Body::Full(body.into()))
+                let part = |piece| match piece {
+                    Piece::Bytes(head) => head,
+                    Piece::Range(range) => bytes.slice(range.start as usize..range.end as usize),
+                };
+                self.parts_of(Body::Parts(self.pieces(&ranges, total).into_iter().map(part).collect()))
             }
             Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
         })
@@ -223,9 +218,6 @@ impl Image<'_> {
         headers.insert(ETAG, self.etag.value());
         headers.insert(CACHE_CONTROL, if self.grant == Grant::Public { PUBLIC } else { PRIVATE });
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        if self.negotiated {
-            headers.insert(VARY, HeaderValue::from_static("Accept"));
-        }
         response
     }
 }
@@ -299,6 +291,18 @@ mod tests {
         assert_eq!(ETag::of_original(&digest).as_str(), format!("\"{digest}\""));
         assert_eq!(ETag::of_key(&digest).as_str(), format!("\"{}\"", &digest.to_string()[..32]));
         assert_eq!(ETag::of_key(&digest).value(), ETag::of_key(&digest).as_str());
+    }
+
+    #[test]
+    fn ranges_of_bytes_in_memory_are_not_copied() {
+        let bytes = Bytes::from(vec![7; 1000]);
+        let (parts, ()) =
+            hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
+        let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
+        let image = Image { parts: &parts, etag, media_type: "x/y", grant, download: None };
+        let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
+        let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
+        assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{App, Call, Reply, Response};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::codec::{Codec, Header};
 use crate::renditions;
-use crate::store::{Receipt, Sealed};
+use crate::store::{self, Receipt, Sealed};
 
 /// Bytes before, and bytes after, the one part of a form.
 const FORM_BYTES_MAX: u64 = 256 << 10;
@@ -62,9 +62,21 @@ pub(super) fn put(call: Call, id: Digest) -> Reply {
             verify(call, id).await?;
         }
         let receipt = Receipt { digest: id, bytes: stat.len, created: false };
-        let (codec, header) = app.renditions.header(&id).await?;
-        Ok(accepted(&receipt, codec, &header))
+        Ok(accepted(&receipt, known(&app, &id).await?))
     })
+}
+
+/// What the gate knows of an image.
+type Known = (&'static Codec, Header);
+
+/// What is known of an image that was there when the request came; `None`: this release cannot read what another took.
+async fn known(app: &App, id: &Digest) -> Result<Option<Known>, Error> {
+    match app.renditions.header(id).await {
+        Ok(known) => Ok(Some(known)),
+        Err(renditions::Error::Pipeline(_)) => Ok(None),
+        Err(renditions::Error::Store(store::Error::NotFound)) => Err(Error::DeletedMeanwhile),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads a body that is stored already: hashed, held against its name, written nowhere.
@@ -117,7 +129,7 @@ async fn form(call: Call, boundary: String) -> Result<Response, Error> {
     let chunks = Chunks::new(body.read(&app.options), claims);
     let mut form = multer::Multipart::new(chunks.clone(), boundary);
     let mut part = form.next_field().await.map_err(of_form)?.ok_or(Error::Parts)?;
-    chunks.allow(max);
+    chunks.allow_image(app.limits.bytes_max);
     while let Some(chunk) = part.chunk().await.map_err(of_form)? {
         upload.write(chunk).await?;
     }
@@ -143,7 +155,12 @@ struct Source {
     claims: Claims,
     bytes: u64,
     max: u64,
+    /// What is said of more.
+    over: Error,
 }
+
+/// Of the heads of parts, and what stands around them.
+const FORM_TOO_LARGE: Error = Error::TooLarge { name: "form_bytes_max", max: FORM_BYTES_MAX };
 
 impl Chunks {
     fn new(reader: Reader, claims: Claims) -> Chunks {
@@ -151,7 +168,8 @@ impl Chunks {
         let stream = futures_util::stream::unfold(reader, |mut reader| async {
             reader.next().await.transpose().map(|chunk| (chunk, reader))
         });
-        Chunks(Arc::new(Mutex::new(Source { stream: stream.fuse().boxed(), claims, bytes: 0, max: FORM_BYTES_MAX })))
+        let stream = stream.fuse().boxed();
+        Chunks(Arc::new(Mutex::new(Source { stream, claims, bytes: 0, max: FORM_BYTES_MAX, over: FORM_TOO_LARGE })))
     }
 
     /// Never held across an await: only while the stream is polled.
@@ -159,13 +177,16 @@ impl Chunks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn allow(&self, max: u64) {
-        self.lock().max = max;
+    /// An image comes, of which the parser reads ahead.
+    fn allow_image(&self, bytes_max: u64) {
+        self.allow_more(bytes_max.saturating_add(FORM_BYTES_MAX));
+        self.lock().over = Error::BodyTooLarge { max: bytes_max };
     }
 
     fn allow_more(&self, more: u64) {
         let mut source = self.lock();
-        source.max = source.bytes + more;
+        source.max = source.bytes.saturating_add(more);
+        source.over = FORM_TOO_LARGE;
     }
 
     fn claims(&self) -> Claims {
@@ -187,7 +208,7 @@ impl Source {
     fn take(&mut self, chunk: Bytes) -> Result<Bytes, Error> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.max {
-            return Err(Error::BodyTooLarge { max: self.max });
+            return Err(self.over.clone());
         }
         self.claims.update(&chunk);
         Ok(chunk)
@@ -204,20 +225,21 @@ fn of_form(error: multer::Error) -> Error {
 /// The gate, then the commit.
 async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
     let bytes = sealed.bytes().await?;
-    let (codec, header) = renditions::inspect(&bytes).await?;
+    let known = renditions::inspect(&bytes).await?;
     let receipt = sealed.commit().await?;
     app.metrics.uploaded(&receipt);
-    Ok(accepted(&receipt, codec, &header))
+    Ok(accepted(&receipt, Some(known)))
 }
 
-fn accepted(receipt: &Receipt, codec: &Codec, header: &Header) -> Response {
-    let size = header.size.oriented(header.orientation);
+fn accepted(receipt: &Receipt, known: Option<Known>) -> Response {
+    let (codec, header) = known.unzip();
+    let size = header.map(|header| header.size.oriented(header.orientation));
     let known = json!({
         "id": receipt.digest,
         "bytes": receipt.bytes,
-        "format": codec.name,
-        "width": size.w,
-        "height": size.h,
+        "format": codec.map(|codec| codec.name),
+        "width": size.map(|size| size.w),
+        "height": size.map(|size| size.h),
         "created": receipt.created,
     });
     let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };

@@ -1,5 +1,8 @@
 //! [`Budget`]: who may hold how much memory, and who waits for it. Admits by planned bytes and by number; the queue is bounded
 //! by number and time. Knows neither images nor threads.
+//!
+//! Work that ends may leave something behind that is held longer than its place: a result, in a cache or on its way to a client
+//! that reads slowly. Its permit is cut to that ([`Permit::keep`]), and comes back when the last holder lets go.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug)]
 pub struct Budget {
     bytes_max: u64,
+    cache_bytes_max: u64,
     queue_max: usize,
     state: Mutex<State>,
     refused: AtomicU64,
@@ -34,6 +38,8 @@ pub enum Refused {
 #[derive(Debug)]
 struct State {
     bytes_free: u64,
+    /// Bytes of permits that are cut to a result.
+    bytes_kept: u64,
     places_free: usize,
     next_ticket: u64,
     queue: VecDeque<Waiter>,
@@ -46,18 +52,26 @@ struct Waiter {
     granted: oneshot::Sender<Permit>,
 }
 
-/// The right to hold some bytes and one place; given back when dropped.
+/// The right to hold some bytes and, until [`Permit::keep`], one place; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     budget: Arc<Budget>,
     bytes: u64,
+    has_place: bool,
 }
 
 impl Budget {
     /// A budget of `bytes_max` bytes and `places` holders, for which at most `queue_max` wait.
     pub fn new(bytes_max: u64, places: usize, queue_max: usize) -> Arc<Budget> {
-        let state = State { bytes_free: bytes_max, places_free: places, next_ticket: 0, queue: VecDeque::new() };
-        Arc::new(Budget { bytes_max, queue_max, state: Mutex::new(state), refused: AtomicU64::new(0) })
+        Budget::with_cache(bytes_max, 0, places, queue_max)
+    }
+
+    /// The same, with `cache_bytes_max` bytes more in which a cache may hold results: filled to its bound it takes nothing from
+    /// the others, and what it leaves is for them. Nobody may ask for more than `bytes_max`.
+    pub fn with_cache(bytes_max: u64, cache_bytes_max: u64, places: usize, queue_max: usize) -> Arc<Budget> {
+        let (bytes_free, queue) = (bytes_max.saturating_add(cache_bytes_max), VecDeque::new());
+        let state = State { bytes_free, bytes_kept: 0, places_free: places, next_ticket: 0, queue };
+        Arc::new(Budget { bytes_max, cache_bytes_max, queue_max, state: Mutex::new(state), refused: AtomicU64::new(0) })
     }
 
     /// A permit for `bytes`, at once or from the queue before `deadline`. Nobody overtakes for being small.
@@ -76,14 +90,20 @@ impl Budget {
         })
     }
 
-    /// The whole budget.
+    /// The most that may be asked for.
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max
     }
 
-    /// Bytes granted now.
+    /// Bytes granted now to those that have a place.
     pub fn bytes_held(&self) -> u64 {
-        self.bytes_max - self.lock().bytes_free
+        let state = self.lock();
+        self.bytes_max.saturating_add(self.cache_bytes_max) - state.bytes_free - state.bytes_kept
+    }
+
+    /// Bytes of results that somebody holds now.
+    pub fn bytes_kept(&self) -> u64 {
+        self.lock().bytes_kept
     }
 
     /// How many wait now.
@@ -103,7 +123,7 @@ impl Budget {
     fn enter(self: &Arc<Self>, bytes: u64) -> Entry {
         let mut state = self.lock();
         if state.queue.is_empty() && state.take(bytes) {
-            return Entry::Granted(Permit { budget: self.clone(), bytes });
+            return Entry::Granted(Permit::new(self, bytes));
         }
         if state.queue.len() >= self.queue_max {
             return Entry::Full;
@@ -120,7 +140,7 @@ impl Budget {
         loop {
             // A permit that meets no receiver is given back when dropped, which locks: so it is sent with the lock open.
             let Some(waiter) = self.lock().next(self.queue_max) else { return };
-            let _ = waiter.granted.send(Permit { budget: self.clone(), bytes: waiter.bytes });
+            let _ = waiter.granted.send(Permit::new(self, waiter.bytes));
         }
     }
 }
@@ -154,13 +174,32 @@ impl State {
 }
 
 impl Permit {
+    fn new(budget: &Arc<Budget>, bytes: u64) -> Permit {
+        Permit { budget: budget.clone(), bytes, has_place: true }
+    }
+
+    /// Gives the place back, and all but `bytes`: the work is done, and this is what is left of it.
+    pub fn keep(mut self, bytes: u64) -> Permit {
+        debug_assert!(self.has_place, "kept once");
+        let kept = bytes.min(self.bytes);
+        let mut state = self.budget.lock();
+        state.bytes_free += self.bytes - kept;
+        state.bytes_kept += kept;
+        state.places_free += 1;
+        drop(state);
+        (self.bytes, self.has_place) = (kept, false);
+        self.budget.serve();
+        self
+    }
+
     /// Takes `bytes` more if they are free now. Never waits: whoever waits must hold nothing, or two could wait for each other.
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let mut state = self.budget.lock();
-        let fits = bytes <= state.bytes_free;
+        let whole = self.bytes.saturating_add(bytes);
+        let fits = bytes <= state.bytes_free && whole <= self.budget.bytes_max;
         if fits {
             state.bytes_free -= bytes;
-            self.bytes += bytes;
+            self.bytes = whole;
         }
         fits
     }
@@ -170,7 +209,11 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
         state.bytes_free += self.bytes;
-        state.places_free += 1;
+        if self.has_place {
+            state.places_free += 1;
+        } else {
+            state.bytes_kept -= self.bytes;
+        }
         drop(state);
         self.budget.serve();
     }
@@ -295,6 +338,35 @@ mod tests {
         assert_eq!(budget.bytes_held(), 10);
         drop(permit);
         assert_eq!(budget.bytes_held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_takes_no_place_and_its_bytes_until_it_is_dropped() {
+        let budget = Budget::new(10, 1, 9);
+        let kept = budget.admit(10, soon()).await.expect("free").keep(4);
+        assert_eq!((budget.bytes_held(), budget.bytes_kept()), (0, 4));
+        let mut large = Box::pin(budget.admit(7, soon()));
+        assert!((&mut large).now_or_never().is_none(), "4 of 10 are kept");
+        drop(kept);
+        assert!(large.await.is_ok());
+        // More than was granted cannot be kept.
+        let kept = budget.admit(3, soon()).await.expect("free").keep(5);
+        assert_eq!(budget.bytes_kept(), 3);
+        drop(budget.admit(7, soon()).await.expect("free"));
+        drop(kept);
+        assert_eq!((budget.bytes_held(), budget.bytes_kept()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_cache_takes_nothing_from_the_others() {
+        let budget = Budget::with_cache(10, 5, 9, 9);
+        assert_eq!(budget.admit(11, soon()).await.err(), Some(Refused::TooLarge { bytes: 11, bytes_max: 10 }));
+        let mut grown = budget.admit(4, soon()).await.expect("free");
+        assert!(!grown.try_grow(7) && grown.try_grow(6), "not into the room of the cache either");
+        drop(grown);
+        let _cached = budget.admit(5, soon()).await.expect("free").keep(5);
+        let _all = budget.admit(10, soon()).await.expect("free");
+        assert!(Box::pin(budget.admit(1, soon())).now_or_never().is_none(), "and not one more");
     }
 
     proptest! {

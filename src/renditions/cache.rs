@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use moka::notification::RemovalCause;
 
 use super::Rendition;
@@ -17,6 +16,7 @@ pub const ENTRY_BYTES: u64 = 640;
 /// Finished renditions.
 #[derive(Clone)]
 pub struct Cache {
+    bytes_max: u64,
     entries: Option<moka::sync::Cache<Digest, Entry>>,
     evictions: Arc<AtomicU64>,
 }
@@ -46,7 +46,7 @@ impl Cache {
                 })
                 .build()
         });
-        Cache { entries, evictions }
+        Cache { bytes_max, entries, evictions }
     }
 
     /// The rendition of `source` by key, unless the source was forgotten.
@@ -56,18 +56,16 @@ impl Cache {
         serves.then_some(entry.rendition)
     }
 
-    /// Keeps a rendition that was made in `generation`, if that is not over.
+    /// Keeps a rendition that was made in `generation`, if that is not over. Its bytes are shared with its readers and not
+    /// copied, so they must have no room to spare: their length is what is weighed.
     pub fn insert(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>) {
         let Some(entries) = &self.entries else { return };
-        if generation.is_over() {
+        if generation.is_over() || weight(rendition) > self.bytes_max {
             return;
         }
-        // A copy of exact length: an encoder's buffer may be twice as long as what is in it, which could not be weighed.
-        let bytes = Bytes::copy_from_slice(&rendition.bytes);
-        let rendition = Rendition { bytes, ..rendition.clone() };
         // Noted before it can be evicted, and looked at again after it is in: `forget` may have come between.
         generation.note(key);
-        entries.insert(key, Entry { rendition, generation: generation.clone() });
+        entries.insert(key, Entry { rendition: rendition.clone(), generation: generation.clone() });
         if generation.is_over() {
             entries.invalidate(&key);
         }
@@ -108,6 +106,7 @@ mod tests {
     use super::super::generation::Generations;
     use super::*;
     use crate::pipeline::codec::CODECS;
+    use bytes::Bytes;
 
     fn digest(n: usize) -> Digest {
         Digest::of(&n.to_le_bytes())

@@ -33,7 +33,7 @@ pub struct Engine {
     pool: Pool,
     /// Headers of stored images.
     pub headers: Headers,
-    /// Admission of renders.
+    /// Admission of renders, and the right to hold their results.
     pub memory: Arc<Budget>,
     /// Admission of reads for a header alone.
     pub reads: Arc<Budget>,
@@ -55,7 +55,12 @@ impl Engine {
     /// Starts the pool.
     pub fn new(store: Arc<dyn Store>, limits: Limits, options: Options) -> Arc<Engine> {
         let threads = options.render_threads.max(1);
-        let memory = Budget::new(options.render_memory_bytes_max, threads * PLACES_PER_THREAD, options.queue_max);
+        let memory = Budget::with_cache(
+            options.render_memory_bytes_max,
+            options.cache_bytes_max,
+            threads * PLACES_PER_THREAD,
+            options.queue_max,
+        );
         let reads = Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, options.queue_max);
         Arc::new(Engine {
             store,
@@ -149,7 +154,7 @@ impl Engine {
     }
 
     /// Decodes, operates and encodes on the pool. The permit goes with the job: memory is held until the thread lets go of it,
-    /// whoever has left before.
+    /// whoever has left before. What the result needs of it goes on with the result.
     async fn run(
         &self,
         admitted: Admitted,
@@ -161,10 +166,14 @@ impl Engine {
         let (limits, submitted) = (self.limits.clone(), Instant::now());
         let timeout = Duration::from_millis(self.options.render_timeout_ms);
         let job = self.pool.submit(move || {
-            let _permit = permit;
             let started = Instant::now();
             let watch = Watch::new(started + timeout, cancelled);
             let output = watch.check().and_then(|()| pipeline.run(&bytes, &images, &limits, &watch));
+            let output = output.map(|output| {
+                let result = exact(output.bytes, &bytes);
+                drop((bytes, images));
+                Output { bytes: held(result, permit), ..output }
+            });
             (output, waited + (started - submitted))
         });
         let done = job.await.ok().and_then(Result::ok);
@@ -202,6 +211,30 @@ impl Engine {
     fn retry_after_s(&self) -> u32 {
         u32::try_from(self.options.queue_timeout_ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX)
     }
+}
+
+/// A result and the right to hold it.
+struct Held {
+    bytes: Bytes,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A result in a buffer of its own length: an encoder's may be twice as long as what is in it, which could be neither counted nor
+/// weighed. A source that was passed through is not copied.
+fn exact(made: Bytes, source: &Bytes) -> Bytes {
+    if made.as_ptr() == source.as_ptr() { made } else { Bytes::copy_from_slice(&made) }
+}
+
+/// The bytes of a result, which hold their part of `permit` until the cache and every answer have let go of them.
+fn held(bytes: Bytes, permit: Permit) -> Bytes {
+    let kept = permit.keep(bytes.len() as u64);
+    Bytes::from_owner(Held { bytes, _permit: kept })
 }
 
 struct CancelOnDrop(Arc<AtomicBool>);

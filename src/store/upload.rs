@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Commit, Error, Options, Stage, Store};
+use super::{Commit, Error, Options, Stage, Stat, Store};
 use crate::digest::{Digest, Hasher};
 
 /// The budget is counted in pieces of this size; the smallest upload costs one, so that their number is bounded too.
@@ -176,23 +176,48 @@ impl Sealed {
 
     /// Stores the body; returns once it is durable. Detached: a caller that is dropped does not stop it.
     ///
-    /// While the same digest is being stored, this waits for *that* durable result and writes nothing.
+    /// While the same digest is being stored, this waits for *that* durable result and writes nothing, unless a delete has taken
+    /// the result away again: it may have been asked for, and answered, before this upload came.
     pub async fn commit(self) -> Result<Receipt, Error> {
         let Sealed { digest, len, shared, stage, budget, read_back } = self;
         drop(read_back);
-        let (flight, leads) = shared.join(digest, stage, budget);
-        let commit = flight.await?;
-        Ok(Receipt { digest, bytes: len, created: leads && commit == Commit::New })
+        let receipt = |created| Receipt { digest, bytes: len, created };
+        let mut ready = (stage, budget);
+        // Once more for each delete that came in between.
+        loop {
+            match shared.join(digest, ready) {
+                Joined::Leads(flight) => return flight.await.map(|commit| receipt(commit == Commit::New)),
+                Joined::Follows(flight, own) => {
+                    flight.await?;
+                    if shared.store.stat(&[digest]).await? == [Some(Stat { len })] {
+                        return Ok(receipt(false));
+                    }
+                    ready = own;
+                }
+            }
+        }
     }
 }
 
+/// Bytes that may be committed, and the right to hold them.
+type Ready = (Box<dyn Stage>, OwnedSemaphorePermit);
+
+/// How a commit came by its flight.
+enum Joined {
+    /// It started it.
+    Leads(Flight),
+    /// It was under way; the bytes come back.
+    Follows(Flight, Ready),
+}
+
 impl Shared {
-    /// The flight of `digest`, and whether this call started it. A follower's stage and budget are dropped here.
-    fn join(self: &Arc<Shared>, digest: Digest, stage: Box<dyn Stage>, budget: OwnedSemaphorePermit) -> (Flight, bool) {
+    /// The flight of `digest`, started with `ready` if there is none.
+    fn join(self: &Arc<Shared>, digest: Digest, ready: Ready) -> Joined {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&digest) {
-            return (flight.clone(), false);
+            return Joined::Follows(flight.clone(), ready);
         }
+        let (stage, budget) = ready;
         let landing = Landing { shared: Arc::clone(self), digest };
         let task = tokio::spawn(async move {
             let _held_until_durable = (budget, landing);
@@ -202,7 +227,7 @@ impl Shared {
             task.map(|ended| ended.unwrap_or_else(|failed| Err(Error::Unavailable(format!("commit: {failed}")))));
         let flight = flight.boxed().shared();
         flights.insert(digest, flight.clone());
-        (flight, true)
+        Joined::Leads(flight)
     }
 }
 

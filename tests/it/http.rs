@@ -3,14 +3,17 @@
 mod access;
 mod client;
 mod conditions;
+mod failures;
 mod images;
+mod memory;
 mod metrics;
+mod originals;
 mod protocol;
 mod timeouts;
 mod uploads;
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use progimage::digest::Digest;
 use progimage::http::server::{self, Stopped};
@@ -46,16 +49,29 @@ impl Server {
         Server::on("memory:", change)
     }
 
-    fn on(store: &str, change: impl FnOnce(&mut Settings)) -> Server {
+    fn on(url: &str, change: impl FnOnce(&mut Settings)) -> Server {
+        let open = |options: &store::Options| runtime().block_on(store::open(url, options)).unwrap();
+        Server::start_with(open, change)
+    }
+
+    fn over(store: Arc<dyn store::Store>, change: impl FnOnce(&mut Settings)) -> Server {
+        Server::start_with(|_| store, change)
+    }
+
+    fn start_with(
+        store: impl FnOnce(&store::Options) -> Arc<dyn store::Store>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Server {
         let mut settings = Settings::default();
         settings.renditions.render_threads = 2;
         settings.http.linger_ms = 2_000;
         change(&mut settings);
         let (stop, stopped) = oneshot::channel();
+        let store = store(&settings.store);
         let (address, served) = runtime().block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let app = App::new(store::open(store, &settings.store).await.unwrap(), settings);
+            let app = App::new(store, settings);
             let stopped = async { _ = stopped.await };
             (address, tokio::spawn(server::serve(listener, app, stopped)))
         });

@@ -23,7 +23,9 @@ fn each_route_needs_its_scope() {
     assert!(refused.field("www-authenticate").unwrap().starts_with("Bearer"));
     server.send("POST", "/images", &[READER], &image).assert_problem(403, "scope-needed");
     server.ask("GET", &path, &[]).assert_problem(401, "key-needed");
-    server.ask("GET", &path, &[READER]).assert_problem(404, "unknown-id");
+    let absent = server.ask("GET", &path, &[READER]);
+    absent.assert_problem(404, "unknown-id");
+    assert_eq!(absent.field("cache-control"), Some("private, max-age=5"));
     assert_eq!(server.send("POST", "/images", &[WRITER], &image).status, 201);
     let read = server.ask("GET", &path, &[READER]);
     assert_eq!(read.field("cache-control"), Some("private, max-age=31536000, immutable, no-transform"));
@@ -46,6 +48,8 @@ fn anonymous_read_is_public() {
     server.send("POST", "/images", &[WRITER], &image);
     let read = server.get(&path_of(&image));
     assert!(read.field("cache-control").unwrap().starts_with("public"));
+    let absent = server.get(&path_of(b"none"));
+    assert_eq!((absent.status, absent.field("cache-control")), (404, Some("public, max-age=5")));
 }
 
 #[test]

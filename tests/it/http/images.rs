@@ -187,7 +187,8 @@ fn lists_walk_all_images_in_order() {
         }
     }
     assert_eq!(walked, stored);
-    for query in ["limit=0", "limit=x", "after=x", "page=2"] {
+    let twice = format!("after={0}&after={0}", stored[0]);
+    for query in ["limit=0", "limit=x", "after=x", "page=2", "limit=1&limit=1", &twice] {
         server.get(&format!("/images?{query}")).assert_problem(400, "invalid-parameter");
     }
 }
@@ -205,6 +206,10 @@ fn the_missing_of_many_ids_come_back_in_the_form_they_came_in() {
     assert_eq!(array.json(), serde_json::json!([missing]));
     let three = format!("{missing}\n").repeat(3);
     server.send("POST", "/images/missing", &[], three.as_bytes()).assert_problem(422, "limit");
+    let long = vec![b'\n'; (8 << 20) + 1];
+    let refused = server.send("POST", "/images/missing", &[], &long);
+    refused.assert_problem(413, "too-large");
+    assert_eq!(refused.json()["limit"], "list_bytes_max");
     server.send("POST", "/images/missing", &[], b"x").assert_problem(400, "malformed-request");
     let other = "Content-Type: image/png";
     server.send("POST", "/images/missing", &[other], b"x").assert_problem(415, "media-type");
@@ -229,8 +234,31 @@ fn auto_negotiates_three_forms() {
         check("*/*", "image/jpeg"),
     ];
     assert!(tags[0] != tags[1] && tags[1] != tags[2]);
-    server.ask("GET", &path, &["Accept: text/html"]).assert_problem(406, "not-acceptable");
+    // Errors are kept by caches too, and are for some clients only.
+    for (path, accept, status, kind) in [
+        (path.clone(), "text/html", 406, "not-acceptable"),
+        (format!("{path}?w=0"), "*/*", 400, "invalid-parameter"),
+        (format!("{}.auto", path_of(b"none")), "*/*", 404, "unknown-id"),
+    ] {
+        let answer = server.ask("GET", &path, &[&format!("Accept: {accept}")]);
+        answer.assert_problem(status, kind);
+        assert_eq!(answer.field("vary"), Some("Accept"), "{path}");
+    }
     assert_eq!(server.get(&path.replace(".auto", ".png")).field("vary"), None);
+}
+
+#[test]
+fn auto_takes_arguments_that_one_of_its_forms_takes() {
+    let server = Server::start();
+    let path = format!("{}.auto?lossless", server.store(&ppm(16, 16, [50, 60, 71])));
+    for (accept, media_type) in [("image/webp", "image/webp"), ("*/*", "image/png")] {
+        let answer = server.ask("GET", &path, &[&format!("Accept: {accept}")]);
+        assert_eq!((answer.status, answer.field("content-type")), (200, Some(media_type)), "{}", answer.text());
+        let tag = format!("If-None-Match: {}", answer.field("etag").unwrap());
+        assert_eq!(server.ask("GET", &path, &[&format!("Accept: {accept}"), &tag]).status, 304);
+    }
+    let lossy = server.ask("GET", &path.replace("?lossless", ""), &["Accept: */*"]);
+    assert_eq!(lossy.field("content-type"), Some("image/jpeg"));
 }
 
 #[test]

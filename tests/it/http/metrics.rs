@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::client::Client;
 use super::{Server, ppm};
 
-fn figure(server: &Server, name: &str) -> u64 {
+/// A figure of the page.
+pub fn figure(server: &Server, name: &str) -> u64 {
     let page = server.get("/metrics").text();
     let value = page.lines().find_map(|line| line.strip_prefix(&format!("progimage_{name} ")));
     value.unwrap_or_else(|| panic!("{name} in {page}")).parse().unwrap()

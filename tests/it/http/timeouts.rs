@@ -81,6 +81,28 @@ fn a_client_that_stops_reading_is_closed() {
 }
 
 #[test]
+fn a_client_that_reads_below_the_least_rate_is_closed() {
+    let server = Server::with(|settings| {
+        settings.http.write_rate_min = 1 << 40;
+        settings.http.write_grace_ms = 0;
+        // Not this: it takes a byte now and then.
+        settings.http.write_stall_ms = 3_600_000;
+    });
+    let path = server.store(&ppm(3_000, 2_000, [1, 2, 3]));
+    let mut client = server.connect();
+    client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    let mut read = 0;
+    while !server.get("/metrics").text().contains("progimage_http_connections 1\n") {
+        client.stream.read_exact(&mut [0]).unwrap();
+        read += 1;
+        assert!(read < 10_000, "still served after {read} bytes, one by one");
+    }
+    let mut rest = Vec::new();
+    _ = client.stream.read_to_end(&mut rest);
+    assert!(rest.len() < 18_000_000, "{}", rest.len());
+}
+
+#[test]
 fn connections_past_the_bound_wait_for_a_place() {
     let server = Server::with(|settings| settings.http.connections_max = 2);
     let mut first = server.connect();

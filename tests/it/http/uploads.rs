@@ -60,7 +60,9 @@ fn forms_of_no_or_many_parts_are_refused_and_nothing_is_stored() {
     let without_boundary = "Content-Type: multipart/form-data";
     server.send("POST", "/images", &[without_boundary], &form(&[&image])).assert_problem(400, "malformed-request");
     let endless = [b"--edge\r\nx: ".as_slice(), &vec![b'y'; 400 << 10]].concat();
-    server.send("POST", "/images", &[FORM], &endless).assert_problem(413, "too-large");
+    let refused = server.send("POST", "/images", &[FORM], &endless);
+    refused.assert_problem(413, "too-large");
+    assert_eq!((&refused.json()["limit"], &refused.json()["max"]), (&"form_bytes_max".into(), &(256 << 10).into()));
     assert_eq!(server.get(&path_of(&image)).status, 404);
 }
 
@@ -123,14 +125,23 @@ fn the_bound_on_bytes_is_inclusive() {
         settings.store.blob_bytes_max = image.len() as u64;
     });
     let over = [image.as_slice(), b"\n"].concat();
-    server.send("POST", "/images", &[], &over).assert_problem(413, "too-large");
+    let check = |refused: super::Answer| {
+        refused.assert_problem(413, "too-large");
+        let bound = (&"bytes_max".into(), &image.len().into());
+        assert_eq!((&refused.json()["limit"], &refused.json()["max"]), bound);
+    };
+    check(server.send("POST", "/images", &[], &over));
+    for longer in [1, 300 << 10, 900 << 10] {
+        let part = [image.as_slice(), &vec![0; longer]].concat();
+        check(server.send("POST", "/images", &[FORM], &form(&[&part])));
+    }
     // Undeclared.
     let mut client = server.connect();
     client.write(b"POST /images HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.write(format!("{:x}\r\n", over.len()).as_bytes());
     client.write(&over);
     client.write(b"\r\n0\r\n\r\n");
-    client.answer(false).assert_problem(413, "too-large");
+    check(client.answer(false));
     assert_eq!(server.send("POST", "/images", &[], &image).status, 201);
 }
 

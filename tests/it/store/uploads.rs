@@ -111,19 +111,30 @@ async fn bodies_are_read_back_whole_and_only_so_many_at_once() {
     assert_eq!(third.bytes().await.unwrap(), body(2, 5000));
 }
 
-/// A store whose commits wait for the test, and may fail.
+/// What a commit does about the gate.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Waits for it, then stores.
+    Through,
+    /// Waits for it, then fails.
+    Against,
+    /// Stores, then waits: durable, and nobody has heard of it.
+    Before,
+}
+
+/// A store whose commits wait for the test.
 struct Gated {
     store: Arc<dyn Store>,
     gate: Arc<Semaphore>,
     commits: Arc<Mutex<usize>>,
-    fails: bool,
+    way: Way,
 }
 
 struct GatedStage {
     stage: Box<dyn Stage>,
     gate: Arc<Semaphore>,
     commits: Arc<Mutex<usize>>,
-    fails: bool,
+    way: Way,
 }
 
 impl Stage for GatedStage {
@@ -136,8 +147,22 @@ impl Stage for GatedStage {
     fn commit(self: Box<Self>, digest: Digest) -> store::Future<'static, Commit> {
         Box::pin(async move {
             *self.commits.lock().unwrap() += 1;
-            self.gate.acquire().await.unwrap().forget();
-            if self.fails { Err(Error::Full) } else { self.stage.commit(digest).await }
+            let pass = async { self.gate.acquire().await.unwrap().forget() };
+            match self.way {
+                Way::Through => {
+                    pass.await;
+                    self.stage.commit(digest).await
+                }
+                Way::Against => {
+                    pass.await;
+                    Err(Error::Full)
+                }
+                Way::Before => {
+                    let commit = self.stage.commit(digest).await;
+                    pass.await;
+                    commit
+                }
+            }
         })
     }
 }
@@ -153,7 +178,7 @@ impl Store for Gated {
         Box::pin(async move {
             let stage = self.store.stage(size_hint).await?;
             let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
-            Ok(Box::new(GatedStage { stage, gate, commits, fails: self.fails }) as Box<dyn Stage>)
+            Ok(Box::new(GatedStage { stage, gate, commits, way: self.way }) as Box<dyn Stage>)
         })
     }
     fn delete<'a>(&'a self, digest: &'a Digest) -> store::Future<'a, bool> {
@@ -167,17 +192,17 @@ impl Store for Gated {
     }
 }
 
-async fn gated(fails: bool) -> (Uploads, Arc<dyn Store>, Arc<Semaphore>, Arc<Mutex<usize>>) {
+async fn gated(way: Way) -> (Uploads, Arc<dyn Store>, Arc<Semaphore>, Arc<Mutex<usize>>) {
     let store = store::open("memory:", &Options::default()).await.unwrap();
     let (gate, commits) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(0)));
-    let gated = Gated { store: Arc::clone(&store), gate: Arc::clone(&gate), commits: Arc::clone(&commits), fails };
+    let gated = Gated { store: Arc::clone(&store), gate: Arc::clone(&gate), commits: Arc::clone(&commits), way };
     (Uploads::new(Arc::new(gated), Options::default()), store, gate, commits)
 }
 
 #[tokio::test]
 async fn uploads_of_the_same_bytes_share_one_commit_and_none_is_early() {
-    for fails in [false, true] {
-        let (uploads, _, gate, commits) = gated(fails).await;
+    for (way, fails) in [(Way::Through, false), (Way::Against, true)] {
+        let (uploads, _, gate, commits) = gated(way).await;
         let mut all = Box::pin(join_all((0..50).map(|_| upload(&uploads, b"same", None))));
         for _ in 0..10 {
             assert!((&mut all).now_or_never().is_none(), "acknowledged before the first is durable");
@@ -194,7 +219,7 @@ async fn uploads_of_the_same_bytes_share_one_commit_and_none_is_early() {
 
 #[tokio::test]
 async fn a_commit_goes_on_when_its_caller_leaves() {
-    let (uploads, store, gate, commits) = gated(false).await;
+    let (uploads, store, gate, commits) = gated(Way::Through).await;
     let mut upload = uploads.begin(None).await.unwrap();
     upload.write(Bytes::from_static(b"left")).await.unwrap();
     let mut commit = Box::pin(upload.seal(None).await.unwrap().commit());
@@ -205,4 +230,24 @@ async fn a_commit_goes_on_when_its_caller_leaves() {
         tokio::task::yield_now().await;
     }
     assert_eq!(*commits.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_joins_a_commit_undone_by_a_delete_stores_its_own_bytes() {
+    let (uploads, store, gate, commits) = gated(Way::Before).await;
+    let digest = Digest::of(b"twice");
+    let mut first = Box::pin(upload(&uploads, b"twice", None));
+    while store.stat(&[digest]).await.unwrap() == [None] {
+        assert!((&mut first).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    // Durable, and its flight is not over. The delete ends before the second upload begins, so it does not undo that.
+    assert_eq!(store.delete(&digest).await, Ok(true));
+    let mut second = Box::pin(upload(&uploads, b"twice", None));
+    assert!((&mut second).now_or_never().is_none());
+    gate.add_permits(2);
+    assert!(first.await.unwrap().created);
+    assert!(second.await.unwrap().created);
+    assert_eq!(store.stat(&[digest]).await, Ok(vec![Some(Stat { len: 5 })]));
+    assert_eq!(*commits.lock().unwrap(), 2);
 }

@@ -1,0 +1,220 @@
+//! Lists of ids in bodies: one id a line or a JSON array, all of them together within one budget of bytes ([`Lists`]). What the ids
+//! are asked for is not here.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use serde::Deserializer as _;
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::body::RequestBody;
+use super::error::Error;
+use super::options::Options;
+use crate::digest::Digest;
+
+const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lower-case hexadecimal digits" };
+
+/// The budget of all lists that are read or answered at once. Bytes of text are counted: what is made of them while a request is
+/// worked on is a few times that.
+pub(super) struct Lists {
+    bytes_max: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Lists {
+    /// A budget of `bytes_max` bytes.
+    pub(super) fn new(bytes_max: usize) -> Lists {
+        Lists { bytes_max, free: Arc::new(Semaphore::new(bytes_max)) }
+    }
+
+    /// The right to hold `bytes`; one list longer than the whole budget is alone with it.
+    pub(super) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
+        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::Lists)
+    }
+
+    /// Makes `held` the right to hold `bytes`.
+    fn grow(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Error> {
+        held.merge(self.hold(bytes.min(self.bytes_max).saturating_sub(held.num_permits()))?);
+        Ok(())
+    }
+
+    /// The ids of a body, and the right to hold as many bytes as it had. It is taken as they arrive, so that clients which only
+    /// declare a length shut nobody out.
+    pub(super) async fn read(
+        &self,
+        body: RequestBody,
+        form: Form,
+        options: &Options,
+    ) -> Result<(Vec<Digest>, OwnedSemaphorePermit), Error> {
+        let max = options.list_bytes_max;
+        if body.declared().is_some_and(|declared| declared > max as u64) {
+            return Err(Error::TooLarge { name: "list_bytes_max", max: max as u64 });
+        }
+        let (mut text, mut held) = (Vec::new(), self.hold(0)?);
+        let mut reader = body.read(options);
+        while let Some(chunk) = reader.next().await? {
+            let bytes = text.len() + chunk.len();
+            if bytes > max {
+                return Err(Error::TooLarge { name: "list_bytes_max", max: max as u64 });
+            }
+            self.grow(&mut held, bytes)?;
+            text.extend_from_slice(&chunk);
+        }
+        Ok((form.read(&text, options.ids_max)?, held))
+    }
+}
+
+/// The text of an answer, which gives its part of the budget back when it is sent.
+pub(super) fn held(text: String, mut held: OwnedSemaphorePermit) -> Bytes {
+    struct Held(Box<[u8]>, #[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let kept = held.split(text.len().min(held.num_permits()));
+    Bytes::from_owner(Held(text.into_bytes().into(), kept))
+}
+
+/// How a list of ids is written.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// A JSON array.
+    Json,
+    /// One id a line.
+    Lines,
+}
+
+impl Form {
+    /// By `Content-Type`.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Form, Error> {
+        let media_type = headers.get(CONTENT_TYPE).map_or(Cow::Borrowed(""), |value| {
+            let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+            Cow::Owned(text.split(';').next().unwrap_or_default().trim().to_owned())
+        });
+        match media_type.as_ref() {
+            "application/json" => Ok(Form::Json),
+            // What curl's --data-binary says unasked is taken for a list, too.
+            "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Form::Lines),
+            _ => Err(Error::MediaType { allowed: "text/plain with one id a line, or application/json" }),
+        }
+    }
+
+    /// Of the answer.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Form::Json => "application/json",
+            Form::Lines => "text/plain",
+        }
+    }
+
+    /// Up to `max` ids; what comes after them is counted and not kept.
+    fn read(self, text: &[u8], max: usize) -> Result<Vec<Digest>, Error> {
+        let (ids, count) = match self {
+            Form::Json => {
+                let mut json = serde_json::Deserializer::from_slice(text);
+                let read = json.deserialize_seq(Ids { max });
+                read.and_then(|read| json.end().map(|()| read)).map_err(|_| MALFORMED)?
+            }
+            Form::Lines => {
+                let mut lines =
+                    text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+                let ids = lines.by_ref().take(max).map(Digest::from_hex).collect::<Result<Vec<_>, _>>();
+                let ids = ids.map_err(|_| MALFORMED)?;
+                let count = ids.len() + lines.count();
+                (ids, count)
+            }
+        };
+        if count > max { Err(Error::Ids { value: count as u64, max: max as u64 }) } else { Ok(ids) }
+    }
+
+    /// The text of `ids`.
+    pub(super) fn write(self, ids: &[Digest]) -> String {
+        let mut text = String::with_capacity(ids.len() * 67 + 2);
+        let (open, before, between, after, close) = match self {
+            Form::Json => ("[", "\"", ",", "\"", "]"),
+            Form::Lines => ("", "", "", "\n", ""),
+        };
+        text.push_str(open);
+        for (index, id) in ids.iter().enumerate() {
+            text.push_str(if index > 0 { between } else { "" });
+            text.extend([before, id.hex().as_str(), after]);
+        }
+        text.push_str(close);
+        text
+    }
+}
+
+/// Reads a JSON array one element at a time: the first that is no id ends it, and those past `max` are only counted. Read into a
+/// list of strings, `["","",...]` would be eight times as large in memory as in the body.
+struct Ids {
+    max: usize,
+}
+
+impl<'de> Visitor<'de> for Ids {
+    type Value = (Vec<Digest>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array of ids")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut ids: Vec<Digest> = Vec::new();
+        while ids.len() < self.max {
+            let Some(id) = array.next_element::<Cow<'_, str>>()? else { break };
+            ids.push(id.parse().map_err(A::Error::custom)?);
+        }
+        let mut count = ids.len();
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((ids, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_as_they_are_written() {
+        let ids: Vec<Digest> = (0..3).map(|n| Digest::of(&[n])).collect();
+        for form in [Form::Json, Form::Lines] {
+            for count in 0..=3 {
+                let text = form.write(&ids[..count]);
+                assert_eq!(form.read(text.as_bytes(), 3), Ok(ids[..count].to_vec()), "{text}");
+            }
+            let text = form.write(&ids);
+            assert_eq!(form.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
+            for bad in [text.replace(&text[5..9], "oops"), text[..text.len() - 9].to_owned()] {
+                assert_eq!(form.read(bad.as_bytes(), 3), Err(MALFORMED), "{bad}");
+            }
+        }
+        assert_eq!(Form::Json.write(&ids), serde_json::json!(ids).to_string());
+        for bad in ["", "{}", "[1]", "[\"\"", "[] x"] {
+            assert_eq!(Form::Json.read(bad.as_bytes(), 3), Err(MALFORMED), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_together_hold_the_budget_and_not_one_byte_more() {
+        let lists = Lists::new(100);
+        let mut first = lists.hold(60).expect("free");
+        assert_eq!(lists.hold(41).err(), Some(Error::Lists));
+        let second = lists.hold(40).expect("free");
+        assert_eq!(lists.grow(&mut first, 61), Err(Error::Lists));
+        drop(second);
+        assert_eq!(lists.grow(&mut first, 1000), Ok(()), "longer than the whole budget: alone");
+        assert_eq!(lists.hold(1).err(), Some(Error::Lists));
+        // An answer keeps its own length of it until it is sent.
+        let answer = held("x".repeat(30), first);
+        assert!(lists.hold(71).is_err());
+        drop((lists.hold(70), answer));
+        assert!(lists.hold(100).is_ok());
+    }
+}
