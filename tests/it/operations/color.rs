@@ -153,6 +153,21 @@ fn an_animation_is_treated_as_its_first_frame() {
     }
 }
 
+#[test]
+fn a_cancelled_render_ends_within_the_operation() {
+    let hour = std::time::Instant::now() + std::time::Duration::from_secs(3600);
+    let watch = Watch::new(hour, std::sync::Arc::new(true.into()));
+    let context = Context { watch: &watch, images: &HashMap::new() };
+    for step in
+        ["gamma(gamma=2)", "hue(angle=7)", "tint(color=ff0000)", "normalize()", "opacity(amount=9)", "grayscale()"]
+    {
+        let (name, args) = args(step);
+        let args = args.expect(step).expect("a step");
+        let result = (by_name(name).expect(name).apply)(row8(Rgb, &[1, 2, 3]), &args, &context);
+        assert!(matches!(result, Err(Error::Cancelled)), "{step}: {result:?}");
+    }
+}
+
 /// What would change nothing is not a step; what means the same has one text.
 #[test]
 fn arguments_are_written_one_way() {

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     /// As for the tables of `color`: where no value lies within 1e-10 of the middle of two integers, the last of 53 bits, in which
-    /// mathematical libraries differ, decides nothing. Every value of 8 bits; those of 16 for every tenth gamma.
+    /// mathematical libraries differ, decides nothing. That was looked at for every gamma; here, to be quick, 16 bits for every tenth.
     #[test]
     fn curves_do_not_depend_on_the_mathematical_library() {
         let safe = |exact: f64| ((exact - exact.floor()) - 0.5).abs() > 1e-10;

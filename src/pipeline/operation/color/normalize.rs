@@ -33,15 +33,16 @@ fn percentile(bins: &[u64; KNOTS], percent: u64) -> usize {
     bins.iter().position(past).unwrap_or(0)
 }
 
-/// The curve that makes `low` black and `high` white. Where they are no more than 1 of L* apart, noise alone would be stretched.
+/// The curve that makes `low` black and `high` white. Where they are so already there is nothing to do, and where they are no more
+/// than 1 of L* apart, noise alone would be stretched.
 fn stretched(low: usize, high: usize) -> [i64; KNOTS] {
     let f = |gray: usize| lab::f(u8::linear_table()[gray].into());
-    let (low, range) = (f(low), f(high) - f(low));
-    if range * 116 <= ONE {
+    let (black, range) = (f(low), f(high) - f(low));
+    if (low, high) == (0, KNOTS - 1) || range * 116 <= ONE {
         return tone::identity();
     }
     std::array::from_fn(|gray| {
-        let stretched = BLACK + (f(gray) - low) * (ONE - BLACK) / range;
+        let stretched = BLACK + (f(gray) - black) * (ONE - BLACK) / range;
         let light = lab::light(stretched).clamp(0, tone::WHITE);
         u16::encoded_table()[light as usize].into()
     })

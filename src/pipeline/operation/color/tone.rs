@@ -99,20 +99,21 @@ fn at(curve: &[i64], gray: i64) -> i64 {
 }
 
 /// By how much the curve moves `f` of each luminance of linear light.
-fn shifts(curve: &[i64]) -> Vec<i64> {
+fn shifts(curve: &[i64]) -> Vec<i32> {
     let shift = |light: i64| {
         let gray = u16::encoded_table()[light as usize];
         let becomes = u16::linear_table()[at(curve, gray.into()) as usize];
-        lab::f(becomes.into()) - lab::f(light)
+        // Below 2^20 in size, as every value of `f` up to white is.
+        (lab::f(becomes.into()) - lab::f(light)) as i32
     };
     (0..=WHITE).map(shift).collect()
 }
 
 /// The colour with its lightness moved, and with its own a* and b*.
-fn shifted<S: Sample>(pixel: [S; 3], shifts: &[i64]) -> [S; 3] {
+fn shifted<S: Sample>(pixel: [S; 3], shifts: &[i32]) -> [S; 3] {
     let linear = pixel.map(|sample| i64::from(S::linear_table()[sample.into() as usize]));
     let xyz = lab::xyz(linear);
-    let shift = shifts[xyz[1] as usize];
+    let shift = i64::from(shifts[xyz[1] as usize]);
     let moved = xyz.map(|light| lab::light(lab::f(light) + shift));
     lab::rgb(moved).map(|light| S::encoded_table()[light as usize])
 }
