@@ -5,7 +5,7 @@ mod channels;
 mod icc;
 mod linear;
 
-pub use channels::{flattened, to_channels, to_eight_bits};
+pub use channels::{flattened, luminance, to_channels, to_eight_bits};
 pub use icc::to_srgb;
 pub use linear::{Sample, encode_row, linear_row};
 

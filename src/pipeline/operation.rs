@@ -1,6 +1,7 @@
 //! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. To add one: one file,
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
+mod color;
 mod flip;
 pub(super) mod resize;
 pub(super) mod rotate;
@@ -66,7 +67,26 @@ pub struct Context<'a> {
 }
 
 /// Every operation, in the order in which a flat query applies them.
-pub static OPERATIONS: &[&Operation] = &[&resize::OPERATION, &rotate::OPERATION, &flip::OPERATION];
+pub static OPERATIONS: &[&Operation] = &[
+    &resize::OPERATION,
+    &rotate::OPERATION,
+    &flip::OPERATION,
+    &color::brightness::OPERATION,
+    &color::contrast::OPERATION,
+    &color::saturation::OPERATION,
+    &color::hue::OPERATION,
+    &color::gamma::OPERATION,
+    &color::grayscale::OPERATION,
+    &color::sepia::OPERATION,
+    &color::invert::OPERATION,
+    &color::tint::OPERATION,
+    &color::duotone::OPERATION,
+    &color::normalize::OPERATION,
+    &color::equalize::OPERATION,
+    &color::posterize::OPERATION,
+    &color::threshold::OPERATION,
+    &color::opacity::OPERATION,
+];
 
 /// The operation of this name.
 pub fn by_name(name: &str) -> Option<&'static Operation> {

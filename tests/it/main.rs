@@ -13,6 +13,7 @@ mod external;
 mod fixtures;
 mod gallery;
 mod http;
+mod operations;
 mod pipeline;
 mod renditions;
 mod store;

@@ -53,7 +53,8 @@ fn colors(channels: Channels) -> usize {
     if channels.gray() { 1 } else { 3 }
 }
 
-fn luminance<S: Sample>(pixel: &[S]) -> S {
+/// The gray that is as light as this red, green and blue: luminance in linear light, ITU-R BT.709.
+pub fn luminance<S: Sample>(pixel: &[S]) -> S {
     if pixel[0] == pixel[1] && pixel[1] == pixel[2] {
         return pixel[0];
     }

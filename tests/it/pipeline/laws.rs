@@ -9,7 +9,7 @@ use progimage::pipeline::operation::{Context, OPERATIONS, Operation, by_name};
 use progimage::pipeline::param::Args;
 use progimage::pipeline::{Channels, Raster, Samples, Size, Watch};
 
-fn rasters() -> impl Strategy<Value = Raster> {
+pub fn rasters() -> impl Strategy<Value = Raster> {
     let channels = prop::sample::select(vec![Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba]);
     (1..=70u32, 1..=50u32, channels, any::<bool>(), any::<bool>(), any::<u32>())
         .prop_map(|(w, h, channels, wide, opaque, seed)| raster(Size::new(w, h), channels, wide, opaque, seed))

@@ -73,7 +73,7 @@ fn what_is_not_in_the_tables_is_refused_by_name() {
     refused("ops=[]&w=3", "w");
     refused(r#"ops=[{"op":"flip","direction":"h","direction":"v"}]"#, "ops[0].direction");
     refused(r#"ops=[{"width":3}]"#, "ops[0].op");
-    refused(r#"ops=[{"op":"sepia"}]"#, "ops[0].op");
+    refused(r#"ops=[{"op":"solarize"}]"#, "ops[0].op");
     refused(r#"ops=[{"op":"flip"},{"op":"resize","w":3}]"#, "ops[1].w");
     refused(r#"ops=[{"op":"resize","width":-3}]"#, "ops[0].width");
     refused(r#"ops=[{"op":"resize","width":[3]}]"#, "ops[0].width");

@@ -1,0 +1,119 @@
+//! CIE 1976 L*a*b* (ISO/CIE 11664-4) on linear light of 16 bits, relative to the white of sRGB, in integers. `L*` is
+//! `116 f(Y) - 16`, `a*` is `500 (f(X) - f(Y))` and `b*` is `200 (f(Y) - f(Z))`: whoever changes `f` of all three by the same amount
+//! changes lightness alone.
+
+use std::sync::LazyLock;
+
+use super::matrix::Matrix;
+
+/// 1.0 as a value of [`f`].
+pub const ONE: i64 = 1 << 20;
+/// `f` of black: 4/29.
+pub const BLACK: i64 = (ONE * 4 + 14) / 29;
+/// Above any `f` of a colour that is light enough to matter: its cube times [`ONE`] is held in 64 bits.
+const MOST: i64 = 2 * ONE;
+/// Linear light of white.
+const WHITE: i64 = 65_535;
+
+/// Linear sRGB to X, Y and Z, each relative to white: IEC 61966-2-1, each row divided by its sum.
+static TO_XYZ: LazyLock<Matrix> = LazyLock::new(|| Matrix::new(XYZ_OF_RGB));
+/// The way back.
+static FROM_XYZ: LazyLock<Matrix> = LazyLock::new(|| Matrix::new(RGB_OF_XYZ));
+
+const XYZ_OF_RGB: [[f64; 3]; 3] = [
+    [0.4124 / 0.9505, 0.3576 / 0.9505, 0.1805 / 0.9505],
+    [0.2126, 0.7152, 0.0722],
+    [0.0193 / 1.089, 0.1192 / 1.089, 0.9505 / 1.089],
+];
+const RGB_OF_XYZ: [[f64; 3]; 3] = [
+    [3.080_214_52, -1.537_207_97, -0.543_006_54],
+    [-0.920_968_64, 1.875_756_06, 0.045_212_58],
+    [0.052_952_47, -0.204_021_05, 1.151_068_58],
+];
+
+/// X, Y and Z of linear red, green and blue; all are 0..=65535.
+pub fn xyz(rgb: [i64; 3]) -> [i64; 3] {
+    TO_XYZ.times(rgb).map(within)
+}
+
+/// Linear red, green and blue; what lies outside of sRGB is clipped.
+pub fn rgb(xyz: [i64; 3]) -> [i64; 3] {
+    FROM_XYZ.times(xyz).map(within)
+}
+
+/// The cube root, straightened near black, of a linear light of 0..=65535.
+pub fn f(light: i64) -> i64 {
+    static TABLE: LazyLock<Vec<i32>> = LazyLock::new(|| (0..=WHITE).map(|light| exact(light).round() as i32).collect());
+    TABLE[within(light) as usize].into()
+}
+
+/// The linear light of a value of [`f`]; may be more than white.
+pub fn light(f: i64) -> i64 {
+    let f = f.min(MOST);
+    if f * 29 <= ONE * 6 {
+        return (f * 29 - ONE * 4) * 108 * WHITE / (29 * 841 * ONE);
+    }
+    ((f * f / ONE) * f / ONE * WHITE + ONE / 2) / ONE
+}
+
+fn exact(light: i64) -> f64 {
+    let (light, one) = (light as f64 / WHITE as f64, ONE as f64);
+    if light > 216.0 / 24_389.0 { light.cbrt() * one } else { (light * 841.0 / 108.0 + 4.0 / 29.0) * one }
+}
+
+fn within(light: i64) -> i64 {
+    light.clamp(0, WHITE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As for the tables of `color`: mathematical libraries differ in the last of 53 bits.
+    #[test]
+    fn the_table_does_not_depend_on_the_mathematical_library() {
+        for light in 0..=WHITE {
+            let exact = exact(light);
+            assert!(((exact - exact.floor()) - 0.5).abs() > 1e-9, "{light}");
+        }
+    }
+
+    #[test]
+    fn light_comes_back() {
+        for v in 0..=WHITE {
+            assert!(light(f(v)).abs_diff(v) <= 1, "{v}: {}", light(f(v)));
+        }
+        assert_eq!((f(0), f(WHITE), light(BLACK), light(ONE)), (BLACK, ONE, 0, WHITE));
+        // The ends of what differences of tinted or stretched colours can reach.
+        assert!(light(-ONE) < 0 && light(i64::from(i32::MAX)) > WHITE);
+    }
+
+    #[test]
+    fn gray_has_no_chroma_and_colours_come_back() {
+        for v in 0..=WHITE {
+            assert_eq!((xyz([v; 3]), rgb([v; 3])), ([v; 3], [v; 3]));
+        }
+        for color in [[65_535, 0, 0], [0, 65_535, 0], [0, 0, 65_535], [1_000, 40_000, 20_000]] {
+            assert!(rgb(xyz(color)).iter().zip(color).all(|(back, given)| back.abs_diff(given) <= 3), "{color:?}");
+        }
+    }
+
+    /// The CIE L*a*b* of sRGB's primaries under D65, as every table has them.
+    #[test]
+    fn primaries_are_where_they_should_be() {
+        let lab = |color: [i64; 3]| {
+            let [x, y, z] = xyz(color).map(|light| f(light) as f64 / ONE as f64);
+            [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+        };
+        let near = |color, expected: [f64; 3]| {
+            let lab = lab(color);
+            assert!(
+                lab.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 0.05),
+                "{color:?}: {lab:?}"
+            );
+        };
+        near([65_535, 0, 0], [53.24, 80.09, 67.20]);
+        near([0, 65_535, 0], [87.74, -86.18, 83.18]);
+        near([0, 0, 65_535], [32.30, 79.19, -107.86]);
+    }
+}

@@ -1,0 +1,75 @@
+//! `normalize`: uses the whole range of lightness.
+
+use super::lab::{self, BLACK, ONE};
+use super::tone::{self, KNOTS};
+use super::{Args, Context, Error, Operation, Raster, Sample, Step, plan_same, switch, switched};
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "normalize",
+    doc: "Stretches lightness (CIE L*) so that its 1st percentile becomes black and its 99th white: sharp's `normalise`. An \
+          animation is stretched as its first frame is.",
+    params: &[switch(&["normalize"], "Whether to; as it is when it is not given.")],
+    example: "normalize",
+    revision: 1,
+    canonical: switched,
+    look: Some(look),
+    plan: plan_same,
+    apply: |raster, args, context| tone::seen(look, raster, args, context),
+};
+
+fn look(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
+    let bins = tone::histogram(raster, context.watch)?;
+    Ok(tone::step(stretched(percentile(&bins, 1), percentile(&bins, 99))))
+}
+
+/// The first gray up to which lie more pixels than this share; black where there are none.
+fn percentile(bins: &[u64; KNOTS], percent: u64) -> usize {
+    let total: u64 = bins.iter().sum();
+    let mut up_to = 0;
+    let past = |bin: &u64| {
+        up_to += bin;
+        up_to * 100 > total * percent
+    };
+    bins.iter().position(past).unwrap_or(0)
+}
+
+/// The curve that makes `low` black and `high` white. Where they are so already there is nothing to do, and where they are no more
+/// than 1 of L* apart, noise alone would be stretched.
+fn stretched(low: usize, high: usize) -> [i64; KNOTS] {
+    let f = |gray: usize| lab::f(u8::linear_table()[gray].into());
+    let (black, range) = (f(low), f(high) - f(low));
+    if (low, high) == (0, KNOTS - 1) || range * 116 <= ONE {
+        return tone::identity();
+    }
+    std::array::from_fn(|gray| {
+        let stretched = BLACK + (f(gray) - black) * (ONE - BLACK) / range;
+        let light = lab::light(stretched).clamp(0, tone::WHITE);
+        u16::encoded_table()[light as usize].into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_the_first_gray_past_their_share() {
+        let mut bins = [0; KNOTS];
+        assert_eq!([percentile(&bins, 1), percentile(&bins, 99)], [0, 0]);
+        (bins[10], bins[20], bins[200], bins[250]) = (1, 49, 49, 1);
+        assert_eq!([percentile(&bins, 1), percentile(&bins, 99)], [20, 250]);
+        (bins[10], bins[250]) = (2, 0);
+        assert_eq!([percentile(&bins, 1), percentile(&bins, 99)], [10, 200]);
+    }
+
+    #[test]
+    fn the_whole_range_is_used_and_noise_is_left_alone() {
+        assert_eq!(stretched(0, 255), tone::identity());
+        let curve = stretched(50, 100);
+        assert_eq!((curve[0], curve[50], curve[100], curve[255]), (0, 0, tone::WHITE, tone::WHITE));
+        assert!(curve.is_sorted());
+        assert_eq!(stretched(100, 100), tone::identity());
+        assert_eq!(stretched(100, 102), tone::identity());
+        assert_ne!(stretched(100, 103), tone::identity());
+    }
+}

@@ -1,0 +1,32 @@
+//! `opacity`: lets the background through.
+
+use super::{
+    Args, Context, Cost, Error, Kind, Operation, Param, Raster, Shape, Value, channels, curves, rounded, to_channels,
+    unless_defaults,
+};
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "opacity",
+    doc: "Makes the image partly transparent: CSS `opacity(amount/100)` (Filter Effects Level 1).",
+    params: &[Param {
+        name: "amount",
+        keys: &["opacity"],
+        kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
+        default: Some(Value::Number(100)),
+        doc: "What is left of its alpha; 0 is invisible.",
+    }],
+    example: "opacity=50",
+    revision: 1,
+    canonical: unless_defaults,
+    look: None,
+    plan: |shape, _| Ok(Cost::new(Shape { channels: channels(shape.channels.gray(), true), ..shape }, 0)),
+    apply,
+};
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let percent = args.number("amount").unwrap_or(100);
+    let with_alpha = channels(raster.channels().gray(), true);
+    let of_alpha = |alpha: bool| move |value, _| if alpha { rounded(value * percent, 100) } else { value };
+    let curves: Vec<_> = (1..=with_alpha.count()).map(|place| of_alpha(place == with_alpha.count())).collect();
+    curves::applied(to_channels(raster, with_alpha)?, &curves, context.watch)
+}

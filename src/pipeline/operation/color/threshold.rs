@@ -1,0 +1,29 @@
+//! `threshold`: black and white.
+
+use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, gray, plan_gray, to_channels, with_all};
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "threshold",
+    doc: "Makes luminance (ITU-R BT.709, in linear light, then sRGB-encoded) white from a level on and black below it, of one \
+          channel: sharp's `threshold`.",
+    params: &[Param {
+        name: "level",
+        keys: &["threshold"],
+        kind: Kind::Integer { min: 0, max: 255, step: 1, unit: "" },
+        default: None,
+        doc: "The darkest gray that becomes white; as it is when it is not given.",
+    }],
+    example: "threshold=128",
+    revision: 1,
+    canonical: |args| with_all(args, &["level"]),
+    look: None,
+    plan: plan_gray,
+    apply,
+};
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let level = args.number("level").unwrap_or(0);
+    let channels = gray(raster.channels());
+    let curve = |value, full| if value >= level * (full / 255) { full } else { 0 };
+    curves::applied(to_channels(raster, channels)?, &[curve], context.watch)
+}

@@ -1,0 +1,50 @@
+//! `tint`: one colour over everything.
+
+use super::lab::{self, ONE};
+use super::{
+    Args, Context, Error, Kind, Operation, Param, Raster, Sample, curves, gray, opaque, plan_rgb, rgb, rounded,
+    to_channels, with_all,
+};
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "tint",
+    doc: "Gives every pixel the chroma of one colour, most in the middle tones, and keeps its luminance: sharp's `tint`.",
+    params: &[Param {
+        name: "color",
+        keys: &["tint"],
+        kind: Kind::Color,
+        default: None,
+        doc: "The colour; its lightness and alpha are not used. Not tinted when it is not given.",
+    }],
+    example: "tint=ff8000",
+    revision: 1,
+    canonical: |args| with_all(opaque(args, "color"), &["color"]),
+    look: None,
+    plan: plan_rgb,
+    apply,
+};
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let channels = raster.channels();
+    let luminance = to_channels(raster, gray(channels))?;
+    let chroma = chroma(args);
+    let curves = [0, 1, 2].map(|color| move |value, full| tinted(value, full, chroma)[color]);
+    curves::applied(to_channels(luminance, rgb(channels))?, &curves, context.watch)
+}
+
+/// The colour's `f(X) - f(Y)` and `f(Z) - f(Y)`: a* and b*, but for constants.
+fn chroma(args: &Args) -> [i64; 2] {
+    let [r, g, b, _] = args.color("color").unwrap_or([0; 4]);
+    let linear = [r, g, b].map(|sample| u8::linear_table()[usize::from(sample)].into());
+    let [x, y, z] = lab::xyz(linear).map(lab::f);
+    [x - y, z - y]
+}
+
+/// What a gray becomes: L* is kept, and a* and b* are weighted by `1 - 4 (L*/100 - 1/2)^2`, so that black and white stay.
+fn tinted(gray: i64, full: i64, [a, b]: [i64; 2]) -> [i64; 3] {
+    let y = lab::f(u16::linear_table()[(gray * (65_535 / full)) as usize].into());
+    let from_middle = (116 * y - 16 * ONE) / 100 - ONE / 2;
+    let weight = ONE - 4 * from_middle * from_middle / ONE;
+    let xyz = [y + a * weight / ONE, y, y + b * weight / ONE].map(lab::light);
+    lab::rgb(xyz).map(|light| rounded(i64::from(u16::encoded_table()[light as usize]) * full, 65_535))
+}

@@ -1,0 +1,36 @@
+//! The operations one by one: values by hand, identities, and comparisons with what other programs made.
+
+mod color;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use progimage::pipeline::codec::{self, DecodeOptions};
+use progimage::pipeline::{Images, Limits, Picture, Pipeline, Watch};
+
+/// What a query makes of a raster, through the whole pipeline: 16-bit PNG keeps every sample.
+fn render(query: &str, source: Bytes) -> Picture {
+    let png = codec::by_extension("png").expect("png");
+    let pair = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let query: Vec<_> = query.split('&').map(pair).collect();
+    let pipeline = Pipeline::from_query(png, &query).expect("valid");
+    let output = pipeline.run(&source, &Images::new(), &Limits::default(), &Watch::default()).expect("renders");
+    decode(&output.bytes)
+}
+
+fn decode(bytes: &[u8]) -> Picture {
+    let codec = codec::sniff(bytes).expect("known");
+    let (limits, watch) = (Limits::default(), Watch::default());
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 100, watch: &watch };
+    (codec.decode)(bytes, &options).expect("decodes")
+}
+
+/// A file of `fixtures/golden`.
+fn golden(name: &str) -> Bytes {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
+}
