@@ -1,9 +1,14 @@
 //! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. To add one: one file,
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
+mod canvas;
+pub(super) mod crop;
 mod flip;
+mod pad;
 pub(super) mod resize;
 pub(super) mod rotate;
+mod sine;
+mod trim;
 
 use std::collections::HashMap;
 
@@ -66,7 +71,13 @@ pub struct Context<'a> {
 }
 
 /// Every operation, in the order in which a flat query applies them.
-pub static OPERATIONS: &[&Operation] = &[&resize::OPERATION, &rotate::OPERATION, &flip::OPERATION];
+#[rustfmt::skip]
+pub static OPERATIONS: &[&Operation] = &[
+    // Geometry.
+    &crop::OPERATION, &trim::OPERATION, &resize::OPERATION, &rotate::OPERATION, &flip::OPERATION,
+    // Room around the result.
+    &pad::OPERATION,
+];
 
 /// The operation of this name.
 pub fn by_name(name: &str) -> Option<&'static Operation> {
