@@ -16,7 +16,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
             keys: &["crop"],
             kind: LENGTH,
             default: None,
-            doc: "Left edge of the part; a share is of the image's width. All four are needed.",
+            doc: "`crop=x,y,width,height`, all four: the left edge of the part; a share (`%`, `%25` in a URL) is of the image's width.",
         },
         Param { name: "y", keys: &[], kind: LENGTH, default: None, doc: "Top edge; a share is of the image's height." },
         Param {
@@ -28,7 +28,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         },
         Param { name: "height", keys: &[], kind: LENGTH, default: None, doc: "Height, as width." },
     ],
-    example: "crop=10%,20%,50%,60%",
+    example: "crop=40,20,320,240",
     revision: 1,
     canonical,
     look: None,

@@ -17,7 +17,7 @@ pub(super) static OPERATION: Operation = Operation {
             keys: &["pad"],
             kind: EDGE,
             default: ZERO,
-            doc: "Room above. In a query one to four values, as CSS's `padding`: a left out left is as right, bottom as top, right as top.",
+            doc: "`pad=top,right,bottom,left`, one to four values as CSS's `padding` (left as right, bottom and right as top where left out): room above.",
         },
         Param { name: "right", keys: &[], kind: EDGE, default: ZERO, doc: "Room to the right." },
         Param { name: "bottom", keys: &[], kind: EDGE, default: ZERO, doc: "Room below." },

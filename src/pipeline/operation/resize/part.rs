@@ -138,3 +138,50 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let (part, geometry) = geometry(raster.size(), args);
     scaled(cut(raster, part)?, &geometry, kernel(args), context)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::operation::crop;
+    use crate::pipeline::{Channels, Samples, Watch};
+    use std::collections::HashMap;
+
+    /// Where nothing was shrunk the one step is just crop and resize: what is cut off shows nowhere.
+    #[test]
+    fn of_a_whole_image_it_is_crop_and_resize() {
+        let size = Size::new(64, 48);
+        let samples = (0..size.pixels() * 3).map(|at| (at * 7919 % 251) as u8).collect();
+        let raster = Raster::new(size, Channels::Rgb, Samples::U8(samples));
+        let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+        let crop = Rect { x: 5, y: 7, size: Size::new(41, 33) };
+        for asked in [
+            "width=9",
+            "width=7&height=7&fit=cover&gravity=southeast",
+            "height=9&width=9&fit=contain&gravity=north",
+            "width=9&height=4&fit=cover&gravity=attention",
+        ] {
+            let args = Args::parse(OPERATION.params, asked).expect("valid");
+            let (at_least, steps) = shrunk(size, crop, &args).expect("small");
+            assert!(at_least.w < size.w && at_least.h < size.h);
+            let run = |raster: Raster, steps: &[Step]| {
+                steps.iter().fold(raster, |raster, (operation, args)| {
+                    let look = operation.look.map(|look| look(&raster, args, &context).expect("small"));
+                    let (operation, args) = look.unwrap_or((operation, args.clone()));
+                    (operation.apply)(raster, &args, &context).expect("small")
+                })
+            };
+            let expected = run(raster.clone(), &[(&crop::OPERATION, crop::args_of(crop)), (&OPERATION, args)]);
+            assert_eq!(run(raster.clone(), &steps), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn edges_of_a_crop_fall_between_the_pixels_of_a_shrunk_image() {
+        let args = Args::parse(OPERATION.params, "width=9").expect("valid");
+        let crop = Rect { x: 9, y: 6, size: Size::new(50, 42) };
+        let (_, steps) = shrunk(Size::new(80, 48), crop, &args).expect("small");
+        let (part, region) = crop_in(Size::new(20, 12), &steps[0].1);
+        assert_eq!(part, Rect { x: 2, y: 1, size: Size::new(13, 11) });
+        assert_eq!(region, Region { x: 0.25, y: 0.5, w: 12.5, h: 10.5 });
+    }
+}
