@@ -1,10 +1,15 @@
 //! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. To add one: one file,
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
+mod canvas;
 mod color;
+pub(super) mod crop;
 mod flip;
+mod pad;
 pub(super) mod resize;
 pub(super) mod rotate;
+mod sine;
+mod trim;
 
 use std::collections::HashMap;
 
@@ -67,25 +72,19 @@ pub struct Context<'a> {
 }
 
 /// Every operation, in the order in which a flat query applies them.
+#[rustfmt::skip]
 pub static OPERATIONS: &[&Operation] = &[
-    &resize::OPERATION,
-    &rotate::OPERATION,
-    &flip::OPERATION,
-    &color::brightness::OPERATION,
-    &color::contrast::OPERATION,
-    &color::saturation::OPERATION,
-    &color::hue::OPERATION,
-    &color::gamma::OPERATION,
-    &color::grayscale::OPERATION,
-    &color::sepia::OPERATION,
-    &color::invert::OPERATION,
-    &color::tint::OPERATION,
-    &color::duotone::OPERATION,
-    &color::normalize::OPERATION,
-    &color::equalize::OPERATION,
-    &color::posterize::OPERATION,
-    &color::threshold::OPERATION,
-    &color::opacity::OPERATION,
+    // Geometry.
+    &crop::OPERATION, &trim::OPERATION, &resize::OPERATION, &rotate::OPERATION, &flip::OPERATION,
+    // Colour.
+    &color::brightness::OPERATION, &color::contrast::OPERATION, &color::saturation::OPERATION, &color::hue::OPERATION,
+    &color::gamma::OPERATION, &color::grayscale::OPERATION, &color::sepia::OPERATION, &color::invert::OPERATION,
+    &color::tint::OPERATION, &color::duotone::OPERATION, &color::normalize::OPERATION, &color::equalize::OPERATION,
+    &color::posterize::OPERATION, &color::threshold::OPERATION, &color::opacity::OPERATION,
+    // Effects.
+    // Masks.
+    // Room around the result.
+    &pad::OPERATION,
 ];
 
 /// The operation of this name.

@@ -163,10 +163,19 @@ impl Args {
             return Ok(());
         }
         let allowed = || flat_allowed(self.params, index);
+        let mut values = Vec::with_capacity(followers + 1);
         for (offset, part) in text.split(',').enumerate() {
             let param = self.params[index..=index + followers].get(offset);
             let value = param.and_then(|param| param.kind.parse(part));
-            let value = value.ok_or_else(|| invalid(key, text, allowed()))?;
+            values.push(value.ok_or_else(|| invalid(key, text, allowed()))?);
+        }
+        if self.are_edges(index) {
+            // CSS: bottom follows top, left follows right, right follows top.
+            while values.len() < 4 {
+                values.push(values[values.len().saturating_sub(2)].clone());
+            }
+        }
+        for (offset, value) in values.into_iter().enumerate() {
             self.set(index + offset, value);
         }
         Ok(())
@@ -180,9 +189,16 @@ impl Args {
             let key = param.keys.first()?;
             let group = head..=head + followers(self.params, head);
             let last = self.values.iter().map(|(index, _)| *index).rfind(|index| group.contains(index))?;
+            let last = if self.are_edges(head) { *group.end() } else { last };
             Some(((*key).to_owned(), (head..=last).map(print).collect::<Vec<_>>().join(",")))
         };
         self.params.iter().enumerate().filter_map(pair).collect()
+    }
+
+    /// Whether four edges begin here, which in a flat query follow from each other.
+    fn are_edges(&self, index: usize) -> bool {
+        let edges = self.params[index..].iter().take_while(|param| matches!(param.kind, Kind::Edge { .. })).count();
+        edges == 4 && followers(self.params, index) == 3
     }
 
     fn value(&self, index: usize) -> Option<&Value> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::encoded_channels;
 use super::limits::within;
-use super::operation::{Operation, resize, rotate};
+use super::operation::{Operation, crop, resize, rotate};
 use super::param::{Args, invalid};
 use super::{Channels, Error, Limits, Orientation, Pipeline, Shape, Size, Watch};
 use crate::digest::Digest;
@@ -154,17 +154,20 @@ fn managed(channels: Channels) -> Channels {
     if channels == Channels::Cmyk { Channels::Rgb } else { channels }
 }
 
-/// Where a resize is the first to see pixels, but for right-angle turns: lets the decoder give less than the whole image, and
-/// makes the resize exact about its result, which it could not read off a shrunk image any more.
+/// Where a resize, or a crop and a resize, are the first to see pixels, but for right-angle turns: lets the decoder give less than
+/// the whole image, and puts in their place what makes the same of it.
 fn shrink(stored: Size, upright: Size, steps: &mut Vec<Step>) -> Option<Size> {
     let turn = |(operation, args): &Step| {
         if *operation == &rotate::OPERATION { rotate::right_angle(args) } else { None }
     };
     let turns = steps.iter().map_while(turn).count();
     let size = steps.iter().map_while(turn).fold(upright, Size::oriented);
-    let (_, args) = steps.get(turns).filter(|(operation, _)| *operation == &resize::OPERATION)?;
-    let (at_least, resizes) = resize::shrunk(size, args)?;
-    steps.splice(turns..=turns, resizes.into_iter().map(|args| (&resize::OPERATION, args)));
+    let cropped = steps.get(turns).filter(|(operation, _)| *operation == &crop::OPERATION);
+    let part = cropped.map_or(Ok(crop::whole(size)), |(_, args)| crop::part(size, args)).ok()?;
+    let last = turns + usize::from(cropped.is_some());
+    let (_, args) = steps.get(last).filter(|(operation, _)| *operation == &resize::OPERATION)?;
+    let (at_least, resizes) = resize::shrunk(size, part, args)?;
+    steps.splice(turns..=last, resizes);
     let swapped = quarter_turned(stored, size);
     Some(if swapped { Size::new(at_least.h, at_least.w) } else { at_least })
 }

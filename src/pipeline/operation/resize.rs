@@ -1,15 +1,25 @@
-//! `resize`: scales, crops or pads to a size. The geometry is in [`geometry`], the pixels are in [`resample`].
+//! `resize`: scales, crops or pads to a size. The geometry is in [`geometry`], the pixels are in [`resample`], the subject of a
+//! crop is found in [`focus`], and [`part`] is what is left of a crop and a resize once a decoder has shrunk.
 
+mod anchor;
+mod focus;
 mod geometry;
+mod part;
 mod resample;
 
-use super::{Context, Cost, Operation};
-use crate::pipeline::param::{Args, Kind, Param, Value};
-use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Size, color};
+use super::canvas::{Rect, WHITE, channels_with, laid};
+use super::{Context, Cost, Operation, crop};
+use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
+use crate::pipeline::plan::Step;
+use crate::pipeline::{Channels, Error, Raster, Shape, Size, color};
+use anchor::Anchor;
 use geometry::{Box, Fit, Geometry};
+pub(in crate::pipeline) use part::shrunk;
 use resample::Kernel;
 
-const SIDE: Kind = Kind::Integer { min: 1, max: 65_535, step: 1, unit: "px" };
+const SIDE_MAX: i64 = 65_535;
+const SIDE: Kind = Kind::Integer { min: 1, max: SIDE_MAX, step: 1, unit: "px" };
+const KERNELS: &[&str] = &["lanczos3", "mitchell", "cubic", "linear", "nearest"];
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "resize",
@@ -30,12 +40,35 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
             doc: "Height of the box to fit into; without it the width alone decides.",
         },
         Param {
+            name: "aspect",
+            keys: &["aspect", "ar"],
+            kind: Kind::Ratio,
+            default: None,
+            doc: "Ratio of the box: with one side it gives the other; with neither the image is cropped to it, not scaled.",
+        },
+        Param {
+            name: "dpr",
+            keys: &["dpr"],
+            kind: Kind::Decimal { min: 100, max: 400, places: 2, unit: "" },
+            default: Some(Value::Number(DPR_ONE)),
+            doc: "Device pixels per CSS pixel: multiplies width and height.",
+        },
+        Param {
             name: "fit",
             keys: &["fit"],
             kind: Kind::Choice(&["inside", "cover", "contain", "fill", "outside"]),
             default: Some(Value::Word("inside")),
-            doc: "With both sides given: `inside` the box; `cover` it, cropped around the centre; `contain`ed in it, padded with \
-                  `background`; `fill` it, out of proportion; no smaller than it (`outside`).",
+            doc: "With both sides given: `inside` the box; `cover` it, cropped; `contain`ed in it, padded with `background`; \
+                  `fill` it, out of proportion; no smaller than it (`outside`).",
+        },
+        Param {
+            name: "gravity",
+            keys: &["gravity", "g"],
+            kind: Kind::Gravity(anchor::WORDS),
+            default: Some(Value::Word("center")),
+            doc: "What a crop is centred on, as far as there is room, and where a `contain`ed image stands. When cropping, `entropy` \
+                  keeps what has most detail and `attention` the likely subject: edges, skin, saturated colour (after libvips' \
+                  smartcrop and smartcrop.js).",
         },
         Param {
             name: "enlarge",
@@ -47,7 +80,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         Param {
             name: "kernel",
             keys: &["kernel"],
-            kind: Kind::Choice(&["lanczos3", "mitchell", "cubic", "linear", "nearest"]),
+            kind: Kind::Choice(KERNELS),
             default: Some(Value::Word("lanczos3")),
             doc: "The resampling kernel; `cubic` is Catmull-Rom.",
         },
@@ -55,78 +88,146 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
             name: "background",
             keys: &["background", "bg"],
             kind: Kind::Color,
-            default: Some(Value::Color([255; 4])),
+            default: Some(Value::Color(WHITE)),
             doc: "The colour of the padding of `contain`.",
         },
     ],
-    example: "w=300&h=200&fit=cover",
-    revision: 1,
+    example: "w=300&h=200&fit=cover&gravity=attention",
+    revision: 2,
     canonical,
-    look: None,
+    look: Some(look),
     plan,
     apply,
 };
 
-/// Without a side nothing is asked for; without both there is one way to fit, and only `contain` shows a background.
-fn canonical(mut args: Args) -> Result<Option<Args>, Error> {
+/// `dpr` of 1.
+const DPR_ONE: i64 = 100;
+
+/// `dpr` and a ratio beside a side are worked out. Without a side and a ratio nothing is asked for; without both sides there is one
+/// way to fit; only what crops or pads has a gravity, and only `contain` shows a background.
+fn canonical(args: Args) -> Result<Option<Args>, Error> {
+    let mut args = with_ratio(with_dpr(args)?)?;
     let sides = ["width", "height"].into_iter().filter(|side| args.has(side)).count();
     if sides < 2 {
         args.reset("fit");
     }
-    if args.word("fit") != Some("contain") {
+    if sides == 0 {
+        args.reset("enlarge");
+        args.reset("kernel");
+    }
+    let contains = args.word("fit") == Some("contain");
+    if !contains {
         args.reset("background");
     }
-    Ok(Some(args).filter(|_| sides > 0))
+    if !crops(&args) && (!contains || seeks(&args)) {
+        args.reset("gravity");
+    }
+    if !seeks(&args) {
+        let anchor = Anchor::of(&args);
+        args = args.with("gravity", anchor.value());
+    }
+    Ok(Some(args).filter(|args| sides > 0 || args.has("aspect")))
+}
+
+fn with_dpr(mut args: Args) -> Result<Args, Error> {
+    let dpr = args.number("dpr").unwrap_or(DPR_ONE);
+    args.reset("dpr");
+    for name in ["width", "height"] {
+        let Some(side) = args.number(name) else { continue };
+        let side = (side * dpr + DPR_ONE / 2) / DPR_ONE;
+        if side > SIDE_MAX {
+            let allowed = format!("a {name} of at most {SIDE_MAX} px once it is multiplied");
+            return Err(invalid("dpr", &OPERATION.params[DPR].kind.print(&Value::Number(dpr)), allowed));
+        }
+        args = args.with(name, Value::Number(side));
+    }
+    Ok(args)
+}
+
+/// Place of `dpr` in the table.
+const DPR: usize = 3;
+
+fn with_ratio(mut args: Args) -> Result<Args, Error> {
+    let Some(Value::Ratio(w, h)) = args.get("aspect").cloned() else { return Ok(args) };
+    let refused = |allowed: String| invalid("aspect", &format!("{w}:{h}"), allowed);
+    let (name, side, of) = match (args.number("width"), args.number("height")) {
+        (None, None) => return Ok(args),
+        (Some(_), Some(_)) => return Err(refused("beside one of width and height, or neither".to_owned())),
+        (Some(width), None) => ("height", width * i64::from(h), i64::from(w)),
+        (None, Some(height)) => ("width", height * i64::from(w), i64::from(h)),
+    };
+    let side = ((2 * side + of) / (2 * of)).max(1);
+    if side > SIDE_MAX {
+        return Err(refused(format!("a ratio that makes a {name} of at most {SIDE_MAX} px")));
+    }
+    args.reset("aspect");
+    Ok(args.with(name, Value::Number(side)))
+}
+
+/// Whether a part may be left out.
+fn crops(args: &Args) -> bool {
+    args.word("fit") == Some("cover") || args.has("aspect")
+}
+
+/// Whether the place of the crop is left to the pixels.
+fn seeks(args: &Args) -> bool {
+    matches!(args.word("gravity"), Some("entropy" | "attention"))
+}
+
+fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
+    let target = geometry_of(raster.size(), args).scaled;
+    Ok((&OPERATION, with_subject(raster, crop::whole(raster.size()), target, args, context)?))
+}
+
+/// The same with a point in `part` instead of a word that leaves it to the pixels.
+fn with_subject(raster: &Raster, part: Rect, target: Size, args: &Args, context: &Context<'_>) -> Result<Args, Error> {
+    let anchor = match args.word("gravity") {
+        Some("entropy") => focus::busiest(raster, part, target, context.watch)?,
+        Some("attention") => focus::subject(raster, part, target, context.watch)?,
+        _ => return Ok(args.clone()),
+    };
+    Ok(args.clone().with("gravity", anchor.value()))
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     let geometry = geometry_of(shape.size, args);
-    let channels = if geometry.pads() { padded_channels(shape.channels, background(args)) } else { shape.channels };
+    let channels = if geometry.pads() { channels_with(shape.channels, background(args)) } else { shape.channels };
     let scaled = Shape { size: geometry.scaled, ..shape };
     let result = Shape { size: geometry.result, channels, ..shape };
     let padding = if geometry.pads() { scaled.bytes() + Shape { channels, ..scaled }.bytes() } else { 0 };
+    Ok(Cost::new(result, padding + working_bytes(shape, &geometry, kernel(args))))
+}
+
+/// Bytes that [`scaled`] holds beside source and result.
+fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u64 {
     // Where alpha is opaque it is taken away before and given back after.
+    let scaled = Shape { size: geometry.scaled, ..shape };
     let without_alpha = if shape.channels.alpha() { shape.bytes() + scaled.bytes() } else { 0 };
-    let working_bytes = padding + without_alpha + resample::working_bytes(shape, &geometry, kernel(args));
-    Ok(Cost::new(result, working_bytes))
+    without_alpha + resample::working_bytes(shape, geometry, kernel)
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let geometry = geometry_of(raster.size(), args);
-    let raster = if geometry.resamples() { scaled(raster, &geometry, kernel(args), context)? } else { raster };
-    if geometry.pads() { padded(raster, geometry.result, background(args)) } else { Ok(raster) }
+    let raster = scaled(raster, &geometry, kernel(args), context)?;
+    if !geometry.pads() {
+        return Ok(raster);
+    }
+    let corner = Anchor::of(args).corner(geometry.scaled, geometry.result);
+    laid(raster, geometry.result, corner, background(args))
 }
 
 /// Scales; opaque alpha costs nothing.
 fn scaled(raster: Raster, geometry: &Geometry, kernel: Kernel, context: &Context<'_>) -> Result<Raster, Error> {
     let channels = raster.channels();
+    if !geometry.resamples() {
+        return Ok(raster);
+    }
     if !channels.alpha() || !color::opaque(&raster) {
         return resample::resampled(&raster, geometry, kernel, context.watch);
     }
     let opaque = if channels.gray() { Channels::Gray } else { Channels::Rgb };
     let raster = color::to_channels(raster, opaque)?;
     color::to_channels(resample::resampled(&raster, geometry, kernel, context.watch)?, channels)
-}
-
-/// The size that a decoder may go down to when this resize is the first to see pixels, and the arguments of the resizes that
-/// make of whatever it gives what this one makes of the whole image. `None` where only the whole image will do.
-///
-/// Twice the scaled size is kept: a decoder's own scaling is a box filter, whose softness and aliasing the resampler then hides.
-pub(in crate::pipeline) fn shrunk(source: Size, args: &Args) -> Option<(Size, Vec<Args>)> {
-    let geometry = geometry_of(source, args);
-    let at_least = Size::new(geometry.uncropped.w.saturating_mul(2), geometry.uncropped.h.saturating_mul(2));
-    if kernel(args) == Kernel::Nearest || at_least.w >= source.w || at_least.h >= source.h {
-        return None;
-    }
-    // A decoder rounds: sizes can no longer be read off the ratio of what it gives.
-    let fit = if geometry.crops() { "cover" } else { "fill" };
-    let (w, h) = (i64::from(geometry.scaled.w), i64::from(geometry.scaled.h));
-    let exact = args.clone().with("width", Value::Number(w)).with("height", Value::Number(h));
-    let mut resizes = vec![exact.with("fit", Value::Word(fit))];
-    if geometry.pads() {
-        resizes.push(args.clone());
-    }
-    Some((at_least, resizes))
 }
 
 /// Arguments that scale a result down into a square of `side`, aspect kept.
@@ -136,6 +237,10 @@ pub(in crate::pipeline) fn inside_square(side: u32) -> Args {
 }
 
 fn geometry_of(source: Size, args: &Args) -> Geometry {
+    let anchor = Anchor::of(args);
+    if let Some(Value::Ratio(w, h)) = args.get("aspect") {
+        return Geometry::of_ratio(source, Size::new(*w, *h), anchor);
+    }
     // The kind holds sides within 65535.
     let side = |name| args.number(name).map(|side| side as u32);
     let fit = match args.word("fit") {
@@ -145,7 +250,7 @@ fn geometry_of(source: Size, args: &Args) -> Geometry {
         Some("outside") => Fit::Outside,
         _ => Fit::Inside,
     };
-    Geometry::new(source, Box { w: side("width"), h: side("height") }, fit, args.flag("enlarge"))
+    Geometry::new(source, Box { w: side("width"), h: side("height") }, fit, anchor, args.flag("enlarge"))
 }
 
 fn kernel(args: &Args) -> Kernel {
@@ -159,50 +264,5 @@ fn kernel(args: &Args) -> Kernel {
 }
 
 fn background(args: &Args) -> [u8; 4] {
-    args.color("background").unwrap_or([255; 4])
-}
-
-/// The channels that hold both the image and its padding.
-fn padded_channels(channels: Channels, [r, g, b, a]: [u8; 4]) -> Channels {
-    match (channels.gray() && r == g && g == b, channels.alpha() || a < 255) {
-        (true, false) => Channels::Gray,
-        (true, true) => Channels::GrayAlpha,
-        (false, false) => Channels::Rgb,
-        (false, true) => Channels::Rgba,
-    }
-}
-
-/// Centres a raster on a canvas of `background`.
-fn padded(raster: Raster, canvas: Size, background: [u8; 4]) -> Result<Raster, Error> {
-    let channels = padded_channels(raster.channels(), background);
-    let raster = color::to_channels(raster, channels)?;
-    let size = raster.size();
-    let [r, g, b, a] = background;
-    let pixel = match channels {
-        Channels::Gray => vec![r],
-        Channels::GrayAlpha => vec![r, a],
-        Channels::Rgb => vec![r, g, b],
-        _ => vec![r, g, b, a],
-    };
-    let samples = match raster.into_samples() {
-        Samples::U8(samples) => Samples::U8(centred(&samples, size, canvas, &pixel)?),
-        Samples::U16(samples) => {
-            let pixel: Vec<u16> = pixel.into_iter().map(|v| u16::from(v) * 257).collect();
-            Samples::U16(centred(&samples, size, canvas, &pixel)?)
-        }
-    };
-    Ok(Raster::new(canvas, channels, samples))
-}
-
-fn centred<S: color::Sample>(samples: &[S], size: Size, canvas: Size, pixel: &[S]) -> Result<Vec<S>, Error> {
-    let count = pixel.len();
-    let mut target = crate::pipeline::raster::try_zeroed(canvas.pixels() as usize * count)?;
-    target.chunks_exact_mut(count).for_each(|target| target.copy_from_slice(pixel));
-    let (left, top) = ((canvas.w - size.w) / 2, (canvas.h - size.h) / 2);
-    let rows = target.chunks_exact_mut(canvas.w as usize * count).skip(top as usize);
-    for (target, source) in rows.zip(samples.chunks_exact(size.w as usize * count)) {
-        let left = left as usize * count;
-        target[left..left + source.len()].copy_from_slice(source);
-    }
-    Ok(target)
+    args.color("background").unwrap_or(WHITE)
 }

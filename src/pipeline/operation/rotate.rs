@@ -1,34 +1,88 @@
-//! `rotate`: turns by right angles. It moves pixels and computes none, so it counts as orientation.
+//! `rotate`: turns the image. A right angle moves pixels and computes none, so it counts as orientation; the pixels of any other
+//! angle are in [`free`].
 
-use super::{Cost, Operation};
+mod free;
+
+use super::canvas::{WHITE, channels_with};
+use super::{Context, Cost, Operation};
+use crate::pipeline::color::to_channels;
 use crate::pipeline::orient::{orientation_of_turn, oriented};
 use crate::pipeline::param::{Args, Kind, Param, Value};
-use crate::pipeline::{Orientation, Shape};
+use crate::pipeline::{Error, Orientation, Raster, Shape};
+use free::Turn;
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "rotate",
-    doc: "Turns the image clockwise; comes first, so that width and height are those of the turned image.",
-    params: &[Param {
-        name: "angle",
-        keys: &["rotate"],
-        kind: Kind::Integer { min: -360, max: 360, step: 90, unit: "\u{b0}" },
-        default: Some(Value::Number(0)),
-        doc: "Clockwise angle; multiples of 90 only.",
-    }],
-    example: "rotate=90",
+    doc: "Turns the image clockwise. A right angle comes first, so that width and height are those of the turned image; at any \
+          other the canvas, after resizing, grows to hold the whole of it (bicubic, Catmull-Rom, in linear light).",
+    params: &[
+        Param {
+            name: "angle",
+            keys: &["rotate"],
+            kind: Kind::Decimal { min: -36_000, max: 36_000, places: 2, unit: "\u{b0}" },
+            default: Some(Value::Number(0)),
+            doc: "Clockwise angle.",
+        },
+        Param {
+            name: "background",
+            keys: &["background", "bg"],
+            kind: Kind::Color,
+            default: Some(Value::Color(WHITE)),
+            doc: "The colour of the corners that an angle leaves; one that is not opaque adds alpha to the image.",
+        },
+    ],
+    example: "w=300&rotate=12.5&bg=ffffff00",
     revision: 1,
-    canonical: |args| Ok(Some(args).filter(|args| orientation(args) != Orientation::NoTransforms)),
+    canonical,
     look: None,
-    plan: |shape, args| Ok(Cost::new(Shape { size: shape.size.oriented(orientation(args)), ..shape }, 0)),
-    apply: |raster, args, _| oriented(raster, orientation(args)),
+    plan,
+    apply,
 };
+
+/// Hundredths of a degree in a right angle.
+const RIGHT: i64 = 9_000;
+
+fn angle(args: &Args) -> i64 {
+    args.number("angle").unwrap_or(0)
+}
+
+/// One angle of those that mean the same: above -180 degrees, at most 180. A right angle leaves no corner.
+fn canonical(args: Args) -> Result<Option<Args>, Error> {
+    let turned = angle(&args).rem_euclid(4 * RIGHT);
+    let nearest = if turned > 2 * RIGHT { turned - 4 * RIGHT } else { turned };
+    let mut args = args.with("angle", Value::Number(nearest));
+    if nearest % RIGHT == 0 {
+        args.reset("background");
+    }
+    Ok(Some(args).filter(|_| nearest != 0))
+}
 
 /// The turn, when it is one by a right angle.
 pub(in crate::pipeline) fn right_angle(args: &Args) -> Option<Orientation> {
-    Some(orientation(args))
+    let angle = angle(args);
+    Some(orientation_of_turn(angle / 100)).filter(|_| angle % RIGHT == 0)
 }
 
-/// The turn that these arguments ask for.
-pub(in crate::pipeline) fn orientation(args: &Args) -> Orientation {
-    orientation_of_turn(args.number("angle").unwrap_or(0))
+fn background(args: &Args) -> [u8; 4] {
+    args.color("background").unwrap_or(WHITE)
+}
+
+fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
+    if let Some(orientation) = right_angle(args) {
+        return Ok(Cost::new(Shape { size: shape.size.oriented(orientation), ..shape }, 0));
+    }
+    let channels = channels_with(shape.channels, background(args));
+    let source = Shape { channels, ..shape };
+    let converted = if channels == shape.channels { 0 } else { source.bytes() };
+    let turn = Turn::new(shape.size, angle(args));
+    Ok(Cost::new(Shape { size: turn.canvas, ..source }, converted + turn.working_bytes(source)))
+}
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    if let Some(orientation) = right_angle(args) {
+        return oriented(raster, orientation);
+    }
+    let channels = channels_with(raster.channels(), background(args));
+    let raster = to_channels(raster, channels)?;
+    free::turned(&raster, &Turn::new(raster.size(), angle(args)), background(args), context.watch)
 }

@@ -44,6 +44,12 @@ pub enum Kind {
         /// Most pixels.
         px_max: u32,
     },
+    /// Pixels on one of the four edges of a box, which follow each other as top, right, bottom, left. In a flat query those left
+    /// out follow from those given, as in CSS.
+    Edge {
+        /// Most pixels.
+        px_max: u32,
+    },
     /// A number of bytes; `k` and `m` stand for a thousand and a million.
     Bytes {
         /// The smallest.
@@ -77,7 +83,8 @@ pub enum Kind {
 /// A value that fits its [`Kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// Of [`Kind::Integer`], [`Kind::IntegerOr`] and [`Kind::Bytes`]; of [`Kind::Decimal`] in its smallest decimal.
+    /// Of [`Kind::Integer`], [`Kind::IntegerOr`], [`Kind::Edge`] and [`Kind::Bytes`]; of [`Kind::Length`] in pixels; of
+    /// [`Kind::Decimal`] in its smallest decimal.
     Number(i64),
     /// Of [`Kind::Length`] with `%`: ten-thousandths of a side.
     Share(u32),
@@ -116,6 +123,7 @@ impl Kind {
                 decimal(text, places).filter(|n| (min..=max).contains(n)).map(Value::Number)
             }
             Kind::Length { px_max } => length(text, px_max),
+            Kind::Edge { px_max } => number(text, 0, i64::from(px_max)).map(Value::Number),
             Kind::Bytes { min, max } => bytes(text).filter(|n| (min..=max).contains(n)).map(Value::Number),
             Kind::Choice(words) => word(text, words),
             Kind::Flag => match text {
@@ -165,6 +173,7 @@ impl Kind {
                 format!("{min}..{max}{}, at most {places} decimals", spaced(unit))
             }
             Kind::Length { px_max } => format!("0..{px_max} px, or 0%..100%"),
+            Kind::Edge { px_max } => format!("0..{px_max} px"),
             Kind::Bytes { min, max } => format!("{min}..{max} bytes; k for thousands, m for millions"),
             Kind::Choice(words) => words.join(", "),
             Kind::Flag => "true, false".to_owned(),

@@ -152,7 +152,8 @@ proptest! {
     #[test]
     fn no_header_slips_past_the_limits(
         (w, h, frames, working_bytes) in (any::<u32>(), any::<u32>(), any::<u32>(), 0..1u64 << 40),
-        query in prop::sample::select(vec!["", "w=65535&h=65535&fit=fill&enlarge", "h=1", "w=9&h=9&fit=cover", "rotate=90&w=65535&enlarge"]),
+        query in prop::sample::select(vec!["", "w=65535&h=65535&fit=fill&enlarge", "h=1", "w=9&h=9&fit=cover", "rotate=90&w=65535&enlarge",
+            "crop=10%,1,50%,65535&w=9", "rotate=33.3", "trim=1&w=3&h=9&fit=cover&g=attention", "pad=65535"]),
     ) {
         let limits = Limits::default();
         if let Ok(plan) = plan(query, &Header { frames, working_bytes, ..header(w, h) }, &limits) {

@@ -61,7 +61,7 @@ fn what_is_not_in_the_tables_is_refused_by_name() {
     refused("w=3&w=3", "w");
     refused("w=3&width=4", "width");
     refused("q=0", "q");
-    refused("rotate=45", "rotate");
+    refused("rotate=360.01", "rotate");
     refused("fit=Cover", "fit");
     refused("enlarge=yes", "enlarge");
     refused("flip=vh", "flip");
@@ -157,6 +157,7 @@ pub fn value(kind: &'static Kind) -> BoxedStrategy<String> {
             let px = (0..=i64::from(*px_max)).prop_map(Value::Number);
             prop_oneof![px, (0..=10_000u32).prop_map(Value::Share)].boxed()
         }
+        Kind::Edge { px_max } => (0..=i64::from(*px_max)).prop_map(Value::Number).boxed(),
         Kind::Choice(words) => word(words).boxed(),
         Kind::Flag => any::<bool>().prop_map(Value::Flag).boxed(),
         Kind::Color => any::<[u8; 4]>().prop_map(Value::Color).boxed(),

@@ -1,6 +1,7 @@
 //! What a resize does to a size: which region of the source is scaled to what, and the canvas around it. Whole numbers decide the
 //! sizes; only the edges of a crop may fall between pixels. Knows no pixels.
 
+use super::anchor::Anchor;
 use crate::pipeline::Size;
 
 /// The box that was asked for; a missing side follows from the other.
@@ -29,6 +30,32 @@ pub(super) struct Region {
     pub h: f64,
 }
 
+impl Region {
+    /// All of an image.
+    pub fn whole(size: Size) -> Region {
+        Region { x: 0.0, y: 0.0, w: f64::from(size.w), h: f64::from(size.h) }
+    }
+
+    /// The largest part with the ratio of `target`, as near to `anchor` as there is room.
+    pub fn covering(self, target: Size, anchor: Anchor) -> Region {
+        let (target_w, target_h) = (f64::from(target.w), f64::from(target.h));
+        let w = on_grid(self.h * target_w / target_h).min(self.w);
+        let h = on_grid(self.w * target_h / target_w).min(self.h);
+        let start = |share: f64, side: f64, part: f64| on_grid(side * share - part / 2.0).clamp(0.0, side - part);
+        let (mut x, mut y) = (start(anchor.x(), self.w, w), start(anchor.y(), self.h, h));
+        if (w, h) == (target_w, target_h) {
+            // Nothing is scaled: a crop that falls between pixels would only blur.
+            (x, y) = (x.floor(), y.floor());
+        }
+        Region { x: self.x + x, y: self.y + y, w, h }
+    }
+}
+
+/// The next multiple of 2^-16 below. Sums and differences of such are exact: no part reaches beyond its image by a rounding.
+pub(super) fn on_grid(px: f64) -> f64 {
+    (px * 65_536.0).floor() / 65_536.0
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Geometry {
     pub source: Size,
@@ -38,21 +65,21 @@ pub(super) struct Geometry {
     pub scaled: Size,
     /// The size that the whole source would have at this scale.
     pub uncropped: Size,
-    /// The canvas that the scaled region is centred on.
+    /// The canvas that the scaled region stands on.
     pub result: Size,
 }
 
 impl Geometry {
-    pub fn new(source: Size, asked: Box, fit: Fit, enlarge: bool) -> Geometry {
+    pub fn new(source: Size, asked: Box, fit: Fit, anchor: Anchor, enlarge: bool) -> Geometry {
         match (asked.w, asked.h) {
             (None, None) => Geometry::whole(source, source),
             (Some(w), None) => Geometry::whole(source, capped(by_width(source, w), source, enlarge)),
             (None, Some(h)) => Geometry::whole(source, capped(by_height(source, h), source, enlarge)),
-            (Some(w), Some(h)) => Geometry::boxed(source, Size::new(w, h), fit, enlarge),
+            (Some(w), Some(h)) => Geometry::boxed(source, Size::new(w, h), fit, anchor, enlarge),
         }
     }
 
-    fn boxed(source: Size, asked: Size, fit: Fit, enlarge: bool) -> Geometry {
+    fn boxed(source: Size, asked: Size, fit: Fit, anchor: Anchor, enlarge: bool) -> Geometry {
         match fit {
             Fit::Inside => Geometry::whole(source, capped(inside(source, asked), source, enlarge)),
             Fit::Outside => Geometry::whole(source, capped(outside(source, asked), source, enlarge)),
@@ -62,29 +89,24 @@ impl Geometry {
             }
             Fit::Fill if enlarge => Geometry::whole(source, asked),
             Fit::Fill => Geometry::whole(source, Size::new(asked.w.min(source.w), asked.h.min(source.h))),
-            Fit::Cover if enlarge || (asked.w <= source.w && asked.h <= source.h) => Geometry::cropped(source, asked),
-            // The largest box of the asked ratio inside the source.
-            Fit::Cover => Geometry::cropped(source, inside(asked, source)),
+            Fit::Cover if enlarge || (asked.w <= source.w && asked.h <= source.h) => {
+                Geometry::cropped(source, asked, anchor)
+            }
+            Fit::Cover => Geometry::of_ratio(source, asked, anchor),
         }
     }
 
     fn whole(source: Size, scaled: Size) -> Geometry {
-        let region = Region { x: 0.0, y: 0.0, w: f64::from(source.w), h: f64::from(source.h) };
-        Geometry { source, region, scaled, uncropped: scaled, result: scaled }
+        Geometry { source, region: Region::whole(source), scaled, uncropped: scaled, result: scaled }
     }
 
-    /// The largest centred region of the ratio of `target`.
-    fn cropped(source: Size, target: Size) -> Geometry {
-        let (w, h) = (f64::from(source.w), f64::from(source.h));
-        let ratio = f64::from(target.w) / f64::from(target.h);
-        let wider = u64::from(source.w) * u64::from(target.h) > u64::from(source.h) * u64::from(target.w);
-        let (region_w, region_h) = if wider { ((h * ratio).min(w), h) } else { (w, (w / ratio).min(h)) };
-        let (mut x, mut y) = ((w - region_w) / 2.0, (h - region_h) / 2.0);
-        if (region_w, region_h) == (f64::from(target.w), f64::from(target.h)) {
-            // Nothing is scaled: a crop that falls between pixels would only blur.
-            (x, y) = (x.floor(), y.floor());
-        }
-        let region = Region { x, y, w: region_w, h: region_h };
+    /// The largest box of this ratio inside the source; nothing is scaled.
+    pub fn of_ratio(source: Size, ratio: Size, anchor: Anchor) -> Geometry {
+        Geometry::cropped(source, inside(ratio, source), anchor)
+    }
+
+    fn cropped(source: Size, target: Size, anchor: Anchor) -> Geometry {
+        let region = Region::whole(source).covering(target, anchor);
         Geometry { source, region, scaled: target, uncropped: outside(source, target), result: target }
     }
 
@@ -93,11 +115,6 @@ impl Geometry {
         self.scaled != self.source
             || self.region.w < f64::from(self.source.w)
             || self.region.h < f64::from(self.source.h)
-    }
-
-    /// Whether a part of the source is left out.
-    pub fn crops(&self) -> bool {
-        self.region.w < f64::from(self.source.w) || self.region.h < f64::from(self.source.h)
     }
 
     /// Whether there is canvas around the scaled image.
@@ -144,7 +161,7 @@ mod tests {
     fn size(fit: Fit, enlarge: bool, source: (u32, u32), asked: (u32, u32)) -> (u32, u32) {
         let side = |side| if side == 0 { None } else { Some(side) };
         let asked = Box { w: side(asked.0), h: side(asked.1) };
-        let result = Geometry::new(Size::new(source.0, source.1), asked, fit, enlarge).result;
+        let result = Geometry::new(Size::new(source.0, source.1), asked, fit, Anchor::CENTER, enlarge).result;
         (result.w, result.h)
     }
 
@@ -180,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_cover_that_scales_nothing_keeps_whole_pixels() {
-        let geometry = Geometry::new(Size::new(101, 60), Box { w: Some(60), h: Some(60) }, Fit::Cover, false);
+        let geometry =
+            Geometry::new(Size::new(101, 60), Box { w: Some(60), h: Some(60) }, Fit::Cover, Anchor::CENTER, false);
         assert_eq!(geometry.region, Region { x: 20.0, y: 0.0, w: 60.0, h: 60.0 });
         assert_eq!(geometry.scaled, Size::new(60, 60));
         assert_eq!(geometry.uncropped, Size::new(101, 60));

@@ -10,6 +10,7 @@ use fast_image_resize::{Filter, FilterType, PixelTrait, ResizeAlg, ResizeOptions
 
 use super::geometry::{Geometry, Region};
 use crate::pipeline::color::{Sample, encode_row, linear_row};
+use crate::pipeline::operation::sine::sine_of_turns;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
 
@@ -46,26 +47,13 @@ impl Kernel {
     }
 }
 
-/// sinc(x) sinc(x / 3). The system's sine may differ in its last bit between CPUs with and without fused multiply-add.
+/// sinc(x) sinc(x / 3).
 fn lanczos3(x: f64) -> f64 {
     if x.abs() >= 3.0 { 0.0 } else { sinc(x) * sinc(x / 3.0) }
 }
 
 fn sinc(x: f64) -> f64 {
     if x == 0.0 { 1.0 } else { sine_of_turns(x) / (std::f64::consts::PI * x) }
-}
-
-/// sin(pi x) by its Taylor series around the nearest whole number, exact to the last bits: |angle| is at most pi / 2.
-fn sine_of_turns(x: f64) -> f64 {
-    let nearest = x.round();
-    let angle = (x - nearest) * std::f64::consts::PI;
-    let square = angle * angle;
-    let series = (1..=10).rev().fold(1.0, |sum, k| {
-        let k = f64::from(k) * 2.0;
-        1.0 - square / (k * (k + 1.0)) * sum
-    });
-    let odd = nearest.rem_euclid(2.0) == 1.0;
-    if odd { -angle * series } else { angle * series }
 }
 
 /// Bytes of linear light that a band of source rows may hold, unless fewer than [`BAND_ROWS_MIN`] result rows came of it.

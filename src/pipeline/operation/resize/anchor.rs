@@ -1,0 +1,84 @@
+//! [`Anchor`]: the point that `gravity` names: what a crop is centred on, or where an image stands on its canvas.
+
+use crate::pipeline::Size;
+use crate::pipeline::param::{Args, Value};
+
+/// A point in ten-thousandths of width and height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Anchor(u32, u32);
+
+/// Every word of `gravity`, first those that name a point.
+pub(super) const WORDS: &[&str] = &[
+    "center",
+    "north",
+    "northeast",
+    "east",
+    "southeast",
+    "south",
+    "southwest",
+    "west",
+    "northwest",
+    "entropy",
+    "attention",
+];
+
+/// The points of the first nine words.
+const POINTS: [(u32, u32); 9] = [
+    (5_000, 5_000),
+    (5_000, 0),
+    (10_000, 0),
+    (10_000, 5_000),
+    (10_000, 10_000),
+    (5_000, 10_000),
+    (0, 10_000),
+    (0, 5_000),
+    (0, 0),
+];
+
+const WHOLE: f64 = 10_000.0;
+
+impl Anchor {
+    pub const CENTER: Anchor = Anchor(5_000, 5_000);
+
+    /// The point of `gravity`; the centre where only the pixels tell.
+    pub fn of(args: &Args) -> Anchor {
+        match args.get("gravity") {
+            Some(Value::Point(x, y)) => Anchor(*x, *y),
+            Some(Value::Word(word)) => WORDS
+                .iter()
+                .zip(POINTS)
+                .find(|(name, _)| *name == word)
+                .map_or(Anchor::CENTER, |(_, (x, y))| Anchor(x, y)),
+            _ => Anchor::CENTER,
+        }
+    }
+
+    /// The word for a point that has one, else the point.
+    pub fn value(self) -> Value {
+        let word = WORDS.iter().zip(POINTS).find(|(_, point)| *point == (self.0, self.1));
+        word.map_or(Value::Point(self.0, self.1), |(word, _)| Value::Word(word))
+    }
+
+    /// A point in shares of both sides.
+    pub fn at(x: f64, y: f64) -> Anchor {
+        let share = |share: f64| (share * WHOLE).round().clamp(0.0, WHOLE) as u32;
+        Anchor(share(x), share(y))
+    }
+
+    pub fn x(self) -> f64 {
+        f64::from(self.0) / WHOLE
+    }
+
+    pub fn y(self) -> f64 {
+        f64::from(self.1) / WHOLE
+    }
+
+    /// The upper left corner of an image whose centre stands here on a canvas, or as near as there is room.
+    pub fn corner(self, image: Size, canvas: Size) -> (u32, u32) {
+        let start = |share: u32, image: u32, canvas: u32| {
+            let (share, image, canvas) = (i64::from(share), i64::from(image), i64::from(canvas));
+            (2 * share * canvas - 10_000 * image).div_euclid(20_000).clamp(0, canvas - image) as u32
+        };
+        (start(self.0, image.w, canvas.w), start(self.1, image.h, canvas.h))
+    }
+}
