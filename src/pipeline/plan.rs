@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::encoded_channels;
 use super::limits::within;
-use super::operation::{Operation, resize, rotate};
+use super::operation::{Operation, image_bytes, resize, rotate};
 use super::param::{Args, invalid};
 use super::{Channels, Error, Limits, Orientation, Pipeline, Shape, Size, Watch};
 use crate::digest::Digest;
@@ -76,7 +76,7 @@ impl Course {
         }
         memory.hold(images_bytes(pipeline, images, limits)?);
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
-        let (shape, exact) = memory.steps(start, &mut steps, encoder, limits)?;
+        let (shape, exact) = memory.steps(start, &mut steps, (encoder, images), limits)?;
         memory.encode(shape, encoder);
         let memory_bytes = within("memory_bytes_max", memory.peak, limits.memory_bytes_max)?;
         let plan = Plan { size: shape.size, exact, memory_bytes, passes_through: false };
@@ -114,6 +114,15 @@ fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Resul
         working = working.max(Memory::decoding(shape, header, header.orientation, 1).peak);
     }
     Ok(held.saturating_add(working))
+}
+
+/// The images that a step names, as it will see them.
+fn images_of(args: &Args, images: &Headers) -> impl Iterator<Item = Shape> {
+    let shape = |header: &Header| {
+        let size = header.size.oriented(header.orientation);
+        Shape { size, channels: managed(header.channels), bits: header.bits }
+    };
+    args.images().filter_map(move |id| images.get(&id).map(|(_, header)| shape(header)))
 }
 
 fn orientation(pipeline: &Pipeline, header: &Header) -> Orientation {
@@ -214,13 +223,14 @@ impl Memory {
         &mut self,
         mut shape: Shape,
         steps: &mut Vec<Step>,
-        encoder: &Encoder,
+        (encoder, images): (&Encoder, &Headers),
         limits: &Limits,
     ) -> Result<(Shape, bool), Error> {
         let mut exact = true;
         for (operation, args) in steps.iter() {
             let (from, cost) = (shape.size, (operation.plan)(shape, args)?);
-            self.change(shape, cost.shape, cost.working_bytes);
+            let resampling = images_of(args, images).map(|image| image_bytes(operation, args, shape, image));
+            self.change(shape, cost.shape, resampling.fold(cost.working_bytes, u64::saturating_add));
             shape = cost.shape;
             exact = exact && !cost.at_most;
             if !exact {
