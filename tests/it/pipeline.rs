@@ -1,6 +1,7 @@
 //! The pipeline over its public face: text and keys, plans and limits, laws over the table of operations.
 
-mod laws;
+pub mod images;
+pub mod laws;
 mod plan;
 mod real;
 mod text;
