@@ -37,7 +37,8 @@ pub struct Operation {
     /// Where the arguments leave something to the pixels (the place of a subject, a border of one colour): the step that says it
     /// in numbers, from the first frame, so that every frame of an animation is treated alike.
     pub look: Option<Look>,
-    /// The shape of the result and what making it costs; runs before any pixel exists.
+    /// The shape of the result and what making it costs; runs before any pixel exists. What it takes to bring another image to
+    /// size comes on top: [`image_bytes`].
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
     /// Makes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,
