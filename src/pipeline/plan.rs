@@ -74,8 +74,8 @@ impl Course {
         if frame.is_some() {
             memory.frames = 1;
         }
-        memory.hold(images_bytes(pipeline, images, limits)?);
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
+        memory.decode_images(start, images_bytes(pipeline, images, limits)?);
         let (shape, exact) = memory.steps(start, &mut steps, (encoder, images), limits)?;
         memory.encode(shape, encoder);
         let memory_bytes = within("memory_bytes_max", memory.peak, limits.memory_bytes_max)?;
@@ -104,16 +104,17 @@ fn check_source(codec: &'static Codec, header: &Header, frames: u32, limits: &Li
 }
 
 /// What the masks and overlays hold once they are decoded, and the most that decoding one of them takes beside it.
-fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<u64, Error> {
+fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<(u64, u64), Error> {
     let (mut held, mut working) = (0u64, 0u64);
     for id in pipeline.images() {
         let (codec, header) = images.get(&id).ok_or(Error::MissingImage { id })?;
         check_source(codec, header, 1, limits)?;
         let shape = Shape { size: header.size, channels: header.channels, bits: header.bits };
         held = held.saturating_add(shape.bytes());
-        working = working.max(Memory::decoding(shape, header, header.orientation, 1).peak);
+        working =
+            working.max(Memory::decoding(shape, header, header.orientation, 1).peak - shape.bytes() - FIXED_BYTES);
     }
-    Ok(held.saturating_add(working))
+    Ok((held, working))
 }
 
 /// The images that a step names, as it will see them.
@@ -211,9 +212,10 @@ impl Memory {
         memory
     }
 
-    fn hold(&mut self, bytes: u64) {
-        self.held = bytes;
-        self.reach(0);
+    /// Decoding the other images while the source's frames are there; from then on they are held.
+    fn decode_images(&mut self, source: Shape, (held, working): (u64, u64)) {
+        self.held = held;
+        self.reach(self.frames.saturating_mul(source.bytes()).saturating_add(working));
     }
 
     /// The operations; a last one is added where the result might be more than the format holds. The shape of the result, and
