@@ -2,18 +2,25 @@
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
 mod canvas;
+mod circle;
 mod color;
+mod coverage;
 pub(super) mod crop;
+mod ellipse;
 mod flip;
+mod mask;
+mod overlay;
 mod pad;
+mod radius;
 pub(super) mod resize;
 pub(super) mod rotate;
 mod sine;
+mod transparent;
 mod trim;
 
 use std::collections::HashMap;
 
-use super::param::{Args, Param};
+use super::param::{Args, Kind, Param, Value, invalid};
 use super::plan::Step;
 use super::{Error, Raster, Shape, Watch};
 use crate::digest::Digest;
@@ -36,7 +43,8 @@ pub struct Operation {
     /// Where the arguments leave something to the pixels (the place of a subject, a border of one colour): the step that says it
     /// in numbers, from the first frame, so that every frame of an animation is treated alike.
     pub look: Option<Look>,
-    /// The shape of the result and what making it costs; runs before any pixel exists.
+    /// The shape of the result and what making it costs; runs before any pixel exists. What it takes to bring another image to
+    /// size comes on top: [`image_bytes`].
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
     /// Makes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,
@@ -71,6 +79,14 @@ pub struct Context<'a> {
     pub images: &'a HashMap<Digest, Raster>,
 }
 
+impl Context<'_> {
+    /// The image that the argument `source` names.
+    fn image(&self, args: &Args) -> Result<&Raster, Error> {
+        let id = args.image("source").ok_or_else(|| invalid("source", "", Kind::Image.allowed()))?;
+        self.images.get(&id).ok_or(Error::MissingImage { id })
+    }
+}
+
 /// Every operation, in the order in which a flat query applies them.
 #[rustfmt::skip]
 pub static OPERATIONS: &[&Operation] = &[
@@ -82,7 +98,8 @@ pub static OPERATIONS: &[&Operation] = &[
     &color::tint::OPERATION, &color::duotone::OPERATION, &color::normalize::OPERATION, &color::equalize::OPERATION,
     &color::posterize::OPERATION, &color::threshold::OPERATION, &color::opacity::OPERATION,
     // Effects.
-    // Masks.
+    // Masks, then what is laid upon them.
+    &mask::OPERATION, &circle::OPERATION, &ellipse::OPERATION, &radius::OPERATION, &transparent::OPERATION, &overlay::OPERATION,
     // Room around the result.
     &pad::OPERATION,
 ];
@@ -100,6 +117,36 @@ pub(super) fn is_right_angle(operation: &Operation, args: &Args) -> bool {
 /// For operations that are nothing with every argument at its default, and whose arguments do not depend on each other.
 fn unless_defaults(args: Args) -> Result<Option<Args>, Error> {
     Ok(Some(args).filter(|args| !args.are_defaults()))
+}
+
+/// For operations that are one flag: asked for unless it says `false`; in JSON their name is enough.
+fn unless_off(args: Args) -> Result<Option<Args>, Error> {
+    let on = args.get("on") != Some(&Value::Flag(false));
+    Ok(on.then(|| args.with("on", Value::Flag(true))))
+}
+
+/// For operations of which the other arguments mean nothing without the first.
+fn with_first(args: Args) -> Result<Args, Error> {
+    let first = &args.params()[0];
+    if args.has(first.name) {
+        return Ok(args);
+    }
+    let key = |param: &Param| param.keys.first().copied().unwrap_or(param.name);
+    Err(match args.written().next() {
+        Some((param, value)) => invalid(key(param), &param.kind.print(value), format!("beside {} only", key(first))),
+        None => invalid(key(first), "", first.kind.allowed()),
+    })
+}
+
+/// Bytes that a step on a raster of shape `from` holds to bring `image`, which it names, to the size that it needs.
+pub(super) fn image_bytes(operation: &Operation, args: &Args, from: Shape, image: Shape) -> u64 {
+    if operation == &mask::OPERATION {
+        mask::image_bytes(from, image)
+    } else if operation == &overlay::OPERATION {
+        overlay::image_bytes(args, from, image)
+    } else {
+        0
+    }
 }
 
 impl std::fmt::Debug for Operation {

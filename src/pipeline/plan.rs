@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::encoded_channels;
 use super::limits::within;
-use super::operation::{Operation, crop, resize, rotate};
+use super::operation::{Operation, crop, image_bytes, resize, rotate};
 use super::param::{Args, invalid};
 use super::{Channels, Error, Limits, Orientation, Pipeline, Shape, Size, Watch};
 use crate::digest::Digest;
@@ -74,9 +74,9 @@ impl Course {
         if frame.is_some() {
             memory.frames = 1;
         }
-        memory.hold(images_bytes(pipeline, images, limits)?);
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
-        let (shape, exact) = memory.steps(start, &mut steps, encoder, limits)?;
+        memory.decode_images(start, images_bytes(pipeline, images, limits)?);
+        let (shape, exact) = memory.steps(start, &mut steps, (encoder, images), limits)?;
         memory.encode(shape, encoder);
         let memory_bytes = within("memory_bytes_max", memory.peak, limits.memory_bytes_max)?;
         let plan = Plan { size: shape.size, exact, memory_bytes, passes_through: false };
@@ -104,16 +104,26 @@ fn check_source(codec: &'static Codec, header: &Header, frames: u32, limits: &Li
 }
 
 /// What the masks and overlays hold once they are decoded, and the most that decoding one of them takes beside it.
-fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<u64, Error> {
+fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<(u64, u64), Error> {
     let (mut held, mut working) = (0u64, 0u64);
     for id in pipeline.images() {
         let (codec, header) = images.get(&id).ok_or(Error::MissingImage { id })?;
         check_source(codec, header, 1, limits)?;
         let shape = Shape { size: header.size, channels: header.channels, bits: header.bits };
         held = held.saturating_add(shape.bytes());
-        working = working.max(Memory::decoding(shape, header, header.orientation, 1).peak);
+        working =
+            working.max(Memory::decoding(shape, header, header.orientation, 1).peak - shape.bytes() - FIXED_BYTES);
     }
-    Ok(held.saturating_add(working))
+    Ok((held, working))
+}
+
+/// The images that a step names, as it will see them.
+fn images_of(args: &Args, images: &Headers) -> impl Iterator<Item = Shape> {
+    let shape = |header: &Header| {
+        let size = header.size.oriented(header.orientation);
+        Shape { size, channels: managed(header.channels), bits: header.bits }
+    };
+    args.images().filter_map(move |id| images.get(&id).map(|(_, header)| shape(header)))
 }
 
 fn orientation(pipeline: &Pipeline, header: &Header) -> Orientation {
@@ -205,9 +215,10 @@ impl Memory {
         memory
     }
 
-    fn hold(&mut self, bytes: u64) {
-        self.held = bytes;
-        self.reach(0);
+    /// Decoding the other images while the source's frames are there; from then on they are held.
+    fn decode_images(&mut self, source: Shape, (held, working): (u64, u64)) {
+        self.held = held;
+        self.reach(self.frames.saturating_mul(source.bytes()).saturating_add(working));
     }
 
     /// The operations; a last one is added where the result might be more than the format holds. The shape of the result, and
@@ -217,13 +228,14 @@ impl Memory {
         &mut self,
         mut shape: Shape,
         steps: &mut Vec<Step>,
-        encoder: &Encoder,
+        (encoder, images): (&Encoder, &Headers),
         limits: &Limits,
     ) -> Result<(Shape, bool), Error> {
         let mut exact = true;
         for (operation, args) in steps.iter() {
             let (from, cost) = (shape.size, (operation.plan)(shape, args)?);
-            self.change(shape, cost.shape, cost.working_bytes);
+            let resampling = images_of(args, images).map(|image| image_bytes(operation, args, shape, image));
+            self.change(shape, cost.shape, resampling.fold(cost.working_bytes, u64::saturating_add));
             shape = cost.shape;
             exact = exact && !cost.at_most;
             if !exact {

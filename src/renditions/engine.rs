@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::{Error, Options, Origin, Rendition};
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::{self, Images, Limits, Output, Pipeline, Watch};
-use crate::store::Store;
+use crate::store::{Blob, Store};
 
 /// Admitted renders per thread: while one runs, the next one's source is read.
 const PLACES_PER_THREAD: usize = 2;
@@ -97,8 +97,10 @@ impl Engine {
         pipeline: Pipeline,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Rendition, Origin), Error> {
+        // The source first: that it is not stored says more than that its mask is not.
+        let blob = self.store.open(generation.source()).await?;
         let others = Others::find(self, &pipeline, others, Images::new()).await?;
-        let admitted = self.admit_blob(generation, others, &pipeline).await?;
+        let admitted = self.admit_blob((generation, blob), others, &pipeline).await?;
         self.run(admitted, pipeline, cancelled).await
     }
 
@@ -124,12 +126,11 @@ impl Engine {
     /// memory is short. Then it lets go of the bytes while it waits, so that no two renders wait for each other's.
     async fn admit_blob(
         &self,
-        generation: &Arc<Generation>,
+        (generation, blob): (&Arc<Generation>, Blob),
         others: Others,
         pipeline: &Pipeline,
     ) -> Result<Admitted, Error> {
         let queue_end = self.queue_end();
-        let blob = self.store.open(generation.source()).await?;
         let mut waited = Duration::ZERO;
         let known = match self.headers.get(generation.source()) {
             Some(known) => known,

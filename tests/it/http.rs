@@ -8,6 +8,7 @@ mod images;
 mod memory;
 mod metrics;
 mod originals;
+mod others;
 mod protocol;
 mod timeouts;
 mod uploads;

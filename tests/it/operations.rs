@@ -2,6 +2,7 @@
 
 mod color;
 mod geometry;
+mod masks;
 
 use std::path::PathBuf;
 

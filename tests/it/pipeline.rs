@@ -1,5 +1,6 @@
 //! The pipeline over its public face: text and keys, plans and limits, laws over the table of operations.
 
+pub mod images;
 pub mod laws;
 mod plan;
 mod real;

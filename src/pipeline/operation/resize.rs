@@ -11,11 +11,12 @@ use super::canvas::{Rect, WHITE, channels_with, laid};
 use super::{Context, Cost, Operation, crop};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::plan::Step;
-use crate::pipeline::{Channels, Error, Raster, Shape, Size, color};
+use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
 use anchor::Anchor;
+pub(super) use geometry::by_width;
 use geometry::{Box, Fit, Geometry};
 pub(in crate::pipeline) use part::shrunk;
-use resample::Kernel;
+use resample::{Kernel, Light};
 
 const SIDE_MAX: i64 = 65_535;
 const SIDE: Kind = Kind::Integer { min: 1, max: SIDE_MAX, step: 1, unit: "px" };
@@ -223,11 +224,55 @@ fn scaled(raster: Raster, geometry: &Geometry, kernel: Kernel, context: &Context
         return Ok(raster);
     }
     if !channels.alpha() || !color::opaque(&raster) {
-        return resample::resampled(&raster, geometry, kernel, context.watch);
+        return resample::resampled(&raster, geometry, kernel, Light::Linear, context.watch);
     }
     let opaque = if channels.gray() { Channels::Gray } else { Channels::Rgb };
     let raster = color::to_channels(raster, opaque)?;
-    color::to_channels(resample::resampled(&raster, geometry, kernel, context.watch)?, channels)
+    color::to_channels(resample::resampled(&raster, geometry, kernel, Light::Linear, context.watch)?, channels)
+}
+
+/// A part of an image that is brought to another size: of masks and overlays only what is seen is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// The size of the whole image after scaling, enlarged and out of proportion if it must be.
+    pub scaled: Size,
+    /// The window's left upper corner in it.
+    pub at: (u32, u32),
+    /// The window's size.
+    pub size: Size,
+}
+
+/// What another image holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Colours: Lanczos3 in linear light.
+    Picture,
+    /// The coverage of a mask: a triangle kernel on plain values, since one with negative lobes would leave holes in what the
+    /// mask covers and ghosts in what it does not.
+    Coverage,
+}
+
+impl Content {
+    fn sampling(self) -> (Kernel, Light) {
+        match self {
+            Content::Picture => (Kernel::Lanczos3, Light::Linear),
+            Content::Coverage => (Kernel::Linear, Light::Plain),
+        }
+    }
+}
+
+/// Makes `window` of an image.
+pub(super) fn windowed(raster: &Raster, window: Window, content: Content, watch: &Watch) -> Result<Raster, Error> {
+    let geometry = Geometry::window(raster.size(), window.scaled, window.at, window.size);
+    let (kernel, light) = content.sampling();
+    resample::resampled(raster, &geometry, kernel, light, watch)
+}
+
+/// Bytes of what [`windowed`] makes of an image of this shape, and of what it holds meanwhile.
+pub(super) fn windowed_bytes(image: Shape, window: Window, content: Content) -> u64 {
+    let geometry = Geometry::window(image.size, window.scaled, window.at, window.size);
+    let made = Shape { size: window.size, ..image }.bytes();
+    made.saturating_add(resample::working_bytes(image, &geometry, content.sampling().0))
 }
 
 /// Arguments that scale a result down into a square of `side`, aspect kept.

@@ -1,13 +1,13 @@
 //! Laws over the whole table of operations, on rasters of odd shapes.
 
-use std::collections::HashMap;
-
+use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::text::{heads, pairs};
+use super::images;
+use super::text::{flat, heads, pairs};
 use progimage::pipeline::operation::{Context, OPERATIONS, Operation, by_name};
 use progimage::pipeline::param::{Args, Kind};
-use progimage::pipeline::{Channels, Error, Raster, Samples, Shape, Size, Watch};
+use progimage::pipeline::{Channels, Error, Limits, Pipeline, Raster, Samples, Shape, Size, Watch, codec};
 
 pub fn rasters() -> impl Strategy<Value = Raster> {
     let channels = prop::sample::select(vec![Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba]);
@@ -16,7 +16,7 @@ pub fn rasters() -> impl Strategy<Value = Raster> {
 }
 
 /// Noise; a small generator is quicker than proptest's for every sample, and shrinks with its seed.
-fn raster(size: Size, channels: Channels, wide: bool, opaque: bool, mut seed: u32) -> Raster {
+pub fn raster(size: Size, channels: Channels, wide: bool, opaque: bool, mut seed: u32) -> Raster {
     let count = size.pixels() as usize * channels.count();
     let sample = |place: usize| {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -61,7 +61,7 @@ fn near(kind: &Kind, values: &str) -> String {
 fn apply(raster: Raster, name: &str, args: &str) -> Raster {
     let operation = by_name(name).expect(name);
     let args = Args::parse(operation.params, args).expect(args);
-    (operation.apply)(raster, &args, &Context { watch: &Watch::default(), images: &HashMap::new() }).expect("small")
+    (operation.apply)(raster, &args, &Context { watch: &Watch::default(), images: images::rasters() }).expect("small")
 }
 
 proptest! {
@@ -73,7 +73,8 @@ proptest! {
         };
         prop_assume!(planned.shape.bytes() < 16 << 20);
         let watch = Watch::default();
-        let apply = || (operation.apply)(raster.clone(), &args, &Context { watch: &watch, images: &HashMap::new() }).expect("small");
+        let context = Context { watch: &watch, images: images::rasters() };
+        let apply = || (operation.apply)(raster.clone(), &args, &context).expect("small");
         let result = apply();
         if planned.at_most {
             let (is, most) = (result.size(), planned.shape.size);
@@ -83,6 +84,32 @@ proptest! {
             prop_assert_eq!(result.shape(), planned.shape, "{}({})", operation.name, args);
         }
         prop_assert!(result == apply());
+    }
+
+    /// From bytes to bytes: what is planned is made, within the limits, or refused by name.
+    #[test]
+    fn a_whole_render_is_as_planned(source in prop::sample::select(images::ids()), pairs in pairs(flat())) {
+        let limits = Limits { side_px_max: 300, pixels_max: 40_000, ..Limits::default() };
+        let png = codec::by_extension("png").expect("a row");
+        let Ok(pipeline) = Pipeline::from_query(png, &pairs) else { return Ok(()) };
+        let source: Bytes = images::encoded()[&source].clone();
+        let header = |bytes: &Bytes| {
+            let codec = codec::sniff(bytes).expect("known");
+            (codec, (codec.inspect)(bytes).expect("valid"))
+        };
+        let headers = images::encoded().iter().map(|(id, bytes)| (*id, header(bytes))).collect();
+        let (codec, inspected) = header(&source);
+        let planned = pipeline.plan((codec, &inspected), &headers, &limits);
+        match pipeline.run(&source, images::encoded(), &limits, &Watch::default()) {
+            Ok(output) => {
+                let plan = planned.expect("what runs can be planned");
+                let size = header(&output.bytes).1.size;
+                prop_assert!(size.w <= plan.size.w && size.h <= plan.size.h, "{pipeline}: {size:?} of {plan:?}");
+                prop_assert!(size == plan.size || !plan.exact, "{pipeline}: {size:?} of {plan:?}");
+            }
+            Err(Error::Invalid { .. } | Error::Limit { .. } | Error::CropOutside) => {}
+            Err(other) => prop_assert!(false, "{pipeline}: {other}"),
+        }
     }
 
     #[test]

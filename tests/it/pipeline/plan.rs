@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{ANIMATED, OUTPUT, pipeline};
+use progimage::digest::Digest;
 use progimage::pipeline::codec::{Codec, Encoder, Header};
 use progimage::pipeline::{Channels, Error, Headers, Limits, Orientation, Pipeline, Plan, Size};
 
@@ -108,6 +109,28 @@ fn each_limit_holds_at_its_bound_and_not_one_past_it() {
     let memory = plan("", &header(1000, 1000), &Limits::default()).expect("small").memory_bytes;
     let limits = Limits { memory_bytes_max: memory, ..Limits::default() };
     bound(&limits, "memory_bytes_max", "", &header(1000, 1000), &header(1001, 1000));
+}
+
+/// Memory that a plan asks for when the pipeline names one image of this header; `ID` stands for it.
+fn memory_with(query: &str, source: &Header, image: Header) -> u64 {
+    let id = Digest::of(b"other");
+    let pipeline = pipeline(&query.replace("ID", &id.to_string())).expect(query);
+    let images = Headers::from([(id, (&SOURCE, image))]);
+    pipeline.plan((&SOURCE, source), &images, &Limits::default()).expect(query).memory_bytes
+}
+
+#[test]
+fn memory_counts_other_images_and_only_what_is_seen_of_them() {
+    let small = header(10, 10);
+    for query in ["mask=ID", "overlay=ID", "overlay=ID&overlay_width=50%"] {
+        let (one, large) = (memory_with(query, &small, header(1, 1)), memory_with(query, &small, header(1000, 1000)));
+        assert!(large >= one + 2_999_000, "{query}: {large}");
+    }
+    // A mask has a byte of coverage a pixel beside its own three, before it is stretched.
+    assert!(memory_with("mask=ID", &small, header(1000, 1000)) >= 4_000_000);
+    // 16384 x 4.9 million pixels, of which a hundred are made.
+    let line = memory_with("overlay=ID&overlay_width=16384", &small, header(1, 300));
+    assert!(line < 3_000_000, "{line}");
 }
 
 #[test]

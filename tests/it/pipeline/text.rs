@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::pipeline;
+use super::{images, pipeline};
 use progimage::digest::Digest;
 use progimage::pipeline::operation::OPERATIONS;
 use progimage::pipeline::param::{Kind, Param, Value};
@@ -31,6 +31,82 @@ fn equal_meaning_has_one_text() {
     check("quality=80", "png;metadata=none;");
     check("bg=ff0000", "png;metadata=none;");
     check("bg=F00f00&w=9&h=9&fit=contain", "png;;resize(width=9&height=9&fit=contain&background=f00f00ff)");
+}
+
+#[test]
+fn masks_and_overlays_have_one_text() {
+    let id = Digest::of(b"a");
+    let check = |query: &str, expected: &str| {
+        check(&query.replace("ID", &id.to_string()), &expected.replace("ID", &id.to_string()))
+    };
+    check("mask=ID&mask_mode=alpha", "png;;mask(source=ID)");
+    check("mask_invert&mask=ID", "png;;mask(source=ID&invert=true)");
+    check(r#"ops=[{"op":"mask","source":{"id":"ID"},"mode":"luma"}]"#, "png;;mask(source=ID&mode=luma)");
+    check("circle=true", "png;;circle(on=true)");
+    check("circle=false&ellipse=false", "png;metadata=none;");
+    check(r#"ops=[{"op":"ellipse"},{"op":"circle","on":true}]"#, "png;;ellipse(on=true)/circle(on=true)");
+    check("radius=max", "png;;radius(radius=max)");
+    check("transparent=FFFFFF80,0", "png;;transparent(color=ffffffff)");
+    check("transparent=ffffff,255", "png;;transparent(color=ffffffff&tolerance=255)");
+    check("overlay=ID&overlay_gravity=1,0", "png;;overlay(source=ID&gravity=northeast)");
+    check("overlay=ID&overlay_gravity=0.5,0.5&overlay_x=-0", "png;;overlay(source=ID)");
+    check("overlay=ID&overlay_opacity=0", "png;metadata=none;");
+    check(
+        "overlay=ID&overlay_tile&overlay_blend=soft-light&overlay_width=12.50%&overlay_y=-9&overlay_opacity=7",
+        "png;;overlay(source=ID&y=-9&width=12.5%&opacity=7&blend=soft-light&tile=true)",
+    );
+    check(
+        "overlay=ID&radius=3&transparent=000000&circle&mask=ID&ellipse",
+        "png;;mask(source=ID)/circle(on=true)/ellipse(on=true)/radius(radius=3)/transparent(color=000000ff)/overlay(source=ID)",
+    );
+}
+
+#[test]
+fn what_stands_beside_a_missing_image_is_refused_by_name() {
+    refused("overlay_x=3", "overlay_x");
+    refused("overlay_tile", "overlay_tile");
+    refused("mask_mode=luma", "mask_mode");
+    refused("mask_invert", "mask_invert");
+    refused(r#"ops=[{"op":"mask"}]"#, "mask");
+    refused(r#"ops=[{"op":"overlay","opacity":5}]"#, "overlay_opacity");
+    refused(r#"ops=[{"op":"transparent","tolerance":5}]"#, "tolerance");
+}
+
+#[test]
+fn arguments_of_masks_and_overlays_hold_at_their_bounds_and_not_one_past() {
+    let overlay = format!("overlay={}&", Digest::of(b"a"));
+    for (query, parameter) in [
+        ("radius=0", "radius"),
+        ("radius=16385", "radius"),
+        ("transparent=ffffff,256", "transparent"),
+        ("transparent=ffffff,-1", "transparent"),
+        ("transparent=ffffff,1,1", "transparent"),
+        ("transparent=white", "transparent"),
+        ("mask=1234", "mask"),
+    ] {
+        refused(query, parameter);
+    }
+    for (query, parameter) in [
+        ("overlay_x=65536", "overlay_x"),
+        ("overlay_y=-65536", "overlay_y"),
+        ("overlay_width=0", "overlay_width"),
+        ("overlay_width=0%", "overlay_width"),
+        ("overlay_width=16385", "overlay_width"),
+        ("overlay_width=100.01%", "overlay_width"),
+        ("overlay_opacity=101", "overlay_opacity"),
+        ("overlay_blend=normal", "overlay_blend"),
+        ("overlay_gravity=entropy", "overlay_gravity"),
+    ] {
+        refused(&(overlay.clone() + query), parameter);
+    }
+    for query in ["radius=1", "radius=16384", "transparent=ffffff,255"] {
+        assert!(pipeline(query).is_ok(), "{query}");
+    }
+    for query in
+        ["overlay_x=65535", "overlay_y=-65535", "overlay_width=1", "overlay_width=16384", "overlay_width=0.01%"]
+    {
+        assert!(pipeline(&(overlay.clone() + query)).is_ok(), "{query}");
+    }
 }
 
 #[test]
@@ -170,7 +246,7 @@ pub fn value(kind: &'static Kind) -> BoxedStrategy<String> {
             let numbers = |count| prop::collection::vec(-*max..=*max, count).prop_map(Value::Numbers);
             prop::sample::select(*counts).prop_flat_map(numbers).boxed()
         }
-        Kind::Image => any::<u8>().prop_map(|seed| Value::Image(Digest::of(&[seed]))).boxed(),
+        Kind::Image => prop::sample::select(images::ids()).prop_map(Value::Image).boxed(),
     }
     .prop_map(move |value| kind.print(&value))
     .boxed()
@@ -195,7 +271,7 @@ pub fn pairs(heads: Vec<&'static [Param]>) -> impl Strategy<Value = Vec<(String,
 }
 
 /// Every parameter of a flat query, once.
-fn flat() -> Vec<&'static [Param]> {
+pub fn flat() -> Vec<&'static [Param]> {
     let own = |head: &&[Param]| ENCODE.iter().all(|encode| encode.keys != head[0].keys);
     OPERATIONS.iter().flat_map(|operation| heads(operation.params)).filter(own).chain(heads(ENCODE)).collect()
 }

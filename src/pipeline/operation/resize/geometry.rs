@@ -79,6 +79,16 @@ impl Geometry {
         }
     }
 
+    /// A window of the source scaled to `scaled`: `at` is its corner in the scaled image, `window` its size.
+    pub fn window(source: Size, scaled: Size, at: (u32, u32), window: Size) -> Geometry {
+        let (by_x, by_y) = (f64::from(source.w) / f64::from(scaled.w), f64::from(source.h) / f64::from(scaled.h));
+        let (x, y) = (f64::from(at.0) * by_x, f64::from(at.1) * by_y);
+        // Rounding must not reach past the last pixel.
+        let w = (f64::from(window.w) * by_x).min(f64::from(source.w) - x);
+        let h = (f64::from(window.h) * by_y).min(f64::from(source.h) - y);
+        Geometry { source, region: Region { x, y, w, h }, scaled: window, uncropped: scaled, result: window }
+    }
+
     fn boxed(source: Size, asked: Size, fit: Fit, anchor: Anchor, enlarge: bool) -> Geometry {
         match fit {
             Fit::Inside => Geometry::whole(source, capped(inside(source, asked), source, enlarge)),
@@ -123,7 +133,8 @@ impl Geometry {
     }
 }
 
-fn by_width(source: Size, w: u32) -> Size {
+/// The size of `source` at this width.
+pub(in crate::pipeline) fn by_width(source: Size, w: u32) -> Size {
     Size::new(w, scaled(source.h, w, source.w))
 }
 

@@ -3,6 +3,8 @@
 //!
 //! The result does not depend on the CPU: 16-bit samples are convolved in 64-bit integers on every path of the crate, and the
 //! kernel weights come from additions and multiplications alone.
+//!
+//! Coverage (the alpha of a mask) is no light: it takes the same way with its plain values.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U16, U16x2, U16x3, U16x4};
@@ -47,6 +49,15 @@ impl Kernel {
     }
 }
 
+/// What samples measure, hence how they are mixed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Light {
+    /// sRGB-encoded colour: as the light that it stands for, premultiplied by alpha.
+    Linear,
+    /// Shares: as they are.
+    Plain,
+}
+
 /// sinc(x) sinc(x / 3).
 fn lanczos3(x: f64) -> f64 {
     if x.abs() >= 3.0 { 0.0 } else { sinc(x) * sinc(x / 3.0) }
@@ -88,11 +99,17 @@ pub(super) fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -
 }
 
 /// Scales `geometry.region` of a raster to `geometry.scaled`.
-pub(super) fn resampled(raster: &Raster, geometry: &Geometry, kernel: Kernel, watch: &Watch) -> Result<Raster, Error> {
+pub(super) fn resampled(
+    raster: &Raster,
+    geometry: &Geometry,
+    kernel: Kernel,
+    light: Light,
+    watch: &Watch,
+) -> Result<Raster, Error> {
     let shape = raster.shape();
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(resampled_samples(samples, shape, geometry, kernel, watch)?),
-        Samples::U16(samples) => Samples::U16(resampled_samples(samples, shape, geometry, kernel, watch)?),
+        Samples::U8(samples) => Samples::U8(resampled_samples(samples, shape, geometry, kernel, light, watch)?),
+        Samples::U16(samples) => Samples::U16(resampled_samples(samples, shape, geometry, kernel, light, watch)?),
     };
     Ok(Raster::new(geometry.scaled, shape.channels, samples))
 }
@@ -102,6 +119,7 @@ fn resampled_samples<S: Sample>(
     shape: Shape,
     geometry: &Geometry,
     kernel: Kernel,
+    light: Light,
     watch: &Watch,
 ) -> Result<Vec<S>, Error> {
     let resize = match (kernel, shape.channels.count()) {
@@ -111,7 +129,7 @@ fn resampled_samples<S: Sample>(
         (_, 3) => in_bands::<S, U16x3>,
         _ => in_bands::<S, U16x4>,
     };
-    resize(samples, shape, geometry, kernel, watch)
+    resize(samples, shape, geometry, kernel, light, watch)
 }
 
 fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(
@@ -119,6 +137,7 @@ fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(
     shape: Shape,
     geometry: &Geometry,
     kernel: Kernel,
+    light: Light,
     watch: &Watch,
 ) -> Result<Vec<S>, Error> {
     let (count, target) = (shape.channels.count(), geometry.scaled);
@@ -133,12 +152,22 @@ fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(
         let band = Band::new(geometry, kernel, first_row, (result.len() / target_row) as u32);
         linear.resize(band.source_rows() * shape.size.w as usize, P::default());
         let source = &samples[band.first as usize * source_row..band.end as usize * source_row];
-        linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha());
+        match light {
+            Light::Linear => linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha()),
+            Light::Plain => rescaled_row(source, P::components_mut(&mut linear)),
+        }
         let scaled = &mut scaled[..result.len() / count];
         convolve(&mut resizer, (&linear, shape.size.w), (scaled, target.w), band.region, kernel)?;
-        encode_row(P::components(scaled), result, count, shape.channels.alpha());
+        match light {
+            Light::Linear => encode_row(P::components(scaled), result, count, shape.channels.alpha()),
+            Light::Plain => rescaled_row(P::components(scaled), result),
+        }
     }
     Ok(result)
+}
+
+fn rescaled_row<S: Sample, T: Sample>(source: &[S], target: &mut [T]) {
+    target.iter_mut().zip(source).for_each(|(target, source)| *target = T::scaled((*source).into(), S::MAX.into()));
 }
 
 /// The source rows that some result rows need.

@@ -1,0 +1,29 @@
+//! `circle`: keeps the largest circle in the middle.
+
+use super::coverage::{Rounded, covered, plan};
+use super::{Operation, unless_off};
+use crate::pipeline::Size;
+use crate::pipeline::param::{Kind, Param};
+
+pub(super) static OPERATION: Operation = Operation {
+    name: "circle",
+    doc: "Makes everything transparent but the largest circle in the middle; the size stays. Edges are antialiased by exact area.",
+    params: &[Param {
+        name: "on",
+        keys: &["circle"],
+        kind: Kind::Flag,
+        default: None,
+        doc: "Whether the circle is cut out; in JSON the operation's name is enough.",
+    }],
+    example: "w=300&h=300&fit=cover&circle",
+    revision: 1,
+    canonical: unless_off,
+    look: None,
+    plan: |shape, _| Ok(plan(shape)),
+    apply: |raster, _, context| {
+        let (image, side) = (raster.size(), raster.size().w.min(raster.size().h));
+        let square = Size::new(side, side);
+        let circle = Rounded { image, size: square, corners: square };
+        covered(raster, context, |y, row| circle.row(y, row))
+    },
+};

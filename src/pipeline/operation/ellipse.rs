@@ -1,0 +1,27 @@
+//! `ellipse`: keeps the ellipse that touches all four sides.
+
+use super::coverage::{Rounded, covered, plan};
+use super::{Operation, unless_off};
+use crate::pipeline::param::{Kind, Param};
+
+pub(super) static OPERATION: Operation = Operation {
+    name: "ellipse",
+    doc: "Makes everything transparent but the ellipse that touches the four sides. Edges are antialiased by exact area.",
+    params: &[Param {
+        name: "on",
+        keys: &["ellipse"],
+        kind: Kind::Flag,
+        default: None,
+        doc: "Whether the ellipse is cut out; in JSON the operation's name is enough.",
+    }],
+    example: "w=300&ellipse",
+    revision: 1,
+    canonical: unless_off,
+    look: None,
+    plan: |shape, _| Ok(plan(shape)),
+    apply: |raster, _, context| {
+        let image = raster.size();
+        let ellipse = Rounded { image, size: image, corners: image };
+        covered(raster, context, |y, row| ellipse.row(y, row))
+    },
+};

@@ -1,0 +1,101 @@
+//! `mask`: another image says what stays. Its coverage is taken at its own size, then brought to that of the image.
+
+use super::coverage::{covered, plan};
+use super::resize::{Content, Window, windowed, windowed_bytes};
+use super::{Context, Operation, with_first};
+use crate::pipeline::color::Sample;
+use crate::pipeline::param::{Args, Kind, Param, Value};
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Size};
+
+pub(super) static OPERATION: Operation = Operation {
+    name: "mask",
+    doc: "Multiplies alpha by the coverage of another image, stretched over this one (CSS Masking Level 1).",
+    params: &[
+        Param {
+            name: "source",
+            keys: &["mask"],
+            kind: Kind::Image,
+            default: None,
+            doc: "The mask; of an animation its first frame.",
+        },
+        Param {
+            name: "mode",
+            keys: &["mask_mode"],
+            kind: Kind::Choice(&["alpha", "luma"]),
+            default: Some(Value::Word("alpha")),
+            doc: "What covers: its `alpha`, everything where it has none; or its luminance times alpha (`luma`: 0.2125 R + 0.7154 G + \
+                  0.0721 B of sRGB-encoded values, as browsers do).",
+        },
+        Param {
+            name: "invert",
+            keys: &["mask_invert"],
+            kind: Kind::Flag,
+            default: Some(Value::Flag(false)),
+            doc: "Whether the mask hides what it would keep.",
+        },
+    ],
+    example: "w=300&mask={id}&mask_mode=luma",
+    revision: 1,
+    canonical: |args| with_first(args).map(Some),
+    look: None,
+    plan: |shape, _| Ok(plan(shape)),
+    apply,
+};
+
+/// The coverage at the mask's own size, and what stretching it makes and holds.
+pub(super) fn image_bytes(from: Shape, image: Shape) -> u64 {
+    let coverage = Shape { channels: Channels::Gray, ..image };
+    let stretched =
+        if image.size == from.size { 0 } else { windowed_bytes(coverage, stretched(from.size), Content::Coverage) };
+    coverage.bytes().saturating_add(stretched)
+}
+
+fn stretched(size: Size) -> Window {
+    Window { scaled: size, at: (0, 0), size }
+}
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let mut mask = coverage(context.image(args)?, args)?;
+    if mask.size() != raster.size() {
+        mask = windowed(&mask, stretched(raster.size()), Content::Coverage, context.watch)?;
+    }
+    let w = raster.size().w as usize;
+    covered(raster, context, |y, row| match mask.samples() {
+        Samples::U8(samples) => {
+            row.iter_mut().zip(&samples[y as usize * w..]).for_each(|(c, v)| *c = u16::from(*v) * 257)
+        }
+        Samples::U16(samples) => row.copy_from_slice(&samples[y as usize * w..][..w]),
+    })
+}
+
+/// A gray raster of what the mask covers.
+fn coverage(image: &Raster, args: &Args) -> Result<Raster, Error> {
+    let channels = image.channels();
+    let samples = match image.samples() {
+        Samples::U8(samples) => Samples::U8(coverage_of(samples, channels, args)?),
+        Samples::U16(samples) => Samples::U16(coverage_of(samples, channels, args)?),
+    };
+    Ok(Raster::new(image.size(), Channels::Gray, samples))
+}
+
+fn coverage_of<S: Sample>(samples: &[S], channels: Channels, args: &Args) -> Result<Vec<S>, Error> {
+    let (count, full): (usize, u32) = (channels.count(), S::MAX.into());
+    let (luma, invert) = (args.word("mode") == Some("luma"), args.flag("invert"));
+    let mut coverage = try_zeroed(samples.len() / count)?;
+    for (coverage, pixel) in coverage.iter_mut().zip(samples.chunks_exact(count)) {
+        let alpha = if channels.alpha() { pixel[count - 1].into() } else { full };
+        let covers = if luma { luminance(pixel, channels, alpha, full) } else { alpha };
+        *coverage = S::try_from(if invert { full - covers } else { covers }).unwrap_or(S::MAX);
+    }
+    Ok(coverage)
+}
+
+/// Luminance times alpha, rounded once.
+fn luminance<S: Sample>(pixel: &[S], channels: Channels, alpha: u32, full: u32) -> u32 {
+    let sample = |place: usize| -> u64 { pixel[place].into().into() };
+    let luma =
+        if channels.gray() { 10_000 * sample(0) } else { 2_125 * sample(0) + 7_154 * sample(1) + 721 * sample(2) };
+    let whole = 10_000 * u64::from(full);
+    ((luma * u64::from(alpha) + whole / 2) / whole) as u32
+}

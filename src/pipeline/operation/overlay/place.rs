@@ -1,0 +1,165 @@
+//! Where an overlay comes to lie: which of its pixels are seen, and where. Knows no pixels.
+
+use crate::pipeline::Size;
+use crate::pipeline::operation::resize::Window;
+use crate::pipeline::param::{Args, Value};
+
+pub(super) const WORDS: &[&str] =
+    &["center", "north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest"];
+
+/// The point of each word, in the order of [`WORDS`]: ten-thousandths of width and height.
+const POINTS: [(u32, u32); 9] = [
+    (5_000, 5_000),
+    (5_000, 0),
+    (10_000, 0),
+    (10_000, 5_000),
+    (10_000, 10_000),
+    (5_000, 10_000),
+    (0, 10_000),
+    (0, 5_000),
+    (0, 0),
+];
+
+/// The word that means this point.
+pub(super) fn word_of(x: u32, y: u32) -> Option<&'static str> {
+    POINTS.iter().position(|point| *point == (x, y)).map(|place| WORDS[place])
+}
+
+fn point(gravity: Option<&Value>) -> (u32, u32) {
+    match gravity {
+        Some(Value::Point(x, y)) => (*x, *y),
+        Some(Value::Word(word)) => {
+            WORDS.iter().position(|known| known == word).map_or(POINTS[0], |place| POINTS[place])
+        }
+        _ => POINTS[0],
+    }
+}
+
+/// Some columns or rows of the base that show the overlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// The first, in the base.
+    pub at: u32,
+    /// How many.
+    pub len: u32,
+    /// What the first one shows, in the overlay.
+    from: u32,
+    /// After so many the overlay begins again.
+    period: Option<u32>,
+}
+
+impl Span {
+    /// The overlay's column or row that is seen on the `place`th of this span.
+    pub fn source(&self, place: u32) -> u32 {
+        let source = self.from + place;
+        self.period.map_or(source, |period| source % period)
+    }
+
+    /// First and number of the overlay's columns or rows that are seen.
+    fn window(&self) -> (u32, u32) {
+        self.period.map_or((self.from, self.len), |period| (0, period))
+    }
+
+    /// The same span, on a piece of the overlay that has only what is seen.
+    fn of_window(self) -> Span {
+        Span { from: if self.period.is_some() { self.from } else { 0 }, ..self }
+    }
+}
+
+/// A part of the overlay that is seen in one piece, or over and over.
+pub(super) struct Patch {
+    pub across: Span,
+    pub down: Span,
+}
+
+impl Patch {
+    /// What must be made of the overlay scaled to `scaled`; never larger than the base.
+    pub fn window(&self, scaled: Size) -> Window {
+        let ((x, w), (y, h)) = (self.across.window(), self.down.window());
+        Window { scaled, at: (x, y), size: Size::new(w, h) }
+    }
+
+    pub fn of_window(&self) -> Patch {
+        Patch { across: self.across.of_window(), down: self.down.of_window() }
+    }
+}
+
+/// The patches of an overlay of this size: at most four, when tiles are larger than the base.
+pub(super) fn patches(args: &Args, base: Size, overlay: Size) -> impl Iterator<Item = Patch> {
+    let (gravity_x, gravity_y) = point(args.get("gravity"));
+    let offset = |name: &str| args.number(name).unwrap_or(0);
+    let start = |base: u32, overlay: u32, share: u32| {
+        ((i64::from(base) - i64::from(overlay)) * i64::from(share)).div_euclid(10_000)
+    };
+    let left = start(base.w, overlay.w, gravity_x) + offset("x");
+    let top = start(base.h, overlay.h, gravity_y) + offset("y");
+    let tiled = args.flag("tile");
+    let (across, down) = (spans(base.w, overlay.w, left, tiled), spans(base.h, overlay.h, top, tiled));
+    down.into_iter().flat_map(move |down| across.clone().into_iter().map(move |across| Patch { across, down }))
+}
+
+/// What of `base` shows an overlay of `len` that begins at `start`.
+fn spans(base: u32, len: u32, start: i64, tiled: bool) -> Vec<Span> {
+    let (base_end, end) = (i64::from(base), start + i64::from(len));
+    if !tiled {
+        let (at, until) = (start.clamp(0, base_end), end.clamp(0, base_end));
+        // Both lie in the base, and the overlay is at least as long as what is seen of it.
+        let span = Span { at: at as u32, len: (until - at) as u32, from: (at - start) as u32, period: None };
+        return if until > at { vec![span] } else { Vec::new() };
+    }
+    let from = (-start).rem_euclid(i64::from(len)) as u32;
+    if len <= base {
+        return vec![Span { at: 0, len: base, from, period: Some(len) }];
+    }
+    let first = (len - from).min(base);
+    let mut spans = vec![Span { at: 0, len: first, from, period: None }];
+    if first < base {
+        spans.push(Span { at: first, len: base - first, from: 0, period: None });
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each pixel of the base shows the pixel of the overlay that a count by hand says.
+    fn check(base: u32, len: u32, start: i64, tiled: bool) {
+        let mut shown = vec![None; base as usize];
+        for span in spans(base, len, start, tiled) {
+            let (first, count) = span.window();
+            assert!(count <= base && first + count <= len);
+            for place in 0..span.len {
+                let source = span.source(place);
+                assert_eq!(first + span.of_window().source(place), source);
+                assert_eq!(shown[(span.at + place) as usize].replace(source), None);
+            }
+        }
+        for (x, shown) in shown.into_iter().enumerate() {
+            let source = x as i64 - start;
+            let (tile, inside) = (source.rem_euclid(len.into()), (0..i64::from(len)).contains(&source));
+            let expected = if tiled { Some(tile) } else { Some(source).filter(|_| inside) };
+            assert_eq!(shown.map(i64::from), expected, "{base} {len} {start} {tiled} {x}");
+        }
+    }
+
+    #[test]
+    fn every_pixel_shows_what_lies_on_it() {
+        for (base, len) in [(10, 3), (10, 10), (10, 11), (10, 25), (1, 1), (1, 7)] {
+            for start in [-65_535, -30, -25, -24, -11, -10, -3, -1, 0, 1, 5, 9, 10, 11, 65_535] {
+                check(base, len, start, false);
+                check(base, len, start, true);
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_points() {
+        assert_eq!(word_of(10_000, 0), Some("northeast"));
+        assert_eq!(word_of(1, 0), None);
+        for word in WORDS {
+            let (x, y) = point(Some(&Value::Word(word)));
+            assert_eq!(word_of(x, y), Some(*word));
+        }
+    }
+}

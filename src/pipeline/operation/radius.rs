@@ -1,0 +1,36 @@
+//! `radius`: rounds the corners.
+
+use super::coverage::{Rounded, covered, plan};
+use super::{Operation, unless_defaults};
+use crate::pipeline::Size;
+use crate::pipeline::param::{Args, Kind, Param};
+
+pub(super) static OPERATION: Operation = Operation {
+    name: "radius",
+    doc: "Rounds the corners to quarters of a circle, transparent outside (CSS Backgrounds and Borders Level 3, border-radius). \
+          Edges are antialiased by exact area.",
+    params: &[Param {
+        name: "radius",
+        keys: &["radius"],
+        kind: Kind::IntegerOr { min: 1, max: 16_384, unit: "px", word: "max" },
+        default: None,
+        doc: "The radius, of which at most half the shorter side is used; `max` is that half.",
+    }],
+    example: "w=300&radius=40",
+    revision: 1,
+    canonical: unless_defaults,
+    look: None,
+    plan: |shape, _| Ok(plan(shape)),
+    apply: |raster, args, context| {
+        let image = raster.size();
+        let rounded = Rounded { image, size: image, corners: corners(image, args) };
+        covered(raster, context, |y, row| rounded.row(y, row))
+    },
+};
+
+fn corners(image: Size, args: &Args) -> Size {
+    let shorter = image.w.min(image.h);
+    // The kind holds it within 16384.
+    let diameter = args.number("radius").map_or(shorter, |radius| shorter.min(2 * radius as u32));
+    Size::new(diameter, diameter)
+}
