@@ -1,9 +1,12 @@
 //! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. To add one: one file,
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
+mod blur;
 mod flip;
+mod gaussian;
 pub(super) mod resize;
 pub(super) mod rotate;
+mod window;
 
 use std::collections::HashMap;
 
@@ -66,7 +69,13 @@ pub struct Context<'a> {
 }
 
 /// Every operation, in the order in which a flat query applies them.
-pub static OPERATIONS: &[&Operation] = &[&resize::OPERATION, &rotate::OPERATION, &flip::OPERATION];
+pub static OPERATIONS: &[&Operation] = &[
+    &resize::OPERATION,
+    &rotate::OPERATION,
+    &flip::OPERATION,
+    // Effects.
+    &blur::OPERATION,
+];
 
 /// The operation of this name.
 pub fn by_name(name: &str) -> Option<&'static Operation> {
