@@ -6,6 +6,7 @@ mod flip;
 mod gaussian;
 pub(super) mod resize;
 pub(super) mod rotate;
+mod sharpen;
 mod window;
 
 use std::collections::HashMap;
@@ -75,6 +76,7 @@ pub static OPERATIONS: &[&Operation] = &[
     &flip::OPERATION,
     // Effects.
     &blur::OPERATION,
+    &sharpen::OPERATION,
 ];
 
 /// The operation of this name.
