@@ -4,6 +4,7 @@
 mod blur;
 mod flip;
 mod gaussian;
+mod median;
 pub(super) mod resize;
 pub(super) mod rotate;
 mod sharpen;
@@ -77,6 +78,7 @@ pub static OPERATIONS: &[&Operation] = &[
     // Effects.
     &blur::OPERATION,
     &sharpen::OPERATION,
+    &median::OPERATION,
 ];
 
 /// The operation of this name.
