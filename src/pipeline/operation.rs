@@ -5,6 +5,7 @@ mod blur;
 mod flip;
 mod gaussian;
 mod median;
+mod pixelate;
 pub(super) mod resize;
 pub(super) mod rotate;
 mod sharpen;
@@ -79,6 +80,7 @@ pub static OPERATIONS: &[&Operation] = &[
     &blur::OPERATION,
     &sharpen::OPERATION,
     &median::OPERATION,
+    &pixelate::OPERATION,
 ];
 
 /// The operation of this name.
