@@ -2,6 +2,7 @@
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
 mod blur;
+mod edge;
 mod flip;
 mod gaussian;
 mod median;
@@ -81,6 +82,7 @@ pub static OPERATIONS: &[&Operation] = &[
     &sharpen::OPERATION,
     &median::OPERATION,
     &pixelate::OPERATION,
+    &edge::OPERATION,
 ];
 
 /// The operation of this name.
