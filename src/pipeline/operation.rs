@@ -2,7 +2,9 @@
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
 mod blur;
+mod convolve;
 mod edge;
+mod emboss;
 mod flip;
 mod gaussian;
 mod median;
@@ -83,6 +85,8 @@ pub static OPERATIONS: &[&Operation] = &[
     &median::OPERATION,
     &pixelate::OPERATION,
     &edge::OPERATION,
+    &emboss::OPERATION,
+    &convolve::OPERATION,
 ];
 
 /// The operation of this name.
