@@ -12,6 +12,7 @@ mod pixelate;
 pub(super) mod resize;
 pub(super) mod rotate;
 mod sharpen;
+mod vignette;
 mod window;
 
 use std::collections::HashMap;
@@ -86,6 +87,7 @@ pub static OPERATIONS: &[&Operation] = &[
     &pixelate::OPERATION,
     &edge::OPERATION,
     &emboss::OPERATION,
+    &vignette::OPERATION,
     &convolve::OPERATION,
 ];
 
