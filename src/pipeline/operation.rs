@@ -8,6 +8,7 @@ mod emboss;
 mod flip;
 mod gaussian;
 mod median;
+mod noise;
 mod pixelate;
 pub(super) mod resize;
 pub(super) mod rotate;
@@ -88,6 +89,7 @@ pub static OPERATIONS: &[&Operation] = &[
     &edge::OPERATION,
     &emboss::OPERATION,
     &vignette::OPERATION,
+    &noise::OPERATION,
     &convolve::OPERATION,
 ];
 
