@@ -137,12 +137,22 @@ fn scaled_down(
 }
 
 fn sidewards_down(source: &[f32], target: &mut [f32], columns: &[Taps], count: usize) {
-    for (target, taps) in target.chunks_exact_mut(count).zip(columns) {
-        target.fill(0.0);
-        let pixels = source[taps.first * count..].chunks_exact(count);
-        for (weight, pixel) in taps.weights.iter().zip(pixels) {
-            target.iter_mut().zip(pixel).for_each(|(target, value)| *target += weight * value);
+    match count {
+        1 => sidewards_down_of::<1>(source, target, columns),
+        2 => sidewards_down_of::<2>(source, target, columns),
+        3 => sidewards_down_of::<3>(source, target, columns),
+        _ => sidewards_down_of::<4>(source, target, columns),
+    }
+}
+
+fn sidewards_down_of<const COUNT: usize>(source: &[f32], target: &mut [f32], columns: &[Taps]) {
+    let (source, target) = (source.as_chunks::<COUNT>().0, target.as_chunks_mut::<COUNT>().0);
+    for (target, taps) in target.iter_mut().zip(columns) {
+        let mut sums = [0.0; COUNT];
+        for (weight, pixel) in taps.weights.iter().zip(&source[taps.first..]) {
+            sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += weight * value);
         }
+        *target = sums;
     }
 }
 
@@ -177,11 +187,21 @@ fn scaled_up(
 }
 
 fn sidewards_up(source: &[f32], target: &mut [f32], columns: &[(usize, [f32; 4])], count: usize) {
-    for (target, (first, weights)) in target.chunks_exact_mut(count).zip(columns) {
-        let cells = &source[first * count..][..4 * count];
-        for (channel, target) in target.iter_mut().enumerate() {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|k| weights[k] * cells[k * count + channel]);
-            *target = a + b + c + d;
+    match count {
+        1 => sidewards_up_of::<1>(source, target, columns),
+        2 => sidewards_up_of::<2>(source, target, columns),
+        3 => sidewards_up_of::<3>(source, target, columns),
+        _ => sidewards_up_of::<4>(source, target, columns),
+    }
+}
+
+fn sidewards_up_of<const COUNT: usize>(source: &[f32], target: &mut [f32], columns: &[(usize, [f32; 4])]) {
+    let (source, target) = (source.as_chunks::<COUNT>().0, target.as_chunks_mut::<COUNT>().0);
+    for (target, (first, weights)) in target.iter_mut().zip(columns) {
+        let mut sums = [0.0; COUNT];
+        for (weight, cell) in weights.iter().zip(&source[*first..]) {
+            sums.iter_mut().zip(cell).for_each(|(sum, value)| *sum += weight * value);
         }
+        *target = sums;
     }
 }
