@@ -6,50 +6,29 @@
 //! but a diagonal band is too small or too large to be the median, and goes. Of what is left, the smallest and the largest are taken
 //! away until one remains.
 
-/// Windows at a time: registers of 16 bytes.
-const LANES: usize = 16;
+/// Windows at a time: enough for the compiler to make loops of vector instructions, few enough for the nearest cache.
+const LANES: usize = 64;
 
 /// The most that is left beside the diagonal: of a window of 7.
 const LEFT_MAX: usize = 29;
 
-fn exchange<S: Ord + Copy, const N: usize>(low: &mut [S; N], high: &mut [S; N]) {
-    for lane in 0..N {
-        let (a, b) = (low[lane], high[lane]);
-        low[lane] = a.min(b);
-        high[lane] = a.max(b);
+fn exchange<S: Ord + Copy, const N: usize>(values: &mut [[S; N]], low: usize, high: usize) {
+    let Ok([low, high]) = values.get_disjoint_mut([low, high]) else { return };
+    for (low, high) in low.iter_mut().zip(high) {
+        (*low, *high) = ((*low).min(*high), (*low).max(*high));
     }
 }
 
 /// Optimal networks (D. E. Knuth, The Art of Computer Programming, volume 3, 5.3.4).
-const fn network(side: usize) -> &'static [(usize, usize)] {
-    match side {
-        3 => &[(0, 2), (0, 1), (1, 2)],
-        5 => &[(0, 3), (1, 4), (0, 2), (1, 3), (0, 1), (2, 4), (1, 2), (3, 4), (2, 3)],
-        _ => &[
-            (0, 6),
-            (2, 3),
-            (4, 5),
-            (0, 2),
-            (1, 4),
-            (3, 6),
-            (0, 1),
-            (2, 5),
-            (3, 4),
-            (1, 2),
-            (4, 6),
-            (2, 3),
-            (4, 5),
-            (1, 2),
-            (3, 4),
-            (5, 6),
-        ],
-    }
-}
-
 fn sort<S: Ord + Copy, const N: usize, const SIDE: usize>(values: &mut [[S; N]; SIDE]) {
-    for &(low, high) in network(SIDE) {
-        let [low, high] = values.get_disjoint_mut([low, high]).expect("networks exchange two different places");
-        exchange(low, high);
+    let mut pairs = |pairs: &[(usize, usize)]| pairs.iter().for_each(|(low, high)| exchange(values, *low, *high));
+    match SIDE {
+        3 => pairs(&[(0, 2), (0, 1), (1, 2)]),
+        5 => pairs(&[(0, 3), (1, 4), (0, 2), (1, 3), (0, 1), (2, 4), (1, 2), (3, 4), (2, 3)]),
+        _ => {
+            pairs(&[(0, 6), (2, 3), (4, 5), (0, 2), (1, 4), (3, 6), (0, 1), (2, 5)]);
+            pairs(&[(3, 4), (1, 2), (4, 6), (2, 3), (4, 5), (1, 2), (3, 4), (5, 6)]);
+        }
     }
 }
 
@@ -147,14 +126,9 @@ fn middle<S: Ord + Copy, const N: usize>(values: &mut [[S; N]]) -> [S; N] {
 /// Brings the smallest of some values to the front and the largest to the end.
 fn to_the_ends<S: Ord + Copy, const N: usize>(values: &mut [[S; N]]) {
     let last = values.len() - 1;
-    let mut exchange_at = |low: usize, high: usize| {
-        if let Ok([low, high]) = values.get_disjoint_mut([low, high]) {
-            exchange(low, high);
-        }
-    };
-    (0..last.div_ceil(2)).for_each(|k| exchange_at(k, last - k));
-    (1..=last / 2).for_each(|k| exchange_at(0, k));
-    (last.div_ceil(2)..last).for_each(|k| exchange_at(k, last));
+    (0..last.div_ceil(2)).for_each(|k| exchange(values, k, last - k));
+    (1..=last / 2).for_each(|k| exchange(values, 0, k));
+    (last.div_ceil(2)..last).for_each(|k| exchange(values, k, last));
 }
 
 #[cfg(test)]
