@@ -2,7 +2,7 @@
 
 use super::gaussian::{blurred, has_alpha, working_bytes};
 use super::{Context, Cost, Operation};
-use crate::pipeline::color::{Sample, encode_row};
+use crate::pipeline::color::{Sample, straight_row};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Error, Raster, Samples, Shape};
@@ -52,7 +52,7 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
-    let row = u64::from(shape.size.w) * shape.channels.count() as u64 * u64::from(shape.bits / 8);
+    let row = u64::from(shape.size.w) * shape.channels.count() as u64 * 2;
     Ok(Cost::new(shape, working_bytes(shape, sigma(args)) + row))
 }
 
@@ -78,10 +78,13 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
         threshold: args.number("threshold").unwrap_or(0) as u32 * (full / 255),
     };
     let mut result = samples.to_vec();
-    let mut local = try_zeroed::<S>(raster.size().w as usize * count)?;
+    let mut local = try_zeroed::<u16>(raster.size().w as usize * count)?;
     blurred(raster, sigma(args), context.watch, |y, row| {
-        // The colour around each pixel, without its alpha: transparent neighbours have no part in it.
-        encode_row(row, &mut local, count, alpha);
+        local.copy_from_slice(row);
+        if alpha {
+            // The colour around each pixel: transparent neighbours have no part in it.
+            straight_row(&mut local, count);
+        }
         let target = &mut result[y * row.len()..][..row.len()];
         if channels.alpha() {
             for (target, local) in target.chunks_exact_mut(count).zip(local.chunks_exact(count)) {
@@ -98,19 +101,22 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
 struct Mask {
     /// In hundredths.
     amount: i32,
+    /// In levels of the samples.
     threshold: u32,
 }
 
 impl Mask {
-    fn add<S: Sample>(&self, samples: &mut [S], blurred: &[S]) {
+    /// `blurred` is linear light.
+    fn add<S: Sample>(&self, samples: &mut [S], blurred: &[u16]) {
         let (linear, encoded) = (S::linear_table(), S::encoded_table());
-        let light = |sample: S| i32::from(linear[sample.into() as usize]);
         for (sample, blurred) in samples.iter_mut().zip(blurred) {
-            if (*sample).into().abs_diff((*blurred).into()) >= self.threshold.max(1) {
-                let value = light(*sample);
-                let sharper = value + (value - light(*blurred)) * self.amount / 100;
-                *sample = encoded[sharper.clamp(0, 65_535) as usize];
+            let level: u32 = (*sample).into();
+            if self.threshold > 0 && level.abs_diff(encoded[usize::from(*blurred)].into()) < self.threshold {
+                continue;
             }
+            let light = i32::from(linear[level as usize]);
+            let sharper = light + (light - i32::from(*blurred)) * self.amount / 100;
+            *sample = encoded[sharper.clamp(0, 65_535) as usize];
         }
     }
 }
