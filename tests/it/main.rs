@@ -10,6 +10,7 @@ mod docs;
 mod external;
 mod fixtures;
 mod http;
+mod operations;
 mod pipeline;
 mod renditions;
 mod store;

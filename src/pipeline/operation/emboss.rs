@@ -6,8 +6,8 @@ use crate::pipeline::param::{Kind, Param, Value};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "emboss",
-    doc: "Makes a gray relief: each pixel less its neighbour at the top left, around middle gray (Pillow's `EMBOSS`); sRGB- \
-          encoded and weighed by alpha, which stays.",
+    doc: "Makes a gray relief: each pixel less its neighbour at the top left, around middle gray (the kernel of Pillow's \
+          `EMBOSS`); of sRGB-encoded samples, weighed by alpha, which stays.",
     params: &[Param {
         name: "on",
         keys: &["emboss"],

@@ -1,0 +1,3 @@
+//! Operations one by one: values by hand, bounds, and results of other software (`fixtures/golden`).
+
+mod effects;
