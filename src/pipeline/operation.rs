@@ -1,22 +1,33 @@
 //! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. To add one: one file,
 //! one row. Not a place for colour management or encoding, which stand before and after every operation.
 
+mod blur;
 mod canvas;
 mod circle;
 mod color;
+mod convolve;
 mod coverage;
 pub(super) mod crop;
+mod edge;
 mod ellipse;
+mod emboss;
 mod flip;
+mod gaussian;
 mod mask;
+mod median;
+mod noise;
 mod overlay;
 mod pad;
+mod pixelate;
 mod radius;
 pub(super) mod resize;
 pub(super) mod rotate;
+mod sharpen;
 mod sine;
 mod transparent;
 mod trim;
+mod vignette;
+mod window;
 
 use std::collections::HashMap;
 
@@ -98,6 +109,8 @@ pub static OPERATIONS: &[&Operation] = &[
     &color::tint::OPERATION, &color::duotone::OPERATION, &color::normalize::OPERATION, &color::equalize::OPERATION,
     &color::posterize::OPERATION, &color::threshold::OPERATION, &color::opacity::OPERATION,
     // Effects.
+    &blur::OPERATION, &sharpen::OPERATION, &median::OPERATION, &pixelate::OPERATION, &edge::OPERATION, &emboss::OPERATION,
+    &vignette::OPERATION, &noise::OPERATION, &convolve::OPERATION,
     // Masks, then what is laid upon them.
     &mask::OPERATION, &circle::OPERATION, &ellipse::OPERATION, &radius::OPERATION, &transparent::OPERATION, &overlay::OPERATION,
     // Room around the result.

@@ -1,6 +1,7 @@
 //! The operations one by one: values by hand, identities, and comparisons with what other programs made.
 
 mod color;
+mod effects;
 mod geometry;
 mod masks;
 

@@ -92,6 +92,14 @@ pub fn encode_row<S: Sample>(source: &[u16], target: &mut [S], count: usize, alp
     }
 }
 
+/// Linear light, premultiplied -> straight.
+pub fn straight_row(row: &mut [u16], count: usize) {
+    for pixel in row.chunks_exact_mut(count) {
+        let alpha = pixel[count - 1];
+        pixel[..count - 1].iter_mut().for_each(|sample| *sample = straight(*sample, alpha));
+    }
+}
+
 /// A premultiplied sample without its alpha; a resampling kernel with negative lobes can leave it above its alpha.
 fn straight(premultiplied: u16, alpha: u16) -> u16 {
     if alpha == 0 || premultiplied >= alpha {

@@ -1,0 +1,112 @@
+//! `median`: each sample becomes the median of those around it.
+
+mod network;
+
+use super::window::{self, Reach, Rows, windows};
+use super::{Context, Cost, Operation, unless_defaults};
+use crate::pipeline::color::{self, Sample, encode_row, linear_row};
+use crate::pipeline::param::{Args, Kind, Param};
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "median",
+    doc: "Takes away specks: each channel becomes its median in a square window (sharp's `median`, Pillow's `MedianFilter`); \
+          where there is transparency, in linear light with premultiplied alpha; beyond the edges the outermost pixels go on.",
+    params: &[Param {
+        name: "size",
+        keys: &["median"],
+        kind: Kind::Choice(&["3", "5", "7"]),
+        default: None,
+        doc: "Side of the window in pixels.",
+    }],
+    example: "w=300&median=5",
+    revision: 1,
+    canonical: unless_defaults,
+    look: None,
+    plan,
+    apply,
+};
+
+fn side(args: &Args) -> usize {
+    match args.word("size") {
+        Some("7") => 7,
+        Some("5") => 5,
+        _ => 3,
+    }
+}
+
+fn rows(shape: Shape) -> Rows {
+    Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: shape.channels.count() }
+}
+
+fn reach(side: usize) -> Reach {
+    Reach { x: side / 2, y: side / 2 }
+}
+
+fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
+    let (rows, reach) = (rows(shape), reach(side(args)));
+    // Of 16 bits where there is transparency: the rows around, their columns sorted, one result.
+    let padded = ((rows.w + 2 * reach.x) * rows.count * 2) as u64;
+    Ok(Cost::new(shape, window::working_bytes::<u16>(rows, reach) + (side(args) as u64 + 1) * padded))
+}
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let median = match side(args) {
+        7 => of_raster::<7>,
+        5 => of_raster::<5>,
+        _ => of_raster::<3>,
+    };
+    median(raster, context.watch)
+}
+
+fn of_raster<const SIDE: usize>(raster: Raster, watch: &Watch) -> Result<Raster, Error> {
+    let transparent = raster.channels().alpha() && !color::opaque(&raster);
+    let rows = rows(raster.shape());
+    let samples = match (raster.samples(), transparent) {
+        (Samples::U8(samples), false) => Samples::U8(medians::<SIDE, _>(samples, rows, watch)?),
+        (Samples::U16(samples), false) => Samples::U16(medians::<SIDE, _>(samples, rows, watch)?),
+        (Samples::U8(samples), true) => Samples::U8(premultiplied::<SIDE, _>(samples, rows, watch)?),
+        (Samples::U16(samples), true) => Samples::U16(premultiplied::<SIDE, _>(samples, rows, watch)?),
+    };
+    Ok(Raster::new(raster.size(), raster.channels(), samples))
+}
+
+/// The order of samples is the same in linear light: without transparency they stay encoded.
+fn medians<const SIDE: usize, S: Sample + Ord>(samples: &[S], rows: Rows, watch: &Watch) -> Result<Vec<S>, Error> {
+    let length = rows.w * rows.count;
+    let mut result = try_zeroed(samples.len())?;
+    let source = |y: usize, row: &mut [S]| row.copy_from_slice(&samples[y * length..][..length]);
+    each_median::<SIDE, _>(rows, watch, source, |y, row| result[y * length..][..length].copy_from_slice(row))?;
+    Ok(result)
+}
+
+/// Premultiplied, what cannot be seen weighs nothing.
+fn premultiplied<const SIDE: usize, S: Sample>(samples: &[S], rows: Rows, watch: &Watch) -> Result<Vec<S>, Error> {
+    let length = rows.w * rows.count;
+    let mut result = try_zeroed(samples.len())?;
+    let source = |y: usize, row: &mut [u16]| linear_row(&samples[y * length..][..length], row, rows.count, true);
+    each_median::<SIDE, _>(rows, watch, source, |y, row| {
+        encode_row(row, &mut result[y * length..][..length], rows.count, true);
+    })?;
+    Ok(result)
+}
+
+fn each_median<const SIDE: usize, S: Sample + Ord>(
+    rows: Rows,
+    watch: &Watch,
+    source: impl FnMut(usize, &mut [S]),
+    mut each: impl FnMut(usize, &[S]),
+) -> Result<(), Error> {
+    let reach = reach(SIDE);
+    let padded = (rows.w + 2 * reach.x) * rows.count;
+    let mut columns = try_zeroed::<S>(SIDE * padded)?;
+    let mut row = try_zeroed(rows.w * rows.count)?;
+    windows(rows, reach, watch, source, |y, window| {
+        let around: [&[S]; SIDE] = std::array::from_fn(|k| window.row(k as isize - reach.y as isize));
+        network::sorted_columns(&around, &mut columns);
+        let columns: [&[S]; SIDE] = std::array::from_fn(|rank| &columns[rank * padded..][..padded]);
+        network::medians(&columns, rows.count, &mut row);
+        each(y, &row);
+    })
+}

@@ -1,0 +1,122 @@
+//! `sharpen`: an unsharp mask.
+
+use super::gaussian::{blurred, has_alpha, working_bytes};
+use super::{Context, Cost, Operation};
+use crate::pipeline::color::{Sample, straight_row};
+use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Error, Raster, Samples, Shape};
+
+const SIGMA: Kind = Kind::Decimal { min: 30, max: 1_000, places: 2, unit: "px" };
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "sharpen",
+    doc: "Sharpens with an unsharp mask (ImageMagick's `-unsharp`: the difference from a Gaussian blur is added), in linear \
+          light; alpha stays as it is.",
+    params: &[
+        Param {
+            name: "sigma",
+            keys: &["sharpen"],
+            kind: SIGMA,
+            default: None,
+            doc: "Standard deviation of the blur: what is finer is sharpened.",
+        },
+        Param {
+            name: "amount",
+            keys: &[],
+            kind: Kind::Decimal { min: 0, max: 1_000, places: 2, unit: "" },
+            default: Some(Value::Number(100)),
+            doc: "How many times the difference is added.",
+        },
+        Param {
+            name: "threshold",
+            keys: &[],
+            kind: Kind::Integer { min: 0, max: 255, step: 1, unit: "" },
+            default: Some(Value::Number(0)),
+            doc: "Samples that differ from the blurred image by less, in sRGB levels of 8 bits, stay as they are.",
+        },
+    ],
+    example: "w=300&sharpen=1,1.5,3",
+    revision: 1,
+    canonical,
+    look: None,
+    plan,
+    apply,
+};
+
+fn canonical(args: Args) -> Result<Option<Args>, Error> {
+    if args.are_defaults() || args.number("amount") == Some(0) {
+        return Ok(None);
+    }
+    if args.has("sigma") { Ok(Some(args)) } else { Err(invalid("sigma", "", SIGMA.allowed())) }
+}
+
+fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
+    let row = u64::from(shape.size.w) * shape.channels.count() as u64 * 2;
+    Ok(Cost::new(shape, working_bytes(shape, sigma(args)) + row))
+}
+
+/// In pixels.
+fn sigma(args: &Args) -> f64 {
+    args.number("sigma").unwrap_or(30) as f64 / 100.0
+}
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let samples = match raster.samples() {
+        Samples::U8(samples) => Samples::U8(sharpened(&raster, samples, args, context)?),
+        Samples::U16(samples) => Samples::U16(sharpened(&raster, samples, args, context)?),
+    };
+    Ok(Raster::new(raster.size(), raster.channels(), samples))
+}
+
+fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &Context<'_>) -> Result<Vec<S>, Error> {
+    let (channels, alpha) = (raster.channels(), has_alpha(raster));
+    let count = channels.count();
+    let full: u32 = S::MAX.into();
+    let mask = Mask {
+        amount: args.number("amount").unwrap_or(100) as i32,
+        threshold: args.number("threshold").unwrap_or(0) as u32 * (full / 255),
+    };
+    let mut result = samples.to_vec();
+    let mut local = try_zeroed::<u16>(raster.size().w as usize * count)?;
+    blurred(raster, sigma(args), context.watch, |y, row| {
+        local.copy_from_slice(row);
+        if alpha {
+            // The colour around each pixel: transparent neighbours have no part in it.
+            straight_row(&mut local, count);
+        }
+        let target = &mut result[y * row.len()..][..row.len()];
+        if channels.alpha() {
+            for (target, local) in target.chunks_exact_mut(count).zip(local.chunks_exact(count)) {
+                mask.add(&mut target[..count - 1], local);
+            }
+        } else {
+            mask.add(target, &local);
+        }
+    })?;
+    Ok(result)
+}
+
+/// What is done with a difference.
+struct Mask {
+    /// In hundredths.
+    amount: i32,
+    /// In levels of the samples.
+    threshold: u32,
+}
+
+impl Mask {
+    /// `blurred` is linear light.
+    fn add<S: Sample>(&self, samples: &mut [S], blurred: &[u16]) {
+        let (linear, encoded) = (S::linear_table(), S::encoded_table());
+        for (sample, blurred) in samples.iter_mut().zip(blurred) {
+            let level: u32 = (*sample).into();
+            if self.threshold > 0 && level.abs_diff(encoded[usize::from(*blurred)].into()) < self.threshold {
+                continue;
+            }
+            let light = i32::from(linear[level as usize]);
+            let sharper = light + (light - i32::from(*blurred)) * self.amount / 100;
+            *sample = encoded[sharper.clamp(0, 65_535) as usize];
+        }
+    }
+}

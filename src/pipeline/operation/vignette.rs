@@ -1,0 +1,83 @@
+//! `vignette`: darker towards the corners.
+
+use super::{Context, Cost, Operation, unless_defaults};
+use crate::pipeline::color::Sample;
+use crate::pipeline::param::{Args, Kind, Param, Value};
+use crate::pipeline::raster::try_zeroed;
+use crate::pipeline::{Error, Raster, Samples, Size, Watch};
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "vignette",
+    doc: "Darkens towards the corners as a lens of 90\u{b0} does (the law of the fourth power of the cosine), in linear light; alpha \
+          stays.",
+    params: &[Param {
+        name: "amount",
+        keys: &["vignette"],
+        kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
+        default: Some(Value::Number(0)),
+        doc: "Light that is lost in the corners.",
+    }],
+    example: "w=300&vignette=70",
+    revision: 1,
+    canonical: unless_defaults,
+    look: None,
+    plan: |shape, _| Ok(Cost::new(shape, u64::from(shape.size.w) * 4)),
+    apply,
+};
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let amount = args.number("amount").unwrap_or(0) as f32 / 100.0;
+    let (size, channels) = (raster.size(), raster.channels());
+    let colors = channels.count() - usize::from(channels.alpha());
+    let samples = match raster.into_samples() {
+        Samples::U8(samples) => {
+            Samples::U8(darkened(samples, size, [channels.count(), colors], amount, context.watch)?)
+        }
+        Samples::U16(samples) => {
+            Samples::U16(darkened(samples, size, [channels.count(), colors], amount, context.watch)?)
+        }
+    };
+    Ok(Raster::new(size, channels, samples))
+}
+
+fn darkened<S: Sample>(
+    mut samples: Vec<S>,
+    size: Size,
+    [count, colors]: [usize; 2],
+    amount: f32,
+    watch: &Watch,
+) -> Result<Vec<S>, Error> {
+    let (linear, encoded) = (S::linear_table(), S::encoded_table());
+    let mut shares = try_zeroed(size.w as usize)?;
+    for (y, row) in samples.chunks_exact_mut(size.w as usize * count).enumerate() {
+        watch.check()?;
+        shares_of_row(&mut shares, y, size, amount);
+        for (pixel, share) in row.chunks_exact_mut(count).zip(&shares) {
+            for sample in &mut pixel[..colors] {
+                let light = u32::from(linear[(*sample).into() as usize]);
+                *sample = encoded[((light * share + WHOLE / 2) >> WHOLE_BITS) as usize];
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// Shares of light have 16 bits: their product with light has 32.
+const WHOLE_BITS: u32 = 16;
+const WHOLE: u32 = 1 << WHOLE_BITS;
+
+/// The light that is left to each pixel of a row.
+fn shares_of_row(shares: &mut [u32], y: usize, size: Size, amount: f32) {
+    // Distances from the middle in half pixels: whole numbers.
+    let (w, h) = (size.w as f32, size.h as f32);
+    let corner = w * w + h * h;
+    let dy = (2 * y + 1) as f32 - h;
+    for (x, share) in shares.iter_mut().enumerate() {
+        let dx = (2 * x + 1) as f32 - w;
+        // The square of the tangent: 1 in the corners, where cos^4 is a quarter.
+        let tangent = (dx * dx + dy * dy) / corner;
+        let cosine = 1.0 / (1.0 + tangent);
+        let lost = (1.0 - cosine * cosine) / 0.75;
+        *share = ((1.0 - amount * lost) * WHOLE as f32 + 0.5) as u32;
+    }
+}
