@@ -38,13 +38,6 @@ struct Progress {
     next: u64,
 }
 
-impl Clone for Blob {
-    /// The same bytes; a read in order begins anew.
-    fn clone(&self) -> Blob {
-        Blob::new(self.digest, self.len, Arc::clone(&self.source), self.proofs.clone())
-    }
-}
-
 impl Blob {
     /// A blob over a backend's `source`; `proofs` are the locks under which the store's blobs are proven once, not many times.
     pub(super) fn new(digest: Digest, len: u64, source: Arc<dyn Read>, proofs: Locks) -> Blob {
