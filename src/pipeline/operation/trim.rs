@@ -20,7 +20,7 @@ pub(super) static OPERATION: Operation = Operation {
         default: None,
         doc: "How far a sample of 0..255 may be from the border's colour; not trimmed when it is not given.",
     }],
-    example: "trim=10",
+    example: "trim=40",
     revision: 1,
     canonical: unless_defaults,
     look: Some(look),
