@@ -441,6 +441,25 @@ fn grids_whose_tiles_do_not_fit_are_refused() {
     assert_corrupt("a huge grid of one tile", &bomb);
 }
 
+/// 256 KiB of such a file took a gigabyte, at the gate.
+#[test]
+fn a_tile_in_parts_is_not_copied_for_each_place_that_names_it() {
+    assert_eq!(decode(&modern::avif_grid(2)).unwrap(), decode(&read("grid.avif")).unwrap());
+    let tile = Size::new(64, 64);
+    let named = |times: u8, parts: usize| {
+        let side = u16::from(times) * 64;
+        let data = [&[0, 0, times - 1, times - 1][..], &side.to_be_bytes(), &side.to_be_bytes()].concat();
+        let size = ispe(Size::new(u32::from(side), u32::from(side)));
+        let grid = modern::Item { kind: b"grid", data, properties: vec![size] };
+        let items = [grid, av01(av1(&plain_rgb(tile), false), tile, vec![])];
+        modern::avif_in_parts(&items, &[(b"dimg", 1, vec![2; usize::from(times).pow(2)])], parts)
+    };
+    assert!(decode(&named(8, 1)).is_ok(), "what lies in one part is not copied");
+    assert!(decode(&named(2, 2)).is_ok(), "few copies");
+    let bomb = named(32, 2);
+    assert!(matches!(inspect(&bomb), Err(Error::Corrupt { .. })), "more copies than the file is long");
+}
+
 fn plain_rgb(size: Size) -> Picture {
     let samples = vec![90; size.pixels() as usize * 3];
     Picture::still(Raster::new(size, Channels::Rgb, Samples::U8(samples)))

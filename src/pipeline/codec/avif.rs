@@ -79,12 +79,14 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     })
 }
 
-/// rav1d holds a frame (borders included), its block information and, with film grain, a second frame; beside it the data once more.
+/// rav1d holds a frame (borders included), its block information and, with film grain, a second frame; beside it the data once more,
+/// and all of the data that lies in parts.
 fn working_bytes(container: &Container, sequence: &Sequence) -> u64 {
     let bytes = if sequence.bits > 8 { 2 } else { 1 };
     let longest = container.color.tiles.iter().map(|tile| tile.len() as u64).max().unwrap_or_default();
     let aligned = (u64::from(container.color.tile.w) + 256) * (u64::from(container.color.tile.h) + 256);
-    aligned * (6 * bytes + 2) + longest + (8 << 20)
+    let copied = container.color.copied_bytes() + container.alpha.as_ref().map_or(0, Image::copied_bytes);
+    aligned * (6 * bytes + 2) + longest + copied as u64 + (8 << 20)
 }
 
 fn sequence(container: &Container) -> Result<Sequence, Error> {

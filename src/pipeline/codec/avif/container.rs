@@ -34,6 +34,13 @@ pub(super) struct Image<'a> {
     pub tiles: Vec<Cow<'a, [u8]>>,
 }
 
+impl Image<'_> {
+    /// Bytes of the tiles that are copies: those that lie in several parts of the file.
+    pub fn copied_bytes(&self) -> usize {
+        self.tiles.iter().map(copied_bytes).sum()
+    }
+}
+
 /// What the boxes say.
 pub(super) struct Container<'a> {
     /// The primary item.
@@ -117,14 +124,29 @@ fn grid<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
     if !covered(size.w, tile.w, columns) || !covered(size.h, tile.h, rows) {
         return Err(Error::corrupt(NAME, "a grid's tiles do not cover it"));
     }
-    let mut tiles = Vec::new();
+    Ok(Image { size, tile, columns, tiles: tiles(meta, items, tile)? })
+}
+
+/// The data of the tiles, in order. One in several extents is a copy, and a grid may name it for each of its places: the copies
+/// together are held to the length of the file, which tiles that share no bytes never exceed.
+fn tiles<'a>(meta: &Meta<'a>, items: &[u32], tile: Size) -> Result<Vec<Cow<'a, [u8]>>, Error> {
+    let (mut tiles, mut copied) = (Vec::new(), 0);
     for &item in items {
         if meta.kind(item).as_ref() != Some(b"av01") || extents(meta, item)? != tile {
             return Err(Error::corrupt(NAME, "a grid's tiles differ"));
         }
-        tiles.push(meta.data(item)?);
+        let data = meta.data(item)?;
+        copied += copied_bytes(&data);
+        if copied > meta.file_bytes() {
+            return Err(Error::corrupt(NAME, "a grid's tiles are longer than its file"));
+        }
+        tiles.push(data);
     }
-    Ok(Image { size, tile, columns, tiles })
+    Ok(tiles)
+}
+
+fn copied_bytes(data: &Cow<[u8]>) -> usize {
+    if let Cow::Owned(copy) = data { copy.len() } else { 0 }
 }
 
 fn alpha_of(meta: &Meta, primary: u32) -> Option<u32> {
