@@ -17,7 +17,7 @@ use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
-use container::{Cicp, Container, Image, sequence_header};
+use container::{Cicp, Container, Image, obus};
 use planes::{Form, planes};
 use rav1d::Sequence;
 use yuv::{Layout, Sample, Target};
@@ -26,6 +26,13 @@ const NAME: &str = "avif";
 
 /// AV1 holds the sides of a frame in 16 bits.
 const SIDE_PX_MAX: u32 = 65_535;
+
+/// libaom cannot be stopped inside a frame, so what could outlast every deadline is not begun. Nanoseconds of one core a pixel at
+/// [`aom`]'s speed: a photograph 210 at quality 65, 480 at 100, 690 lossless; noise 300, 780, 1,500.
+const PIXELS_MAX: u64 = 1 << 25;
+
+/// See [`PIXELS_MAX`].
+const LOSSLESS_PIXELS_MAX: u64 = 1 << 23;
 
 /// On libavif's scale.
 const QUALITY: u8 = 65;
@@ -91,7 +98,7 @@ fn working_bytes(container: &Container, sequence: &Sequence) -> u64 {
 
 fn sequence(container: &Container) -> Result<Sequence, Error> {
     let first = container.color.tiles.first().ok_or_else(|| Error::corrupt(NAME, "has no frame"))?;
-    rav1d::sequence(sequence_header(first)?)
+    rav1d::sequence(obus(first)?.sequence_header)
 }
 
 fn channels(container: &Container, sequence: &Sequence) -> Channels {
@@ -172,7 +179,7 @@ fn fill<S: Sample>(
     let Some(alpha) = &container.alpha else { return Ok(()) };
     options.limits.check(alpha.tile, 1)?;
     each_tile(alpha, options, |data, at| {
-        let full_range = rav1d::sequence(sequence_header(data)?)?.cicp.full_range;
+        let full_range = rav1d::sequence(obus(data)?.sequence_header)?.cicp.full_range;
         let planes = rav1d::decode(data, alpha.tile)?;
         yuv::paint_alpha(&planes, full_range, Target { samples: &mut *samples, size, channels, at });
         Ok(())
@@ -183,7 +190,8 @@ fn fill<S: Sample>(
     Ok(())
 }
 
-/// Calls `each` with the data of every tile and the place of its upper left corner. Every tile is held to few frames first.
+/// Calls `each` with the data of every tile and the place of its upper left corner. rav1d cannot be stopped inside a tile, so the
+/// frames of each are held to the pixels of an animation first.
 fn each_tile(
     image: &Image,
     options: &DecodeOptions,
@@ -191,7 +199,7 @@ fn each_tile(
 ) -> Result<(), Error> {
     for (index, data) in (0..).zip(&image.tiles) {
         options.watch.check()?;
-        sequence_header(data)?;
+        options.limits.check(image.tile, obus(data)?.frames)?;
         each(data, (index % image.columns * image.tile.w, index / image.columns * image.tile.h))?;
     }
     Ok(())
@@ -201,6 +209,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let raster = picture.first();
     let size = raster.size();
     within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
+    check_pixels(size, options.lossless)?;
     let bits = if matches!(raster.samples(), Samples::U16(_)) { 10 } else { 8 };
     let quality = (!options.lossless).then_some(options.quality.unwrap_or(QUALITY));
     let (channels, count) = (raster.channels(), raster.channels().count());
@@ -229,6 +238,12 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     write(size, layout, bits, &color, alpha.as_deref())
 }
 
+fn check_pixels(size: Size, lossless: bool) -> Result<(), Error> {
+    let (name, max) =
+        if lossless { ("avif_lossless_pixels_max", LOSSLESS_PIXELS_MAX) } else { ("avif_pixels_max", PIXELS_MAX) };
+    within(name, size.pixels(), max).map(|_| ())
+}
+
 fn write(size: Size, layout: Layout, bits: u8, color: &[u8], alpha: Option<&[u8]>) -> Result<Vec<u8>, Error> {
     let mut file = Vec::new();
     let matrix = if layout == Layout::Full { MatrixCoefficients::Rgb } else { MatrixCoefficients::Bt601 };
@@ -243,4 +258,21 @@ fn write(size: Size, layout: Layout, bits: u8, color: &[u8], alpha: Option<&[u8]
         .write_slice(&mut file, color, alpha)
         .map_err(|error| Error::Encode { format: NAME, reason: error.to_string() })?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libaom_would_take_too_long_for_is_refused() {
+        let name = |size, lossless| match check_pixels(size, lossless) {
+            Err(Error::Limit { name, .. }) => name,
+            other => panic!("{size:?}: {other:?}"),
+        };
+        assert!(check_pixels(Size::new(8192, 4096), false).is_ok());
+        assert_eq!(name(Size::new(8192, 4097), false), "avif_pixels_max");
+        assert!(check_pixels(Size::new(4096, 2048), true).is_ok());
+        assert_eq!(name(Size::new(4096, 2049), true), "avif_lossless_pixels_max");
+    }
 }

@@ -37,7 +37,7 @@ pub(super) struct Image<'a> {
 impl Image<'_> {
     /// Bytes of the tiles that are copies: those that lie in several parts of the file.
     pub fn copied_bytes(&self) -> usize {
-        self.tiles.iter().map(copied_bytes).sum()
+        self.tiles.iter().filter(|tile| matches!(tile, Cow::Owned(_))).map(|tile| tile.len()).sum()
     }
 }
 
@@ -136,17 +136,13 @@ fn tiles<'a>(meta: &Meta<'a>, items: &[u32], tile: Size) -> Result<Vec<Cow<'a, [
             return Err(Error::corrupt(NAME, "a grid's tiles differ"));
         }
         let data = meta.data(item)?;
-        copied += copied_bytes(&data);
+        copied += if matches!(data, Cow::Owned(_)) { data.len() } else { 0 };
         if copied > meta.file_bytes() {
             return Err(Error::corrupt(NAME, "a grid's tiles are longer than its file"));
         }
         tiles.push(data);
     }
     Ok(tiles)
-}
-
-fn copied_bytes(data: &Cow<[u8]>) -> usize {
-    if let Cow::Owned(copy) = data { copy.len() } else { 0 }
 }
 
 fn alpha_of(meta: &Meta, primary: u32) -> Option<u32> {
@@ -221,10 +217,18 @@ fn check_clean_aperture(meta: &Meta, item: u32, size: Size) -> Result<(), Error>
 
 /// The OBUs of one AV1 image: at most this many frames, hidden ones and layers included. Real ones have one; without a bound, a
 /// small file could ask for hours.
-const FRAMES_MAX: usize = 32;
+const FRAMES_MAX: u32 = 32;
 
-/// The sequence header of AV1 data, header included, after a walk over all its OBUs. Source: AV1 specification, section 5.3.
-pub(super) fn sequence_header(data: &[u8]) -> Result<&[u8], Error> {
+/// What a walk over the OBUs of AV1 data finds.
+pub(super) struct Obus<'a> {
+    /// The sequence header, its own header included.
+    pub sequence_header: &'a [u8],
+    /// Frames, hidden ones included; at most [`FRAMES_MAX`].
+    pub frames: u32,
+}
+
+/// Walks over all OBUs. Source: AV1 specification, section 5.3.
+pub(super) fn obus(data: &[u8]) -> Result<Obus<'_>, Error> {
     const SEQUENCE_HEADER: u8 = 1;
     const FRAME_HEADER: u8 = 3;
     const FRAME: u8 = 6;
@@ -245,7 +249,8 @@ pub(super) fn sequence_header(data: &[u8]) -> Result<&[u8], Error> {
             return Err(Error::Unsupported { format: NAME, feature: "an image of more than 32 frames" });
         }
     }
-    found.ok_or_else(|| cursor.corrupt("has no sequence header"))
+    let sequence_header = found.ok_or_else(|| cursor.corrupt("has no sequence header"))?;
+    Ok(Obus { sequence_header, frames })
 }
 
 fn leb128(cursor: &mut Cursor) -> Result<usize, Error> {
