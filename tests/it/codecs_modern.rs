@@ -486,6 +486,46 @@ fn animations_stop_when_nobody_waits() {
     }
 }
 
+/// Noise: what takes longest to write and to read.
+fn noise(side: u32) -> Picture {
+    let samples = (0..side * side * 3).map(|at| (at.wrapping_mul(0x9E37_79B1).rotate_left(9) ^ at) as u8).collect();
+    Picture::still(Raster::new(Size::new(side, side), Channels::Rgb, Samples::U8(samples)))
+}
+
+fn in_ms(ms: u64) -> Watch {
+    Watch::new(Instant::now() + Duration::from_millis(ms), Arc::default())
+}
+
+#[test]
+fn encoders_stop_inside_a_frame() {
+    let picture = noise(1500);
+    for (format, lossless) in [("gif", false), ("webp", false), ("webp", true)] {
+        let encoder = codec::by_name(format).unwrap().encoder.as_ref().unwrap();
+        let options = codec::EncodeOptions { quality: None, lossless, watch: &in_ms(5) };
+        assert_eq!((encoder.encode)(&picture, &options), Err(Error::Timeout), "{format}, lossless: {lossless}");
+    }
+}
+
+#[test]
+fn webp_stops_inside_a_frame_that_it_reads() {
+    for lossless in [false, true] {
+        let bytes = encode("webp", &noise(1000), None, lossless);
+        let limits = Limits::default();
+        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &in_ms(1) };
+        assert_eq!((codec(&bytes).decode)(&bytes, &options), Err(Error::Timeout), "lossless: {lossless}");
+    }
+}
+
+#[test]
+fn hidden_frames_of_avif_are_held_to_the_pixels_of_an_animation() {
+    let hidden = b"\x1a\x01\0".repeat(2);
+    let data = [av1(&pattern(Channels::Rgb), false), hidden].concat();
+    let file = avif(&[av01(data, SIZE, vec![])], &[]);
+    let limits = |frames_pixels_max| Limits { frames_pixels_max, ..Limits::default() };
+    assert!(decode_with(&file, &limits(3 * SIZE.pixels()), 1).is_ok());
+    assert_eq!(limit_name(decode_with(&file, &limits(3 * SIZE.pixels() - 1), 1)), "frames_pixels_max");
+}
+
 #[test]
 fn photographs_are_close_to_their_originals() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

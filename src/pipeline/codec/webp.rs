@@ -7,7 +7,7 @@ mod libwebp;
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
+use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples, Watch};
 use container::Container;
 
 const NAME: &str = "webp";
@@ -78,15 +78,15 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let picture = if container.animated {
         animation(container.riff, &container, options)?
     } else {
-        Picture::still(still(container.riff, &container)?)
+        Picture::still(still(container.riff, &container, options.watch)?)
     };
     Ok(Picture { icc, ..picture })
 }
 
-fn still(riff: &[u8], container: &Container) -> Result<Raster, Error> {
+fn still(riff: &[u8], container: &Container, watch: &Watch) -> Result<Raster, Error> {
     let channels = container.channels();
     let mut samples = try_zeroed(container.size.pixels() as usize * channels.count())?;
-    libwebp::decode(riff, container.size, channels, &mut samples)?;
+    libwebp::decode(riff, container.size, channels, &mut samples, watch)?;
     Ok(Raster::new(container.size, channels, Samples::U8(samples)))
 }
 
@@ -121,7 +121,8 @@ fn copy_canvas(canvas: &[u8], channels: Channels, samples: &mut [u8]) {
 fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let size = picture.first().size();
     within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
-    let settings = libwebp::Settings { quality: options.quality.unwrap_or(75), lossless: options.lossless };
+    let (quality, lossless, watch) = (options.quality.unwrap_or(75), options.lossless, options.watch);
+    let settings = libwebp::Settings { quality, lossless, watch };
     let bytes = if picture.frames.len() == 1 {
         let raster = picture.first();
         libwebp::encode(raster.size(), raster.channels(), samples(raster)?, &settings)?
