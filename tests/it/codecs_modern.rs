@@ -405,6 +405,14 @@ fn codestreams_that_differ_from_their_headers_are_refused() {
 }
 
 #[test]
+fn sides_of_avif_whose_bytes_exceed_64_bits_are_counted_at_the_gate() {
+    let size = Size::new(u32::MAX, u32::MAX);
+    let bomb = avif(&[av01(av1(&pattern(Channels::Rgb), false), size, vec![])], &[]);
+    assert_eq!(inspect(&bomb).unwrap().working_bytes, u64::MAX);
+    assert_eq!(limit_name(decode_with(&bomb, &Limits::default(), 1)), "side_px_max");
+}
+
+#[test]
 fn uses_of_avif_that_are_not_read_are_named() {
     let check = |what: &str, file: &[u8]| {
         let got = inspect(file);

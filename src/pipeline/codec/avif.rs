@@ -91,9 +91,9 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
 fn working_bytes(container: &Container, sequence: &Sequence) -> u64 {
     let bytes = if sequence.bits > 8 { 2 } else { 1 };
     let longest = container.color.tiles.iter().map(|tile| tile.len() as u64).max().unwrap_or_default();
-    let aligned = (u64::from(container.color.tile.w) + 256) * (u64::from(container.color.tile.h) + 256);
+    let [w, h] = [container.color.tile.w, container.color.tile.h].map(|side| u64::from(side) + 256);
     let copied = container.color.copied_bytes() + container.alpha.as_ref().map_or(0, Image::copied_bytes);
-    aligned * (6 * bytes + 2) + longest + copied as u64 + (8 << 20)
+    w.saturating_mul(h).saturating_mul(6 * bytes + 2).saturating_add(longest + copied as u64 + (8 << 20))
 }
 
 fn sequence(container: &Container) -> Result<Sequence, Error> {

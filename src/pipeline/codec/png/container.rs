@@ -90,11 +90,13 @@ impl<'a> Container<'a> {
         let channels = channels(expanded).expect("an expanded colour type is never indexed");
         let bits = if self.depth == BitDepth::Sixteen { 16 } else { 8 };
         let row_bytes = u64::from(self.size.w) * channels.count() as u64 * u64::from(bits / 8);
-        let frame_bytes = row_bytes * u64::from(self.size.h);
+        // Two sides of 31 bits exceed 64 bits of bytes; the limits refuse them, but not before they are counted.
+        let frame_bytes = row_bytes.saturating_mul(u64::from(self.size.h));
         // A canvas, the canvas before, a part frame; big-endian samples before they are turned; the crate's window and rows.
-        let canvases = if self.animated() { 3 * frame_bytes } else { 0 };
+        let canvases = if self.animated() { frame_bytes.saturating_mul(3) } else { 0 };
         let turned = if bits == 16 { frame_bytes } else { 0 };
-        let working_bytes = canvases + turned + 8 * row_bytes + (512 << 10) + 3 * self.found.exif_bytes_max;
+        let rows = 8 * row_bytes + (512 << 10) + 3 * self.found.exif_bytes_max;
+        let working_bytes = canvases.saturating_add(turned).saturating_add(rows);
         Header {
             size: self.size,
             orientation: self.found.orientation.unwrap_or(Orientation::NoTransforms),
