@@ -7,7 +7,7 @@ mod linear;
 
 pub use channels::{flattened, to_channels, to_eight_bits};
 pub use icc::to_srgb;
-pub use linear::{Sample, encode_row, linear_row};
+pub use linear::{Sample, encode_row, encoded, linear_row};
 
 use super::{Raster, Samples};
 
