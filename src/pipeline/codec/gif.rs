@@ -21,7 +21,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["gif"],
     media_type: "image/gif",
     doc: "GIF: 256 colours a frame (NeuQuant with error diffusion; exact up to 256), one transparent, animation.",
-    revision: 1,
+    revision: 2,
     shrinks: None,
     sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
     inspect,

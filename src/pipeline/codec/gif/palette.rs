@@ -12,6 +12,9 @@ const ALPHA_MIN: u8 = 128;
 /// About as many pixels train the network: more take longer and change nothing that is seen, fewer lose rare colours.
 const TRAINING_PIXELS: usize = 1 << 16;
 
+/// The network cannot be stopped and skips at most 29 of 30 pixels, so it is shown evenly chosen ones of larger frames.
+const SHOWN_PIXELS_MAX: usize = 1 << 22;
+
 /// A frame of indices.
 pub(super) struct Indexed {
     /// Red, green, blue of each index.
@@ -68,15 +71,11 @@ fn exact(pixels: &[u8], w: usize, count: usize, watch: &Watch) -> Result<Option<
 
 /// NeuQuant's colours, with errors diffused (Floyd and Steinberg) so that gradients do not band.
 fn dithered(pixels: &[u8], w: usize, count: usize, watch: &Watch) -> Result<Indexed, Error> {
-    let opaque_pixels: Vec<u8> = pixels
-        .chunks_exact(count)
-        .filter(|pixel| opaque(pixel))
-        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255])
-        .collect();
-    let transparent = (opaque_pixels.len() / 4 < pixels.len() / count).then_some(255);
+    let shown = shown(pixels, count);
+    let transparent = pixels.chunks_exact(count).any(|pixel| !opaque(pixel)).then_some(255);
     let colors = 256 - usize::from(transparent.is_some());
-    let one_in = (opaque_pixels.len() / 4 / TRAINING_PIXELS).clamp(1, 30);
-    let network = NeuQuant::new(one_in as i32, colors, &opaque_pixels);
+    let one_in = (shown.len() / 4 / TRAINING_PIXELS).clamp(1, 30);
+    let network = NeuQuant::new(one_in as i32, colors, &shown);
     let mut palette = network.color_map_rgb();
     palette.resize(palette.len().max(256 * 3), 0);
     let mut nearest = Nearest::new(&network);
@@ -95,6 +94,13 @@ fn dithered(pixels: &[u8], w: usize, count: usize, watch: &Watch) -> Result<Inde
         errors.next_row();
     }
     Ok(Indexed { palette, transparent, indices })
+}
+
+/// The opaque pixels that the network is shown, as RGBA.
+fn shown(pixels: &[u8], count: usize) -> Vec<u8> {
+    let opaque_pixels = || pixels.chunks_exact(count).filter(|pixel| opaque(pixel));
+    let one_in = opaque_pixels().count().div_ceil(SHOWN_PIXELS_MAX).max(1);
+    opaque_pixels().step_by(one_in).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect()
 }
 
 /// NeuQuant's search, remembered in cells of 4 levels a channel: dithering evens out what that rounds.
@@ -175,5 +181,12 @@ mod tests {
         let indexed = reduce(&many, 600, 4, &Watch::default()).expect("not stopped");
         assert!(indexed.indices[300..].iter().all(|&index| Some(index) == indexed.transparent));
         assert!(indexed.indices[..300].iter().all(|&index| Some(index) != indexed.transparent));
+    }
+
+    #[test]
+    fn the_network_is_shown_a_bounded_number_of_pixels() {
+        let shown_of = |count: usize| shown(&vec![7; 3 * count], 3).len() / 4;
+        assert_eq!(shown_of(SHOWN_PIXELS_MAX), SHOWN_PIXELS_MAX);
+        assert_eq!(shown_of(SHOWN_PIXELS_MAX + 1), SHOWN_PIXELS_MAX / 2 + 1);
     }
 }
