@@ -6,7 +6,7 @@ mod icc;
 mod linear;
 
 pub use channels::{flattened, to_channels, to_eight_bits};
-pub use icc::to_srgb;
+pub use icc::{cicp_profile, to_srgb};
 pub use linear::{Sample, encode_row, encoded, linear_row};
 
 use super::{Raster, Samples};

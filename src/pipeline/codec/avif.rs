@@ -16,7 +16,7 @@ use avif_serialize::constants::MatrixCoefficients;
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
+use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size, color};
 use container::{Cicp, Container, Image, obus};
 use planes::{Form, planes};
 use rav1d::Sequence;
@@ -113,7 +113,7 @@ fn channels(container: &Container, sequence: &Sequence) -> Channels {
 /// Other primaries or transfer functions than sRGB's, as the ICC profile that says the same, so that one place converts colours.
 /// Unspecified ones are sRGB, and so are those of video: their displays hardly differ, and every viewer shows them alike.
 fn profile(cicp: Cicp, sequence: &Sequence) -> Option<Vec<u8>> {
-    use moxcms::{CicpColorPrimaries, CicpProfile, ColorProfile, MatrixCoefficients, TransferCharacteristics};
+    use moxcms::{CicpColorPrimaries, TransferCharacteristics};
     let srgb_like = matches!(cicp.primaries, 0..=2 | 5 | 6 | 7) && matches!(cicp.transfer, 0..=3 | 6 | 13..=15);
     if srgb_like || sequence.monochrome {
         return None;
@@ -126,16 +126,7 @@ fn profile(cicp: Cicp, sequence: &Sequence) -> Option<Vec<u8>> {
         0..=3 | 6 | 14 | 15 => TransferCharacteristics::Srgb,
         code => TransferCharacteristics::try_from(code).ok()?,
     };
-    let cicp = CicpProfile {
-        color_primaries: primaries,
-        transfer_characteristics: transfer,
-        matrix_coefficients: MatrixCoefficients::Identity,
-        full_range: true,
-    };
-    let mut profile = ColorProfile::new_from_cicp(cicp).encode().ok()?;
-    // The time of creation would make the same image another.
-    profile.get_mut(24..36)?.copy_from_slice(&[7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
-    Some(profile)
+    color::cicp_profile(primaries, transfer).encode().ok()
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {

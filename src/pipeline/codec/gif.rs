@@ -16,6 +16,15 @@ use canvas::Canvas;
 
 const NAME: &str = "gif";
 
+/// A rectangle within the canvas.
+#[derive(Clone, Copy)]
+struct Area {
+    x: usize,
+    y: usize,
+    w: usize,
+    h: usize,
+}
+
 pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["gif"],

@@ -4,7 +4,7 @@
 mod container;
 mod libwebp;
 
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples, Watch};
@@ -125,7 +125,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let settings = libwebp::Settings { quality, lossless, watch };
     let bytes = if picture.frames.len() == 1 {
         let raster = picture.first();
-        libwebp::encode(raster.size(), raster.channels(), samples(raster)?, &settings)?
+        libwebp::encode(raster.size(), raster.channels(), eight_bit_samples(NAME, raster)?, &settings)?
     } else {
         encode_animation(picture, &settings, options)?
     };
@@ -147,15 +147,8 @@ fn encode_animation(
     let mut shown_from = 0;
     for frame in &picture.frames {
         options.watch.check()?;
-        encoder.add(size, frame.raster.channels(), samples(&frame.raster)?, shown_from, settings)?;
+        encoder.add(size, frame.raster.channels(), eight_bit_samples(NAME, &frame.raster)?, shown_from, settings)?;
         shown_from += frame.delay.ms().min(delay_ms_max);
     }
     encoder.finish(shown_from)
-}
-
-fn samples(raster: &Raster) -> Result<&[u8], Error> {
-    match raster.samples() {
-        Samples::U8(samples) => Ok(samples),
-        Samples::U16(_) => Err(Error::Encode { format: NAME, reason: "16-bit samples were not reduced".into() }),
-    }
 }

@@ -6,19 +6,10 @@ use std::borrow::Cow;
 use weezl::encode::Encoder as Lzw;
 use weezl::{BitOrder, LzwStatus};
 
-use super::NAME;
 use super::palette::{self, opaque};
-use crate::pipeline::codec::EncodeOptions;
-use crate::pipeline::{Delay, Error, Picture, Raster, Samples, Size, Watch};
-
-/// Part of a canvas.
-#[derive(Clone, Copy)]
-struct Area {
-    x: usize,
-    y: usize,
-    w: usize,
-    h: usize,
-}
+use super::{Area, NAME};
+use crate::pipeline::codec::{EncodeOptions, eight_bit_samples};
+use crate::pipeline::{Delay, Error, Picture, Raster, Size, Watch};
 
 pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let Size { w, h } = picture.first().size();
@@ -32,7 +23,7 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
     let mut previous: Option<&[u8]> = None;
     for frame in &picture.frames {
         options.watch.check()?;
-        let samples = samples(&frame.raster)?;
+        let samples = eight_bit_samples(NAME, &frame.raster)?;
         let area = match previous {
             Some(previous) if !clears => changed(previous, samples, &frame.raster),
             _ => Area { x: 0, y: 0, w: usize::from(w), h: usize::from(h) },
@@ -71,7 +62,7 @@ fn write_plays(encoder: &mut gif::Encoder<&mut Vec<u8>>, plays: u32) -> Result<(
 fn shows_through(picture: &Picture) -> Result<bool, Error> {
     for frame in &picture.frames {
         let count = frame.raster.channels().count();
-        if samples(&frame.raster)?.chunks_exact(count).any(|pixel| !opaque(pixel)) {
+        if eight_bit_samples(NAME, &frame.raster)?.chunks_exact(count).any(|pixel| !opaque(pixel)) {
             return Ok(true);
         }
     }
@@ -140,13 +131,6 @@ fn hundredths(delay: Delay) -> u16 {
     let denominator = u64::from(delay.denominator);
     let hundredths = (u64::from(delay.numerator) * 100 + denominator / 2) / denominator;
     u16::try_from(hundredths).unwrap_or(u16::MAX)
-}
-
-fn samples(raster: &Raster) -> Result<&[u8], Error> {
-    match raster.samples() {
-        Samples::U8(samples) => Ok(samples),
-        Samples::U16(_) => Err(Error::Encode { format: NAME, reason: "16-bit samples were not reduced".into() }),
-    }
 }
 
 fn failed(error: gif::EncodingError) -> Error {
