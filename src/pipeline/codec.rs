@@ -19,7 +19,7 @@ mod tga;
 mod tiff;
 mod webp;
 
-use super::{Channels, Error, Limits, Orientation, Picture, Size, Watch};
+use super::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch};
 
 /// One file format: how it is recognised, checked, decoded and encoded.
 pub struct Codec {
@@ -154,6 +154,14 @@ pub fn by_extension(extension: &str) -> Option<&'static Codec> {
 /// The format of this name.
 pub fn by_name(name: &str) -> Option<&'static Codec> {
     CODECS.iter().find(|codec| codec.name == name).copied()
+}
+
+/// The samples of a raster that the pipeline has reduced to 8 bits, as an encoder's row asks.
+fn eight_bit_samples<'a>(format: &'static str, raster: &'a Raster) -> Result<&'a [u8], Error> {
+    match raster.samples() {
+        Samples::U8(samples) => Ok(samples),
+        Samples::U16(_) => Err(Error::Encode { format, reason: "16-bit samples were not reduced".into() }),
+    }
 }
 
 impl std::fmt::Debug for Codec {

@@ -6,8 +6,8 @@ mod icc;
 mod linear;
 
 pub use channels::{flattened, luminance, to_channels, to_eight_bits};
-pub use icc::to_srgb;
-pub use linear::{Sample, encode_row, linear_row, straight_row};
+pub use icc::{cicp_profile, to_srgb};
+pub use linear::{Sample, encode_row, encoded, linear_row, straight_row};
 
 use super::{Raster, Samples};
 

@@ -94,7 +94,10 @@ pub(super) fn encode(picture: Picture, encoder: &Encoder, args: &Args, watch: &W
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     // The kind holds quality within 1..=100.
     let quality = args.number("quality").map(|quality| quality as u8);
-    (encoder.encode)(&picture, &EncodeOptions { quality, lossless: args.flag("lossless"), watch })
+    let bytes = (encoder.encode)(&picture, &EncodeOptions { quality, lossless: args.flag("lossless"), watch })?;
+    // Some libraries cannot be stopped inside a frame: what is late is late nevertheless.
+    watch.check()?;
+    Ok(bytes)
 }
 
 fn fitted(picture: Picture, encoder: &Encoder, background: [u8; 4], watch: &Watch) -> Result<Picture, Error> {

@@ -52,7 +52,7 @@ impl Limits {
         within("pixels_max", size.pixels(), self.pixels_max)?;
         within("frames_max", frames, u64::from(self.frames_max))?;
         if frames > 1 {
-            within("frames_pixels_max", size.pixels() * frames, self.frames_pixels_max)?;
+            within("frames_pixels_max", size.pixels().saturating_mul(frames), self.frames_pixels_max)?;
         }
         Ok(())
     }
@@ -61,4 +61,16 @@ impl Limits {
 /// `value`, unless it exceeds the bound `name`.
 pub fn within(name: &'static str, value: u64, max: u64) -> Result<u64, Error> {
     if value > max { Err(Error::Limit { name, value, max }) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_of_an_animation_beyond_64_bits_are_refused() {
+        let limits = Limits { side_px_max: u32::MAX, pixels_max: u64::MAX, frames_max: u32::MAX, ..Limits::default() };
+        let checked = limits.check(Size::new(u32::MAX, u32::MAX), u32::MAX);
+        assert!(matches!(checked, Err(Error::Limit { name: "frames_pixels_max", .. })), "{checked:?}");
+    }
 }

@@ -341,6 +341,31 @@ mod tests {
     }
 
     #[test]
+    fn an_encoder_that_ends_late_gives_a_timeout() {
+        static LATE: Codec = Codec {
+            name: "late",
+            encoder: Some(Encoder { encode: until_the_deadline, ..ANIMATED }),
+            extensions: TOY.extensions,
+            media_type: TOY.media_type,
+            doc: TOY.doc,
+            revision: TOY.revision,
+            shrinks: None,
+            sniff: TOY.sniff,
+            inspect: TOY.inspect,
+            decode: TOY.decode,
+        };
+        fn until_the_deadline(_: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
+            while options.watch.check().is_ok() {}
+            Ok(Vec::new())
+        }
+        let watch = Watch::new(Instant::now() + Duration::from_millis(50), std::sync::Arc::default());
+        let pipeline = Pipeline::from_query(&LATE, &[]).expect("empty");
+        let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
+        let late = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &watch);
+        assert!(matches!(late, Err(Error::Timeout)), "{late:?}");
+    }
+
+    #[test]
     fn a_cancelled_render_ends() {
         let raised = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
         let watch = Watch::new(Instant::now() + Duration::from_secs(3600), raised);

@@ -405,6 +405,14 @@ fn codestreams_that_differ_from_their_headers_are_refused() {
 }
 
 #[test]
+fn sides_of_avif_whose_bytes_exceed_64_bits_are_counted_at_the_gate() {
+    let size = Size::new(u32::MAX, u32::MAX);
+    let bomb = avif(&[av01(av1(&pattern(Channels::Rgb), false), size, vec![])], &[]);
+    assert_eq!(inspect(&bomb).unwrap().working_bytes, u64::MAX);
+    assert_eq!(limit_name(decode_with(&bomb, &Limits::default(), 1)), "side_px_max");
+}
+
+#[test]
 fn uses_of_avif_that_are_not_read_are_named() {
     let check = |what: &str, file: &[u8]| {
         let got = inspect(file);
@@ -441,6 +449,25 @@ fn grids_whose_tiles_do_not_fit_are_refused() {
     assert_corrupt("a huge grid of one tile", &bomb);
 }
 
+/// 256 KiB of such a file took a gigabyte, at the gate.
+#[test]
+fn a_tile_in_parts_is_not_copied_for_each_place_that_names_it() {
+    assert_eq!(decode(&modern::avif_grid(2)).unwrap(), decode(&read("grid.avif")).unwrap());
+    let tile = Size::new(64, 64);
+    let named = |times: u8, parts: usize| {
+        let side = u16::from(times) * 64;
+        let data = [&[0, 0, times - 1, times - 1][..], &side.to_be_bytes(), &side.to_be_bytes()].concat();
+        let size = ispe(Size::new(u32::from(side), u32::from(side)));
+        let grid = modern::Item { kind: b"grid", data, properties: vec![size] };
+        let items = [grid, av01(av1(&plain_rgb(tile), false), tile, vec![])];
+        modern::avif_in_parts(&items, &[(b"dimg", 1, vec![2; usize::from(times).pow(2)])], parts)
+    };
+    assert!(decode(&named(8, 1)).is_ok(), "what lies in one part is not copied");
+    assert!(decode(&named(2, 2)).is_ok(), "few copies");
+    let bomb = named(32, 2);
+    assert!(matches!(inspect(&bomb), Err(Error::Corrupt { .. })), "more copies than the file is long");
+}
+
 fn plain_rgb(size: Size) -> Picture {
     let samples = vec![90; size.pixels() as usize * 3];
     Picture::still(Raster::new(size, Channels::Rgb, Samples::U8(samples)))
@@ -465,6 +492,46 @@ fn animations_stop_when_nobody_waits() {
         let options = DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 9, watch: &cancelled };
         assert_eq!((codec(&bytes).decode)(&bytes, &options), Err(Error::Cancelled), "{format}");
     }
+}
+
+/// Noise: what takes longest to write and to read.
+fn noise(side: u32) -> Picture {
+    let samples = (0..side * side * 3).map(|at| (at.wrapping_mul(0x9E37_79B1).rotate_left(9) ^ at) as u8).collect();
+    Picture::still(Raster::new(Size::new(side, side), Channels::Rgb, Samples::U8(samples)))
+}
+
+fn in_ms(ms: u64) -> Watch {
+    Watch::new(Instant::now() + Duration::from_millis(ms), Arc::default())
+}
+
+#[test]
+fn encoders_stop_inside_a_frame() {
+    let picture = noise(1500);
+    for (format, lossless) in [("gif", false), ("webp", false), ("webp", true)] {
+        let encoder = codec::by_name(format).unwrap().encoder.as_ref().unwrap();
+        let options = codec::EncodeOptions { quality: None, lossless, watch: &in_ms(5) };
+        assert_eq!((encoder.encode)(&picture, &options), Err(Error::Timeout), "{format}, lossless: {lossless}");
+    }
+}
+
+#[test]
+fn webp_stops_inside_a_frame_that_it_reads() {
+    for lossless in [false, true] {
+        let bytes = encode("webp", &noise(1000), None, lossless);
+        let limits = Limits::default();
+        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &in_ms(1) };
+        assert_eq!((codec(&bytes).decode)(&bytes, &options), Err(Error::Timeout), "lossless: {lossless}");
+    }
+}
+
+#[test]
+fn hidden_frames_of_avif_are_held_to_the_pixels_of_an_animation() {
+    let hidden = b"\x1a\x01\0".repeat(2);
+    let data = [av1(&pattern(Channels::Rgb), false), hidden].concat();
+    let file = avif(&[av01(data, SIZE, vec![])], &[]);
+    let limits = |frames_pixels_max| Limits { frames_pixels_max, ..Limits::default() };
+    assert!(decode_with(&file, &limits(3 * SIZE.pixels()), 1).is_ok());
+    assert_eq!(limit_name(decode_with(&file, &limits(3 * SIZE.pixels() - 1), 1)), "frames_pixels_max");
 }
 
 #[test]

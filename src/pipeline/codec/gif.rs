@@ -16,12 +16,21 @@ use canvas::Canvas;
 
 const NAME: &str = "gif";
 
+/// A rectangle within the canvas.
+#[derive(Clone, Copy)]
+struct Area {
+    x: usize,
+    y: usize,
+    w: usize,
+    h: usize,
+}
+
 pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["gif"],
     media_type: "image/gif",
     doc: "GIF: 256 colours a frame (NeuQuant with error diffusion; exact up to 256), one transparent, animation.",
-    revision: 1,
+    revision: 2,
     shrinks: None,
     sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
     inspect,

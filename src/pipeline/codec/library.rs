@@ -9,7 +9,7 @@ use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError
 use super::{DecodeOptions, Header};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch};
+use crate::pipeline::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch, color};
 
 /// The header of a still image without orientation, profile or working memory.
 pub(super) fn still(size: Size, channels: Channels, bits: u8) -> Header {
@@ -227,22 +227,9 @@ static SRGB: LazyLock<Vec<f32>> = LazyLock::new(|| {
     let steps = (1.0_f32.to_bits() - TABLE_START.to_bits()) >> STEP_BITS;
     (0..=steps)
         .map(|step| f64::from(f32::from_bits(TABLE_START.to_bits() + (step << STEP_BITS))))
-        .map(|x| if x <= 0.003_130_8 { 12.92 * x } else { 1.055 * root_2_4(x) - 0.055 })
-        .map(|y| (y * 65535.0) as f32)
+        .map(|x| (color::encoded(x) * 65535.0) as f32)
         .collect()
 });
-
-/// `x^(1/2.4)`, which is the fifth power of the twelfth root, from operations that IEEE 754 fixes to the bit.
-fn root_2_4(x: f64) -> f64 {
-    // A third of the exponent is a cube root within 5 %; four Newton steps make it exact.
-    let mut cube = f64::from_bits(x.to_bits() / 3 + (715_094_163_u64 << 32));
-    for _ in 0..4 {
-        cube -= (cube * cube * cube - x) / (3.0 * cube * cube);
-    }
-    let twelfth = cube.sqrt().sqrt();
-    let square = twelfth * twelfth;
-    square * square * twelfth
-}
 
 #[cfg(test)]
 mod tests {

@@ -4,10 +4,10 @@
 mod container;
 mod libwebp;
 
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
+use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples, Watch};
 use container::Container;
 
 const NAME: &str = "webp";
@@ -78,15 +78,15 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let picture = if container.animated {
         animation(container.riff, &container, options)?
     } else {
-        Picture::still(still(container.riff, &container)?)
+        Picture::still(still(container.riff, &container, options.watch)?)
     };
     Ok(Picture { icc, ..picture })
 }
 
-fn still(riff: &[u8], container: &Container) -> Result<Raster, Error> {
+fn still(riff: &[u8], container: &Container, watch: &Watch) -> Result<Raster, Error> {
     let channels = container.channels();
     let mut samples = try_zeroed(container.size.pixels() as usize * channels.count())?;
-    libwebp::decode(riff, container.size, channels, &mut samples)?;
+    libwebp::decode(riff, container.size, channels, &mut samples, watch)?;
     Ok(Raster::new(container.size, channels, Samples::U8(samples)))
 }
 
@@ -121,10 +121,11 @@ fn copy_canvas(canvas: &[u8], channels: Channels, samples: &mut [u8]) {
 fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let size = picture.first().size();
     within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
-    let settings = libwebp::Settings { quality: options.quality.unwrap_or(75), lossless: options.lossless };
+    let (quality, lossless, watch) = (options.quality.unwrap_or(75), options.lossless, options.watch);
+    let settings = libwebp::Settings { quality, lossless, watch };
     let bytes = if picture.frames.len() == 1 {
         let raster = picture.first();
-        libwebp::encode(raster.size(), raster.channels(), samples(raster)?, &settings)?
+        libwebp::encode(raster.size(), raster.channels(), eight_bit_samples(NAME, raster)?, &settings)?
     } else {
         encode_animation(picture, &settings, options)?
     };
@@ -146,15 +147,8 @@ fn encode_animation(
     let mut shown_from = 0;
     for frame in &picture.frames {
         options.watch.check()?;
-        encoder.add(size, frame.raster.channels(), samples(&frame.raster)?, shown_from, settings)?;
+        encoder.add(size, frame.raster.channels(), eight_bit_samples(NAME, &frame.raster)?, shown_from, settings)?;
         shown_from += frame.delay.ms().min(delay_ms_max);
     }
     encoder.finish(shown_from)
-}
-
-fn samples(raster: &Raster) -> Result<&[u8], Error> {
-    match raster.samples() {
-        Samples::U8(samples) => Ok(samples),
-        Samples::U16(_) => Err(Error::Encode { format: NAME, reason: "16-bit samples were not reduced".into() }),
-    }
 }

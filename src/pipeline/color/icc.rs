@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use moxcms::{CmsError, ColorProfile, DataColorSpace, Layout, TransformExecutor, TransformOptions};
+use moxcms::{
+    CicpColorPrimaries, CicpProfile, CmsError, ColorDateTime, ColorProfile, DataColorSpace, Layout, MatrixCoefficients,
+    TransferCharacteristics, TransformExecutor, TransformOptions,
+};
 
 use super::linear::Sample;
 use crate::pipeline::raster::try_zeroed;
@@ -187,6 +190,20 @@ fn by_formula<S: Sample>(source: &[S], target: &mut [S]) {
             *target = S::try_from(light).unwrap_or(S::MAX);
         }
     }
+}
+
+/// The profile that says what code points of ITU-T H.273 say of RGB. Its date is always the same: else the same picture would be
+/// another on every day.
+pub fn cicp_profile(primaries: CicpColorPrimaries, transfer: TransferCharacteristics) -> ColorProfile {
+    let mut profile = ColorProfile::new_from_cicp(CicpProfile {
+        color_primaries: primaries,
+        transfer_characteristics: transfer,
+        matrix_coefficients: MatrixCoefficients::Identity,
+        full_range: true,
+    });
+    profile.creation_date_time =
+        ColorDateTime { year: 2000, month: 1, day_of_the_month: 1, hours: 0, minutes: 0, seconds: 0 };
+    profile
 }
 
 #[cfg(test)]

@@ -129,6 +129,20 @@ fn tiff_pages_that_lie_are_refused() {
     check("tiles of 65,535", "tiff", &patched(&tiles, &[(w, &[0xFF; 2]), (h, &[0xFF; 2])]), true);
 }
 
+/// One deflated tile of gigabytes is a small file, and inflated whole for the one pixel of it that is seen.
+#[test]
+fn a_tiff_tile_far_larger_than_its_image_is_refused() {
+    let tiff = fixtures::read("rgb_8bit_tiles_lzw_predictor.tiff");
+    let (w, h) = (entry(&tiff, 322) + 8, entry(&tiff, 323) + 8);
+    let tile = |w_px: u16, h_px: u16| patched(&tiff, &[(w, &w_px.to_le_bytes()), (h, &h_px.to_le_bytes())]);
+    let inspect = codec::by_name("tiff").expect("a row of the table").inspect;
+    let refused =
+        |bytes: &[u8]| matches!(inspect(bytes), Err(Error::Corrupt { reason, .. }) if reason.contains("larger"));
+    assert!(!refused(&tile(1024, 1024)));
+    assert!(refused(&tile(1040, 16)));
+    assert!(refused(&tile(16, 1040)));
+}
+
 #[test]
 fn a_tiff_strip_of_137_gigabytes_is_refused() {
     // 131,071 x 65,535 pixels of 16 bytes in one strip, as BigTIFF can say it.

@@ -23,6 +23,14 @@ fn fifty_gigapixels_are_known_at_the_gate_and_refused_before_decoding() {
 }
 
 #[test]
+fn sides_whose_bytes_exceed_64_bits_are_counted_at_the_gate() {
+    const SIDE: u32 = i32::MAX as u32;
+    let bomb = file(&[header(SIDE, SIDE, 6, 16, 0), (b"IDAT", vec![0x78, 0x9c]), (b"IEND", vec![])]);
+    assert_eq!(inspect(&bomb).expect("well formed").working_bytes, u64::MAX);
+    assert!(matches!(decode(&bomb), Err(Error::Limit { name: "side_px_max", .. })));
+}
+
+#[test]
 fn compressed_metadata_is_never_inflated_past_its_bound() {
     // 64 MiB of zeros in some 64 KiB; what would inflate them all would hold 16 times the bound of a profile.
     let zeros = vec![0; 64 << 20];

@@ -97,13 +97,14 @@ impl Image {
         };
         let depth = if frame.bits > 8 { 2 } else { 1 };
         let (w, stride) = (size.w as usize, image.stride[plane] as usize);
+        let neutral = if codes.is_none() { vec![1 << (frame.bits - 1); w] } else { Vec::new() };
         for y in 0..size.h as usize {
             // SAFETY: libaom allocated at least `size.h` rows of `stride` bytes for this plane, of which the first `w` samples
             // are the image's; nothing else refers to them.
             let row = unsafe { std::slice::from_raw_parts_mut(image.planes[plane].add(y * stride), w * depth) };
             match codes {
                 Some(codes) => write_row(&codes[y * w..][..w], depth, row),
-                None => write_row(&vec![1 << (frame.bits - 1); w], depth, row),
+                None => write_row(&neutral[..w], depth, row),
             }
         }
     }

@@ -221,6 +221,11 @@ impl<'a> Meta<'a> {
         Ok(())
     }
 
+    /// The length of the file.
+    pub fn file_bytes(&self) -> usize {
+        self.file.len()
+    }
+
     /// The type of an item.
     pub fn kind(&self, item: u32) -> Option<Kind> {
         self.items.iter().find(|(id, _)| *id == item).map(|(_, kind)| *kind)

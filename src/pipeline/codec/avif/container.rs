@@ -34,6 +34,13 @@ pub(super) struct Image<'a> {
     pub tiles: Vec<Cow<'a, [u8]>>,
 }
 
+impl Image<'_> {
+    /// Bytes of the tiles that are copies: those that lie in several parts of the file.
+    pub fn copied_bytes(&self) -> usize {
+        self.tiles.iter().filter(|tile| matches!(tile, Cow::Owned(_))).map(|tile| tile.len()).sum()
+    }
+}
+
 /// What the boxes say.
 pub(super) struct Container<'a> {
     /// The primary item.
@@ -117,14 +124,25 @@ fn grid<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
     if !covered(size.w, tile.w, columns) || !covered(size.h, tile.h, rows) {
         return Err(Error::corrupt(NAME, "a grid's tiles do not cover it"));
     }
-    let mut tiles = Vec::new();
+    Ok(Image { size, tile, columns, tiles: tiles(meta, items, tile)? })
+}
+
+/// The data of the tiles, in order. One in several extents is a copy, and a grid may name it for each of its places: the copies
+/// together are held to the length of the file, which tiles that share no bytes never exceed.
+fn tiles<'a>(meta: &Meta<'a>, items: &[u32], tile: Size) -> Result<Vec<Cow<'a, [u8]>>, Error> {
+    let (mut tiles, mut copied) = (Vec::new(), 0);
     for &item in items {
         if meta.kind(item).as_ref() != Some(b"av01") || extents(meta, item)? != tile {
             return Err(Error::corrupt(NAME, "a grid's tiles differ"));
         }
-        tiles.push(meta.data(item)?);
+        let data = meta.data(item)?;
+        copied += if matches!(data, Cow::Owned(_)) { data.len() } else { 0 };
+        if copied > meta.file_bytes() {
+            return Err(Error::corrupt(NAME, "a grid's tiles are longer than its file"));
+        }
+        tiles.push(data);
     }
-    Ok(Image { size, tile, columns, tiles })
+    Ok(tiles)
 }
 
 fn alpha_of(meta: &Meta, primary: u32) -> Option<u32> {
@@ -199,10 +217,18 @@ fn check_clean_aperture(meta: &Meta, item: u32, size: Size) -> Result<(), Error>
 
 /// The OBUs of one AV1 image: at most this many frames, hidden ones and layers included. Real ones have one; without a bound, a
 /// small file could ask for hours.
-const FRAMES_MAX: usize = 32;
+const FRAMES_MAX: u32 = 32;
 
-/// The sequence header of AV1 data, header included, after a walk over all its OBUs. Source: AV1 specification, section 5.3.
-pub(super) fn sequence_header(data: &[u8]) -> Result<&[u8], Error> {
+/// What a walk over the OBUs of AV1 data finds.
+pub(super) struct Obus<'a> {
+    /// The sequence header, its own header included.
+    pub sequence_header: &'a [u8],
+    /// Frames, hidden ones included; at most [`FRAMES_MAX`].
+    pub frames: u32,
+}
+
+/// Walks over all OBUs. Source: AV1 specification, section 5.3.
+pub(super) fn obus(data: &[u8]) -> Result<Obus<'_>, Error> {
     const SEQUENCE_HEADER: u8 = 1;
     const FRAME_HEADER: u8 = 3;
     const FRAME: u8 = 6;
@@ -223,7 +249,8 @@ pub(super) fn sequence_header(data: &[u8]) -> Result<&[u8], Error> {
             return Err(Error::Unsupported { format: NAME, feature: "an image of more than 32 frames" });
         }
     }
-    found.ok_or_else(|| cursor.corrupt("has no sequence header"))
+    let sequence_header = found.ok_or_else(|| cursor.corrupt("has no sequence header"))?;
+    Ok(Obus { sequence_header, frames })
 }
 
 fn leb128(cursor: &mut Cursor) -> Result<usize, Error> {

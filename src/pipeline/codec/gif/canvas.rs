@@ -2,17 +2,8 @@
 
 use gif::DisposalMethod;
 
-use super::try_zeroed;
+use super::{Area, try_zeroed};
 use crate::pipeline::{Channels, Error, Size};
-
-/// A rectangle within the canvas.
-#[derive(Clone, Copy)]
-struct Area {
-    x: usize,
-    y: usize,
-    w: usize,
-    h: usize,
-}
 
 /// What happens to the last frame before the next is shown.
 enum Disposal {

@@ -3,19 +3,13 @@
 
 use std::borrow::Cow;
 
-use super::NAME;
-use super::palette::{self, opaque};
-use crate::pipeline::codec::EncodeOptions;
-use crate::pipeline::{Delay, Error, Picture, Raster, Samples, Size};
+use weezl::encode::Encoder as Lzw;
+use weezl::{BitOrder, LzwStatus};
 
-/// Part of a canvas.
-#[derive(Clone, Copy)]
-struct Area {
-    x: usize,
-    y: usize,
-    w: usize,
-    h: usize,
-}
+use super::palette::{self, opaque};
+use super::{Area, NAME};
+use crate::pipeline::codec::{EncodeOptions, eight_bit_samples};
+use crate::pipeline::{Delay, Error, Picture, Raster, Size, Watch};
 
 pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let Size { w, h } = picture.first().size();
@@ -29,14 +23,18 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
     let mut previous: Option<&[u8]> = None;
     for frame in &picture.frames {
         options.watch.check()?;
-        let samples = samples(&frame.raster)?;
+        let samples = eight_bit_samples(NAME, &frame.raster)?;
         let area = match previous {
             Some(previous) if !clears => changed(previous, samples, &frame.raster),
             _ => Area { x: 0, y: 0, w: usize::from(w), h: usize::from(h) },
         };
         let dispose = if clears { gif::DisposalMethod::Background } else { gif::DisposalMethod::Keep };
-        let frame = gif::Frame { delay: hundredths(frame.delay), dispose, ..draw(&frame.raster, samples, area) };
-        encoder.write_frame(&frame).map_err(failed)?;
+        let frame = gif::Frame {
+            delay: hundredths(frame.delay),
+            dispose,
+            ..draw(&frame.raster, samples, area, options.watch)?
+        };
+        encoder.write_lzw_pre_encoded_frame(&frame).map_err(failed)?;
         previous = Some(samples);
     }
     drop(encoder);
@@ -64,7 +62,7 @@ fn write_plays(encoder: &mut gif::Encoder<&mut Vec<u8>>, plays: u32) -> Result<(
 fn shows_through(picture: &Picture) -> Result<bool, Error> {
     for frame in &picture.frames {
         let count = frame.raster.channels().count();
-        if samples(&frame.raster)?.chunks_exact(count).any(|pixel| !opaque(pixel)) {
+        if eight_bit_samples(NAME, &frame.raster)?.chunks_exact(count).any(|pixel| !opaque(pixel)) {
             return Ok(true);
         }
     }
@@ -88,22 +86,43 @@ fn changed(previous: &[u8], samples: &[u8], raster: &Raster) -> Area {
     Area { x: x0, y: y0, w: x1 - x0 + 1, h: y1 - y0 + 1 }
 }
 
-fn draw(raster: &Raster, samples: &[u8], area: Area) -> gif::Frame<'static> {
+fn draw(raster: &Raster, samples: &[u8], area: Area, watch: &Watch) -> Result<gif::Frame<'static>, Error> {
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     let mut pixels = Vec::with_capacity(area.w * area.h * count);
     for row in samples.chunks_exact(w * count).skip(area.y).take(area.h) {
         pixels.extend_from_slice(&row[area.x * count..(area.x + area.w) * count]);
     }
-    let indexed = palette::reduce(&pixels, area.w, count);
-    gif::Frame {
+    let indexed = palette::reduce(&pixels, area.w, count, watch)?;
+    Ok(gif::Frame {
         left: area.x as u16,
         top: area.y as u16,
         width: area.w as u16,
         height: area.h as u16,
         palette: Some(indexed.palette),
         transparent: indexed.transparent,
-        buffer: Cow::Owned(indexed.indices),
+        buffer: Cow::Owned(packed(&indexed.indices, watch)?),
         ..gif::Frame::default()
+    })
+}
+
+/// The LZW data that the crate `gif` would write, byte by byte, in steps between which the watch is polled.
+fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
+    const STEP_BYTES: usize = 4 << 10;
+    let colors = indices.iter().max().map_or(1, |&last| u32::from(last) + 1);
+    let code_bits = colors.max(4).next_power_of_two().trailing_zeros() as u8;
+    let (mut packed, mut step) = (vec![code_bits], [0; STEP_BYTES]);
+    let mut lzw = Lzw::new(BitOrder::Lsb, code_bits);
+    lzw.finish();
+    loop {
+        watch.check()?;
+        let done = lzw.encode_bytes(indices, &mut step);
+        packed.extend_from_slice(&step[..done.consumed_out]);
+        indices = &indices[done.consumed_in..];
+        match done.status {
+            Ok(LzwStatus::Ok) => {}
+            Ok(LzwStatus::Done) => return Ok(packed),
+            status => return Err(Error::Encode { format: NAME, reason: format!("LZW: {status:?}") }),
+        }
     }
 }
 
@@ -112,13 +131,6 @@ fn hundredths(delay: Delay) -> u16 {
     let denominator = u64::from(delay.denominator);
     let hundredths = (u64::from(delay.numerator) * 100 + denominator / 2) / denominator;
     u16::try_from(hundredths).unwrap_or(u16::MAX)
-}
-
-fn samples(raster: &Raster) -> Result<&[u8], Error> {
-    match raster.samples() {
-        Samples::U8(samples) => Ok(samples),
-        Samples::U16(_) => Err(Error::Encode { format: NAME, reason: "16-bit samples were not reduced".into() }),
-    }
 }
 
 fn failed(error: gif::EncodingError) -> Error {

@@ -56,22 +56,20 @@ impl<'a> Decoder<'a> {
     /// Reads the header and, of a file in several scans, all of them.
     pub(super) fn start(bytes: &'a [u8], settings: &Settings, watch: &'a Watch) -> Result<Decoder<'a>, Error> {
         let mut decoder = Decoder::create(settings, watch)?;
-        decoder.call(|cinfo| {
-            // SAFETY: `create` made the `cinfo`; `bytes` outlives it by 'a; `mem` was set by jpeg_CreateDecompress. The calls are
-            // in the order that libjpeg asks for, and any other outcome than success unwinds.
-            unsafe {
-                (*cinfo.common.mem).max_memory_to_use = settings.memory_bytes_max.try_into().unwrap_or(i64::MAX);
-                sys::jpeg_mem_src(cinfo, bytes.as_ptr(), bytes.len() as sys::c_ulong);
-                sys::jpeg_read_header(cinfo, 1);
-            }
-            cinfo.out_color_space = match settings.channels {
-                Channels::Gray => sys::JCS_GRAYSCALE,
-                Channels::Cmyk => sys::JCS_CMYK,
-                _ => sys::JCS_RGB,
-            };
-            (cinfo.scale_num, cinfo.scale_denom) = (settings.eighths, 8);
-            // SAFETY: as above; the parameters were set after the header, as they must be.
-            unsafe { sys::jpeg_start_decompress(cinfo) }
+        let color_space = match settings.channels {
+            Channels::Gray => sys::JCS_GRAYSCALE,
+            Channels::Cmyk => sys::JCS_CMYK,
+            _ => sys::JCS_RGB,
+        };
+        // SAFETY: `create` made the `cinfo`; `bytes` outlives it by 'a; `mem` was set by jpeg_CreateDecompress. The calls are in the
+        // order that libjpeg asks for, parameters after the header, and any other outcome than success unwinds.
+        decoder.call(|cinfo| unsafe {
+            (*(*cinfo).common.mem).max_memory_to_use = settings.memory_bytes_max.try_into().unwrap_or(i64::MAX);
+            sys::jpeg_mem_src(&mut *cinfo, bytes.as_ptr(), bytes.len() as sys::c_ulong);
+            sys::jpeg_read_header(&mut *cinfo, 1);
+            (*cinfo).out_color_space = color_space;
+            ((*cinfo).scale_num, (*cinfo).scale_denom) = (settings.eighths, 8);
+            sys::jpeg_start_decompress(&mut *cinfo)
         })?;
         if decoder.output_components() == settings.channels.count() {
             Ok(decoder)
@@ -90,18 +88,18 @@ impl<'a> Decoder<'a> {
         let mut decoder = Decoder { raw, source: PhantomData };
         // SAFETY: `raw` is live and not borrowed elsewhere; the pointers stored in it are to its own fields, which neither move
         // nor die before `drop` has destroyed the `cinfo`. jpeg_CreateDecompress keeps `err` and `client_data`, clears the rest.
-        let create = |cinfo: &mut sys::jpeg_decompress_struct| unsafe {
+        let create = |cinfo: *mut sys::jpeg_decompress_struct| unsafe {
             let raw = raw.as_ptr();
             let error = &raw mut (*raw).error;
             sys::jpeg_std_error(&mut *error);
             (*error).error_exit = Some(error_exit);
             (*error).emit_message = Some(emit_message);
-            (*raw).hooks.cinfo = cinfo;
-            cinfo.common.err = error;
-            cinfo.common.client_data = (&raw mut (*raw).hooks).cast();
-            sys::jpeg_CreateDecompress(cinfo, sys::JPEG_LIB_VERSION, size_of::<sys::jpeg_decompress_struct>());
+            (*raw).hooks.cinfo = &raw const (*raw).cinfo;
+            (*cinfo).common.err = error;
+            (*cinfo).common.client_data = (&raw mut (*raw).hooks).cast();
+            sys::jpeg_CreateDecompress(&mut *cinfo, sys::JPEG_LIB_VERSION, size_of::<sys::jpeg_decompress_struct>());
             (*raw).progress.progress_monitor = Some(progress_monitor);
-            cinfo.common.progress = &raw mut (*raw).progress;
+            (*cinfo).common.progress = &raw mut (*raw).progress;
         };
         decoder.call(create)?;
         Ok(decoder)
@@ -129,7 +127,7 @@ impl<'a> Decoder<'a> {
             // SAFETY: each pointer is to `stride` writable bytes of `rows`, which is what a scanline takes, and libjpeg fills at
             // most as many rows as it is told, none past the last of the image.
             let count = self.call(|cinfo| unsafe {
-                sys::jpeg_read_scanlines(cinfo, rest.as_mut_ptr(), rest.len() as sys::JDIMENSION)
+                sys::jpeg_read_scanlines(&mut *cinfo, rest.as_mut_ptr(), rest.len() as sys::JDIMENSION)
             })?;
             if count == 0 {
                 return Err(Error::corrupt(FORMAT, "rows are missing"));
@@ -144,8 +142,8 @@ impl<'a> Decoder<'a> {
     pub(super) fn finish(mut self) -> Result<(), Error> {
         // SAFETY: a decompression was started and all its rows were read, which is when both may be called, in this order.
         let several_scans = self.call(|cinfo| unsafe {
-            let several = sys::jpeg_has_multiple_scans(cinfo) != 0;
-            sys::jpeg_finish_decompress(cinfo);
+            let several = sys::jpeg_has_multiple_scans(&*cinfo) != 0;
+            sys::jpeg_finish_decompress(&mut *cinfo);
             several
         })?;
         // SAFETY: `raw` is live and no call into libjpeg is running.
@@ -156,12 +154,12 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Runs a call into libjpeg and turns what it unwinds with into an error.
-    fn call<T>(&mut self, call: impl FnOnce(&mut sys::jpeg_decompress_struct) -> T) -> Result<T, Error> {
-        let raw = self.raw.as_ptr();
-        // SAFETY: `raw` is live and `&mut self` makes this the only call. The reference covers `cinfo` alone; the callbacks reach
-        // the other fields through their own pointers.
-        let cinfo = unsafe { &mut (*raw).cinfo };
+    /// Runs a call into libjpeg and turns what it unwinds with into an error. The `cinfo` goes as a raw pointer, since the hooks
+    /// read it during the call by a pointer of their own: a reference would claim it for the call alone. The crate declares the
+    /// parameters of libjpeg as references; each is made for its one call and ends where C takes the pointer.
+    fn call<T>(&mut self, call: impl FnOnce(*mut sys::jpeg_decompress_struct) -> T) -> Result<T, Error> {
+        // SAFETY: `raw` is live and `&mut self` makes this the only call.
+        let cinfo = unsafe { &raw mut (*self.raw.as_ptr()).cinfo };
         // Unwind safe: after an error the decoder is only dropped.
         catch_unwind(AssertUnwindSafe(|| call(cinfo))).map_err(|payload| match payload.downcast::<Error>() {
             Ok(error) => *error,

@@ -1,15 +1,13 @@
 //! [`Container`]: the chunks of a PNG file, walked over the whole body without inflating any.
 
 use image::metadata::Orientation;
-use moxcms::{
-    CicpColorPrimaries, CicpProfile, ColorDateTime, ColorProfile, MatrixCoefficients, TransferCharacteristics,
-};
+use moxcms::{CicpColorPrimaries, TransferCharacteristics};
 use png::{BitDepth, ColorType};
 
 use super::{FORMAT, channels, corrupt};
 use crate::pipeline::codec::Header;
 use crate::pipeline::codec::cursor::Cursor;
-use crate::pipeline::{Error, Size};
+use crate::pipeline::{Error, Size, color};
 
 /// The first eight bytes.
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -19,10 +17,6 @@ const CHUNKS_MAX: usize = 1 << 20;
 
 /// The specification's largest number of frames or plays.
 const COUNT_MAX: u32 = i32::MAX as u32;
-
-/// The date in profiles made here: the same picture gives the same bytes on every day.
-const EPOCH: ColorDateTime =
-    ColorDateTime { year: 2000, month: 1, day_of_the_month: 1, hours: 0, minutes: 0, seconds: 0 };
 
 /// What the chunks say.
 pub(super) struct Container<'a> {
@@ -90,11 +84,13 @@ impl<'a> Container<'a> {
         let channels = channels(expanded).expect("an expanded colour type is never indexed");
         let bits = if self.depth == BitDepth::Sixteen { 16 } else { 8 };
         let row_bytes = u64::from(self.size.w) * channels.count() as u64 * u64::from(bits / 8);
-        let frame_bytes = row_bytes * u64::from(self.size.h);
+        // Two sides of 31 bits exceed 64 bits of bytes; the limits refuse them, but not before they are counted.
+        let frame_bytes = row_bytes.saturating_mul(u64::from(self.size.h));
         // A canvas, the canvas before, a part frame; big-endian samples before they are turned; the crate's window and rows.
-        let canvases = if self.animated() { 3 * frame_bytes } else { 0 };
+        let canvases = if self.animated() { frame_bytes.saturating_mul(3) } else { 0 };
         let turned = if bits == 16 { frame_bytes } else { 0 };
-        let working_bytes = canvases + turned + 8 * row_bytes + (512 << 10) + 3 * self.found.exif_bytes_max;
+        let rows = 8 * row_bytes + (512 << 10) + 3 * self.found.exif_bytes_max;
+        let working_bytes = canvases.saturating_add(turned).saturating_add(rows);
         Header {
             size: self.size,
             orientation: self.found.orientation.unwrap_or(Orientation::NoTransforms),
@@ -199,14 +195,7 @@ fn primaries_of(primaries: u8) -> Option<CicpColorPrimaries> {
 
 /// An ICC profile that says what the code points say.
 fn profile([primaries, transfer, _, _]: [u8; 4]) -> Option<Vec<u8>> {
-    let mut profile = ColorProfile::new_from_cicp(CicpProfile {
-        color_primaries: primaries_of(primaries)?,
-        transfer_characteristics: curve(transfer)?,
-        matrix_coefficients: MatrixCoefficients::Identity,
-        full_range: true,
-    });
-    // Else the time of day would be in it.
-    profile.creation_date_time = EPOCH;
+    let profile = color::cicp_profile(primaries_of(primaries)?, curve(transfer)?);
     profile.red_trc.is_some().then(|| profile.encode().ok())?
 }
 

@@ -12,6 +12,8 @@ use crate::pipeline::{Channels, Error, Orientation, Size};
 const PAGES_MAX: usize = 10_000;
 /// Strips or tiles, all planes together: 100 megapixels in tiles of 16 x 16 are fewer.
 const CHUNKS_MAX: u64 = 1 << 20;
+/// A tile may have sides of this many pixels though its image is smaller.
+const TILE_SIDE_PX: u32 = 1024;
 /// Values that are read of a field with one number for each sample.
 const SAMPLES_MAX: usize = 32;
 
@@ -262,10 +264,18 @@ fn predicted(directory: &Directory, bits: u32) -> Result<bool, Error> {
 fn chunk_shape(directory: &Directory, size: Size) -> Result<(Size, bool), Error> {
     if directory.field(tag::TILE_OFFSETS)?.is_some() {
         let (w, h) = (directory.number(tag::TILE_WIDTH, 0)?, directory.number(tag::TILE_HEIGHT, 0)?);
+        if w > tile_side_max(size.w) || h > tile_side_max(size.h) {
+            return Err(corrupt("tiles far larger than the image"));
+        }
         return Ok((library::size("tiff", w, h)?, true));
     }
     let rows = directory.number(tag::STRIP_ROWS, u32::MAX)?;
     Ok((library::size("tiff", size.w, rows.min(size.h))?, false))
+}
+
+/// Sides of tiles are multiples of 16, and writers take the same for images of any size.
+fn tile_side_max(side: u32) -> u32 {
+    side.checked_next_multiple_of(16).unwrap_or(side).max(TILE_SIDE_PX)
 }
 
 /// The packed bytes of every chunk, each inside the file and long enough for what it must become.

@@ -7,14 +7,16 @@ use std::ptr;
 use libwebp_sys::*;
 
 use super::NAME;
-use crate::pipeline::{Channels, Error, Size};
+use crate::pipeline::{Channels, Error, Size, Watch};
 
 /// How a frame is written.
-pub(super) struct Settings {
+pub(super) struct Settings<'a> {
     /// 0..=100.
     pub quality: u8,
     /// Keep every sample, those under transparent alpha too.
     pub lossless: bool,
+    /// Polled at every percent of a frame.
+    pub watch: &'a Watch,
 }
 
 /// Effort of lossy frames, 0..=6. Five photographs at 512 px, quality 75, means on one core:
@@ -26,8 +28,20 @@ const METHOD: c_int = 2;
 /// 6: 223 ms, 155 KiB.
 const LOSSLESS_LEVEL: c_int = 1;
 
+/// A still is decoded in about as many steps, between which the watch is polled.
+const STEPS: usize = 64;
+
+/// Smaller steps would only repeat headers.
+const STEP_BYTES_MIN: usize = 4 << 10;
+
 /// Decodes the still `riff` into `samples`, which `size` and `channels` (RGB or RGBA) fill exactly.
-pub(super) fn decode(riff: &[u8], size: Size, channels: Channels, samples: &mut [u8]) -> Result<(), Error> {
+pub(super) fn decode(
+    riff: &[u8],
+    size: Size,
+    channels: Channels,
+    samples: &mut [u8],
+    watch: &Watch,
+) -> Result<(), Error> {
     assert_eq!(samples.len() as u64, size.pixels() * channels.count() as u64, "samples do not fill the frame");
     let mut config = WebPDecoderConfig::new().map_err(|()| Error::corrupt(NAME, "libwebp's version differs"))?;
     // SAFETY: `riff` is valid for its length; `config.input` is a valid place for the result.
@@ -43,9 +57,48 @@ pub(super) fn decode(riff: &[u8], size: Size, channels: Channels, samples: &mut 
         stride: (size.w as usize * channels.count()) as c_int,
         size: samples.len(),
     };
-    // SAFETY: `riff` is valid for its length. The output is external memory, exclusively borrowed, of the stated length; libwebp
-    // checks stride and length against the frame before it writes, and frees nothing of it.
-    check(unsafe { WebPDecode(riff.as_ptr(), riff.len(), &mut config) })
+    let mut decoder = StepDecoder::new(riff, &mut config)?;
+    let step = (riff.len() / STEPS).max(STEP_BYTES_MIN);
+    for known in (0..riff.len()).step_by(step).skip(1) {
+        watch.check()?;
+        match decoder.advance(known) {
+            VP8StatusCode::VP8_STATUS_SUSPENDED => {}
+            status => return check(status),
+        }
+    }
+    watch.check()?;
+    check(decoder.advance(riff.len()))
+}
+
+/// A decoder that is given more and more of the same bytes.
+struct StepDecoder<'a> {
+    decoder: *mut WebPIDecoder,
+    riff: &'a [u8],
+    config: PhantomData<&'a mut WebPDecoderConfig>,
+}
+
+impl<'a> StepDecoder<'a> {
+    /// Decodes `riff` to the output of `config`.
+    fn new(riff: &'a [u8], config: &'a mut WebPDecoderConfig) -> Result<StepDecoder<'a>, Error> {
+        // SAFETY: without data, only the decoder is made. It keeps pointers into `config`, which is borrowed exclusively for its
+        // life; so is, by the caller, the external memory there, whose stride and length libwebp checks before it writes.
+        let decoder = unsafe { WebPIDecode(ptr::null(), 0, config) };
+        if decoder.is_null() { Err(out_of_memory()) } else { Ok(StepDecoder { decoder, riff, config: PhantomData }) }
+    }
+
+    /// Decodes as far as the first `known` bytes go, which are never fewer than before.
+    fn advance(&mut self, known: usize) -> VP8StatusCode {
+        let known = &self.riff[..known];
+        // SAFETY: the decoder is live; `known` is valid for its length, stays where it is while the decoder lives, and is only read.
+        unsafe { WebPIUpdate(self.decoder, known.as_ptr(), known.len()) }
+    }
+}
+
+impl Drop for StepDecoder<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the decoder is live and not used again; it frees nothing of the external memory.
+        unsafe { WebPIDelete(self.decoder) }
+    }
 }
 
 fn check(status: VP8StatusCode) -> Result<(), Error> {
@@ -126,12 +179,13 @@ impl Drop for Animation<'_> {
 /// Encodes a still of RGB or RGBA `samples`, which `size` and `channels` fill exactly.
 pub(super) fn encode(size: Size, channels: Channels, samples: &[u8], settings: &Settings) -> Result<Vec<u8>, Error> {
     let config = config(settings)?;
-    let mut picture = OwnedPicture::new(size, channels, samples, settings.lossless)?;
+    let mut picture = OwnedPicture::new(size, channels, samples, settings.lossless, settings.watch)?;
     let mut written = MemoryWriter::new();
     picture.0.writer = Some(WebPMemoryWrite);
     picture.0.custom_ptr = ptr::from_mut(&mut written.0).cast();
     // SAFETY: config and picture are initialised; the writer is a `WebPMemoryWriter` and outlives the call.
     if unsafe { WebPEncode(&config, &mut picture.0) } == 0 {
+        settings.watch.check()?;
         return Err(refused(picture.0.error_code));
     }
     Ok(written.to_vec())
@@ -163,18 +217,26 @@ fn config(settings: &Settings) -> Result<WebPConfig, Error> {
     Ok(config)
 }
 
-/// A `WebPPicture` that is freed.
-struct OwnedPicture(WebPPicture);
+/// A `WebPPicture` that is freed; libwebp gives up on it when the watch says so.
+struct OwnedPicture<'a>(WebPPicture, PhantomData<&'a Watch>);
 
-impl OwnedPicture {
+impl<'a> OwnedPicture<'a> {
     /// Copies the samples: as ARGB when they must be kept or compared, else as YUV.
-    fn new(size: Size, channels: Channels, samples: &[u8], argb: bool) -> Result<OwnedPicture, Error> {
+    fn new(
+        size: Size,
+        channels: Channels,
+        samples: &[u8],
+        argb: bool,
+        watch: &'a Watch,
+    ) -> Result<OwnedPicture<'a>, Error> {
         assert_eq!(samples.len() as u64, size.pixels() * channels.count() as u64, "samples do not fill the frame");
         let version = |()| Error::Encode { format: NAME, reason: "libwebp's version differs".into() };
-        let mut picture = OwnedPicture(WebPPicture::new().map_err(version)?);
+        let mut picture = OwnedPicture(WebPPicture::new().map_err(version)?, PhantomData);
         picture.0.width = size.w as c_int;
         picture.0.height = size.h as c_int;
         picture.0.use_argb = c_int::from(argb);
+        picture.0.progress_hook = Some(going_on);
+        picture.0.user_data = ptr::from_ref(watch).cast_mut().cast();
         let stride = (size.w as usize * channels.count()) as c_int;
         let import = if channels.alpha() { WebPPictureImportRGBA } else { WebPPictureImportRGB };
         // SAFETY: the picture is initialised; `samples` holds `height` rows of `stride` bytes, as asserted; libwebp copies them.
@@ -185,7 +247,15 @@ impl OwnedPicture {
     }
 }
 
-impl Drop for OwnedPicture {
+/// Called at every percent of a frame; 0 ends it.
+unsafe extern "C" fn going_on(_percent: c_int, picture: *const WebPPicture) -> c_int {
+    // SAFETY: libwebp gives the picture that it encodes or a view of it, and keeps the `user_data` that `OwnedPicture::new` set to a
+    // watch, which outlives the picture.
+    let watch = unsafe { &*(*picture).user_data.cast::<Watch>() };
+    c_int::from(watch.check().is_ok())
+}
+
+impl Drop for OwnedPicture<'_> {
     fn drop(&mut self) {
         // SAFETY: the picture is initialised and not used again.
         unsafe { WebPPictureFree(&mut self.0) }
@@ -251,10 +321,10 @@ impl AnimationEncoder {
         settings: &Settings,
     ) -> Result<(), Error> {
         let config = config(settings)?;
-        let mut picture = OwnedPicture::new(size, channels, samples, true)?;
+        let mut picture = OwnedPicture::new(size, channels, samples, true, settings.watch)?;
         // SAFETY: the encoder is live; picture and config are initialised and are read before the call returns.
         let added = unsafe { WebPAnimEncoderAdd(self.0, &mut picture.0, shown_from as c_int, &config) };
-        if added == 0 { Err(self.failed()) } else { Ok(()) }
+        if added == 0 { settings.watch.check().and(Err(self.failed())) } else { Ok(()) }
     }
 
     /// The file; its last frame is shown until `until`.
