@@ -3,6 +3,7 @@
 //! [`ROUTES`] is the table from which dispatch, 404, 405 with `Allow`, scopes and metric labels follow; [`server::serve`] runs it
 //! over sockets. Not a place for pixels, blobs or caches: handlers are short paragraphs over the layers below.
 
+mod asked;
 pub mod auth;
 mod body;
 mod conditional;
@@ -15,6 +16,7 @@ mod metrics;
 mod negotiate;
 mod options;
 mod problem;
+mod process;
 mod query;
 mod respond;
 pub mod server;
@@ -117,6 +119,8 @@ impl Reply {
 enum At {
     /// A path without parameters.
     Fixed(&'static str, fn(Call) -> Reply),
+    /// A path that ends in `.{ext}` and names no image: `/process.{ext}`.
+    Bare(&'static str, fn(Call, &str) -> Reply),
     /// `/images/{id}`
     Image(fn(Call, Digest) -> Reply),
     /// `/images/{id}.{ext}`
@@ -129,7 +133,7 @@ impl At {
     /// The path as people write it; the metric label.
     const fn path(&self) -> &'static str {
         match self {
-            At::Fixed(path, _) => path,
+            At::Fixed(path, _) | At::Bare(path, _) => path,
             At::Image(_) => "/images/{id}",
             At::Form(_) => "/images/{id}.{ext}",
             At::Info(_) => "/images/{id}/info",
@@ -185,6 +189,12 @@ pub static ROUTES: &[Route] = &[
         At::Fixed("/images/missing", images::missing),
         Scope::Read,
         "Which of many ids are not stored.",
+    ),
+    route(
+        Method::POST,
+        At::Bare("/process.{ext}", process::process),
+        Scope::Process,
+        "The body of the request, rendered by the query; nothing is stored.",
     ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),

@@ -12,9 +12,9 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
-use super::{App, Call, Reply, Response, query};
+use super::{App, Call, Reply, Response, asked, query};
 use crate::digest::Digest;
-use crate::pipeline::codec::{Codec, by_extension};
+use crate::pipeline::codec::Codec;
 use crate::pipeline::{Channels, Pipeline};
 use crate::renditions::Origin;
 use crate::store;
@@ -23,7 +23,7 @@ use crate::store;
 const DOWNLOAD: &str = "download";
 const PAGE_IDS_DEFAULT: usize = 1_000;
 
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
 /// `GET /images/{id}`
 pub(super) fn original(call: Call, id: Digest) -> Reply {
@@ -92,21 +92,17 @@ fn wanted(call: &Call, extension: &str) -> Result<Wanted, Error> {
     if extension == "auto" {
         return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, download));
     }
-    let codec = by_extension(extension)
-        .filter(|codec| codec.encoder.is_some())
-        .ok_or_else(|| Error::Extension { extension: extension.to_owned() })?;
+    let codec = asked::writable(extension)?;
     Ok(Wanted::Codec(pipeline(&call.app, codec, &pairs)?, download))
 }
 
-/// The pipeline of a query, turned into a render where originals are not for everybody.
+/// The pipeline of a query.
 fn pipeline(app: &App, codec: &'static Codec, pairs: &[(String, String)]) -> Result<Pipeline, Error> {
-    let pipeline = Pipeline::from_query(codec, pairs)?;
-    let renders = app.options.convert_renders || app.access.originals_need_key;
-    Ok(if renders && pipeline.is_conversion() { pipeline.into_render() } else { pipeline })
+    Ok(asked::unless_converts(app, Pipeline::from_query(codec, pairs)?))
 }
 
 /// Takes the delivery name out of a query.
-fn delivery(mut pairs: Pairs) -> Result<(Pairs, Option<String>), Error> {
+pub(super) fn delivery(mut pairs: Pairs) -> Result<(Pairs, Option<String>), Error> {
     let names: Vec<String> = pairs.extract_if(.., |(name, _)| name == DOWNLOAD).map(|(_, value)| value).collect();
     match <[String; 1]>::try_from(names) {
         Ok([name]) if (1..=255).contains(&name.len()) => Ok((pairs, Some(name))),

@@ -229,6 +229,21 @@ impl Image<'_> {
     }
 }
 
+/// A rendition that nobody keeps: made of what came with the request.
+pub(super) fn unkept(rendition: &crate::renditions::Rendition, download: Option<&str>, negotiated: bool) -> Response {
+    let mut response = with(StatusCode::OK, Body::Full(rendition.bytes.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(rendition.codec.media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(disposition) = download.map(disposition) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    if negotiated {
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+    }
+    response
+}
+
 /// RFC 6266: the name in ASCII for old clients, and as UTF-8.
 fn disposition(name: &str) -> HeaderValue {
     let plain: String =

@@ -26,7 +26,7 @@ use crate::store::{Receipt, Sealed};
 /// Longer bodies are inspected off the runtime's threads.
 const INSPECT_INLINE_BYTES_MAX: usize = 256 << 10;
 /// Bytes before, and bytes after, the one part of a form.
-const FORM_BYTES_MAX: u64 = 256 << 10;
+pub(super) const FORM_BYTES_MAX: u64 = 256 << 10;
 
 /// `POST /images`
 pub(super) fn post(call: Call) -> Reply {
@@ -139,7 +139,7 @@ async fn form(call: Call, boundary: String) -> Result<Response, Error> {
 /// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch. Clones are the
 /// same stream, so that the handler can set the bound and read what the parser leaves.
 #[derive(Clone)]
-struct Chunks(Arc<Mutex<Source>>);
+pub(super) struct Chunks(Arc<Mutex<Source>>);
 
 struct Source {
     stream: BoxStream<'static, Result<Bytes, Error>>,
@@ -149,7 +149,7 @@ struct Source {
 }
 
 impl Chunks {
-    fn new(reader: Reader, claims: Claims) -> Chunks {
+    pub(super) fn new(reader: Reader, claims: Claims) -> Chunks {
         // Fused: the parser may have seen the end already when the rest is read.
         let stream = futures_util::stream::unfold(reader, |mut reader| async {
             reader.next().await.transpose().map(|chunk| (chunk, reader))
@@ -162,16 +162,16 @@ impl Chunks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn allow(&self, max: u64) {
+    pub(super) fn allow(&self, max: u64) {
         self.lock().max = max;
     }
 
-    fn allow_more(&self, more: u64) {
+    pub(super) fn allow_more(&self, more: u64) {
         let mut source = self.lock();
         source.max = source.bytes + more;
     }
 
-    fn claims(&self) -> Claims {
+    pub(super) fn claims(&self) -> Claims {
         std::mem::take(&mut self.lock().claims)
     }
 }
@@ -197,7 +197,7 @@ impl Source {
     }
 }
 
-fn of_form(error: multer::Error) -> Error {
+pub(super) fn of_form(error: multer::Error) -> Error {
     match error {
         multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),
         _ => Error::Malformed { what: "the body is not multipart/form-data" },
@@ -213,7 +213,7 @@ async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
     Ok(accepted(&receipt, codec, &header))
 }
 
-async fn inspect(bytes: Bytes) -> Result<(&'static Codec, Header), Error> {
+pub(super) async fn inspect(bytes: Bytes) -> Result<(&'static Codec, Header), Error> {
     let inline = bytes.len() <= INSPECT_INLINE_BYTES_MAX;
     let gate = move || -> Result<_, pipeline::Error> {
         let codec = codec::sniff(&bytes)?;

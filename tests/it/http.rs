@@ -4,6 +4,7 @@ mod access;
 mod client;
 mod conditions;
 mod images;
+mod process;
 mod protocol;
 mod timeouts;
 mod uploads;
