@@ -8,7 +8,6 @@
 mod admission;
 mod cache;
 mod engine;
-mod flight;
 mod generation;
 mod header;
 mod others;
@@ -21,12 +20,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::digest::Digest;
+use crate::flight::{self, Flights};
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
 use cache::Cache;
 use engine::Engine;
-use flight::Flights;
 use generation::{Generation, Generations};
 
 /// Settings of the rendition layer.

@@ -8,6 +8,7 @@ mod codecs_modern;
 mod codecs_native;
 mod docs;
 mod external;
+mod fetch;
 mod fixtures;
 mod http;
 mod pipeline;
