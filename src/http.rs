@@ -18,6 +18,7 @@ mod options;
 mod problem;
 mod process;
 mod query;
+mod remote;
 mod respond;
 pub mod server;
 mod service;
@@ -33,6 +34,7 @@ use hyper::Method;
 use hyper::http::request::Parts;
 
 use crate::digest::Digest;
+use crate::fetch::{self, Sources};
 use crate::pipeline::Limits;
 use crate::renditions::{self, Renditions};
 use crate::store::{self, Store, Uploads};
@@ -50,6 +52,7 @@ pub struct App {
     store: Arc<dyn Store>,
     uploads: Uploads,
     renditions: Arc<Renditions>,
+    sources: Sources,
     limits: Limits,
     access: Access,
     options: Options,
@@ -64,6 +67,8 @@ pub struct Settings {
     pub store: store::Options,
     /// Of renders.
     pub limits: Limits,
+    /// Of remote sources.
+    pub fetch: fetch::Options,
     /// Of the cache and the render pool.
     pub renditions: renditions::Options,
     /// Of connections and requests.
@@ -75,10 +80,12 @@ pub struct Settings {
 impl App {
     /// Sets the layers above `store` up.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
-        let Settings { store: store_options, limits, renditions, http, access } = settings;
+        let Settings { store: store_options, limits, mut fetch, renditions, http, access } = settings;
+        fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
         Arc::new(App {
             uploads: Uploads::new(store.clone(), store_options),
             renditions: Renditions::new(store.clone(), limits.clone(), renditions),
+            sources: Sources::new(&fetch),
             store,
             limits,
             access,
@@ -182,7 +189,12 @@ pub static ROUTES: &[Route] = &[
     route(Method::PUT, At::Image(upload::put), Scope::Write, "Store the image of this id; idempotent."),
     route(Method::DELETE, At::Image(images::delete), Scope::Admin, "Remove the image and its renditions."),
     route(Method::GET, At::Info(images::info), Scope::Read, "Format, size, frames, orientation, profile."),
-    route(Method::POST, At::Fixed("/images", upload::post), Scope::Write, "Store an image: raw body or multipart."),
+    route(
+        Method::POST,
+        At::Fixed("/images", upload::post),
+        Scope::Write,
+        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON.",
+    ),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
     route(
         Method::POST,
@@ -195,6 +207,12 @@ pub static ROUTES: &[Route] = &[
         At::Bare("/process.{ext}", process::process),
         Scope::Process,
         "The body of the request, rendered by the query; nothing is stored.",
+    ),
+    route(
+        Method::GET,
+        At::Bare("/remote.{ext}", remote::remote),
+        Scope::Process,
+        "The image at `url=`, rendered by the rest of the query; `store=true` stores it (needs `write` too).",
     ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),

@@ -53,16 +53,19 @@ impl Asked {
         self.form(app, codec.ok_or(Error::NotAcceptable)?, &[]).map(drop)
     }
 
-    /// The pipeline for a source; `parts` are images that came beside the query.
+    /// The pipeline for a source, of which more need be known only where the format is negotiated; `parts` are images that came beside the query.
     pub(super) fn pipeline(
         &self,
         app: &App,
-        (source, header): (&'static Codec, &Header),
+        source: Option<(&'static Codec, Header)>,
         parts: &[(&str, Digest)],
     ) -> Result<Pipeline, Error> {
         let codec = match &self.format {
             Format::Codec(codec) => codec,
-            Format::Bucket(bucket) => bucket.codec(source, header).ok_or(Error::NotAcceptable)?,
+            Format::Bucket(bucket) => {
+                let codec = source.and_then(|(source, header)| bucket.codec(source, &header));
+                codec.ok_or(Error::NotAcceptable)?
+            }
         };
         self.form(app, codec, parts)
     }

@@ -170,9 +170,9 @@ async fn text(part: &mut multer::Field<'static>) -> Result<String, Error> {
 }
 
 async fn render(app: &App, asked: &Asked, image: Held, others: &[(&str, Held)]) -> Result<Response, Error> {
-    let (codec, header) = inspect(image.bytes.clone()).await?;
+    let known = inspect(image.bytes.clone()).await?;
     let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
-    let pipeline = asked.pipeline(app, (codec, &header), &parts)?;
+    let pipeline = asked.pipeline(app, Some(known), &parts)?;
     let given: Images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
     let (rendition, origin) = app.renditions.render(image.bytes.clone(), given, &pipeline).await?;
     let mut response = respond::unkept(&rendition, asked.download.as_deref(), asked.is_negotiated());

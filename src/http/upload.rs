@@ -17,7 +17,7 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::fields::Claims;
 use super::respond::{self, ETag};
-use super::{App, Call, Reply, Response};
+use super::{App, Call, Reply, Response, remote};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline;
 use crate::pipeline::codec::{self, Codec, Header};
@@ -40,7 +40,7 @@ pub(super) fn post(call: Call) -> Reply {
                     .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
                 form(call, boundary).await
             }
-            "application/json" => Err(Error::NotImplemented { what: "uploads by URL (application/json) yet" }),
+            "application/json" => remote::upload(call).await,
             "application/x-tar" => {
                 Err(Error::NotImplemented { what: "uploads of many images (application/x-tar) yet" })
             }
@@ -205,7 +205,7 @@ pub(super) fn of_form(error: multer::Error) -> Error {
 }
 
 /// The gate, then the commit.
-async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
+pub(super) async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
     let bytes = sealed.bytes().await?;
     let (codec, header) = inspect(bytes).await?;
     let receipt = sealed.commit().await?;

@@ -6,6 +6,7 @@ mod conditions;
 mod images;
 mod process;
 mod protocol;
+mod remote;
 mod timeouts;
 mod uploads;
 
