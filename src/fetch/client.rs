@@ -92,7 +92,7 @@ impl Client {
         Client {
             rules: Rules::new(options),
             resolver: resolver.unwrap_or_else(|| system_resolver(options.fetches_max)),
-            tls: tls(),
+            tls: tls(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
             stall: Duration::from_millis(options.stall_ms),
             timeout: Duration::from_millis(options.timeout_ms),
             bytes_max: options.bytes_max,
@@ -269,8 +269,7 @@ fn refused(step: &'static str, error: &io::Error) -> Error {
     Error::Refused
 }
 
-fn tls() -> TlsConnector {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+fn tls(roots: RootCertStore) -> TlsConnector {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring knows these versions")
@@ -295,3 +294,7 @@ fn system_resolver(lookups_max: usize) -> Resolver {
         .boxed()
     })
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
