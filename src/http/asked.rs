@@ -46,32 +46,42 @@ impl Asked {
 
     /// Whether the query could be good, told before a source is there: what is allowed does not depend on it.
     pub(super) fn check(&self, app: &App) -> Result<(), Error> {
-        let codec = match &self.format {
-            Format::Codec(codec) => Some(*codec),
-            Format::Bucket(bucket) => bucket.codecs().next(),
-        };
-        self.form(app, codec.ok_or(Error::NotAcceptable)?, &[]).map(drop)
+        self.forms(app, &[]).map(drop)
     }
 
-    /// The pipeline for a source, of which more need be known only where the format is negotiated; `parts` are images that came beside the query.
+    /// The pipeline for a source, of which more need be known only where the format is negotiated; `parts` are images that came
+    /// beside the query.
     pub(super) fn pipeline(
         &self,
         app: &App,
         source: Option<(&'static Codec, Header)>,
         parts: &[(&str, Digest)],
     ) -> Result<Pipeline, Error> {
-        let codec = match &self.format {
-            Format::Codec(codec) => codec,
-            Format::Bucket(bucket) => {
-                let codec = source.and_then(|(source, header)| bucket.codec(source, &header));
-                codec.ok_or(Error::NotAcceptable)?
-            }
+        let mut forms = self.forms(app, parts)?;
+        let fitting = match &self.format {
+            Format::Codec(_) => None,
+            Format::Bucket(bucket) => source.and_then(|(source, header)| bucket.codec(source, &header)),
         };
-        self.form(app, codec, parts)
+        let place = forms.iter().position(|form| Some(form.codec()) == fitting).unwrap_or_default();
+        Ok(forms.swap_remove(place))
     }
 
-    fn form(&self, app: &App, codec: &'static Codec, parts: &[(&str, Digest)]) -> Result<Pipeline, Error> {
-        Ok(unless_converts(app, Pipeline::from_form(codec, &self.pairs, parts)?))
+    /// What the query means in each format that it may come to, at least one. A format that cannot take the arguments is left
+    /// out; they are an error when all refuse them.
+    fn forms(&self, app: &App, parts: &[(&str, Digest)]) -> Result<Vec<Pipeline>, Error> {
+        let codecs: Vec<&'static Codec> = match &self.format {
+            Format::Codec(codec) => vec![codec],
+            Format::Bucket(bucket) => bucket.codecs().collect(),
+        };
+        let form = |codec| Ok(unless_converts(app, Pipeline::from_form(codec, &self.pairs, parts)?));
+        let (mut forms, mut refused) = (Vec::new(), None);
+        for result in codecs.into_iter().map(form) {
+            match result {
+                Ok(form) => forms.push(form),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        if forms.is_empty() { Err(refused.unwrap_or(Error::NotAcceptable)) } else { Ok(forms) }
     }
 }
 
