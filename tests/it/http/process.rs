@@ -117,9 +117,9 @@ fn a_part_that_no_operation_names_is_refused() {
 
 #[test]
 fn a_part_stands_where_an_id_is_asked() {
-    let server = Server::start();
     let (image, mask) = (ppm(4, 4, [200, 20, 30]), ppm(4, 4, [128, 128, 128]));
     for key in ["mask", "overlay"] {
+        let server = Server::start();
         let answer = server.send("POST", "/process.png", &[FORM], &form(&[("image", &image), (key, &mask)]));
         let owner = OPERATIONS.iter().find(|operation| operation.params.iter().any(|param| param.keys.contains(&key)));
         let Some(owner) = owner else {
