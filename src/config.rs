@@ -222,6 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn remote_sources_are_off_until_hosts_are_named() {
+        assert!(Config::default().layers.fetch.allow.is_empty());
+        let file = Some("remote_allow = [\"*.Example.com\", \"a.b\"]\nremote_private_allow = \"10.1.0.0/16\"");
+        let fetch = load(&[("remote_ports", "443, 8443")], &[], file).expect("good settings").layers.fetch;
+        assert_eq!(fetch.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["*.example.com", "a.b"]);
+        assert_eq!((fetch.ports.as_slice(), fetch.private_allow.len()), ([443, 8443].as_slice(), 1));
+        for (key, bad) in [
+            ("remote_allow", "http://a"),
+            ("remote_ports", "65536"),
+            ("remote_private_allow", "10.0.0.0/33"),
+            ("remote_timeout_ms", "0"),
+        ] {
+            assert!(load(&[(key, bad)], &[], None).is_err(), "{key}");
+        }
+    }
+
+    #[test]
     fn every_setting_takes_its_own_default_and_is_described() {
         let table = describe();
         for setting in SETTINGS {

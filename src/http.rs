@@ -3,6 +3,7 @@
 //! [`ROUTES`] is the table from which dispatch, 404, 405 with `Allow`, scopes and metric labels follow; [`server::serve`] runs it
 //! over sockets. Not a place for pixels, blobs or caches: handlers are short paragraphs over the layers below.
 
+mod asked;
 pub mod auth;
 mod body;
 mod conditional;
@@ -17,7 +18,9 @@ mod metrics;
 mod negotiate;
 mod options;
 mod problem;
+mod process;
 mod query;
+mod remote;
 mod respond;
 pub mod server;
 mod service;
@@ -34,6 +37,7 @@ use hyper::Method;
 use hyper::http::request::Parts;
 
 use crate::digest::Digest;
+use crate::fetch::{self, Sources};
 use crate::pipeline::Limits;
 use crate::renditions::{self, Renditions};
 use crate::store::{self, Store, Uploads};
@@ -60,6 +64,7 @@ pub struct App {
     uploads: Uploads,
     lists: Lists,
     renditions: Arc<Renditions>,
+    sources: Sources,
     limits: Limits,
     access: Access,
     options: Options,
@@ -74,6 +79,8 @@ pub struct Settings {
     pub store: store::Options,
     /// Of renders.
     pub limits: Limits,
+    /// Of remote sources.
+    pub fetch: fetch::Options,
     /// Of the cache and the render pool.
     pub renditions: renditions::Options,
     /// Of connections and requests.
@@ -85,11 +92,13 @@ pub struct Settings {
 impl App {
     /// Sets the layers above `store` up.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
-        let Settings { store: store_options, limits, renditions, http, access } = settings;
+        let Settings { store: store_options, limits, mut fetch, renditions, http, access } = settings;
+        fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
         Arc::new(App {
             uploads: Uploads::new(store.clone(), store_options),
             renditions: Renditions::new(store.clone(), limits.clone(), renditions),
             lists: Lists::new(http.lists_bytes_max),
+            sources: Sources::new(&fetch),
             store,
             limits,
             access,
@@ -130,6 +139,8 @@ impl Reply {
 enum At {
     /// A path without parameters.
     Fixed(&'static str, fn(Call) -> Reply),
+    /// A path that ends in `.{ext}` and names no image: `/process.{ext}`.
+    Bare(&'static str, fn(Call, &str) -> Reply),
     /// `/images/{id}`
     Image(fn(Call, Digest) -> Reply),
     /// `/images/{id}.{ext}`
@@ -142,7 +153,7 @@ impl At {
     /// The path as people write it; the metric label.
     const fn path(&self) -> &'static str {
         match self {
-            At::Fixed(path, _) => path,
+            At::Fixed(path, _) | At::Bare(path, _) => path,
             At::Image(_) => "/images/{id}",
             At::Form(_) => "/images/{id}.{ext}",
             At::Info(_) => "/images/{id}/info",
@@ -196,13 +207,30 @@ pub static ROUTES: &[Route] = &[
         Scope::Read,
         "Format, size, frames, orientation, profile; placeholders, colours and a hash by `include=`.",
     ),
-    route(Method::POST, At::Fixed("/images", upload::post), Scope::Write, "Store an image: raw body or multipart."),
+    route(
+        Method::POST,
+        At::Fixed("/images", upload::post),
+        Scope::Write,
+        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON.",
+    ),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
     route(
         Method::POST,
         At::Fixed("/images/missing", images::missing),
         Scope::Read,
         "Which of many ids are not stored.",
+    ),
+    route(
+        Method::POST,
+        At::Bare("/process.{ext}", process::process),
+        Scope::Process,
+        "The body of the request, rendered by the query; nothing is stored.",
+    ),
+    route(
+        Method::GET,
+        At::Bare("/remote.{ext}", remote::remote),
+        Scope::Process,
+        "The image at `url=`, rendered by the rest of the query; `store=true` stores it (needs `write` too).",
     ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),

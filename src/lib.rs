@@ -8,6 +8,8 @@
 //! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
+//! | `flight` | many callers of one key share one run; knows nothing else |
+//! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache, single flight, admission and the render pool |
 //! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
@@ -24,7 +26,7 @@
 //! # Invariants
 //! 1. `pipeline` knows no tokio, hyper, file system or network: bytes in, bytes out.
 //! 2. `store` does not know images: it holds blobs.
-//! 3. Only `http` names server HTTP types; only `http::problem` chooses an error status.
+//! 3. Only `http` names server HTTP types, only `fetch` speaks as a client; only `http::problem` chooses an error status.
 //! 4. Only `renditions` runs a pipeline on behalf of a request: one place for cache, single flight, admission, threads.
 //! 5. Only `config` and `cli` read environment, arguments or configuration files.
 //! 6. Every queue, body, list, retry and dimension has a bound in a `Limits` or `Options` type, and a test that reaches it and one past it.
@@ -35,6 +37,10 @@ pub mod digest;
 pub mod pipeline;
 
 pub mod store;
+
+mod flight;
+
+pub mod fetch;
 
 pub mod renditions;
 

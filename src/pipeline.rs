@@ -64,7 +64,19 @@ impl Pipeline {
     ///
     /// Errors: [`Error::Invalid`].
     pub fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
-        text::from_query(codec, query)
+        text::from_query(codec, query, &[])
+    }
+
+    /// The same with images that came beside the query, by the names of their parts. In a flat query such a name is the key that
+    /// asks for an image (`mask`); in JSON `{"part": name}` stands where an id may. Each must be asked for.
+    ///
+    /// Errors: [`Error::Invalid`].
+    pub fn from_form(
+        codec: &'static Codec,
+        query: &[(String, String)],
+        parts: &[(&str, Digest)],
+    ) -> Result<Pipeline, Error> {
+        text::from_query(codec, query, parts)
     }
 
     /// A render by these steps. Equal meaning gives equal pipelines, however it was written.

@@ -8,7 +8,6 @@
 mod admission;
 mod cache;
 mod engine;
-mod flight;
 mod generation;
 mod header;
 mod others;
@@ -21,12 +20,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::digest::Digest;
+use crate::flight::{self, Flights};
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
 use cache::Cache;
 use engine::Engine;
-use flight::Flights;
 use generation::{Generation, Generations};
 pub use header::inspect;
 
@@ -229,6 +228,40 @@ impl Renditions {
         self.engine.render_bytes(source, given, &others, pipeline.clone()).await
     }
 
+    /// A cached rendition of a source that is not stored, by key; never waits.
+    pub fn cached_unstored(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
+        let hit = self.cache.get(&unstored(source), key).or_else(|| self.cache.get(source, key))?;
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(hit)
+    }
+
+    /// As [`Renditions::get`], of a source that is not stored: `bytes`, which hash to `source`. It is cached for those who bring
+    /// the same bytes again.
+    pub async fn get_unstored(
+        &self,
+        source: &Digest,
+        bytes: Bytes,
+        pipeline: &Pipeline,
+    ) -> Result<(Rendition, Origin), Error> {
+        let key = pipeline.key(source);
+        if let Some(hit) = self.cached_unstored(source, &key) {
+            return Ok((hit, Origin::Hit));
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let generation = self.generations.of(&unstored(source));
+        let flight = |_| {
+            let (engine, cache, others) = (self.engine.clone(), self.cache.clone(), self.others(pipeline));
+            let (generation, pipeline) = (generation.clone(), pipeline.clone());
+            async move {
+                let (rendition, origin) = engine.render_bytes(bytes, Images::new(), &others, pipeline).await?;
+                cache.insert(key, &rendition, &generation);
+                Ok((rendition, origin))
+            }
+        };
+        let answer = self.flights.join((key, generation.serial()), flight).await;
+        unless_over(&generation, answer)
+    }
+
     /// The generations of the images that a pipeline names.
     fn others(&self, pipeline: &Pipeline) -> Vec<Arc<Generation>> {
         pipeline.images().iter().map(|id| self.generations.of(id)).collect()
@@ -283,6 +316,14 @@ impl Renditions {
             Ok((rendition, origin))
         }
     }
+}
+
+/// The name under which the renditions of a source are cached that nobody stored. Under the digest itself they would be answered
+/// for an id that is not there, and be forgotten when it is deleted.
+fn unstored(source: &Digest) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 unstored source");
+    hasher.update(source.as_bytes());
+    Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
 /// A flight's answer, unless its source was deleted meanwhile.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 pub use blob::{Blob, FRAME_BYTES_MAX};
-pub use upload::{Receipt, Sealed, Upload, Uploads};
+pub use upload::{Receipt, Reserved, Sealed, Upload, Uploads};
 
 /// A boxed future: backends are used as `dyn`.
 pub type Future<'a, T> = Pin<Box<dyn std::future::Future<Output = Result<T, Error>> + Send + 'a>>;

@@ -261,6 +261,49 @@ pub const SETTINGS: &[Setting] = &[
         layers.renditions.queue_timeout_ms
     ),
     number!("render_timeout_ms", "How long a render may run.", 1..=MS_MAX, layers.renditions.render_timeout_ms),
+    Setting {
+        key: "remote_allow",
+        doc: "Hosts that `/remote` and uploads by URL may fetch from, separated by commas: `example.com`, `*.example.com`, or \
+              `*` for any; none: remote sources are off.",
+        get: |config| joined(&config.layers.fetch.allow),
+        set: |config, text| listed(text).map(|value| config.layers.fetch.allow = value),
+        default_text: None,
+    },
+    Setting {
+        key: "remote_ports",
+        doc: "Ports that may be fetched from.",
+        get: |config| joined(&config.layers.fetch.ports),
+        set: |config, text| listed(text).map(|value| config.layers.fetch.ports = value),
+        default_text: None,
+    },
+    Setting {
+        key: "remote_private_allow",
+        doc: "Networks that may be fetched from although they are not public, such as `10.1.0.0/16`: for intranets.",
+        get: |config| joined(&config.layers.fetch.private_allow),
+        set: |config, text| listed(text).map(|value| config.layers.fetch.private_allow = value),
+        default_text: None,
+    },
+    number!("remote_timeout_ms", "How long one fetch may take.", 1..=MS_MAX, layers.fetch.timeout_ms),
+    number!("remote_stall_ms", "How long a fetch may wait for the next step.", 1..=MS_MAX, layers.fetch.stall_ms),
+    number!(
+        "remote_bytes_max",
+        "Bytes of a fetched image; `bytes_max` holds too.",
+        1..=1 << 40,
+        layers.fetch.bytes_max
+    ),
+    number!("remote_fetches_max", "Fetches at once.", 1..=10_000, layers.fetch.fetches_max),
+    number!(
+        "remote_max_age_s",
+        "How long a fetched image may be used without asking its origin again, whatever that says.",
+        0..=31_536_000,
+        layers.fetch.max_age_s
+    ),
+    number!(
+        "remote_cache_bytes_max",
+        "Bytes of fetched images that are kept; 0: none are.",
+        0..=BYTES_MAX,
+        layers.fetch.cache_bytes_max
+    ),
     number!("connections_max", "Connections at once.", 1..=1_000_000, layers.http.connections_max),
     number!("keep_alive_ms", "How long a connection may be idle.", 1..=MS_MAX, layers.http.keep_alive_ms),
     number!("head_timeout_ms", "How long a request's head may take.", 1..=MS_MAX, layers.http.head_timeout_ms),
@@ -339,6 +382,16 @@ fn add_keys(config: &mut Config, text: &str) -> Result<(), String> {
         known.push(key);
     }
     Ok(())
+}
+
+/// Values separated by commas; none is none.
+fn listed<T: FromStr<Err: Display>>(text: &str) -> Result<Vec<T>, String> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.map(|word| word.parse().map_err(|error| format!("{word:?}: {error}"))).collect()
+}
+
+fn joined<T: Display>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn read<T: FromStr>(text: &str, allowed: &str) -> Result<T, String> {

@@ -17,6 +17,8 @@ use crate::digest::Digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target<'a> {
     Fixed(&'a str),
+    /// The path of its route, and the extension.
+    Bare(&'static str, &'a str),
     Image(Digest),
     Form(Digest, &'a str),
     Info(Digest),
@@ -31,6 +33,7 @@ pub(super) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody) -> (Opti
             let call = Call { app: app.clone(), parts, body, grant };
             let reply = match (&ROUTES[index].at, target(uri.path())) {
                 (At::Fixed(_, handler), _) => handler(call),
+                (At::Bare(_, handler), Ok(Target::Bare(_, extension))) => handler(call, extension),
                 (At::Image(handler), Ok(Target::Image(id))) => handler(call, id),
                 (At::Form(handler), Ok(Target::Form(id, extension))) => handler(call, id, extension),
                 (At::Info(handler), Ok(Target::Info(id))) => handler(call, id),
@@ -84,6 +87,7 @@ fn known(method: &Method) -> Result<Method, Error> {
 fn matches(route: &Route, target: Target) -> bool {
     match (&route.at, target) {
         (At::Fixed(path, _), Target::Fixed(asked)) => *path == asked,
+        (At::Bare(path, _), Target::Bare(asked, _)) => *path == asked,
         (At::Image(_), Target::Image(_)) | (At::Form(_), Target::Form(..)) | (At::Info(_), Target::Info(_)) => true,
         _ => false,
     }
@@ -107,7 +111,7 @@ fn allow(target: Target) -> Option<String> {
 
 /// Reads a path; one that cannot name an image is [`Error::NoSuchId`].
 fn target(path: &str) -> Result<Target<'_>, Error> {
-    let Some(rest) = path.strip_prefix("/images/") else { return Ok(Target::Fixed(path)) };
+    let Some(rest) = path.strip_prefix("/images/") else { return Ok(bare(path).unwrap_or(Target::Fixed(path))) };
     if ROUTES.iter().any(|route| matches(route, Target::Fixed(path))) {
         return Ok(Target::Fixed(path));
     }
@@ -121,6 +125,15 @@ fn target(path: &str) -> Result<Target<'_>, Error> {
         [b'.', extension @ ..] if !extension.contains(&b'/') => Ok(Target::Form(id, &rest[65..])),
         _ => Err(Error::NoSuchId),
     }
+}
+
+/// A path such as `/process.png`.
+fn bare(path: &str) -> Option<Target<'_>> {
+    ROUTES.iter().find_map(|route| {
+        let At::Bare(written, _) = &route.at else { return None };
+        let extension = path.strip_prefix(written.strip_suffix("{ext}")?)?;
+        (!extension.contains('/')).then_some(Target::Bare(written, extension))
+    })
 }
 
 /// What hyper lets pass and we do not: bounds on the target and the fields, and `Host`.
@@ -200,6 +213,11 @@ mod tests {
         check("/images", Ok(Target::Fixed("/images")));
         check("/images/missing", Ok(Target::Fixed("/images/missing")));
         check("/healthz", Ok(Target::Fixed("/healthz")));
+        check("/process.png", Ok(Target::Bare("/process.{ext}", "png")));
+        check("/process.", Ok(Target::Bare("/process.{ext}", "")));
+        for none in ["/process", "/process/png", "/process.png/", "/processpng"] {
+            check(none, Ok(Target::Fixed(none)));
+        }
         check(&format!("/images/{hex}"), Ok(Target::Image(id())));
         check(&format!("/images/{hex}.webp"), Ok(Target::Form(id(), "webp")));
         check(&format!("/images/{hex}."), Ok(Target::Form(id(), "")));
@@ -225,6 +243,7 @@ mod tests {
         let check = |target, expected: Option<&str>| assert_eq!(allow(target).as_deref(), expected);
         check(Target::Image(id()), Some("GET, HEAD, PUT, DELETE, OPTIONS"));
         check(Target::Fixed("/images"), Some("POST, GET, HEAD, OPTIONS"));
+        check(Target::Bare("/process.{ext}", "png"), Some("POST, OPTIONS"));
         check(Target::Fixed("/nothing"), None);
     }
 

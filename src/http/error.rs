@@ -1,7 +1,7 @@
 //! [`Error`]: why a request got no good answer. Statuses are chosen in [`super::problem`].
 
 use crate::digest::Digest;
-use crate::{pipeline, renditions, store};
+use crate::{fetch, pipeline, renditions, store};
 
 /// What can go wrong between a request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(super) enum Error {
     Store(store::Error),
     /// The pipeline's answer.
     Pipeline(pipeline::Error),
+    /// Why a remote source is not there.
+    Fetch(fetch::Error),
     /// No permit in time.
     Busy { retry_after_s: u32 },
     /// A codec or operation panicked.
@@ -97,6 +99,12 @@ impl From<store::Error> for Error {
 impl From<pipeline::Error> for Error {
     fn from(error: pipeline::Error) -> Error {
         Error::Pipeline(error)
+    }
+}
+
+impl From<fetch::Error> for Error {
+    fn from(error: fetch::Error) -> Error {
+        Error::Fetch(error)
     }
 }
 

@@ -12,10 +12,10 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
-use super::{App, Call, Reply, Response, fields, ids, query};
+use super::{App, Call, Reply, Response, asked, fields, ids, query};
 use crate::digest::Digest;
 use crate::pipeline::Pipeline;
-use crate::pipeline::codec::{self, Codec, by_extension};
+use crate::pipeline::codec::{self, Codec};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
@@ -27,7 +27,7 @@ const DIGEST_BYTES_MAX: u64 = 1 << 20;
 const UNKNOWN_MEDIA_TYPE: &str = "application/octet-stream";
 const PAGE_IDS_DEFAULT: usize = 1_000;
 
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
 /// `GET /images/{id}`
 pub(super) fn original(call: Call, id: Digest) -> Reply {
@@ -107,21 +107,17 @@ fn wanted(call: &Call, extension: &str) -> Result<Wanted, Error> {
     if extension == "auto" {
         return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, download));
     }
-    let codec = by_extension(extension)
-        .filter(|codec| codec.encoder.is_some())
-        .ok_or_else(|| Error::Extension { extension: extension.to_owned() })?;
+    let codec = asked::writable(extension)?;
     Ok(Wanted::Codec(pipeline(&call.app, codec, &pairs)?, download))
 }
 
-/// The pipeline of a query, turned into a render where originals are not for everybody.
+/// The pipeline of a query.
 fn pipeline(app: &App, codec: &'static Codec, pairs: &[(String, String)]) -> Result<Pipeline, Error> {
-    let pipeline = Pipeline::from_query(codec, pairs)?;
-    let renders = app.options.convert_renders || app.access.originals_need_key;
-    Ok(if renders && pipeline.is_conversion() { pipeline.into_render() } else { pipeline })
+    Ok(asked::unless_converts(app, Pipeline::from_query(codec, pairs)?))
 }
 
 /// Takes the delivery name out of a query.
-fn delivery(mut pairs: Pairs) -> Result<(Pairs, Option<String>), Error> {
+pub(super) fn delivery(mut pairs: Pairs) -> Result<(Pairs, Option<String>), Error> {
     let names: Vec<String> = pairs.extract_if(.., |(name, _)| name == DOWNLOAD).map(|(_, value)| value).collect();
     match <[String; 1]>::try_from(names) {
         Ok([name]) if (1..=255).contains(&name.len()) => Ok((pairs, Some(name))),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::{Body, Response, respond};
-use crate::{pipeline, store};
+use crate::{fetch, pipeline, store};
 
 /// How long a 404 may be cached: an upload may end it.
 const ABSENT_MAX_AGE_S: u32 = 5;
@@ -95,6 +95,7 @@ pub(super) fn of(error: &Error) -> Problem {
     match error {
         Error::Store(error) => of_store(error),
         Error::Pipeline(error) => of_pipeline(error),
+        Error::Fetch(error) => of_fetch(error),
         Error::Busy { retry_after_s } => busy("Every place for a render is taken.", *retry_after_s),
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
@@ -280,6 +281,35 @@ fn of_pipeline(error: &pipeline::Error) -> Problem {
     }
 }
 
+fn of_fetch(error: &fetch::Error) -> Problem {
+    match error {
+        fetch::Error::Off => {
+            let detail = "This server fetches no remote images: no host is allowed.";
+            problem(StatusCode::FORBIDDEN, "remote-off", "Remote sources are off", detail)
+        }
+        fetch::Error::Url { allowed } => invalid("url", format!("url is not allowed; allowed: {allowed}."), allowed),
+        // Nothing tells a blocked address from one where nobody is.
+        fetch::Error::Refused => {
+            let detail = "This URL, or where it leads, is not allowed here or cannot be reached.";
+            problem(StatusCode::FORBIDDEN, "remote-refused", "Remote source refused", detail)
+        }
+        fetch::Error::Failed { status } => {
+            let detail = "The remote server did not answer with an image.";
+            let problem = problem(StatusCode::BAD_GATEWAY, "remote-failed", "Remote source failed", detail);
+            match status {
+                Some(status) => problem.member("remote_status", *status),
+                None => problem,
+            }
+        }
+        fetch::Error::TooSlow => {
+            let detail = "The remote server took too long.";
+            problem(StatusCode::GATEWAY_TIMEOUT, "remote-timeout", "Remote source too slow", detail)
+        }
+        fetch::Error::TooLarge { max } => too_large("bytes_max", *max),
+        fetch::Error::Busy => busy("Too many remote images are being fetched at this moment.", 1),
+    }
+}
+
 fn absent(kind: &'static str, detail: &str) -> Problem {
     problem(StatusCode::NOT_FOUND, kind, "Not found", detail).cached(ABSENT_MAX_AGE_S)
 }
@@ -357,6 +387,12 @@ mod tests {
         assert_eq!(status(Error::Panicked), (415, "corrupt-source"));
         assert_eq!(status(pipeline::Error::CropOutside), (422, "crop-outside"));
         assert_eq!(status(pipeline::Error::Timeout), (422, "render-timeout"));
+        assert_eq!(status(fetch::Error::Off), (403, "remote-off"));
+        assert_eq!(status(fetch::Error::Refused), (403, "remote-refused"));
+        assert_eq!(status(fetch::Error::Failed { status: None }), (502, "remote-failed"));
+        assert_eq!(status(fetch::Error::TooSlow), (504, "remote-timeout"));
+        assert_eq!(status(fetch::Error::TooLarge { max: 1 }), (413, "too-large"));
+        assert_eq!(status(fetch::Error::Busy), (503, "busy"));
         assert_eq!(status(Error::Unauthorized), (401, "key-needed"));
         assert_eq!(status(Error::Forbidden { scope: "admin" }), (403, "scope-needed"));
     }

@@ -222,6 +222,25 @@ impl Image<'_> {
     }
 }
 
+/// A rendition that nobody keeps: made of what came with the request.
+pub(super) fn unkept(rendition: &crate::renditions::Rendition, download: Option<&str>) -> Response {
+    let mut response = with(StatusCode::OK, Body::Full(rendition.bytes.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(rendition.codec.media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(disposition) = download.map(disposition) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
+/// Bounds how long an answer may be kept: for as long as what it was made of; `None`: not at all.
+pub(super) fn aged(response: &mut Response, grant: Grant, max_age: Option<std::time::Duration>) {
+    let who = if grant == Grant::Public { "public" } else { "private" };
+    let field = max_age.map_or("no-store".to_owned(), |age| format!("{who}, max-age={}", age.as_secs()));
+    response.headers_mut().insert(CACHE_CONTROL, value(field));
+}
+
 /// RFC 6266: the name in ASCII for old clients, and as UTF-8.
 fn disposition(name: &str) -> HeaderValue {
     let plain: String =

@@ -16,14 +16,14 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::fields::Claims;
 use super::respond::{self, ETag};
-use super::{App, Call, Reply, Response};
+use super::{App, Call, Reply, Response, remote};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::codec::{Codec, Header};
 use crate::renditions;
 use crate::store::{self, Receipt, Sealed};
 
 /// Bytes before, and bytes after, the one part of a form.
-const FORM_BYTES_MAX: u64 = 256 << 10;
+pub(super) const FORM_BYTES_MAX: u64 = 256 << 10;
 
 /// `POST /images`
 pub(super) fn post(call: Call) -> Reply {
@@ -37,7 +37,7 @@ pub(super) fn post(call: Call) -> Reply {
                     .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
                 form(call, boundary).await
             }
-            "application/json" => Err(Error::NotImplemented { what: "uploads by URL (application/json) yet" }),
+            "application/json" => remote::upload(call).await,
             "application/x-tar" => {
                 Err(Error::NotImplemented { what: "uploads of many images (application/x-tar) yet" })
             }
@@ -148,7 +148,7 @@ async fn form(call: Call, boundary: String) -> Result<Response, Error> {
 /// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch. Clones are the
 /// same stream, so that the handler can set the bound and read what the parser leaves.
 #[derive(Clone)]
-struct Chunks(Arc<Mutex<Source>>);
+pub(super) struct Chunks(Arc<Mutex<Source>>);
 
 struct Source {
     stream: BoxStream<'static, Result<Bytes, Error>>,
@@ -163,7 +163,7 @@ struct Source {
 const FORM_TOO_LARGE: Error = Error::TooLarge { name: "form_bytes_max", max: FORM_BYTES_MAX };
 
 impl Chunks {
-    fn new(reader: Reader, claims: Claims) -> Chunks {
+    pub(super) fn new(reader: Reader, claims: Claims) -> Chunks {
         // Fused: the parser may have seen the end already when the rest is read.
         let stream = futures_util::stream::unfold(reader, |mut reader| async {
             reader.next().await.transpose().map(|chunk| (chunk, reader))
@@ -178,18 +178,18 @@ impl Chunks {
     }
 
     /// An image comes, of which the parser reads ahead.
-    fn allow_image(&self, bytes_max: u64) {
+    pub(super) fn allow_image(&self, bytes_max: u64) {
         self.allow_more(bytes_max.saturating_add(FORM_BYTES_MAX));
         self.lock().over = Error::BodyTooLarge { max: bytes_max };
     }
 
-    fn allow_more(&self, more: u64) {
+    pub(super) fn allow_more(&self, more: u64) {
         let mut source = self.lock();
         source.max = source.bytes.saturating_add(more);
         source.over = FORM_TOO_LARGE;
     }
 
-    fn claims(&self) -> Claims {
+    pub(super) fn claims(&self) -> Claims {
         std::mem::take(&mut self.lock().claims)
     }
 }
@@ -215,7 +215,7 @@ impl Source {
     }
 }
 
-fn of_form(error: multer::Error) -> Error {
+pub(super) fn of_form(error: multer::Error) -> Error {
     match error {
         multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),
         _ => Error::Malformed { what: "the body is not multipart/form-data" },
@@ -223,7 +223,7 @@ fn of_form(error: multer::Error) -> Error {
 }
 
 /// The gate, then the commit.
-async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
+pub(super) async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
     let bytes = sealed.bytes().await?;
     let known = renditions::inspect(&bytes).await?;
     let receipt = sealed.commit().await?;

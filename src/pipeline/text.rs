@@ -14,12 +14,20 @@ use super::operation::{self, OPERATIONS, Operation};
 use super::param::{Args, Param, invalid};
 use super::plan::Step;
 use super::{ENCODE, Error, Pipeline};
+use crate::digest::Digest;
 
 /// The query key of a JSON chain.
 pub(super) const OPS: &str = "ops";
 
-/// See [`Pipeline::from_query`].
-pub(super) fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
+/// Images that came beside a query, by the names of their parts.
+type Parts<'a> = &'a [(&'a str, Digest)];
+
+/// See [`Pipeline::from_form`].
+pub(super) fn from_query(
+    codec: &'static Codec,
+    query: &[(String, String)],
+    parts: Parts<'_>,
+) -> Result<Pipeline, Error> {
     let ops = query.iter().find(|(key, _)| key == OPS);
     let mut flat = Flat::default();
     for (key, value) in query.iter().filter(|(key, _)| key != OPS) {
@@ -28,15 +36,29 @@ pub(super) fn from_query(codec: &'static Codec, query: &[(String, String)]) -> R
         }
         flat.write(key, value)?;
     }
+    if ops.is_none() {
+        // In a flat query a part's name is the key that asks for an image.
+        parts.iter().try_for_each(|(name, id)| flat.write(name, id.hex().as_str()))?;
+    }
     if query.iter().filter(|(key, _)| key == OPS).count() > 1 {
         return Err(twice(OPS, "", OPS));
     }
     let encode = flat.encode();
     let steps = match ops {
-        Some((_, json)) => from_json(json)?,
+        Some((_, json)) => from_json(json, parts)?,
         None => flat.steps(),
     };
-    Pipeline::new(codec, !query.is_empty(), encode, steps)
+    all_are_named(&steps, parts)?;
+    Pipeline::new(codec, !query.is_empty() || !parts.is_empty(), encode, steps)
+}
+
+/// A part that no operation asks for would be ignored without a word.
+fn all_are_named(steps: &[Step], parts: Parts<'_>) -> Result<(), Error> {
+    let named = |id: &Digest| steps.iter().flat_map(|(_, args)| args.images()).any(|image| image == *id);
+    match parts.iter().find(|(_, id)| !named(id)) {
+        Some((name, _)) => Err(invalid(name, "", format!("a part that an operation names: {{\"part\": \"{name}\"}}"))),
+        None => Ok(()),
+    }
 }
 
 /// A table of parameters: that of the encoder, or of an operation by its place.
@@ -165,36 +187,41 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-fn from_json(json: &str) -> Result<Vec<Step>, Error> {
+fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
     let wanted = "a JSON array of objects, each with \"op\"";
     let chain: Vec<Object> = serde_json::from_str(json).map_err(|error| invalid(OPS, &error.to_string(), wanted))?;
-    chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0)).collect()
+    chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0, parts)).collect()
 }
 
-fn json_step(place: usize, object: &[(String, Json)]) -> Result<Step, Error> {
+fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Result<Step, Error> {
     let written = |name: &str| format!("{OPS}[{place}].{name}");
     let named = object.iter().find(|(name, _)| name == "op").and_then(|(_, value)| value.as_str()).unwrap_or_default();
     let operation = operation(&written("op"), named)?;
     let mut args = Args::defaults(operation.params);
     for (index, (name, value)) in object.iter().enumerate() {
         if object[..index].iter().any(|(earlier, _)| earlier == name) {
-            return Err(twice(&written(name), &json_text(value), name));
+            return Err(twice(&written(name), &json_text(value, parts), name));
         }
         if name != "op" {
-            args.set_named(&written(name), name, &json_text(value))?;
+            args.set_named(&written(name), name, &json_text(value, parts))?;
         }
     }
     Ok((operation, args))
 }
 
-/// A value as a query would write it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id.
-fn json_text(value: &Json) -> String {
+/// A value as a query would write it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id, `{"part": "mask"}` that of the part.
+fn json_text(value: &Json, parts: Parts<'_>) -> String {
+    let part = |object: &serde_json::Map<String, Json>| {
+        let named = object.get("part").filter(|_| object.len() == 1)?;
+        parts.iter().find(|(name, _)| named == name).map(|(_, id)| id.to_string())
+    };
     match value {
         Json::String(text) => text.clone(),
         Json::Array(values) if values.len() > 1 && values.iter().all(Json::is_number) => {
             values.iter().map(Json::to_string).collect::<Vec<_>>().join(",")
         }
-        Json::Object(object) if object.len() == 1 && object.contains_key("id") => json_text(&object["id"]),
+        Json::Object(object) if object.len() == 1 && object.contains_key("id") => json_text(&object["id"], parts),
+        Json::Object(object) => part(object).unwrap_or_else(|| value.to_string()),
         other => other.to_string(),
     }
 }

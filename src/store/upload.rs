@@ -104,12 +104,47 @@ impl Uploads {
         let stage = shared.store.stage(declared).await?;
         Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, broken: false })
     }
+
+    /// The right to hold `bytes` that arrive but will not be stored, from the same budget as uploads. `TooLarge`, `Busy`.
+    pub fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
+        let shared = Arc::clone(&self.shared);
+        let budget = shared.reserve(1)?;
+        let mut reserved = Reserved { shared, budget };
+        reserved.grow(bytes)?;
+        Ok(reserved)
+    }
+}
+
+/// See [`Uploads::reserve`]; given back when it is dropped.
+pub struct Reserved {
+    shared: Arc<Shared>,
+    budget: OwnedSemaphorePermit,
+}
+
+impl Reserved {
+    /// Makes it the right to hold `bytes` in all.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Error> {
+        self.shared.grow(&mut self.budget, bytes)
+    }
 }
 
 impl Shared {
     fn reserve(&self, pieces: u64) -> Result<OwnedSemaphorePermit, Error> {
         let pieces = u32::try_from(pieces).map_err(|_| Error::Busy)?;
         Arc::clone(&self.budget).try_acquire_many_owned(pieces).map_err(|_| Error::Busy)
+    }
+
+    /// Makes `held` the right to one body of `len` bytes.
+    fn grow(&self, held: &mut OwnedSemaphorePermit, len: u64) -> Result<(), Error> {
+        let max = self.options.blob_bytes_max;
+        if len > max {
+            return Err(Error::TooLarge { max });
+        }
+        let missing = len.div_ceil(PIECE_BYTES).saturating_sub(held.num_permits() as u64);
+        if missing > 0 {
+            held.merge(self.reserve(missing)?);
+        }
+        Ok(())
     }
 }
 
@@ -132,16 +167,8 @@ impl Upload {
     }
 
     fn admit(&mut self, more: u64) -> Result<(), Error> {
-        let max = self.shared.options.blob_bytes_max;
         self.len = self.len.saturating_add(more);
-        if self.len > max {
-            return Err(Error::TooLarge { max });
-        }
-        let missing = self.len.div_ceil(PIECE_BYTES).saturating_sub(self.budget.num_permits() as u64);
-        if missing > 0 {
-            self.budget.merge(self.shared.reserve(missing)?);
-        }
-        Ok(())
+        self.shared.grow(&mut self.budget, self.len)
     }
 
     fn intact(&self) -> Result<(), Error> {

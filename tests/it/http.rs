@@ -9,7 +9,9 @@ mod memory;
 mod metrics;
 mod originals;
 mod others;
+mod process;
 mod protocol;
+mod remote;
 mod timeouts;
 mod uploads;
 

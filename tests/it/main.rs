@@ -10,6 +10,7 @@ mod codecs_native;
 mod determinism;
 mod docs;
 mod external;
+mod fetch;
 mod fixtures;
 mod gallery;
 mod http;

@@ -148,10 +148,8 @@ fn the_bound_on_bytes_is_inclusive() {
 #[test]
 fn bodies_of_other_kinds_are_refused_plainly() {
     let server = Server::start();
-    for kind in ["application/json", "application/x-tar"] {
-        let answer = server.send("POST", "/images", &[&format!("Content-Type: {kind}")], b"{}");
-        answer.assert_problem(501, "not-implemented");
-    }
+    let answer = server.send("POST", "/images", &["Content-Type: application/x-tar"], b"{}");
+    answer.assert_problem(501, "not-implemented");
 }
 
 #[test]

@@ -77,6 +77,22 @@ async fn bytes_in_flight_are_bounded_and_come_back() {
 }
 
 #[tokio::test]
+async fn what_is_held_and_not_stored_counts_too() {
+    let options = Options { blob_bytes_max: 8 << 10, uploads_bytes_max: 12 << 10, ..Options::default() };
+    let uploads = memory(&options).await;
+    assert!(matches!(uploads.reserve((8 << 10) + 1), Err(Error::TooLarge { max: 8192 })));
+    let mut first = uploads.reserve(0).unwrap();
+    assert_eq!(first.grow((8 << 10) + 1), Err(Error::TooLarge { max: 8192 }));
+    first.grow(8 << 10).unwrap();
+    let mut second = uploads.reserve(4 << 10).unwrap();
+    assert_eq!(second.grow((4 << 10) + 1), Err(Error::Busy));
+    assert!(matches!(uploads.reserve(0), Err(Error::Busy)));
+    assert!(matches!(uploads.begin(None).await, Err(Error::Busy)));
+    drop(first);
+    second.grow(8 << 10).unwrap();
+}
+
+#[tokio::test]
 async fn a_memory_store_holds_its_bound_and_not_one_more() {
     let uploads = memory(&Options { memory_store_bytes_max: 10, ..Options::default() }).await;
     upload(&uploads, &[1; 6], None).await.unwrap();

@@ -1,0 +1,93 @@
+//! An origin server that answers with prepared bytes and counts who comes.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// A server on a thread, for as long as the tests run.
+pub struct Origin {
+    pub address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    connections: Arc<Mutex<usize>>,
+}
+
+impl Origin {
+    /// Answers each request by its head; ends the connection after it. With an empty answer, or one that begins with `HANG`, it
+    /// is kept open until the client goes.
+    pub fn start(ip: &str, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
+        Origin::at(SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 0), answer)
+    }
+
+    pub fn at(address: SocketAddr, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (heads, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
+        let (noted, counted, answer) = (heads.clone(), connections.clone(), Arc::new(answer));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                *counted.lock().unwrap() += 1;
+                let (noted, answer) = (noted.clone(), answer.clone());
+                thread::spawn(move || serve(stream, &noted, &*answer));
+            }
+        });
+        Origin { address, heads, connections }
+    }
+
+    /// The heads of all requests so far.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    pub fn connections(&self) -> usize {
+        *self.connections.lock().unwrap()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+fn serve(mut stream: TcpStream, noted: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> Vec<u8>) {
+    let mut head = Vec::new();
+    let mut chunk = [0; 4096];
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read(&mut chunk) {
+            Ok(count) if count > 0 => head.extend_from_slice(&chunk[..count]),
+            _ => return,
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    noted.lock().unwrap().push(head.clone());
+    let bytes = answer(&head);
+    let (hangs, bytes) = match bytes.strip_prefix(b"HANG") {
+        Some(rest) => (true, rest),
+        None => (bytes.is_empty(), bytes.as_slice()),
+    };
+    // A client that has gone has heard enough.
+    _ = stream.write_all(bytes);
+    while hangs && stream.read(&mut chunk).is_ok_and(|count| count > 0) {}
+}
+
+/// A 200 with these field lines.
+pub fn ok(fields: &[&str], body: &[u8]) -> Vec<u8> {
+    answer("200 OK", fields, body)
+}
+
+pub fn answer(status: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+pub fn redirect(location: &str) -> Vec<u8> {
+    answer("302 Found", &[&format!("Location: {location}")], b"")
+}

@@ -1,0 +1,211 @@
+//! Images of other servers over real sockets: rendered, stored, refused.
+
+use std::net::SocketAddr;
+
+use progimage::http::Settings;
+use progimage::http::auth::{Access, keys};
+
+use super::{Server, path_of, ppm};
+use crate::fetch::origin::{Origin, answer, ok, redirect};
+use crate::fetch::{PERMITTED, options};
+
+fn server(origin: &Origin) -> Server {
+    changed(origin, |_| {})
+}
+
+fn changed(origin: &Origin, change: impl FnOnce(&mut Settings)) -> Server {
+    Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        change(settings);
+    })
+}
+
+const FRESH: &[&str] = &["Cache-Control: max-age=1000"];
+
+#[test]
+fn a_remote_image_is_rendered_as_a_stored_one_is_and_not_stored() {
+    let image = ppm(8, 4, [10, 20, 30]);
+    let bytes = image.clone();
+    let origin = Origin::start(PERMITTED, move |_| ok(FRESH, &bytes));
+    let server = server(&origin);
+    let path = format!("/remote.png?url={}&w=4", origin.url("/a.ppm"));
+    let first = server.get(&path);
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(first.field("cache-status"), Some("progimage; fwd=miss"));
+    assert_eq!(first.field("content-type"), Some("image/png"));
+    let age: u64 = first.field("cache-control").unwrap().strip_prefix("public, max-age=").unwrap().parse().unwrap();
+    assert!((290..=300).contains(&age), "{age}");
+    let etag = first.field("etag").unwrap().to_owned();
+    let second = server.get(&path);
+    assert_eq!(second.field("cache-status"), Some("progimage; hit"));
+    assert_eq!((second.field("etag"), &second.body), (Some(etag.as_str()), &first.body));
+    let same = server.ask("GET", &path, &[&format!("If-None-Match: {etag}")]);
+    assert_eq!((same.status, same.field("etag")), (304, Some(etag.as_str())));
+    assert!(same.field("cache-control").unwrap().starts_with("public, max-age="));
+    assert_eq!(server.ask("GET", &path, &["Range: bytes=0-3"]).body, first.body[..4]);
+    assert_eq!(server.ask("HEAD", &path, &[]).field("etag"), Some(etag.as_str()));
+    assert_eq!(origin.requests(), 1);
+    // Nobody stored it: what is cached of it is not answered for its id.
+    let stored = format!("{}.png?w=4", path_of(&image));
+    server.get(&stored).assert_problem(404, "unknown-id");
+    server.get(&path_of(&image)).assert_problem(404, "unknown-id");
+    server.store(&image);
+    let stored = server.get(&stored);
+    assert_eq!((stored.field("etag"), &stored.body), (Some(etag.as_str()), &first.body));
+}
+
+#[test]
+fn a_deleted_image_stays_deleted_while_its_origin_has_it() {
+    let image = ppm(3, 4, [1, 20, 30]);
+    let bytes = image.clone();
+    let origin = Origin::start(PERMITTED, move |_| ok(FRESH, &bytes));
+    let server = server(&origin);
+    let (remote, stored) =
+        (format!("/remote.png?w=2&url={}", origin.url("/")), format!("{}.png?w=2", server.store(&image)));
+    let etag = server.get(&stored).field("etag").unwrap().to_owned();
+    assert_eq!(server.ask("DELETE", &path_of(&image), &[]).status, 204);
+    assert_eq!(server.get(&remote).field("etag"), Some(etag.as_str()));
+    server.get(&stored).assert_problem(404, "unknown-id");
+    assert_eq!(server.get(&remote).field("cache-status"), Some("progimage; hit"));
+}
+
+#[test]
+fn store_ingests_and_json_uploads_by_url() {
+    let (one, two) = (ppm(2, 2, [1, 1, 1]), ppm(2, 2, [2, 2, 2]));
+    let images = [one.clone(), two.clone()];
+    let origin = Origin::start(PERMITTED, move |head| ok(FRESH, &images[usize::from(head.starts_with("GET /two "))]));
+    let server = server(&origin);
+    let answer = server.get(&format!("/remote.png?store=true&url={}", origin.url("/one")));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.field("link"), Some(format!("<{}>; rel=\"via\"", path_of(&one)).as_str()));
+    assert_eq!(server.get(&path_of(&one)).body, one);
+    let json = format!("{{\"url\": \"{}\"}}", origin.url("/two"));
+    for (status, created) in [(201, true), (200, false)] {
+        let answer = server.send("POST", "/images", &["Content-Type: application/json"], json.as_bytes());
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert_eq!(answer.field("location"), Some(path_of(&two).as_str()));
+        assert_eq!(answer.json()["created"], created);
+    }
+    assert_eq!(server.get(&path_of(&two)).body, two);
+    let send = |body: &[u8]| server.send("POST", "/images", &["Content-Type: application/json"], body);
+    for bad in ["{}", "[]", "{\"url\": 1}", "{\"url\": \"http://a/\", \"x\": 1}", "{"] {
+        send(bad.as_bytes()).assert_problem(400, "malformed-request");
+    }
+    send(b"{\"url\": \"a\"}").assert_problem(400, "invalid-parameter");
+    for (bytes, status) in [(16 << 10, 200), ((16 << 10) + 1, 413)] {
+        assert_eq!(send(format!("{json}{}", " ".repeat(bytes - json.len())).as_bytes()).status, status);
+    }
+}
+
+#[test]
+fn without_an_allowed_host_remote_sources_are_off() {
+    let server = Server::start();
+    server.get("/remote.png?url=http://127.0.0.1/").assert_problem(403, "remote-off");
+    let json = b"{\"url\": \"http://127.0.0.1/\"}";
+    server.send("POST", "/images", &["Content-Type: application/json"], json).assert_problem(403, "remote-off");
+}
+
+#[test]
+fn what_goes_wrong_is_told_without_what_stands_behind() {
+    let origin = Origin::start(PERMITTED, |head| match head.split(' ').nth(1).unwrap() {
+        "/text" => ok(FRESH, b"no image"),
+        "/long" => ok(FRESH, &[0; 101]),
+        "/inside" => {
+            let port = head.lines().find_map(|line| line.strip_prefix("host: 127.0.0.2:")).unwrap();
+            redirect(&format!("http://127.0.0.1:{port}/"))
+        }
+        "/stall" => Vec::new(),
+        _ => answer("404 Not Found", &[], b""),
+    });
+    let inside = Origin::at(SocketAddr::from(([127, 0, 0, 1], origin.port())), |_| ok(&[], b"secret"));
+    let server = changed(&origin, |settings| {
+        settings.limits.bytes_max = 100;
+        settings.fetch.stall_ms = 300;
+    });
+    let check = |path: &str, status, kind: &str| {
+        let answer = server.get(&format!("/remote.png?url={}", origin.url(path)));
+        answer.assert_problem(status, kind);
+        assert!(!answer.text().contains("127.0.0."), "{}", answer.text());
+        answer
+    };
+    check("/text", 415, "unknown-format");
+    check("/long", 413, "too-large");
+    check("/stall", 504, "remote-timeout");
+    assert_eq!(check("/gone", 502, "remote-failed").json()["remote_status"], 404);
+    let redirected = check("/inside", 403, "remote-refused").text();
+    let direct = server.get(&format!("/remote.png?url={}", inside.url("/")));
+    assert_eq!(direct.text(), redirected);
+    for (query, status) in
+        [("", 400), ("url=a", 400), ("url=ftp://a/", 400), ("url=http://a/&url=http://a/", 400), ("url=http://a/", 403)]
+    {
+        assert_eq!(server.get(&format!("/remote.png?{query}")).status, status, "{query}");
+    }
+    assert_eq!(inside.connections(), 0);
+}
+
+#[test]
+fn a_wrong_query_is_refused_before_anything_is_fetched() {
+    let origin = Origin::start(PERMITTED, |_| ok(FRESH, b""));
+    let server = server(&origin);
+    let url = origin.url("/");
+    for query in ["w=0", "nonsense=1", "store=maybe", "store=true&store=true", "download="] {
+        let answer = server.get(&format!("/remote.png?url={url}&{query}"));
+        answer.assert_problem(400, "invalid-parameter");
+    }
+    server.get(&format!("/remote.exe?url={url}")).assert_problem(400, "unknown-extension");
+    let refused = server.ask("POST", &format!("/remote.png?url={url}"), &[]);
+    refused.assert_problem(405, "method-not-allowed");
+    assert_eq!(refused.field("allow"), Some("GET, HEAD, OPTIONS"));
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn scopes_are_process_and_to_store_write_too() {
+    let image = ppm(2, 3, [7, 7, 7]);
+    let bytes = image.clone();
+    let origin = Origin::start(PERMITTED, move |_| ok(FRESH, &bytes));
+    let server = changed(&origin, |settings| {
+        let list = "r:read:reader-reader-reader p:process:process-process-process b:process+write:both-both-both-both";
+        settings.access = Access { keys: keys(list).unwrap(), ..Access::default() };
+    });
+    let path = format!("/remote.png?url={}", origin.url("/"));
+    let key = |secret: &str| format!("Authorization: Bearer {secret}");
+    let store = format!("{path}&store=true");
+    server.get(&path).assert_problem(401, "key-needed");
+    server.ask("GET", &path, &[&key("reader-reader-reader")]).assert_problem(403, "scope-needed");
+    server.ask("GET", &store, &[&key("process-process-process")]).assert_problem(403, "scope-needed");
+    assert_eq!(origin.connections(), 0);
+    let answer = server.ask("GET", &path, &[&key("process-process-process")]);
+    assert!(answer.field("cache-control").unwrap().starts_with("private, max-age="));
+    assert_eq!(server.get(&path_of(&image)).status, 404);
+    assert_eq!(server.ask("GET", &store, &[&key("both-both-both-both")]).status, 200);
+    assert_eq!(server.get(&path_of(&image)).status, 200);
+}
+
+#[test]
+fn origins_decide_how_long_answers_are_kept() {
+    let origin = Origin::start(PERMITTED, |head| {
+        let field = head.split(' ').nth(1).unwrap()[1..].replace('_', "=");
+        ok(&[&format!("Cache-Control: {field}")], &ppm(2, 2, [3, 4, 5]))
+    });
+    let server = server(&origin);
+    for (said, kept) in [("no-store", "no-store"), ("private", "no-store"), ("max-age_0", "public, max-age=0")] {
+        let answer = server.get(&format!("/remote.png?url={}", origin.url(&format!("/{said}"))));
+        assert_eq!(answer.field("cache-control"), Some(kept), "{said}");
+    }
+    let auto = server.ask("GET", &format!("/remote.auto?url={}", origin.url("/no-store")), &["Accept: image/webp"]);
+    assert_eq!((auto.field("vary"), auto.field("content-type")), (Some("Accept"), Some("image/webp")));
+}
+
+#[test]
+fn simultaneous_requests_fetch_and_render_once() {
+    let origin = Origin::start(PERMITTED, |_| ok(FRESH, &ppm(64, 64, [3, 4, 5])));
+    let server = server(&origin);
+    let path = format!("/remote.png?url={}&w=32", origin.url("/"));
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| assert_eq!(server.get(&path).status, 200));
+        }
+    });
+    assert_eq!(origin.requests(), 1);
+}
