@@ -114,6 +114,9 @@ impl Config {
         if access.originals_need_key && !access.has_keys() {
             mistakes.push("originals_need_key: there are no keys".to_owned());
         }
+        if access.renditions_need_signature && access.signing_keys.is_empty() {
+            mistakes.push("renditions_need_signature: there are no signing_keys".to_owned());
+        }
         let renditions = &self.layers.renditions;
         if self.layers.limits.memory_bytes_max > renditions.render_memory_bytes_max {
             mistakes.push(
@@ -140,7 +143,10 @@ fn text_of(value: &toml::Value) -> String {
         toml::Value::Float(number) => number.to_string(),
         toml::Value::Boolean(switch) => switch.to_string(),
         toml::Value::Datetime(time) => time.to_string(),
-        toml::Value::Table(_) => "a table".to_owned(),
+        // Presets: `[presets]`, a query by name.
+        toml::Value::Table(table) => {
+            table.iter().map(|(name, value)| format!("{name}:{}", text_of(value))).collect::<Vec<_>>().join(" ")
+        }
     }
 }
 

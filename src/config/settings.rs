@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{Config, LogFormat};
-use crate::http::auth;
 use crate::http::sign::signing_keys;
+use crate::http::{Presets, auth};
 use crate::store::Level;
 
 /// One setting.
@@ -142,6 +142,19 @@ pub const SETTINGS: &[Setting] = &[
         set: |config, text| signing_keys(text).map(|keys| config.layers.access.signing_keys = keys),
         default_text: None,
     },
+    switch!(
+        "renditions_need_signature",
+        "Renditions need a signed URL, or a key with the scope of their route.",
+        layers.access.renditions_need_signature
+    ),
+    Setting {
+        key: "presets",
+        doc: "Named chains, each `name:query`, separated by blanks: `preset=name` in a URL stands for the query.",
+        get: |config| config.layers.http.presets.to_string(),
+        set: |config, text| Presets::named(text).map(|named| config.layers.http.presets.set(named)),
+        default_text: None,
+    },
+    switch!("presets_only", "Only presets are rendered: free parameters are refused.", layers.http.presets.only),
     switch!(
         "originals_need_key",
         "Originals, with their metadata, need a key with `read`; renditions do not.",

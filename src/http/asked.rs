@@ -1,7 +1,7 @@
 //! What an extension and a query ask for, where the source is not a stored image. Knows neither bodies nor sources.
 
+use super::delivery::{self, Delivery, Pairs};
 use super::error::Error;
-use super::images::{Pairs, delivery};
 use super::negotiate::{self, Bucket};
 use super::{App, Call, query};
 use crate::digest::Digest;
@@ -13,8 +13,8 @@ pub(super) struct Asked {
     format: Format,
     /// Of the pipeline; what is delivery is taken out.
     pub(super) pairs: Pairs,
-    /// A file name to save as.
-    pub(super) download: Option<String>,
+    /// How the result is delivered.
+    pub(super) delivery: Delivery,
 }
 
 enum Format {
@@ -31,12 +31,12 @@ impl Asked {
     ) -> Result<Asked, Error> {
         let mut pairs = query::pairs(call.parts.uri.query())?;
         own(&mut pairs)?;
-        let (pairs, download) = delivery(pairs)?;
+        let (pairs, delivery) = delivery::split(pairs, &call.app, call.grant)?;
         let format = match extension {
             "auto" => Format::Bucket(negotiate::bucket(&call.parts.headers)?),
             extension => Format::Codec(writable(extension)?),
         };
-        Ok(Asked { format, pairs, download })
+        Ok(Asked { format, pairs, delivery })
     }
 
     /// Whether the format depends on `Accept`.

@@ -1,17 +1,18 @@
-//! Who may do what: keys with scopes, and what is open to everybody. Signed URLs are not here.
+//! Who may do what: keys with scopes, signed URLs, and what is open to everybody. How a URL is signed is in [`super::sign`].
 //!
 //! A key is written `name:scope+scope:secret`, for example `cdn:read:3xTr4Lo9...`; scopes are `read`, `write`, `process` and `admin`.
 //! Only a digest of the secret is kept.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::header::{GetAll, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::error::Error;
-use super::sign::SigningKey;
+use super::sign::{self, SigningKey};
 
 /// Shorter secrets are refused: they can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -149,8 +150,10 @@ pub struct Access {
     /// Originals (with their metadata: places, names) need a key with `read`, renditions do not. Conversions become renders, since
     /// one to the source's own format would be the original.
     pub originals_need_key: bool,
-    /// Keys that sign URLs; any of them is good.
+    /// Keys that sign URLs; any of them is good. A signature opens what it signs, whatever keys there are.
     pub signing_keys: Vec<SigningKey>,
+    /// Renditions need a signed URL, or a key with the scope of their route: nobody spends processors with parameters of their own.
+    pub renditions_need_signature: bool,
 }
 
 impl Default for Access {
@@ -160,6 +163,7 @@ impl Default for Access {
             anonymous: Scopes::of(Scope::Read),
             originals_need_key: false,
             signing_keys: Vec::new(),
+            renditions_need_signature: false,
         }
     }
 }
@@ -171,6 +175,29 @@ pub(super) enum Grant {
     Public,
     /// A key was needed.
     Private,
+    /// Anybody who has this URL may, for as long as it is good.
+    Signed {
+        /// Seconds; `None`: for ever.
+        left_s: Option<u64>,
+    },
+}
+
+impl Grant {
+    /// Whose caches may keep the answer, in `Cache-Control`.
+    pub(super) fn caches(self) -> &'static str {
+        if self == Grant::Private { "private" } else { "public" }
+    }
+}
+
+/// What is asked for, as far as access differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Stored bytes as they are.
+    Original,
+    /// Something that is rendered.
+    Rendition,
+    /// Everything else.
+    Other,
 }
 
 impl Access {
@@ -179,22 +206,46 @@ impl Access {
         !self.keys.is_empty()
     }
 
-    /// Lets a request through that needs `scope`, or says which of 401 and 403 it is.
+    /// Lets a request for `target` through that needs `scope`, or says which of 401 and 403 it is.
     pub(super) fn check(
         &self,
         scope: Scope,
-        original: bool,
+        kind: Kind,
+        target: &str,
         authorization: GetAll<'_, HeaderValue>,
     ) -> Result<Grant, Error> {
-        let guarded = original && self.originals_need_key;
-        if scope == Scope::Open || !self.has_keys() || (self.anonymous.contains(scope) && !guarded) {
+        if matches!(scope, Scope::Read | Scope::Process)
+            && let Some(grant) = self.signed(target)?
+        {
+            return Ok(grant);
+        }
+        let guarded = match kind {
+            Kind::Original => self.originals_need_key,
+            Kind::Rendition => self.renditions_need_signature,
+            Kind::Other => false,
+        };
+        let open = !self.has_keys() || self.anonymous.contains(scope);
+        if scope == Scope::Open || (open && !guarded) {
             return Ok(Grant::Public);
+        }
+        if kind == Kind::Rendition && guarded && authorization.iter().next().is_none() {
+            return Err(Error::Unsigned);
         }
         let mut values = authorization.iter();
         let (Some(value), None) = (values.next(), values.next()) else { return Err(Error::Unauthorized) };
         let secret = bearer(value.as_bytes()).ok_or(Error::Unauthorized)?;
         let key = self.key(secret).ok_or(Error::Unauthorized)?;
         if key.scopes.contains(scope) { Ok(Grant::Private) } else { Err(Error::Forbidden { scope: scope.name() }) }
+    }
+
+    /// What the signature of a URL grants; `None`: it carries none.
+    fn signed(&self, target: &str) -> Result<Option<Grant>, Error> {
+        if !target.contains("sig=") {
+            return Ok(None);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
+        let signed = sign::verify(&self.signing_keys, target, now).map_err(Error::Signature)?;
+        Ok(signed.map(|signed| Grant::Signed { left_s: signed.expires.map(|end| end.saturating_sub(now)) }))
     }
 
     /// The key of this secret. Every key is compared, each in constant time.
@@ -225,7 +276,12 @@ mod tests {
         for field in fields {
             headers.append(AUTHORIZATION, field.parse().expect("a field value"));
         }
-        access.check(scope, original, headers.get_all(AUTHORIZATION))
+        access.check(
+            scope,
+            if original { Kind::Original } else { Kind::Other },
+            "/images",
+            headers.get_all(AUTHORIZATION),
+        )
     }
 
     #[test]

@@ -6,7 +6,7 @@ use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
-use super::auth::Grant;
+use super::auth::{Grant, Kind};
 use super::body::RequestBody;
 use super::error::Error;
 use super::options::Options;
@@ -67,10 +67,18 @@ fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
         }
         return Err(Error::MethodNotAllowed { allow });
     };
-    let original = matches!(route.at, At::Image(_)) && method == Method::GET;
-    let grant = app.access.check(route.scope, original, parts.headers.get_all(AUTHORIZATION))?;
+    let asked = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let grant = app.access.check(route.scope, kind(route), asked, parts.headers.get_all(AUTHORIZATION))?;
     check_expect(&parts.headers)?;
     Ok(Found::Route(index, grant))
+}
+
+fn kind(route: &Route) -> Kind {
+    match route.at {
+        At::Image(_) if route.method == Method::GET => Kind::Original,
+        At::Form(_) | At::Bare(..) => Kind::Rendition,
+        _ => Kind::Other,
+    }
 }
 
 /// The method to look for: HEAD runs as GET.

@@ -1,5 +1,6 @@
 //! [`Error`]: why a request got no good answer. Statuses are chosen in [`super::problem`].
 
+use super::sign::Refused;
 use crate::digest::Digest;
 use crate::{fetch, pipeline, renditions, store};
 
@@ -32,6 +33,10 @@ pub(super) enum Error {
     HeadTooLarge { name: &'static str, value: u64, max: u64 },
     /// A key is needed.
     Unauthorized,
+    /// The signature of the URL is not good.
+    Signature(Refused),
+    /// Renditions need a signature here.
+    Unsigned,
     /// The key is not good for this.
     Forbidden { scope: &'static str },
     /// `If-Match` or `If-None-Match` says no.

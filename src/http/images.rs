@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::body::Body;
 use super::conditional::{self, Condition};
+use super::delivery::{self, Delivery, Pairs};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
@@ -19,22 +20,18 @@ use crate::pipeline::codec::{self, Codec};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
-/// The one delivery name: it changes a header field and not the bytes.
-const DOWNLOAD: &str = "download";
 /// Longer originals are not taken into memory to tell their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
 /// Of an original that no codec knows any more.
 const UNKNOWN_MEDIA_TYPE: &str = "application/octet-stream";
 const PAGE_IDS_DEFAULT: usize = 1_000;
 
-pub(super) type Pairs = Vec<(String, String)>;
-
 /// `GET /images/{id}`
 pub(super) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        let (pairs, download) = delivery(query::pairs(call.parts.uri.query())?)?;
+        let (pairs, delivery) = delivery::of(&call)?;
         if let Some((parameter, _)) = pairs.into_iter().next() {
-            let allowed = format!("{DOWNLOAD}; operations need an extension, such as .auto: /images/{{id}}.auto?...");
+            let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...".to_owned();
             return Err(Error::Parameter { parameter, allowed });
         }
         let blob = call.app.store.open(&id).await?;
@@ -43,7 +40,7 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
             etag: ETag::of_original(&id),
             media_type: UNKNOWN_MEDIA_TYPE,
             grant: call.grant,
-            download: download.as_deref(),
+            delivery: &delivery,
         };
         if let Some(answer) = image.condition()? {
             return Ok(answer);
@@ -75,40 +72,36 @@ pub(super) fn form(call: Call, id: Digest, extension: &str) -> Reply {
         Err(error) => return Reply::Now(Err(error)),
     };
     match wanted {
-        Wanted::Codec(pipeline, download) => {
+        Wanted::Codec(pipeline, delivery) => {
             let key = pipeline.key(&id);
             // A digest may take longer than an answer at once may.
             let at_once = !fields::wants_repr_digest(&call.parts.headers);
             match at_once.then(|| call.app.renditions.cached(&id, &key)).flatten() {
-                Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, download.as_deref())),
+                Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, &delivery)),
                 None => Reply::later(async move {
                     let etag = ETag::of_key(&key);
-                    render(&call, id, etag, &pipeline, download.as_deref()).await
+                    render(&call, id, etag, &pipeline, &delivery).await
                 }),
             }
         }
-        Wanted::Bucket(bucket, pairs, download) => {
-            Reply::later(async move { negotiated(&call, id, bucket, &pairs, download.as_deref()).await })
+        Wanted::Bucket(bucket, pairs, delivery) => {
+            Reply::later(async move { negotiated(&call, id, bucket, &pairs, &delivery).await })
         }
     }
 }
 
 enum Wanted {
-    Codec(Pipeline, Option<String>),
-    Bucket(Bucket, Pairs, Option<String>),
+    Codec(Pipeline, Delivery),
+    Bucket(Bucket, Pairs, Delivery),
 }
 
 fn wanted(call: &Call, extension: &str) -> Result<Wanted, Error> {
-    let pairs = match call.parts.uri.query() {
-        None => Pairs::new(),
-        query => query::pairs(query)?,
-    };
-    let (pairs, download) = delivery(pairs)?;
+    let (pairs, delivery) = delivery::of(call)?;
     if extension == "auto" {
-        return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, download));
+        return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, delivery));
     }
     let codec = asked::writable(extension)?;
-    Ok(Wanted::Codec(pipeline(&call.app, codec, &pairs)?, download))
+    Ok(Wanted::Codec(pipeline(&call.app, codec, &pairs)?, delivery))
 }
 
 /// The pipeline of a query.
@@ -116,29 +109,13 @@ fn pipeline(app: &App, codec: &'static Codec, pairs: &[(String, String)]) -> Res
     Ok(asked::unless_converts(app, Pipeline::from_query(codec, pairs)?))
 }
 
-/// Takes the delivery name out of a query.
-pub(super) fn delivery(mut pairs: Pairs) -> Result<(Pairs, Option<String>), Error> {
-    let names: Vec<String> = pairs.extract_if(.., |(name, _)| name == DOWNLOAD).map(|(_, value)| value).collect();
-    match <[String; 1]>::try_from(names) {
-        Ok([name]) if (1..=255).contains(&name.len()) => Ok((pairs, Some(name))),
-        Err(none) if none.is_empty() => Ok((pairs, None)),
-        _ => Err(Error::Parameter { parameter: DOWNLOAD.to_owned(), allowed: "once, 1 to 255 bytes".to_owned() }),
-    }
-}
-
-fn hit(
-    call: &Call,
-    id: &Digest,
-    key: &Digest,
-    rendition: &Rendition,
-    download: Option<&str>,
-) -> Result<Response, Error> {
+fn hit(call: &Call, id: &Digest, key: &Digest, rendition: &Rendition, delivery: &Delivery) -> Result<Response, Error> {
     let image = Image {
         parts: &call.parts,
         etag: ETag::of_key(key),
         media_type: rendition.codec.media_type,
         grant: call.grant,
-        download,
+        delivery,
     };
     let mut response = match image.condition()? {
         Some(answer) => answer,
@@ -168,10 +145,10 @@ async fn render(
     id: Digest,
     etag: ETag,
     pipeline: &Pipeline,
-    download: Option<&str>,
+    delivery: &Delivery,
 ) -> Result<Response, Error> {
     let media_type = pipeline.codec().media_type;
-    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, download };
+    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, delivery };
     // The tag is known without a render: it is enough that the source exists.
     if conditional::is_conditional(&call.parts.headers) {
         exists(&call.app, &id).await?;
@@ -193,7 +170,7 @@ async fn negotiated(
     id: Digest,
     bucket: Bucket,
     pairs: &[(String, String)],
-    download: Option<&str>,
+    delivery: &Delivery,
 ) -> Result<Response, Error> {
     let mut name = bucket.name().as_bytes().to_vec();
     let (mut forms, mut refused) = (Vec::new(), None);
@@ -211,7 +188,7 @@ async fn negotiated(
     let (source, header) = call.app.renditions.header(&id).await?;
     let fitting = bucket.codec(source, &header);
     let form = forms.iter().find(|form| Some(form.codec()) == fitting).unwrap_or(first);
-    render(call, id, etag, form, download).await
+    render(call, id, etag, form, delivery).await
 }
 
 pub(super) async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::delivery::Presets;
+
 /// Settings of connections and requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -45,6 +47,8 @@ pub struct Options {
     pub shutdown_ms: u64,
     /// Conversions become renders: for those who must never serve an original's metadata under another extension.
     pub convert_renders: bool,
+    /// Chains by name.
+    pub presets: Presets,
 }
 
 impl Default for Options {
@@ -70,6 +74,7 @@ impl Default for Options {
             linger_bytes_max: 256 << 20,
             shutdown_ms: 30_000,
             convert_renders: false,
+            presets: Presets::default(),
         }
     }
 }

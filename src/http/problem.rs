@@ -10,6 +10,7 @@ use hyper::header::{
 use serde_json::{Map, Value};
 
 use super::error::Error;
+use super::sign::Refused;
 use super::{Body, Response, respond};
 use crate::{fetch, pipeline, store};
 
@@ -131,6 +132,17 @@ pub(super) fn of(error: &Error) -> Problem {
             let detail = format!("The key lacks the scope {scope}.");
             problem(StatusCode::FORBIDDEN, "scope-needed", "The key does not allow this", detail)
                 .member("scope", *scope)
+        }
+        Error::Signature(refused) => {
+            let kind = match refused {
+                Refused::Bad => "signature-refused",
+                Refused::Expired => "signature-expired",
+            };
+            problem(StatusCode::FORBIDDEN, kind, "The signature is not good", format!("Refused: {refused}."))
+        }
+        Error::Unsigned => {
+            let detail = "Renditions of this server need a signed URL, or a key.";
+            problem(StatusCode::FORBIDDEN, "signature-needed", "A signature is needed", detail)
         }
         Error::Precondition => {
             let detail = "If-Match or If-None-Match does not agree with what is stored.";

@@ -176,7 +176,7 @@ async fn render(app: &App, asked: &Asked, image: Held, others: &[(&str, Held)]) 
     let pipeline = asked.pipeline(app, Some(known), &parts)?;
     let given: Images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
     let (rendition, origin) = app.renditions.render(image.bytes.clone(), given, &pipeline).await?;
-    let mut response = respond::unkept(&rendition, asked.download.as_deref());
+    let mut response = respond::unkept(&rendition, asked.delivery.download.as_deref());
     respond::came_from(&mut response, origin);
     Ok(response)
 }

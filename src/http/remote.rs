@@ -5,9 +5,9 @@ use hyper::header::{AUTHORIZATION, HeaderName};
 use serde::Deserialize;
 
 use super::asked::Asked;
-use super::auth::Scope;
+use super::auth::{Kind, Scope};
+use super::delivery::{Pairs, once};
 use super::error::Error;
-use super::images::Pairs;
 use super::respond::{self, ETag, Image};
 use super::upload;
 use super::{App, Call, Reply, Response};
@@ -40,7 +40,7 @@ pub(super) fn remote(call: Call, extension: &str) -> Reply {
             etag: ETag::of_key(&key),
             media_type: pipeline.codec().media_type,
             grant: call.grant,
-            download: asked.download.as_deref(),
+            delivery: &asked.delivery,
         };
         let mut response = match image.condition()? {
             Some(answer) => answer,
@@ -80,14 +80,6 @@ impl Own {
     }
 }
 
-fn once(pairs: &mut Pairs, name: &str) -> Result<Option<String>, Error> {
-    let mut values = pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value),
-        _ => Err(parameter(name, "once only")),
-    }
-}
-
 fn parameter(name: &str, allowed: &str) -> Error {
     Error::Parameter { parameter: name.to_owned(), allowed: allowed.to_owned() }
 }
@@ -95,7 +87,7 @@ fn parameter(name: &str, allowed: &str) -> Error {
 /// Everything that can be refused before anything is fetched.
 fn permitted(call: &Call, own: &Own, asked: Asked) -> Result<Asked, Error> {
     if own.store {
-        call.app.access.check(Scope::Write, false, call.parts.headers.get_all(AUTHORIZATION))?;
+        call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
     }
     call.app.sources.check(&own.url)?;
     asked.check(&call.app)?;

@@ -14,6 +14,7 @@ use super::Response;
 use super::auth::Grant;
 use super::body::{Body, Piece};
 use super::conditional::{self, Condition, Ranges};
+use super::delivery::Delivery;
 use super::error::Error;
 use crate::digest::Digest;
 use crate::pipeline::codec::CODECS;
@@ -113,8 +114,7 @@ pub(super) struct Image<'a> {
     pub(super) etag: ETag,
     pub(super) media_type: &'static str,
     pub(super) grant: Grant,
-    /// A file name to save as.
-    pub(super) download: Option<&'a str>,
+    pub(super) delivery: &'a Delivery,
 }
 
 impl Image<'_> {
@@ -168,7 +168,7 @@ impl Image<'_> {
     fn whole(&self, body: Body) -> Response {
         let mut response = self.head(StatusCode::OK, body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
-        if let Some(disposition) = self.download.map(disposition) {
+        if let Some(disposition) = self.delivery.download.as_deref().map(disposition) {
             response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
         }
         response
@@ -211,14 +211,29 @@ impl Image<'_> {
     }
 
     fn head(&self, status: StatusCode, body: Body) -> Response {
-        const PUBLIC: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable, no-transform");
-        const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable, no-transform");
         let mut response = with(status, body);
         let headers = response.headers_mut();
         headers.insert(ETAG, self.etag.value());
-        headers.insert(CACHE_CONTROL, if self.grant == Grant::Public { PUBLIC } else { PRIVATE });
+        headers.insert(CACHE_CONTROL, cache_control(self.grant, self.delivery.preset));
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         response
+    }
+}
+
+/// What is named by content never changes; what a preset means may, and a signed URL ends.
+fn cache_control(grant: Grant, preset: bool) -> HeaderValue {
+    const YEAR_S: u64 = 31_536_000;
+    const PRESET_S: u64 = 300;
+    match (grant, preset) {
+        (Grant::Public | Grant::Signed { left_s: None }, false) => {
+            HeaderValue::from_static("public, max-age=31536000, immutable, no-transform")
+        }
+        (Grant::Private, false) => HeaderValue::from_static("private, max-age=31536000, immutable, no-transform"),
+        _ => {
+            let left_s = if let Grant::Signed { left_s: Some(left_s) } = grant { left_s } else { YEAR_S };
+            let age = left_s.min(if preset { PRESET_S } else { YEAR_S });
+            value(format!("{}, max-age={age}, no-transform", grant.caches()))
+        }
     }
 }
 
@@ -236,7 +251,7 @@ pub(super) fn unkept(rendition: &crate::renditions::Rendition, download: Option<
 
 /// Bounds how long an answer may be kept: for as long as what it was made of; `None`: not at all.
 pub(super) fn aged(response: &mut Response, grant: Grant, max_age: Option<std::time::Duration>) {
-    let who = if grant == Grant::Public { "public" } else { "private" };
+    let who = grant.caches();
     let field = max_age.map_or("no-store".to_owned(), |age| format!("{who}, max-age={}", age.as_secs()));
     response.headers_mut().insert(CACHE_CONTROL, value(field));
 }
@@ -318,7 +333,7 @@ mod tests {
         let (parts, ()) =
             hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
         let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
-        let image = Image { parts: &parts, etag, media_type: "x/y", grant, download: None };
+        let image = Image { parts: &parts, etag, media_type: "x/y", grant, delivery: &Delivery::default() };
         let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
         let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
         assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);

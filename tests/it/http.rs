@@ -12,6 +12,7 @@ mod others;
 mod process;
 mod protocol;
 mod remote;
+mod signed;
 mod timeouts;
 mod uploads;
 
