@@ -84,6 +84,8 @@ fn laid_samples<S: Sample>(samples: &[S], canvas: Size, part: Rect, pixel: &[S])
 /// The samples of a canvas of one colour.
 pub(super) fn filled<S: Sample>(canvas: Size, pixel: &[S]) -> Result<Vec<S>, Error> {
     let mut target = try_zeroed(canvas.pixels() as usize * pixel.len())?;
-    target.chunks_exact_mut(pixel.len()).for_each(|target| target.copy_from_slice(pixel));
+    // By rows: a copy of a few bytes costs as much as one of thousands.
+    let row = pixel.repeat(canvas.w as usize);
+    target.chunks_exact_mut(row.len()).for_each(|target| target.copy_from_slice(&row));
     Ok(target)
 }
