@@ -6,6 +6,7 @@ every thread of the server's process (of nginx: of its workers), from /proc/<pid
 """
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -59,6 +60,7 @@ def main():
     parser.add_argument("--client", help="wrk, h2load or ab; the first that is installed otherwise")
     parser.add_argument("--nginx", default="nginx", help="the nginx to compare with")
     parser.add_argument("--strace", action="store_true", help="also count system calls per hit (strace -c)")
+    parser.add_argument("--json", default="target/edge.json", help="where the figures are written")
     parser.add_argument("--report-only", action="store_true", help="bounds are printed, not enforced")
     options = parser.parse_args()
     client, nginx = client_of(options.client), shutil.which(options.nginx) or shutil.which("/usr/sbin/nginx")
@@ -74,7 +76,10 @@ def main():
                 rows.append(measure(case, ours, theirs, client, options, violations))
             if options.strace:
                 count_calls(cases[0], ours, client, options, violations)
-    table(rows, ("case", "bytes", "us", "nginx us", "ratio", "bound", "req/s", "nginx req/s"))
+    head = ("case", "bytes", "us", "nginx us", "ratio", "bound", "req/s", "nginx req/s")
+    table(rows, head)
+    Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+    Path(options.json).write_text(json.dumps([dict(zip(head, row)) for row in rows], indent=1))
     if options.report_only:
         for violation in violations:
             print(f"above the bound: {violation}")

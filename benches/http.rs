@@ -38,6 +38,20 @@ impl Client {
         Client { stream, buffer: vec![0; 1 << 20] }
     }
 
+    /// Sends a HEAD request; the status. Its answer has a length and no body.
+    fn head(&mut self, request: &[u8]) -> u16 {
+        self.stream.write_all(request).expect("an open connection");
+        let mut filled = 0;
+        loop {
+            let count = self.stream.read(&mut self.buffer[filled..]).expect("an answer");
+            assert!(count > 0, "the server closed the connection");
+            filled += count;
+            if self.buffer[..filled].ends_with(b"\r\n\r\n") {
+                return str::from_utf8(&self.buffer[9..12]).expect("ASCII").parse().expect("a status");
+            }
+        }
+    }
+
     /// Sends a whole request; the status and the length of the answer, which is read to its end.
     fn ask(&mut self, request: &[u8]) -> (u16, usize) {
         self.stream.write_all(request).expect("an open connection");
@@ -66,6 +80,15 @@ fn get(path: &str, field: &str) -> Vec<u8> {
 fn post(body: &[u8]) -> Vec<u8> {
     let head = format!("POST /images HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
+}
+
+fn put(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+fn head(path: &str) -> Vec<u8> {
+    format!("HEAD {path} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes()
 }
 
 /// A PPM file of about `bytes` bytes whose pixels begin with `serial`: each another image.
@@ -135,9 +158,19 @@ fn uploads(criterion: &mut Criterion) {
             };
             bench.iter_batched(fresh, |request| assert_eq!(client.ask(&request).0, 201), BatchSize::SmallInput);
         });
-        let request = post(&image(1, 64 << 10));
+        let stored = image(1, 64 << 10);
+        let request = post(&stored);
         group.bench_function(format!("duplicate upload, 64 KiB, {name}"), |bench| {
             bench.iter(|| assert_eq!(client.ask(&request).0, 200));
+        });
+        let path = format!("/images/{}", Digest::of(&stored));
+        let request = put(&path, &stored);
+        group.bench_function(format!("duplicate PUT, 64 KiB, {name}"), |bench| {
+            bench.iter(|| assert_eq!(client.ask(&request).0, 200));
+        });
+        let request = head(&path);
+        group.bench_function(format!("HEAD, 64 KiB, {name}"), |bench| {
+            bench.iter(|| assert_eq!(client.head(&request), 200));
         });
     }
     group.finish();
