@@ -12,6 +12,7 @@ mod hdr;
 mod ico;
 mod jpeg;
 mod library;
+pub(super) mod palette;
 mod png;
 mod pnm;
 mod qoi;
@@ -79,6 +80,7 @@ pub struct DecodeOptions<'a> {
 }
 
 /// What a format can hold and how it is written.
+#[derive(Clone, Copy)]
 pub struct Encoder {
     /// The format's own ceiling of a side; larger results are scaled down to it.
     pub side_px_max: u32,
@@ -101,6 +103,8 @@ pub struct Encoder {
     pub progressive: Option<u8>,
     /// Whether chroma can have more than a quarter of the samples.
     pub chroma: bool,
+    /// Whether `colors` means something here.
+    pub palette: Palette,
     /// Writes a picture that keeps to the above.
     pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,
 }
@@ -118,6 +122,7 @@ impl Encoder {
         effort: None,
         progressive: None,
         chroma: false,
+        palette: Palette::Never,
         encode: |_, _| Err(Error::Unsupported { format: "plain", feature: "writing" }),
     };
 }
@@ -146,6 +151,17 @@ pub enum Chroma {
     Full,
 }
 
+/// Whether a format has a palette.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Palette {
+    /// Always, of 256 colours unless fewer are asked for.
+    Always,
+    /// When asked: the picture then comes as RGB or RGBA of 8 bits.
+    Choice,
+    /// Never.
+    Never,
+}
+
 /// Whether a format keeps every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lossless {
@@ -169,6 +185,10 @@ pub struct EncodeOptions<'a> {
     pub progressive: bool,
     /// Ignored where there is no choice.
     pub chroma: Chroma,
+    /// Colours of the palette at most, 2..=256; where there is a choice, `None` is none.
+    pub colors: Option<u16>,
+    /// How much of the error that a palette leaves is carried on to the neighbours.
+    pub dither_percent: u8,
     /// Polled in long loops.
     pub watch: &'a Watch,
 }
@@ -176,7 +196,16 @@ pub struct EncodeOptions<'a> {
 impl EncodeOptions<'_> {
     /// The codec's defaults.
     pub fn new(watch: &Watch) -> EncodeOptions<'_> {
-        EncodeOptions { quality: None, lossless: false, effort: None, progressive: false, chroma: Chroma::Half, watch }
+        EncodeOptions {
+            quality: None,
+            lossless: false,
+            effort: None,
+            progressive: false,
+            chroma: Chroma::Half,
+            colors: None,
+            dither_percent: 100,
+            watch,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 mod normal;
 mod params;
 
-use super::codec::{Chroma, Effort, EncodeOptions, Encoder};
+use super::codec::{Chroma, Effort, EncodeOptions, Encoder, Palette, palette};
 use super::param::Args;
 pub(super) use normal::normalized;
 pub use params::ENCODE;
@@ -22,8 +22,24 @@ pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channel
     preferred.into_iter().find(|channels| encoder.channels.contains(channels)).unwrap_or(channels)
 }
 
+/// The encoder as `args` ask for it: what it takes then, and what it holds.
+pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
+    let mut encoder = *encoder;
+    if encoder.palette == Palette::Choice && args.has("colors") {
+        encoder.channels = &[Channels::Rgb, Channels::Rgba];
+        encoder.sixteen_bit = false;
+        encoder.frames_held = palette::FRAMES_HELD;
+    }
+    // Planes and coefficients of 4:4:4 are twice those of 4:2:0.
+    if encoder.chroma && args.word("chroma") != Some("420") {
+        encoder.frames_held *= 2;
+    }
+    encoder
+}
+
 /// Brings every frame to channels and a depth that `encoder` takes, then encodes.
 pub(super) fn encode(picture: Picture, encoder: &Encoder, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
+    let encoder = &asked(encoder, args);
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     let mut options = options(args, watch);
     options.effort = bounded_effort(encoder, &picture, options.effort);
@@ -50,6 +66,9 @@ fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
             Some("422") => Chroma::HalfWidth,
             _ => Chroma::Half,
         },
+        // The kinds hold these within 256 and 100.
+        colors: args.number("colors").map(|colors| colors as u16),
+        dither_percent: number("dither").unwrap_or(100),
         watch,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
-use super::encode::encoded_channels;
+use super::encode::{asked, encoded_channels};
 use super::limits::within;
 use super::operation::{Operation, resize, rotate};
 use super::param::{Args, invalid};
@@ -60,7 +60,7 @@ impl Course {
             let (frames, steps) = (header.frames, Vec::new());
             return Ok(Course { plan, at_least: None, frames, frame: None, orientation, steps });
         }
-        let encoder = encoder(pipeline.codec())?;
+        let encoder = &asked(encoder(pipeline.codec())?, pipeline.encode_args());
         let frame = frame(pipeline, header)?;
         let decoded_frames = frames_of(encoder, header, frame)?;
         check_source(codec, header, decoded_frames, limits)?;

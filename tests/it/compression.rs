@@ -1,6 +1,7 @@
 //! What the encode arguments do to the bytes and to what is seen of them.
 
 mod choices;
+mod palette;
 
 use bytes::Bytes;
 

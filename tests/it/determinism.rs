@@ -5,7 +5,7 @@
 //! pxfm, zlib-rs and the checksums by what std tells them of the processor (x86-64 only: elsewhere these Rust crates run as
 //! always, and so does libwebp). Not varied at all: libjpeg-turbo,
 //! whose switches `mozjpeg-sys` compiles out; what is fixed when the program is built (the compilers, and whether nasm was
-//! there), and AVX-512 where the machine has none. png, fdeflate, gif, color_quant, weezl, tiff and exr have one path only.
+//! there), and AVX-512 where the machine has none. png, fdeflate, gif, quantette (its vectors are as wide as the build), weezl, tiff and exr have one path only.
 
 mod cases;
 mod processor;

@@ -1,12 +1,13 @@
 //! Encode arguments as a format takes them: those without a meaning go back to their defaults, those that contradict are refused.
 
 use crate::pipeline::Error;
-use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless};
+use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless, Palette};
 use crate::pipeline::param::{Args, Value, invalid};
 
 /// Takes arguments back to their defaults that mean nothing to `codec`, so that equal bytes have equal keys.
 pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
+    palette(encoder, &mut args)?;
     lossless(encoder, &mut args)?;
     let lossless = encoder.lossless == Lossless::Always || args.flag("lossless");
     if lossless || encoder.quality.is_none() || args.number("quality") == encoder.quality.map(i64::from) {
@@ -23,6 +24,28 @@ pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
         args.reset("background");
     }
     Ok(args)
+}
+
+fn palette(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
+    let colors = args.number("colors");
+    if let Some(colors) = colors {
+        let refused = |allowed| Err(invalid("colors", &colors.to_string(), allowed));
+        match encoder.palette {
+            Palette::Never => {
+                return refused(format!(
+                    "none for this format; {} have a palette",
+                    names(|e| e.palette != Palette::Never)
+                ));
+            }
+            _ if args.flag("lossless") => return refused("none beside lossless".to_owned()),
+            Palette::Always if colors == 256 => args.reset("colors"),
+            _ => {}
+        }
+    }
+    if encoder.palette == Palette::Never || encoder.palette == Palette::Choice && colors.is_none() {
+        args.reset("dither");
+    }
+    Ok(())
 }
 
 fn lossless(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
@@ -96,6 +119,21 @@ mod tests {
         check(CHOICES, "quality=75&effort=7&chroma=420", "");
         check(CHOICES, "effort=9&progressive=true", "effort=8");
         check(Encoder { quality: Some(80), ..CHOICES }, "quality=80", "");
+    }
+
+    #[test]
+    fn colours_are_for_formats_with_a_palette() {
+        let [always, choice] = [Palette::Always, Palette::Choice].map(|palette| Encoder { palette, ..Encoder::PLAIN });
+        check(always, "colors=256", "");
+        check(always, "colors=255&dither=0.5", "colors=255&dither=0.5");
+        check(always, "dither=0", "dither=0");
+        check(choice, "colors=256&dither=0.00", "colors=256&dither=0");
+        check(choice, "dither=0", "");
+        check(Encoder::PLAIN, "dither=0", "");
+        for refused in [text(Encoder::PLAIN, "colors=9"), text(choice, "colors=9&lossless=true")] {
+            let Err(Error::Invalid { parameter, .. }) = refused else { panic!("{refused:?}") };
+            assert_eq!(parameter, "colors");
+        }
     }
 
     #[test]

@@ -40,6 +40,20 @@ pub static ENCODE: &[Param] = &[
         doc: "Chroma subsampling of jpeg and avif: 444 keeps the edges of colours; lossy webp is always 420.",
     },
     Param {
+        name: "colors",
+        keys: &["colors"],
+        kind: Kind::Integer { min: 2, max: 256, step: 1, unit: "" },
+        default: None,
+        doc: "Colours of the palette at most, a transparent one included: of gif (256), or of a png, which has none without it.",
+    },
+    Param {
+        name: "dither",
+        keys: &["dither"],
+        kind: Kind::Decimal { min: 0, max: 100, places: 2, unit: "" },
+        default: Some(Value::Number(100)),
+        doc: "How much of the error of a palette is diffused (Floyd and Steinberg, in Oklab); 0 gives bands and fewer bytes.",
+    },
+    Param {
         name: "background",
         keys: &["background", "bg"],
         kind: Kind::Color,
