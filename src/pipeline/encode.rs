@@ -2,6 +2,7 @@
 
 mod normal;
 mod params;
+mod tries;
 
 use super::codec::{Chroma, Effort, EncodeOptions, Encoder, Palette, palette};
 use super::param::Args;
@@ -43,7 +44,10 @@ pub(super) fn encode(picture: Picture, encoder: &Encoder, args: &Args, watch: &W
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     let mut options = options(args, watch);
     options.effort = bounded_effort(encoder, &picture, options.effort);
-    (encoder.encode)(&picture, &options)
+    match args.number("max_bytes") {
+        Some(bytes_max) => tries::within_bytes(encoder, &picture, &options, bytes_max as u64),
+        None => (encoder.encode)(&picture, &options),
+    }
 }
 
 /// See [`Effort::pixels_max`].

@@ -77,7 +77,7 @@ impl Course {
         memory.hold(images_bytes(pipeline, images, limits)?);
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
         let (shape, exact) = memory.steps(start, &mut steps, encoder, limits)?;
-        memory.encode(shape, encoder);
+        memory.encode(shape, encoder, pipeline.encode_args());
         let memory_bytes = within("memory_bytes_max", memory.peak, limits.memory_bytes_max)?;
         let plan = Plan { size: shape.size, exact, memory_bytes, passes_through: false };
         Ok(Course { plan, at_least, frames: decoded_frames, frame, orientation, steps })
@@ -239,13 +239,15 @@ impl Memory {
     }
 
     /// Fitting every frame to the encoder; then the encoder's own frames, and the encoded bytes, which are seldom more than the
-    /// samples.
-    fn encode(&mut self, shape: Shape, encoder: &Encoder) {
-        self.held = 0;
+    /// samples: the best so far too, where several are tried.
+    fn encode(&mut self, shape: Shape, encoder: &Encoder, args: &Args) {
         let bits = if encoder.sixteen_bit { shape.bits } else { 8 };
         let fitted = Shape { channels: encoded_channels(encoder, shape.channels), bits, ..shape };
         let flattening = if shape.channels.alpha() && !fitted.channels.alpha() { shape.bytes() } else { 0 };
+        self.held = 0;
         self.change(shape, fitted, flattening);
+        let frames_bytes = self.frames.saturating_mul(fitted.bytes());
+        self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
         self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
     }
 

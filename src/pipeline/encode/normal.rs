@@ -9,13 +9,14 @@ pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
     palette(encoder, &mut args)?;
     lossless(encoder, &mut args)?;
-    let lossless = encoder.lossless == Lossless::Always || args.flag("lossless");
-    if lossless || encoder.quality.is_none() || args.number("quality") == encoder.quality.map(i64::from) {
+    let lossless = encoder.quality.is_none() || args.flag("lossless");
+    if lossless || args.number("quality") == encoder.quality.map(i64::from) {
         args.reset("quality");
     }
     if lossless || !encoder.chroma {
         args.reset("chroma");
     }
+    max_bytes(lossless, &args)?;
     effort(encoder, &mut args);
     if encoder.frames_max <= 1 && args.number("frame") == Some(0) {
         args.reset("frame");
@@ -59,6 +60,16 @@ fn lossless(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
         Lossless::Never => {}
     }
     Ok(())
+}
+
+fn max_bytes(lossless: bool, args: &Args) -> Result<(), Error> {
+    match args.number("max_bytes") {
+        Some(bytes) if lossless => {
+            let lossy = names(|encoder| encoder.quality.is_some());
+            Err(invalid("max_bytes", &bytes.to_string(), format!("for {lossy} without lossless only")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The effort as the step that it belongs to, and what follows from it.
@@ -137,9 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_needs_a_quality() {
+        check(CHOICES, "max_bytes=5000&quality=50", "quality=50&max_bytes=5000");
+        for refused in [text(Encoder::PLAIN, "max_bytes=5000"), text(CHOICES, "max_bytes=5000&lossless=true")] {
+            let Err(Error::Invalid { parameter, allowed, .. }) = refused else { panic!("{refused:?}") };
+            assert_eq!(
+                (parameter.as_str(), allowed.as_str()),
+                ("max_bytes", "for jpeg, webp, avif without lossless only")
+            );
+        }
+    }
+
+    #[test]
     fn what_is_lossless_has_no_quality() {
         check(CHOICES, "quality=80&chroma=444&lossless=true&effort=0", "lossless=true&effort=0");
-        check(Encoder { lossless: Lossless::Always, ..CHOICES }, "quality=80&chroma=444&lossless=true", "");
+        let always = Encoder { lossless: Lossless::Always, quality: None, ..CHOICES };
+        check(always, "quality=80&chroma=444&lossless=true", "");
         let never = text(Encoder { lossless: Lossless::Never, ..CHOICES }, "lossless=true");
         assert!(matches!(never, Err(Error::Invalid { .. })), "{never:?}");
     }

@@ -26,6 +26,13 @@ pub static ENCODE: &[Param] = &[
         doc: "How long to look for fewer bytes, in jpeg, png, webp and avif; each has its own default.",
     },
     Param {
+        name: "max_bytes",
+        keys: &["max_bytes"],
+        kind: Kind::Bytes { min: 100, max: 1_000_000_000 },
+        default: None,
+        doc: "Lowers the quality of a lossy format until the result has at most so many bytes; 422 `max_bytes` where 1 is too much.",
+    },
+    Param {
         name: "progressive",
         keys: &["progressive"],
         kind: Kind::Flag,
