@@ -95,6 +95,8 @@ pub struct Encoder {
     pub sixteen_bit: bool,
     /// The default of `quality`, for formats that have one.
     pub quality: Option<u8>,
+    /// The SSIMULACRA2 score that `quality=auto` keeps to: what the default gives a photograph on average.
+    pub score: u8,
     /// Whether `lossless` means something here: lossy formats that can be lossless say `Choice`.
     pub lossless: Lossless,
     /// What `effort` does; `None`: nothing.
@@ -118,6 +120,7 @@ impl Encoder {
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: None,
+        score: 0,
         lossless: Lossless::Always,
         effort: None,
         progressive: None,

@@ -1,11 +1,14 @@
 //! The last step: the encode arguments ([`ENCODE`]) and what makes a picture fit an encoder. The encoders are in `codec`.
 
+mod judge;
 mod normal;
 mod params;
 mod tries;
 
-use super::codec::{Chroma, Effort, EncodeOptions, Encoder, Palette, palette};
+use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder, Palette, palette};
 use super::param::Args;
+use super::plan::encoder;
+pub(super) use judge::working_bytes as judging_bytes;
 pub(super) use normal::normalized;
 pub use params::ENCODE;
 
@@ -39,11 +42,14 @@ pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
 }
 
 /// Brings every frame to channels and a depth that `encoder` takes, then encodes.
-pub(super) fn encode(picture: Picture, encoder: &Encoder, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
-    let encoder = &asked(encoder, args);
+pub(super) fn encode(picture: Picture, codec: &Codec, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
+    let encoder = &asked(encoder(codec)?, args);
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     let mut options = options(args, watch);
     options.effort = bounded_effort(encoder, &picture, options.effort);
+    if args.word("quality") == Some("auto") {
+        options.quality = Some(judge::quality(codec, encoder, &picture, &options)?);
+    }
     match args.number("max_bytes") {
         Some(bytes_max) => tries::within_bytes(encoder, &picture, &options, bytes_max as u64),
         None => (encoder.encode)(&picture, &options),
@@ -101,10 +107,11 @@ fn fitted_raster(raster: Raster, encoder: &Encoder, background: [u8; 4]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::codec::by_name;
     use crate::pipeline::param::Value;
     use crate::pipeline::{Samples, Size};
 
-    fn encoder(channels: &'static [Channels], sixteen_bit: bool) -> Encoder {
+    fn taking(channels: &'static [Channels], sixteen_bit: bool) -> Encoder {
         Encoder {
             channels,
             sixteen_bit,
@@ -117,7 +124,7 @@ mod tests {
     fn check(source: Channels, takes: &'static [Channels], expected: Channels) {
         let raster = Raster::new(Size::new(2, 1), source, Samples::U16(vec![0x8080; 2 * source.count()]));
         for sixteen_bit in [false, true] {
-            let encoder = encoder(takes, sixteen_bit);
+            let encoder = taking(takes, sixteen_bit);
             let picture = fitted(Picture::still(raster.clone()), &encoder, [255; 4], &Watch::default()).expect("fits");
             assert_eq!(picture.first().channels(), expected, "{source:?} in {takes:?}");
             assert_eq!(picture.first().shape().bits, if sixteen_bit { 16 } else { 8 });
@@ -142,7 +149,9 @@ mod tests {
     fn the_encoder_is_given_its_arguments() {
         let raster = Raster::new(Size::new(1, 1), Channels::Rgba, Samples::U8(vec![0; 4]));
         let args = Args::defaults(ENCODE).with("quality", Value::Number(7));
-        let bytes = encode(Picture::still(raster), &encoder(&[Channels::Rgb], false), &args, &Watch::default());
+        let mut codec = Codec { extensions: &[], ..*by_name("png").expect("a row") };
+        codec.encoder = Some(taking(&[Channels::Rgb], false));
+        let bytes = encode(Picture::still(raster), &codec, &args, &Watch::default());
         assert_eq!(bytes, Ok(vec![3, 7]));
     }
 

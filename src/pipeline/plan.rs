@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
-use super::encode::{asked, encoded_channels};
+use super::encode::{asked, encoded_channels, judging_bytes};
 use super::limits::within;
 use super::operation::{Operation, resize, rotate};
 use super::param::{Args, invalid};
@@ -132,7 +132,7 @@ fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
     Ok(Some(frame))
 }
 
-pub(super) fn encoder(codec: &'static Codec) -> Result<&'static Encoder, Error> {
+pub(super) fn encoder(codec: &Codec) -> Result<&Encoder, Error> {
     codec.encoder.as_ref().ok_or(Error::Unsupported { format: codec.name, feature: "writing" })
 }
 
@@ -249,6 +249,9 @@ impl Memory {
         let frames_bytes = self.frames.saturating_mul(fitted.bytes());
         self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
         self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
+        if args.word("quality").is_some() {
+            self.reach(frames_bytes.saturating_add(judging_bytes(fitted)));
+        }
     }
 
     fn change(&mut self, from: Shape, to: Shape, working_bytes: u64) {

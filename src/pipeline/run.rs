@@ -11,7 +11,7 @@ use super::limits::within;
 use super::operation::{Context, Operation};
 use super::orient::oriented;
 use super::param::Args;
-use super::plan::{Course, Headers, Plan, encoder};
+use super::plan::{Course, Headers, Plan};
 use super::{Error, Limits, Picture, Pipeline, Raster, Size, Watch, color};
 use crate::digest::Digest;
 
@@ -69,7 +69,7 @@ fn run_from(
     let operations = started.elapsed();
 
     let started = Instant::now();
-    let bytes = encode(picture, encoder(pipeline.codec())?, pipeline.encode_args(), watch)?;
+    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), watch)?;
     Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
 }
 

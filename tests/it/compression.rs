@@ -1,5 +1,6 @@
 //! What the encode arguments do to the bytes and to what is seen of them.
 
+mod auto;
 mod budget;
 mod choices;
 mod palette;

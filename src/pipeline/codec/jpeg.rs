@@ -47,6 +47,7 @@ pub(super) static CODEC: Codec = Codec {
         frames_held: 2,
         channels: &[Channels::Gray, Channels::Rgb],
         quality: Some(QUALITY),
+        score: 78,
         lossless: Lossless::Never,
         effort: Some(Effort {
             default: EFFORT,

@@ -34,6 +34,7 @@ pub(super) static CODEC: Codec = Codec {
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: Some(QUALITY),
+        score: 71,
         lossless: Lossless::Choice,
         effort: Some(libwebp::EFFORT),
         encode,

@@ -64,6 +64,9 @@ fn lossless(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
 
 fn max_bytes(lossless: bool, args: &Args) -> Result<(), Error> {
     match args.number("max_bytes") {
+        Some(bytes) if args.word("quality").is_some() => {
+            Err(invalid("max_bytes", &bytes.to_string(), "beside a quality of 1..100 only"))
+        }
         Some(bytes) if lossless => {
             let lossy = names(|encoder| encoder.quality.is_some());
             Err(invalid("max_bytes", &bytes.to_string(), format!("for {lossy} without lossless only")))
@@ -150,6 +153,8 @@ mod tests {
     #[test]
     fn a_budget_needs_a_quality() {
         check(CHOICES, "max_bytes=5000&quality=50", "quality=50&max_bytes=5000");
+        let contradiction = text(CHOICES, "max_bytes=5000&quality=auto");
+        assert!(matches!(contradiction, Err(Error::Invalid { .. })), "{contradiction:?}");
         for refused in [text(Encoder::PLAIN, "max_bytes=5000"), text(CHOICES, "max_bytes=5000&lossless=true")] {
             let Err(Error::Invalid { parameter, allowed, .. }) = refused else { panic!("{refused:?}") };
             assert_eq!(
@@ -162,6 +167,8 @@ mod tests {
     #[test]
     fn what_is_lossless_has_no_quality() {
         check(CHOICES, "quality=80&chroma=444&lossless=true&effort=0", "lossless=true&effort=0");
+        check(CHOICES, "quality=auto&lossless=true", "lossless=true");
+        check(CHOICES, "quality=auto", "quality=auto");
         let always = Encoder { lossless: Lossless::Always, quality: None, ..CHOICES };
         check(always, "quality=80&chroma=444&lossless=true", "");
         let never = text(Encoder { lossless: Lossless::Never, ..CHOICES }, "lossless=true");
