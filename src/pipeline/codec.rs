@@ -79,6 +79,9 @@ pub struct DecodeOptions<'a> {
     pub watch: &'a Watch,
 }
 
+/// See [`Encoder::strip`].
+pub type Strip = fn(&[u8]) -> Result<Vec<u8>, Error>;
+
 /// What a format can hold and how it is written.
 #[derive(Clone, Copy)]
 pub struct Encoder {
@@ -107,6 +110,8 @@ pub struct Encoder {
     pub chroma: bool,
     /// Whether `colors` means something here.
     pub palette: Palette,
+    /// The file without its metadata, pixels untouched, for `never_larger`. `Err` where the file cannot be followed.
+    pub strip: Option<Strip>,
     /// Writes a picture that keeps to the above.
     pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,
 }
@@ -126,6 +131,7 @@ impl Encoder {
         progressive: None,
         chroma: false,
         palette: Palette::Never,
+        strip: None,
         encode: |_, _| Err(Error::Unsupported { format: "plain", feature: "writing" }),
     };
 }

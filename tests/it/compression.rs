@@ -3,6 +3,7 @@
 mod auto;
 mod budget;
 mod choices;
+mod larger;
 mod palette;
 
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 
 mod container;
 mod libjpeg;
+mod strip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -57,6 +58,7 @@ pub(super) static CODEC: Codec = Codec {
         progressive: Some(EFFORT_SCANS),
         chroma: true,
         encode,
+        strip: Some(strip::strip),
         ..Encoder::PLAIN
     }),
 };

@@ -6,6 +6,7 @@ mod container;
 mod encode;
 mod frame;
 mod indexed;
+mod strip;
 
 use std::io::Cursor as IoCursor;
 
@@ -37,6 +38,7 @@ pub(super) static CODEC: Codec = Codec {
         effort: Some(encode::EFFORT),
         palette: Palette::Choice,
         encode: encode::encode,
+        strip: Some(strip::strip),
         ..Encoder::PLAIN
     }),
 };

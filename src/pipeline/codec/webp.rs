@@ -3,6 +3,7 @@
 
 mod container;
 mod libwebp;
+mod strip;
 
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::limits::within;
@@ -38,6 +39,7 @@ pub(super) static CODEC: Codec = Codec {
         lossless: Lossless::Choice,
         effort: Some(libwebp::EFFORT),
         encode,
+        strip: Some(strip::strip),
         ..Encoder::PLAIN
     }),
 };

@@ -18,6 +18,9 @@ pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     }
     max_bytes(lossless, &args)?;
     effort(encoder, &mut args);
+    if encoder.strip.is_none() || args.number("frame").is_some() {
+        args.reset("never_larger");
+    }
     if encoder.frames_max <= 1 && args.number("frame") == Some(0) {
         args.reset("frame");
     }
@@ -131,6 +134,10 @@ mod tests {
         check(CHOICES, all, "quality=80&effort=0&progressive=true&chroma=444&background=01020304");
         check(Encoder::PLAIN, all, "");
         check(CHOICES, "quality=75&effort=7&chroma=420", "");
+        check(CHOICES, "never_larger=true", "");
+        let strips = Encoder { strip: Some(|_| Ok(Vec::new())), ..CHOICES };
+        check(strips, "never_larger=true", "never_larger=true");
+        check(strips, "never_larger=true&frame=2", "frame=2");
         check(CHOICES, "effort=9&progressive=true", "effort=8");
         check(Encoder { quality: Some(80), ..CHOICES }, "quality=80", "");
     }

@@ -89,4 +89,12 @@ pub static ENCODE: &[Param] = &[
         default: Some(Value::Word("all")),
         doc: "One frame of an animation, from 0; all of them where the output can be an animation, else the first.",
     },
+    Param {
+        name: "never_larger",
+        keys: &["never_larger"],
+        kind: Kind::Flag,
+        default: Some(Value::Flag(false)),
+        doc: "Where only compression is asked for, jpeg to jpeg, png to png or webp to webp: the source's own data, metadata left out, \
+              if that is smaller.",
+    },
 ];
