@@ -12,6 +12,7 @@ mod hdr;
 mod ico;
 mod jpeg;
 mod library;
+pub(super) mod palette;
 mod png;
 mod pnm;
 mod qoi;
@@ -78,7 +79,11 @@ pub struct DecodeOptions<'a> {
     pub watch: &'a Watch,
 }
 
+/// See [`Encoder::strip`].
+pub type Strip = fn(&[u8]) -> Result<Vec<u8>, Error>;
+
 /// What a format can hold and how it is written.
+#[derive(Clone, Copy)]
 pub struct Encoder {
     /// The format's own ceiling of a side; larger results are scaled down to it.
     pub side_px_max: u32,
@@ -93,10 +98,77 @@ pub struct Encoder {
     pub sixteen_bit: bool,
     /// The default of `quality`, for formats that have one.
     pub quality: Option<u8>,
+    /// The SSIMULACRA2 score that `quality=auto` keeps to: what the default gives a photograph on average.
+    pub score: u8,
     /// Whether `lossless` means something here: lossy formats that can be lossless say `Choice`.
     pub lossless: Lossless,
+    /// What `effort` does; `None`: nothing.
+    pub effort: Option<Effort>,
+    /// Whether it can be written coarse to fine, and from which effort on it always is.
+    pub progressive: Option<u8>,
+    /// Whether chroma can have more than a quarter of the samples.
+    pub chroma: bool,
+    /// Whether `colors` means something here.
+    pub palette: Palette,
+    /// The file without its metadata, pixels untouched, for `never_larger`. `Err` where the file cannot be followed.
+    pub strip: Option<Strip>,
     /// Writes a picture that keeps to the above.
     pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,
+}
+
+impl Encoder {
+    /// A lossless format of stills of 8 bits without choices: a row says in what it differs.
+    pub const PLAIN: Encoder = Encoder {
+        side_px_max: u32::MAX,
+        frames_max: 1,
+        frames_held: 2,
+        channels: &[Channels::Rgb, Channels::Rgba],
+        sixteen_bit: false,
+        quality: None,
+        score: 0,
+        lossless: Lossless::Always,
+        effort: None,
+        progressive: None,
+        chroma: false,
+        palette: Palette::Never,
+        strip: None,
+        encode: |_, _| Err(Error::Unsupported { format: "plain", feature: "writing" }),
+    };
+}
+
+/// How `effort`, 0..=9, is taken by a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// What it is when it is not written.
+    pub default: u8,
+    /// The efforts at which something changes, ascending from 0: one between does what the one below it does.
+    pub steps: &'static [u8],
+    /// Pictures of more pixels, all frames together, are written at the default at most: few encoders can be stopped, and some
+    /// take seconds for a megapixel.
+    pub pixels_max: u64,
+}
+
+/// How many samples chroma has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chroma {
+    /// 4:2:0: half the width and half the height.
+    #[default]
+    Half,
+    /// 4:2:2: half the width.
+    HalfWidth,
+    /// 4:4:4: as many as luma.
+    Full,
+}
+
+/// Whether a format has a palette.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Palette {
+    /// Always, of 256 colours unless fewer are asked for.
+    Always,
+    /// When asked: the picture then comes as RGB or RGBA of 8 bits.
+    Choice,
+    /// Never.
+    Never,
 }
 
 /// Whether a format keeps every sample.
@@ -116,8 +188,34 @@ pub struct EncodeOptions<'a> {
     pub quality: Option<u8>,
     /// Keep every sample where the format can.
     pub lossless: bool,
+    /// 0..=9; ignored by formats without an effort.
+    pub effort: Option<u8>,
+    /// Coarse to fine, where the format can.
+    pub progressive: bool,
+    /// Ignored where there is no choice.
+    pub chroma: Chroma,
+    /// Colours of the palette at most, 2..=256; where there is a choice, `None` is none.
+    pub colors: Option<u16>,
+    /// How much of the error that a palette leaves is carried on to the neighbours.
+    pub dither_percent: u8,
     /// Polled in long loops.
     pub watch: &'a Watch,
+}
+
+impl EncodeOptions<'_> {
+    /// The codec's defaults.
+    pub fn new(watch: &Watch) -> EncodeOptions<'_> {
+        EncodeOptions {
+            quality: None,
+            lossless: false,
+            effort: None,
+            progressive: false,
+            chroma: Chroma::Half,
+            colors: None,
+            dither_percent: 100,
+            watch,
+        }
+    }
 }
 
 /// Every format, in the order in which they are sniffed.

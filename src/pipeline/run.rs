@@ -11,8 +11,8 @@ use super::limits::within;
 use super::operation::{Context, Operation};
 use super::orient::oriented;
 use super::param::Args;
-use super::plan::{Course, Headers, Plan, encoder};
-use super::{Error, Limits, Picture, Pipeline, Raster, Size, Watch, color};
+use super::plan::{Course, Headers, Plan};
+use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, Watch, color};
 use crate::digest::Digest;
 
 /// A finished render.
@@ -69,8 +69,28 @@ fn run_from(
     let operations = started.elapsed();
 
     let started = Instant::now();
-    let bytes = encode(picture, encoder(pipeline.codec())?, pipeline.encode_args(), watch)?;
+    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), watch)?;
+    let bytes = match stripped(pipeline, (codec, &header), &course, source) {
+        Some(stripped) if stripped.len() < bytes.len() => stripped,
+        _ => bytes,
+    };
     Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
+}
+
+/// The source's own data, for `never_larger`, where it shows the picture that was encoded. Metadata is left out, as a render
+/// promises; a file that the decoder reads and the stripper does not is not an error.
+fn stripped(
+    pipeline: &Pipeline,
+    (codec, header): (&'static Codec, &Header),
+    course: &Course,
+    source: &[u8],
+) -> Option<Vec<u8>> {
+    let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
+    let as_stored =
+        course.orientation == Orientation::NoTransforms && course.steps.is_empty() && course.frame.is_none();
+    let as_shown = !header.icc && header.channels != Channels::Cmyk;
+    let strip = codec.encoder.as_ref()?.strip?;
+    if same_format && as_stored && as_shown { strip(source).ok() } else { None }
 }
 
 /// Decodes to upright sRGB.
@@ -175,8 +195,8 @@ fn check_again(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::codec::{DecodeOptions, EncodeOptions, Encoder, Lossless};
-    use crate::pipeline::{Channels, Delay, Frame, Orientation, Raster, Samples};
+    use crate::pipeline::codec::{DecodeOptions, EncodeOptions, Encoder};
+    use crate::pipeline::{Delay, Frame, Raster, Samples};
 
     /// A format of this test: width, height, frames, EXIF orientation, whether it lies about its size, then gray samples.
     static TOY: Codec = Codec {
@@ -218,8 +238,8 @@ mod tests {
         channels: &[Channels::Gray],
         sixteen_bit: false,
         quality: None,
-        lossless: Lossless::Always,
         encode: toy_encode,
+        ..Encoder::PLAIN
     };
 
     fn toy_decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {

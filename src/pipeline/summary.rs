@@ -64,13 +64,11 @@ static SUMMARY: Codec = Codec {
     decode: |_, _| Err(Error::UnknownFormat),
     encoder: Some(Encoder {
         side_px_max: SIDE_PX,
-        frames_max: 1,
         frames_held: 8,
         channels: &[Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
         lossless: Lossless::Always,
         encode,
+        ..Encoder::PLAIN
     }),
 };
 
@@ -167,14 +165,8 @@ mod tests {
     use crate::pipeline::Raster;
 
     fn entry(name: &str, raster: &Raster) -> Json {
-        let bytes = encode(
-            &Picture::still(raster.clone()),
-            &crate::pipeline::codec::EncodeOptions {
-                quality: None,
-                lossless: false,
-                watch: &crate::pipeline::Watch::default(),
-            },
-        );
+        let watch = crate::pipeline::Watch::default();
+        let bytes = encode(&Picture::still(raster.clone()), &EncodeOptions::new(&watch));
         serde_json::from_slice::<Json>(&bytes.expect("8 bits")).expect("JSON")[name].clone()
     }
 

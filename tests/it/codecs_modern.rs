@@ -509,7 +509,8 @@ fn encoders_stop_inside_a_frame() {
     let picture = noise(1500);
     for (format, lossless) in [("gif", false), ("webp", false), ("webp", true)] {
         let encoder = codec::by_name(format).unwrap().encoder.as_ref().unwrap();
-        let options = codec::EncodeOptions { quality: None, lossless, watch: &in_ms(5) };
+        let watch = in_ms(5);
+        let options = codec::EncodeOptions { lossless, ..codec::EncodeOptions::new(&watch) };
         assert_eq!((encoder.encode)(&picture, &options), Err(Error::Timeout), "{format}, lossless: {lossless}");
     }
 }

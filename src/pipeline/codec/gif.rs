@@ -3,11 +3,11 @@
 mod blocks;
 mod canvas;
 mod encode;
-mod palette;
 
 use std::num::NonZeroU64;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use super::palette;
+use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
@@ -29,7 +29,7 @@ pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["gif"],
     media_type: "image/gif",
-    doc: "GIF: 256 colours a frame (NeuQuant with error diffusion; exact up to 256), one transparent, animation.",
+    doc: "GIF: 256 colours a frame (k-means in Oklab with error diffusion; exact up to 256), one transparent, animation.",
     revision: 2,
     shrinks: None,
     sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
@@ -38,12 +38,14 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         side_px_max: u16::MAX as u32,
         frames_max: u32::MAX,
-        frames_held: 2,
+        frames_held: palette::FRAMES_HELD,
+        palette: Palette::Always,
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: None,
         lossless: Lossless::Never,
         encode: encode::encode,
+        ..Encoder::PLAIN
     }),
 };
 

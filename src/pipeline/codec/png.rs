@@ -5,10 +5,12 @@ mod animation;
 mod container;
 mod encode;
 mod frame;
+mod indexed;
+mod strip;
 
 use std::io::Cursor as IoCursor;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
 use crate::pipeline::{Channels, Delay, Error, Frame, Picture};
 use container::Container;
 
@@ -19,7 +21,7 @@ pub(super) static CODEC: Codec = Codec {
     name: FORMAT,
     extensions: &["png"],
     media_type: "image/png",
-    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG).",
+    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG); of few colours with `colors`.",
     revision: 1,
     shrinks: None,
     sniff: |bytes| bytes.starts_with(container::SIGNATURE),
@@ -33,7 +35,11 @@ pub(super) static CODEC: Codec = Codec {
         sixteen_bit: true,
         quality: None,
         lossless: Lossless::Always,
+        effort: Some(encode::EFFORT),
+        palette: Palette::Choice,
         encode: encode::encode,
+        strip: Some(strip::strip),
+        ..Encoder::PLAIN
     }),
 };
 
