@@ -52,9 +52,9 @@ pub use options::Options;
 
 /// The decoded pairs of a query, as every route reads them.
 ///
-/// Errors: `%` that does not stand before two hex digits, text that is not UTF-8.
+/// Errors: text that is not UTF-8.
 pub fn decode_query(query: &str) -> Result<Vec<(String, String)>, &'static str> {
-    query::pairs(Some(query)).map_err(|_| "the query: % must stand before two hex digits, and the text be UTF-8")
+    query::pairs(Some(query)).map_err(|_| "the query must be UTF-8, percent-encoded")
 }
 
 /// A response of ours.

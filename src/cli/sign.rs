@@ -59,10 +59,9 @@ fn signed(matches: &ArgMatches) -> Result<String, String> {
 
 /// Scheme and host, which are not signed, and what a request would ask for.
 fn split(url: &str) -> Result<(&str, &str), String> {
-    let path_at = match url.find("://") {
-        Some(scheme) => url[scheme + 3..].find('/').map(|at| scheme + 3 + at),
-        None => Some(0),
-    };
+    // Not any `://`: the query may hold a URL of its own.
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| url.starts_with(scheme)).map_or(0, str::len);
+    let path_at = if scheme == 0 { Some(0) } else { url[scheme..].find('/').map(|at| scheme + at) };
     let (base, target) = url.split_at(path_at.unwrap_or(url.len()));
     if target.starts_with('/') { Ok((base, target)) } else { Err(format!("{url:?} has no path")) }
 }

@@ -55,7 +55,7 @@ impl Presets {
         self.named = named;
     }
 
-    fn names(&self) -> String {
+    pub(super) fn names(&self) -> String {
         let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
         if names.is_empty() { "none: this server has no presets".to_owned() } else { names.join(", ") }
     }
@@ -74,7 +74,7 @@ impl fmt::Display for Presets {
 /// The parameters of a preset; some format must be able to take them.
 fn preset(name: &str, query: &str) -> Result<Pairs, String> {
     let refused = |error: &dyn fmt::Display| format!("preset {name:?}: {error}");
-    let pairs = query::pairs(Some(query)).map_err(|_| refused(&"% must stand before two hex digits"))?;
+    let pairs = query::pairs(Some(query)).map_err(|_| refused(&"it must be UTF-8, percent-encoded"))?;
     let written = CODECS.iter().filter(|codec| codec.encoder.is_some());
     let mut results = written.map(|codec| Pipeline::from_query(codec, &pairs));
     let first = results.next().expect("some format is written");
@@ -154,7 +154,7 @@ mod tests {
             ("thumb:download=x", "download"),
             ("thumb:preset=x", "preset"),
             ("a:w=3 a:w=4", "twice"),
-            ("a:w=%", "hex"),
+            ("a:w=%ff", "UTF-8"),
         ] {
             let mistake = Presets::named(bad).expect_err(bad);
             assert!(mistake.contains(says), "{mistake}");

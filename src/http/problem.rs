@@ -159,7 +159,7 @@ pub(super) fn of(error: &Error) -> Problem {
         }
         Error::Malformed { what } => malformed(what),
         Error::Parameter { parameter, allowed } => {
-            invalid(parameter, format!("{parameter} is not taken here; allowed: {allowed}."), allowed)
+            invalid(parameter, format!("{parameter} is not allowed so; allowed: {allowed}."), allowed)
         }
         Error::Extension { extension } => {
             let allowed = respond::extensions();

@@ -5,6 +5,8 @@ use futures_util::TryStreamExt;
 use hyper::header::CONTENT_TYPE;
 
 use super::asked::Asked;
+use super::auth::Grant;
+use super::delivery::Presets;
 use super::error::Error;
 use super::fields::Claims;
 use super::upload::{Chunks, FORM_BYTES_MAX, of_form};
@@ -41,7 +43,12 @@ pub(super) fn process(call: Call, extension: &str) -> Reply {
             Some(boundary) => {
                 let boundary =
                     boundary.map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
+                let (grant, presets) = (call.grant, &app.options.presets);
                 let (form, ops) = form(call, boundary).await?;
+                let free = ops.as_ref().map(|_| "ops").or(form.others.first().map(|(name, _)| *name));
+                if let Some(name) = free {
+                    parts_are_free(name, grant, presets)?;
+                }
                 let mut asked = asked;
                 asked.pairs.extend(ops.map(|ops| ("ops".to_owned(), ops)));
                 let Form { image, others } = form;
@@ -49,6 +56,17 @@ pub(super) fn process(call: Call, extension: &str) -> Reply {
             }
         }
     })
+}
+
+/// Parts say what is to be done as the query does, so what binds the query binds them: presets, and a signature, which is over the
+/// URL alone.
+fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Error> {
+    let allowed = match grant {
+        _ if presets.only => format!("no part but image; presets: {}", presets.names()),
+        Grant::Signed { .. } => "no part but image beside a signed URL".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Error::Parameter { parameter: name.to_owned(), allowed })
 }
 
 fn is_form(content_type: &str) -> bool {

@@ -49,7 +49,7 @@ fn render_tells_a_wrong_argument_from_a_wrong_image() {
     };
     check(&["render", "-", "-", "w=0", "--format", "png"], b"", 2, "1..65535 px");
     check(&["render", "-", "x.heic"], b"", 2, "allowed: jpg");
-    check(&["render", "-", "-", "w=%", "--format", "png"], b"", 2, "hex digits");
+    check(&["render", "-", "-", "w=%ff", "--format", "png"], b"", 2, "UTF-8");
     check(&["render", "-", "-", "--format", "png"], b"no image", 1, "not an image");
     check(&["render", "/nothing/here.jpg", "-", "--format", "png"], b"", 1, "cannot read /nothing/here.jpg");
 }
@@ -63,6 +63,10 @@ fn sign_prints_the_canonical_url_with_a_signature_that_holds() {
     assert!(target.starts_with("/images/0000.webp?width=300&height=20&expires="), "{target}");
     let keys: Vec<SigningKey> = vec![KEY.parse().expect("a key")];
     assert!(verify(&keys, target, 0).expect("good").expect("signed").expires.is_some());
+    let remote = "/remote.webp?url=http://127.0.0.2/a.jpg&w=30";
+    let output = progimage(&["sign", remote], b"");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(printed.starts_with(&format!("{remote}&key_id=web&sig=")), "{printed}");
     let refused = progimage(&["sign", url, "--key-id", "other"], b"");
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("signing_keys"));

@@ -215,3 +215,34 @@ fn limits_hold_and_the_scope_is_process() {
     answer.assert_problem(422, "limit");
     assert_eq!(answer.json()["limit"], "pixels_max");
 }
+
+/// Presets and signatures bind what is to be done, wherever it is said.
+#[test]
+fn parts_do_not_get_around_presets_or_a_signature() {
+    use progimage::http::Presets;
+    use progimage::http::sign::{SigningKey, sign};
+
+    let image = ppm(8, 4, [10, 20, 30]);
+    let ops = form(&[("ops", br#"[{"op":"resize","width":4}]"#), ("image", &image)]);
+    let over = form(&[("overlay", &image), ("image", &image)]);
+    let alone = form(&[("image", &image)]);
+    let check = |server: &Server, path: &str| {
+        for (body, parameter) in [(&ops, "ops"), (&over, "overlay")] {
+            let refused = server.send("POST", path, &[FORM], body);
+            assert_eq!(refused.status, 400, "{}", refused.text());
+            assert!(refused.text().contains(&format!("\"parameter\":\"{parameter}\"")), "{}", refused.text());
+        }
+        assert_eq!(server.send("POST", path, &[FORM], &alone).status, 200);
+    };
+    check(
+        &Server::with(|settings| {
+            let presets = Presets::named("thumb:w=4").expect("good");
+            settings.http.presets.set(presets);
+            settings.http.presets.only = true;
+        }),
+        "/process.png?preset=thumb",
+    );
+    let key: SigningKey = "web:0123456789abcdef".parse().expect("a key");
+    let signed = sign(&key, "/process.png?w=4", None);
+    check(&Server::with(|settings| settings.access.signing_keys = vec![key]), &signed);
+}
