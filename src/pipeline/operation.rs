@@ -55,7 +55,7 @@ pub struct Operation {
     /// in numbers, from the first frame, so that every frame of an animation is treated alike.
     pub look: Option<Look>,
     /// The shape of the result and what making it costs; runs before any pixel exists. What it takes to bring another image to
-    /// size comes on top: [`image_bytes`].
+    /// size comes on top: [`image_bytes`]. No less for a larger raster, but for what [`at_most`] says of another row.
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
     /// Makes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,
@@ -151,7 +151,14 @@ fn with_first(args: Args) -> Result<Args, Error> {
     })
 }
 
-/// Bytes that a step on a raster of shape `from` holds to bring `image`, which it names, to the size that it needs.
+/// The most that an operation makes and costs of any raster that is no larger than `most` in either side.
+pub fn at_most(operation: &Operation, most: Shape, args: &Args) -> Result<Cost, Error> {
+    // A flat image becomes less high at the same width than a square one.
+    if operation == &resize::OPERATION { Ok(resize::at_most(most, args)) } else { (operation.plan)(most, args) }
+}
+
+/// Bytes that a step on a raster of shape `from`, or on a smaller one, holds to bring `image`, which it names, to the size that it
+/// needs.
 pub(super) fn image_bytes(operation: &Operation, args: &Args, from: Shape, image: Shape) -> u64 {
     if operation == &mask::OPERATION {
         mask::image_bytes(from, image)

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::encoded_channels;
 use super::limits::within;
-use super::operation::{Operation, crop, image_bytes, resize, rotate};
+use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
 use super::param::{Args, invalid};
-use super::{Channels, Error, Limits, Orientation, Pipeline, Shape, Size, Watch};
+use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size, Watch};
 use crate::digest::Digest;
 
 /// What a render will make and hold, known before a pixel is decoded.
@@ -17,7 +17,7 @@ pub struct Plan {
     pub size: Size,
     /// Whether the result has just that size.
     pub exact: bool,
-    /// Bytes held at the peak, sources excluded.
+    /// Bytes held at the peak, sources excluded; at most these where the size is not exact.
     pub memory_bytes: u64,
     /// The source's own bytes are the answer: nothing is decoded.
     pub passes_through: bool,
@@ -60,9 +60,9 @@ impl Course {
             let (frames, steps) = (header.frames, Vec::new());
             return Ok(Course { plan, at_least: None, frames, frame: None, orientation, steps });
         }
-        let encoder = encoder(pipeline.codec())?;
+        let chain = Chain { encoder: encoder(pipeline.codec())?, images, limits };
         let frame = frame(pipeline, header)?;
-        let decoded_frames = frames_of(encoder, header, frame)?;
+        let decoded_frames = frames_of(chain.encoder, header, frame)?;
         check_source(codec, header, decoded_frames, limits)?;
         within("operations_max", pipeline.steps().len() as u64, limits.operations_max as u64)?;
 
@@ -76,10 +76,8 @@ impl Course {
         }
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
         memory.decode_images(start, images_bytes(pipeline, images, limits)?);
-        let (shape, exact) = memory.steps(start, &mut steps, (encoder, images), limits)?;
-        memory.encode(shape, encoder);
-        let memory_bytes = within("memory_bytes_max", memory.peak, limits.memory_bytes_max)?;
-        let plan = Plan { size: shape.size, exact, memory_bytes, passes_through: false };
+        let (shape, exact) = memory.rest(start, &mut steps, &chain)?;
+        let plan = Plan { size: shape.size, exact, memory_bytes: memory.peak, passes_through: false };
         Ok(Course { plan, at_least, frames: decoded_frames, frame, orientation, steps })
     }
 
@@ -94,6 +92,21 @@ impl Course {
     pub fn decode_options<'a>(&self, limits: &'a Limits, watch: &'a Watch) -> DecodeOptions<'a> {
         DecodeOptions { limits, at_least: self.at_least, frames_max: self.frames, watch }
     }
+}
+
+/// Holds the rest of a render against the limits once more, now that the pixels have told a size that `Course` could only bound.
+/// `steps` are those that are left. Bytes that will be held at most.
+pub(super) fn check_rest(
+    pipeline: &Pipeline,
+    picture: &Picture,
+    mut steps: Vec<Step>,
+    images: &Headers,
+    limits: &Limits,
+) -> Result<u64, Error> {
+    let (held, _) = images_bytes(pipeline, images, limits)?;
+    let mut memory = Memory { frames: picture.frames.len() as u64, held, peak: 0 };
+    memory.rest(picture.first().shape(), &mut steps, &Chain { encoder: encoder(pipeline.codec())?, images, limits })?;
+    Ok(memory.peak)
 }
 
 fn check_source(codec: &'static Codec, header: &Header, frames: u32, limits: &Limits) -> Result<(), Error> {
@@ -187,6 +200,13 @@ fn quarter_turned(stored: Size, turned: Size) -> bool {
     stored != turned && stored == turned.oriented(Orientation::Rotate90)
 }
 
+/// What the steps of a chain are planned for.
+struct Chain<'a> {
+    encoder: &'a Encoder,
+    images: &'a Headers,
+    limits: &'a Limits,
+}
+
 /// The largest sum of buffers that live at the same time.
 struct Memory {
     frames: u64,
@@ -221,31 +241,43 @@ impl Memory {
         self.reach(self.frames.saturating_mul(source.bytes()).saturating_add(working));
     }
 
-    /// The operations; a last one is added where the result might be more than the format holds. The shape of the result, and
-    /// whether it is known. Once it is not, no side is taken to be smaller than before: a bound for every operation that does not
-    /// enlarge, and `run` looks again.
-    fn steps(
-        &mut self,
-        mut shape: Shape,
-        steps: &mut Vec<Step>,
-        (encoder, images): (&Encoder, &Headers),
-        limits: &Limits,
-    ) -> Result<(Shape, bool), Error> {
+    /// Operations and encoding. The shape of the result, and whether it is known: where a size is left to the pixels, what follows
+    /// is a bound that they may stay far below. It is then no reason to refuse but to set aside all that a render may hold, and
+    /// [`check_rest`] decides.
+    fn rest(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
+        let (shape, exact) = self.steps(shape, steps, chain)?;
+        self.encode(shape, chain.encoder);
+        if exact {
+            within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
+        }
+        self.peak = self.peak.min(chain.limits.memory_bytes_max);
+        Ok((shape, exact))
+    }
+
+    /// The operations; a last one is added where the result might be more than the format holds.
+    fn steps(&mut self, mut shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
+        let (encoder, limits) = (chain.encoder, chain.limits);
         let mut exact = true;
         for (operation, args) in steps.iter() {
-            let (from, cost) = (shape.size, (operation.plan)(shape, args)?);
-            let resampling = images_of(args, images).map(|image| image_bytes(operation, args, shape, image));
+            let cost = if exact { (operation.plan)(shape, args)? } else { at_most(operation, shape, args)? };
+            let resampling = images_of(args, chain.images).map(|image| image_bytes(operation, args, shape, image));
             self.change(shape, cost.shape, resampling.fold(cost.working_bytes, u64::saturating_add));
             shape = cost.shape;
-            exact = exact && !cost.at_most;
-            if !exact {
-                shape.size = Size::new(from.w.max(shape.size.w), from.h.max(shape.size.h));
+            if exact {
+                limits.check(shape.size, self.frames as u32)?;
+            } else {
+                // Nothing larger will be made: `check_rest` refuses it.
+                shape.size = shape.size.min(Size::new(limits.side_px_max, limits.side_px_max));
             }
-            limits.check(shape.size, self.frames as u32)?;
+            if exact && cost.at_most {
+                // All of this is certain; what follows is not.
+                within("memory_bytes_max", self.peak, limits.memory_bytes_max)?;
+                exact = false;
+            }
         }
-        if !exact || shape.size.w.max(shape.size.h) > encoder.side_px_max {
+        if shape.size.w.max(shape.size.h) > encoder.side_px_max {
             let last = (&resize::OPERATION, resize::inside_square(encoder.side_px_max));
-            let cost = (last.0.plan)(shape, &last.1)?;
+            let cost = if exact { (last.0.plan)(shape, &last.1)? } else { at_most(last.0, shape, &last.1)? };
             self.change(shape, cost.shape, cost.working_bytes);
             shape = cost.shape;
             steps.push(last);

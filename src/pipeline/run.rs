@@ -8,10 +8,9 @@ use bytes::Bytes;
 use super::codec::{self, Codec, Header};
 use super::encode::encode;
 use super::limits::within;
-use super::operation::{Context, Operation};
+use super::operation::Context;
 use super::orient::oriented;
-use super::param::Args;
-use super::plan::{Course, Headers, Plan, encoder};
+use super::plan::{Course, Headers, Step, check_rest, encoder};
 use super::{Error, Limits, Picture, Pipeline, Raster, Size, Watch, color};
 use crate::digest::Digest;
 
@@ -64,7 +63,8 @@ fn run_from(
     let decode = started.elapsed();
 
     let started = Instant::now();
-    let picture = operated(picture, &course, limits, &Context { watch, images: &images })?;
+    let check = |picture: &Picture, rest| check_rest(pipeline, picture, rest, &headers, limits);
+    let picture = operated(picture, &course, check, &Context { watch, images: &images })?;
     drop(images);
     let operations = started.elapsed();
 
@@ -137,39 +137,30 @@ fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, cour
     Ok(())
 }
 
-/// Applies the operations to every frame.
-fn operated(mut picture: Picture, course: &Course, limits: &Limits, context: &Context<'_>) -> Result<Picture, Error> {
-    for (operation, args) in &course.steps {
-        let (operation, args) = match operation.look {
+/// Applies the operations to every frame. Where the plan did not know a size, `check` sees what is left as soon as it is known.
+fn operated(
+    mut picture: Picture,
+    course: &Course,
+    check: impl Fn(&Picture, Vec<Step>) -> Result<u64, Error>,
+    context: &Context<'_>,
+) -> Result<Picture, Error> {
+    for (place, (operation, args)) in course.steps.iter().enumerate() {
+        let step = match operation.look {
             Some(look) => &look(picture.first(), args, context)?,
             None => &(*operation, args.clone()),
         };
-        if !course.plan.exact {
-            check_again(&picture, operation, args, &course.plan, limits)?;
+        if (operation.plan)(picture.first().shape(), args)?.at_most {
+            let rest = std::iter::once(step).chain(&course.steps[place + 1..]);
+            let bytes = check(&picture, rest.cloned().collect())?;
+            debug_assert!(bytes <= course.plan.memory_bytes, "{bytes} bytes, but {:?}", course.plan);
         }
+        let (operation, args) = step;
         picture = picture.map(|raster| {
             context.watch.check()?;
             (operation.apply)(raster, args, context)
         })?;
     }
     Ok(picture)
-}
-
-/// Where sizes depended on pixels, the limits are held against each step once more.
-fn check_again(
-    picture: &Picture,
-    operation: &Operation,
-    args: &Args,
-    plan: &Plan,
-    limits: &Limits,
-) -> Result<(), Error> {
-    let (frames, from) = (picture.frames.len() as u64, picture.first().shape());
-    let cost = (operation.plan)(from, args)?;
-    limits.check(cost.shape.size, frames as u32)?;
-    let most = from.bytes().max(cost.shape.bytes());
-    let held = frames.saturating_mul(most).saturating_add(from.bytes()).saturating_add(cost.working_bytes);
-    within("memory_bytes_max", held, plan.memory_bytes.max(most))?;
-    Ok(())
 }
 
 #[cfg(test)]

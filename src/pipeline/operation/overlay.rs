@@ -112,10 +112,11 @@ fn plan(shape: Shape, _: &Args) -> Result<Cost, Error> {
 
 /// Only what is seen of the overlay is scaled, one patch after the other.
 pub(super) fn image_bytes(args: &Args, from: Shape, image: Shape) -> u64 {
-    let scaled = scaled_size(args, from.size, image.size);
-    if scaled == image.size {
+    if !args.has("width") {
         return 0;
     }
+    // Also where it has that size already: `from` may be but a bound.
+    let scaled = scaled_size(args, from.size, image.size);
     let bytes = |patch: Patch| windowed_bytes(image, patch.window(scaled), Content::Picture);
     patches(args, from.size, scaled).map(bytes).max().unwrap_or(0)
 }

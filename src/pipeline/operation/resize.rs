@@ -199,6 +199,23 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     Ok(Cost::new(result, padding + working_bytes(shape, &geometry, kernel(args))))
 }
 
+/// What [`plan`] says at most of any size within that of `most`. A bound, as simple as it can be: a side that is not asked for
+/// is as long as the narrowest source would make it.
+pub(in crate::pipeline) fn at_most(most: Shape, args: &Args) -> Cost {
+    let scales = !args.has("aspect");
+    let asked = Box { w: side(args, "width").filter(|_| scales), h: side(args, "height").filter(|_| scales) };
+    let fit = fit(args);
+    let channels = if fit == Fit::Contain { channels_with(most.channels, background(args)) } else { most.channels };
+    let size = geometry::at_most(most.size, asked, fit, args.flag("enlarge"));
+    let (scaled, result) = (Shape { size, ..most }, Shape { size, channels, ..most });
+    let padding = if fit == Fit::Contain { scaled.bytes().saturating_add(result.bytes()) } else { 0 };
+    let without_alpha = if most.channels.alpha() { most.bytes().saturating_add(scaled.bytes()) } else { 0 };
+    let resampling =
+        resample::working_bytes_at_most(most, size, geometry::shrinks_at_most(most.size, asked), kernel(args));
+    let working_bytes = padding.saturating_add(without_alpha).saturating_add(resampling);
+    Cost { shape: result, working_bytes, at_most: true }
+}
+
 /// Bytes that [`scaled`] holds beside source and result.
 fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u64 {
     // Where alpha is opaque it is taken away before and given back after.
@@ -286,16 +303,23 @@ fn geometry_of(source: Size, args: &Args) -> Geometry {
     if let Some(Value::Ratio(w, h)) = args.get("aspect") {
         return Geometry::of_ratio(source, Size::new(*w, *h), anchor);
     }
+    let asked = Box { w: side(args, "width"), h: side(args, "height") };
+    Geometry::new(source, asked, fit(args), anchor, args.flag("enlarge"))
+}
+
+fn side(args: &Args, name: &str) -> Option<u32> {
     // The kind holds sides within 65535.
-    let side = |name| args.number(name).map(|side| side as u32);
-    let fit = match args.word("fit") {
+    args.number(name).map(|side| side as u32)
+}
+
+fn fit(args: &Args) -> Fit {
+    match args.word("fit") {
         Some("cover") => Fit::Cover,
         Some("contain") => Fit::Contain,
         Some("fill") => Fit::Fill,
         Some("outside") => Fit::Outside,
         _ => Fit::Inside,
-    };
-    Geometry::new(source, Box { w: side("width"), h: side("height") }, fit, anchor, args.flag("enlarge"))
+    }
 }
 
 fn kernel(args: &Args) -> Kernel {
