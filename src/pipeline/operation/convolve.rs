@@ -1,7 +1,7 @@
 //! `convolve`: a kernel of the client's own.
 
 use super::window::{self, Reach, Rows, Window, windows};
-use super::{Context, Cost, Operation};
+use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::raster::try_zeroed;
@@ -29,7 +29,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 /// Weights that are all 0 but for the middle one change nothing.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
-    Ok(Some(args).filter(|args| !kernel(args).is_identity()))
+    Ok(with_first(args)?.filter(|args| !kernel(args).is_identity()))
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {

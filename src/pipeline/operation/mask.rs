@@ -37,7 +37,7 @@ pub(super) static OPERATION: Operation = Operation {
     ],
     example: "w=300&mask={id}&mask_mode=luma",
     revision: 1,
-    canonical: |args| with_first(args).map(Some),
+    canonical: with_first,
     look: None,
     plan: |shape, _| Ok(plan(shape)),
     apply,

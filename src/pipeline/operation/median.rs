@@ -3,7 +3,7 @@
 mod network;
 
 use super::window::{self, Reach, Rows, windows};
-use super::{Context, Cost, Operation, unless_defaults};
+use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample, encode_row, linear_row};
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::raster::try_zeroed;
@@ -22,7 +22,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "w=300&median=5",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: with_first,
     look: None,
     plan,
     apply,

@@ -76,7 +76,7 @@ pub(super) static OPERATION: Operation = Operation {
             doc: "Whether it is repeated in both directions from where it lies.",
         },
     ],
-    example: "w=600&overlay={id}&overlay_width=25%&overlay_gravity=southeast&overlay_x=-16&overlay_y=-16&overlay_opacity=80",
+    example: "w=600&overlay={id}&overlay_width=25%25&overlay_gravity=southeast&overlay_x=-16&overlay_y=-16&overlay_opacity=80",
     revision: 1,
     canonical,
     look: None,
@@ -87,10 +87,10 @@ pub(super) static OPERATION: Operation = Operation {
 const OFFSET: Kind = Kind::Integer { min: -65_535, max: 65_535, step: 1, unit: "px" };
 
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
-    let mut args = with_first(args)?;
+    let Some(mut args) = with_first(args)? else { return Ok(None) };
     if let Some(zero @ (Value::Number(0) | Value::Share(0))) = args.get("width") {
         let written = Kind::Length { px_max: 0 }.print(zero);
-        return Err(invalid("overlay_width", &written, "more than 0"));
+        return Err(invalid("width", &written, "more than 0"));
     }
     if let Some(Value::Point(x, y)) = args.get("gravity")
         && let Some(word) = place::word_of(*x, *y)

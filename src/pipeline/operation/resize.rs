@@ -107,6 +107,9 @@ const DPR_ONE: i64 = 100;
 /// `dpr` and a ratio beside a side are worked out. Without a side and a ratio nothing is asked for; without both sides there is one
 /// way to fit; only what crops or pads has a gravity, and only `contain` shows a background.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
+    if args.are_defaults() {
+        return Err(invalid("width", "", format!("{}; or a height or an aspect", SIDE.allowed())));
+    }
     let mut args = with_ratio(with_dpr(args)?)?;
     let sides = ["width", "height"].into_iter().filter(|side| args.has(side)).count();
     if sides < 2 {

@@ -93,7 +93,7 @@ fn a_crop_needs_all_four_and_has_one_text() {
     text("crop=0,0%,100%,100.00%", "");
     text(r#"ops=[{"op":"crop","x":1,"y":"2%","width":3,"height":4}]"#, "crop(x=1&y=2%&width=3&height=4)");
     refused("crop=1,2,3", "crop");
-    refused(r#"ops=[{"op":"crop","width":3,"height":4}]"#, "crop");
+    refused(r#"ops=[{"op":"crop","width":3,"height":4}]"#, "ops[0].x");
     refused("crop=0,0,0,5", "crop");
     refused("crop=0,0,5,0%", "crop");
     refused("crop=-1,0,5,5", "crop");

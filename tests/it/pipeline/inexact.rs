@@ -38,14 +38,9 @@ fn render(text: &str, source: &Bytes, limits: &Limits) -> Result<(u32, u32), Err
 
 /// The operations of an example, as canonical text.
 fn example(query: &str) -> String {
-    let query = query.replace("{id}", &images::ids()[4].to_string()).replace("%&", "%25&");
-    let pairs: Vec<_> = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(key, value)| (key.to_owned(), value.replace("%25", "%")))
-        .collect();
     let png = codec::by_name("png").expect("always there");
-    Pipeline::from_query(png, &pairs).expect(&query).to_string().trim_start_matches("png;;").to_owned()
+    let example = Pipeline::from_query(png, &crate::example(query, &images::ids()[4])).expect(query);
+    example.to_string().trim_start_matches("png;;").to_owned()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `grayscale`: colours give way to one gray channel.
 
 use super::matrix::{self, Matrix};
-use super::{Context, Error, Operation, Raster, gray, plan_gray, switch, switched, to_channels};
+use super::{Context, Error, Operation, Raster, gray, plan_gray, switch, to_channels, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "grayscale",
@@ -9,7 +9,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     params: &[switch(&["grayscale"], "Whether to; in colour when it is not given.")],
     example: "grayscale",
     revision: 1,
-    canonical: switched,
+    canonical: unless_off,
     look: None,
     plan: plan_gray,
     apply: |raster, _, context| grayscaled(raster, context),
