@@ -60,7 +60,7 @@ impl Course {
             let (frames, steps) = (header.frames, Vec::new());
             return Ok(Course { plan, at_least: None, frames, frame: None, orientation, steps });
         }
-        let chain = Chain { encoder: encoder(pipeline.codec())?, images, limits };
+        let chain = Chain::new(pipeline, images, limits)?;
         let frame = frame(pipeline, header)?;
         let decoded_frames = frames_of(chain.encoder, header, frame)?;
         check_source(codec, header, decoded_frames, limits)?;
@@ -105,7 +105,7 @@ pub(super) fn check_rest(
 ) -> Result<u64, Error> {
     let (held, _) = images_bytes(pipeline, images, limits)?;
     let mut memory = Memory { frames: picture.frames.len() as u64, held, peak: 0 };
-    memory.rest(picture.first().shape(), &mut steps, &Chain { encoder: encoder(pipeline.codec())?, images, limits })?;
+    memory.rest(picture.first().shape(), &mut steps, &Chain::new(pipeline, images, limits)?)?;
     Ok(memory.peak)
 }
 
@@ -202,9 +202,17 @@ fn quarter_turned(stored: Size, turned: Size) -> bool {
 
 /// What the steps of a chain are planned for.
 struct Chain<'a> {
-    encoder: &'a Encoder,
+    encoder: &'static Encoder,
+    background: [u8; 4],
     images: &'a Headers,
     limits: &'a Limits,
+}
+
+impl<'a> Chain<'a> {
+    fn new(pipeline: &Pipeline, images: &'a Headers, limits: &'a Limits) -> Result<Chain<'a>, Error> {
+        let background = pipeline.encode_args().color("background").unwrap_or([255; 4]);
+        Ok(Chain { encoder: encoder(pipeline.codec())?, background, images, limits })
+    }
 }
 
 /// The largest sum of buffers that live at the same time.
@@ -246,7 +254,7 @@ impl Memory {
     /// [`check_rest`] decides.
     fn rest(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
         let (shape, exact) = self.steps(shape, steps, chain)?;
-        self.encode(shape, chain.encoder);
+        self.encode(shape, chain);
         if exact {
             within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
         }
@@ -285,15 +293,28 @@ impl Memory {
         Ok((shape, exact))
     }
 
-    /// Fitting every frame to the encoder; then the encoder's own frames, and the encoded bytes, which are seldom more than the
-    /// samples.
-    fn encode(&mut self, shape: Shape, encoder: &Encoder) {
+    /// Fitting every frame to the encoder: alpha, channels, depth, one after the other. Then the encoder's own frames, and the
+    /// encoded bytes, which are seldom more than the samples.
+    fn encode(&mut self, mut shape: Shape, Chain { encoder, background: [r, g, b, _], .. }: &Chain<'_>) {
         self.held = 0;
-        let bits = if encoder.sixteen_bit { shape.bits } else { 8 };
-        let fitted = Shape { channels: encoded_channels(encoder, shape.channels), bits, ..shape };
-        let flattening = if shape.channels.alpha() && !fitted.channels.alpha() { shape.bytes() } else { 0 };
-        self.change(shape, fitted, flattening);
+        if shape.channels.alpha() && !encoded_channels(encoder, shape.channels).alpha() {
+            let gray = shape.channels.gray() && r == g && g == b;
+            let with_alpha = if gray { Channels::GrayAlpha } else { Channels::Rgba };
+            let opaque = if gray { Channels::Gray } else { Channels::Rgb };
+            shape = self.convert(shape, Shape { channels: with_alpha, ..shape });
+            shape = self.convert(shape, Shape { channels: opaque, ..shape });
+        }
+        shape = self.convert(shape, Shape { channels: encoded_channels(encoder, shape.channels), ..shape });
+        let fitted = self.convert(shape, Shape { bits: if encoder.sixteen_bit { shape.bits } else { 8 }, ..shape });
         self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
+    }
+
+    /// One step of fitting; nothing is held where nothing changes.
+    fn convert(&mut self, from: Shape, to: Shape) -> Shape {
+        if from != to {
+            self.change(from, to, 0);
+        }
+        to
     }
 
     fn change(&mut self, from: Shape, to: Shape, working_bytes: u64) {
