@@ -68,6 +68,10 @@ pub(super) fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     if encoder.channels.iter().any(|channels| channels.alpha()) {
         args.reset("background");
     }
+    if let Some([r, g, b, _]) = args.color("background") {
+        // What lies under everything is opaque.
+        args = args.with("background", Value::Color([r, g, b, 255]));
+    }
     Ok(args)
 }
 
@@ -191,7 +195,7 @@ mod tests {
         };
         let text = |codec| normalized(&codec, all.clone()).map(|args| args.to_string());
         let kept = text(codec(Lossless::Choice, &[Channels::Rgb], Some(75)));
-        assert_eq!(kept, Ok("quality=80&lossless=true&background=01020304".to_owned()));
+        assert_eq!(kept, Ok("quality=80&lossless=true&background=010203ff".to_owned()));
         assert_eq!(text(codec(Lossless::Always, &[Channels::Rgba], None)), Ok(String::new()));
         assert_eq!(text(codec(Lossless::Choice, &[Channels::Rgba], Some(80))), Ok("lossless=true".to_owned()));
         assert!(matches!(text(codec(Lossless::Never, &[Channels::Rgb], None)), Err(Error::Invalid { .. })));
