@@ -3,7 +3,7 @@
 use super::window::{self, Reach, Rows, Window, windows};
 use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample};
-use crate::pipeline::param::{Args, Kind, Param, Value};
+use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
 
@@ -17,7 +17,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         kind: Kind::Numbers { counts: &[9, 25], max: 10_000_000, places: 4 },
         default: None,
         doc: "3 x 3 or 5 x 5 weights, row by row. They are divided by their sum; where that is 0, middle gray is added and alpha \
-              stays as it is.",
+              stays as it is. A sum that is nearly 0 beside the weights is refused.",
     }],
     example: "w=300&convolve=0,-1,0,-1,5,-1,0,-1,0",
     revision: 1,
@@ -29,7 +29,23 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 /// Weights that are all 0 but for the middle one change nothing.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
+    if let Some(value @ Value::Numbers(weights)) = args.get("kernel")
+        && cancels(weights)
+    {
+        let allowed = format!("a sum of 0, or of at least 1/{CANCELS} of what it is without signs");
+        return Err(invalid("kernel", &args.params()[0].kind.print(value), allowed));
+    }
     Ok(with_first(args)?.filter(|args| !kernel(args).is_identity()))
+}
+
+/// Sums of 32-bit floats are off by 2^-24 of what they would be without signs. Divided by a sum of weights that is a thousandth of
+/// that, it is 1/20 of a level of 8 bits.
+const CANCELS: i64 = 1_000;
+
+/// Whether the sum of the weights is what rounding leaves of them, not a divisor.
+fn cancels(weights: &[i64]) -> bool {
+    let (sum, size) = (weights.iter().sum::<i64>().abs(), weights.iter().map(|weight| weight.abs()).sum::<i64>());
+    sum != 0 && sum * CANCELS < size
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
