@@ -87,7 +87,11 @@ pub(in crate::pipeline) fn part(of: Size, args: &Args) -> Result<Rect, Error> {
 }
 
 fn span(side: u32, start: Option<&Value>, length: Option<&Value>) -> Result<(u32, u32), Error> {
-    let start = pixels(side, start);
+    let start = match start {
+        // Rounded, a share of less than all may come to lie on the edge: its last pixel is still inside.
+        Some(Value::Share(share)) if *share < WHOLE => pixels(side, start).min(side - 1),
+        _ => pixels(side, start),
+    };
     if start >= side {
         return Err(Error::CropOutside);
     }
