@@ -131,7 +131,8 @@ fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, cour
     let size_fits = (least.w..=header.size.w).contains(&w) && (least.h..=header.size.h).contains(&h);
     let shape = first.raster.shape();
     let alike = picture.frames.iter().all(|frame| frame.raster.shape() == shape);
-    if !size_fits || !alike || picture.frames.len() > course.frames as usize {
+    let samples_fit = (shape.channels, shape.bits) == (header.channels, header.bits);
+    if !size_fits || !samples_fit || !alike || picture.frames.len() > course.frames as usize {
         return Err(Error::corrupt(codec.name, "the frames are not what the header says"));
     }
     Ok(())
@@ -326,9 +327,17 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_that_gives_another_size_than_its_header_is_refused() {
+    fn a_decoder_that_gives_another_shape_than_its_header_is_refused() {
         let lies = render(&TOY, &[("flip", "h")], &[1, 1, 1, 1, 1, 9, 9]);
         assert!(matches!(lies, Err(Error::Corrupt { format: "toy", .. })), "{lies:?}");
+        let header = (TOY.inspect)(&[1, 1, 1, 1, 0]).expect("toy");
+        let course = Course::of_image(&TOY, &header, &Limits::default()).expect("small");
+        let check = |channels, samples| {
+            is_as_planned(&TOY, &Picture::still(Raster::new(Size::new(1, 1), channels, samples)), &header, &course)
+        };
+        assert_eq!(check(Channels::Gray, Samples::U8(vec![0])), Ok(()));
+        assert!(check(Channels::Gray, Samples::U16(vec![0])).is_err());
+        assert!(check(Channels::Rgb, Samples::U8(vec![0; 3])).is_err());
     }
 
     #[test]
