@@ -15,7 +15,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     apply: |raster, _, context| grayscaled(raster, context),
 };
 
-/// The raster in gray; gray already, it stays as it is.
+/// The raster in gray; gray already, it stays as it is. Other bytes from here are those of `duotone`, too: both revisions are raised.
 pub fn grayscaled(raster: Raster, context: &Context<'_>) -> Result<Raster, Error> {
     let channels = gray(raster.channels());
     let raster = matrix::applied(raster, &Matrix::new([[0.2126, 0.7152, 0.0722]; 3]), context.watch)?;

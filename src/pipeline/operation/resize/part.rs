@@ -51,7 +51,8 @@ static PART: Operation = Operation {
         },
     ],
     example: "",
-    revision: 1,
+    // No key holds it, for a plan makes it after the key: raise those of `resize` and `crop`.
+    revision: 0,
     canonical: |args| Ok(Some(args)),
     look: Some(look),
     plan,

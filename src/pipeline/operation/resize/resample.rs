@@ -5,6 +5,8 @@
 //! kernel weights come from additions and multiplications alone.
 //!
 //! Coverage (the alpha of a mask) is no light: it takes the same way with its plain values.
+//!
+//! Other bytes from here are those of `resize`, `mask` and `overlay`: the revision of each is raised.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U16, U16x2, U16x3, U16x4};
