@@ -3,6 +3,7 @@
 pub mod images;
 mod inexact;
 pub mod laws;
+mod memory;
 mod plan;
 mod real;
 mod text;
