@@ -13,6 +13,7 @@ mod ellipse;
 mod emboss;
 mod flip;
 mod gaussian;
+mod gravity;
 mod mask;
 mod median;
 mod noise;

@@ -299,10 +299,8 @@ impl Memory {
         self.held = 0;
         if shape.channels.alpha() && !encoded_channels(encoder, shape.channels).alpha() {
             let gray = shape.channels.gray() && r == g && g == b;
-            let with_alpha = if gray { Channels::GrayAlpha } else { Channels::Rgba };
-            let opaque = if gray { Channels::Gray } else { Channels::Rgb };
-            shape = self.convert(shape, Shape { channels: with_alpha, ..shape });
-            shape = self.convert(shape, Shape { channels: opaque, ..shape });
+            shape = self.convert(shape, Shape { channels: Channels::of(gray, true), ..shape });
+            shape = self.convert(shape, Shape { channels: Channels::of(gray, false), ..shape });
         }
         shape = self.convert(shape, Shape { channels: encoded_channels(encoder, shape.channels), ..shape });
         let fitted = self.convert(shape, Shape { bits: if encoder.sixteen_bit { shape.bits } else { 8 }, ..shape });

@@ -55,6 +55,16 @@ pub enum Channels {
 }
 
 impl Channels {
+    /// Gray or RGB, with alpha or without.
+    pub const fn of(gray: bool, alpha: bool) -> Channels {
+        match (gray, alpha) {
+            (true, false) => Channels::Gray,
+            (true, true) => Channels::GrayAlpha,
+            (false, false) => Channels::Rgb,
+            (false, true) => Channels::Rgba,
+        }
+    }
+
     /// Samples per pixel.
     pub const fn count(self) -> usize {
         match self {

@@ -44,21 +44,12 @@ fn opaque(args: Args, name: &str) -> Args {
     }
 }
 
-fn channels(gray: bool, alpha: bool) -> Channels {
-    match (gray, alpha) {
-        (true, false) => Channels::Gray,
-        (true, true) => Channels::GrayAlpha,
-        (false, false) => Channels::Rgb,
-        (false, true) => Channels::Rgba,
-    }
-}
-
 fn gray(of: Channels) -> Channels {
-    channels(true, of.alpha())
+    Channels::of(true, of.alpha())
 }
 
 fn rgb(of: Channels) -> Channels {
-    channels(false, of.alpha())
+    Channels::of(false, of.alpha())
 }
 
 fn plan_same(shape: Shape, _: &Args) -> Result<Cost, Error> {

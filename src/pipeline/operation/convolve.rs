@@ -95,13 +95,9 @@ impl Kernel {
     }
 }
 
-fn rows(shape: Shape) -> Rows {
-    Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: shape.channels.count() }
-}
-
 /// Bytes that [`convolved`] holds beside source and result.
 pub(super) fn working_bytes(shape: Shape, kernel: &Kernel) -> u64 {
-    let rows = rows(shape);
+    let rows = Rows::of(shape);
     let row = (rows.w * rows.count * size_of::<f32>()) as u64;
     let taps = kernel.weights.len() * size_of::<(f32, &[f32])>();
     window::working_bytes::<f32>(rows, kernel.reach()) + row + taps as u64
@@ -122,7 +118,7 @@ fn convolved_samples<S: Sample>(
     kernel: &Kernel,
     watch: &Watch,
 ) -> Result<Vec<S>, Error> {
-    let (rows, channels) = (rows(raster.shape()), raster.channels());
+    let (rows, channels) = (Rows::of(raster.shape()), raster.channels());
     let transparent = channels.alpha() && !color::opaque(raster);
     let length = rows.w * rows.count;
     let mut sums = try_zeroed(length)?;

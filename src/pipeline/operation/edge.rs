@@ -22,11 +22,12 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 const REACH: Reach = Reach { x: 1, y: 1 };
 
 fn gray(channels: Channels) -> Channels {
-    if channels.alpha() { Channels::GrayAlpha } else { Channels::Gray }
+    Channels::of(true, channels.alpha())
 }
 
+/// Of luminance.
 fn rows(shape: Shape) -> Rows {
-    Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: 1 }
+    Rows { count: 1, ..Rows::of(shape) }
 }
 
 fn plan(shape: Shape, _: &Args) -> Result<Cost, Error> {

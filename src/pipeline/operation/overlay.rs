@@ -4,7 +4,7 @@ mod blend;
 mod place;
 
 use super::resize::{Content, by_width, windowed, windowed_bytes};
-use super::{Context, Cost, Operation, with_first};
+use super::{Context, Cost, Operation, gravity, with_first};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::raster::try_zeroed;
@@ -27,7 +27,7 @@ pub(super) static OPERATION: Operation = Operation {
         Param {
             name: "gravity",
             keys: &["overlay_gravity"],
-            kind: Kind::Gravity(place::WORDS),
+            kind: Kind::Gravity(gravity::PLACES),
             default: Some(Value::Word("center")),
             doc: "Where it lies: against an edge, in a corner, or so that its point in these shares of width and height is on the same \
                   point of this image.",
@@ -92,11 +92,8 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
         let written = Kind::Length { px_max: 0 }.print(zero);
         return Err(invalid("width", &written, "more than 0"));
     }
-    if let Some(Value::Point(x, y)) = args.get("gravity")
-        && let Some(word) = place::word_of(*x, *y)
-    {
-        args = args.with("gravity", Value::Word(word));
-    }
+    let place = gravity::value(gravity::point(args.get("gravity")));
+    args = args.with("gravity", place);
     Ok(Some(args).filter(|args| args.number("opacity") != Some(0)))
 }
 

@@ -8,7 +8,7 @@ mod part;
 mod resample;
 
 use super::canvas::{Rect, WHITE, channels_with, laid};
-use super::{Context, Cost, Operation, crop};
+use super::{Context, Cost, Operation, crop, gravity};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::plan::Step;
 use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
@@ -65,7 +65,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         Param {
             name: "gravity",
             keys: &["gravity", "g"],
-            kind: Kind::Gravity(anchor::WORDS),
+            kind: Kind::Gravity(gravity::WORDS),
             default: Some(Value::Word("center")),
             doc: "What a crop is centred on, as far as there is room, and where a `contain`ed image stands. When cropping, `entropy` \
                   keeps what has most detail and `attention` the likely subject: edges, skin, saturated colour (after libvips' \
