@@ -34,7 +34,7 @@ use codec::{Codec, Header};
 pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
-use param::Args;
+use param::{Args, Param};
 use plan::Course;
 pub use plan::{Headers, Plan, Step};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
@@ -48,7 +48,8 @@ pub const DECODE_REVISION: u32 = 1;
 /// What is to be made of a source: an output format, its encode arguments and a list of operations.
 ///
 /// `Display` writes the canonical text `<format>;<encode arguments>;<operation>(<arguments>)/...`, arguments joined by `&`;
-/// `FromStr` reads it back. Pipelines that mean the same are equal and have the same text, hence the same key.
+/// `FromStr` reads it back. What is written in two ways (a flat query or JSON, an alias, a default) is equal and has the same text,
+/// hence the same key; other operations that come to the same (`rotate=180` and `flip=hv`) are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pipeline {
     codec: &'static Codec,
@@ -79,14 +80,22 @@ impl Pipeline {
         text::from_query(codec, query, parts)
     }
 
-    /// A render by these steps. Equal meaning gives equal pipelines, however it was written.
-    fn new(codec: &'static Codec, render: bool, encode: Args, steps: Vec<Step>) -> Result<Pipeline, Error> {
-        let canonical = |(operation, args): Step| {
-            let args = (operation.canonical)(args)?;
+    /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` is what errors call an
+    /// argument: by the place of its step, its table and its name.
+    fn new(
+        codec: &'static Codec,
+        render: bool,
+        encode: Args,
+        steps: Vec<Step>,
+        written: impl Fn(usize, &'static [Param], &str) -> String,
+    ) -> Result<Pipeline, Error> {
+        let canonical = |(place, (operation, args)): (usize, Step)| {
+            let refused = |error: Error| error.renamed(|name| written(place, operation.params, name));
+            let args = (operation.canonical)(args).map_err(refused)?;
             Ok(args.map(|args| (operation, args)))
         };
-        let steps: Vec<Step> =
-            steps.into_iter().map(canonical).filter_map(Result::transpose).collect::<Result<_, Error>>()?;
+        let steps = steps.into_iter().enumerate().map(canonical);
+        let steps: Vec<Step> = steps.filter_map(Result::transpose).collect::<Result<_, Error>>()?;
         let mut encode = encode::normalized(codec, encode)?;
         if !steps.is_empty() {
             // The source is another picture then.

@@ -74,4 +74,14 @@ impl Error {
     pub fn corrupt(format: &'static str, reason: impl ToString) -> Error {
         Error::Corrupt { format, reason: reason.to_string() }
     }
+
+    /// The same with another name of the parameter that is invalid.
+    pub(super) fn renamed(self, name: impl Fn(&str) -> String) -> Error {
+        match self {
+            Error::Invalid { parameter, value, allowed } => {
+                Error::Invalid { parameter: name(&parameter), value, allowed }
+            }
+            other => other,
+        }
+    }
 }

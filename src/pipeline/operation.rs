@@ -13,6 +13,7 @@ mod ellipse;
 mod emboss;
 mod flip;
 mod gaussian;
+mod gravity;
 mod mask;
 mod median;
 mod noise;
@@ -49,13 +50,14 @@ pub struct Operation {
     /// Raised whenever the same raster and arguments give other bytes.
     pub revision: u32,
     /// The one way to write these arguments: those that mean nothing beside the others are taken back to their defaults. `None`:
-    /// nothing would be done. Applying it twice changes nothing more. Errs on arguments that do not go together.
+    /// nothing would be done. Applying it twice changes nothing more. Errs on arguments that do not go together or are missing, by
+    /// the name of one.
     pub canonical: fn(Args) -> Result<Option<Args>, Error>,
     /// Where the arguments leave something to the pixels (the place of a subject, a border of one colour): the step that says it
     /// in numbers, from the first frame, so that every frame of an animation is treated alike.
     pub look: Option<Look>,
     /// The shape of the result and what making it costs; runs before any pixel exists. What it takes to bring another image to
-    /// size comes on top: [`image_bytes`].
+    /// size comes on top: [`image_bytes`]. No less for a larger raster, but for what [`at_most`] says of another row.
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
     /// Makes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,
@@ -127,31 +129,51 @@ pub(super) fn is_right_angle(operation: &Operation, args: &Args) -> bool {
     operation == &rotate::OPERATION && rotate::right_angle(args).is_some()
 }
 
-/// For operations that are nothing with every argument at its default, and whose arguments do not depend on each other.
+/// For operations that are nothing with every argument at its default (all have one), and whose arguments do not depend on each
+/// other.
 fn unless_defaults(args: Args) -> Result<Option<Args>, Error> {
     Ok(Some(args).filter(|args| !args.are_defaults()))
 }
 
-/// For operations that are one flag: asked for unless it says `false`; in JSON their name is enough.
+/// The one parameter of an operation that is asked for by its name: see [`unless_off`].
+const fn switch(keys: &'static [&'static str], doc: &'static str) -> Param {
+    Param { name: "on", keys, kind: Kind::Flag, default: None, doc }
+}
+
+/// For operations with a [`switch`]: done unless it says `false`; in JSON the operation's name is enough.
 fn unless_off(args: Args) -> Result<Option<Args>, Error> {
     let on = args.get("on") != Some(&Value::Flag(false));
     Ok(on.then(|| args.with("on", Value::Flag(true))))
 }
 
-/// For operations of which the other arguments mean nothing without the first.
-fn with_first(args: Args) -> Result<Args, Error> {
-    let first = &args.params()[0];
-    if args.has(first.name) {
-        return Ok(args);
-    }
-    let key = |param: &Param| param.keys.first().copied().unwrap_or(param.name);
-    Err(match args.written().next() {
-        Some((param, value)) => invalid(key(param), &param.kind.print(value), format!("beside {} only", key(first))),
-        None => invalid(key(first), "", first.kind.allowed()),
+/// For operations that mean nothing without their first argument.
+fn with_first(args: Args) -> Result<Option<Args>, Error> {
+    with_firsts(args, 1)
+}
+
+/// For operations that mean nothing without so many arguments, which stand first in their table.
+fn with_firsts(args: Args, count: usize) -> Result<Option<Args>, Error> {
+    let (needed, others) = args.params().split_at(count);
+    let Some(missing) = needed.iter().find(|param| !args.has(param.name)) else { return Ok(Some(args)) };
+    let key = missing.keys.first().unwrap_or(&missing.name);
+    Err(match args.written().find(|(param, _)| others.contains(param)) {
+        Some((param, value)) => invalid(param.name, &param.kind.print(value), format!("beside {key} only")),
+        None if count == 1 => invalid(missing.name, "", missing.kind.allowed()),
+        None => {
+            let names: Vec<&str> = needed.iter().map(|param| param.name).collect();
+            invalid(missing.name, "", format!("{} together; {} is missing", names.join(", "), missing.name))
+        }
     })
 }
 
-/// Bytes that a step on a raster of shape `from` holds to bring `image`, which it names, to the size that it needs.
+/// The most that an operation makes and costs of any raster that is no larger than `most` in either side.
+pub fn at_most(operation: &Operation, most: Shape, args: &Args) -> Result<Cost, Error> {
+    // A flat image becomes less high at the same width than a square one.
+    if operation == &resize::OPERATION { Ok(resize::at_most(most, args)) } else { (operation.plan)(most, args) }
+}
+
+/// Bytes that a step on a raster of shape `from`, or on a smaller one, holds to bring `image`, which it names, to the size that it
+/// needs.
 pub(super) fn image_bytes(operation: &Operation, args: &Args, from: Shape, image: Shape) -> u64 {
     if operation == &mask::OPERATION {
         mask::image_bytes(from, image)

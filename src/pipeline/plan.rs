@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::{asked, encoded_channels, judging_bytes};
 use super::limits::within;
-use super::operation::{Operation, crop, image_bytes, resize, rotate};
+use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
 use super::param::{Args, invalid};
-use super::{Channels, Error, Limits, Orientation, Pipeline, Shape, Size, Watch};
+use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size, Watch};
 use crate::digest::Digest;
 
 /// What a render will make and hold, known before a pixel is decoded.
@@ -17,7 +17,7 @@ pub struct Plan {
     pub size: Size,
     /// Whether the result has just that size.
     pub exact: bool,
-    /// Bytes held at the peak, sources excluded.
+    /// Bytes held at the peak, sources excluded; at most these where the size is not exact.
     pub memory_bytes: u64,
     /// The source's own bytes are the answer: nothing is decoded.
     pub passes_through: bool,
@@ -60,9 +60,9 @@ impl Course {
             let (frames, steps) = (header.frames, Vec::new());
             return Ok(Course { plan, at_least: None, frames, frame: None, orientation, steps });
         }
-        let encoder = &asked(encoder(pipeline.codec())?, pipeline.encode_args());
+        let chain = Chain::new(pipeline, images, limits)?;
         let frame = frame(pipeline, header)?;
-        let decoded_frames = frames_of(encoder, header, frame)?;
+        let decoded_frames = frames_of(&chain.encoder, header, frame)?;
         check_source(codec, header, decoded_frames, limits)?;
         within("operations_max", pipeline.steps().len() as u64, limits.operations_max as u64)?;
 
@@ -76,10 +76,8 @@ impl Course {
         }
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
         memory.decode_images(start, images_bytes(pipeline, images, limits)?);
-        let (shape, exact) = memory.steps(start, &mut steps, (encoder, images), limits)?;
-        memory.encode(shape, encoder, pipeline.encode_args());
-        let memory_bytes = within("memory_bytes_max", memory.peak, limits.memory_bytes_max)?;
-        let plan = Plan { size: shape.size, exact, memory_bytes, passes_through: false };
+        let (shape, exact) = memory.rest(start, &mut steps, &chain)?;
+        let plan = Plan { size: shape.size, exact, memory_bytes: memory.peak, passes_through: false };
         Ok(Course { plan, at_least, frames: decoded_frames, frame, orientation, steps })
     }
 
@@ -94,6 +92,21 @@ impl Course {
     pub fn decode_options<'a>(&self, limits: &'a Limits, watch: &'a Watch) -> DecodeOptions<'a> {
         DecodeOptions { limits, at_least: self.at_least, frames_max: self.frames, watch }
     }
+}
+
+/// Holds the rest of a render against the limits once more, now that the pixels have told a size that `Course` could only bound.
+/// `steps` are those that are left. Bytes that will be held at most.
+pub(super) fn check_rest(
+    pipeline: &Pipeline,
+    picture: &Picture,
+    mut steps: Vec<Step>,
+    images: &Headers,
+    limits: &Limits,
+) -> Result<u64, Error> {
+    let (held, _) = images_bytes(pipeline, images, limits)?;
+    let mut memory = Memory { frames: picture.frames.len() as u64, held, peak: 0 };
+    memory.rest(picture.first().shape(), &mut steps, &Chain::new(pipeline, images, limits)?)?;
+    Ok(memory.peak)
 }
 
 fn check_source(codec: &'static Codec, header: &Header, frames: u32, limits: &Limits) -> Result<(), Error> {
@@ -187,6 +200,24 @@ fn quarter_turned(stored: Size, turned: Size) -> bool {
     stored != turned && stored == turned.oriented(Orientation::Rotate90)
 }
 
+/// What the steps of a chain are planned for.
+struct Chain<'a> {
+    /// As its arguments ask for it.
+    encoder: Encoder,
+    args: &'a Args,
+    background: [u8; 4],
+    images: &'a Headers,
+    limits: &'a Limits,
+}
+
+impl<'a> Chain<'a> {
+    fn new(pipeline: &'a Pipeline, images: &'a Headers, limits: &'a Limits) -> Result<Chain<'a>, Error> {
+        let args = pipeline.encode_args();
+        let background = args.color("background").unwrap_or([255; 4]);
+        Ok(Chain { encoder: asked(encoder(pipeline.codec())?, args), args, background, images, limits })
+    }
+}
+
 /// The largest sum of buffers that live at the same time.
 struct Memory {
     frames: u64,
@@ -221,31 +252,43 @@ impl Memory {
         self.reach(self.frames.saturating_mul(source.bytes()).saturating_add(working));
     }
 
-    /// The operations; a last one is added where the result might be more than the format holds. The shape of the result, and
-    /// whether it is known. Once it is not, no side is taken to be smaller than before: a bound for every operation that does not
-    /// enlarge, and `run` looks again.
-    fn steps(
-        &mut self,
-        mut shape: Shape,
-        steps: &mut Vec<Step>,
-        (encoder, images): (&Encoder, &Headers),
-        limits: &Limits,
-    ) -> Result<(Shape, bool), Error> {
+    /// Operations and encoding. The shape of the result, and whether it is known: where a size is left to the pixels, what follows
+    /// is a bound that they may stay far below. It is then no reason to refuse but to set aside all that a render may hold, and
+    /// [`check_rest`] decides.
+    fn rest(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
+        let (shape, exact) = self.steps(shape, steps, chain)?;
+        self.encode(shape, chain);
+        if exact {
+            within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
+        }
+        self.peak = self.peak.min(chain.limits.memory_bytes_max);
+        Ok((shape, exact))
+    }
+
+    /// The operations; a last one is added where the result might be more than the format holds.
+    fn steps(&mut self, mut shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
+        let (encoder, limits) = (chain.encoder, chain.limits);
         let mut exact = true;
         for (operation, args) in steps.iter() {
-            let (from, cost) = (shape.size, (operation.plan)(shape, args)?);
-            let resampling = images_of(args, images).map(|image| image_bytes(operation, args, shape, image));
+            let cost = if exact { (operation.plan)(shape, args)? } else { at_most(operation, shape, args)? };
+            let resampling = images_of(args, chain.images).map(|image| image_bytes(operation, args, shape, image));
             self.change(shape, cost.shape, resampling.fold(cost.working_bytes, u64::saturating_add));
             shape = cost.shape;
-            exact = exact && !cost.at_most;
-            if !exact {
-                shape.size = Size::new(from.w.max(shape.size.w), from.h.max(shape.size.h));
+            if exact {
+                limits.check(shape.size, self.frames as u32)?;
+            } else {
+                // Nothing larger will be made: `check_rest` refuses it.
+                shape.size = shape.size.min(Size::new(limits.side_px_max, limits.side_px_max));
             }
-            limits.check(shape.size, self.frames as u32)?;
+            if exact && cost.at_most {
+                // All of this is certain; what follows is not.
+                within("memory_bytes_max", self.peak, limits.memory_bytes_max)?;
+                exact = false;
+            }
         }
-        if !exact || shape.size.w.max(shape.size.h) > encoder.side_px_max {
+        if shape.size.w.max(shape.size.h) > encoder.side_px_max {
             let last = (&resize::OPERATION, resize::inside_square(encoder.side_px_max));
-            let cost = (last.0.plan)(shape, &last.1)?;
+            let cost = if exact { (last.0.plan)(shape, &last.1)? } else { at_most(last.0, shape, &last.1)? };
             self.change(shape, cost.shape, cost.working_bytes);
             shape = cost.shape;
             steps.push(last);
@@ -253,20 +296,32 @@ impl Memory {
         Ok((shape, exact))
     }
 
-    /// Fitting every frame to the encoder; then the encoder's own frames, and the encoded bytes, which are seldom more than the
-    /// samples: the best so far too, where several are tried.
-    fn encode(&mut self, shape: Shape, encoder: &Encoder, args: &Args) {
-        let bits = if encoder.sixteen_bit { shape.bits } else { 8 };
-        let fitted = Shape { channels: encoded_channels(encoder, shape.channels), bits, ..shape };
-        let flattening = if shape.channels.alpha() && !fitted.channels.alpha() { shape.bytes() } else { 0 };
+    /// Fitting every frame to the encoder: alpha, channels, depth, one after the other. Then the encoder's own frames, and the
+    /// encoded bytes, which are seldom more than the samples: the best so far too, where several are tried.
+    fn encode(&mut self, mut shape: Shape, chain: &Chain<'_>) {
+        let Chain { encoder, background: [r, g, b, _], args, .. } = chain;
         self.held = 0;
-        self.change(shape, fitted, flattening);
+        if shape.channels.alpha() && !encoded_channels(encoder, shape.channels).alpha() {
+            let gray = shape.channels.gray() && r == g && g == b;
+            shape = self.convert(shape, Shape { channels: Channels::of(gray, true), ..shape });
+            shape = self.convert(shape, Shape { channels: Channels::of(gray, false), ..shape });
+        }
+        shape = self.convert(shape, Shape { channels: encoded_channels(encoder, shape.channels), ..shape });
+        let fitted = self.convert(shape, Shape { bits: if encoder.sixteen_bit { shape.bits } else { 8 }, ..shape });
         let frames_bytes = self.frames.saturating_mul(fitted.bytes());
         self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
         self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
         if args.word("quality").is_some() {
             self.reach(frames_bytes.saturating_add(judging_bytes(fitted)));
         }
+    }
+
+    /// One step of fitting; nothing is held where nothing changes.
+    fn convert(&mut self, from: Shape, to: Shape) -> Shape {
+        if from != to {
+            self.change(from, to, 0);
+        }
+        to
     }
 
     fn change(&mut self, from: Shape, to: Shape, working_bytes: u64) {

@@ -21,8 +21,8 @@ fn flat(pipeline: &Pipeline) -> Option<Pairs> {
     let mut pairs = Pairs::new();
     let args = pipeline.steps.iter().map(|(_, args)| args).chain([&pipeline.encode]);
     for pair in args.flat_map(Args::to_flat) {
-        // `background` is one key of several owners.
-        if !pairs.contains(&pair) {
+        // `background` is one key of several owners; an encoder keeps less of it than an operation, which comes first.
+        if !pairs.iter().any(|(key, _)| *key == pair.0) {
             pairs.push(pair);
         }
     }

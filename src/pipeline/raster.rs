@@ -24,6 +24,11 @@ impl Size {
         self.w as u64 * self.h as u64
     }
 
+    /// The lesser of both widths, and of both heights.
+    pub fn min(self, other: Size) -> Size {
+        Size::new(self.w.min(other.w), self.h.min(other.h))
+    }
+
     /// The size after `orientation` is applied.
     pub fn oriented(self, orientation: Orientation) -> Size {
         use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
@@ -50,6 +55,16 @@ pub enum Channels {
 }
 
 impl Channels {
+    /// Gray or RGB, with alpha or without.
+    pub const fn of(gray: bool, alpha: bool) -> Channels {
+        match (gray, alpha) {
+            (true, false) => Channels::Gray,
+            (true, true) => Channels::GrayAlpha,
+            (false, false) => Channels::Rgb,
+            (false, true) => Channels::Rgba,
+        }
+    }
+
     /// Samples per pixel.
     pub const fn count(self) -> usize {
         match self {

@@ -8,10 +8,9 @@ use bytes::Bytes;
 use super::codec::{self, Codec, Header};
 use super::encode::encode;
 use super::limits::within;
-use super::operation::{Context, Operation};
+use super::operation::Context;
 use super::orient::oriented;
-use super::param::Args;
-use super::plan::{Course, Headers, Plan};
+use super::plan::{Course, Headers, Step, check_rest};
 use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, Watch, color};
 use crate::digest::Digest;
 
@@ -64,7 +63,8 @@ fn run_from(
     let decode = started.elapsed();
 
     let started = Instant::now();
-    let picture = operated(picture, &course, limits, &Context { watch, images: &images })?;
+    let check = |picture: &Picture, rest| check_rest(pipeline, picture, rest, &headers, limits);
+    let picture = operated(picture, &course, check, &Context { watch, images: &images })?;
     drop(images);
     let operations = started.elapsed();
 
@@ -151,45 +151,37 @@ fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, cour
     let size_fits = (least.w..=header.size.w).contains(&w) && (least.h..=header.size.h).contains(&h);
     let shape = first.raster.shape();
     let alike = picture.frames.iter().all(|frame| frame.raster.shape() == shape);
-    if !size_fits || !alike || picture.frames.len() > course.frames as usize {
+    let samples_fit = (shape.channels, shape.bits) == (header.channels, header.bits);
+    if !size_fits || !samples_fit || !alike || picture.frames.len() > course.frames as usize {
         return Err(Error::corrupt(codec.name, "the frames are not what the header says"));
     }
     Ok(())
 }
 
-/// Applies the operations to every frame.
-fn operated(mut picture: Picture, course: &Course, limits: &Limits, context: &Context<'_>) -> Result<Picture, Error> {
-    for (operation, args) in &course.steps {
-        let (operation, args) = match operation.look {
+/// Applies the operations to every frame. Where the plan did not know a size, `check` sees what is left as soon as it is known.
+fn operated(
+    mut picture: Picture,
+    course: &Course,
+    check: impl Fn(&Picture, Vec<Step>) -> Result<u64, Error>,
+    context: &Context<'_>,
+) -> Result<Picture, Error> {
+    for (place, (operation, args)) in course.steps.iter().enumerate() {
+        let step = match operation.look {
             Some(look) => &look(picture.first(), args, context)?,
             None => &(*operation, args.clone()),
         };
-        if !course.plan.exact {
-            check_again(&picture, operation, args, &course.plan, limits)?;
+        if (operation.plan)(picture.first().shape(), args)?.at_most {
+            let rest = std::iter::once(step).chain(&course.steps[place + 1..]);
+            let bytes = check(&picture, rest.cloned().collect())?;
+            debug_assert!(bytes <= course.plan.memory_bytes, "{bytes} bytes, but {:?}", course.plan);
         }
+        let (operation, args) = step;
         picture = picture.map(|raster| {
             context.watch.check()?;
             (operation.apply)(raster, args, context)
         })?;
     }
     Ok(picture)
-}
-
-/// Where sizes depended on pixels, the limits are held against each step once more.
-fn check_again(
-    picture: &Picture,
-    operation: &Operation,
-    args: &Args,
-    plan: &Plan,
-    limits: &Limits,
-) -> Result<(), Error> {
-    let (frames, from) = (picture.frames.len() as u64, picture.first().shape());
-    let cost = (operation.plan)(from, args)?;
-    limits.check(cost.shape.size, frames as u32)?;
-    let most = from.bytes().max(cost.shape.bytes());
-    let held = frames.saturating_mul(most).saturating_add(from.bytes()).saturating_add(cost.working_bytes);
-    within("memory_bytes_max", held, plan.memory_bytes.max(most))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -355,9 +347,17 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_that_gives_another_size_than_its_header_is_refused() {
+    fn a_decoder_that_gives_another_shape_than_its_header_is_refused() {
         let lies = render(&TOY, &[("flip", "h")], &[1, 1, 1, 1, 1, 9, 9]);
         assert!(matches!(lies, Err(Error::Corrupt { format: "toy", .. })), "{lies:?}");
+        let header = (TOY.inspect)(&[1, 1, 1, 1, 0]).expect("toy");
+        let course = Course::of_image(&TOY, &header, &Limits::default()).expect("small");
+        let check = |channels, samples| {
+            is_as_planned(&TOY, &Picture::still(Raster::new(Size::new(1, 1), channels, samples)), &header, &course)
+        };
+        assert_eq!(check(Channels::Gray, Samples::U8(vec![0])), Ok(()));
+        assert!(check(Channels::Gray, Samples::U16(vec![0])).is_err());
+        assert!(check(Channels::Rgb, Samples::U8(vec![0; 3])).is_err());
     }
 
     #[test]

@@ -49,7 +49,22 @@ pub(super) fn from_query(
         None => flat.steps(),
     };
     all_are_named(&steps, parts)?;
-    Pipeline::new(codec, !query.is_empty() || !parts.is_empty(), encode, steps)
+    let written = |place: usize, params: &'static [Param], name: &str| match ops {
+        Some(_) => json_name(place, name),
+        None => flat_key(params, name).to_owned(),
+    };
+    Pipeline::new(codec, !query.is_empty() || !parts.is_empty(), encode, steps, written)
+}
+
+/// What an argument of a JSON chain is called in errors.
+fn json_name(place: usize, name: &str) -> String {
+    format!("{OPS}[{place}].{name}")
+}
+
+/// The key of a flat query that an argument is written by: its own, or that of the arguments before it.
+fn flat_key<'a>(params: &'static [Param], name: &'a str) -> &'a str {
+    let up_to = params.iter().position(|param| param.name == name).map_or(0, |place| place + 1);
+    params[..up_to].iter().rev().find_map(|param| param.keys.first()).copied().unwrap_or(name)
 }
 
 /// A part that no operation asks for would be ignored without a word.
@@ -194,7 +209,7 @@ fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
 }
 
 fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Result<Step, Error> {
-    let written = |name: &str| format!("{OPS}[{place}].{name}");
+    let written = |name: &str| json_name(place, name);
     let named = object.iter().find(|(name, _)| name == "op").and_then(|(_, value)| value.as_str()).unwrap_or_default();
     let operation = operation(&written("op"), named)?;
     let mut args = Args::defaults(operation.params);
@@ -274,6 +289,6 @@ impl FromStr for Pipeline {
         };
         let chain = steps.split('/').filter(|step| !step.is_empty()).map(step).collect::<Result<Vec<_>, Error>>()?;
         let render = !encode.is_empty() || !chain.is_empty();
-        Pipeline::new(codec, render, Args::parse(ENCODE, encode)?, chain)
+        Pipeline::new(codec, render, Args::parse(ENCODE, encode)?, chain, |_, _, name| name.to_owned())
     }
 }

@@ -39,13 +39,8 @@ fn pictures() -> Vec<(&'static str, Bytes)> {
     let images = Images::from([(Digest::of(&star), star.clone())]);
     let webp = codec::by_name("webp").expect("always there");
     let picture = |query: &str| {
-        let query = query.replace("{id}", &Digest::of(&star).to_string());
-        let pair = |pair: &str| {
-            pair.split_once('=')
-                .map_or((pair.to_owned(), String::new()), |(key, value)| (key.to_owned(), value.to_owned()))
-        };
-        let pairs: Vec<_> = query.split('&').map(pair).collect();
-        run(&Pipeline::from_query(webp, &pairs).expect(&query), &source, &images)
+        let pipeline = Pipeline::from_query(webp, &crate::example(query, &Digest::of(&star))).expect(query);
+        run(&pipeline, &source, &images)
     };
     let operations = OPERATIONS.iter().map(|operation| (operation.name, picture(operation.example)));
     std::iter::once(("source", picture("metadata=none"))).chain(operations).collect()

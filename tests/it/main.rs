@@ -8,6 +8,7 @@ mod codecs_library;
 mod codecs_modern;
 mod codecs_native;
 mod compression;
+mod counting;
 mod determinism;
 mod docs;
 mod external;
@@ -20,3 +21,8 @@ mod pipeline;
 mod renditions;
 mod store;
 mod tidy;
+
+/// The pairs of an operation's example, as a server reads them; `id` is that of the image it names.
+fn example(query: &str, id: &progimage::digest::Digest) -> Vec<(String, String)> {
+    progimage::http::decode_query(&query.replace("{id}", &id.to_string())).expect(query)
+}

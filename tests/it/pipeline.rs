@@ -1,7 +1,9 @@
 //! The pipeline over its public face: text and keys, plans and limits, laws over the table of operations.
 
 pub mod images;
+mod inexact;
 pub mod laws;
+mod memory;
 mod plan;
 mod real;
 mod text;

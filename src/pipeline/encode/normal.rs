@@ -27,6 +27,10 @@ pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     if encoder.channels.iter().any(|channels| channels.alpha()) {
         args.reset("background");
     }
+    if let Some([r, g, b, _]) = args.color("background") {
+        // What lies under everything is opaque.
+        args = args.with("background", Value::Color([r, g, b, 255]));
+    }
     Ok(args)
 }
 
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn arguments_without_meaning_for_a_format_are_defaults() {
         let all = "quality=80&effort=2&progressive=true&chroma=444&background=01020304";
-        check(CHOICES, all, "quality=80&effort=0&progressive=true&chroma=444&background=01020304");
+        check(CHOICES, all, "quality=80&effort=0&progressive=true&chroma=444&background=010203ff");
         check(Encoder::PLAIN, all, "");
         check(CHOICES, "quality=75&effort=7&chroma=420", "");
         check(CHOICES, "never_larger=true", "");

@@ -1,7 +1,7 @@
 //! `blur`: a Gaussian blur.
 
 use super::gaussian::{blurred, has_alpha, working_bytes};
-use super::{Context, Cost, Operation, unless_defaults};
+use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{Sample, encode_row};
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::raster::try_zeroed;
@@ -20,7 +20,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "w=300&blur=4",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: with_first,
     look: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, sigma(args)))),
     apply,

@@ -17,12 +17,7 @@ pub(in crate::pipeline) struct Rect {
 
 /// The channels that hold both an image of `channels` and this colour.
 pub(super) fn channels_with(channels: Channels, [r, g, b, a]: [u8; 4]) -> Channels {
-    match (channels.gray() && r == g && g == b, channels.alpha() || a < 255) {
-        (true, false) => Channels::Gray,
-        (true, true) => Channels::GrayAlpha,
-        (false, false) => Channels::Rgb,
-        (false, true) => Channels::Rgba,
-    }
+    Channels::of(channels.gray() && r == g && g == b, channels.alpha() || a < 255)
 }
 
 /// A colour as the samples of a pixel; `channels` are those of [`channels_with`] it.

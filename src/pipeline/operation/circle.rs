@@ -1,20 +1,13 @@
 //! `circle`: keeps the largest circle in the middle.
 
 use super::coverage::{Rounded, covered, plan};
-use super::{Operation, unless_off};
+use super::{Operation, switch, unless_off};
 use crate::pipeline::Size;
-use crate::pipeline::param::{Kind, Param};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "circle",
     doc: "Makes everything transparent but the largest circle in the middle; the size stays. Edges are antialiased by exact area.",
-    params: &[Param {
-        name: "on",
-        keys: &["circle"],
-        kind: Kind::Flag,
-        default: None,
-        doc: "Whether the circle is cut out; in JSON the operation's name is enough.",
-    }],
+    params: &[switch(&["circle"], "Whether the circle is cut out; in JSON the operation's name is enough.")],
     example: "w=300&h=300&fit=cover&circle",
     revision: 1,
     canonical: unless_off,

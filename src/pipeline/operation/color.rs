@@ -24,9 +24,9 @@ mod lab;
 mod matrix;
 mod tone;
 
-use super::{Context, Cost, Look, Operation, unless_defaults};
+use super::{Context, Cost, Look, Operation, switch, unless_defaults, unless_off, with_first, with_firsts};
 use crate::pipeline::color::{Sample, luminance, to_channels};
-use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
+use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::plan::Step;
 use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Watch};
 
@@ -36,26 +36,7 @@ const BAND_PIXELS: usize = 1 << 16;
 /// More or less of something: 0 leaves it.
 const MORE_OR_LESS: Kind = Kind::Integer { min: -100, max: 100, step: 1, unit: "%" };
 
-/// The one parameter of an operation that is on or off.
-const fn switch(keys: &'static [&'static str], doc: &'static str) -> Param {
-    Param { name: "on", keys, kind: Kind::Flag, default: None, doc }
-}
-
-/// For an operation with a [`switch`]: naming it is enough, also in JSON, where no argument need be given.
-fn switched(args: Args) -> Result<Option<Args>, Error> {
-    let off = args.get("on") == Some(&Value::Flag(false));
-    Ok(Some(args.with("on", Value::Flag(true))).filter(|_| !off))
-}
-
-/// The arguments, when each of these is given.
-fn with_all(args: Args, names: &[&str]) -> Result<Option<Args>, Error> {
-    match args.params().iter().find(|param| names.contains(&param.name) && !args.has(param.name)) {
-        Some(missing) => Err(invalid(missing.name, "", missing.kind.allowed())),
-        None => Ok(Some(args)),
-    }
-}
-
-/// The same with the alpha of the colour `name` taken away: it means nothing here.
+/// The arguments with the alpha of the colour `name` taken away: it means nothing here.
 fn opaque(args: Args, name: &str) -> Args {
     match args.color(name) {
         Some([r, g, b, _]) => args.with(name, Value::Color([r, g, b, 255])),
@@ -63,21 +44,12 @@ fn opaque(args: Args, name: &str) -> Args {
     }
 }
 
-fn channels(gray: bool, alpha: bool) -> Channels {
-    match (gray, alpha) {
-        (true, false) => Channels::Gray,
-        (true, true) => Channels::GrayAlpha,
-        (false, false) => Channels::Rgb,
-        (false, true) => Channels::Rgba,
-    }
-}
-
 fn gray(of: Channels) -> Channels {
-    channels(true, of.alpha())
+    Channels::of(true, of.alpha())
 }
 
 fn rgb(of: Channels) -> Channels {
-    channels(false, of.alpha())
+    Channels::of(false, of.alpha())
 }
 
 fn plan_same(shape: Shape, _: &Args) -> Result<Cost, Error> {

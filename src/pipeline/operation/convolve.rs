@@ -1,9 +1,9 @@
 //! `convolve`: a kernel of the client's own.
 
 use super::window::{self, Reach, Rows, Window, windows};
-use super::{Context, Cost, Operation};
+use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample};
-use crate::pipeline::param::{Args, Kind, Param, Value};
+use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
 
@@ -17,7 +17,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         kind: Kind::Numbers { counts: &[9, 25], max: 10_000_000, places: 4 },
         default: None,
         doc: "3 x 3 or 5 x 5 weights, row by row. They are divided by their sum; where that is 0, middle gray is added and alpha \
-              stays as it is.",
+              stays as it is. A sum that is nearly 0 beside the weights is refused.",
     }],
     example: "w=300&convolve=0,-1,0,-1,5,-1,0,-1,0",
     revision: 1,
@@ -29,7 +29,23 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 /// Weights that are all 0 but for the middle one change nothing.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
-    Ok(Some(args).filter(|args| !kernel(args).is_identity()))
+    if let Some(value @ Value::Numbers(weights)) = args.get("kernel")
+        && cancels(weights)
+    {
+        let allowed = format!("a sum of 0, or of at least 1/{CANCELS} of what it is without signs");
+        return Err(invalid("kernel", &args.params()[0].kind.print(value), allowed));
+    }
+    Ok(with_first(args)?.filter(|args| !kernel(args).is_identity()))
+}
+
+/// Sums of 32-bit floats are off by 2^-24 of what they would be without signs. Divided by a sum of weights that is a thousandth of
+/// that, it is 1/20 of a level of 8 bits.
+const CANCELS: i64 = 1_000;
+
+/// Whether the sum of the weights is what rounding leaves of them, not a divisor.
+fn cancels(weights: &[i64]) -> bool {
+    let (sum, size) = (weights.iter().sum::<i64>().abs(), weights.iter().map(|weight| weight.abs()).sum::<i64>());
+    sum != 0 && sum * CANCELS < size
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
@@ -79,13 +95,9 @@ impl Kernel {
     }
 }
 
-fn rows(shape: Shape) -> Rows {
-    Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: shape.channels.count() }
-}
-
 /// Bytes that [`convolved`] holds beside source and result.
 pub(super) fn working_bytes(shape: Shape, kernel: &Kernel) -> u64 {
-    let rows = rows(shape);
+    let rows = Rows::of(shape);
     let row = (rows.w * rows.count * size_of::<f32>()) as u64;
     let taps = kernel.weights.len() * size_of::<(f32, &[f32])>();
     window::working_bytes::<f32>(rows, kernel.reach()) + row + taps as u64
@@ -106,7 +118,7 @@ fn convolved_samples<S: Sample>(
     kernel: &Kernel,
     watch: &Watch,
 ) -> Result<Vec<S>, Error> {
-    let (rows, channels) = (rows(raster.shape()), raster.channels());
+    let (rows, channels) = (Rows::of(raster.shape()), raster.channels());
     let transparent = channels.alpha() && !color::opaque(raster);
     let length = rows.w * rows.count;
     let mut sums = try_zeroed(length)?;

@@ -11,7 +11,7 @@ const BAND_ROWS: usize = 64;
 
 /// The channels with alpha.
 pub fn with_alpha(channels: Channels) -> Channels {
-    if channels.gray() { Channels::GrayAlpha } else { Channels::Rgba }
+    Channels::of(channels.gray(), true)
 }
 
 /// What multiplying alpha makes and holds.

@@ -1,7 +1,7 @@
 //! `crop`: keeps a part of the image. It moves pixels and computes none.
 
 use super::canvas::{Rect, cut};
-use super::{Cost, Operation};
+use super::{Cost, Operation, with_firsts};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::{Error, Shape, Size};
 
@@ -39,17 +39,11 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     },
 };
 
-/// All four or none; the whole image is nothing to do.
-fn canonical(mut args: Args) -> Result<Option<Args>, Error> {
-    if args.are_defaults() {
-        return Ok(None);
-    }
-    let missing = ["x", "y", "width", "height"].into_iter().find(|name| !args.has(name));
-    if let Some(name) = missing {
-        return Err(invalid("crop", "", format!("x, y, width and height; {name} is missing")));
-    }
+/// The whole image is nothing to do.
+fn canonical(args: Args) -> Result<Option<Args>, Error> {
+    let Some(mut args) = with_firsts(args, 4)? else { return Ok(None) };
     if let Some(name) = ["width", "height"].into_iter().find(|name| is_zero(args.get(name))) {
-        return Err(invalid("crop", "0", format!("a {name} of more than 0")));
+        return Err(invalid(name, "0", format!("a {name} of more than 0")));
     }
     for name in ["x", "y"] {
         if is_zero(args.get(name)) {
@@ -93,7 +87,11 @@ pub(in crate::pipeline) fn part(of: Size, args: &Args) -> Result<Rect, Error> {
 }
 
 fn span(side: u32, start: Option<&Value>, length: Option<&Value>) -> Result<(u32, u32), Error> {
-    let start = pixels(side, start);
+    let start = match start {
+        // Rounded, a share of less than all may come to lie on the edge: its last pixel is still inside.
+        Some(Value::Share(share)) if *share < WHOLE => pixels(side, start).min(side - 1),
+        _ => pixels(side, start),
+    };
     if start >= side {
         return Err(Error::CropOutside);
     }

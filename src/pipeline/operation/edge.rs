@@ -1,25 +1,19 @@
 //! `edge`: where brightness changes.
 
 use super::window::{self, Reach, Rows, windows};
-use super::{Context, Cost, Operation, unless_defaults};
+use super::{Context, Cost, Operation, switch, unless_off};
 use crate::pipeline::color::{self, Sample};
-use crate::pipeline::param::{Args, Kind, Param, Value};
+use crate::pipeline::param::Args;
 use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Watch};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "edge",
     doc: "Shows edges: the magnitude of the Sobel gradient (weights 1 2 1) of the luminance, which is that of ITU-R BT.709, as sRGB, \
           weighed by alpha. The result is gray; alpha stays.",
-    params: &[Param {
-        name: "on",
-        keys: &["edge"],
-        kind: Kind::Flag,
-        default: Some(Value::Flag(false)),
-        doc: "Whether edges are shown.",
-    }],
+    params: &[switch(&["edge"], "Whether edges are shown; in JSON the operation's name is enough.")],
     example: "w=300&edge",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: unless_off,
     look: None,
     plan,
     apply,
@@ -28,11 +22,12 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 const REACH: Reach = Reach { x: 1, y: 1 };
 
 fn gray(channels: Channels) -> Channels {
-    if channels.alpha() { Channels::GrayAlpha } else { Channels::Gray }
+    Channels::of(true, channels.alpha())
 }
 
+/// Of luminance.
 fn rows(shape: Shape) -> Rows {
-    Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: 1 }
+    Rows { count: 1, ..Rows::of(shape) }
 }
 
 fn plan(shape: Shape, _: &Args) -> Result<Cost, Error> {

@@ -1,19 +1,12 @@
 //! `ellipse`: keeps the ellipse that touches all four sides.
 
 use super::coverage::{Rounded, covered, plan};
-use super::{Operation, unless_off};
-use crate::pipeline::param::{Kind, Param};
+use super::{Operation, switch, unless_off};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "ellipse",
     doc: "Makes everything transparent but the ellipse that touches the four sides. Edges are antialiased by exact area.",
-    params: &[Param {
-        name: "on",
-        keys: &["ellipse"],
-        kind: Kind::Flag,
-        default: None,
-        doc: "Whether the ellipse is cut out; in JSON the operation's name is enough.",
-    }],
+    params: &[switch(&["ellipse"], "Whether the ellipse is cut out; in JSON the operation's name is enough.")],
     example: "w=300&ellipse",
     revision: 1,
     canonical: unless_off,

@@ -1,23 +1,16 @@
 //! `emboss`: a relief that is lit from the top left.
 
 use super::convolve::{Kernel, ONE, convolved, working_bytes};
-use super::{Cost, Operation, unless_defaults};
-use crate::pipeline::param::{Kind, Param, Value};
+use super::{Cost, Operation, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "emboss",
-    doc: "Makes a gray relief: each pixel less its neighbour at the top left, around middle gray (the kernel of Pillow's \
-          `EMBOSS`); of sRGB-encoded samples, weighed by alpha, which stays.",
-    params: &[Param {
-        name: "on",
-        keys: &["emboss"],
-        kind: Kind::Flag,
-        default: Some(Value::Flag(false)),
-        doc: "Whether it is done.",
-    }],
+    doc: "Makes a relief: each sample of colour less that of the neighbour at the top left, around middle gray (the kernel -1 at the top \
+          left and 1 in the middle, as ImageMagick and sharp read it); sRGB-encoded, weighed by alpha, which stays.",
+    params: &[switch(&["emboss"], "Whether it is done; in JSON the operation's name is enough.")],
     example: "w=300&emboss",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: unless_off,
     look: None,
     plan: |shape, _| Ok(Cost::new(shape, working_bytes(shape, &kernel()))),
     apply: |raster, _, context| convolved(raster, &kernel(), context.watch),

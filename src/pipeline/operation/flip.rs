@@ -1,6 +1,6 @@
 //! `flip`: mirrors the image.
 
-use super::{Cost, Operation, unless_defaults};
+use super::{Cost, Operation, with_first};
 use crate::pipeline::Orientation;
 use crate::pipeline::orient::oriented;
 use crate::pipeline::param::{Args, Kind, Param};
@@ -17,7 +17,7 @@ pub(super) static OPERATION: Operation = Operation {
     }],
     example: "flip=h",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: with_first,
     look: None,
     plan: |shape, _| Ok(Cost::new(shape, 0)),
     apply: |raster, args, _| oriented(raster, orientation(args)),

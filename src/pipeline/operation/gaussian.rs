@@ -42,7 +42,7 @@ pub(super) fn has_alpha(raster: &Raster) -> bool {
 
 /// Bytes held beside source and result.
 pub(super) fn working_bytes(shape: Shape, sigma: f64) -> u64 {
-    let rows = rows(shape);
+    let rows = Rows::of(shape);
     let samples = (rows.w * rows.count) as u64;
     let blurred = match step(sigma) {
         1 => separable::working_bytes(rows, sigma),
@@ -52,10 +52,6 @@ pub(super) fn working_bytes(shape: Shape, sigma: f64) -> u64 {
     blurred + 4 * samples
 }
 
-fn rows(shape: Shape) -> Rows {
-    Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: shape.channels.count() }
-}
-
 fn blurred_samples<S: Sample>(
     samples: &[S],
     raster: &Raster,
@@ -63,7 +59,7 @@ fn blurred_samples<S: Sample>(
     watch: &Watch,
     mut each: impl FnMut(usize, &[u16]),
 ) -> Result<(), Error> {
-    let (rows, alpha) = (rows(raster.shape()), has_alpha(raster));
+    let (rows, alpha) = (Rows::of(raster.shape()), has_alpha(raster));
     let length = rows.w * rows.count;
     let mut linear = try_zeroed(length)?;
     let source = |y: usize, target: &mut [f32]| {

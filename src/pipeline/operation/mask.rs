@@ -37,7 +37,7 @@ pub(super) static OPERATION: Operation = Operation {
     ],
     example: "w=300&mask={id}&mask_mode=luma",
     revision: 1,
-    canonical: |args| with_first(args).map(Some),
+    canonical: with_first,
     look: None,
     plan: |shape, _| Ok(plan(shape)),
     apply,
@@ -46,8 +46,8 @@ pub(super) static OPERATION: Operation = Operation {
 /// The coverage at the mask's own size, and what stretching it makes and holds.
 pub(super) fn image_bytes(from: Shape, image: Shape) -> u64 {
     let coverage = Shape { channels: Channels::Gray, ..image };
-    let stretched =
-        if image.size == from.size { 0 } else { windowed_bytes(coverage, stretched(from.size), Content::Coverage) };
+    // Also where both sizes are the same: `from` may be but a bound.
+    let stretched = windowed_bytes(coverage, stretched(from.size), Content::Coverage);
     coverage.bytes().saturating_add(stretched)
 }
 

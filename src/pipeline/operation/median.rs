@@ -3,7 +3,7 @@
 mod network;
 
 use super::window::{self, Reach, Rows, windows};
-use super::{Context, Cost, Operation, unless_defaults};
+use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample, encode_row, linear_row};
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::raster::try_zeroed;
@@ -22,7 +22,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "w=300&median=5",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: with_first,
     look: None,
     plan,
     apply,
@@ -36,16 +36,12 @@ fn side(args: &Args) -> usize {
     }
 }
 
-fn rows(shape: Shape) -> Rows {
-    Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: shape.channels.count() }
-}
-
 fn reach(side: usize) -> Reach {
     Reach { x: side / 2, y: side / 2 }
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
-    let (rows, reach) = (rows(shape), reach(side(args)));
+    let (rows, reach) = (Rows::of(shape), reach(side(args)));
     // Of 16 bits where there is transparency: the rows around, their columns sorted, one result.
     let padded = ((rows.w + 2 * reach.x) * rows.count * 2) as u64;
     Ok(Cost::new(shape, window::working_bytes::<u16>(rows, reach) + (side(args) as u64 + 1) * padded))
@@ -62,7 +58,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
 
 fn of_raster<const SIDE: usize>(raster: Raster, watch: &Watch) -> Result<Raster, Error> {
     let transparent = raster.channels().alpha() && !color::opaque(&raster);
-    let rows = rows(raster.shape());
+    let rows = Rows::of(raster.shape());
     let samples = match (raster.samples(), transparent) {
         (Samples::U8(samples), false) => Samples::U8(medians::<SIDE, _>(samples, rows, watch)?),
         (Samples::U16(samples), false) => Samples::U16(medians::<SIDE, _>(samples, rows, watch)?),

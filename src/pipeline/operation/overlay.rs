@@ -4,7 +4,7 @@ mod blend;
 mod place;
 
 use super::resize::{Content, by_width, windowed, windowed_bytes};
-use super::{Context, Cost, Operation, with_first};
+use super::{Context, Cost, Operation, gravity, with_first};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::raster::try_zeroed;
@@ -27,7 +27,7 @@ pub(super) static OPERATION: Operation = Operation {
         Param {
             name: "gravity",
             keys: &["overlay_gravity"],
-            kind: Kind::Gravity(place::WORDS),
+            kind: Kind::Gravity(gravity::PLACES),
             default: Some(Value::Word("center")),
             doc: "Where it lies: against an edge, in a corner, or so that its point in these shares of width and height is on the same \
                   point of this image.",
@@ -76,7 +76,7 @@ pub(super) static OPERATION: Operation = Operation {
             doc: "Whether it is repeated in both directions from where it lies.",
         },
     ],
-    example: "w=600&overlay={id}&overlay_width=25%&overlay_gravity=southeast&overlay_x=-16&overlay_y=-16&overlay_opacity=80",
+    example: "w=600&overlay={id}&overlay_width=25%25&overlay_gravity=southeast&overlay_x=-16&overlay_y=-16&overlay_opacity=80",
     revision: 1,
     canonical,
     look: None,
@@ -87,16 +87,13 @@ pub(super) static OPERATION: Operation = Operation {
 const OFFSET: Kind = Kind::Integer { min: -65_535, max: 65_535, step: 1, unit: "px" };
 
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
-    let mut args = with_first(args)?;
+    let Some(mut args) = with_first(args)? else { return Ok(None) };
     if let Some(zero @ (Value::Number(0) | Value::Share(0))) = args.get("width") {
         let written = Kind::Length { px_max: 0 }.print(zero);
-        return Err(invalid("overlay_width", &written, "more than 0"));
+        return Err(invalid("width", &written, "more than 0"));
     }
-    if let Some(Value::Point(x, y)) = args.get("gravity")
-        && let Some(word) = place::word_of(*x, *y)
-    {
-        args = args.with("gravity", Value::Word(word));
-    }
+    let place = gravity::value(gravity::point(args.get("gravity")));
+    args = args.with("gravity", place);
     Ok(Some(args).filter(|args| args.number("opacity") != Some(0)))
 }
 
@@ -112,10 +109,11 @@ fn plan(shape: Shape, _: &Args) -> Result<Cost, Error> {
 
 /// Only what is seen of the overlay is scaled, one patch after the other.
 pub(super) fn image_bytes(args: &Args, from: Shape, image: Shape) -> u64 {
-    let scaled = scaled_size(args, from.size, image.size);
-    if scaled == image.size {
+    if !args.has("width") {
         return 0;
     }
+    // Also where it has that size already: `from` may be but a bound.
+    let scaled = scaled_size(args, from.size, image.size);
     let bytes = |patch: Patch| windowed_bytes(image, patch.window(scaled), Content::Picture);
     patches(args, from.size, scaled).map(bytes).max().unwrap_or(0)
 }

@@ -1,6 +1,6 @@
 //! `pixelate`: squares of one colour.
 
-use super::{Context, Cost, Operation, unless_defaults};
+use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample, encode_row, linear_row};
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::raster::try_zeroed;
@@ -19,7 +19,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "w=300&pixelate=10",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: with_first,
     look: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, side(args)))),
     apply,

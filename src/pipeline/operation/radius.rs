@@ -1,7 +1,7 @@
 //! `radius`: rounds the corners.
 
 use super::coverage::{Rounded, covered, plan};
-use super::{Operation, unless_defaults};
+use super::{Operation, with_first};
 use crate::pipeline::Size;
 use crate::pipeline::param::{Args, Kind, Param};
 
@@ -18,7 +18,7 @@ pub(super) static OPERATION: Operation = Operation {
     }],
     example: "w=300&radius=40",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: with_first,
     look: None,
     plan: |shape, _| Ok(plan(shape)),
     apply: |raster, args, context| {

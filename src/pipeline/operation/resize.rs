@@ -8,7 +8,7 @@ mod part;
 mod resample;
 
 use super::canvas::{Rect, WHITE, channels_with, laid};
-use super::{Context, Cost, Operation, crop};
+use super::{Context, Cost, Operation, crop, gravity};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::plan::Step;
 use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
@@ -65,7 +65,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         Param {
             name: "gravity",
             keys: &["gravity", "g"],
-            kind: Kind::Gravity(anchor::WORDS),
+            kind: Kind::Gravity(gravity::WORDS),
             default: Some(Value::Word("center")),
             doc: "What a crop is centred on, as far as there is room, and where a `contain`ed image stands. When cropping, `entropy` \
                   keeps what has most detail and `attention` the likely subject: edges, skin, saturated colour (after libvips' \
@@ -107,6 +107,9 @@ const DPR_ONE: i64 = 100;
 /// `dpr` and a ratio beside a side are worked out. Without a side and a ratio nothing is asked for; without both sides there is one
 /// way to fit; only what crops or pads has a gravity, and only `contain` shows a background.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
+    if args.are_defaults() {
+        return Err(invalid("width", "", format!("{}; or a height or an aspect", SIDE.allowed())));
+    }
     let mut args = with_ratio(with_dpr(args)?)?;
     let sides = ["width", "height"].into_iter().filter(|side| args.has(side)).count();
     if sides < 2 {
@@ -199,6 +202,23 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     Ok(Cost::new(result, padding + working_bytes(shape, &geometry, kernel(args))))
 }
 
+/// What [`plan`] says at most of any size within that of `most`. A bound, as simple as it can be: a side that is not asked for
+/// is as long as the narrowest source would make it.
+pub(in crate::pipeline) fn at_most(most: Shape, args: &Args) -> Cost {
+    let scales = !args.has("aspect");
+    let asked = Box { w: side(args, "width").filter(|_| scales), h: side(args, "height").filter(|_| scales) };
+    let fit = fit(args);
+    let channels = if fit == Fit::Contain { channels_with(most.channels, background(args)) } else { most.channels };
+    let size = geometry::at_most(most.size, asked, fit, args.flag("enlarge"));
+    let (scaled, result) = (Shape { size, ..most }, Shape { size, channels, ..most });
+    let padding = if fit == Fit::Contain { scaled.bytes().saturating_add(result.bytes()) } else { 0 };
+    let without_alpha = if most.channels.alpha() { most.bytes().saturating_add(scaled.bytes()) } else { 0 };
+    let resampling =
+        resample::working_bytes_at_most(most, size, geometry::shrinks_at_most(most.size, asked), kernel(args));
+    let working_bytes = padding.saturating_add(without_alpha).saturating_add(resampling);
+    Cost { shape: result, working_bytes, at_most: true }
+}
+
 /// Bytes that [`scaled`] holds beside source and result.
 fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u64 {
     // Where alpha is opaque it is taken away before and given back after.
@@ -286,16 +306,23 @@ fn geometry_of(source: Size, args: &Args) -> Geometry {
     if let Some(Value::Ratio(w, h)) = args.get("aspect") {
         return Geometry::of_ratio(source, Size::new(*w, *h), anchor);
     }
+    let asked = Box { w: side(args, "width"), h: side(args, "height") };
+    Geometry::new(source, asked, fit(args), anchor, args.flag("enlarge"))
+}
+
+fn side(args: &Args, name: &str) -> Option<u32> {
     // The kind holds sides within 65535.
-    let side = |name| args.number(name).map(|side| side as u32);
-    let fit = match args.word("fit") {
+    args.number(name).map(|side| side as u32)
+}
+
+fn fit(args: &Args) -> Fit {
+    match args.word("fit") {
         Some("cover") => Fit::Cover,
         Some("contain") => Fit::Contain,
         Some("fill") => Fit::Fill,
         Some("outside") => Fit::Outside,
         _ => Fit::Inside,
-    };
-    Geometry::new(source, Box { w: side("width"), h: side("height") }, fit, anchor, args.flag("enlarge"))
+    }
 }
 
 fn kernel(args: &Args) -> Kernel {

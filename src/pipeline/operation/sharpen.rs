@@ -1,9 +1,9 @@
 //! `sharpen`: an unsharp mask.
 
 use super::gaussian::{blurred, has_alpha, working_bytes};
-use super::{Context, Cost, Operation};
+use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{Sample, straight_row};
-use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
+use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Error, Raster, Samples, Shape};
 
@@ -45,10 +45,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 };
 
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
-    if args.are_defaults() || args.number("amount") == Some(0) {
-        return Ok(None);
-    }
-    if args.has("sigma") { Ok(Some(args)) } else { Err(invalid("sigma", "", SIGMA.allowed())) }
+    Ok(with_first(args)?.filter(|args| args.number("amount") != Some(0)))
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {

@@ -39,7 +39,7 @@ pub(super) static OPERATION: Operation = Operation {
 };
 
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
-    let args = with_first(args)?;
+    let Some(args) = with_first(args)? else { return Ok(None) };
     let [r, g, b, _] = args.color("color").unwrap_or_default();
     Ok(Some(args.with("color", Value::Color([r, g, b, 255]))))
 }

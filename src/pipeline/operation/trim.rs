@@ -2,7 +2,7 @@
 //! threshold, after a 3 x 3 median, is kept, and all between.
 
 use super::canvas::Rect;
-use super::{Context, Cost, Operation, crop, unless_defaults};
+use super::{Context, Cost, Operation, crop, with_first};
 use crate::pipeline::color::Sample;
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::plan::Step;
@@ -22,7 +22,7 @@ pub(super) static OPERATION: Operation = Operation {
     }],
     example: "trim=40",
     revision: 1,
-    canonical: unless_defaults,
+    canonical: with_first,
     look: Some(look),
     plan: |shape, _| Ok(Cost { shape, working_bytes: working_bytes(shape), at_most: true }),
     apply: |raster, args, context| {

@@ -1,7 +1,7 @@
 //! [`windows`]: the rows around each row of an image, edges clamped, for filters that look at neighbours. Holds those rows only.
 
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Watch};
+use crate::pipeline::{Error, Shape, Watch};
 
 /// Rows of an image that is read from top to bottom.
 #[derive(Clone, Copy)]
@@ -12,6 +12,13 @@ pub(super) struct Rows {
     pub h: usize,
     /// Samples of a pixel.
     pub count: usize,
+}
+
+impl Rows {
+    /// All samples of an image.
+    pub fn of(shape: Shape) -> Rows {
+        Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: shape.channels.count() }
+    }
 }
 
 /// How far a filter reaches, in pixels to each side.

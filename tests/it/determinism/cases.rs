@@ -72,11 +72,7 @@ const ANIMATED: &[&str] = &["gif", "webp", "png", "avif"];
 /// Every operation's example, as canonical text.
 fn operations() -> impl Iterator<Item = String> {
     OPERATIONS.iter().map(|operation| {
-        let example = operation.example.replace("{id}", &Digest::of(&image()).to_string());
-        let pair = |pair: &str| {
-            pair.split_once('=').map_or((pair.to_owned(), String::new()), |(k, v)| (k.to_owned(), v.to_owned()))
-        };
-        let pairs: Vec<_> = example.split('&').map(pair).collect();
+        let pairs = crate::example(operation.example, &Digest::of(&image()));
         let png = codec::by_name("png").expect("always there");
         let text = Pipeline::from_query(png, &pairs).expect(operation.example).to_string();
         text.trim_start_matches("png;;").to_owned()

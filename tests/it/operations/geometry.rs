@@ -88,12 +88,27 @@ fn a_crop_keeps_its_part_and_is_clipped() {
 }
 
 #[test]
+fn a_share_that_rounds_onto_the_edge_keeps_the_last_pixel() {
+    for side in [1, 2, 53, 4_999, 10_000, 16_384] {
+        let crop = by_name("crop").expect("a row");
+        let size = |text: &str| {
+            let shape = progimage::pipeline::Shape { size: Size::new(side, side), channels: Gray, bits: 8 };
+            (crop.plan)(shape, &progimage::pipeline::param::Args::parse(crop.params, text).expect(text))
+                .map(|cost| cost.shape.size)
+        };
+        let last = size("x=99.99%&y=99.99%&width=0.01%&height=0.01%").expect("inside");
+        assert!((1..=2).contains(&last.w) && last.w == last.h, "{side}: {last:?}");
+        assert_eq!(size("x=100%&y=0&width=1%&height=1%"), Err(Error::CropOutside));
+    }
+}
+
+#[test]
 fn a_crop_needs_all_four_and_has_one_text() {
     text("crop=0%,1,50.0%,3", "crop(x=0&y=1&width=50%&height=3)");
     text("crop=0,0%,100%,100.00%", "");
     text(r#"ops=[{"op":"crop","x":1,"y":"2%","width":3,"height":4}]"#, "crop(x=1&y=2%&width=3&height=4)");
     refused("crop=1,2,3", "crop");
-    refused(r#"ops=[{"op":"crop","width":3,"height":4}]"#, "crop");
+    refused(r#"ops=[{"op":"crop","width":3,"height":4}]"#, "ops[0].x");
     refused("crop=0,0,0,5", "crop");
     refused("crop=0,0,5,0%", "crop");
     refused("crop=-1,0,5,5", "crop");

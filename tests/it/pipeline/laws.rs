@@ -31,7 +31,7 @@ pub fn raster(size: Size, channels: Channels, wide: bool, opaque: bool, mut seed
 
 /// An operation with some arguments, as a query would give them; sides are brought near the rasters'. Arguments that do not go
 /// together are left out: what remains of them is what a pipeline would run.
-fn steps() -> impl Strategy<Value = (&'static Operation, Args)> {
+pub fn steps() -> impl Strategy<Value = (&'static Operation, Args)> {
     prop::sample::select(OPERATIONS).prop_flat_map(|operation| {
         pairs(heads(operation.params)).prop_filter_map("nothing to do", move |pairs| {
             let mut args = Args::defaults(operation.params);

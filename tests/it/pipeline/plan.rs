@@ -133,6 +133,19 @@ fn memory_counts_other_images_and_only_what_is_seen_of_them() {
     assert!(line < 3_000_000, "{line}");
 }
 
+/// Gray becomes RGBA, then RGB on a background that has a colour; on gray it stays gray.
+#[test]
+fn memory_counts_the_colour_of_a_background() {
+    let source = Header { channels: Channels::GrayAlpha, ..header(3000, 2000) };
+    let planned = |text: &str| {
+        let pipeline: Pipeline = text.parse().expect(text);
+        pipeline.plan((&SOURCE, &source), &Headers::new(), &Limits::default()).expect(text).memory_bytes
+    };
+    let (gray, red) = (planned("jpeg;background=808080ff;"), planned("jpeg;background=ff0000ff;"));
+    assert!(gray < 6_000_000 * 6, "{gray}");
+    assert!(red >= 6_000_000 * 9, "{red}");
+}
+
 #[test]
 fn a_chain_is_at_most_operations_max_long() {
     let chain = |count| {

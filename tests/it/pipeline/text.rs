@@ -68,9 +68,9 @@ fn what_stands_beside_a_missing_image_is_refused_by_name() {
     refused("overlay_tile", "overlay_tile");
     refused("mask_mode=luma", "mask_mode");
     refused("mask_invert", "mask_invert");
-    refused(r#"ops=[{"op":"mask"}]"#, "mask");
-    refused(r#"ops=[{"op":"overlay","opacity":5}]"#, "overlay_opacity");
-    refused(r#"ops=[{"op":"transparent","tolerance":5}]"#, "tolerance");
+    refused(r#"ops=[{"op":"mask"}]"#, "ops[0].source");
+    refused(r#"ops=[{"op":"overlay","opacity":5}]"#, "ops[0].opacity");
+    refused(r#"ops=[{"op":"transparent","tolerance":5}]"#, "ops[0].tolerance");
 }
 
 #[test]
@@ -156,6 +156,35 @@ fn what_is_not_in_the_tables_is_refused_by_name() {
     refused(r#"ops=[{"op":"resize","width":[3]}]"#, "ops[0].width");
 }
 
+/// Operations that are on or off are asked for by their name; all others without a default need an argument.
+#[test]
+fn an_operation_without_what_it_needs_is_refused_and_never_dropped() {
+    for operation in OPERATIONS {
+        let first = &operation.params[0];
+        let json = format!(r#"ops=[{{"op":"invert"}},{{"op":"{}"}}]"#, operation.name);
+        match (&first.default, &first.kind) {
+            (Some(_), _) => assert_eq!(pipeline(&json).expect(&json).steps().len(), 1, "{json}"),
+            (None, Kind::Flag) => assert_eq!(pipeline(&json).expect(&json).steps().len(), 2, "{json}"),
+            (None, _) => refused(&json, &format!("ops[1].{}", first.name)),
+        }
+    }
+    refused(r#"ops=[{"op":"sharpen","amount":0}]"#, "ops[0].amount");
+    refused(r#"ops=[{"op":"duotone","dark":"000000"}]"#, "ops[0].light");
+}
+
+/// What is refused only beside other arguments is called what the client wrote, too.
+#[test]
+fn arguments_that_do_not_go_together_are_named_as_they_are_written() {
+    refused("duotone=000000", "duotone");
+    refused("overlay_width=5", "overlay_width");
+    refused("w=9&h=9&ar=1:2", "aspect");
+    refused("w=65535&dpr=2", "dpr");
+    refused(r#"ops=[{"op":"invert"},{"op":"resize","width":9,"height":9,"aspect":"1:2"}]"#, "ops[1].aspect");
+    refused(r#"ops=[{"op":"crop","x":0,"y":0,"width":0,"height":1}]"#, "ops[0].width");
+    let zero = format!(r#"ops=[{{"op":"overlay","source":"{}","width":0}}]"#, Digest::of(b"a"));
+    refused(&zero, "ops[0].width");
+}
+
 #[test]
 fn malformed_canonical_text_is_refused() {
     for text in [
@@ -202,7 +231,8 @@ fn every_row_is_documented_and_every_example_is_a_render() {
     assert_eq!(rows.len(), ENCODE.len() + OPERATIONS.iter().map(|operation| operation.params.len()).sum::<usize>());
     for row in rows {
         assert!(row.doc.ends_with('.') && row.operation_doc.ends_with('.') && !row.allowed.is_empty(), "{row:?}");
-        let example = pipeline(&row.example.replace("{id}", &Digest::of(b"").to_string())).expect(row.example);
+        let pairs = crate::example(row.example, &Digest::of(b""));
+        let example = Pipeline::from_query(&super::OUTPUT, &pairs).expect(row.example);
         let shown = example.steps().iter().any(|(operation, _)| operation.name == row.operation);
         assert!(shown || row.operation == "encode" && !example.is_conversion(), "{row:?}");
     }

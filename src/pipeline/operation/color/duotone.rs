@@ -2,7 +2,8 @@
 
 use super::grayscale::grayscaled;
 use super::{
-    Args, Context, Error, Kind, Operation, Param, Raster, curves, opaque, plan_rgb, rgb, rounded, to_channels, with_all,
+    Args, Context, Error, Kind, Operation, Param, Raster, curves, opaque, plan_rgb, rgb, rounded, to_channels,
+    with_firsts,
 };
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
@@ -27,7 +28,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     ],
     example: "duotone=1e3264,ffd2a0",
     revision: 1,
-    canonical: |args| with_all(opaque(opaque(args, "dark"), "light"), &["dark", "light"]),
+    canonical: |args| with_firsts(opaque(opaque(args, "dark"), "light"), 2),
     look: None,
     plan: plan_rgb,
     apply,

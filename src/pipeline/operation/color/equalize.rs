@@ -1,7 +1,7 @@
 //! `equalize`: every luminance equally often.
 
 use super::tone::{self, KNOTS};
-use super::{Args, Context, Error, Operation, Raster, Step, plan_same, switch, switched};
+use super::{Args, Context, Error, Operation, Raster, Step, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "equalize",
@@ -10,7 +10,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     params: &[switch(&["equalize"], "Whether to; as it is when it is not given.")],
     example: "equalize",
     revision: 1,
-    canonical: switched,
+    canonical: unless_off,
     look: Some(look),
     plan: plan_same,
     apply: |raster, args, context| tone::seen(look, raster, args, context),

@@ -1,7 +1,7 @@
 //! `grayscale`: colours give way to one gray channel.
 
 use super::matrix::{self, Matrix};
-use super::{Context, Error, Operation, Raster, gray, plan_gray, switch, switched, to_channels};
+use super::{Context, Error, Operation, Raster, gray, plan_gray, switch, to_channels, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "grayscale",
@@ -9,13 +9,13 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     params: &[switch(&["grayscale"], "Whether to; in colour when it is not given.")],
     example: "grayscale",
     revision: 1,
-    canonical: switched,
+    canonical: unless_off,
     look: None,
     plan: plan_gray,
     apply: |raster, _, context| grayscaled(raster, context),
 };
 
-/// The raster in gray; gray already, it stays as it is.
+/// The raster in gray; gray already, it stays as it is. Other bytes from here are those of `duotone`, too: both revisions are raised.
 pub fn grayscaled(raster: Raster, context: &Context<'_>) -> Result<Raster, Error> {
     let channels = gray(raster.channels());
     let raster = matrix::applied(raster, &Matrix::new([[0.2126, 0.7152, 0.0722]; 3]), context.watch)?;

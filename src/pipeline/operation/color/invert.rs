@@ -1,6 +1,6 @@
 //! `invert`: the negative.
 
-use super::{Operation, curves, plan_same, switch, switched};
+use super::{Operation, curves, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "invert",
@@ -8,7 +8,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     params: &[switch(&["invert"], "Whether to; as it is when it is not given.")],
     example: "invert",
     revision: 1,
-    canonical: switched,
+    canonical: unless_off,
     look: None,
     plan: plan_same,
     apply: |raster, _, context| curves::applied(raster, &[|value, full| full - value], context.watch),

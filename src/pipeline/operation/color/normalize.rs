@@ -2,7 +2,7 @@
 
 use super::lab::{self, BLACK, ONE};
 use super::tone::{self, KNOTS};
-use super::{Args, Context, Error, Operation, Raster, Sample, Step, plan_same, switch, switched};
+use super::{Args, Context, Error, Operation, Raster, Sample, Step, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "normalize",
@@ -11,7 +11,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     params: &[switch(&["normalize"], "Whether to; as it is when it is not given.")],
     example: "normalize",
     revision: 1,
-    canonical: switched,
+    canonical: unless_off,
     look: Some(look),
     plan: plan_same,
     apply: |raster, args, context| tone::seen(look, raster, args, context),

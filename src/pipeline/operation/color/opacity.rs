@@ -1,9 +1,10 @@
 //! `opacity`: lets the background through.
 
 use super::{
-    Args, Context, Cost, Error, Kind, Operation, Param, Raster, Shape, Value, channels, curves, rounded, to_channels,
+    Args, Context, Cost, Error, Kind, Operation, Param, Raster, Shape, Value, curves, rounded, to_channels,
     unless_defaults,
 };
+use crate::pipeline::operation::coverage::with_alpha;
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "opacity",
@@ -19,14 +20,14 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     revision: 1,
     canonical: unless_defaults,
     look: None,
-    plan: |shape, _| Ok(Cost::new(Shape { channels: channels(shape.channels.gray(), true), ..shape }, 0)),
+    plan: |shape, _| Ok(Cost::new(Shape { channels: with_alpha(shape.channels), ..shape }, 0)),
     apply,
 };
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let percent = args.number("amount").unwrap_or(100);
-    let with_alpha = channels(raster.channels().gray(), true);
+    let channels = with_alpha(raster.channels());
     let of_alpha = |alpha: bool| move |value, _| if alpha { rounded(value * percent, 100) } else { value };
-    let curves: Vec<_> = (1..=with_alpha.count()).map(|place| of_alpha(place == with_alpha.count())).collect();
-    curves::applied(to_channels(raster, with_alpha)?, &curves, context.watch)
+    let curves: Vec<_> = (1..=channels.count()).map(|place| of_alpha(place == channels.count())).collect();
+    curves::applied(to_channels(raster, channels)?, &curves, context.watch)
 }

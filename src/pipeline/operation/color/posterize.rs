@@ -1,6 +1,6 @@
 //! `posterize`: few values of each colour.
 
-use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, plan_same, rounded, with_all};
+use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, plan_same, rounded, with_first};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "posterize",
@@ -15,7 +15,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "posterize=4",
     revision: 1,
-    canonical: |args| with_all(args, &["levels"]),
+    canonical: with_first,
     look: None,
     plan: plan_same,
     apply,

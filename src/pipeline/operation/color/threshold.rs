@@ -1,6 +1,6 @@
 //! `threshold`: black and white.
 
-use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, gray, plan_gray, to_channels, with_all};
+use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, gray, plan_gray, to_channels, with_first};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "threshold",
@@ -15,7 +15,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "threshold=128",
     revision: 1,
-    canonical: |args| with_all(args, &["level"]),
+    canonical: with_first,
     look: None,
     plan: plan_gray,
     apply,

@@ -3,7 +3,7 @@
 use super::lab::{self, ONE};
 use super::{
     Args, Context, Error, Kind, Operation, Param, Raster, Sample, curves, gray, opaque, plan_rgb, rgb, rounded,
-    to_channels, with_all,
+    to_channels, with_first,
 };
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
@@ -18,7 +18,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     }],
     example: "tint=ff8000",
     revision: 1,
-    canonical: |args| with_all(opaque(args, "color"), &["color"]),
+    canonical: |args| with_first(opaque(args, "color")),
     look: None,
     plan: plan_rgb,
     apply,

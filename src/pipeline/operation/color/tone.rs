@@ -26,7 +26,8 @@ static OPERATION: Operation = Operation {
         doc: "The gray of 16 bits that each gray of 8 bits becomes.",
     }],
     example: "",
-    revision: 1,
+    // No key holds it, for a look makes it after the key: raise those of `normalize` and `equalize`.
+    revision: 0,
     canonical: |args| Ok(Some(args)),
     look: None,
     plan: |shape, _| Ok(Cost::new(shape, 0)),

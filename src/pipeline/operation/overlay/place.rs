@@ -1,39 +1,9 @@
 //! Where an overlay comes to lie: which of its pixels are seen, and where. Knows no pixels.
 
 use crate::pipeline::Size;
+use crate::pipeline::operation::gravity;
 use crate::pipeline::operation::resize::Window;
-use crate::pipeline::param::{Args, Value};
-
-pub(super) const WORDS: &[&str] =
-    &["center", "north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest"];
-
-/// The point of each word, in the order of [`WORDS`]: ten-thousandths of width and height.
-const POINTS: [(u32, u32); 9] = [
-    (5_000, 5_000),
-    (5_000, 0),
-    (10_000, 0),
-    (10_000, 5_000),
-    (10_000, 10_000),
-    (5_000, 10_000),
-    (0, 10_000),
-    (0, 5_000),
-    (0, 0),
-];
-
-/// The word that means this point.
-pub(super) fn word_of(x: u32, y: u32) -> Option<&'static str> {
-    POINTS.iter().position(|point| *point == (x, y)).map(|place| WORDS[place])
-}
-
-fn point(gravity: Option<&Value>) -> (u32, u32) {
-    match gravity {
-        Some(Value::Point(x, y)) => (*x, *y),
-        Some(Value::Word(word)) => {
-            WORDS.iter().position(|known| known == word).map_or(POINTS[0], |place| POINTS[place])
-        }
-        _ => POINTS[0],
-    }
-}
+use crate::pipeline::param::Args;
 
 /// Some columns or rows of the base that show the overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +56,7 @@ impl Patch {
 
 /// The patches of an overlay of this size: at most four, when tiles are larger than the base.
 pub(super) fn patches(args: &Args, base: Size, overlay: Size) -> impl Iterator<Item = Patch> {
-    let (gravity_x, gravity_y) = point(args.get("gravity"));
+    let (gravity_x, gravity_y) = gravity::point(args.get("gravity"));
     let offset = |name: &str| args.number(name).unwrap_or(0);
     let start = |base: u32, overlay: u32, share: u32| {
         ((i64::from(base) - i64::from(overlay)) * i64::from(share)).div_euclid(10_000)
@@ -150,16 +120,6 @@ mod tests {
                 check(base, len, start, false);
                 check(base, len, start, true);
             }
-        }
-    }
-
-    #[test]
-    fn words_are_points() {
-        assert_eq!(word_of(10_000, 0), Some("northeast"));
-        assert_eq!(word_of(1, 0), None);
-        for word in WORDS {
-            let (x, y) = point(Some(&Value::Word(word)));
-            assert_eq!(word_of(x, y), Some(*word));
         }
     }
 }

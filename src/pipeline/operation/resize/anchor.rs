@@ -1,62 +1,28 @@
 //! [`Anchor`]: the point that `gravity` names: what a crop is centred on, or where an image stands on its canvas.
 
 use crate::pipeline::Size;
+use crate::pipeline::operation::gravity;
 use crate::pipeline::param::{Args, Value};
 
 /// A point in ten-thousandths of width and height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Anchor(u32, u32);
 
-/// Every word of `gravity`, first those that name a point.
-pub(super) const WORDS: &[&str] = &[
-    "center",
-    "north",
-    "northeast",
-    "east",
-    "southeast",
-    "south",
-    "southwest",
-    "west",
-    "northwest",
-    "entropy",
-    "attention",
-];
-
-/// The points of the first nine words.
-const POINTS: [(u32, u32); 9] = [
-    (5_000, 5_000),
-    (5_000, 0),
-    (10_000, 0),
-    (10_000, 5_000),
-    (10_000, 10_000),
-    (5_000, 10_000),
-    (0, 10_000),
-    (0, 5_000),
-    (0, 0),
-];
-
 const WHOLE: f64 = 10_000.0;
 
 impl Anchor {
+    #[cfg(test)]
     pub const CENTER: Anchor = Anchor(5_000, 5_000);
 
     /// The point of `gravity`; the centre where only the pixels tell.
     pub fn of(args: &Args) -> Anchor {
-        match args.get("gravity") {
-            Some(Value::Point(x, y)) => Anchor(*x, *y),
-            Some(Value::Word(word)) => WORDS
-                .iter()
-                .zip(POINTS)
-                .find(|(name, _)| *name == word)
-                .map_or(Anchor::CENTER, |(_, (x, y))| Anchor(x, y)),
-            _ => Anchor::CENTER,
-        }
+        let (x, y) = gravity::point(args.get("gravity"));
+        Anchor(x, y)
     }
 
     /// The word for a point that has one, else the point.
     pub fn value(self) -> Value {
-        let word = WORDS.iter().zip(POINTS).find(|(_, point)| *point == (self.0, self.1));
-        word.map_or(Value::Point(self.0, self.1), |(word, _)| Value::Word(word))
+        gravity::value((self.0, self.1))
     }
 
     /// A point in shares of both sides.

@@ -133,6 +133,28 @@ impl Geometry {
     }
 }
 
+/// The largest sides that [`Geometry::new`] makes of any size within `most`.
+pub(super) fn at_most(most: Size, asked: Box, fit: Fit, enlarge: bool) -> Size {
+    // As high as a column of one pixel becomes, as wide as a row of one.
+    let (w_of_h, h_of_w) = (|h: u32| most.w.saturating_mul(h), |w: u32| most.h.saturating_mul(w));
+    let scaled = match (asked.w, asked.h) {
+        (None, None) => most,
+        (Some(w), None) => Size::new(w, h_of_w(w)),
+        (None, Some(h)) => Size::new(w_of_h(h), h),
+        (Some(w), Some(h)) if fit == Fit::Outside => Size::new(w.max(w_of_h(h)), h.max(h_of_w(w))),
+        (Some(w), Some(h)) => Size::new(w, h),
+    };
+    let padded = fit == Fit::Contain && asked.w.is_some() && asked.h.is_some();
+    if enlarge || padded { scaled } else { scaled.min(most) }
+}
+
+/// How many source rows or columns become one at most, of any size within `most`.
+pub(super) fn shrinks_at_most(most: Size, asked: Box) -> f64 {
+    let ratio = |side: u32, asked: Option<u32>| asked.map_or(1.0, |asked| f64::from(side) / f64::from(asked));
+    // The other side is rounded, at worst from 1.5 to 1.
+    (ratio(most.w, asked.w).max(ratio(most.h, asked.h)) * 1.5).max(1.0)
+}
+
 /// The size of `source` at this width.
 pub(in crate::pipeline) fn by_width(source: Size, w: u32) -> Size {
     Size::new(w, scaled(source.h, w, source.w))

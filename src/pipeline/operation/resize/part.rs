@@ -3,11 +3,11 @@
 //!
 //! Not in the table of operations: only a plan makes it.
 
-use super::anchor::{self, Anchor};
+use super::anchor::Anchor;
 use super::geometry::{Geometry, Region, on_grid};
 use super::{KERNELS, Kernel, OPERATION, crops, geometry_of, kernel, scaled, with_subject, working_bytes};
 use crate::pipeline::operation::canvas::{Rect, cut};
-use crate::pipeline::operation::{Context, Cost, Operation};
+use crate::pipeline::operation::{Context, Cost, Operation, gravity};
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::plan::Step;
 use crate::pipeline::{Error, Raster, Shape, Size};
@@ -38,7 +38,7 @@ static PART: Operation = Operation {
         Param {
             name: "gravity",
             keys: &[],
-            kind: Kind::Gravity(anchor::WORDS),
+            kind: Kind::Gravity(gravity::WORDS),
             default: Some(Value::Word("center")),
             doc: "",
         },
@@ -51,7 +51,8 @@ static PART: Operation = Operation {
         },
     ],
     example: "",
-    revision: 1,
+    // No key holds it, for a plan makes it after the key: raise those of `resize` and `crop`.
+    revision: 0,
     canonical: |args| Ok(Some(args)),
     look: Some(look),
     plan,

@@ -5,6 +5,8 @@
 //! kernel weights come from additions and multiplications alone.
 //!
 //! Coverage (the alpha of a mask) is no light: it takes the same way with its plain values.
+//!
+//! Other bytes from here are those of `resize`, `mask` and `overlay`: the revision of each is raised.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U16, U16x2, U16x3, U16x4};
@@ -96,6 +98,27 @@ pub(super) fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -
     // A weight is held as f64, then as i32.
     let horizontal = reach(geometry.region.w / f64::from(geometry.scaled.w)) * target_w;
     rows_bytes + 12 * (horizontal + reach(scale) * u64::from(rows))
+}
+
+/// What [`working_bytes`] says at most of any source within `source` and any result within `scaled`, where `shrinks` source rows or
+/// columns become one at most: bands are as large as they may be, or as low as they can be.
+pub(super) fn working_bytes_at_most(source: Shape, scaled: Size, shrinks: f64, kernel: Kernel) -> u64 {
+    if kernel == Kernel::Nearest {
+        return 0;
+    }
+    let pixel = source.channels.count() as u64 * 2;
+    let (w, h, target_w, target_h) =
+        (u64::from(source.size.w), u64::from(source.size.h), u64::from(scaled.w), u64::from(scaled.h));
+    let reach = (2.0 * kernel.support() * shrinks).ceil() as u64 + 3;
+    let source_rows = (BAND_ROWS_MIN * shrinks).ceil() as u64 + reach;
+    let band = |of: u64, row: u64, rows_min: u64, rows: u64| {
+        row.saturating_mul(rows).min(of * BAND_BYTES as u64 + row.saturating_mul(rows_min))
+    };
+    let bands =
+        band(2, pixel * (w + target_w), source_rows, h) + band(1, pixel * target_w, BAND_ROWS_MIN as u64, target_h);
+    // Weights: each reaches over as much of the source as is left beside its neighbours.
+    let weights = |side: u64, target: u64| (2.0 * kernel.support() * 1.5 * side as f64) as u64 + (2 * 3 + 4) * target;
+    bands + 12 * (weights(w, target_w) + weights(h, target_h))
 }
 
 /// Scales `geometry.region` of a raster to `geometry.scaled`.
