@@ -50,7 +50,8 @@ fn codecs(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("codec/{}", codec.name));
         group.sample_size(10).throughput(Throughput::Elements(pixels));
         group.bench_function("decode", |b| b.iter(|| decode(codec, &encoded)));
-        let options = EncodeOptions { quality: encoder.quality, lossless: false, watch: &Watch::default() };
+        let watch = Watch::default();
+        let options = EncodeOptions::new(&watch);
         group.bench_function("encode", |b| b.iter(|| (encoder.encode)(&picture, &options).expect("a valid picture")));
         group.finish();
     }

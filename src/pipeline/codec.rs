@@ -95,8 +95,55 @@ pub struct Encoder {
     pub quality: Option<u8>,
     /// Whether `lossless` means something here: lossy formats that can be lossless say `Choice`.
     pub lossless: Lossless,
+    /// What `effort` does; `None`: nothing.
+    pub effort: Option<Effort>,
+    /// Whether it can be written coarse to fine, and from which effort on it always is.
+    pub progressive: Option<u8>,
+    /// Whether chroma can have more than a quarter of the samples.
+    pub chroma: bool,
     /// Writes a picture that keeps to the above.
     pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,
+}
+
+impl Encoder {
+    /// A lossless format of stills of 8 bits without choices: a row says in what it differs.
+    pub const PLAIN: Encoder = Encoder {
+        side_px_max: u32::MAX,
+        frames_max: 1,
+        frames_held: 2,
+        channels: &[Channels::Rgb, Channels::Rgba],
+        sixteen_bit: false,
+        quality: None,
+        lossless: Lossless::Always,
+        effort: None,
+        progressive: None,
+        chroma: false,
+        encode: |_, _| Err(Error::Unsupported { format: "plain", feature: "writing" }),
+    };
+}
+
+/// How `effort`, 0..=9, is taken by a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// What it is when it is not written.
+    pub default: u8,
+    /// The efforts at which something changes, ascending from 0: one between does what the one below it does.
+    pub steps: &'static [u8],
+    /// Pictures of more pixels, all frames together, are written at the default at most: few encoders can be stopped, and some
+    /// take seconds for a megapixel.
+    pub pixels_max: u64,
+}
+
+/// How many samples chroma has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chroma {
+    /// 4:2:0: half the width and half the height.
+    #[default]
+    Half,
+    /// 4:2:2: half the width.
+    HalfWidth,
+    /// 4:4:4: as many as luma.
+    Full,
 }
 
 /// Whether a format keeps every sample.
@@ -116,8 +163,21 @@ pub struct EncodeOptions<'a> {
     pub quality: Option<u8>,
     /// Keep every sample where the format can.
     pub lossless: bool,
+    /// 0..=9; ignored by formats without an effort.
+    pub effort: Option<u8>,
+    /// Coarse to fine, where the format can.
+    pub progressive: bool,
+    /// Ignored where there is no choice.
+    pub chroma: Chroma,
     /// Polled in long loops.
     pub watch: &'a Watch,
+}
+
+impl EncodeOptions<'_> {
+    /// The codec's defaults.
+    pub fn new(watch: &Watch) -> EncodeOptions<'_> {
+        EncodeOptions { quality: None, lossless: false, effort: None, progressive: false, chroma: Chroma::Half, watch }
+    }
 }
 
 /// Every format, in the order in which they are sniffed.

@@ -1,81 +1,14 @@
 //! The last step: the encode arguments ([`ENCODE`]) and what makes a picture fit an encoder. The encoders are in `codec`.
 
-use super::codec::{self, Codec, EncodeOptions, Encoder, Lossless};
-use super::param::{Args, Kind, Param, Value, invalid};
+mod normal;
+mod params;
+
+use super::codec::{Chroma, Effort, EncodeOptions, Encoder};
+use super::param::Args;
+pub(super) use normal::normalized;
+pub use params::ENCODE;
+
 use super::{Channels, Error, Picture, Raster, Watch, color};
-
-/// What every output format is given; a format takes what it can.
-pub static ENCODE: &[Param] = &[
-    Param {
-        name: "quality",
-        keys: &["quality", "q"],
-        kind: Kind::Integer { min: 1, max: 100, step: 1, unit: "" },
-        default: None,
-        doc: "Quality of a lossy format, on its own scale; its own default when it is not given; formats without one ignore it.",
-    },
-    Param {
-        name: "lossless",
-        keys: &["lossless"],
-        kind: Kind::Flag,
-        default: Some(Value::Flag(false)),
-        doc: "Keeps every sample, in formats that can.",
-    },
-    Param {
-        name: "background",
-        keys: &["background", "bg"],
-        kind: Kind::Color,
-        default: Some(Value::Color([255; 4])),
-        doc: "What transparent images are laid on in formats without alpha.",
-    },
-    Param {
-        name: "metadata",
-        keys: &["metadata"],
-        kind: Kind::Choice(&["none"]),
-        default: Some(Value::Word("none")),
-        doc: "What is kept of EXIF, XMP and ICC.",
-    },
-    Param {
-        name: "orient",
-        keys: &["orient"],
-        kind: Kind::Choice(&["auto", "none"]),
-        default: Some(Value::Word("auto")),
-        doc: "Whether the source's orientation is applied, or its pixels are taken as they are stored.",
-    },
-    Param {
-        name: "frame",
-        keys: &["frame"],
-        kind: Kind::IntegerOr { min: 0, max: 65_535, unit: "", word: "all" },
-        default: Some(Value::Word("all")),
-        doc: "One frame of an animation, from 0; all of them where the output can be an animation, else the first.",
-    },
-];
-
-/// Takes arguments back to their defaults that mean nothing to `codec`, so that equal bytes have equal keys.
-pub(super) fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
-    let Some(encoder) = &codec.encoder else { return Ok(args) };
-    if args.number("quality") == encoder.quality.map(i64::from) || encoder.quality.is_none() {
-        args.reset("quality");
-    }
-    if encoder.frames_max <= 1 && args.number("frame") == Some(0) {
-        args.reset("frame");
-    }
-    match encoder.lossless {
-        Lossless::Choice => {}
-        Lossless::Always => args.reset("lossless"),
-        Lossless::Never if args.flag("lossless") => return Err(cannot_be_lossless()),
-        Lossless::Never => {}
-    }
-    if encoder.channels.iter().any(|channels| channels.alpha()) {
-        args.reset("background");
-    }
-    Ok(args)
-}
-
-fn cannot_be_lossless() -> Error {
-    let can = |codec: &&&Codec| codec.encoder.as_ref().is_some_and(|encoder| encoder.lossless != Lossless::Never);
-    let names: Vec<&str> = codec::CODECS.iter().filter(can).map(|codec| codec.name).collect();
-    invalid("lossless", "true", format!("true for {} only", names.join(", ")))
-}
 
 /// The channels that `encoder` is given for a raster of `channels`: the nearest of its list that loses least.
 pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channels {
@@ -92,9 +25,33 @@ pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channel
 /// Brings every frame to channels and a depth that `encoder` takes, then encodes.
 pub(super) fn encode(picture: Picture, encoder: &Encoder, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
-    // The kind holds quality within 1..=100.
-    let quality = args.number("quality").map(|quality| quality as u8);
-    (encoder.encode)(&picture, &EncodeOptions { quality, lossless: args.flag("lossless"), watch })
+    let mut options = options(args, watch);
+    options.effort = bounded_effort(encoder, &picture, options.effort);
+    (encoder.encode)(&picture, &options)
+}
+
+/// See [`Effort::pixels_max`].
+fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>) -> Option<u8> {
+    let Effort { default, pixels_max, .. } = encoder.effort?;
+    let pixels = picture.first().size().pixels().saturating_mul(picture.frames.len() as u64);
+    if pixels > pixels_max { asked.map(|asked| asked.min(default)) } else { asked }
+}
+
+fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
+    // The kinds hold every number within a byte.
+    let number = |name| args.number(name).map(|number| number as u8);
+    EncodeOptions {
+        quality: number("quality"),
+        lossless: args.flag("lossless"),
+        effort: number("effort"),
+        progressive: args.flag("progressive"),
+        chroma: match args.word("chroma") {
+            Some("444") => Chroma::Full,
+            Some("422") => Chroma::HalfWidth,
+            _ => Chroma::Half,
+        },
+        watch,
+    }
 }
 
 fn fitted(picture: Picture, encoder: &Encoder, background: [u8; 4], watch: &Watch) -> Result<Picture, Error> {
@@ -121,18 +78,16 @@ fn fitted_raster(raster: Raster, encoder: &Encoder, background: [u8; 4]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::param::Value;
     use crate::pipeline::{Samples, Size};
 
     fn encoder(channels: &'static [Channels], sixteen_bit: bool) -> Encoder {
         Encoder {
-            side_px_max: 100,
-            frames_max: 1,
-            frames_held: 2,
             channels,
             sixteen_bit,
             quality: Some(80),
-            lossless: Lossless::Choice,
             encode: |picture, options| Ok(vec![picture.first().channels().count() as u8, options.quality.unwrap_or(0)]),
+            ..Encoder::PLAIN
         }
     }
 
@@ -169,28 +124,16 @@ mod tests {
     }
 
     #[test]
-    fn arguments_without_meaning_for_a_format_are_defaults() {
-        let all = Args::defaults(ENCODE)
-            .with("quality", Value::Number(80))
-            .with("lossless", Value::Flag(true))
-            .with("background", Value::Color([1, 2, 3, 4]));
-        let codec = |lossless, channels, quality| Codec {
-            name: "x",
-            extensions: &[],
-            media_type: "",
-            doc: "",
-            revision: 1,
-            shrinks: None,
-            sniff: |_| false,
-            inspect: |_| Err(Error::UnknownFormat),
-            decode: |_, _| Err(Error::UnknownFormat),
-            encoder: Some(Encoder { lossless, quality, ..encoder(channels, false) }),
+    fn large_pictures_are_written_at_the_default_effort_at_most() {
+        let effort = |pixels_max| Some(Effort { default: 4, steps: &[0, 4, 9], pixels_max });
+        let raster = Raster::new(Size::new(2, 1), Channels::Gray, Samples::U8(vec![0; 2]));
+        let picture = Picture::still(raster);
+        let bounded = |pixels_max, asked| {
+            bounded_effort(&Encoder { effort: effort(pixels_max), ..Encoder::PLAIN }, &picture, asked)
         };
-        let text = |codec| normalized(&codec, all.clone()).map(|args| args.to_string());
-        let kept = text(codec(Lossless::Choice, &[Channels::Rgb], Some(75)));
-        assert_eq!(kept, Ok("quality=80&lossless=true&background=01020304".to_owned()));
-        assert_eq!(text(codec(Lossless::Always, &[Channels::Rgba], None)), Ok(String::new()));
-        assert_eq!(text(codec(Lossless::Choice, &[Channels::Rgba], Some(80))), Ok("lossless=true".to_owned()));
-        assert!(matches!(text(codec(Lossless::Never, &[Channels::Rgb], None)), Err(Error::Invalid { .. })));
+        assert_eq!(bounded(2, Some(9)), Some(9));
+        assert_eq!(bounded(1, Some(9)), Some(4));
+        assert_eq!(bounded(1, Some(0)), Some(0));
+        assert_eq!(bounded(1, None), None);
     }
 }

@@ -175,7 +175,7 @@ fn check_again(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::codec::{DecodeOptions, EncodeOptions, Encoder, Lossless};
+    use crate::pipeline::codec::{DecodeOptions, EncodeOptions, Encoder};
     use crate::pipeline::{Channels, Delay, Frame, Orientation, Raster, Samples};
 
     /// A format of this test: width, height, frames, EXIF orientation, whether it lies about its size, then gray samples.
@@ -218,8 +218,8 @@ mod tests {
         channels: &[Channels::Gray],
         sixteen_bit: false,
         quality: None,
-        lossless: Lossless::Always,
         encode: toy_encode,
+        ..Encoder::PLAIN
     };
 
     fn toy_decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {

@@ -38,5 +38,5 @@ fn decode(codec: &Codec, bytes: &[u8]) -> Result<Picture, Error> {
 
 fn encode(codec: &Codec, picture: &Picture) -> Result<Vec<u8>, Error> {
     let encoder = codec.encoder.as_ref().expect("a format that is written");
-    (encoder.encode)(picture, &EncodeOptions { quality: None, lossless: true, watch: &Watch::default() })
+    (encoder.encode)(picture, &EncodeOptions { lossless: true, ..EncodeOptions::new(&Watch::default()) })
 }

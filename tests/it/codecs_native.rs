@@ -34,7 +34,8 @@ fn decode_within(bytes: &[u8], limits: &Limits, at_least: Option<Size>) -> Resul
 }
 
 fn encode(format: &str, picture: &Picture, quality: Option<u8>) -> Vec<u8> {
-    let options = EncodeOptions { quality, lossless: false, watch: &Watch::default() };
+    let watch = Watch::default();
+    let options = EncodeOptions { quality, ..EncodeOptions::new(&watch) };
     let encoder = row(format).encoder.as_ref().expect("it is written");
     (encoder.encode)(picture, &options).expect("a valid picture")
 }
@@ -100,7 +101,7 @@ fn a_render_that_nobody_waits_for_stops() {
     }
     for format in ["jpeg", "png"] {
         let picture = decode(&crate::fixtures::read("rgb_8bit.png")).expect("valid");
-        let options = EncodeOptions { quality: None, lossless: false, watch: &watch };
+        let options = EncodeOptions::new(&watch);
         let encoder = row(format).encoder.as_ref().expect("it is written");
         assert_eq!((encoder.encode)(&picture, &options), Err(Error::Cancelled), "{format}");
     }

@@ -7,6 +7,7 @@ mod cli;
 mod codecs_library;
 mod codecs_modern;
 mod codecs_native;
+mod compression;
 mod determinism;
 mod docs;
 mod external;

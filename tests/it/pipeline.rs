@@ -32,6 +32,7 @@ const ANIMATED: Encoder = Encoder {
     quality: Some(80),
     lossless: Lossless::Choice,
     encode: |_, _| Ok(Vec::new()),
+    ..Encoder::PLAIN
 };
 
 fn pipeline(query: &str) -> Result<Pipeline, Error> {

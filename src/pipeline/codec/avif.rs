@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use avif_serialize::Aviffy;
 use avif_serialize::constants::MatrixCoefficients;
 
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::{Chroma, Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
@@ -27,6 +27,10 @@ const NAME: &str = "avif";
 /// AV1 holds the sides of a frame in 16 bits.
 const SIDE_PX_MAX: u32 = 65_535;
 
+/// `MatrixCoefficients` of H.273.
+const MATRIX_IDENTITY: u8 = 0;
+const MATRIX_BT601: u8 = 6;
+
 /// On libavif's scale.
 const QUALITY: u8 = 65;
 
@@ -37,7 +41,7 @@ pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["avif"],
     media_type: "image/avif",
-    doc: "AVIF: 8 to 12 bits, alpha, grids (rav1d); written 4:2:0, or losslessly as RGB, by libaom.",
+    doc: "AVIF: 8 to 12 bits, alpha, grids (rav1d); written 4:2:0 to 4:4:4, or losslessly as RGB, by libaom.",
     revision: 1,
     shrinks: None,
     sniff,
@@ -52,7 +56,10 @@ pub(super) static CODEC: Codec = Codec {
         sixteen_bit: true,
         quality: Some(QUALITY),
         lossless: Lossless::Choice,
+        effort: Some(aom::EFFORT),
+        chroma: true,
         encode,
+        ..Encoder::PLAIN
     }),
 };
 
@@ -201,11 +208,17 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
     let bits = if matches!(raster.samples(), Samples::U16(_)) { 10 } else { 8 };
     let quality = (!options.lossless).then_some(options.quality.unwrap_or(QUALITY));
+    let effort = options.effort.unwrap_or(aom::EFFORT.default);
     let (channels, count) = (raster.channels(), raster.channels().count());
+    let sampled = match options.chroma {
+        Chroma::Half => Layout::Half,
+        Chroma::HalfWidth => Layout::HalfWidth,
+        Chroma::Full => Layout::Full,
+    };
     let (form, layout, matrix) = match (channels.gray(), options.lossless) {
-        (true, _) => (Form::Single { channel: 0, count }, Layout::Gray, 6),
-        (false, true) => (Form::Identity { count }, Layout::Full, 0),
-        (false, false) => (Form::Half { count }, Layout::Half, 6),
+        (true, _) => (Form::Single { channel: 0, count }, Layout::Gray, MATRIX_BT601),
+        (false, true) => (Form::Identity { count }, Layout::Full, MATRIX_IDENTITY),
+        (false, false) => (Form::Chroma { count, layout: sampled }, sampled, MATRIX_BT601),
     };
     let encode = |form, layout, matrix, quality| {
         options.watch.check()?;
@@ -215,27 +228,33 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
         };
         // sRGB in full range, which is what libavif writes and decoders take without question.
         let cicp = Cicp { primaries: 1, transfer: 13, matrix, full_range: true };
-        aom::encode(&aom::Frame { size, layout, bits, planes: &planes, cicp, quality })
+        aom::encode(&aom::Frame { size, layout, bits, planes: &planes, cicp, quality, effort })
     };
     let color = encode(form, layout, matrix, quality)?;
     let alpha = if channels.alpha() {
         let form = Form::Single { channel: count - 1, count };
-        Some(encode(form, Layout::Gray, 6, quality.map(|quality| quality.max(ALPHA_QUALITY_MIN)))?)
+        Some(encode(form, Layout::Gray, MATRIX_BT601, quality.map(|quality| quality.max(ALPHA_QUALITY_MIN)))?)
     } else {
         None
     };
-    write(size, layout, bits, &color, alpha.as_deref())
+    write(size, (layout, matrix), bits, &color, alpha.as_deref())
 }
 
-fn write(size: Size, layout: Layout, bits: u8, color: &[u8], alpha: Option<&[u8]>) -> Result<Vec<u8>, Error> {
+fn write(
+    size: Size,
+    (layout, matrix): (Layout, u8),
+    bits: u8,
+    color: &[u8],
+    alpha: Option<&[u8]>,
+) -> Result<Vec<u8>, Error> {
     let mut file = Vec::new();
-    let matrix = if layout == Layout::Full { MatrixCoefficients::Rgb } else { MatrixCoefficients::Bt601 };
+    let matrix = if matrix == MATRIX_IDENTITY { MatrixCoefficients::Rgb } else { MatrixCoefficients::Bt601 };
     Aviffy::new()
         .set_width(size.w)
         .set_height(size.h)
         .set_bit_depth(bits)
-        .set_seq_profile(u8::from(layout == Layout::Full))
-        .set_chroma_subsampling((layout != Layout::Full, layout != Layout::Full))
+        .set_seq_profile(aom::profile(layout))
+        .set_chroma_subsampling((layout != Layout::Full, !matches!(layout, Layout::Full | Layout::HalfWidth)))
         .set_monochrome(layout == Layout::Gray)
         .set_matrix_coefficients(matrix)
         .write_slice(&mut file, color, alpha)

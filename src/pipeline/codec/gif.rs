@@ -35,6 +35,7 @@ pub(super) static CODEC: Codec = Codec {
         quality: None,
         lossless: Lossless::Never,
         encode: encode::encode,
+        ..Encoder::PLAIN
     }),
 };
 

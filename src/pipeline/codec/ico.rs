@@ -29,6 +29,7 @@ pub(super) static CODEC: Codec = Codec {
         quality: None,
         lossless: Lossless::Always,
         encode,
+        ..Encoder::PLAIN
     }),
 };
 

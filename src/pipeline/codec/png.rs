@@ -33,7 +33,9 @@ pub(super) static CODEC: Codec = Codec {
         sixteen_bit: true,
         quality: None,
         lossless: Lossless::Always,
+        effort: Some(encode::EFFORT),
         encode: encode::encode,
+        ..Encoder::PLAIN
     }),
 };
 

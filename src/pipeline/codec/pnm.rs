@@ -55,6 +55,7 @@ const ENCODER: Encoder = Encoder {
     quality: None,
     lossless: Lossless::Always,
     encode: |picture, _: &EncodeOptions| encode("pnm", picture),
+    ..Encoder::PLAIN
 };
 
 fn sniff(bytes: &[u8], digits: &[u8; 2]) -> bool {

@@ -26,6 +26,7 @@ pub(super) static CODEC: Codec = Codec {
         quality: None,
         lossless: Lossless::Always,
         encode,
+        ..Encoder::PLAIN
     }),
 };
 

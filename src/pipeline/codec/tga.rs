@@ -27,6 +27,7 @@ pub(super) static CODEC: Codec = Codec {
         quality: None,
         lossless: Lossless::Always,
         encode,
+        ..Encoder::PLAIN
     }),
 };
 

@@ -32,6 +32,7 @@ pub(super) static CODEC: Codec = Codec {
         quality: None,
         lossless: Lossless::Always,
         encode: |picture, _| encode::encode(picture),
+        ..Encoder::PLAIN
     }),
 };
 

@@ -15,6 +15,8 @@ const NAME: &str = "webp";
 /// Both sides of a WebP are held in 14 bits.
 const SIDE_PX_MAX: u32 = 16_383;
 
+const QUALITY: u8 = 75;
+
 pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["webp"],
@@ -31,9 +33,11 @@ pub(super) static CODEC: Codec = Codec {
         frames_held: 2,
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
-        quality: Some(75),
+        quality: Some(QUALITY),
         lossless: Lossless::Choice,
+        effort: Some(libwebp::EFFORT),
         encode,
+        ..Encoder::PLAIN
     }),
 };
 
@@ -121,7 +125,11 @@ fn copy_canvas(canvas: &[u8], channels: Channels, samples: &mut [u8]) {
 fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let size = picture.first().size();
     within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
-    let settings = libwebp::Settings { quality: options.quality.unwrap_or(75), lossless: options.lossless };
+    let settings = libwebp::Settings {
+        quality: options.quality.unwrap_or(QUALITY),
+        lossless: options.lossless,
+        effort: options.effort.unwrap_or(libwebp::EFFORT.default),
+    };
     let bytes = if picture.frames.len() == 1 {
         let raster = picture.first();
         libwebp::encode(raster.size(), raster.channels(), samples(raster)?, &settings)?

@@ -209,7 +209,8 @@ fn colour_is_written_sequential_and_halved_both_ways() {
 #[test]
 fn what_the_encoder_does_not_take_is_an_error() {
     let encoder = row("jpeg").encoder.as_ref().expect("it is written");
-    let options = EncodeOptions { quality: None, lossless: false, watch: &Watch::default() };
+    let watch = Watch::default();
+    let options = EncodeOptions::new(&watch);
     let wide = Raster::new(Size::new(65_501, 1), Channels::Gray, Samples::U8(vec![0; 65_501]));
     let alpha = Raster::new(Size::new(1, 1), Channels::Rgba, Samples::U8(vec![0; 4]));
     for raster in [wide, alpha] {

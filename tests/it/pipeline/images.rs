@@ -46,7 +46,7 @@ pub fn encoded() -> &'static Images {
     static ENCODED: LazyLock<Images> = LazyLock::new(|| {
         let encode = |(id, raster): (&Digest, &Raster)| {
             let encoder = codec::by_extension("png").and_then(|png| png.encoder.as_ref()).expect("PNG is written");
-            let options = EncodeOptions { quality: None, lossless: true, watch: &Watch::default() };
+            let options = EncodeOptions { lossless: true, ..EncodeOptions::new(&watch) };
             let bytes = (encoder.encode)(&Picture::still(raster.clone()), &options).expect("small");
             (*id, Bytes::from(bytes))
         };

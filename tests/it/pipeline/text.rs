@@ -27,7 +27,8 @@ fn equal_meaning_has_one_text() {
         "flip=h&kernel=cubic&enlarge&h=2&w=1&rotate=-90",
         "png;;rotate(angle=-90)/resize(width=1&height=2&enlarge=true&kernel=cubic)/flip(direction=h)",
     );
-    check("q=40&lossless", "png;quality=40&lossless=true;");
+    check("q=40&lossless", "png;lossless=true;");
+    check("q=40&effort=9&progressive&chroma=444", "png;quality=40;");
     check("quality=80", "png;metadata=none;");
     check("bg=ff0000", "png;metadata=none;");
     check("bg=F00f00&w=9&h=9&fit=contain", "png;;resize(width=9&height=9&fit=contain&background=f00f00ff)");

@@ -9,17 +9,25 @@ use libaom_sys::*;
 use super::NAME;
 use super::container::Cicp;
 use super::yuv::Layout;
+use crate::pipeline::codec::Effort;
 use crate::pipeline::{Error, Size};
 
 /// Speed of the encoder, of 0..=9. Five photographs at 512 px, quality 65, means on one core of an unoptimised build: speed 9: 36 ms,
 /// 17.0 KiB, 35.9 dB; 8: 146 ms, 21.8 KiB, 36.5 dB; 6: 413 ms, 16.2 KiB, 36.8 dB. So 8 spends four times the time on more bytes.
-const SPEED: c_int = 9;
+///
+/// Four others at 512 px, KiB and SSIMULACRA2: 9 gives 18.4 and 74.9, 8 35.4 and 77.8, 7 16.2 and 75.5, 6 16.9 and 77.5, 5 16.5 and
+/// 78.2, 4 16.3 and 78.1, 3 16.1 and 78.3. 7 takes five times the time of 9, 5 forty times, 3 one hundred and fifty: past 3 nothing
+/// is left to gain.
+const SPEEDS: [c_int; 10] = [9, 7, 7, 6, 6, 5, 5, 4, 4, 3];
+
+/// The efforts that differ. Speed 3 takes some 7 s a megapixel, and nothing can stop it.
+pub(super) const EFFORT: Effort = Effort { default: 0, steps: &[0, 1, 3, 5, 7, 9], pixels_max: 4_000_000 };
 
 /// What is to be encoded.
 pub(super) struct Frame<'a> {
     /// Size of the first plane.
     pub size: Size,
-    /// Size of the chroma planes: gray, half or full.
+    /// Size of the chroma planes.
     pub layout: Layout,
     /// 8 or 10.
     pub bits: u8,
@@ -29,6 +37,8 @@ pub(super) struct Frame<'a> {
     pub cicp: Cicp,
     /// 1..=100; `None` keeps every code.
     pub quality: Option<u8>,
+    /// 0..=9.
+    pub effort: u8,
 }
 
 /// Encodes one frame to AV1 data with its sequence header.
@@ -61,6 +71,15 @@ fn quantizer(quality: u8) -> c_uint {
     ((100 - c_uint::from(quality.min(100))) * 63 + 50) / 100
 }
 
+/// AV1's profile of 8 and 10 bits: main has 4:2:0, high 4:4:4, professional the rest.
+pub(super) fn profile(layout: Layout) -> u8 {
+    match layout {
+        Layout::Gray | Layout::Half => 0,
+        Layout::Full => 1,
+        Layout::HalfWidth => 2,
+    }
+}
+
 /// A frame in libaom's own memory, freed.
 struct Image(*mut aom_image_t);
 
@@ -68,8 +87,9 @@ impl Image {
     fn new(frame: &Frame) -> Result<Image, Error> {
         let format = match frame.layout {
             Layout::Full => AOM_IMG_FMT_I444,
+            Layout::HalfWidth => AOM_IMG_FMT_I422,
             // libaom has no format of its own for gray: it is 4:2:0 with chroma that nobody reads.
-            Layout::Gray | Layout::Half | Layout::HalfWidth => AOM_IMG_FMT_I420,
+            Layout::Gray | Layout::Half => AOM_IMG_FMT_I420,
         };
         let deep = if frame.bits > 8 { AOM_IMG_FMT_HIGHBITDEPTH } else { 0 };
         // SAFETY: without a place of ours, libaom allocates the image and its planes, or gives null.
@@ -159,7 +179,7 @@ impl Encoder {
         let mut config = unsafe { config.assume_init() };
         let quantizer = frame.quality.map_or(0, quantizer);
         let spread = if frame.quality.is_some() { 4 } else { 0 };
-        config.g_profile = c_uint::from(frame.layout == Layout::Full);
+        config.g_profile = c_uint::from(profile(frame.layout));
         (config.g_w, config.g_h) = (frame.size.w, frame.size.h);
         config.g_bit_depth = c_uint::from(frame.bits);
         config.g_input_bit_depth = c_uint::from(frame.bits);
@@ -177,7 +197,7 @@ impl Encoder {
 
     fn control(&mut self, frame: &Frame) -> Result<(), Error> {
         let mut controls = vec![
-            (AOME_SET_CPUUSED, SPEED),
+            (AOME_SET_CPUUSED, SPEEDS[usize::from(frame.effort.min(9))]),
             (AOME_SET_CQ_LEVEL, frame.quality.map_or(0, quantizer) as c_int),
             // Bytes differ between one thread and several, so there is one; tiles only where the size demands them.
             (AV1E_SET_ROW_MT, 0),

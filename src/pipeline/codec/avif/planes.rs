@@ -3,8 +3,7 @@
 use super::yuv::{Layout, Sample};
 use crate::pipeline::Size;
 
-/// The planes of an image that is to be encoded, in full range: luma or alpha alone, 4:2:0 by the weights of BT.601, or 4:4:4 of green,
-/// blue and red. Codes of `bits`.
+/// The planes of an image that is to be encoded, in full range. Codes of `bits`.
 pub(super) fn planes<S: Sample>(samples: &[S], size: Size, form: Form, bits: u8) -> Vec<Vec<u16>> {
     let max = f32::from((1u16 << bits) - 1);
     let code = |value: f32| (value * max / S::MAX + 0.5) as u16;
@@ -15,7 +14,7 @@ pub(super) fn planes<S: Sample>(samples: &[S], size: Size, form: Form, bits: u8)
         Form::Identity { count } => {
             [1, 2, 0].map(|c| samples.chunks_exact(count).map(|pixel| code(pixel[c].to_f32())).collect()).into()
         }
-        Form::Half { count } => half(samples, size, count, max),
+        Form::Chroma { count, layout } => luma_and_chroma(samples, size, count, layout, max),
     }
 }
 
@@ -34,23 +33,26 @@ pub(super) enum Form {
         /// Samples of a pixel.
         count: usize,
     },
-    /// BT.601, 4:2:0.
-    Half {
+    /// Luma and chroma by the weights of BT.601.
+    Chroma {
         /// Samples of a pixel.
         count: usize,
+        /// How often chroma is sampled.
+        layout: Layout,
     },
 }
 
-fn half<S: Sample>(samples: &[S], size: Size, count: usize, max: f32) -> Vec<Vec<u16>> {
+fn luma_and_chroma<S: Sample>(samples: &[S], size: Size, count: usize, layout: Layout, max: f32) -> Vec<Vec<u16>> {
     const RED: f32 = 0.299;
     const BLUE: f32 = 0.114;
     let scale = max / S::MAX;
     let w = size.w as usize;
-    let chroma = Layout::Half.chroma(size);
+    let chroma = layout.chroma(size);
+    let (across, every_row) = (if layout == Layout::Full { 1 } else { 2 }, layout != Layout::Half);
     let zero = (max + 1.0) / 2.0;
     let mut luma = Vec::with_capacity(samples.len() / count);
     let (mut first, mut second) = (Vec::with_capacity(chroma.pixels() as usize), Vec::new());
-    // Sums of red, green and blue over two pixels of a row, and over two rows.
+    // Four times red, green and blue: over two pixels of a row and over two rows, or the same more often.
     let mut sums = vec![[0.0f32; 3]; chroma.w as usize];
     for (y, row) in samples.chunks_exact(w * count).enumerate() {
         for pixel in row.chunks_exact(count) {
@@ -59,14 +61,14 @@ fn half<S: Sample>(samples: &[S], size: Size, count: usize, max: f32) -> Vec<Vec
         }
         let last_row = y + 1 == size.h as usize;
         // The last row of an odd height, and the last pixel of an odd width, count twice.
-        let times = if last_row && y.is_multiple_of(2) { 2.0 } else { 1.0 };
-        for (pair, sum) in row.chunks(2 * count).zip(&mut sums) {
+        let times = if every_row || last_row && y.is_multiple_of(2) { 2.0 } else { 1.0 };
+        for (pair, sum) in row.chunks(across * count).zip(&mut sums) {
             let right = pair.get(count..).filter(|right| !right.is_empty()).unwrap_or(pair);
             for c in 0..3 {
                 sum[c] += times * (pair[c].to_f32() + right[c].to_f32());
             }
         }
-        if y % 2 == 1 || last_row {
+        if every_row || y % 2 == 1 || last_row {
             for sum in &mut sums {
                 let [r, g, b] = sum.map(|sum| sum * 0.25 * scale);
                 let luma = RED * r + (1.0 - RED - BLUE) * g + BLUE * b;
@@ -88,10 +90,12 @@ mod tests {
     fn gray_survives_the_way_to_planes_and_back() {
         for value in 0..=255u8 {
             let size = Size::new(3, 3);
-            let codes = planes(&[value; 27], size, Form::Half { count: 3 }, 8);
-            assert_eq!(codes.iter().map(Vec::len).collect::<Vec<_>>(), [9, 4, 4]);
-            assert!(codes[0].iter().all(|&code| code == u16::from(value)), "{value}");
-            assert!(codes[1].iter().chain(&codes[2]).all(|&code| code == 128), "{value}");
+            for (layout, chroma) in [(Layout::Half, 4), (Layout::HalfWidth, 6), (Layout::Full, 9)] {
+                let codes = planes(&[value; 27], size, Form::Chroma { count: 3, layout }, 8);
+                assert_eq!(codes.iter().map(Vec::len).collect::<Vec<_>>(), [9, chroma, chroma]);
+                assert!(codes[0].iter().all(|&code| code == u16::from(value)), "{value}");
+                assert!(codes[1].iter().chain(&codes[2]).all(|&code| code == 128), "{value}");
+            }
         }
     }
 }

@@ -1,0 +1,42 @@
+//! What the encode arguments do to the bytes and to what is seen of them.
+
+mod choices;
+
+use bytes::Bytes;
+
+use crate::fixtures;
+use progimage::pipeline::codec::{self, DecodeOptions};
+use progimage::pipeline::{Error, Images, Limits, Picture, Pipeline, Raster, Samples, Watch};
+
+/// A photograph of the repository at this width, losslessly.
+fn photo(name: &str, w: u32) -> Bytes {
+    render("ppm", &format!("w={w}"), &Bytes::from(fixtures::photo(name))).expect("renders")
+}
+
+fn render(extension: &str, query: &str, source: &Bytes) -> Result<Bytes, Error> {
+    let pair = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let query: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect();
+    let pipeline = Pipeline::from_query(codec::by_extension(extension).expect(extension), &query)?;
+    let output = pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default())?;
+    Ok(output.bytes)
+}
+
+fn rendered(extension: &str, query: &str, source: &Bytes) -> Bytes {
+    render(extension, query, source).unwrap_or_else(|error| panic!("{extension} {query}: {error}"))
+}
+
+fn decoded(bytes: &[u8]) -> Picture {
+    let (limits, watch) = (Limits::default(), Watch::default());
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: u32::MAX, watch: &watch };
+    (codec::sniff(bytes).expect("known").decode)(bytes, &options).expect("decodes")
+}
+
+fn samples(raster: &Raster) -> &[u8] {
+    match raster.samples() {
+        Samples::U8(samples) => samples,
+        Samples::U16(_) => panic!("8 bits expected"),
+    }
+}
