@@ -12,7 +12,7 @@ use super::conditional::{self, Condition};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
-use super::{App, Call, Reply, Response, fields, ids, query};
+use super::{App, Call, Reply, Response, auth, fields, ids, query};
 use crate::digest::Digest;
 use crate::pipeline::Pipeline;
 use crate::pipeline::codec::{self, Codec, by_extension};
@@ -21,6 +21,8 @@ use crate::store;
 
 /// The one delivery name: it changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
+/// A rendition with all of the original's metadata is for those who may have the original.
+const METADATA: (&str, &str) = ("metadata", "all");
 /// Longer originals are not taken into memory to tell their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
 /// Of an original that no codec knows any more.
@@ -69,8 +71,8 @@ async fn media_type(app: &App, blob: &store::Blob) -> Result<&'static str, Error
 }
 
 /// `GET /images/{id}.{ext}`. A hit is answered at once; everything that may wait comes later.
-pub(super) fn form(call: Call, id: Digest, extension: &str) -> Reply {
-    let wanted = match wanted(&call, extension) {
+pub(super) fn form(mut call: Call, id: Digest, extension: &str) -> Reply {
+    let wanted = match wanted(&mut call, extension) {
         Ok(wanted) => wanted,
         Err(error) => return Reply::Now(Err(error)),
     };
@@ -98,12 +100,15 @@ enum Wanted {
     Bucket(Bucket, Pairs, Option<String>),
 }
 
-fn wanted(call: &Call, extension: &str) -> Result<Wanted, Error> {
+fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
     let pairs = match call.parts.uri.query() {
         None => Pairs::new(),
         query => query::pairs(query)?,
     };
     let (pairs, download) = delivery(pairs)?;
+    if pairs.iter().any(|(name, value)| name == METADATA.0 && value == METADATA.1) {
+        call.grant = auth::of_original(&call.app.access, &call.parts.headers)?;
+    }
     if extension == "auto" {
         return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, download));
     }

@@ -3,8 +3,10 @@
 mod normal;
 mod params;
 
-use super::codec::{Chroma, Effort, EncodeOptions, Encoder};
+use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder};
+use super::metadata::Metadata;
 use super::param::Args;
+use super::plan::encoder;
 pub(super) use normal::normalized;
 pub use params::ENCODE;
 
@@ -22,8 +24,23 @@ pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channel
     preferred.into_iter().find(|channels| encoder.channels.contains(channels)).unwrap_or(channels)
 }
 
-/// Brings every frame to channels and a depth that `encoder` takes, then encodes.
-pub(super) fn encode(picture: Picture, encoder: &Encoder, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
+/// Brings every frame to channels and a depth that the format takes, encodes, and adds `metadata` and the profile that was kept.
+pub(super) fn encode(
+    mut picture: Picture,
+    codec: &'static Codec,
+    args: &Args,
+    metadata: Metadata,
+    watch: &Watch,
+) -> Result<Vec<u8>, Error> {
+    let metadata = Metadata { icc: picture.icc.take(), ..metadata };
+    let bytes = encode_pixels(picture, encoder(codec)?, args, watch)?;
+    match codec.metadata {
+        Some(format) if !metadata.is_empty() => (format.write)(bytes, &metadata),
+        _ => Ok(bytes),
+    }
+}
+
+fn encode_pixels(picture: Picture, encoder: &Encoder, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     let mut options = options(args, watch);
     options.effort = bounded_effort(encoder, &picture, options.effort);
@@ -119,7 +136,7 @@ mod tests {
     fn the_encoder_is_given_its_arguments() {
         let raster = Raster::new(Size::new(1, 1), Channels::Rgba, Samples::U8(vec![0; 4]));
         let args = Args::defaults(ENCODE).with("quality", Value::Number(7));
-        let bytes = encode(Picture::still(raster), &encoder(&[Channels::Rgb], false), &args, &Watch::default());
+        let bytes = encode_pixels(Picture::still(raster), &encoder(&[Channels::Rgb], false), &args, &Watch::default());
         assert_eq!(bytes, Ok(vec![3, 7]));
     }
 

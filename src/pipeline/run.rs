@@ -11,8 +11,8 @@ use super::limits::within;
 use super::operation::{Context, Operation};
 use super::orient::oriented;
 use super::param::Args;
-use super::plan::{Course, Headers, Plan, encoder};
-use super::{Error, Limits, Picture, Pipeline, Raster, Size, Watch, color};
+use super::plan::{Course, Headers, Plan};
+use super::{Error, Limits, Picture, Pipeline, Raster, Size, Watch, color, metadata};
 use crate::digest::Digest;
 
 /// A finished render.
@@ -69,11 +69,13 @@ fn run_from(
     let operations = started.elapsed();
 
     let started = Instant::now();
-    let bytes = encode(picture, encoder(pipeline.codec())?, pipeline.encode_args(), watch)?;
+    let size = picture.first().size();
+    let metadata = metadata::kept((codec, &header), source, pipeline.encode_args(), size, limits);
+    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), metadata, watch)?;
     Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
 }
 
-/// Decodes to upright sRGB.
+/// Decodes to upright sRGB, or to the upright samples of a profile that is kept.
 fn decoded(
     (codec, header): (&'static Codec, &Header),
     source: &[u8],
@@ -90,7 +92,9 @@ fn decoded(
             return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
         }
     }
-    color::to_srgb(picture, watch)?.map(|raster| {
+    let picture =
+        if course.keeps_profile { color::to_srgb_unless_fit(picture, watch)? } else { color::to_srgb(picture, watch)? };
+    picture.map(|raster| {
         watch.check()?;
         oriented(raster, course.orientation)
     })
@@ -186,6 +190,7 @@ mod tests {
         doc: "",
         revision: 1,
         shrinks: None,
+        metadata: None,
         sniff: |_| false,
         inspect: |bytes| {
             let size = Size::new(bytes[0].into(), bytes[1].into());
@@ -206,6 +211,7 @@ mod tests {
         doc: TOY.doc,
         revision: TOY.revision,
         shrinks: None,
+        metadata: None,
         sniff: TOY.sniff,
         inspect: TOY.inspect,
         decode: TOY.decode,

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::codec::{Codec, EncodeOptions, Encoder, Lossless};
+use super::codec::{Codec, EncodeOptions, Encoder};
 use super::operation::resize;
 use super::param::Args;
 use super::{Channels, ENCODE, Error, Picture, Pipeline, Samples, Size};
@@ -61,16 +61,14 @@ static SUMMARY: Codec = Codec {
     sniff: |_| false,
     inspect: |_| Err(Error::UnknownFormat),
     shrinks: None,
+    metadata: None,
     decode: |_, _| Err(Error::UnknownFormat),
     encoder: Some(Encoder {
         side_px_max: SIDE_PX,
-        frames_max: 1,
         frames_held: 8,
         channels: &[Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
-        lossless: Lossless::Always,
         encode,
+        ..Encoder::PLAIN
     }),
 };
 
@@ -167,14 +165,7 @@ mod tests {
     use crate::pipeline::Raster;
 
     fn entry(name: &str, raster: &Raster) -> Json {
-        let bytes = encode(
-            &Picture::still(raster.clone()),
-            &crate::pipeline::codec::EncodeOptions {
-                quality: None,
-                lossless: false,
-                watch: &crate::pipeline::Watch::default(),
-            },
-        );
+        let bytes = encode(&Picture::still(raster.clone()), &EncodeOptions::new(&crate::pipeline::Watch::default()));
         serde_json::from_slice::<Json>(&bytes.expect("8 bits")).expect("JSON")[name].clone()
     }
 

@@ -14,6 +14,7 @@ mod external;
 mod fixtures;
 mod gallery;
 mod http;
+mod metadata;
 mod operations;
 mod pipeline;
 mod renditions;

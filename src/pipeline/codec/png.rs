@@ -5,6 +5,7 @@ mod animation;
 mod container;
 mod encode;
 mod frame;
+mod metadata;
 
 use std::io::Cursor as IoCursor;
 
@@ -22,6 +23,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG).",
     revision: 1,
     shrinks: None,
+    metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(container::SIGNATURE),
     inspect,
     decode,

@@ -34,6 +34,17 @@ pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
     })
 }
 
+/// Leaves samples and profile as they are where both are of one kind, gray or RGB; else [`to_srgb`].
+pub fn to_srgb_unless_fit(picture: Picture, watch: &Watch) -> Result<Picture, Error> {
+    let space =
+        picture.icc.as_deref().and_then(|icc| ColorProfile::new_from_slice(icc).ok()).map(|icc| icc.color_space);
+    match (space, picture.first().channels()) {
+        (Some(DataColorSpace::Gray), Channels::Gray | Channels::GrayAlpha)
+        | (Some(DataColorSpace::Rgb), Channels::Rgb | Channels::Rgba) => Ok(picture),
+        _ => to_srgb(picture, watch),
+    }
+}
+
 fn converted<S: Depth>(
     samples: Vec<S>,
     channels: Channels,

@@ -137,7 +137,7 @@ fn an_animation_is_treated_as_its_first_frame() {
     let picture = Picture { frames: vec![frame([50, 200]), frame([50, 125])], plays: 0, icc: None };
     let encoder = by_extension("png").and_then(|codec| codec.encoder.as_ref()).expect("png");
     let watch = Watch::default();
-    let options = EncodeOptions { quality: None, lossless: false, watch: &watch };
+    let options = EncodeOptions::new(&watch);
     let source: bytes::Bytes = (encoder.encode)(&picture, &options).expect("encodes").into();
     for operation in ["normalize", "equalize"] {
         let result = render(operation, source.clone());

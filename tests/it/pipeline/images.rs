@@ -46,6 +46,7 @@ pub fn encoded() -> &'static Images {
     static ENCODED: LazyLock<Images> = LazyLock::new(|| {
         let encode = |(id, raster): (&Digest, &Raster)| {
             let encoder = codec::by_extension("png").and_then(|png| png.encoder.as_ref()).expect("PNG is written");
+            let watch = Watch::default();
             let options = EncodeOptions { lossless: true, ..EncodeOptions::new(&watch) };
             let bytes = (encoder.encode)(&Picture::still(raster.clone()), &options).expect("small");
             (*id, Bytes::from(bytes))
