@@ -194,7 +194,7 @@ pub static ROUTES: &[Route] = &[
         Method::GET,
         At::Info(info::info),
         Scope::Read,
-        "Format, size, frames, orientation, profile; placeholders, colours and a hash by `include=`.",
+        "Format, size, frames, orientation, profile, a part of EXIF; placeholders, colours and a hash by `include=`.",
     ),
     route(Method::POST, At::Fixed("/images", upload::post), Scope::Write, "Store an image: raw body or multipart."),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),

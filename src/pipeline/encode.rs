@@ -32,7 +32,7 @@ pub(super) fn encode(
     metadata: Metadata,
     watch: &Watch,
 ) -> Result<Vec<u8>, Error> {
-    let metadata = Metadata { icc: picture.icc.take(), ..metadata };
+    let metadata = Metadata { icc: picture.icc.take().map(color::in_words), ..metadata };
     let bytes = encode_pixels(picture, encoder(codec)?, args, watch)?;
     match codec.metadata {
         Some(format) if !metadata.is_empty() => (format.write)(bytes, &metadata),

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use progimage::pipeline::codec::{self, Codec, DecodeOptions, Header};
+use progimage::pipeline::color;
 use progimage::pipeline::metadata::exif::{self, Exif};
 use progimage::pipeline::metadata::{Blocks, Camera, Keep, Metadata, Position};
 use progimage::pipeline::{Channels, Headers, Images, Limits, Orientation, Picture, Pipeline, Samples, Size, Watch};
 
 use crate::fixtures::metadata::{self, MAKER_NOTE, SECONDS, THUMBNAIL, XMP};
-use crate::fixtures::modern::{SIZE, display_p3, pattern};
+use crate::fixtures::modern::{self, SIZE, pattern};
 use crate::fixtures::read;
 
 const FORMATS: [&str; 5] = ["jpeg", "png", "webp", "avif", "tiff"];
@@ -16,6 +17,11 @@ fn sources() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     ["metadata.jpg", "metadata.png", "metadata.webp", "metadata.avif", "metadata.tiff"]
         .map(|name| (name, read(name)))
         .into_iter()
+}
+
+/// As it is embedded in the fixtures.
+fn display_p3() -> Vec<u8> {
+    color::in_words(modern::display_p3())
 }
 
 fn render(source: &[u8], text: &str) -> Vec<u8> {
@@ -172,12 +178,23 @@ fn profiles_that_would_not_fit_are_applied() {
     assert_eq!(decode(&cmyk).icc, Some(display_p3()));
     assert_eq!(decode(&render(&cmyk, "png;metadata=all;")).icc, None);
     // A gray profile goes along where the format has gray.
-    let icc = moxcms::ColorProfile::new_gray_with_gamma(1.0).encode().unwrap();
+    let icc = color::in_words(moxcms::ColorProfile::new_gray_with_gamma(1.0).encode().unwrap());
     let gray =
         metadata::file("png", &pattern(Channels::Gray), &Metadata { icc: Some(icc.clone()), ..Metadata::default() });
     assert_eq!(decode(&render(&gray, "jpeg;metadata=all;")).icc, Some(icc));
     assert_eq!(decode(&render(&gray, "webp;metadata=all;")).icc, None);
     assert_eq!(render(&gray, "webp;metadata=all&lossless=true;"), render(&gray, "webp;lossless=true;"));
+}
+
+#[test]
+fn code_points_go_along_as_a_profile() {
+    for name in ["cicp_display_p3.png", "cicp_display_p3.avif"] {
+        let source = read(name);
+        for format in FORMATS {
+            let made = decode(&render(&source, &format!("{format};metadata=all;")));
+            assert_eq!(made.icc, decode(&source).icc.map(color::in_words), "{name} to {format}");
+        }
+    }
 }
 
 #[test]
