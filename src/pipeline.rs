@@ -74,8 +74,14 @@ impl Pipeline {
             let args = (operation.canonical)(args)?;
             Ok(args.map(|args| (operation, args)))
         };
-        let steps = steps.into_iter().map(canonical).filter_map(Result::transpose).collect::<Result<_, Error>>()?;
-        Ok(Pipeline { codec, render, encode: encode::normalized(codec, encode)?, steps })
+        let steps: Vec<Step> =
+            steps.into_iter().map(canonical).filter_map(Result::transpose).collect::<Result<_, Error>>()?;
+        let mut encode = encode::normalized(codec, encode)?;
+        if !steps.is_empty() {
+            // The source is another picture then.
+            encode.reset("never_larger");
+        }
+        Ok(Pipeline { codec, render, encode, steps })
     }
 
     /// The output format.

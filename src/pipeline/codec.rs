@@ -12,6 +12,7 @@ mod hdr;
 mod ico;
 mod jpeg;
 mod library;
+pub(super) mod palette;
 mod png;
 mod pnm;
 mod qoi;
@@ -89,7 +90,11 @@ pub struct DecodeOptions<'a> {
     pub watch: &'a Watch,
 }
 
+/// See [`Encoder::strip`].
+pub type Strip = fn(&[u8]) -> Result<Vec<u8>, Error>;
+
 /// What a format can hold and how it is written.
+#[derive(Clone, Copy)]
 pub struct Encoder {
     /// The format's own ceiling of a side; larger results are scaled down to it.
     pub side_px_max: u32,
@@ -104,6 +109,8 @@ pub struct Encoder {
     pub sixteen_bit: bool,
     /// The default of `quality`, for formats that have one.
     pub quality: Option<u8>,
+    /// The SSIMULACRA2 score that `quality=auto` keeps to: what the default gives a photograph on average.
+    pub score: u8,
     /// Whether `lossless` means something here: lossy formats that can be lossless say `Choice`.
     pub lossless: Lossless,
     /// What `effort` does; `None`: nothing.
@@ -112,6 +119,10 @@ pub struct Encoder {
     pub progressive: Option<u8>,
     /// Whether chroma can have more than a quarter of the samples.
     pub chroma: bool,
+    /// Whether `colors` means something here.
+    pub palette: Palette,
+    /// The file without its metadata, pixels untouched, for `never_larger`. `Err` where the file cannot be followed.
+    pub strip: Option<Strip>,
     /// Writes a picture that keeps to the above.
     pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,
 }
@@ -125,10 +136,13 @@ impl Encoder {
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: None,
+        score: 0,
         lossless: Lossless::Always,
         effort: None,
         progressive: None,
         chroma: false,
+        palette: Palette::Never,
+        strip: None,
         encode: |_, _| Err(Error::Unsupported { format: "plain", feature: "writing" }),
     };
 }
@@ -157,6 +171,17 @@ pub enum Chroma {
     Full,
 }
 
+/// Whether a format has a palette.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Palette {
+    /// Always, of 256 colours unless fewer are asked for.
+    Always,
+    /// When asked: the picture then comes as RGB or RGBA of 8 bits.
+    Choice,
+    /// Never.
+    Never,
+}
+
 /// Whether a format keeps every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lossless {
@@ -180,6 +205,10 @@ pub struct EncodeOptions<'a> {
     pub progressive: bool,
     /// Ignored where there is no choice.
     pub chroma: Chroma,
+    /// Colours of the palette at most, 2..=256; where there is a choice, `None` is none.
+    pub colors: Option<u16>,
+    /// How much of the error that a palette leaves is carried on to the neighbours.
+    pub dither_percent: u8,
     /// Polled in long loops.
     pub watch: &'a Watch,
 }
@@ -187,7 +216,16 @@ pub struct EncodeOptions<'a> {
 impl EncodeOptions<'_> {
     /// The codec's defaults.
     pub fn new(watch: &Watch) -> EncodeOptions<'_> {
-        EncodeOptions { quality: None, lossless: false, effort: None, progressive: false, chroma: Chroma::Half, watch }
+        EncodeOptions {
+            quality: None,
+            lossless: false,
+            effort: None,
+            progressive: false,
+            chroma: Chroma::Half,
+            colors: None,
+            dither_percent: 100,
+            watch,
+        }
     }
 }
 

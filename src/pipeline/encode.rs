@@ -1,12 +1,15 @@
 //! The last step: the encode arguments ([`ENCODE`]) and what makes a picture fit an encoder. The encoders are in `codec`.
 
+mod judge;
 mod normal;
 mod params;
+mod tries;
 
-use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder};
+use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder, Palette, palette};
 use super::metadata::Metadata;
 use super::param::Args;
 use super::plan::encoder;
+pub(super) use judge::working_bytes as judging_bytes;
 pub(super) use normal::normalized;
 pub use params::ENCODE;
 
@@ -24,27 +27,44 @@ pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channel
     preferred.into_iter().find(|channels| encoder.channels.contains(channels)).unwrap_or(channels)
 }
 
-/// Brings every frame to channels and a depth that the format takes, encodes, and adds `metadata` and the profile that was kept.
-pub(super) fn encode(
-    mut picture: Picture,
-    codec: &'static Codec,
-    args: &Args,
-    metadata: Metadata,
-    watch: &Watch,
-) -> Result<Vec<u8>, Error> {
-    let metadata = Metadata { icc: picture.icc.take().map(color::in_words), ..metadata };
-    let bytes = encode_pixels(picture, encoder(codec)?, args, watch)?;
-    match codec.metadata {
-        Some(format) if !metadata.is_empty() => (format.write)(bytes, &metadata),
-        _ => Ok(bytes),
+/// The encoder as `args` ask for it: what it takes then, and what it holds.
+pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
+    let mut encoder = *encoder;
+    if encoder.palette == Palette::Choice && args.has("colors") {
+        encoder.channels = &[Channels::Rgb, Channels::Rgba];
+        encoder.sixteen_bit = false;
+        encoder.frames_held = palette::FRAMES_HELD;
     }
+    // Planes and coefficients of 4:4:4 are twice those of 4:2:0.
+    if encoder.chroma && args.word("chroma") != Some("420") {
+        encoder.frames_held *= 2;
+    }
+    encoder
 }
 
-fn encode_pixels(picture: Picture, encoder: &Encoder, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
+/// Brings every frame to channels and a depth that `encoder` takes, then encodes. `max_bytes` leaves room for `metadata`, which is
+/// not yet written.
+pub(super) fn encode(
+    picture: Picture,
+    codec: &Codec,
+    args: &Args,
+    metadata: &Metadata,
+    watch: &Watch,
+) -> Result<Vec<u8>, Error> {
+    let encoder = &asked(encoder(codec)?, args);
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     let mut options = options(args, watch);
     options.effort = bounded_effort(encoder, &picture, options.effort);
-    (encoder.encode)(&picture, &options)
+    if args.word("quality") == Some("auto") {
+        options.quality = Some(judge::quality(codec, encoder, &picture, &options)?);
+    }
+    match args.number("max_bytes") {
+        Some(bytes_max) => {
+            let room = (bytes_max as u64).saturating_sub(metadata.bytes_max());
+            tries::within_bytes(encoder, &picture, &options, room)
+        }
+        None => (encoder.encode)(&picture, &options),
+    }
 }
 
 /// See [`Effort::pixels_max`].
@@ -67,6 +87,9 @@ fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
             Some("422") => Chroma::HalfWidth,
             _ => Chroma::Half,
         },
+        // The kinds hold these within 256 and 100.
+        colors: args.number("colors").map(|colors| colors as u16),
+        dither_percent: number("dither").unwrap_or(100),
         watch,
     }
 }
@@ -95,10 +118,11 @@ fn fitted_raster(raster: Raster, encoder: &Encoder, background: [u8; 4]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::codec::by_name;
     use crate::pipeline::param::Value;
     use crate::pipeline::{Samples, Size};
 
-    fn encoder(channels: &'static [Channels], sixteen_bit: bool) -> Encoder {
+    fn taking(channels: &'static [Channels], sixteen_bit: bool) -> Encoder {
         Encoder {
             channels,
             sixteen_bit,
@@ -111,7 +135,7 @@ mod tests {
     fn check(source: Channels, takes: &'static [Channels], expected: Channels) {
         let raster = Raster::new(Size::new(2, 1), source, Samples::U16(vec![0x8080; 2 * source.count()]));
         for sixteen_bit in [false, true] {
-            let encoder = encoder(takes, sixteen_bit);
+            let encoder = taking(takes, sixteen_bit);
             let picture = fitted(Picture::still(raster.clone()), &encoder, [255; 4], &Watch::default()).expect("fits");
             assert_eq!(picture.first().channels(), expected, "{source:?} in {takes:?}");
             assert_eq!(picture.first().shape().bits, if sixteen_bit { 16 } else { 8 });
@@ -136,7 +160,9 @@ mod tests {
     fn the_encoder_is_given_its_arguments() {
         let raster = Raster::new(Size::new(1, 1), Channels::Rgba, Samples::U8(vec![0; 4]));
         let args = Args::defaults(ENCODE).with("quality", Value::Number(7));
-        let bytes = encode_pixels(Picture::still(raster), &encoder(&[Channels::Rgb], false), &args, &Watch::default());
+        let mut codec = Codec { extensions: &[], ..*by_name("png").expect("a row") };
+        codec.encoder = Some(taking(&[Channels::Rgb], false));
+        let bytes = encode(Picture::still(raster), &codec, &args, &Metadata::default(), &Watch::default());
         assert_eq!(bytes, Ok(vec![3, 7]));
     }
 

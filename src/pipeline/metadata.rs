@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use super::codec::{Codec, Header};
 use super::param::Args;
-use super::{Limits, Size};
+use super::{Error, Limits, Picture, color};
 pub use camera::{Camera, Position};
 
 /// Blocks of a source, as they are.
@@ -37,6 +37,22 @@ impl Metadata {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.exif.is_none() && self.xmp.is_none() && self.icc.is_none()
+    }
+
+    /// A `file` of this format with the blocks in it.
+    pub fn written(&self, codec: &Codec, file: Vec<u8>) -> Result<Vec<u8>, Error> {
+        match codec.metadata {
+            Some(format) if !self.is_empty() => (format.write)(file, self),
+            _ => Ok(file),
+        }
+    }
+
+    /// Bytes by which a file grows at most: the blocks, what deflate adds to one that it cannot shorten, and what any format puts
+    /// around them: the segments of a JPEG, the directory of a TIFF that is written anew.
+    pub fn bytes_max(&self) -> u64 {
+        let blocks =
+            [&self.exif, &self.xmp, &self.icc].into_iter().flatten().map(|block| block.len() as u64).sum::<u64>();
+        if self.is_empty() { 0 } else { blocks + blocks / 1024 + 1024 }
     }
 }
 
@@ -71,16 +87,25 @@ impl Keep {
     }
 }
 
-/// The blocks of `source` that a render keeps, but for the profile, which travels with the pixels. `size` is that of the result;
-/// its orientation is upright, unless `orient=none` leaves it as it was.
-pub fn kept((codec, header): (&Codec, &Header), source: &[u8], args: &Args, size: Size, limits: &Limits) -> Metadata {
-    let keep = Keep::of(args);
-    let Some(format) = codec.metadata.filter(|_| keep != Keep::None) else { return Metadata::default() };
+/// The blocks of `source` that a render keeps, and the profile, which is taken from the finished `picture`. The orientation is
+/// upright, unless `orient=none` leaves it as it was.
+pub(super) fn kept(
+    (codec, header): (&Codec, &Header),
+    source: &[u8],
+    args: &Args,
+    picture: &mut Picture,
+    limits: &Limits,
+) -> Metadata {
+    let (keep, size) = (Keep::of(args), picture.first().size());
+    let icc = picture.icc.take().map(color::in_words);
+    let Some(format) = codec.metadata.filter(|_| keep != Keep::None) else {
+        return Metadata { icc, ..Metadata::default() };
+    };
     let orientation = if args.word("orient") == Some("none") { header.orientation.to_exif() } else { 1 };
     let blocks = (format.read)(source, limits.metadata_bytes_max);
     let exif = blocks.exif.and_then(|exif| exif::kept(&exif, keep, orientation, size, limits.metadata_bytes_max));
     let xmp = blocks.xmp.filter(|_| keep == Keep::All).map(|xmp| with_orientation(xmp.into_owned(), orientation));
-    Metadata { exif, xmp, icc: None }
+    Metadata { exif, xmp, icc }
 }
 
 /// What the camera says in `source`; `None` where nothing is known.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
-use super::encode::encoded_channels;
+use super::encode::{asked, encoded_channels, judging_bytes};
 use super::limits::within;
 use super::metadata::Keep;
 use super::operation::{Operation, crop, image_bytes, resize, rotate};
@@ -63,7 +63,7 @@ impl Course {
             let (frames, keeps_profile, steps) = (header.frames, false, Vec::new());
             return Ok(Course { plan, at_least: None, frames, frame: None, orientation, keeps_profile, steps });
         }
-        let encoder = encoder(pipeline.codec())?;
+        let encoder = &asked(encoder(pipeline.codec())?, pipeline.encode_args());
         let frame = frame(pipeline, header)?;
         let decoded_frames = frames_of(encoder, header, frame)?;
         check_source(codec, header, decoded_frames, limits)?;
@@ -80,7 +80,7 @@ impl Course {
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
         memory.decode_images(start, images_bytes(pipeline, images, limits)?);
         let (shape, exact) = memory.steps(start, &mut steps, (encoder, images), limits)?;
-        memory.encode(shape, encoder);
+        memory.encode(shape, encoder, pipeline.encode_args());
         let keep = Keep::of(pipeline.encode_args());
         memory.peak = memory.peak.saturating_add(keep.memory_bytes(limits));
         let keeps_profile = keep == Keep::All && stays_of_a_kind(header.channels, shape.channels, encoder);
@@ -148,7 +148,7 @@ fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
     Ok(Some(frame))
 }
 
-pub(super) fn encoder(codec: &'static Codec) -> Result<&'static Encoder, Error> {
+pub(super) fn encoder(codec: &Codec) -> Result<&Encoder, Error> {
     codec.encoder.as_ref().ok_or(Error::Unsupported { format: codec.name, feature: "writing" })
 }
 
@@ -268,14 +268,19 @@ impl Memory {
     }
 
     /// Fitting every frame to the encoder; then the encoder's own frames, and the encoded bytes, which are seldom more than the
-    /// samples.
-    fn encode(&mut self, shape: Shape, encoder: &Encoder) {
-        self.held = 0;
+    /// samples: the best so far too, where several are tried.
+    fn encode(&mut self, shape: Shape, encoder: &Encoder, args: &Args) {
         let bits = if encoder.sixteen_bit { shape.bits } else { 8 };
         let fitted = Shape { channels: encoded_channels(encoder, shape.channels), bits, ..shape };
         let flattening = if shape.channels.alpha() && !fitted.channels.alpha() { shape.bytes() } else { 0 };
+        self.held = 0;
         self.change(shape, fitted, flattening);
+        let frames_bytes = self.frames.saturating_mul(fitted.bytes());
+        self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
         self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
+        if args.word("quality").is_some() {
+            self.reach(frames_bytes.saturating_add(judging_bytes(fitted)));
+        }
     }
 
     fn change(&mut self, from: Shape, to: Shape, working_bytes: u64) {

@@ -12,7 +12,7 @@ use super::operation::{Context, Operation};
 use super::orient::oriented;
 use super::param::Args;
 use super::plan::{Course, Headers, Plan};
-use super::{Error, Limits, Picture, Pipeline, Raster, Size, Watch, color, metadata};
+use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, Watch, color, metadata};
 use crate::digest::Digest;
 
 /// A finished render.
@@ -64,15 +64,35 @@ fn run_from(
     let decode = started.elapsed();
 
     let started = Instant::now();
-    let picture = operated(picture, &course, limits, &Context { watch, images: &images })?;
+    let mut picture = operated(picture, &course, limits, &Context { watch, images: &images })?;
     drop(images);
     let operations = started.elapsed();
 
     let started = Instant::now();
-    let size = picture.first().size();
-    let metadata = metadata::kept((codec, &header), source, pipeline.encode_args(), size, limits);
-    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), metadata, watch)?;
+    let metadata = metadata::kept((codec, &header), source, pipeline.encode_args(), &mut picture, limits);
+    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, watch)?;
+    let bytes = match stripped(pipeline, (codec, &header), &course, source) {
+        Some(stripped) if stripped.len() < bytes.len() => stripped,
+        _ => bytes,
+    };
+    let bytes = metadata.written(pipeline.codec(), bytes)?;
     Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
+}
+
+/// The source's own data, for `never_larger`, where it shows the picture that was encoded. Its metadata is left out: what is kept of
+/// it is written as into any other result; a file that the decoder reads and the stripper does not is not an error.
+fn stripped(
+    pipeline: &Pipeline,
+    (codec, header): (&'static Codec, &Header),
+    course: &Course,
+    source: &[u8],
+) -> Option<Vec<u8>> {
+    let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
+    let as_stored =
+        course.orientation == Orientation::NoTransforms && course.steps.is_empty() && course.frame.is_none();
+    let as_shown = !header.icc && header.channels != Channels::Cmyk;
+    let strip = codec.encoder.as_ref()?.strip?;
+    if same_format && as_stored && as_shown { strip(source).ok() } else { None }
 }
 
 /// Decodes to upright sRGB, or to the upright samples of a profile that is kept.
@@ -180,7 +200,7 @@ fn check_again(
 mod tests {
     use super::*;
     use crate::pipeline::codec::{DecodeOptions, EncodeOptions, Encoder};
-    use crate::pipeline::{Channels, Delay, Frame, Orientation, Raster, Samples};
+    use crate::pipeline::{Delay, Frame, Raster, Samples};
 
     /// A format of this test: width, height, frames, EXIF orientation, whether it lies about its size, then gray samples.
     static TOY: Codec = Codec {

@@ -1,6 +1,10 @@
 //! What the encode arguments do to the bytes and to what is seen of them.
 
+mod auto;
+mod budget;
 mod choices;
+mod larger;
+mod palette;
 
 use bytes::Bytes;
 

@@ -1,11 +1,12 @@
 //! The same bytes everywhere: renders are compared with stored digests, and run again in child processes that believe to have
 //! another processor, with several threads at once and in another order.
 //!
-//! Varied: libaom, libwebp, rav1d and glibc's mathematics by their own switches; fast_image_resize, moxcms with
+//! Varied: libaom, libwebp, rav1d and glibc's mathematics by their own switches; fast_image_resize, fast-ssim2, moxcms with
 //! pxfm, zlib-rs and the checksums by what std tells them of the processor (x86-64 only: elsewhere these Rust crates run as
 //! always, and so does libwebp). Not varied at all: libjpeg-turbo,
-//! whose switches `mozjpeg-sys` compiles out; what is fixed when the program is built (the compilers, and whether nasm was
-//! there), and AVX-512 where the machine has none. png, fdeflate, gif, color_quant, weezl, tiff and exr have one path only.
+//! whose switches `mozjpeg-sys` compiles out; what is fixed when the program is built (the compilers, how wide quantette's vectors
+//! are, and whether nasm was there), and AVX-512 where the machine has none. png, fdeflate, gif, weezl, tiff and exr have one path
+//! only.
 
 mod cases;
 mod processor;

@@ -332,3 +332,33 @@ fn fields_that_overlap_do_not_multiply() {
     let own = b"II\x2a\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\0\0\0\0";
     assert_eq!(exif::kept(own, Keep::All, 1, SIZE, len), None);
 }
+
+#[test]
+fn max_bytes_counts_what_is_kept_and_never_larger_keeps_it() {
+    let photo = metadata::file("jpeg", &decode(&crate::fixtures::photo("toy.jpg")), &metadata::all(true));
+    for format in ["jpeg", "webp", "avif"] {
+        let made = render(&photo, &format!("{format};max_bytes=6000&metadata=all;resize(width=200)"));
+        assert!(made.len() <= 6000, "{format}: {}", made.len());
+        assert_eq!(camera(&made), Some(everything()), "{format}");
+    }
+    let without_icc = Metadata { icc: None, ..metadata::all(true) };
+    let small = metadata::file("jpeg", &pattern(Channels::Rgb), &without_icc);
+    let made = render(&small, "jpeg;quality=100&metadata=all&orient=none&never_larger=true;");
+    assert!(made.len() <= small.len());
+    assert_eq!(camera(&made), Some(everything()));
+    assert!(!holds(&made, THUMBNAIL));
+}
+
+#[test]
+fn no_format_adds_more_than_is_counted() {
+    for format in FORMATS {
+        for bytes in [1, 100, 10_000, 1 << 20] {
+            // Not to be shortened: a generator's numbers.
+            let noise = (0..bytes as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            let metadata = Metadata { icc: Some(noise), ..metadata::all(false) };
+            let plain = metadata::file(format, &pattern(Channels::Rgb), &Metadata::default());
+            let whole = metadata.written(codec(&plain), plain.clone()).unwrap();
+            assert!((whole.len() - plain.len()) as u64 <= metadata.bytes_max(), "{format} with {bytes}");
+        }
+    }
+}

@@ -57,6 +57,7 @@ pub(super) static CODEC: Codec = Codec {
         channels: &[Channels::Rgb, Channels::Rgba, Channels::Gray, Channels::GrayAlpha],
         sixteen_bit: true,
         quality: Some(QUALITY),
+        score: 76,
         lossless: Lossless::Choice,
         effort: Some(aom::EFFORT),
         chroma: true,

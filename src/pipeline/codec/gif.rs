@@ -3,11 +3,11 @@
 mod blocks;
 mod canvas;
 mod encode;
-mod palette;
 
 use std::num::NonZeroU64;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use super::palette;
+use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
@@ -20,8 +20,8 @@ pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["gif"],
     media_type: "image/gif",
-    doc: "GIF: 256 colours a frame (NeuQuant with error diffusion; exact up to 256), one transparent, animation.",
-    revision: 1,
+    doc: "GIF: 256 colours a frame (k-means in Oklab with error diffusion; exact up to 256), one transparent, animation.",
+    revision: 2,
     shrinks: None,
     metadata: None,
     sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
@@ -30,7 +30,8 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         side_px_max: u16::MAX as u32,
         frames_max: u32::MAX,
-        frames_held: 2,
+        frames_held: palette::FRAMES_HELD,
+        palette: Palette::Always,
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: None,

@@ -4,6 +4,7 @@
 mod container;
 mod libjpeg;
 mod metadata;
+mod strip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -49,6 +50,7 @@ pub(super) static CODEC: Codec = Codec {
         frames_held: 2,
         channels: &[Channels::Gray, Channels::Rgb],
         quality: Some(QUALITY),
+        score: 78,
         lossless: Lossless::Never,
         effort: Some(Effort {
             default: EFFORT,
@@ -58,6 +60,7 @@ pub(super) static CODEC: Codec = Codec {
         progressive: Some(EFFORT_SCANS),
         chroma: true,
         encode,
+        strip: Some(strip::strip),
         ..Encoder::PLAIN
     }),
 };

@@ -5,11 +5,13 @@ mod animation;
 mod container;
 mod encode;
 mod frame;
+mod indexed;
 mod metadata;
+mod strip;
 
 use std::io::Cursor as IoCursor;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
 use crate::pipeline::{Channels, Delay, Error, Frame, Picture};
 use container::Container;
 
@@ -20,7 +22,7 @@ pub(super) static CODEC: Codec = Codec {
     name: FORMAT,
     extensions: &["png"],
     media_type: "image/png",
-    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG).",
+    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG); of few colours with `colors`.",
     revision: 1,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
@@ -36,7 +38,9 @@ pub(super) static CODEC: Codec = Codec {
         quality: None,
         lossless: Lossless::Always,
         effort: Some(encode::EFFORT),
+        palette: Palette::Choice,
         encode: encode::encode,
+        strip: Some(strip::strip),
         ..Encoder::PLAIN
     }),
 };

@@ -4,6 +4,7 @@
 mod container;
 mod libwebp;
 mod metadata;
+mod strip;
 
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::limits::within;
@@ -36,9 +37,11 @@ pub(super) static CODEC: Codec = Codec {
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
         quality: Some(QUALITY),
+        score: 71,
         lossless: Lossless::Choice,
         effort: Some(libwebp::EFFORT),
         encode,
+        strip: Some(strip::strip),
         ..Encoder::PLAIN
     }),
 };

@@ -1,21 +1,26 @@
 //! Encode arguments as a format takes them: those without a meaning go back to their defaults, those that contradict are refused.
 
 use crate::pipeline::Error;
-use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless};
+use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless, Palette};
 use crate::pipeline::param::{Args, Value, invalid};
 
 /// Takes arguments back to their defaults that mean nothing to `codec`, so that equal bytes have equal keys.
 pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
+    palette(encoder, &mut args)?;
     lossless(encoder, &mut args)?;
-    let lossless = encoder.lossless == Lossless::Always || args.flag("lossless");
-    if lossless || encoder.quality.is_none() || args.number("quality") == encoder.quality.map(i64::from) {
+    let lossless = encoder.quality.is_none() || args.flag("lossless");
+    if lossless || args.number("quality") == encoder.quality.map(i64::from) {
         args.reset("quality");
     }
     if lossless || !encoder.chroma {
         args.reset("chroma");
     }
+    max_bytes(lossless, &args)?;
     effort(encoder, &mut args);
+    if encoder.strip.is_none() || args.number("frame").is_some() {
+        args.reset("never_larger");
+    }
     if encoder.frames_max <= 1 && args.number("frame") == Some(0) {
         args.reset("frame");
     }
@@ -26,6 +31,28 @@ pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
         args.reset("background");
     }
     Ok(args)
+}
+
+fn palette(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
+    let colors = args.number("colors");
+    if let Some(colors) = colors {
+        let refused = |allowed| Err(invalid("colors", &colors.to_string(), allowed));
+        match encoder.palette {
+            Palette::Never => {
+                return refused(format!(
+                    "none for this format; {} have a palette",
+                    names(|e| e.palette != Palette::Never)
+                ));
+            }
+            _ if args.flag("lossless") => return refused("none beside lossless".to_owned()),
+            Palette::Always if colors == 256 => args.reset("colors"),
+            _ => {}
+        }
+    }
+    if encoder.palette == Palette::Never || encoder.palette == Palette::Choice && colors.is_none() {
+        args.reset("dither");
+    }
+    Ok(())
 }
 
 fn lossless(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
@@ -39,6 +66,19 @@ fn lossless(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
         Lossless::Never => {}
     }
     Ok(())
+}
+
+fn max_bytes(lossless: bool, args: &Args) -> Result<(), Error> {
+    match args.number("max_bytes") {
+        Some(bytes) if args.word("quality").is_some() => {
+            Err(invalid("max_bytes", &bytes.to_string(), "beside a quality of 1..100 only"))
+        }
+        Some(bytes) if lossless => {
+            let lossy = names(|encoder| encoder.quality.is_some());
+            Err(invalid("max_bytes", &bytes.to_string(), format!("for {lossy} without lossless only")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The effort as the step that it belongs to, and what follows from it.
@@ -97,14 +137,50 @@ mod tests {
         check(CHOICES, all, "quality=80&effort=0&progressive=true&chroma=444&background=01020304");
         check(Encoder::PLAIN, all, "");
         check(CHOICES, "quality=75&effort=7&chroma=420", "");
+        check(CHOICES, "never_larger=true", "");
+        let strips = Encoder { strip: Some(|_| Ok(Vec::new())), ..CHOICES };
+        check(strips, "never_larger=true", "never_larger=true");
+        check(strips, "never_larger=true&frame=2", "frame=2");
         check(CHOICES, "effort=9&progressive=true", "effort=8");
         check(Encoder { quality: Some(80), ..CHOICES }, "quality=80", "");
     }
 
     #[test]
+    fn colours_are_for_formats_with_a_palette() {
+        let [always, choice] = [Palette::Always, Palette::Choice].map(|palette| Encoder { palette, ..Encoder::PLAIN });
+        check(always, "colors=256", "");
+        check(always, "colors=255&dither=0.5", "colors=255&dither=0.5");
+        check(always, "dither=0", "dither=0");
+        check(choice, "colors=256&dither=0.00", "colors=256&dither=0");
+        check(choice, "dither=0", "");
+        check(Encoder::PLAIN, "dither=0", "");
+        for refused in [text(Encoder::PLAIN, "colors=9"), text(choice, "colors=9&lossless=true")] {
+            let Err(Error::Invalid { parameter, .. }) = refused else { panic!("{refused:?}") };
+            assert_eq!(parameter, "colors");
+        }
+    }
+
+    #[test]
+    fn a_budget_needs_a_quality() {
+        check(CHOICES, "max_bytes=5000&quality=50", "quality=50&max_bytes=5000");
+        let contradiction = text(CHOICES, "max_bytes=5000&quality=auto");
+        assert!(matches!(contradiction, Err(Error::Invalid { .. })), "{contradiction:?}");
+        for refused in [text(Encoder::PLAIN, "max_bytes=5000"), text(CHOICES, "max_bytes=5000&lossless=true")] {
+            let Err(Error::Invalid { parameter, allowed, .. }) = refused else { panic!("{refused:?}") };
+            assert_eq!(
+                (parameter.as_str(), allowed.as_str()),
+                ("max_bytes", "for jpeg, webp, avif without lossless only")
+            );
+        }
+    }
+
+    #[test]
     fn what_is_lossless_has_no_quality() {
         check(CHOICES, "quality=80&chroma=444&lossless=true&effort=0", "lossless=true&effort=0");
-        check(Encoder { lossless: Lossless::Always, ..CHOICES }, "quality=80&chroma=444&lossless=true", "");
+        check(CHOICES, "quality=auto&lossless=true", "lossless=true");
+        check(CHOICES, "quality=auto", "quality=auto");
+        let always = Encoder { lossless: Lossless::Always, quality: None, ..CHOICES };
+        check(always, "quality=80&chroma=444&lossless=true", "");
         let never = text(Encoder { lossless: Lossless::Never, ..CHOICES }, "lossless=true");
         assert!(matches!(never, Err(Error::Invalid { .. })), "{never:?}");
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use progimage::digest::Digest;
-use progimage::pipeline::codec::{self, CODECS, Lossless};
+use progimage::pipeline::codec::{self, CODECS, Lossless, Palette};
 use progimage::pipeline::operation::OPERATIONS;
 use progimage::pipeline::{Images, Limits, Pipeline, Watch};
 
@@ -92,9 +92,13 @@ fn operations() -> impl Iterator<Item = String> {
 fn encoders() -> impl Iterator<Item = String> {
     let written = CODECS.iter().filter_map(|codec| Some((codec.name, codec.encoder.as_ref()?)));
     written.flat_map(|(name, encoder)| {
-        let quality: &[&str] = if encoder.quality.is_some() { &["quality=30", "quality=95"] } else { &[] };
+        let quality: &[&str] =
+            if encoder.quality.is_some() { &["quality=30", "quality=95", "quality=auto", "effort=9"] } else { &[] };
         let lossless: &[&str] = if encoder.lossless == Lossless::Choice { &["lossless=true"] } else { &[] };
-        let arguments = std::iter::once(&"metadata=none").chain(quality).chain(lossless);
+        let chroma: &[&str] = if encoder.chroma { &["chroma=444"] } else { &[] };
+        let palette: &[&str] =
+            if encoder.palette != Palette::Never { &["colors=16", "colors=200&dither=0"] } else { &[] };
+        let arguments = std::iter::once(&"metadata=none").chain(quality).chain(lossless).chain(chroma).chain(palette);
         arguments.map(move |arguments| format!("{name};{arguments}")).collect::<Vec<_>>()
     })
 }

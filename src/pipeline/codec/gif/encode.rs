@@ -4,9 +4,12 @@
 use std::borrow::Cow;
 
 use super::NAME;
-use super::palette::{self, opaque};
 use crate::pipeline::codec::EncodeOptions;
+use crate::pipeline::codec::palette::{self, Settings};
 use crate::pipeline::{Delay, Error, Picture, Raster, Samples, Size};
+
+/// Alpha below this is transparent: GIF knows nothing between.
+const ALPHA_MIN: u8 = 128;
 
 /// Part of a canvas.
 #[derive(Clone, Copy)]
@@ -35,7 +38,8 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
             _ => Area { x: 0, y: 0, w: usize::from(w), h: usize::from(h) },
         };
         let dispose = if clears { gif::DisposalMethod::Background } else { gif::DisposalMethod::Keep };
-        let frame = gif::Frame { delay: hundredths(frame.delay), dispose, ..draw(&frame.raster, samples, area) };
+        let frame =
+            gif::Frame { delay: hundredths(frame.delay), dispose, ..draw(&frame.raster, samples, area, options)? };
         encoder.write_frame(&frame).map_err(failed)?;
         previous = Some(samples);
     }
@@ -59,6 +63,11 @@ fn write_plays(encoder: &mut gif::Encoder<&mut Vec<u8>>, plays: u32) -> Result<(
         plays => gif::Repeat::Finite(u16::try_from(plays - 1).unwrap_or(u16::MAX)),
     };
     encoder.set_repeat(repeat).map_err(failed)
+}
+
+/// Whether a pixel of RGB or RGBA is drawn at all.
+fn opaque(pixel: &[u8]) -> bool {
+    pixel.get(3).is_none_or(|&alpha| alpha >= ALPHA_MIN)
 }
 
 fn shows_through(picture: &Picture) -> Result<bool, Error> {
@@ -88,23 +97,26 @@ fn changed(previous: &[u8], samples: &[u8], raster: &Raster) -> Area {
     Area { x: x0, y: y0, w: x1 - x0 + 1, h: y1 - y0 + 1 }
 }
 
-fn draw(raster: &Raster, samples: &[u8], area: Area) -> gif::Frame<'static> {
+fn draw(raster: &Raster, samples: &[u8], area: Area, options: &EncodeOptions) -> Result<gif::Frame<'static>, Error> {
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     let mut pixels = Vec::with_capacity(area.w * area.h * count);
     for row in samples.chunks_exact(w * count).skip(area.y).take(area.h) {
         pixels.extend_from_slice(&row[area.x * count..(area.x + area.w) * count]);
     }
-    let indexed = palette::reduce(&pixels, area.w, count);
-    gif::Frame {
+    let colors = options.colors.map_or(256, usize::from);
+    let settings = Settings { colors, dither_percent: options.dither_percent, binary_alpha: true };
+    let mut indexed = palette::reduce(&[&pixels], (area.w, count), &settings, options.watch)?;
+    let transparent = indexed.palette.iter().position(|color| color[3] == 0);
+    Ok(gif::Frame {
         left: area.x as u16,
         top: area.y as u16,
         width: area.w as u16,
         height: area.h as u16,
-        palette: Some(indexed.palette),
-        transparent: indexed.transparent,
-        buffer: Cow::Owned(indexed.indices),
+        palette: Some(indexed.palette.iter().flat_map(|color| [color[0], color[1], color[2]]).collect()),
+        transparent: transparent.map(|index| index as u8),
+        buffer: Cow::Owned(indexed.frames.swap_remove(0)),
         ..gif::Frame::default()
-    }
+    })
 }
 
 /// Rounded; zero stays zero, which players take as they please.

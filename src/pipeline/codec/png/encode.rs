@@ -1,12 +1,14 @@
 //! Writing PNG, and APNG for several frames. Metadata and profiles are added by [`super::metadata`].
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use png::{BitDepth, ColorType, DeflateCompression, Filter};
 
 use super::FORMAT;
+use super::indexed::Indexed;
 use crate::pipeline::codec::{Effort, EncodeOptions};
-use crate::pipeline::{Channels, Delay, Error, Frame, Picture, Raster, Samples, Watch};
+use crate::pipeline::{Channels, Delay, Error, Picture, Raster, Samples, Watch};
 
 /// Rows between two polls of the watch.
 const BAND_ROWS: usize = 64;
@@ -32,16 +34,41 @@ fn compression(effort: u8) -> DeflateCompression {
 pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.first().size().w, picture.first().size().h);
+    encoder.set_deflate_compression(compression(options.effort.unwrap_or(EFFORT.default)));
+    if let Some(colors) = options.colors {
+        indexed(encoder, picture, usize::from(colors), options)?;
+        return Ok(bytes);
+    }
     encoder.set_color(color(picture.first().channels())?);
     let sixteen = matches!(picture.first().samples(), Samples::U16(_));
     encoder.set_depth(if sixteen { BitDepth::Sixteen } else { BitDepth::Eight });
-    encoder.set_deflate_compression(compression(options.effort.unwrap_or(EFFORT.default)));
     encoder.set_filter(Filter::Adaptive);
     match &picture.frames[..] {
         [frame] => still(encoder, &frame.raster, options.watch)?,
-        frames => animation(encoder, frames, picture.plays, options.watch)?,
+        frames => {
+            let data = |place: usize| big_endian(&frames[place].raster, 0, usize::MAX);
+            whole(encoder, picture, data, options.watch)?;
+        }
     }
     Ok(bytes)
+}
+
+fn indexed(
+    mut encoder: png::Encoder<&mut Vec<u8>>,
+    picture: &Picture,
+    colors: usize,
+    options: &EncodeOptions,
+) -> Result<(), Error> {
+    let indexed = Indexed::new(picture, colors, options)?;
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_depth(indexed.depth);
+    encoder.set_palette(indexed.palette);
+    if !indexed.alpha.is_empty() {
+        encoder.set_trns(indexed.alpha);
+    }
+    // Neighbouring indices have nothing in common that a filter could take away.
+    encoder.set_filter(Filter::NoFilter);
+    whole(encoder, picture, |place| indexed.frames[place].as_slice().into(), options.watch)
 }
 
 fn still(encoder: png::Encoder<&mut Vec<u8>>, raster: &Raster, watch: &Watch) -> Result<(), Error> {
@@ -56,26 +83,32 @@ fn still(encoder: png::Encoder<&mut Vec<u8>>, raster: &Raster, watch: &Watch) ->
     writer.finish().map_err(failed)
 }
 
-fn animation(
+/// Writes each frame at once.
+fn whole<'a>(
     mut encoder: png::Encoder<&mut Vec<u8>>,
-    frames: &[Frame],
-    plays: u32,
+    picture: &Picture,
+    data: impl Fn(usize) -> Cow<'a, [u8]>,
     watch: &Watch,
 ) -> Result<(), Error> {
-    let count = u32::try_from(frames.len()).expect("a picture's frames were counted in 32 bits");
-    encoder.set_animated(count, plays.min(i32::MAX as u32)).map_err(failed)?;
+    let animated = picture.frames.len() > 1;
+    if animated {
+        let count = u32::try_from(picture.frames.len()).expect("a picture's frames were counted in 32 bits");
+        encoder.set_animated(count, picture.plays.min(i32::MAX as u32)).map_err(failed)?;
+    }
     let mut writer = encoder.write_header().map_err(failed)?;
-    for frame in frames {
+    for (place, frame) in picture.frames.iter().enumerate() {
         watch.check()?;
-        let (numerator, denominator) = fraction(frame.delay);
-        writer.set_frame_delay(numerator, denominator).map_err(failed)?;
-        writer.write_image_data(&big_endian(&frame.raster, 0, usize::MAX)).map_err(failed)?;
+        if animated {
+            let (numerator, denominator) = fraction(frame.delay);
+            writer.set_frame_delay(numerator, denominator).map_err(failed)?;
+        }
+        writer.write_image_data(&data(place)).map_err(failed)?;
     }
     writer.finish().map_err(failed)
 }
 
 /// `count` samples from `at` on, or those that are left, as bytes of the file.
-fn big_endian(raster: &Raster, at: usize, count: usize) -> std::borrow::Cow<'_, [u8]> {
+fn big_endian(raster: &Raster, at: usize, count: usize) -> Cow<'_, [u8]> {
     match raster.samples() {
         Samples::U8(samples) => samples[at..at.saturating_add(count).min(samples.len())].into(),
         Samples::U16(samples) => {

@@ -1,0 +1,67 @@
+//! A JPEG without metadata: application segments and comments, and whatever follows its end, are left out. Not decoded.
+
+use super::FORMAT;
+use crate::pipeline::Error;
+use crate::pipeline::codec::cursor::Cursor;
+
+/// Markers: start and end of image, start of scan, comment, application segments.
+const SOI: u8 = 0xd8;
+const EOI: u8 = 0xd9;
+const SOS: u8 = 0xda;
+const COM: u8 = 0xfe;
+
+pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut cursor = Cursor::new(FORMAT, bytes);
+    if cursor.take(2)? != [0xff, SOI] {
+        return Err(cursor.corrupt("no start of image"));
+    }
+    let mut out = vec![0xff, SOI];
+    // Each round takes bytes of the file: it ends with them.
+    loop {
+        let marker = marker(&mut cursor)?;
+        out.extend([0xff, marker]);
+        if marker == EOI {
+            return Ok(out);
+        }
+        let length = usize::from(cursor.u16_be()?);
+        let payload = cursor.take(length.saturating_sub(2))?;
+        if is_metadata(marker, payload) {
+            out.truncate(out.len() - 2);
+            continue;
+        }
+        out.extend((length as u16).to_be_bytes());
+        out.extend(payload);
+        if marker == SOS {
+            out.extend(cursor.take(data_length(cursor.rest()))?);
+        }
+    }
+}
+
+/// The next marker, behind any number of fill bytes.
+fn marker(cursor: &mut Cursor) -> Result<u8, Error> {
+    if cursor.u8()? != 0xff {
+        return Err(cursor.corrupt("no marker where one must be"));
+    }
+    loop {
+        match cursor.u8()? {
+            0xff => {}
+            marker => return Ok(marker),
+        }
+    }
+}
+
+/// Everything but what says how colours are read: JFIF's version and density, Adobe's transform.
+fn is_metadata(marker: u8, payload: &[u8]) -> bool {
+    match marker {
+        0xe0 => !payload.starts_with(b"JFIF\0"),
+        0xee => !payload.starts_with(b"Adobe"),
+        COM | 0xe1..=0xef => true,
+        _ => false,
+    }
+}
+
+/// Up to the next marker that is neither a stuffed zero nor a restart.
+fn data_length(bytes: &[u8]) -> usize {
+    let ends = |at: &usize| bytes.get(at + 1).is_some_and(|next| !matches!(next, 0 | 0xd0..=0xd7));
+    memchr::memchr_iter(0xff, bytes).find(ends).unwrap_or(bytes.len())
+}
