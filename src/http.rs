@@ -207,7 +207,7 @@ pub static ROUTES: &[Route] = &[
         Method::GET,
         At::Info(info::info),
         Scope::Read,
-        "Format, size, frames, orientation, profile; placeholders, colours and a hash by `include=`.",
+        "Format, size, frames, orientation, profile, a part of EXIF; placeholders, colours and a hash by `include=`.",
     ),
     route(
         Method::POST,

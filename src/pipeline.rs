@@ -15,6 +15,7 @@ pub mod color;
 mod encode;
 mod error;
 mod limits;
+pub mod metadata;
 pub mod operation;
 mod orient;
 pub mod param;

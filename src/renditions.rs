@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::digest::Digest;
 use crate::flight::{self, Flights};
 use crate::pipeline::codec::{Codec, Header};
+use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
 use cache::Cache;
@@ -214,6 +215,13 @@ impl Renditions {
         };
         let answer = self.header_flights.join((*source, generation.serial()), flight).await;
         unless_over(&generation, answer)
+    }
+
+    /// What the camera says in a stored blob, from its bytes on first use, then remembered.
+    pub async fn camera(&self, source: &Digest) -> Result<Option<Arc<Camera>>, Error> {
+        let generation = self.generations.of(source);
+        let camera = self.engine.camera(&generation).await;
+        unless_over(&generation, Ok(camera))
     }
 
     /// Renders a source that is not stored: no cache, no sharing; the same admission and threads. Of the images that the pipeline

@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hyper::header::{GetAll, HeaderValue};
+use hyper::header::{AUTHORIZATION, GetAll, HeaderValue};
+use hyper::http::request::Parts;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -147,7 +148,8 @@ pub struct Access {
     pub keys: Vec<Key>,
     /// Once there are keys: what needs none.
     pub anonymous: Scopes,
-    /// Originals (with their metadata: places, names) need a key with `read`, renditions do not. Conversions become renders, since
+    /// Originals (with their metadata: places, names) need a key with `read`, as do renditions with `metadata=all` and the place in
+    /// `/info`; other renditions do not. Conversions become renders, since
     /// one to the source's own format would be the original.
     pub originals_need_key: bool,
     /// Keys that sign URLs; any of them is good. A signature opens what it signs, whatever keys there are.
@@ -255,6 +257,12 @@ impl Access {
     }
 }
 
+/// What somebody gets who reads an original, with its places and names.
+pub(super) fn of_original(access: &Access, parts: &Parts) -> Result<Grant, Error> {
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    access.check(Scope::Read, Kind::Original, target, parts.headers.get_all(AUTHORIZATION))
+}
+
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, secret) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| secret.trim_ascii())
@@ -263,7 +271,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::{AUTHORIZATION, HeaderMap};
+    use hyper::header::HeaderMap;
 
     const SECRET: &str = "0123456789abcdef";
 

@@ -13,13 +13,15 @@ use super::delivery::{self, Delivery, Pairs};
 use super::error::Error;
 use super::negotiate::{self, Bucket};
 use super::respond::{self, ETag, Image};
-use super::{App, Call, Reply, Response, asked, fields, ids, query};
+use super::{App, Call, Reply, Response, asked, auth, fields, ids, query};
 use crate::digest::Digest;
 use crate::pipeline::Pipeline;
 use crate::pipeline::codec::{self, Codec};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
+/// A rendition with all of the original's metadata is for those who may have the original.
+const METADATA: (&str, &str) = ("metadata", "all");
 /// Longer originals are not taken into memory to tell their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
 /// Of an original that no codec knows any more.
@@ -66,8 +68,8 @@ async fn media_type(app: &App, blob: &store::Blob) -> Result<&'static str, Error
 }
 
 /// `GET /images/{id}.{ext}`. A hit is answered at once; everything that may wait comes later.
-pub(super) fn form(call: Call, id: Digest, extension: &str) -> Reply {
-    let wanted = match wanted(&call, extension) {
+pub(super) fn form(mut call: Call, id: Digest, extension: &str) -> Reply {
+    let wanted = match wanted(&mut call, extension) {
         Ok(wanted) => wanted,
         Err(error) => return Reply::Now(Err(error)),
     };
@@ -95,8 +97,11 @@ enum Wanted {
     Bucket(Bucket, Pairs, Delivery),
 }
 
-fn wanted(call: &Call, extension: &str) -> Result<Wanted, Error> {
+fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
     let (pairs, delivery) = delivery::of(call)?;
+    if pairs.iter().any(|(name, value)| name == METADATA.0 && value == METADATA.1) {
+        call.grant = auth::of_original(&call.app.access, &call.parts)?;
+    }
     if extension == "auto" {
         return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, delivery));
     }

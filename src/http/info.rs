@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::error::Error;
-use super::{Call, Reply, images, query, respond};
+use super::{Call, Reply, auth, images, query, respond};
 use crate::digest::Digest;
+use crate::pipeline::codec::Codec;
 use crate::pipeline::summary::{self, ENTRIES};
 use crate::pipeline::{Channels, Pipeline};
 
@@ -35,9 +36,26 @@ pub(super) fn info(call: Call, id: Digest) -> Reply {
             "bits": header.bits,
             "icc": header.icc,
         });
+        exif(&call, &id, codec, &mut known).await?;
         include(&call, &id, &entries, &mut known).await?;
         respond::revalidated(&call.parts, &known)
     })
+}
+
+/// Adds what the camera says; where, only for those who may read the original, which says it too.
+async fn exif(call: &Call, id: &Digest, codec: &Codec, known: &mut Value) -> Result<(), Error> {
+    if codec.metadata.is_none() {
+        return Ok(());
+    }
+    let Some(camera) = call.app.renditions.camera(id).await? else { return Ok(()) };
+    let mut exif = serde_json::to_value(&*camera).map_err(|_| Error::Internal)?;
+    if let (Some(object), Err(_)) = (exif.as_object_mut(), auth::of_original(&call.app.access, &call.parts)) {
+        object.remove("gps");
+    }
+    if exif.as_object().is_some_and(|object| !object.is_empty()) {
+        known["exif"] = exif;
+    }
+    Ok(())
 }
 
 /// The entries of a summary that `include=` names, each once.

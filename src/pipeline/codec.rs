@@ -17,9 +17,10 @@ mod png;
 mod pnm;
 mod qoi;
 mod tga;
-mod tiff;
+pub(super) mod tiff;
 mod webp;
 
+use super::metadata::{Blocks, Metadata};
 use super::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch};
 
 /// One file format: how it is recognised, checked, decoded and encoded.
@@ -41,10 +42,20 @@ pub struct Codec {
     pub inspect: fn(&[u8]) -> Result<Header, Error>,
     /// The size that `decode` gives of an image of this size, asked for at least that one; `None`: always the whole image.
     pub shrinks: Option<fn(Size, Size) -> Size>,
+    /// How the blocks beside the pixels are read and written; `None`: the format has no place for them, or none is read.
+    pub metadata: Option<&'static MetadataBlocks>,
     /// Decodes; the limits were held against `inspect`'s header by the caller.
     pub decode: fn(&[u8], &DecodeOptions) -> Result<Picture, Error>,
     /// Encodes; `None` when the format is only read.
     pub encoder: Option<Encoder>,
+}
+
+/// The EXIF, XMP and ICC blocks of a format. Decoding gives the profile; the others are read on request only.
+pub struct MetadataBlocks {
+    /// EXIF and XMP of a file that `inspect` took, each at most this long: a longer one is left out, as is what is not well formed.
+    pub read: fn(&[u8], usize) -> Blocks<'_>,
+    /// Puts blocks into a file that `encode` made. One that the format cannot hold (EXIF of more than 64 KiB in JPEG) is left out.
+    pub write: fn(Vec<u8>, &Metadata) -> Result<Vec<u8>, Error>,
 }
 
 /// What the container says of an image before a pixel is decoded.

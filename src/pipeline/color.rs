@@ -6,7 +6,7 @@ mod icc;
 mod linear;
 
 pub use channels::{flattened, luminance, to_channels, to_eight_bits};
-pub use icc::{cicp_profile, to_srgb};
+pub use icc::{cicp_profile, in_words, to_srgb, to_srgb_unless_fit};
 pub use linear::{Sample, encode_row, encoded, linear_row, straight_row};
 
 use super::{Raster, Samples};

@@ -6,6 +6,7 @@ mod params;
 mod tries;
 
 use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder, Palette, palette};
+use super::metadata::Metadata;
 use super::param::Args;
 use super::plan::encoder;
 pub(super) use judge::working_bytes as judging_bytes;
@@ -41,8 +42,15 @@ pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
     encoder
 }
 
-/// Brings every frame to channels and a depth that `encoder` takes, then encodes.
-pub(super) fn encode(picture: Picture, codec: &Codec, args: &Args, watch: &Watch) -> Result<Vec<u8>, Error> {
+/// Brings every frame to channels and a depth that `encoder` takes, then encodes. `max_bytes` leaves room for `metadata`, which is
+/// not yet written.
+pub(super) fn encode(
+    picture: Picture,
+    codec: &Codec,
+    args: &Args,
+    metadata: &Metadata,
+    watch: &Watch,
+) -> Result<Vec<u8>, Error> {
     let encoder = &asked(encoder(codec)?, args);
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     let mut options = options(args, watch);
@@ -51,7 +59,10 @@ pub(super) fn encode(picture: Picture, codec: &Codec, args: &Args, watch: &Watch
         options.quality = Some(judge::quality(codec, encoder, &picture, &options)?);
     }
     let bytes = match args.number("max_bytes") {
-        Some(bytes_max) => tries::within_bytes(encoder, &picture, &options, bytes_max as u64)?,
+        Some(bytes_max) => {
+            let room = (bytes_max as u64).saturating_sub(metadata.bytes_max());
+            tries::within_bytes(encoder, &picture, &options, room)?
+        }
         None => (encoder.encode)(&picture, &options)?,
     };
     // Some libraries cannot be stopped inside a frame: what is late is late nevertheless.
@@ -154,7 +165,7 @@ mod tests {
         let args = Args::defaults(ENCODE).with("quality", Value::Number(7));
         let mut codec = Codec { extensions: &[], ..*by_name("png").expect("a row") };
         codec.encoder = Some(taking(&[Channels::Rgb], false));
-        let bytes = encode(Picture::still(raster), &codec, &args, &Watch::default());
+        let bytes = encode(Picture::still(raster), &codec, &args, &Metadata::default(), &Watch::default());
         assert_eq!(bytes, Ok(vec![3, 7]));
     }
 

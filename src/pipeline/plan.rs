@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::{asked, encoded_channels, judging_bytes};
 use super::limits::within;
+use super::metadata::Keep;
 use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
 use super::param::{Args, invalid};
 use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size, Watch};
@@ -41,6 +42,8 @@ pub(super) struct Course {
     pub frame: Option<u32>,
     /// The orientation that is applied.
     pub orientation: Orientation,
+    /// Pixels stay in the space of the embedded profile, where it is of their kind.
+    pub keeps_profile: bool,
     /// The operations, with a last scaling down where the format cannot hold the result.
     pub steps: Vec<Step>,
 }
@@ -57,8 +60,8 @@ impl Course {
         let oriented = header.size.oriented(orientation);
         if pipeline.is_conversion() && codec == pipeline.codec() {
             let plan = Plan { size: oriented, exact: true, memory_bytes: 0, passes_through: true };
-            let (frames, steps) = (header.frames, Vec::new());
-            return Ok(Course { plan, at_least: None, frames, frame: None, orientation, steps });
+            let (frames, keeps_profile, steps) = (header.frames, false, Vec::new());
+            return Ok(Course { plan, at_least: None, frames, frame: None, orientation, keeps_profile, steps });
         }
         let chain = Chain::new(pipeline, images, limits)?;
         let frame = frame(pipeline, header)?;
@@ -77,16 +80,18 @@ impl Course {
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
         memory.decode_images(start, images_bytes(pipeline, images, limits)?);
         let (shape, exact) = memory.rest(start, &mut steps, &chain)?;
+        let all = Keep::of(pipeline.encode_args()) == Keep::All;
+        let keeps_profile = all && stays_of_a_kind(header.channels, shape.channels, &chain.encoder);
         let plan = Plan { size: shape.size, exact, memory_bytes: memory.peak, passes_through: false };
-        Ok(Course { plan, at_least, frames: decoded_frames, frame, orientation, steps })
+        Ok(Course { plan, at_least, frames: decoded_frames, frame, orientation, keeps_profile, steps })
     }
 
     /// The way to the pixels of a mask or overlay: the first frame, upright, whole.
     pub fn of_image(codec: &'static Codec, header: &Header, limits: &Limits) -> Result<Course, Error> {
         check_source(codec, header, 1, limits)?;
         let plan = Plan { size: header.size, exact: true, memory_bytes: 0, passes_through: false };
-        let (orientation, steps) = (header.orientation, Vec::new());
-        Ok(Course { plan, at_least: None, frames: 1, frame: None, orientation, steps })
+        let (orientation, keeps_profile, steps) = (header.orientation, false, Vec::new());
+        Ok(Course { plan, at_least: None, frames: 1, frame: None, orientation, keeps_profile, steps })
     }
 
     pub fn decode_options<'a>(&self, limits: &'a Limits, watch: &'a Watch) -> DecodeOptions<'a> {
@@ -170,6 +175,14 @@ fn frames_of(encoder: &Encoder, header: &Header, frame: Option<u32>) -> Result<u
     }
     within("frames_max", u64::from(header.frames), u64::from(encoder.frames_max))?;
     Ok(header.frames.max(1))
+}
+
+/// Whether gray stays gray, or colour colour, from the source to the file, so that the source's profile fits both. Gray that is
+/// laid on a background may become coloured.
+fn stays_of_a_kind(source: Channels, result: Channels, encoder: &Encoder) -> bool {
+    let encoded = encoded_channels(encoder, result);
+    let flattened_gray = result.gray() && result.alpha() && !encoded.alpha();
+    source != Channels::Cmyk && source.gray() == result.gray() && result.gray() == encoded.gray() && !flattened_gray
 }
 
 /// The channels after colour management.
@@ -258,6 +271,7 @@ impl Memory {
     fn rest(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
         let (shape, exact) = self.steps(shape, steps, chain)?;
         self.encode(shape, chain);
+        self.peak = self.peak.saturating_add(Keep::of(chain.args).memory_bytes(chain.limits));
         if exact {
             within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
         }

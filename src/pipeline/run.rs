@@ -11,7 +11,7 @@ use super::limits::within;
 use super::operation::Context;
 use super::orient::oriented;
 use super::plan::{Course, Headers, Step, check_rest};
-use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, Watch, color};
+use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, Watch, color, metadata};
 use crate::digest::Digest;
 
 /// A finished render.
@@ -64,21 +64,23 @@ fn run_from(
 
     let started = Instant::now();
     let check = |picture: &Picture, rest| check_rest(pipeline, picture, rest, &headers, limits);
-    let picture = operated(picture, &course, check, &Context { watch, images: &images })?;
+    let mut picture = operated(picture, &course, check, &Context { watch, images: &images })?;
     drop(images);
     let operations = started.elapsed();
 
     let started = Instant::now();
-    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), watch)?;
+    let metadata = metadata::kept((codec, &header), source, pipeline.encode_args(), &mut picture, limits);
+    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, watch)?;
     let bytes = match stripped(pipeline, (codec, &header), &course, source) {
         Some(stripped) if stripped.len() < bytes.len() => stripped,
         _ => bytes,
     };
+    let bytes = metadata.written(pipeline.codec(), bytes)?;
     Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
 }
 
-/// The source's own data, for `never_larger`, where it shows the picture that was encoded. Metadata is left out, as a render
-/// promises; a file that the decoder reads and the stripper does not is not an error.
+/// The source's own data, for `never_larger`, where it shows the picture that was encoded. Its metadata is left out: what is kept of
+/// it is written as into any other result; a file that the decoder reads and the stripper does not is not an error.
 fn stripped(
     pipeline: &Pipeline,
     (codec, header): (&'static Codec, &Header),
@@ -93,7 +95,7 @@ fn stripped(
     if same_format && as_stored && as_shown { strip(source).ok() } else { None }
 }
 
-/// Decodes to upright sRGB.
+/// Decodes to upright sRGB, or to the upright samples of a profile that is kept.
 fn decoded(
     (codec, header): (&'static Codec, &Header),
     source: &[u8],
@@ -110,7 +112,9 @@ fn decoded(
             return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
         }
     }
-    color::to_srgb(picture, watch)?.map(|raster| {
+    let picture =
+        if course.keeps_profile { color::to_srgb_unless_fit(picture, watch)? } else { color::to_srgb(picture, watch)? };
+    picture.map(|raster| {
         watch.check()?;
         oriented(raster, course.orientation)
     })
@@ -198,6 +202,7 @@ mod tests {
         doc: "",
         revision: 1,
         shrinks: None,
+        metadata: None,
         sniff: |_| false,
         inspect: |bytes| {
             let size = Size::new(bytes[0].into(), bytes[1].into());
@@ -218,6 +223,7 @@ mod tests {
         doc: TOY.doc,
         revision: TOY.revision,
         shrinks: None,
+        metadata: None,
         sniff: TOY.sniff,
         inspect: TOY.inspect,
         decode: TOY.decode,
@@ -370,6 +376,7 @@ mod tests {
             doc: TOY.doc,
             revision: TOY.revision,
             shrinks: None,
+            metadata: None,
             sniff: TOY.sniff,
             inspect: TOY.inspect,
             decode: TOY.decode,

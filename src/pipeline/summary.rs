@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::codec::{Codec, EncodeOptions, Encoder, Lossless};
+use super::codec::{Codec, EncodeOptions, Encoder};
 use super::operation::resize;
 use super::param::Args;
 use super::{Channels, ENCODE, Error, Picture, Pipeline, Samples, Size};
@@ -61,12 +61,12 @@ static SUMMARY: Codec = Codec {
     sniff: |_| false,
     inspect: |_| Err(Error::UnknownFormat),
     shrinks: None,
+    metadata: None,
     decode: |_, _| Err(Error::UnknownFormat),
     encoder: Some(Encoder {
         side_px_max: SIDE_PX,
         frames_held: 8,
         channels: &[Channels::Rgba],
-        lossless: Lossless::Always,
         encode,
         ..Encoder::PLAIN
     }),

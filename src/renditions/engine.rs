@@ -8,11 +8,12 @@ use bytes::Bytes;
 
 use super::admission::{Budget, Permit, Refused};
 use super::generation::Generation;
-use super::header::{Headers, inspect};
+use super::header::{Headers, camera, inspect};
 use super::others::Others;
 use super::pool::Pool;
 use super::{Error, Options, Origin, Rendition};
 use crate::pipeline::codec::{Codec, Header};
+use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Output, Pipeline, Watch};
 use crate::store::{Blob, Store};
 
@@ -86,6 +87,18 @@ impl Engine {
         let (codec, header) = inspect(&blob.bytes().await?).await?;
         self.headers.insert(generation, codec, header.clone());
         Ok((codec, header))
+    }
+
+    /// What the camera says in a stored blob.
+    pub async fn camera(&self, generation: &Arc<Generation>) -> Result<Option<Arc<Camera>>, Error> {
+        if let Some(camera) = self.headers.camera(generation.source()) {
+            return Ok(camera);
+        }
+        let blob = self.store.open(generation.source()).await?;
+        let (_permit, _) = self.admit(&self.reads, blob.len.min(self.reads.bytes_max()), self.queue_end()).await?;
+        let camera = camera(&blob.bytes().await?, &self.limits).await?;
+        self.headers.insert_camera(generation, camera.clone());
+        Ok(camera)
     }
 
     /// Renders a stored blob; `others` are the generations of the images that the pipeline names. Raising `cancelled` stops it at

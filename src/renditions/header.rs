@@ -10,7 +10,9 @@ use super::Error;
 use super::generation::Generation;
 use crate::digest::Digest;
 use crate::pipeline;
+use crate::pipeline::Limits;
 use crate::pipeline::codec::{self, Codec, Header};
+use crate::pipeline::metadata::{self, Camera};
 
 /// Longer images are inspected off the runtime's threads, which nothing should hold for more than about a millisecond. A walk
 /// over a container may read all of it (a JPEG is searched for markers from end to end), so its time grows with the bytes; a
@@ -20,9 +22,13 @@ const INLINE_BYTES_MAX: usize = 256 << 10;
 /// Headers that are remembered: about 8 MB.
 const HEADERS_MAX: u64 = 16_384;
 
+/// What cameras say that is remembered: some 300 bytes each, 7 KiB at most.
+const CAMERAS_MAX: u64 = 4_096;
+
 /// Headers by source.
 pub struct Headers {
     entries: moka::sync::Cache<Digest, Entry>,
+    cameras: moka::sync::Cache<Digest, (Option<Arc<Camera>>, Arc<Generation>)>,
 }
 
 #[derive(Clone)]
@@ -35,7 +41,7 @@ struct Entry {
 impl Headers {
     /// None yet.
     pub fn new() -> Headers {
-        Headers { entries: moka::sync::Cache::new(HEADERS_MAX) }
+        Headers { entries: moka::sync::Cache::new(HEADERS_MAX), cameras: moka::sync::Cache::new(CAMERAS_MAX) }
     }
 
     /// The header of `source`, if it is remembered.
@@ -51,8 +57,22 @@ impl Headers {
         }
     }
 
+    /// What the camera says in `source`, if it is remembered.
+    pub fn camera(&self, source: &Digest) -> Option<Option<Arc<Camera>>> {
+        let (camera, generation) = self.cameras.get(source)?;
+        (!generation.is_over()).then_some(camera)
+    }
+
+    /// Remembers what the camera says, as [`Headers::insert`] does a header.
+    pub fn insert_camera(&self, generation: &Arc<Generation>, camera: Option<Arc<Camera>>) {
+        if !generation.is_over() {
+            self.cameras.insert(*generation.source(), (camera, generation.clone()));
+        }
+    }
+
     /// Forgets `source`.
     pub fn forget(&self, source: &Digest) {
+        self.cameras.invalidate(source);
         self.entries.invalidate(source);
     }
 }
@@ -62,17 +82,31 @@ impl Headers {
 ///
 /// Errors: [`Error::Pipeline`]; [`Error::Panicked`] when the codec did, which ends neither connection nor flight.
 pub async fn inspect(bytes: &Bytes) -> Result<(&'static Codec, Header), Error> {
-    let gate = |bytes: &[u8]| catch_unwind(AssertUnwindSafe(|| gate(bytes))).map_err(|_| Error::Panicked);
-    let inspected = if bytes.len() <= INLINE_BYTES_MAX {
-        gate(bytes)
+    Ok(look(bytes, gate).await??)
+}
+
+/// What the camera says in an image. Runs where [`inspect`] does; errors are the same.
+pub async fn camera(bytes: &Bytes, limits: &Limits) -> Result<Option<Arc<Camera>>, Error> {
+    let limits = limits.clone();
+    let read = move |bytes: &[u8]| {
+        let codec = codec::sniff(bytes)?;
+        Ok::<_, pipeline::Error>(metadata::camera(codec, bytes, &limits).map(Arc::new))
+    };
+    Ok(look(bytes, read).await??)
+}
+
+async fn look<T: Send + 'static>(bytes: &Bytes, read: impl Fn(&[u8]) -> T + Send + 'static) -> Result<T, Error> {
+    let read = move |bytes: &[u8]| catch_unwind(AssertUnwindSafe(|| read(bytes))).map_err(|_| Error::Panicked);
+    let answer = if bytes.len() <= INLINE_BYTES_MAX {
+        read(bytes)
     } else {
         let bytes = bytes.clone();
-        tokio::task::spawn_blocking(move || gate(&bytes)).await.unwrap_or(Err(Error::Panicked))
+        tokio::task::spawn_blocking(move || read(&bytes)).await.unwrap_or(Err(Error::Panicked))
     };
-    if inspected.is_err() {
+    if answer.is_err() {
         tracing::error!("a codec panicked at the gate: this is our bug");
     }
-    Ok(inspected??)
+    answer
 }
 
 fn gate(bytes: &[u8]) -> Result<(&'static Codec, Header), pipeline::Error> {

@@ -16,6 +16,7 @@ mod fetch;
 mod fixtures;
 mod gallery;
 mod http;
+mod metadata;
 mod operations;
 mod pipeline;
 mod renditions;

@@ -19,6 +19,7 @@ static OUTPUT: Codec = Codec {
     doc: "",
     revision: 1,
     shrinks: None,
+    metadata: None,
     sniff: |_| false,
     inspect: |_| Err(Error::UnknownFormat),
     decode: |_, _| Err(Error::UnknownFormat),

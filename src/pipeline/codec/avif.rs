@@ -4,6 +4,7 @@
 mod aom;
 mod boxes;
 mod container;
+mod metadata;
 mod planes;
 mod rav1d;
 mod yuv;
@@ -51,6 +52,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "AVIF: 8 to 12 bits, alpha, grids (rav1d); written 4:2:0 to 4:4:4, or losslessly as RGB, by libaom.",
     revision: 1,
     shrinks: None,
+    metadata: Some(&metadata::METADATA),
     sniff,
     inspect,
     decode,

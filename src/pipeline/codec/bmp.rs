@@ -15,6 +15,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Windows bitmap: palettes, RLE and bit fields are read; 24 bits are written, 32 with alpha.",
     revision: 1,
     shrinks: None,
+    metadata: None,
     sniff: |bytes| bytes.starts_with(b"BM") && bytes.get(15..18).is_some_and(|high| high == [0; 3]),
     inspect,
     decode,

@@ -14,6 +14,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "DirectDraw surface: the largest level of DXT1, DXT3 and DXT5 textures; read only.",
     revision: 1,
     shrinks: None,
+    metadata: None,
     // The magic and the header's fixed size.
     sniff: |bytes| bytes.starts_with(b"DDS \x7C\0\0\0"),
     inspect,

@@ -19,6 +19,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "OpenEXR: linear RGB and RGBA of one part, clipped at 1 and sRGB-encoded into 16 bits; read only.",
     revision: 1,
     shrinks: None,
+    metadata: None,
     sniff: |bytes| bytes.starts_with(&gate::MAGIC),
     inspect: |bytes| gate::walk(bytes).map(|layout| layout.header),
     decode,

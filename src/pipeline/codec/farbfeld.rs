@@ -13,6 +13,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "farbfeld: uncompressed 16-bit RGBA; read only.",
     revision: 1,
     shrinks: None,
+    metadata: None,
     sniff: |bytes| bytes.starts_with(b"farbfeld"),
     inspect,
     decode,

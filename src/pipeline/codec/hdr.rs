@@ -16,6 +16,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Radiance HDR: linear light, clipped at 1 and sRGB-encoded into 16 bits; read only.",
     revision: 1,
     shrinks: None,
+    metadata: None,
     sniff: |bytes| bytes.starts_with(b"#?RADIANCE") || bytes.starts_with(b"#?RGBE"),
     inspect,
     decode,

@@ -17,6 +17,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Windows icon: the largest image is read, PNG or bitmap inside; one PNG of at most 256 px is written.",
     revision: 1,
     shrinks: None,
+    metadata: None,
     sniff: |bytes| matches!(bytes, [0, 0, 1, 0, count_low, count_high, ..] if *count_low != 0 || *count_high != 0),
     inspect: |bytes| largest(bytes).map(|entry| entry.header()),
     decode,

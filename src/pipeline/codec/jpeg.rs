@@ -3,6 +3,7 @@
 
 mod container;
 mod libjpeg;
+mod metadata;
 mod strip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +40,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Lossy photographs: baseline and progressive, gray, colour and CMYK; written sequential or progressive, 4:2:0 to 4:4:4.",
     revision: 1,
     shrinks: Some(shrunk),
+    metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(&[0xff, 0xd8, 0xff]),
     inspect,
     decode,

@@ -6,6 +6,7 @@ mod container;
 mod encode;
 mod frame;
 mod indexed;
+mod metadata;
 mod strip;
 
 use std::io::Cursor as IoCursor;
@@ -24,6 +25,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG); of few colours with `colors`.",
     revision: 1,
     shrinks: None,
+    metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(container::SIGNATURE),
     inspect,
     decode,

@@ -14,6 +14,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Quite OK Image: lossless RGB with or without alpha, fast to read and write.",
     revision: 1,
     shrinks: None,
+    metadata: None,
     sniff: |bytes| bytes.starts_with(b"qoif"),
     inspect,
     decode,

@@ -15,6 +15,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "Truevision TGA: gray, colour and colour-mapped, with alpha; written uncompressed.",
     revision: 2,
     shrinks: None,
+    metadata: None,
     sniff: |bytes| fields(bytes).is_some(),
     inspect,
     decode,

@@ -7,7 +7,8 @@
 
 mod directory;
 mod encode;
-mod fields;
+pub mod fields;
+mod metadata;
 mod pixels;
 
 use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
@@ -20,6 +21,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "TIFF: gray, RGB, palette and CMYK of up to 16 bits, LZW, deflate or PackBits; deflated when written.",
     revision: 1,
     shrinks: None,
+    metadata: Some(&metadata::METADATA),
     sniff: |bytes| matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]),
     inspect: |bytes| directory::walk(bytes).map(|page| header(&page)),
     decode,

@@ -3,6 +3,7 @@
 
 mod container;
 mod libwebp;
+mod metadata;
 mod strip;
 
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
@@ -25,6 +26,7 @@ pub(super) static CODEC: Codec = Codec {
     doc: "WebP: lossy, lossless, alpha, animation (libwebp).",
     revision: 1,
     shrinks: None,
+    metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
     inspect,
     decode,
@@ -57,9 +59,8 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     })
 }
 
-/// EXIF as WebP holds it begins with the TIFF header; some writers keep the JPEG marker's six bytes before it.
 fn orientation(exif: &[u8]) -> Option<Orientation> {
-    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
+    Orientation::from_exif_chunk(metadata::without_name(exif))
 }
 
 /// libwebp holds, beside the result: for an animation two canvases and a frame, each RGBA; for a lossless frame its ARGB;
@@ -134,16 +135,12 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
         watch: options.watch,
         effort: options.effort.unwrap_or(libwebp::EFFORT.default),
     };
-    let bytes = if picture.frames.len() == 1 {
+    if picture.frames.len() == 1 {
         let raster = picture.first();
-        libwebp::encode(raster.size(), raster.channels(), eight_bit_samples(NAME, raster)?, &settings)?
+        libwebp::encode(raster.size(), raster.channels(), eight_bit_samples(NAME, raster)?, &settings)
     } else {
-        encode_animation(picture, &settings, options)?
-    };
-    Ok(match &picture.icc {
-        Some(icc) => container::with_icc(&bytes, icc, size, picture.first().channels().alpha())?,
-        None => bytes,
-    })
+        encode_animation(picture, &settings, options)
+    }
 }
 
 fn encode_animation(

@@ -37,6 +37,28 @@ pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
     })
 }
 
+/// Leaves samples and profile as they are where both are of one kind, gray or RGB; else [`to_srgb`].
+pub fn to_srgb_unless_fit(picture: Picture, watch: &Watch) -> Result<Picture, Error> {
+    let space =
+        picture.icc.as_deref().and_then(|icc| ColorProfile::new_from_slice(icc).ok()).map(|icc| icc.color_space);
+    match (space, picture.first().channels()) {
+        (Some(DataColorSpace::Gray), Channels::Gray | Channels::GrayAlpha)
+        | (Some(DataColorSpace::Rgb), Channels::Rgb | Channels::Rgba) => Ok(picture),
+        _ => to_srgb(picture, watch),
+    }
+}
+
+/// The profile in whole words of four bytes, as ICC.1:2022 (7.2.1, 7.2.2) wants it: libpng ignores any other, and those made of
+/// code points are such.
+pub fn in_words(mut icc: Vec<u8>) -> Vec<u8> {
+    let whole = icc.len().next_multiple_of(4);
+    if let (Some(size), Ok(length)) = (icc.first_chunk_mut(), u32::try_from(whole)) {
+        *size = length.to_be_bytes();
+        icc.resize(whole, 0);
+    }
+    icc
+}
+
 fn converted<S: Depth>(
     samples: Vec<S>,
     channels: Channels,
@@ -257,6 +279,13 @@ mod tests {
         check(Channels::Gray, &[128], linear(), &[188]);
         check(Channels::GrayAlpha, &[128, 9], linear(), &[188, 9]);
         check(Channels::GrayAlpha, &[128, 9], Some(ColorProfile::new_adobe_rgb()), &[129, 9]);
+    }
+
+    #[test]
+    fn profiles_end_with_a_whole_word() {
+        assert_eq!(in_words(vec![0, 0, 0, 5, 9]), [0, 0, 0, 8, 9, 0, 0, 0]);
+        assert_eq!(in_words(vec![0, 0, 0, 8, 9, 8, 7, 6]), [0, 0, 0, 8, 9, 8, 7, 6]);
+        assert_eq!(in_words(vec![1, 2]), [1, 2]);
     }
 
     #[test]

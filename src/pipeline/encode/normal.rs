@@ -24,6 +24,9 @@ pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     if encoder.frames_max <= 1 && args.number("frame") == Some(0) {
         args.reset("frame");
     }
+    if codec.metadata.is_none() {
+        args.reset("metadata");
+    }
     if encoder.channels.iter().any(|channels| channels.alpha()) {
         args.reset("background");
     }

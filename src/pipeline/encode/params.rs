@@ -71,9 +71,9 @@ pub static ENCODE: &[Param] = &[
     Param {
         name: "metadata",
         keys: &["metadata"],
-        kind: Kind::Choice(&["none"]),
+        kind: Kind::Choice(&["none", "copyright", "all"]),
         default: Some(Value::Word("none")),
-        doc: "What is kept of EXIF, XMP and ICC.",
+        doc: "What is kept in JPEG, PNG, WebP, AVIF and TIFF: `copyright` is EXIF's artist and copyright; `all` is EXIF (its orientation set upright, without thumbnails and maker notes), XMP and ICC: the pixels stay in the colour space of the profile, where gray stays gray and colour colour, and operations take them as they are; CMYK becomes sRGB.",
     },
     Param {
         name: "orient",

@@ -49,6 +49,11 @@ pub fn cases() -> Vec<Case> {
     for name in ["street.jpg", "toy.jpg"] {
         encoders().for_each(|text| add(name, &source(name), &format!("{text};resize(width=161)")));
     }
+    for codec in CODECS.iter().filter(|codec| codec.metadata.is_some()) {
+        for kept in ["copyright", "all"] {
+            add("metadata.png", &source("metadata.png"), &format!("{};metadata={kept};", codec.name));
+        }
+    }
     for name in ["animated_dispose_and_blend.webp", "disposal_previous.gif"] {
         ANIMATED.iter().for_each(|format| add(name, &source(name), &format!("{format};metadata=none;")));
     }

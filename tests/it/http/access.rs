@@ -65,3 +65,36 @@ fn guarded_originals_do_not_come_out_by_another_path() {
     assert_eq!(conversion.status, 200);
     assert!(!conversion.body.windows(6).any(|window| window == b"secret"));
 }
+
+#[test]
+fn places_are_for_those_who_may_read_the_original() {
+    let image = crate::fixtures::read("metadata.jpg");
+    let path = path_of(&image);
+    let position = |server: &Server, fields: &[&str]| {
+        let info = server.ask("GET", &format!("{path}/info"), fields).json();
+        assert_eq!(info["exif"]["model"], "Model 1");
+        assert_eq!(info["exif"]["taken"], "2024-05-06T07:08:09+02:00");
+        info["exif"]["gps"].clone()
+    };
+    let place = serde_json::json!({"latitude": 48.208497, "longitude": -16.5});
+    let open = Server::with(|settings| settings.access = access("read", false));
+    open.send("POST", "/images", &[WRITER], &image);
+    assert_eq!(position(&open, &[]), place);
+    assert_eq!(open.get(&format!("{path}.webp?metadata=all")).status, 200);
+
+    let guarded = Server::with(|settings| settings.access = access("read", true));
+    guarded.send("POST", "/images", &[WRITER], &image);
+    assert_eq!(position(&guarded, &[]), serde_json::Value::Null);
+    assert_eq!(position(&guarded, &[READER]), place);
+    for form in ["webp", "auto", "gif"] {
+        for query in ["metadata=all", "w=9&metadata=all", "ops=%5B%5D&metadata=all", "metadata=%61ll"] {
+            guarded.get(&format!("{path}.{form}?{query}")).assert_problem(401, "key-needed");
+            let read = guarded.ask("GET", &format!("{path}.{form}?{query}"), &[READER]);
+            assert_eq!(read.status, 200, "{form} {query}");
+            assert!(read.field("cache-control").unwrap().starts_with("private"), "{form} {query}");
+        }
+        // Also once it is in the cache.
+        guarded.get(&format!("{path}.{form}?metadata=all")).assert_problem(401, "key-needed");
+        assert_eq!(guarded.get(&format!("{path}.{form}?metadata=copyright")).status, 200);
+    }
+}

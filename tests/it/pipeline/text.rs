@@ -142,7 +142,7 @@ fn what_is_not_in_the_tables_is_refused_by_name() {
     refused("fit=Cover", "fit");
     refused("enlarge=yes", "enlarge");
     refused("flip=vh", "flip");
-    refused("metadata=all", "metadata");
+    refused("metadata=some", "metadata");
     refused("bg=red", "bg");
     refused("ops={}", "ops");
     refused("ops=[1]", "ops");

@@ -3,7 +3,7 @@
 
 use image::metadata::Orientation;
 
-use super::FORMAT;
+use super::{FORMAT, metadata};
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Channels, Error, Size};
 
@@ -20,6 +20,10 @@ pub(super) struct Container<'a> {
     pub adobe: bool,
     /// From EXIF.
     pub orientation: Orientation,
+    /// The first EXIF segment, from its TIFF header on.
+    pub exif: Option<&'a [u8]>,
+    /// The first XMP segment.
+    pub xmp: Option<&'a [u8]>,
     icc_parts: Vec<IccPart<'a>>,
     /// One bit per component that some scan gives at least its DC coefficients.
     scanned: u8,
@@ -71,6 +75,8 @@ impl<'a> Container<'a> {
             scans: draft.scans,
             adobe: draft.adobe,
             orientation: draft.orientation.unwrap_or(Orientation::NoTransforms),
+            exif: draft.exif,
+            xmp: draft.xmp,
             icc_parts: draft.icc_parts,
             scanned: draft.scanned,
             split: draft.split,
@@ -122,6 +128,8 @@ struct Draft<'a> {
     scans: u32,
     adobe: bool,
     orientation: Option<Orientation>,
+    exif: Option<&'a [u8]>,
+    xmp: Option<&'a [u8]>,
     icc_parts: Vec<IccPart<'a>>,
     scanned: u8,
     split: bool,
@@ -146,7 +154,7 @@ impl<'a> Draft<'a> {
                 self.scan_header(body)?;
                 cursor.skip(entropy_coded(cursor.rest()))?;
             }
-            0xe1 => self.exif(body),
+            0xe1 => self.app1(body),
             0xe2 => self.icc(body),
             0xee if body.len() >= 12 && body.starts_with(b"Adobe") => self.adobe = true,
             _ => {}
@@ -181,10 +189,13 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn exif(&mut self, body: &[u8]) {
-        if let (None, Some(exif)) = (self.orientation, body.strip_prefix(b"Exif\0\0")) {
+    fn app1(&mut self, body: &'a [u8]) {
+        let exif = body.strip_prefix(metadata::EXIF);
+        if let (None, Some(exif)) = (self.orientation, exif) {
             self.orientation = Orientation::from_exif_chunk(exif);
         }
+        self.exif = self.exif.or(exif);
+        self.xmp = self.xmp.or(body.strip_prefix(metadata::XMP));
     }
 
     fn icc(&mut self, body: &'a [u8]) {

@@ -4,7 +4,7 @@ use image::metadata::Orientation;
 use moxcms::{CicpColorPrimaries, TransferCharacteristics};
 use png::{BitDepth, ColorType};
 
-use super::{FORMAT, channels, corrupt};
+use super::{FORMAT, channels, corrupt, metadata};
 use crate::pipeline::codec::Header;
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Error, Size, color};
@@ -41,6 +41,9 @@ struct Found<'a> {
     end: bool,
     orientation: Option<Orientation>,
     exif_bytes_max: u64,
+    exif: Option<&'a [u8]>,
+    /// Behind its keyword.
+    xmp: Option<&'a [u8]>,
     icc: Option<&'a [u8]>,
     cicp: Option<[u8; 4]>,
     /// A chunk that changes how pixels are read comes after the first of them.
@@ -116,6 +119,16 @@ impl<'a> Container<'a> {
         }
     }
 
+    /// The first eXIf chunk.
+    pub(super) fn exif(&self) -> Option<&'a [u8]> {
+        self.found.exif
+    }
+
+    /// The first iTXt chunk of XMP, from behind its keyword on.
+    pub(super) fn xmp(&self) -> Option<&'a [u8]> {
+        self.found.xmp
+    }
+
     /// The colour profile: of the code points, else the embedded one when it inflates within `bytes_max`.
     pub(super) fn icc(&self, bytes_max: usize) -> Option<Vec<u8>> {
         match self.found.cicp {
@@ -145,6 +158,7 @@ impl<'a> Found<'a> {
                 self.cicp = self.cicp.or(body.try_into().ok().filter(described));
             }
             b"eXIf" => self.exif(body),
+            b"iTXt" => self.xmp = self.xmp.or(body.strip_prefix(metadata::XMP)),
             b"IEND" => self.end = true,
             _ => {}
         }
@@ -161,7 +175,8 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn exif(&mut self, body: &[u8]) {
+    fn exif(&mut self, body: &'a [u8]) {
+        self.exif = self.exif.or(Some(body));
         self.orientation = self.orientation.or_else(|| Orientation::from_exif_chunk(body));
         self.exif_bytes_max = self.exif_bytes_max.max(body.len() as u64);
     }

@@ -1,4 +1,4 @@
-//! Writing PNG, and APNG for several frames. Metadata and profiles are not written: a picture is sRGB here.
+//! Writing PNG, and APNG for several frames. Metadata and profiles are added by [`super::metadata`].
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -142,7 +142,7 @@ fn fraction(delay: Delay) -> (u16, u16) {
     [10_000, 1000, 100, 10, 1].into_iter().find_map(rounded).unwrap_or((u16::MAX, 1))
 }
 
-fn failed(error: png::EncodingError) -> Error {
+pub(super) fn failed(error: png::EncodingError) -> Error {
     Error::Encode { format: FORMAT, reason: error.to_string() }
 }
 

@@ -7,21 +7,21 @@ use crate::pipeline::Error;
 const FIELDS_MAX: u64 = 65_535;
 
 /// An error of this format.
-pub(super) fn corrupt(reason: &str) -> Error {
+pub fn corrupt(reason: &str) -> Error {
     Error::corrupt("tiff", reason)
 }
 
 /// The widths and byte order of a file.
-pub(super) struct File<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) big_endian: bool,
+pub struct File<'a> {
+    pub bytes: &'a [u8],
+    pub big_endian: bool,
     big_tiff: bool,
     /// Where the first page's fields are.
-    pub(super) first: u64,
+    pub first: u64,
 }
 
 impl<'a> File<'a> {
-    pub(super) fn open(bytes: &'a [u8]) -> Result<File<'a>, Error> {
+    pub fn open(bytes: &'a [u8]) -> Result<File<'a>, Error> {
         let big_endian = bytes.starts_with(b"MM");
         let mut file = File { bytes, big_endian, big_tiff: false, first: 0 };
         let mut at = Cursor::new("tiff", bytes);
@@ -53,7 +53,13 @@ impl<'a> File<'a> {
     }
 
     /// The fields of the directory at `offset` and the offset of the next one, 0 after the last.
-    pub(super) fn directory(&self, offset: u64) -> Result<(Directory<'a>, u64), Error> {
+    pub fn directory(&self, offset: u64) -> Result<(Directory<'a>, u64), Error> {
+        let (directory, mut at) = self.fields(offset)?;
+        Ok((directory, self.offset(&mut at)?))
+    }
+
+    /// The fields of the directory at `offset`, and what follows them.
+    pub fn fields(&self, offset: u64) -> Result<(Directory<'a>, Cursor<'a>), Error> {
         let mut at = Cursor::new("tiff", self.bytes);
         at.seek(usize::try_from(offset).map_err(|_| corrupt("a page outside the file"))?)?;
         let count = if self.big_tiff { self.u64(&mut at)? } else { u64::from(self.u16(&mut at)?) };
@@ -62,8 +68,7 @@ impl<'a> File<'a> {
             return Err(corrupt("a page of too many fields"));
         }
         let entries = at.take(count as usize * entry_bytes)?;
-        let next = self.offset(&mut at)?;
-        Ok((Directory { file: self.view(), entries, entry_bytes }, next))
+        Ok((Directory { file: self.view(), entries, entry_bytes }, at))
     }
 
     fn view(&self) -> File<'a> {
@@ -72,45 +77,50 @@ impl<'a> File<'a> {
 }
 
 /// Type, count and bytes of the values of a field.
-pub(super) type Field<'a> = (u16, u64, &'a [u8]);
+pub type Field<'a> = (u16, u64, &'a [u8]);
 
 /// The fields of one page.
-pub(super) struct Directory<'a> {
-    pub(super) file: File<'a>,
+pub struct Directory<'a> {
+    pub file: File<'a>,
     entries: &'a [u8],
     entry_bytes: usize,
 }
 
 impl<'a> Directory<'a> {
     /// The field of this tag, its values inside the file.
-    pub(super) fn field(&self, tag: u16) -> Result<Option<Field<'a>>, Error> {
-        for entry in self.entries.chunks_exact(self.entry_bytes) {
+    pub fn field(&self, tag: u16) -> Result<Option<Field<'a>>, Error> {
+        self.iter().find(|(other, _)| *other == tag).map(|(_, field)| field).transpose()
+    }
+
+    /// Every tag and its field, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, Result<Field<'a>, Error>)> {
+        self.entries.chunks_exact(self.entry_bytes).filter_map(|entry| {
             let mut at = Cursor::new("tiff", entry);
-            if self.file.u16(&mut at)? != tag {
-                continue;
-            }
-            let (kind, count) = (self.file.u16(&mut at)?, self.file.offset(&mut at)?);
-            let width = match kind {
-                1 | 2 | 6 | 7 => 1,
-                3 | 8 => 2,
-                4 | 9 | 11 | 13 => 4,
-                5 | 10 | 12 | 16 | 17 | 18 => 8,
-                _ => return Err(corrupt("a field of unknown type")),
-            };
-            let length = count.checked_mul(width).and_then(|length| usize::try_from(length).ok());
-            let length = length.ok_or_else(|| corrupt("a field beyond the file"))?;
-            if length > at.rest().len() {
-                let place = usize::try_from(self.file.offset(&mut at)?).map_err(|_| corrupt("a field outside"))?;
-                at = Cursor::new("tiff", self.file.bytes);
-                at.seek(place)?;
-            }
-            return Ok(Some((kind, count, at.take(length)?)));
+            Some((self.file.u16(&mut at).ok()?, self.value(at)))
+        })
+    }
+
+    fn value(&self, mut at: Cursor<'a>) -> Result<Field<'a>, Error> {
+        let (kind, count) = (self.file.u16(&mut at)?, self.file.offset(&mut at)?);
+        let width = match kind {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16 | 17 | 18 => 8,
+            _ => return Err(corrupt("a field of unknown type")),
+        };
+        let length = count.checked_mul(width).and_then(|length| usize::try_from(length).ok());
+        let length = length.ok_or_else(|| corrupt("a field beyond the file"))?;
+        if length > at.rest().len() {
+            let place = usize::try_from(self.file.offset(&mut at)?).map_err(|_| corrupt("a field outside"))?;
+            at = Cursor::new("tiff", self.file.bytes);
+            at.seek(place)?;
         }
-        Ok(None)
+        Ok((kind, count, at.take(length)?))
     }
 
     /// The unsigned numbers of a field; none when it is absent.
-    pub(super) fn numbers(&self, tag: u16) -> Result<Numbers<'a>, Error> {
+    pub fn numbers(&self, tag: u16) -> Result<Numbers<'a>, Error> {
         let (width, bytes) = match self.field(tag)? {
             None => (1, [].as_slice()),
             Some((1 | 7, _, bytes)) => (1, bytes),
@@ -123,7 +133,7 @@ impl<'a> Directory<'a> {
     }
 
     /// The first number of a field as 32 bits, or `default` when it is absent.
-    pub(super) fn number(&self, tag: u16, default: u32) -> Result<u32, Error> {
+    pub fn number(&self, tag: u16, default: u32) -> Result<u32, Error> {
         match self.numbers(tag)?.iter().next() {
             None => Ok(default),
             Some(number) => u32::try_from(number).map_err(|_| corrupt("a number out of range")),
@@ -132,18 +142,18 @@ impl<'a> Directory<'a> {
 }
 
 /// Unsigned numbers of 1, 2, 4 or 8 bytes, read where they are: a field may be as long as the file.
-pub(super) struct Numbers<'a> {
+pub struct Numbers<'a> {
     width: usize,
     bytes: &'a [u8],
     big_endian: bool,
 }
 
 impl Numbers<'_> {
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes.len() / self.width
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
         let join = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);
         self.bytes.chunks_exact(self.width).map(move |bytes| {
             if self.big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) }

@@ -26,6 +26,8 @@ pub(super) struct Container<'a> {
     pub icc: Option<&'a [u8]>,
     /// The EXIF chunk.
     pub exif: Option<&'a [u8]>,
+    /// The XMP chunk.
+    pub xmp: Option<&'a [u8]>,
     /// Some chunk is longer than the file: enough is there to describe the image, not to decode it.
     pub truncated: bool,
 }
@@ -84,6 +86,7 @@ impl<'a> Container<'a> {
             lossless: false,
             icc: None,
             exif: None,
+            xmp: None,
             truncated: false,
         }
     }
@@ -97,6 +100,7 @@ impl<'a> Container<'a> {
             match &chunk.id {
                 b"ICCP" if self.icc.is_none() => self.icc = Some(chunk.payload),
                 b"EXIF" if self.exif.is_none() => self.exif = Some(chunk.payload),
+                b"XMP " if self.xmp.is_none() => self.xmp = Some(chunk.payload),
                 b"ANIM" if self.animated => self.plays = plays(chunk.payload)?,
                 b"ANMF" if self.animated => self.take_frame(&chunk)?,
                 b"ALPH" if !self.animated => self.alpha = true,
@@ -217,34 +221,4 @@ impl<'a> Iterator for Chunks<'a> {
         self.0 = rest.get(size.saturating_add(size & 1)..).unwrap_or_default();
         Some(Chunk { id, payload, truncated: payload.len() < size })
     }
-}
-
-/// Puts an ICC profile into a file that libwebp wrote, making its header an extended one where it was simple.
-pub(super) fn with_icc(file: &[u8], icc: &[u8], size: Size, alpha: bool) -> Result<Vec<u8>, Error> {
-    const ICC: u8 = 0x20;
-    const ALPHA: u8 = 0x10;
-    let too_long = |_| Error::Encode { format: NAME, reason: "the file would be 4 GiB long".into() };
-    let mut header = vec![0; 10];
-    let mut chunks = file.get(12..).unwrap_or_default();
-    if chunks.starts_with(b"VP8X") {
-        header.copy_from_slice(&chunks[8..18]);
-        chunks = &chunks[18..];
-    } else {
-        header[4..7].copy_from_slice(&(size.w - 1).to_le_bytes()[..3]);
-        header[7..10].copy_from_slice(&(size.h - 1).to_le_bytes()[..3]);
-        header[0] = if alpha { ALPHA } else { 0 };
-    }
-    header[0] |= ICC;
-    let mut body = b"WEBP".to_vec();
-    for (id, payload) in [(b"VP8X", header.as_slice()), (b"ICCP", icc)] {
-        body.extend_from_slice(id);
-        body.extend_from_slice(&u32::try_from(payload.len()).map_err(too_long)?.to_le_bytes());
-        body.extend_from_slice(payload);
-        body.resize(body.len() + payload.len() % 2, 0);
-    }
-    body.extend_from_slice(chunks);
-    let mut out = b"RIFF".to_vec();
-    out.extend_from_slice(&u32::try_from(body.len()).map_err(too_long)?.to_le_bytes());
-    out.extend_from_slice(&body);
-    Ok(out)
 }

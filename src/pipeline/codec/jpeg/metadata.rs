@@ -1,0 +1,60 @@
+//! EXIF, XMP and ICC in JPEG: APP1 and APP2 segments (Exif 2.32, 4.7; XMP part 3, 1.1.3; ICC.1:2022, annex B.4).
+
+use super::container::Container;
+use crate::pipeline::Error;
+use crate::pipeline::codec::MetadataBlocks;
+use crate::pipeline::metadata::{Blocks, Metadata, fitting};
+
+pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
+
+/// How the segments begin.
+pub(super) const EXIF: &[u8] = b"Exif\0\0";
+pub(super) const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+const ICC: &[u8] = b"ICC_PROFILE\0";
+
+const APP0: u8 = 0xe0;
+const APP1: u8 = 0xe1;
+const APP2: u8 = 0xe2;
+
+/// A segment's 16 bits count themselves.
+const SEGMENT_BYTES_MAX: usize = 65_533;
+
+fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
+    let Ok(container) = Container::read(bytes) else { return Blocks::default() };
+    Blocks {
+        exif: container.exif.and_then(|exif| fitting(exif, bytes_max)),
+        xmp: container.xmp.and_then(|xmp| fitting(xmp, bytes_max)),
+    }
+}
+
+/// Behind the start of the image and the JFIF segment, which wants to be first.
+fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
+    let mut segments = Vec::new();
+    for (name, block) in [(EXIF, &metadata.exif), (XMP, &metadata.xmp)] {
+        let Some(block) = block else { continue };
+        if name.len() + block.len() <= SEGMENT_BYTES_MAX {
+            segment(&mut segments, APP1, &[name, block]);
+        }
+    }
+    let parts: Vec<&[u8]> = metadata.icc.iter().flat_map(|icc| icc.chunks(SEGMENT_BYTES_MAX - ICC.len() - 2)).collect();
+    if let Ok(count) = u8::try_from(parts.len()) {
+        for (number, part) in (1..=count).zip(parts) {
+            segment(&mut segments, APP2, &[ICC, &[number, count], part]);
+        }
+    }
+    let at = 2 + jfif_bytes(&file[2..]);
+    Ok([&file[..at], &segments, &file[at..]].concat())
+}
+
+fn segment(out: &mut Vec<u8>, marker: u8, parts: &[&[u8]]) {
+    let length = 2 + parts.iter().map(|part| part.len()).sum::<usize>();
+    out.extend([0xff, marker, (length >> 8) as u8, length as u8]);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+fn jfif_bytes(segments: &[u8]) -> usize {
+    match segments {
+        [0xff, APP0, high, low, ..] => 2 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => 0,
+    }
+}

@@ -1,0 +1,71 @@
+//! EXIF, XMP and ICC in PNG: the chunks eXIf, iTXt of a keyword of its own, and iCCP (PNG third edition, 11.3; XMP part 3, 1.1.5).
+//! Not the older EXIF as hexadecimal text.
+
+use std::io::Write;
+
+use super::container::{Container, SIGNATURE};
+use super::encode::failed;
+use crate::pipeline::Error;
+use crate::pipeline::codec::MetadataBlocks;
+use crate::pipeline::metadata::{Blocks, Metadata, fitting};
+
+pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
+
+/// The keyword of XMP.
+pub(super) const XMP: &[u8] = b"XML:com.adobe.xmp\0";
+
+/// Length, name, 13 bytes, checksum.
+const HEADER_CHUNK_BYTES: usize = 25;
+
+fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
+    let Ok(container) = Container::read(bytes) else { return Blocks::default() };
+    Blocks {
+        // A few writers put JPEG's name before the block.
+        exif: container.exif().and_then(|exif| fitting(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif), bytes_max)),
+        xmp: container.xmp().and_then(|chunk| xmp(chunk, bytes_max)),
+    }
+}
+
+/// Behind the keyword: whether it is deflated, how, a language and a translated keyword, each ended by a zero; then the text.
+fn xmp(chunk: &[u8], bytes_max: usize) -> Option<std::borrow::Cow<'_, [u8]>> {
+    let (deflated, rest) = chunk.split_first()?;
+    let (method, rest) = rest.split_first()?;
+    let language = memchr::memchr(0, rest)?;
+    let rest = &rest[language + 1..];
+    let text = &rest[memchr::memchr(0, rest)? + 1..];
+    match (deflated, method) {
+        (0, _) => fitting(text, bytes_max),
+        (1, 0) => {
+            fdeflate::decompress_to_vec_bounded(text, bytes_max).ok().filter(|text| !text.is_empty()).map(Into::into)
+        }
+        _ => None,
+    }
+}
+
+/// Behind the header chunk: the profile must come before a palette, all of them before the pixels.
+fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
+    let mut chunks = Vec::new();
+    if let Some(icc) = &metadata.icc {
+        let mut stream = flate2::write::ZlibEncoder::new(b"icc\0\0".to_vec(), flate2::Compression::default());
+        let deflated = stream.write_all(icc).and_then(|()| stream.finish()).map_err(|error| failed(error.into()))?;
+        chunk(&mut chunks, b"iCCP", &deflated);
+    }
+    if let Some(exif) = &metadata.exif {
+        chunk(&mut chunks, b"eXIf", exif);
+    }
+    if let Some(xmp) = &metadata.xmp {
+        chunk(&mut chunks, b"iTXt", &[XMP, &[0; 4], xmp].concat());
+    }
+    let (head, rest) = file.split_at(SIGNATURE.len() + HEADER_CHUNK_BYTES);
+    Ok([head, &chunks, rest].concat())
+}
+
+fn chunk(out: &mut Vec<u8>, name: &[u8; 4], body: &[u8]) {
+    let mut checksum = flate2::Crc::new();
+    checksum.update(name);
+    checksum.update(body);
+    out.extend((body.len() as u32).to_be_bytes());
+    out.extend_from_slice(name);
+    out.extend_from_slice(body);
+    out.extend(checksum.sum().to_be_bytes());
+}

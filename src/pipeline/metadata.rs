@@ -1,0 +1,159 @@
+//! What travels beside the pixels: EXIF, XMP and ICC, and how much of them a render keeps. Where the blocks stand in a file is the
+//! codecs' business, what is in a block that of [`exif`].
+//!
+//! Not kept: thumbnails and maker notes in EXIF (they show the old picture), XMP in several parts, EXIF as text in PNG, IPTC.
+
+mod camera;
+pub mod exif;
+
+use std::borrow::Cow;
+
+use super::codec::{Codec, Header};
+use super::param::Args;
+use super::{Error, Limits, Picture, color};
+pub use camera::{Camera, Position};
+
+/// Blocks of a source, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocks<'a> {
+    /// Begins with a TIFF header. Of a TIFF file it is the whole file.
+    pub exif: Option<Cow<'a, [u8]>>,
+    /// A packet of RDF/XML.
+    pub xmp: Option<Cow<'a, [u8]>>,
+}
+
+/// Blocks that go into a result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// Begins with a TIFF header; little-endian.
+    pub exif: Option<Vec<u8>>,
+    /// A packet of RDF/XML.
+    pub xmp: Option<Vec<u8>>,
+    /// An ICC profile that fits the pixels.
+    pub icc: Option<Vec<u8>>,
+}
+
+impl Metadata {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.exif.is_none() && self.xmp.is_none() && self.icc.is_none()
+    }
+
+    /// A `file` of this format with the blocks in it.
+    pub fn written(&self, codec: &Codec, file: Vec<u8>) -> Result<Vec<u8>, Error> {
+        match codec.metadata {
+            Some(format) if !self.is_empty() => (format.write)(file, self),
+            _ => Ok(file),
+        }
+    }
+
+    /// Bytes by which a file grows at most: the blocks, what deflate adds to one that it cannot shorten, and what any format puts
+    /// around them: the segments of a JPEG, the directory of a TIFF that is written anew.
+    pub fn bytes_max(&self) -> u64 {
+        let blocks =
+            [&self.exif, &self.xmp, &self.icc].into_iter().flatten().map(|block| block.len() as u64).sum::<u64>();
+        if self.is_empty() { 0 } else { blocks + blocks / 1024 + 1024 }
+    }
+}
+
+/// The argument `metadata`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    None,
+    /// Who made it and whose it is.
+    Copyright,
+    /// EXIF, XMP and ICC.
+    All,
+}
+
+impl Keep {
+    /// What encode arguments ask for.
+    pub fn of(args: &Args) -> Keep {
+        match args.word("metadata") {
+            Some("all") => Keep::All,
+            Some("copyright") => Keep::Copyright,
+            _ => Keep::None,
+        }
+    }
+
+    /// The most that reading and writing the blocks holds: each as it was read (or inflated), as it is written, and in the file.
+    pub fn memory_bytes(self, limits: &Limits) -> u64 {
+        match self {
+            Keep::None => 0,
+            Keep::Copyright => 3 * limits.metadata_bytes_max as u64,
+            Keep::All => 3 * (2 * limits.metadata_bytes_max as u64 + limits.icc_bytes_max as u64),
+        }
+    }
+}
+
+/// The blocks of `source` that a render keeps, and the profile, which is taken from the finished `picture`. The orientation is
+/// upright, unless `orient=none` leaves it as it was.
+pub(super) fn kept(
+    (codec, header): (&Codec, &Header),
+    source: &[u8],
+    args: &Args,
+    picture: &mut Picture,
+    limits: &Limits,
+) -> Metadata {
+    let (keep, size) = (Keep::of(args), picture.first().size());
+    let icc = picture.icc.take().map(color::in_words);
+    let Some(format) = codec.metadata.filter(|_| keep != Keep::None) else {
+        return Metadata { icc, ..Metadata::default() };
+    };
+    let orientation = if args.word("orient") == Some("none") { header.orientation.to_exif() } else { 1 };
+    let blocks = (format.read)(source, limits.metadata_bytes_max);
+    let exif = blocks.exif.and_then(|exif| exif::kept(&exif, keep, orientation, size, limits.metadata_bytes_max));
+    let xmp = blocks.xmp.filter(|_| keep == Keep::All).map(|xmp| with_orientation(xmp.into_owned(), orientation));
+    Metadata { exif, xmp, icc }
+}
+
+/// What the camera says in `source`; `None` where nothing is known.
+pub fn camera(codec: &Codec, source: &[u8], limits: &Limits) -> Option<Camera> {
+    let blocks = (codec.metadata?.read)(source, limits.metadata_bytes_max);
+    Camera::read(&blocks.exif?, limits.metadata_bytes_max)
+}
+
+/// `block`, unless it is empty or longer than `bytes_max`.
+pub fn fitting(block: &[u8], bytes_max: usize) -> Option<Cow<'_, [u8]>> {
+    (!block.is_empty() && block.len() <= bytes_max).then_some(Cow::Borrowed(block))
+}
+
+/// XMP says the orientation once more, as an attribute or an element: `tiff:Orientation="6"`.
+fn with_orientation(mut xmp: Vec<u8>, orientation: u8) -> Vec<u8> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let ends: Vec<usize> = memchr::memmem::find_iter(&xmp, NAME).map(|at| at + NAME.len()).collect();
+    for end in ends {
+        let value = xmp[end..].iter().position(|byte| !matches!(byte, b'=' | b'>' | b'"' | b'\'' | b' '));
+        if let Some(value @ b'1'..=b'8') = value.and_then(|offset| xmp.get_mut(end + offset)) {
+            *value = b'0' + orientation;
+        }
+    }
+    xmp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xmp_says_the_orientation_of_the_result() {
+        let check = |xmp: &str, expected: &str| {
+            let got = with_orientation(xmp.as_bytes().to_vec(), 1);
+            assert_eq!(String::from_utf8_lossy(&got), expected);
+        };
+        check("<a tiff:Orientation=\"6\"/>", "<a tiff:Orientation=\"1\"/>");
+        check("<a tiff:Orientation = '8'/>", "<a tiff:Orientation = '1'/>");
+        check("<tiff:Orientation>3</tiff:Orientation>", "<tiff:Orientation>1</tiff:Orientation>");
+        check("tiff:Orientation", "tiff:Orientation");
+        check("tiff:Orientation=\"", "tiff:Orientation=\"");
+        check("tiff:Orientation=\"x6\" 6", "tiff:Orientation=\"x6\" 6");
+    }
+
+    #[test]
+    fn blocks_of_the_longest_length_fit_and_longer_ones_do_not() {
+        assert!(fitting(&[0; 10], 10).is_some());
+        assert!(fitting(&[0; 11], 10).is_none());
+        assert!(fitting(&[], 10).is_none());
+    }
+}
