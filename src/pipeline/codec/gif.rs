@@ -30,7 +30,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["gif"],
     media_type: "image/gif",
     doc: "GIF: 256 colours a frame (k-means in Oklab with error diffusion; exact up to 256), one transparent, animation.",
-    revision: 2,
+    revision: 3,
     shrinks: None,
     metadata: None,
     sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
