@@ -55,6 +55,11 @@ impl Presets {
         self.named = named;
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
     pub(super) fn names(&self) -> String {
         let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
         if names.is_empty() { "none: this server has no presets".to_owned() } else { names.join(", ") }
