@@ -59,7 +59,8 @@ pub struct Options {
     pub render_timeout_ms: u64,
     /// Threads that render for the bulk lane, while nothing else wants the processor.
     pub bulk_threads: usize,
-    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others.
+    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others. Of one
+    /// render, the source and the results may come on top: then it runs alone.
     pub bulk_memory_bytes_max: u64,
     /// Folder of the rendition tier; `None`: there is none.
     pub tier_folder: Option<PathBuf>,

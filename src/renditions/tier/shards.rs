@@ -3,9 +3,9 @@
 //!
 //! All that changes a folder happens under its lock; reading takes none. Files whose names are not ours are left alone.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,10 @@ use crate::digest::Digest;
 
 const SHARDS: usize = 4096;
 
+/// As those of the store.
+const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
+
 /// What a file takes of the device: whole blocks of this.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -31,10 +35,10 @@ const TOUCH_AFTER: Duration = Duration::from_secs(86_400);
 
 /// To make room, the files of this many folders are looked at together, and those that were not used for longest go, half of
 /// them at most: close to the least recently used of all, without a list of all.
-const SAMPLE_SHARDS: usize = 8;
+const SAMPLE_SHARDS: usize = 32;
 const SAMPLE_FILES_MAX: usize = 1024;
 
-/// Samples for one insertion at most.
+/// Samples for one insertion at most: one that needs more room is given up.
 const ROUNDS_MAX: usize = 64;
 
 /// The folder of the tier.
@@ -43,6 +47,7 @@ pub struct Shards {
     bytes_max: u64,
     shards: Vec<Mutex<Shard>>,
     bytes: AtomicU64,
+    entries: AtomicU64,
     evictions: AtomicU64,
     /// Where the next sample begins.
     hand: AtomicUsize,
@@ -62,6 +67,8 @@ struct Entry {
     shard: usize,
     bytes: u64,
     used: SystemTime,
+    /// Or it was being written.
+    is_whole: bool,
 }
 
 /// An opened rendition.
@@ -77,18 +84,25 @@ impl Shards {
     /// The folder at `root`, of which nothing is known yet.
     pub fn new(root: PathBuf, bytes_max: u64) -> Shards {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let (bytes, evictions, hand) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
-        Shards { root, bytes_max, shards, bytes, evictions, hand }
+        let [bytes, entries, evictions] = [0; 3].map(AtomicU64::new);
+        Shards { root, bytes_max, shards, bytes, entries, evictions, hand: AtomicUsize::new(0) }
     }
 
     /// Counts every folder, removes what was being written when a process ended, and makes room where there is less than before.
     pub fn count(&self) {
         for index in 0..SHARDS {
             let mut shard = self.lock(index);
-            let (entries, unfinished) = self.list(index, usize::MAX);
-            unfinished.iter().for_each(|path| drop(fs::remove_file(path)));
             shard.is_counted = true;
-            self.set(&mut shard, &entries);
+            let (mut entries, mut bytes) = (0, 0);
+            for entry in self.entries_of(index) {
+                if entry.is_whole {
+                    entries += 1;
+                    bytes += entry.bytes;
+                } else {
+                    let _ = fs::remove_file(entry.path);
+                }
+            }
+            self.set(&mut shard, entries, bytes);
         }
         while self.bytes() > self.bytes_max && self.evict(self.bytes() - self.bytes_max) {}
     }
@@ -135,6 +149,7 @@ impl Shards {
         } else {
             shard.entries += 1;
             shard.bytes += bytes;
+            self.entries.fetch_add(1, Ordering::Relaxed);
         }
         written
     }
@@ -144,10 +159,8 @@ impl Shards {
         let index = index(source);
         let mut shard = self.lock(index);
         let hex = source.hex();
-        for entry in self.list(index, usize::MAX).0 {
-            if entry.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(hex.as_str().as_bytes())) {
-                self.remove(&mut shard, &entry.path);
-            }
+        for entry in self.entries_of(index).filter(|entry| entry.is_of(hex.as_str())) {
+            self.remove(&mut shard, &entry.path);
         }
     }
 
@@ -158,7 +171,7 @@ impl Shards {
 
     /// Files that are counted.
     pub fn entries(&self) -> u64 {
-        (0..SHARDS).map(|index| self.lock(index).entries).sum()
+        self.entries.load(Ordering::Relaxed)
     }
 
     /// Files that were removed to make room.
@@ -207,12 +220,13 @@ impl Shards {
             if shard.entries == 0 {
                 continue;
             }
-            let (entries, _) = self.list(index, SAMPLE_FILES_MAX);
-            if entries.len() < SAMPLE_FILES_MAX {
+            let before = sample.len();
+            sample.extend(self.entries_of(index).filter(|entry| entry.is_whole).take(SAMPLE_FILES_MAX));
+            let found = &sample[before..];
+            if found.len() < SAMPLE_FILES_MAX {
                 // Files may have been removed by others: what is there counts.
-                self.set(&mut shard, &entries);
+                self.set(&mut shard, found.len() as u64, found.iter().map(|entry| entry.bytes).sum());
             }
-            sample.extend(entries);
             folders += 1;
             if folders == SAMPLE_SHARDS || sample.len() >= SAMPLE_FILES_MAX {
                 break;
@@ -221,39 +235,19 @@ impl Shards {
         sample
     }
 
-    /// Our files in a folder, as many as `files_max`; and those that nobody has finished.
-    fn list(&self, index: usize, files_max: usize) -> (Vec<Entry>, Vec<PathBuf>) {
-        let (mut entries, mut unfinished) = (Vec::new(), Vec::new());
-        let Ok(folder) = fs::read_dir(self.folder(index)) else { return (entries, unfinished) };
-        for found in folder.flatten() {
-            let name = found.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if is_ours(name.trim_end_matches(UNFINISHED), index) {
-                match found.metadata() {
-                    Ok(metadata) if !metadata.is_file() => {}
-                    Ok(_) if name.ends_with(UNFINISHED) => unfinished.push(found.path()),
-                    Ok(metadata) => entries.push(Entry {
-                        path: found.path(),
-                        shard: index,
-                        bytes: blocks(metadata.len()),
-                        used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                    }),
-                    Err(_) => {}
-                }
-            }
-            if entries.len() == files_max {
-                break;
-            }
-        }
-        (entries, unfinished)
+    /// Our files in a folder.
+    fn entries_of(&self, index: usize) -> impl Iterator<Item = Entry> + use<> {
+        let found = fs::read_dir(self.folder(index)).into_iter().flatten().flatten();
+        found.filter_map(move |found| Entry::of(&found, index))
     }
 
     /// Notes what a folder holds.
-    fn set(&self, shard: &mut Shard, entries: &[Entry]) {
-        let bytes = entries.iter().map(|entry| entry.bytes).sum();
+    fn set(&self, shard: &mut Shard, entries: u64, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_sub(shard.bytes, Ordering::Relaxed);
-        (shard.bytes, shard.entries) = (bytes, entries.len() as u64);
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.entries.fetch_sub(shard.entries, Ordering::Relaxed);
+        (shard.bytes, shard.entries) = (bytes, entries);
     }
 
     /// Removes a file of a folder whose lock is held; whether it was there.
@@ -262,21 +256,24 @@ impl Shards {
         let removed = fs::remove_file(path).is_ok();
         if removed && shard.is_counted {
             // A file that was put there by others was never counted.
-            let bytes = blocks(metadata.len()).min(shard.bytes);
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            shard.bytes -= bytes;
-            shard.entries = shard.entries.saturating_sub(1);
+            let bytes = shard.bytes.saturating_sub(blocks(metadata.len()));
+            self.set(shard, shard.entries.saturating_sub(1), bytes);
         }
         removed
     }
 
     /// Under another name first: whoever reads never sees a part. Nothing is synced: what a power cut leaves is checked when read.
     fn write(&self, path: &Path, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
-        fs::create_dir_all(self.folder(index(source)))?;
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.folder(index(source)))?;
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(UNFINISHED);
         let unfinished = PathBuf::from(unfinished);
-        let written = File::create(&unfinished)
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&unfinished)
             .and_then(|file| file::write(file, source, key, rendition))
             .and_then(|()| fs::rename(&unfinished, path));
         if written.is_err() {
@@ -295,6 +292,26 @@ impl Shards {
 
     fn path(&self, source: &Digest, key: &Digest) -> PathBuf {
         self.folder(index(source)).join(format!("{source}.{key}"))
+    }
+}
+
+impl Entry {
+    fn of(found: &fs::DirEntry, shard: usize) -> Option<Entry> {
+        let name = found.file_name();
+        let name = name.to_str()?;
+        let finished = name.strip_suffix(UNFINISHED);
+        let metadata = found.metadata().ok().filter(fs::Metadata::is_file)?;
+        is_ours(finished.unwrap_or(name), shard).then(|| Entry {
+            path: found.path(),
+            shard,
+            bytes: blocks(metadata.len()),
+            used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            is_whole: finished.is_none(),
+        })
+    }
+
+    fn is_of(&self, source: &str) -> bool {
+        self.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(source.as_bytes()))
     }
 }
 

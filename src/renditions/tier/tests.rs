@@ -242,3 +242,47 @@ fn who_removes_the_files_leaves_a_tier_that_works() {
     assert!((3..6).all(|source| get(&shards, source, 0).is_some()));
     assert_eq!((shards.entries(), shards.bytes(), shards.evictions()), (3, 3 * BLOCK_BYTES, 0));
 }
+
+#[tokio::test]
+async fn a_few_renditions_that_were_asked_for_twice_are_kept_at_a_time() {
+    use super::super::{KEEPING_MAX, Options, Renditions};
+    let folder = TempDir::new().expect("a folder");
+    let options = Options { tier_folder: Some(folder.path().to_owned()), ..Options::default() };
+    let store = crate::store::open("memory:", &crate::store::Options::default()).await.expect("opens");
+    let renditions = Renditions::new(store, crate::pipeline::Limits::default(), options);
+    let generation = renditions.generations.of(&digest(1));
+    renditions.cache.insert(digest(2), &rendition(100), &generation);
+    let busy = renditions.keeping.clone().try_acquire_many_owned(KEEPING_MAX as u32).expect("nothing is on its way");
+    assert!(renditions.cached(&digest(1), &digest(2)).is_some());
+    assert_eq!(renditions.keeping.available_permits(), 0);
+    drop(busy);
+    assert!(renditions.cached(&digest(1), &digest(2)).is_some());
+    assert_eq!(renditions.keeping.available_permits(), KEEPING_MAX - 1, "the next hit tries again");
+    while renditions.keeping.available_permits() < KEEPING_MAX {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(files(folder.path()).len(), 1);
+    assert!(renditions.cached(&digest(1), &digest(2)).is_some());
+    assert_eq!(renditions.keeping.available_permits(), KEEPING_MAX, "and no later one");
+}
+
+#[test]
+fn an_insertion_that_would_take_too_long_is_given_up() {
+    let folder = TempDir::new().expect("a folder");
+    // One file in a folder: a round removes half of a sample.
+    let files_max = 2 * 64 * 16;
+    let shards = counted(folder.path(), files_max * BLOCK_BYTES);
+    let mut taken = std::collections::HashSet::new();
+    let sources = (0..).filter(|source| taken.insert(digest(*source).hex().as_str()[..3].to_owned()));
+    for source in sources.take(files_max as usize) {
+        insert(&shards, source, 0);
+    }
+    assert_eq!(shards.bytes(), files_max * BLOCK_BYTES);
+    let generation = Generations::default().of(&digest(usize::MAX));
+    let room = |blocks: u64| rendition((blocks * BLOCK_BYTES - file::len(&rendition(0))) as usize);
+    shards.insert(&generation, &digest(1), &room(63 * 16 + 1)).expect("given up");
+    assert_eq!(shards.entries(), files_max - 64 * 16);
+    assert!(shards.open(&digest(usize::MAX), &digest(1)).is_none());
+    shards.insert(&generation, &digest(1), &room(63 * 16)).expect("written");
+    assert!(shards.open(&digest(usize::MAX), &digest(1)).is_some());
+}
