@@ -2,22 +2,29 @@
 //! pipeline on behalf of a request. Knows no HTTP.
 //!
 //! ```text
-//! get -> cache -> flight (shared by key) -> engine: admission -> source blob -> pool thread -> cache
+//! get  -> cache -> flight (shared by key) -> tier, or engine: admission -> source blob -> pool thread -> cache
+//! many -> cache -> tier -> bulk lane: admission -> source blob -> one decode, all outputs -> tier
 //! ```
 
 mod admission;
+mod bulk;
 mod cache;
 mod engine;
 mod generation;
 mod header;
+mod lane;
+mod many;
 mod others;
 mod pool;
+mod tier;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
 use crate::flight::{self, Flights};
@@ -26,9 +33,13 @@ use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
 use cache::Cache;
-use engine::Engine;
+use engine::{Engine, holding};
 use generation::{Generation, Generations};
 pub use header::inspect;
+use tier::Tier;
+
+/// Renditions that may be on their way into the tier because they were asked for again.
+const KEEPING_MAX: usize = 4;
 
 /// Settings of the rendition layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,19 +55,33 @@ pub struct Options {
     pub queue_max: usize,
     /// How long one render may wait for admission.
     pub queue_timeout_ms: u64,
-    /// How long one render may run.
+    /// How long one render may run. Of the bulk lane: how much of its thread's processor time it may use.
     pub render_timeout_ms: u64,
+    /// Threads that render for the bulk lane, while nothing else wants the processor.
+    pub bulk_threads: usize,
+    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others. Of one
+    /// render, the source and the results may come on top: then it runs alone.
+    pub bulk_memory_bytes_max: u64,
+    /// Folder of the rendition tier; `None`: there is none.
+    pub tier_folder: Option<PathBuf>,
+    /// Bytes that the tier may take of its device; 0: there is none.
+    pub tier_bytes_max: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Options {
             cache_bytes_max: 256 << 20,
-            render_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            render_threads: processors,
             render_memory_bytes_max: 4 << 30,
             queue_max: 256,
             queue_timeout_ms: 5_000,
             render_timeout_ms: 10_000,
+            bulk_threads: processors,
+            bulk_memory_bytes_max: 1 << 30,
+            tier_folder: None,
+            tier_bytes_max: 1 << 30,
         }
     }
 }
@@ -98,6 +123,8 @@ pub struct Rendition {
 pub enum Origin {
     /// From the cache.
     Hit,
+    /// From the rendition tier; it is in the cache now.
+    Tier,
     /// Rendered by this or a shared flight, with the time spent in each part.
     Rendered {
         /// Waiting for admission and a thread.
@@ -119,6 +146,9 @@ pub enum Origin {
 pub struct Renditions {
     engine: Arc<Engine>,
     cache: Cache,
+    tier: Tier,
+    /// Renditions that are on their way into the tier because they were asked for again.
+    keeping: Arc<Semaphore>,
     generations: Generations,
     flights: Flights<FlightKey, Result<(Rendition, Origin), Error>>,
     header_flights: Flights<FlightKey, Result<(&'static Codec, Header), Error>>,
@@ -140,7 +170,7 @@ pub struct Counters {
     pub joined: u64,
     /// Flights that nobody waited for any more.
     pub cancelled: u64,
-    /// Renders that were answered, well or not.
+    /// Renders of single requests that were answered, well or not.
     pub renders: u64,
     /// Renders that panicked.
     pub panics: u64,
@@ -158,15 +188,30 @@ pub struct Counters {
     pub cache_bytes: u64,
     /// Renditions dropped from the cache for want of room.
     pub evictions: u64,
+    /// Outputs that the bulk lane has rendered, well or not.
+    pub bulk_renders: u64,
+    /// Callers that wait for room in the bulk lane now.
+    pub bulk_waiting: u64,
+    /// Memory that is granted in the bulk lane now, sources included.
+    pub bulk_bytes_in_flight: u64,
+    /// Renditions in the tier.
+    pub tier_entries: u64,
+    /// Bytes that they take of the device.
+    pub tier_bytes: u64,
+    /// Answers from the tier.
+    pub tier_hits: u64,
+    /// Renditions dropped from the tier for want of room.
+    pub tier_evictions: u64,
 }
 
 impl Renditions {
-    /// Starts the pool.
+    /// Starts the pools, and counts the rendition tier.
     pub fn new(store: Arc<dyn Store>, limits: Limits, options: Options) -> Arc<Renditions> {
-        let cache = Cache::new(options.cache_bytes_max);
         Arc::new(Renditions {
-            engine: Engine::new(store, limits, options),
-            cache,
+            cache: Cache::new(options.cache_bytes_max),
+            tier: Tier::open(&options),
+            keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
+            engine: Engine::new(store, &limits, &options),
             generations: Generations::default(),
             flights: Flights::new(),
             header_flights: Flights::new(),
@@ -178,13 +223,16 @@ impl Renditions {
     /// A cached rendition of `source` by key ([`Pipeline::key`]); never waits.
     ///
     /// A hit does not ask the store whether the source still exists: a delete on this node comes by [`Renditions::forget`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, where there is a tier: what is asked for again is put into it, in the background.
     pub fn cached(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
-        let hit = self.cache.get(source, key)?;
+        let hit = self.cache.get_again(source, key, |rendition, generation| self.keep(key, rendition, generation))?;
         self.hits.fetch_add(1, Ordering::Relaxed);
         Some(hit)
     }
 
-    /// From the cache, a shared flight, or a new render. The render goes on when this caller leaves and others wait; it is
+    /// From the cache, a shared flight, the tier, or a new render. The render goes on when this caller leaves and others wait; it is
     /// cancelled when nobody does.
     pub async fn get(&self, source: &Digest, pipeline: &Pipeline) -> Result<(Rendition, Origin), Error> {
         let key = pipeline.key(source);
@@ -211,7 +259,7 @@ impl Renditions {
         let generation = self.generations.of(source);
         let flight = |_| {
             let (engine, generation) = (self.engine.clone(), generation.clone());
-            async move { engine.header(&generation).await }
+            async move { engine.header(&engine.single, &generation).await }
         };
         let answer = self.header_flights.join((*source, generation.serial()), flight).await;
         unless_over(&generation, answer)
@@ -270,6 +318,21 @@ impl Renditions {
         unless_over(&generation, answer)
     }
 
+    /// Puts a rendition into the tier that is asked for the second time: most are asked for once. Whether that is settled: only a
+    /// few are on their way at a time, and one that finds no place is tried again at its next hit.
+    fn keep(&self, key: &Digest, rendition: &Rendition, generation: &Arc<Generation>) -> bool {
+        if !self.tier.is_on() {
+            return true;
+        }
+        let Ok(place) = self.keeping.clone().try_acquire_owned() else { return false };
+        let (tier, key, rendition, generation) = (self.tier.clone(), *key, rendition.clone(), generation.clone());
+        tokio::spawn(async move {
+            tier.insert(&generation, key, &rendition).await;
+            drop(place);
+        });
+        true
+    }
+
     /// The generations of the images that a pipeline names.
     fn others(&self, pipeline: &Pipeline) -> Vec<Arc<Generation>> {
         pipeline.images().iter().map(|id| self.generations.of(id)).collect()
@@ -277,17 +340,21 @@ impl Renditions {
 
     /// Forgets everything of `source`, and keeps flights that are under way from bringing it back. Called by delete, after the
     /// store has removed the blob.
-    pub fn forget(&self, source: &Digest) {
+    ///
+    /// From then on nothing of it is answered. The files of the tier are gone when the future is ready.
+    pub fn forget(&self, source: &Digest) -> impl Future<Output = ()> + Send + use<> {
         if let Some(ended) = self.generations.end(source) {
             self.cache.forget(&ended);
         }
         self.engine.headers.forget(source);
+        self.tier.forget(source)
     }
 
     /// The figures for metrics.
     pub fn counters(&self) -> Counters {
         let flights = self.flights.counts();
         let engine = &self.engine;
+        let (single, bulk, tier) = (&engine.single, &engine.bulk, self.tier.counts());
         Counters {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
@@ -295,13 +362,20 @@ impl Renditions {
             cancelled: flights.cancelled,
             renders: engine.renders.load(Ordering::Relaxed),
             panics: engine.panics.load(Ordering::Relaxed),
-            busy: engine.memory.refused() + engine.reads.refused(),
-            queue_len: engine.memory.queue_len() as u64,
-            bytes_in_flight: engine.memory.bytes_held(),
-            result_bytes: engine.memory.bytes_kept(),
+            busy: single.memory.refused() + single.reads.refused(),
+            queue_len: single.memory.queue_len() as u64,
+            bytes_in_flight: single.memory.bytes_held(),
+            result_bytes: single.memory.bytes_kept(),
             cache_entries: self.cache.entries(),
             cache_bytes: self.cache.bytes(),
             evictions: self.cache.evictions(),
+            bulk_renders: engine.bulk_renders.load(Ordering::Relaxed),
+            bulk_waiting: bulk.memory.queue_len() as u64,
+            bulk_bytes_in_flight: bulk.memory.bytes_held(),
+            tier_entries: tier.entries,
+            tier_bytes: tier.bytes,
+            tier_hits: tier.hits,
+            tier_evictions: tier.evictions,
         }
     }
 
@@ -314,16 +388,30 @@ impl Renditions {
         cancelled: Arc<AtomicBool>,
     ) -> impl Future<Output = Result<(Rendition, Origin), Error>> + Send + use<> {
         let (engine, cache, others) = (self.engine.clone(), self.cache.clone(), self.others(&pipeline));
+        let tier = self.tier.clone();
         async move {
             // Another flight may have landed between this caller's look in the cache and its start.
             if let Some(hit) = cache.get(generation.source(), &key) {
                 return Ok((hit, Origin::Hit));
+            }
+            if let Some(kept) = from_tier(&engine, &tier, generation.source(), &key).await {
+                cache.insert_kept(key, &kept, &generation);
+                return Ok((kept, Origin::Tier));
             }
             let (rendition, origin) = engine.render_blob(&generation, &others, pipeline, cancelled).await?;
             cache.insert(key, &rendition, &generation);
             Ok((rendition, origin))
         }
     }
+}
+
+/// A rendition that the tier has, of a source that the store still has; its bytes are held in the lane of single requests.
+async fn from_tier(engine: &Engine, tier: &Tier, source: &Digest, key: &Digest) -> Option<Rendition> {
+    let found = tier.find(source, key).await?;
+    engine.store.open(source).await.ok()?;
+    let permit = engine.single.hold(found.len).await.ok()?;
+    let Rendition { bytes, codec, query } = tier.read(found).await?;
+    Some(Rendition { bytes: holding(bytes, permit), codec, query })
 }
 
 /// The name under which the renditions of a source are cached that nobody stored. Under the digest itself they would be answered

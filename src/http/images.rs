@@ -219,7 +219,7 @@ pub(super) fn delete(call: Call, id: Digest) -> Reply {
         let deleted = tokio::spawn(async move {
             let deleted = app.store.delete(&id).await;
             if deleted.is_ok() {
-                app.renditions.forget(&id);
+                app.renditions.forget(&id).await;
             }
             deleted
         });
