@@ -26,6 +26,7 @@ mod respond;
 pub mod server;
 mod service;
 pub mod sign;
+mod stream;
 mod system;
 mod upload;
 
@@ -49,6 +50,7 @@ use error::Error;
 use ids::Lists;
 use metrics::Metrics;
 pub use options::Options;
+use stream::Spools;
 
 /// The decoded pairs of a query, as every route reads them.
 ///
@@ -65,6 +67,7 @@ pub struct App {
     store: Arc<dyn Store>,
     uploads: Uploads,
     lists: Lists,
+    spools: Spools,
     renditions: Arc<Renditions>,
     sources: Sources,
     limits: Limits,
@@ -100,6 +103,7 @@ impl App {
             uploads: Uploads::new(store.clone(), store_options),
             renditions: Renditions::new(store.clone(), limits.clone(), renditions),
             lists: Lists::new(http.lists_bytes_max),
+            spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             sources: Sources::new(&fetch),
             store,
             limits,
