@@ -231,7 +231,7 @@ impl Reader {
     }
 
     /// Reads on, for nothing, within the bounds that hold for a connection which ends with unread input.
-    pub(super) async fn drain(mut self) {
+    pub(super) async fn drain(&mut self) {
         let linger = ms(self.options.linger_ms);
         let drain = async {
             let mut left = self.options.linger_bytes_max;

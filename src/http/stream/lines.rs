@@ -67,7 +67,7 @@ impl LineReader {
 
     /// Reads on, for nothing, within the bounds of a connection that is to be closed: so that a client which only sends comes to
     /// read what it was told.
-    pub(in crate::http) async fn drain(self) {
+    pub(in crate::http) async fn drain(mut self) {
         self.reader.drain().await;
     }
 
@@ -105,7 +105,7 @@ impl Partial {
 }
 
 fn keep(text: Vec<u8>, held: Option<Reserved>) -> Bytes {
-    struct Held(Box<[u8]>, #[expect(dead_code, reason = "held until it is dropped")] Option<Reserved>);
+    struct Held(Box<[u8]>, #[allow(dead_code, reason = "held until it is dropped")] Option<Reserved>);
     impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
             &self.0
