@@ -81,7 +81,7 @@ fn places_are_for_those_who_may_read_the_original() {
         let info = server.ask("GET", &format!("{path}/info"), fields).json();
         assert_eq!(info["exif"]["model"], "Model 1");
         assert_eq!(info["exif"]["taken"], "2024-05-06T07:08:09+02:00");
-        let (listed, _) = server.send("POST", "/images/info", fields, path["/images/".len()..].as_bytes()).lines();
+        let (listed, _) = server.send("POST", "/images/info", fields, &path.as_bytes()["/images/".len()..]).lines();
         assert_eq!(listed[0]["exif"], info["exif"]);
         info["exif"]["gps"].clone()
     };
