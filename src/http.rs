@@ -15,6 +15,7 @@ mod fields;
 mod ids;
 mod images;
 mod info;
+mod lists;
 mod metrics;
 mod negotiate;
 mod options;
@@ -26,6 +27,7 @@ mod respond;
 pub mod server;
 mod service;
 pub mod sign;
+mod stream;
 mod system;
 mod upload;
 
@@ -49,6 +51,7 @@ use error::Error;
 use ids::Lists;
 use metrics::Metrics;
 pub use options::Options;
+use stream::Spools;
 
 /// The decoded pairs of a query, as every route reads them.
 ///
@@ -65,6 +68,7 @@ pub struct App {
     store: Arc<dyn Store>,
     uploads: Uploads,
     lists: Lists,
+    spools: Spools,
     renditions: Arc<Renditions>,
     sources: Sources,
     limits: Limits,
@@ -100,6 +104,7 @@ impl App {
             uploads: Uploads::new(store.clone(), store_options),
             renditions: Renditions::new(store.clone(), limits.clone(), renditions),
             lists: Lists::new(http.lists_bytes_max),
+            spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             sources: Sources::new(&fetch),
             store,
             limits,
@@ -213,14 +218,21 @@ pub static ROUTES: &[Route] = &[
         Method::POST,
         At::Fixed("/images", upload::post),
         Scope::Write,
-        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON.",
+        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each.",
     ),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
+    route(Method::POST, At::Fixed("/images/missing", lists::missing), Scope::Read, "Which of many ids are not stored."),
     route(
         Method::POST,
-        At::Fixed("/images/missing", images::missing),
+        At::Fixed("/images/info", lists::info),
         Scope::Read,
-        "Which of many ids are not stored.",
+        "What is known of many ids, a line each; `include=` as for one.",
+    ),
+    route(
+        Method::POST,
+        At::Fixed("/images/delete", lists::delete),
+        Scope::Admin,
+        "Remove many images and their renditions, a line each.",
     ),
     route(
         Method::POST,

@@ -9,7 +9,7 @@ use super::auth::Grant;
 use super::delivery::Presets;
 use super::error::Error;
 use super::fields::Claims;
-use super::upload::{Chunks, FORM_BYTES_MAX, of_form};
+use super::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
 use super::{App, Call, Reply, Response, respond};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::Images;

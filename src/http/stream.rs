@@ -1,0 +1,47 @@
+//! Requests that are read while their answers are sent: lines in ([`LineReader`]), lines out ([`Answer`]). What the lines say is
+//! not here.
+//!
+//! A client may send everything before it reads anything. So lines never wait for it: past a little memory they are kept in an
+//! unlinked temporary file ([`spool`]), up to a bound of the answer and one of all answers together. Only past these, and for
+//! bytes that are too many to keep ([`Answer::send`]), the server waits, and with it the reading of the request.
+
+#[allow(dead_code, reason = "bytes are for requests that are many lines")]
+mod answer;
+#[allow(dead_code, reason = "for requests that are many lines")]
+mod lines;
+mod spool;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::error::Error;
+use super::service::told;
+pub(super) use answer::{Answer, Gone, Lines, spawn};
+#[allow(unused_imports, reason = "for requests that are many lines")]
+pub(super) use lines::{Line, LineReader};
+pub(super) use spool::Spools;
+
+/// One JSON text a line.
+pub(super) const NDJSON: &str = "application/x-ndjson";
+
+/// Lines that were answered, by how it went: what the last line says.
+#[derive(Default)]
+pub(super) struct Tally {
+    ok: u64,
+    failed: u64,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, ok: bool) {
+        *if ok { &mut self.ok } else { &mut self.failed } += 1;
+    }
+
+    /// The last line. After an error the request was not read to its end.
+    pub(super) fn last(&self, ended: Result<(), Error>) -> Bytes {
+        let mut last = json!({ "done": ended.is_ok(), "ok": self.ok, "failed": self.failed });
+        if let Err(error) = ended {
+            last["problem"] = told(&error, None).json();
+        }
+        last.to_string().into()
+    }
+}
