@@ -245,6 +245,13 @@ pub const SETTINGS: &[Setting] = &[
         1..=1_024,
         layers.store.read_back_max
     ),
+    number!(
+        "syncfs_batch_min",
+        "Commits of so many uploads or more sync the whole file system twice, instead of every file and folder: for a data folder that \
+         has a file system of its own; 0: none.",
+        0..=1_000_000,
+        layers.store.syncfs_batch_min
+    ),
     number!("sync_threads", "Threads that write and sync.", 1..=1_024, layers.store.sync_threads),
     number!("read_threads", "Threads that read what is not cached.", 1..=1_024, layers.store.read_threads),
     number!(

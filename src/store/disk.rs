@@ -121,14 +121,7 @@ fn empty_temporary(fs: &impl Fs) -> Result<(), Errno> {
 
 /// The start-up sync: afterwards a name that is there is durable, whoever made it.
 fn sync_all<F: Fs>(core: &Core<F>) {
-    let synced = match core.options.level {
-        Level::None => Ok(()),
-        Level::Strict | Level::Relaxed => {
-            Tally::add(&core.tally.syncfs);
-            core.fs.syncfs().map_err(|errno| core.sync_failed("syncfs", errno))
-        }
-    };
-    core.health.set_started(synced.is_ok());
+    core.health.set_started(core.sync_file_system().is_ok());
 }
 
 impl<F: Fs> Inner<F> {

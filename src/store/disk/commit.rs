@@ -2,6 +2,9 @@
 //!
 //! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in parallel;
 //! then acknowledge. The next batch is what has arrived meanwhile, so there is no timer and nothing to tune at low load.
+//!
+//! Where the folder has a file system of its own (`syncfs_batch_min`), a large batch is synced as a whole instead: `syncfs` once for
+//! all bytes, and once for all names. It makes small files cheap, but waits for whatever else is written to the same file system.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
@@ -102,7 +105,8 @@ struct Linked<F: Fs> {
 
 fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
     Tally::add(&core.tally.commits);
-    let prepared = prepare_all(core, syncers, batch);
+    let by = if (1..=batch.len()).contains(&core.options.syncfs_batch_min) { By::FileSystem } else { By::File };
+    let prepared = prepare_all(core, syncers, batch, by);
     let mut shards = BTreeSet::new();
     let linked: Vec<Linked<F>> = prepared
         .into_iter()
@@ -112,19 +116,32 @@ fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
         })
         .collect();
     // A delete's sync of the same shard may have failed meanwhile, and taken the error with it.
-    match sync_shards(core, syncers, &shards).and_then(|()| core.health.writable()) {
+    let synced = match by {
+        By::File => sync_shards(core, syncers, &shards),
+        By::FileSystem => core.sync_file_system(),
+    };
+    match synced.and_then(|()| core.health.writable()) {
         Ok(()) => acknowledge(core, syncers, linked),
         Err(error) => withdraw(core, linked, &error),
     }
 }
 
-/// Writes and syncs every body; jobs that fail are answered here and left out.
-fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) -> Vec<Prepared<F>> {
+/// How a batch becomes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// Each file, then each shard.
+    File,
+    /// All files, then all shards.
+    FileSystem,
+}
+
+/// Makes the bytes of every body durable; jobs that fail are answered here and left out.
+fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>, by: By) -> Vec<Prepared<F>> {
     let running: Vec<_> = batch
         .into_iter()
         .map(|Job { digest, len, body, lock, reply }| {
             let core = Arc::clone(core);
-            (syncers.run(move || prepare(&core, &digest, len, body)), digest, lock, reply)
+            (syncers.run(move || prepare(&core, &digest, len, body, by)), digest, lock, reply)
         })
         .collect();
     let mut prepared = Vec::with_capacity(running.len());
@@ -134,15 +151,32 @@ fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) -
             Err(error) => drop(reply.send(Err(error))),
         }
     }
-    prepared
+    let is_written = |job: &Prepared<F>| job.file.is_some();
+    match by {
+        By::FileSystem if prepared.iter().any(is_written) => match core.sync_file_system() {
+            Ok(()) => prepared,
+            Err(error) => refuse(prepared, &error),
+        },
+        _ => prepared,
+    }
 }
 
-/// Makes a body's bytes durable, unless the blob is there already.
+/// Answers those whose bytes are not durable; the others are left.
+fn refuse<F: Fs>(prepared: Vec<Prepared<F>>, error: &Error) -> Vec<Prepared<F>> {
+    let (written, present): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|job| job.file.is_some());
+    for job in written {
+        let _ = job.reply.send(Err(error.clone()));
+    }
+    present
+}
+
+/// Writes a body, and makes it durable where that is done file by file, unless the blob is there already.
 fn prepare<F: Fs>(
     core: &Arc<Core<F>>,
     digest: &Digest,
     len: u64,
     body: Body<F>,
+    by: By,
 ) -> Result<Option<Arc<Temporary<F>>>, Error> {
     match core.find(digest, Wait::Block) {
         Ok(Found::Blob(status)) if status.len == len => return Ok(None),
@@ -158,7 +192,9 @@ fn prepare<F: Fs>(
             Arc::new(file)
         }
     };
-    core.sync_file(&file.file)?;
+    if by == By::File {
+        core.sync_file(&file.file)?;
+    }
     Ok(Some(file))
 }
 

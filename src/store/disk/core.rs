@@ -241,6 +241,15 @@ impl<F: Fs> Core<F> {
         layout::sync_folder(&self.fs, path).map_err(|errno| self.sync_failed("fsync", errno))
     }
 
+    /// Makes everything on the file system durable, where the level asks for anything.
+    pub fn sync_file_system(&self) -> Result<(), Error> {
+        if self.options.level == Level::None {
+            return Ok(());
+        }
+        Tally::add(&self.tally.syncfs);
+        self.fs.syncfs().map_err(|errno| self.sync_failed("syncfs", errno))
+    }
+
     /// A sync failed: the kernel has forgotten which pages were dirty, so trying again would lie. No more writes.
     pub fn sync_failed(&self, call: &str, errno: Errno) -> Error {
         let reason = format!("{call} failed: {errno}");

@@ -54,7 +54,11 @@ fn initialised() -> State {
 }
 
 fn start(fs: &SimFs) -> Result<Arc<Disk<SimFs>>, Error> {
-    Disk::start(fs.clone(), options(), None).map(Arc::new)
+    start_with(fs, 0)
+}
+
+fn start_with(fs: &SimFs, syncfs_batch_min: usize) -> Result<Arc<Disk<SimFs>>, Error> {
+    Disk::start(fs.clone(), Options { syncfs_batch_min, ..options() }, None).map(Arc::new)
 }
 
 /// Past the in-flight map, so that the disk backend itself meets the duplicate.
@@ -85,11 +89,15 @@ fn scripts() -> Vec<Vec<Vec<Step>>> {
 }
 
 /// Runs a script from an initialised folder; what was on the disk after each call, and what clients knew then.
-async fn run(script: &[Vec<Step>], set: impl FnOnce(&SimFs)) -> (Vec<(State, usize)>, Vec<Note>) {
+async fn run(
+    script: &[Vec<Step>],
+    syncfs_batch_min: usize,
+    set: impl FnOnce(&SimFs),
+) -> (Vec<(State, usize)>, Vec<Note>) {
     let fs = SimFs::new(initialised());
     fs.lock().trace = Some(Vec::new());
     set(&fs);
-    let store = start(&fs).unwrap();
+    let store = start_with(&fs, syncfs_batch_min).unwrap();
     let uploads = Uploads::new(Arc::clone(&store) as Arc<dyn Store>, options());
     let notes = std::sync::Mutex::new(Vec::new());
     let note = |call, step, ends| {
@@ -210,6 +218,8 @@ fn keeps(fs: &SimFs, blobs: &[usize]) -> Result<(), String> {
 struct Broken {
     lie: Option<Call>,
     lie_in_recovery: Option<Call>,
+    /// Batches of as many are synced by `syncfs`: not broken, the other way.
+    syncfs_batch_min: usize,
 }
 
 /// Runs scripts and cuts them short everywhere; the number of distinct cases, or what went wrong first.
@@ -217,7 +227,7 @@ fn explore(scripts: &[Vec<Vec<Step>>], broken: Broken) -> Result<usize, String> 
     let runtime = Runtime::new().unwrap();
     let (mut moments, mut cases) = (HashSet::new(), HashSet::new());
     for script in scripts {
-        let (trace, notes) = runtime.block_on(run(script, |fs| fs.lock().lie = broken.lie));
+        let (trace, notes) = runtime.block_on(run(script, broken.syncfs_batch_min, |fs| fs.lock().lie = broken.lie));
         for (state, noted) in &trace {
             let duties = [duty(&notes[..*noted], 0), duty(&notes[..*noted], 1)];
             if !moments.insert((state.text(), duties)) {
@@ -244,6 +254,18 @@ fn every_crash_leaves_every_acknowledged_blob() {
         "{} scripts, {cases} cases: the model has become too small",
         scripts.len()
     );
+}
+
+/// Batches of two or more, and all of them, by `syncfs`.
+#[test]
+fn every_crash_leaves_every_acknowledged_blob_where_the_file_system_is_synced() {
+    for syncfs_batch_min in [1, 2] {
+        let cases = explore(&scripts(), Broken { syncfs_batch_min, ..Broken::default() });
+        assert!(cases.unwrap_or_else(|violation| panic!("{violation}")) > 500);
+    }
+    let broken = Broken { lie: Some(Call::Syncfs), syncfs_batch_min: 1, ..Broken::default() };
+    let violation = explore(&in_sequence(), broken).unwrap_err();
+    assert!(violation.starts_with("I1"), "{violation}");
 }
 
 fn in_sequence() -> Vec<Vec<Vec<Step>>> {
@@ -300,6 +322,21 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_start_knows() {
     }
 }
 
+/// That of the bytes, then that of the names; the first of all is the start's.
+#[test]
+fn after_a_failed_syncfs_nothing_is_acknowledged() {
+    for nth in 1..3 {
+        let fs = SimFs::new(initialised());
+        fs.lock().failure = Some((Call::Syncfs, nth, Errno::IO));
+        Runtime::new().unwrap().block_on(async {
+            let store = start_with(&fs, 1).unwrap();
+            assert_eq!(put(&*store, 0).await, Err(Error::ReadOnly));
+            assert_eq!(put(&*store, 1).await, Err(Error::ReadOnly));
+        });
+        assert!(!fs.lock().state.names.contains_key(&layout::blob(&digest(0))), "{nth}");
+    }
+}
+
 #[test]
 fn crashes_after_a_failed_sync_keep_what_was_acknowledged_before() {
     for call in [Call::Fdatasync, Call::FsyncShard] {
@@ -307,7 +344,7 @@ fn crashes_after_a_failed_sync_keep_what_was_acknowledged_before() {
             let script = in_sequence();
             let runtime = Runtime::new().unwrap();
             let fail = |fs: &SimFs| fs.lock().failure = Some((call, nth, Errno::IO));
-            let (trace, notes) = runtime.block_on(run(&script[0], fail));
+            let (trace, notes) = runtime.block_on(run(&script[0], 0, fail));
             for (state, noted) in &trace {
                 for cut in state.power_cuts() {
                     names_hold_their_bytes(&cut).unwrap();
