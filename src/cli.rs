@@ -3,14 +3,17 @@
 
 mod client;
 mod completions;
+mod copy;
 mod describe;
 mod ending;
+mod get;
 mod output;
 mod progress;
 mod put;
 mod render;
 mod serve;
 mod sign;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -24,6 +27,9 @@ type Row = (fn() -> Command, fn(&ArgMatches) -> ExitCode);
 /// Every command but `serve`, which is also what is done without one.
 const COMMANDS: &[Row] = &[
     (put::command, put::run),
+    (get::command, get::run),
+    (copy::command, copy::run),
+    (verify::command, verify::run),
     (render::command, render::run),
     (sign::command, sign::run),
     (describe::command, describe::run),

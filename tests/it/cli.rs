@@ -1,9 +1,11 @@
 //! The program as a shell calls it: standard output is data, standard error is for people, the exit status tells.
 
+mod get;
 mod local;
 mod origin;
 mod put;
 mod retries;
+mod stores;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -11,7 +11,7 @@ pub struct Asked {
     pub body: Vec<u8>,
 }
 
-/// An answer: status, further header lines, body. `None`: the connection is cut.
+/// An answer: status, further header lines, body. With a field `X-Cut` half of the body comes; `None`: nothing does.
 pub type Said = Option<(u16, &'static str, Vec<u8>)>;
 
 /// Starts one; its URL.
@@ -34,6 +34,9 @@ fn serve(stream: TcpStream, answer: &Mutex<dyn FnMut(&Asked) -> Said + Send>) ->
     while let Some(asked) = request(&mut reader)? {
         let Some((status, fields, body)) = answer.lock().unwrap()(&asked) else { return Ok(()) };
         write!(writer, "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n{fields}\r\n", body.len())?;
+        if fields.contains("X-Cut") {
+            return writer.write_all(&body[..body.len() / 2]);
+        }
         writer.write_all(&body)?;
     }
     Ok(())
