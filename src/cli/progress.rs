@@ -14,17 +14,20 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Counts bytes.
     pub fn bytes() -> Progress {
-        Progress::new("{bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left  {wide_msg}", 0)
+        Progress::new(
+            "{bar:16} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}",
+            0,
+        )
     }
 
     /// Counts items.
     pub fn items() -> Progress {
-        Progress::new("{bar:24} {pos} of {len}, {per_sec}, {eta} left  {wide_msg}", 0)
+        Progress::new("{bar:16} {pos} of {len}, {per_sec}, {eta} left  {wide_msg}", 0)
     }
 
     /// How far a walk over `len` equal parts of a whole is.
     pub fn parts(len: u64) -> Progress {
-        Progress::new("{bar:24} {percent} %, {eta} left  {wide_msg}", len)
+        Progress::new("{bar:16} {percent} %, {eta} left  {wide_msg}", len)
     }
 
     fn new(template: &str, len: u64) -> Progress {

@@ -128,6 +128,12 @@ impl Tally {
     fn text(&self) -> String {
         format!("{} stored, {} there before, {} failed", self.created, self.present, self.failed)
     }
+
+    /// For beside a bar, where there is little room.
+    fn brief(&self) -> String {
+        let failed = if self.failed > 0 { format!("{} failed, ", self.failed) } else { String::new() };
+        format!("{failed}{} stored, {} there", self.created, self.present)
+    }
 }
 
 async fn report(
@@ -150,7 +156,7 @@ async fn report(
             }
         }
         output.flush()?;
-        progress.say(|| tally.text());
+        progress.say(|| tally.brief());
     }
     let (sent, all) = (output::bytes(tally.bytes_sent), output::bytes(tally.bytes));
     let summary = format!("{}; {sent} sent of {all} in {:.1} s", tally.text(), started.elapsed().as_secs_f64());

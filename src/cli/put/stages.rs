@@ -4,8 +4,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use reqwest::{Method, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -13,11 +16,13 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use super::walk::Found;
 use super::{ASKED_MAX, Named, Outcome};
 use crate::cli::client::{Body, Client, Error, Problem};
-use crate::cli::ending::Failure;
+use crate::cli::ending::{Exit, Failure};
 use crate::digest::{Digest, Hasher};
 
 /// Read, and hashed, at once.
 const READ_BYTES: usize = 256 << 10;
+/// How long the first file of a question waits for others.
+const GATHER: Duration = Duration::from_millis(20);
 /// An id and a line feed.
 const LINE_BYTES: usize = 65;
 /// Of the answer to an upload.
@@ -27,28 +32,33 @@ const CHANGED: &str = "it was changed while it was uploaded; put it again";
 
 /// What came next cannot be given on: the command is ending.
 fn ending<T>(_: T) -> Failure {
-    Failure::new(crate::cli::ending::Exit::Failed, "")
+    Failure::new(Exit::Failed, "")
 }
 
 /// Hashes files, as many at once as there are processors.
 pub async fn hash(files: Receiver<Found>, hashed: Sender<Named>, outcomes: Sender<Outcome>) -> Result<(), Failure> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let files = stream::unfold(files, async |mut files| files.recv().await.map(|file| (file, files)));
-    let named = files.map(async |file| match file {
-        Ok(path) => tokio::task::spawn_blocking(move || name(path)).await.unwrap_or_else(|panic| {
-            let (path, problem) = (PathBuf::new(), panic.to_string());
-            Err(Outcome::Failed { path, problem })
-        }),
-        Err(outcome) => Err(outcome),
+    let files = Arc::new(Mutex::new(files));
+    let threads = (0..thread::available_parallelism().map_or(1, usize::from)).map(|_| {
+        let (files, hashed, outcomes) = (Arc::clone(&files), hashed.clone(), outcomes.clone());
+        tokio::task::spawn_blocking(move || hash_each(&files, &hashed, &outcomes))
     });
-    let mut named = std::pin::pin!(named.buffer_unordered(threads));
-    while let Some(named) = named.next().await {
-        match named {
-            Ok(file) => hashed.send(file).await.map_err(ending)?,
-            Err(outcome) => outcomes.send(outcome).await.map_err(ending)?,
+    // A thread that panicked has lost a file: then not all is well.
+    let ended = join_all(threads).await.into_iter().collect::<Result<(), _>>();
+    ended.map_err(|panic| Failure::new(Exit::Failed, panic))
+}
+
+fn hash_each(files: &Mutex<Receiver<Found>>, hashed: &Sender<Named>, outcomes: &Sender<Outcome>) {
+    loop {
+        let file = files.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let taken = match file.map(|found| found.and_then(name)) {
+            None => return,
+            Some(Ok(file)) => hashed.blocking_send(file).is_ok(),
+            Some(Err(outcome)) => outcomes.blocking_send(outcome).is_ok(),
+        };
+        if !taken {
+            return;
         }
     }
-    Ok(())
 }
 
 fn name(path: PathBuf) -> Result<Named, Outcome> {
@@ -60,7 +70,10 @@ fn name(path: PathBuf) -> Result<Named, Outcome> {
 
 fn digest(path: &PathBuf) -> io::Result<(Digest, u64)> {
     let mut file = File::open(path)?;
-    let (mut hasher, mut buffer, mut bytes) = (Hasher::default(), vec![0; READ_BYTES], 0);
+    // One more byte than it should have, so that one read is mostly enough.
+    let expected = usize::try_from(file.metadata()?.len()).unwrap_or(READ_BYTES);
+    let mut buffer = vec![0; expected.saturating_add(1).min(READ_BYTES)];
+    let (mut hasher, mut bytes) = (Hasher::default(), 0);
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok((hasher.digest(), bytes)),
@@ -74,7 +87,7 @@ fn digest(path: &PathBuf) -> io::Result<(Digest, u64)> {
     }
 }
 
-/// Asks which files the server lacks, all at once that were hashed while the last answer was awaited.
+/// Asks which files the server lacks: of all at once that are hashed within a moment, or while the last answer was awaited.
 pub async fn ask(
     client: &Client,
     mut named: Receiver<Named>,
@@ -83,6 +96,8 @@ pub async fn ask(
 ) -> Result<(), Failure> {
     let mut batch = Vec::new();
     while named.recv_many(&mut batch, ASKED_MAX).await > 0 {
+        // A question for each few files would cost more than hashing them.
+        let _ = tokio::time::timeout(GATHER, fill(&mut named, &mut batch)).await;
         let lacking = lacking(client, &batch).await?;
         for file in batch.drain(..) {
             if lacking.contains(&file.id) {
@@ -93,6 +108,16 @@ pub async fn ask(
         }
     }
     Ok(())
+}
+
+/// Until the question is full, or nothing more comes.
+async fn fill(named: &mut Receiver<Named>, batch: &mut Vec<Named>) {
+    loop {
+        let room = ASKED_MAX - batch.len();
+        if room == 0 || named.recv_many(batch, room).await == 0 {
+            return;
+        }
+    }
 }
 
 async fn lacking(client: &Client, files: &[Named]) -> Result<HashSet<Digest>, Error> {
