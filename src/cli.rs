@@ -1,16 +1,19 @@
 //! The command line: parses arguments and calls the layers below; it renders nothing itself. One file a command, one row each in
 //! `COMMANDS`. stdout is data, stderr is for people, the exit status tells (`ending`).
 
+mod bulk;
 mod client;
 mod completions;
 mod copy;
 mod describe;
 mod ending;
 mod get;
+mod jobs;
 mod output;
 mod progress;
 mod put;
 mod render;
+mod results;
 mod serve;
 mod sign;
 mod verify;
@@ -28,6 +31,8 @@ type Row = (fn() -> Command, fn(&ArgMatches) -> ExitCode);
 const COMMANDS: &[Row] = &[
     (put::command, put::run),
     (get::command, get::run),
+    (bulk::command, bulk::run),
+    (jobs::command, jobs::run),
     (copy::command, copy::run),
     (verify::command, verify::run),
     (render::command, render::run),

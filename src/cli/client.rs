@@ -5,6 +5,7 @@
 
 mod body;
 mod error;
+mod lines;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgMatches, value_parser};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -23,12 +25,15 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 pub use body::Body;
 pub use error::{Error, Problem};
+pub use lines::Lines;
 
 use super::ending::Failure;
 use super::progress::Progress;
 
 const AGENT: &str = concat!("progimage/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection on which nothing is said is asked whether it is still there, and given up when nobody says so for as long again.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long neither a byte of the request nor one of the answer may pass.
 const STALL: Duration = Duration::from_secs(120);
 /// Between two attempts; doubled each time.
@@ -97,6 +102,8 @@ impl Client {
             // Retries are ours: they open the file anew.
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(KEEP_ALIVE)
+            .tcp_user_timeout(2 * KEEP_ALIVE)
             .build()
             .map_err(Failure::usage)?;
         let patience = Duration::from_secs(matches.get_one::<u64>("retry_s").copied().unwrap_or(0));
@@ -111,6 +118,9 @@ impl Client {
         }
         if let Some(len) = body.len {
             request = request.header(CONTENT_LENGTH, len);
+        }
+        if let Some((name, value)) = body.field {
+            request = request.header(name, value);
         }
         let Body { sent, inner, .. } = body;
         let answer = tokio::select! {
@@ -128,11 +138,14 @@ impl Client {
     }
 
     /// The next bytes of an answer; `None` at its end.
-    pub async fn next(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, Error> {
-        match tokio::time::timeout(STALL, response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| Error::Transport(self.at(&error::causes(&error)))),
-            Err(_) => Err(Error::Transport(self.at("the answer has stopped"))),
-        }
+    pub async fn next(&self, response: &mut Response) -> Result<Option<Bytes>, Error> {
+        let chunk = tokio::time::timeout(STALL, self.next_whenever(response)).await;
+        chunk.unwrap_or_else(|_| Err(Error::Transport(self.at("the answer has stopped"))))
+    }
+
+    /// The same of an answer that may have nothing to say for a long time, as long as the connection stands.
+    pub async fn next_whenever(&self, response: &mut Response) -> Result<Option<Bytes>, Error> {
+        response.chunk().await.map_err(|error| Error::Transport(self.at(&error::causes(&error))))
     }
 
     /// All of an answer of at most `bytes_max`.

@@ -1,5 +1,6 @@
 //! The program as a shell calls it: standard output is data, standard error is for people, the exit status tells.
 
+mod bulk;
 mod get;
 mod local;
 mod origin;

@@ -19,6 +19,7 @@ pub struct Body {
     /// Its length, where that is known.
     pub(super) len: Option<u64>,
     pub(super) media_type: Option<&'static str>,
+    pub(super) field: Option<(&'static str, String)>,
     pub(super) inner: reqwest::Body,
     pub(super) sent: Arc<Sent>,
 }
@@ -26,7 +27,8 @@ pub struct Body {
 impl Body {
     /// No body.
     pub fn none() -> Body {
-        Body { len: None, media_type: None, inner: reqwest::Body::from(Bytes::new()), sent: Arc::default() }
+        let inner = reqwest::Body::from(Bytes::new());
+        Body { len: None, media_type: None, field: None, inner, sent: Arc::default() }
     }
 
     /// Bytes in memory.
@@ -71,7 +73,12 @@ impl Body {
             }
         });
         let inner = reqwest::Body::wrap(StreamBody::new(frames.map_ok(Frame::data)));
-        Body { len: None, media_type: Some(media_type), inner, sent }
+        Body { media_type: Some(media_type), inner, sent, ..Body::none() }
+    }
+
+    /// With one more header field.
+    pub fn with(self, name: &'static str, value: String) -> Body {
+        Body { field: Some((name, value)), ..self }
     }
 }
 
