@@ -2,7 +2,7 @@
 //! exit status.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -18,6 +18,7 @@ const BUFFER_BYTES: usize = 16 << 10;
 /// Standard output.
 pub struct Output {
     json: bool,
+    terminal: bool,
     buffer: Vec<u8>,
     problems: Vec<String>,
     failed: u64,
@@ -27,7 +28,8 @@ pub struct Output {
 impl Output {
     /// Lines of JSON or of text, beside `progress`.
     pub fn new(json: bool, progress: Progress) -> Output {
-        Output { json, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
+        let terminal = io::stdout().is_terminal();
+        Output { json, terminal, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
     }
 
     /// An item that is done.
@@ -62,7 +64,8 @@ impl Output {
             return Ok(());
         }
         let buffer = std::mem::take(&mut self.buffer);
-        self.progress.aside(|| print(&buffer))
+        // The bar is in the way only where both go to a terminal.
+        if self.terminal { self.progress.aside(|| print(&buffer)) } else { print(&buffer) }
     }
 
     /// Hands over the rest, takes the bar away, names what failed and says `summary`; how many items failed.

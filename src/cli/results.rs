@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, value_parser};
 use serde::Deserialize;
@@ -115,7 +115,7 @@ fn write(file: &mut BufWriter<File>, line: &[u8]) -> std::io::Result<()> {
     file.write_all(b"\n")
 }
 
-fn unwritten(path: &PathBuf, error: &std::io::Error) -> Failure {
+fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
 }
 
