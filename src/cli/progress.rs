@@ -1,8 +1,9 @@
 //! [`Progress`]: a bar on standard error, where that is a terminal; elsewhere nothing at all. Holds no data.
 
+use std::fmt;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often a bar is drawn although nothing moved, so that its rate and time left stay true.
 const TICK: Duration = Duration::from_millis(250);
@@ -22,7 +23,7 @@ impl Progress {
 
     /// Counts items.
     pub fn items() -> Progress {
-        Progress::new("{bar:16} {pos} of {len}, {per_sec}, {eta} left  {wide_msg}", 0)
+        Progress::new("{bar:16} {pos} of {len}, {rate}, {eta} left  {wide_msg}", 0)
     }
 
     /// How far a walk over `len` equal parts of a whole is.
@@ -34,6 +35,8 @@ impl Progress {
         // indicatif draws on standard error, and not at all where that is no terminal.
         let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template(template).expect("these templates are tested");
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| _ = write!(out, "{:.1}/s", state.per_sec());
+        let style = style.with_key("rate", rate);
         bar.set_style(style.progress_chars("=> "));
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);

@@ -14,11 +14,14 @@ pub struct Asked {
 /// An answer: status, further header lines, body. With a field `X-Cut` half of the body comes; `None`: nothing does.
 pub type Said = Option<(u16, &'static str, Vec<u8>)>;
 
+/// One answer at a time, however many connections there are.
+type Answers = Mutex<dyn FnMut(&Asked) -> Said + Send>;
+
 /// Starts one; its URL.
 pub fn start(mut answer: impl FnMut(&Asked) -> Said + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer: Arc<Mutex<dyn FnMut(&Asked) -> Said + Send>> = Arc::new(Mutex::new(move |asked: &Asked| answer(asked)));
+    let answer: Arc<Answers> = Arc::new(Mutex::new(move |asked: &Asked| answer(asked)));
     thread::spawn(move || {
         for stream in listener.incoming() {
             let answer = Arc::clone(&answer);
@@ -28,7 +31,7 @@ pub fn start(mut answer: impl FnMut(&Asked) -> Said + Send + 'static) -> String 
     url
 }
 
-fn serve(stream: TcpStream, answer: &Mutex<dyn FnMut(&Asked) -> Said + Send>) -> std::io::Result<()> {
+fn serve(stream: TcpStream, answer: &Answers) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     while let Some(asked) = request(&mut reader)? {

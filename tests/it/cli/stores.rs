@@ -147,7 +147,8 @@ fn verify_names_what_is_wrong_and_changes_nothing() {
     let link = Digest::of(b"link");
     symlink("nowhere", path_of(root, &link)).unwrap();
     let vacant = (0..4096).map(|n| format!("blobs/{n:03x}"));
-    let vacant = vacant.filter(|shard| fs::read_dir(root.join(shard)).unwrap().count() == 0).last().unwrap();
+    let mut vacant = vacant.filter(|shard| fs::read_dir(root.join(shard)).unwrap().count() == 0);
+    let vacant = vacant.next_back().unwrap();
     fs::remove_dir(root.join(&vacant)).unwrap();
     let mut expected = vec![
         format!("corrupt  {}", relative(&ids[0])),
