@@ -1,10 +1,22 @@
-//! The command line: parses arguments and calls the layers below; it renders nothing itself. One file a command. stdout is data,
-//! stderr is for people.
+//! The command line: parses arguments and calls the layers below; it renders nothing itself. One file a command, one row each in
+//! `COMMANDS`. stdout is data, stderr is for people, the exit status tells (`ending`).
 
+mod bulk;
+mod client;
+mod completions;
+mod copy;
 mod describe;
+mod ending;
+mod get;
+mod jobs;
+mod output;
+mod progress;
+mod put;
 mod render;
+mod results;
 mod serve;
 mod sign;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -12,15 +24,30 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::config::{Config, Mistakes, SETTINGS, Sources};
 
+/// What a command takes, and what it does.
+type Row = (fn() -> Command, fn(&ArgMatches) -> ExitCode);
+
+/// Every command but `serve`, which is also what is done without one.
+const COMMANDS: &[Row] = &[
+    (put::command, put::run),
+    (get::command, get::run),
+    (bulk::command, bulk::run),
+    (jobs::command, jobs::run),
+    (copy::command, copy::run),
+    (verify::command, verify::run),
+    (render::command, render::run),
+    (sign::command, sign::run),
+    (describe::command, describe::run),
+    (completions::command, completions::run),
+];
+
 /// Parses the arguments, runs the command and says how it ended.
 pub fn run() -> ExitCode {
     let matches = command().get_matches();
-    match matches.subcommand() {
-        Some(("describe", matches)) => describe::run(matches),
-        Some(("render", matches)) => render::run(matches),
-        Some(("sign", matches)) => sign::run(matches),
-        Some((_, serve)) => serve::run(&[serve, &matches]),
-        None => serve::run(&[&matches]),
+    let Some((name, given)) = matches.subcommand() else { return serve::run(&[&matches]) };
+    match COMMANDS.iter().find(|(command, _)| command().get_name() == name) {
+        Some((_, run)) => run(given),
+        None => serve::run(&[given, &matches]),
     }
 }
 
@@ -33,9 +60,7 @@ fn command() -> Command {
         // Without a command the server starts; its settings may stand there, too.
         .args(settings().map(|arg| arg.hide(true)))
         .subcommand(Command::new("serve").about("Serve HTTP; what is done without a command, too").args(settings()))
-        .subcommand(render::command())
-        .subcommand(sign::command())
-        .subcommand(describe::command())
+        .subcommands(COMMANDS.iter().map(|(command, _)| command()))
 }
 
 /// A flag for every setting.

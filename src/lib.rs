@@ -26,7 +26,8 @@
 //! # Invariants
 //! 1. `pipeline` knows no tokio, hyper, file system or network: bytes in, bytes out.
 //! 2. `store` does not know images: it holds blobs.
-//! 3. Only `http` names server HTTP types, only `fetch` speaks as a client; only `http::problem` chooses an error status.
+//! 3. Only `http` names server HTTP types, only `fetch` (to strangers) and `cli::client` (to its user's server) speak as clients;
+//!    only `http::problem` chooses an error status.
 //! 4. Only `renditions` runs a pipeline on behalf of a request: one place for cache, single flight, admission, threads.
 //! 5. Only `config` and `cli` read environment, arguments or configuration files.
 //! 6. Every queue, body, list, retry and dimension has a bound in a `Limits` or `Options` type, and a test that reaches it and one past it.

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 pub use blob::{Blob, FRAME_BYTES_MAX};
+pub use disk::verify;
 pub use upload::{Receipt, Reserved, Sealed, Upload, Uploads};
 
 /// A boxed future: backends are used as `dyn`.
@@ -133,6 +134,16 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error>
 pub fn folder(url: &str) -> Option<&Path> {
     let is_path = url.split_once(':').is_none_or(|(scheme, rest)| scheme != "memory" && !rest.starts_with("//"));
     is_path.then(|| Path::new(url))
+}
+
+/// Opens a backend that is there, to read it: nothing in it is changed, and a folder may have another owner meanwhile.
+///
+/// Names that this owner has not made durable yet may be seen.
+pub async fn open_to_read(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error> {
+    match url.split_once(':') {
+        Some((scheme, rest)) if scheme == "memory" || rest.starts_with("//") => open(url, options).await,
+        _ => Ok(Arc::new(disk::open_to_read(url, options.clone()).await?)),
+    }
 }
 
 /// How much is durable when an upload is acknowledged.

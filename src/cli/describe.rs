@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
+use super::ending;
 use crate::config;
 use crate::http::ROUTES;
 use crate::pipeline;
@@ -31,12 +32,8 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let what = matches.get_one::<String>("what").map(String::as_str);
-    for (name, print) in DESCRIPTIONS {
-        if what == Some(*name) {
-            print!("{}", print());
-        }
-    }
-    ExitCode::SUCCESS
+    let text: String = DESCRIPTIONS.iter().filter(|(name, _)| what == Some(*name)).map(|(_, text)| text()).collect();
+    ending::printed("describe", text.as_bytes())
 }
 
 fn describe_routes() -> String {

@@ -1,14 +1,14 @@
 //! `progimage render`: one image from a file to a file, by the same pipeline as the server's; no server is needed.
 
 use std::error::Error;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::{Arg, ArgMatches, Command};
 
-use super::load;
+use super::{ending, load};
 use crate::digest::Digest;
 use crate::http::decode_query;
 use crate::pipeline::codec::{self, CODECS, Codec};
@@ -52,7 +52,8 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         }
     };
     match render(input, output, &asked) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Some(bytes)) => ending::printed("render", &bytes),
+        Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("progimage render: {error}");
             ExitCode::FAILURE
@@ -95,15 +96,15 @@ fn written(extension: &str) -> Result<&'static Codec, String> {
     })
 }
 
-fn render(input: &str, output: &str, asked: &Asked) -> Result<(), Box<dyn Error>> {
+/// What is to be printed, unless it went to a file.
+fn render(input: &str, output: &str, asked: &Asked) -> Result<Option<Bytes>, Box<dyn Error>> {
     let source = Bytes::from(source(input, asked.limits.bytes_max)?);
     let rendered = asked.pipeline.run(&source, &asked.images, &asked.limits, &Watch::default())?;
     if output == "-" {
-        io::stdout().write_all(&rendered.bytes)?;
-    } else {
-        std::fs::write(output, &rendered.bytes).map_err(|error| format!("cannot write {output}: {error}"))?;
+        return Ok(Some(rendered.bytes));
     }
-    Ok(())
+    std::fs::write(output, &rendered.bytes).map_err(|error| format!("cannot write {output}: {error}"))?;
+    Ok(None)
 }
 
 /// One byte more than allowed is enough to be refused.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::load;
+use super::{ending, load};
 use crate::http::decode_query;
 use crate::http::sign::sign;
 use crate::pipeline::{Pipeline, codec};
@@ -32,10 +32,7 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
     match signed(matches) {
-        Ok(url) => {
-            println!("{url}");
-            ExitCode::SUCCESS
-        }
+        Ok(url) => ending::printed("sign", format!("{url}\n").as_bytes()),
         Err(error) => {
             eprintln!("progimage sign: {error}");
             ExitCode::from(2)

@@ -7,6 +7,7 @@
 //! | `core` | what all threads share; calls on single blobs |
 //! | `stage`, `commit` | an upload's bytes before and while they get their name |
 //! | `read` | reads of an open blob |
+//! | `verify` | every file held against its name, without the lock |
 //! | `health`, `pool` | whether writes are accepted; threads |
 //! | `sim`, `crash` | tests: a file system that can lose power, and the model that every state it may leave is a good one |
 
@@ -23,20 +24,21 @@ mod real;
 #[cfg(test)]
 mod sim;
 mod stage;
+pub mod verify;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::commit::{Body, Committer, Job};
-use self::core::{Core, Tally};
+use self::core::Core;
 use self::fs::{Errno, Fs, Wait};
 use self::pool::{Pool, panicked};
 use self::read::{Opened, cached};
 use self::real::RealFs;
 use self::stage::Staged;
 use super::locks::Locks;
-use super::{Blob, Commit, Counters, Error, Future, Level, Options, Stage, Stat, Store};
+use super::{Blob, Commit, Counters, Error, Future, Options, Stage, Stat, Store};
 use crate::digest::Digest;
 
 /// Up to this many names are looked at on the caller's thread when they are cached.
@@ -72,6 +74,29 @@ pub async fn open(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
     opened.await.unwrap_or_else(|_| Err(panicked()))
 }
 
+/// Opens the folder `path`, which is a store, for reading. Neither locked nor changed: what would write fails.
+pub async fn open_to_read(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
+    let path = PathBuf::from(path);
+    let opened = tokio::task::spawn_blocking(move || {
+        let fs =
+            RealFs::open_to_read(&path).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
+        check_marker(&fs)?;
+        let core = Core::new(fs, options);
+        core.health.set_read_only("opened to be read");
+        core.health.set_started(true);
+        Disk::over(core, None)
+    });
+    opened.await.unwrap_or_else(|_| Err(panicked()))
+}
+
+fn check_marker(fs: &impl Fs) -> Result<(), Error> {
+    match layout::marker_is_known(fs) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Unavailable(format!("{} is not of a version that this program knows", layout::MARKER))),
+        Err(errno) => Err(unavailable(layout::MARKER, errno)),
+    }
+}
+
 fn random() -> Result<u128, Error> {
     use std::io::Read;
     let mut bytes = [0; 16];
@@ -88,22 +113,30 @@ impl<F: Fs> Disk<F> {
     /// Takes over an initialised folder: empties `tmp/` and syncs, in the background, what a killed predecessor may have left
     /// in the page cache. Its cost does not depend on the number of blobs.
     pub fn start(fs: F, options: Options, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
-        if !layout::marker_is_known(&fs).map_err(|errno| unavailable(layout::MARKER, errno))? {
-            return Err(Error::Unavailable(format!("{} is not of a version that this program knows", layout::MARKER)));
-        }
+        check_marker(&fs)?;
         empty_temporary(&fs).map_err(|errno| unavailable("emptying tmp", errno))?;
         let failed_sync = layout::read_state(&fs, layout::FAILED_SYNC).map_err(|errno| unavailable("state", errno))?;
-        let core = Arc::new(Core::new(fs, options));
+        let core = Core::new(fs, options);
         if let Some(reason) = failed_sync {
-            tracing::error!(reason, "a sync failed earlier; read-only until {} is removed", layout::FAILED_SYNC);
+            tracing::error!(
+                reason,
+                "a sync failed earlier; read-only until `progimage verify --recent` finds all well"
+            );
             core.health.set_read_only(&reason);
         }
+        let disk = Disk::over(core, lock)?;
+        let starting = Arc::clone(&disk.inner.core);
+        drop(disk.inner.syncers.run(move || sync_all(&starting)));
+        Ok(disk)
+    }
+
+    /// With its threads.
+    fn over(core: Core<F>, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
+        let core = Arc::new(core);
         let syncers = Arc::new(Pool::new("store-sync", core.options.sync_threads));
         let readers = Pool::new("store-read", core.options.read_threads);
         let committer = Committer::start(Arc::clone(&core), Arc::clone(&syncers))
             .map_err(|error| Error::Unavailable(format!("starting a thread: {error}")))?;
-        let starting = Arc::clone(&core);
-        drop(syncers.run(move || sync_all(&starting)));
         let inner = Inner { committer, syncers, readers, proofs: Locks::default(), core, _lock: lock };
         Ok(Disk { inner: Arc::new(inner) })
     }

@@ -1,73 +1,80 @@
 //! The program as a shell calls it: standard output is data, standard error is for people, the exit status tells.
 
+mod bulk;
+mod get;
+mod local;
+mod origin;
+mod put;
+mod retries;
+mod stores;
+
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use progimage::http::sign::{SigningKey, verify};
+/// The program, with nothing of this process's own settings.
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_progimage"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROGIMAGE_")) {
+        command.env_remove(name);
+    }
+    // Loopback is asked for directly, whatever the machine's proxy.
+    command.env("NO_PROXY", "127.0.0.1");
+    command
+}
 
-const KEY: &str = "web:0123456789abcdef";
+/// What it did, and its status.
+struct Ran {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
 
-fn progimage(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_progimage"))
-        .args(arguments)
-        .env("PROGIMAGE_SIGNING_KEYS", KEY)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Ran { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// Asserts its status; then what it printed.
+    fn with(self, status: i32) -> Ran {
+        assert_eq!(self.status, Some(status), "{}{}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains('\x1b') && !self.stdout.contains('\x1b'), "control codes in a pipe");
+        self
+    }
+
+    /// Lines of standard output, sorted.
+    fn lines(&self) -> Vec<&str> {
+        let mut lines: Vec<&str> = self.stdout.lines().collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    /// Standard output as lines of JSON.
+    fn json(&self) -> Vec<serde_json::Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    program(arguments).output().expect("it ends").into()
+}
+
+/// Writes all of `input` to its standard input.
+fn piped(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
     // A program that refuses its arguments does not read.
     let _ = child.stdin.take().expect("piped").write_all(input);
     child.wait_with_output().expect("it ends")
 }
 
-fn photo() -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/photos/toy.jpg").to_str().expect("UTF-8").to_owned()
+/// A folder that is gone after the test; in memory where that can be had.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
 }
 
-#[test]
-fn render_goes_from_files_to_files_and_through_pipes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let target = folder.path().join("small.webp");
-    let target = target.to_str().expect("UTF-8");
-    let done = progimage(&["render", &photo(), target, "w=60"], b"");
-    assert!(done.status.success() && done.stdout.is_empty() && done.stderr.is_empty(), "{done:?}");
-    let small = std::fs::read(target).expect("written");
-    assert!(small.starts_with(b"RIFF"));
-    let piped = progimage(&["render", "-", "-", "w=30", "--format", "png"], &small);
-    assert!(piped.status.success() && piped.stdout.starts_with(b"\x89PNG"), "{:?}", piped.status);
-}
-
-#[test]
-fn render_tells_a_wrong_argument_from_a_wrong_image() {
-    let check = |arguments: &[&str], input: &[u8], status: i32, says: &str| {
-        let output = progimage(arguments, input);
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(status), 0), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(says), "{arguments:?}: {stderr}");
-    };
-    check(&["render", "-", "-", "w=0", "--format", "png"], b"", 2, "1..65535 px");
-    check(&["render", "-", "x.heic"], b"", 2, "allowed: jpg");
-    check(&["render", "-", "-", "w=%ff", "--format", "png"], b"", 2, "UTF-8");
-    check(&["render", "-", "-", "--format", "png"], b"no image", 1, "not an image");
-    check(&["render", "/nothing/here.jpg", "-", "--format", "png"], b"", 1, "cannot read /nothing/here.jpg");
-}
-
-#[test]
-fn sign_prints_the_canonical_url_with_a_signature_that_holds() {
-    let url = "https://img.example/images/0000.webp?h=20&w=300";
-    let output = progimage(&["sign", url, "--expires-in-s", "60"], b"");
-    let printed = String::from_utf8(output.stdout).expect("UTF-8");
-    let target = printed.trim_end().strip_prefix("https://img.example").expect("the same host");
-    assert!(target.starts_with("/images/0000.webp?width=300&height=20&expires="), "{target}");
-    let keys: Vec<SigningKey> = vec![KEY.parse().expect("a key")];
-    assert!(verify(&keys, target, 0).expect("good").expect("signed").expires.is_some());
-    let remote = "/remote.webp?url=http://127.0.0.2/a.jpg&w=30";
-    let output = progimage(&["sign", remote], b"");
-    let printed = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(printed.starts_with(&format!("{remote}&key_id=web&sig=")), "{printed}");
-    let refused = progimage(&["sign", url, "--key-id", "other"], b"");
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("signing_keys"));
+fn text(path: &std::path::Path) -> &str {
+    path.to_str().expect("UTF-8")
 }

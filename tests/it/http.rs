@@ -40,28 +40,28 @@ fn runtime() -> &'static Runtime {
 }
 
 /// A server of its own; told to stop when dropped.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     served: Mutex<Option<JoinHandle<Stopped>>>,
 }
 
 impl Server {
     /// With a store in memory.
-    fn start() -> Server {
+    pub(crate) fn start() -> Server {
         Server::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut Settings)) -> Server {
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Server {
         Server::on("memory:", change)
     }
 
-    fn on(url: &str, change: impl FnOnce(&mut Settings)) -> Server {
+    pub(crate) fn on(url: &str, change: impl FnOnce(&mut Settings)) -> Server {
         let open = |options: &store::Options| runtime().block_on(store::open(url, options)).unwrap();
         Server::start_with(open, change)
     }
 
-    fn over(store: Arc<dyn store::Store>, change: impl FnOnce(&mut Settings)) -> Server {
+    pub(crate) fn over(store: Arc<dyn store::Store>, change: impl FnOnce(&mut Settings)) -> Server {
         Server::start_with(|_| store, change)
     }
 
@@ -90,34 +90,34 @@ impl Server {
     }
 
     /// One request without a body on a connection of its own; `fields` are whole lines.
-    fn ask(&self, method: &str, path: &str, fields: &[&str]) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, fields: &[&str]) -> Answer {
         self.connect().ask(method, path, fields, b"")
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[])
     }
 
-    fn send(&self, method: &str, path: &str, fields: &[&str], body: &[u8]) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, fields: &[&str], body: &[u8]) -> Answer {
         self.connect().ask(method, path, fields, body)
     }
 
     /// Stores an image; its path without an extension.
-    fn store(&self, bytes: &[u8]) -> String {
+    pub(crate) fn store(&self, bytes: &[u8]) -> String {
         let answer = self.send("POST", "/images", &[], bytes);
         assert_eq!(answer.status, 201, "{}", answer.text());
         path_of(bytes)
     }
 
     /// Tells the server to stop.
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         if let Some(stop) = self.stop.lock().unwrap().take() {
             _ = stop.send(());
         }
     }
 
     /// Waits until the server has stopped.
-    fn stopped(&self) -> Stopped {
+    pub(crate) fn stopped(&self) -> Stopped {
         let served = self.served.lock().unwrap().take().expect("asked once");
         runtime().block_on(served).unwrap()
     }
@@ -134,7 +134,7 @@ fn path_of(bytes: &[u8]) -> String {
 }
 
 /// A PPM file of one colour.
-fn ppm(w: u32, h: u32, rgb: [u8; 3]) -> Vec<u8> {
+pub(crate) fn ppm(w: u32, h: u32, rgb: [u8; 3]) -> Vec<u8> {
     let mut bytes = format!("P6\n{w} {h}\n255\n").into_bytes();
     for _ in 0..w * h {
         bytes.extend_from_slice(&rgb);

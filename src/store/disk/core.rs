@@ -254,7 +254,7 @@ impl<F: Fs> Core<F> {
     pub fn sync_failed(&self, call: &str, errno: Errno) -> Error {
         let reason = format!("{call} failed: {errno}");
         if self.health.set_read_only(&reason) {
-            tracing::error!(reason, "read-only from now on; check the device, then remove {}", layout::FAILED_SYNC);
+            tracing::error!(reason, "read-only from now on; check the device, then run `progimage verify --recent`");
             if let Err(errno) = layout::write_state(&self.fs, layout::FAILED_SYNC, &reason) {
                 tracing::error!(%errno, "the next start will not know of the failed sync");
             }

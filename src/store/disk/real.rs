@@ -17,13 +17,24 @@ const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 /// A folder.
 pub struct RealFs {
     root: OwnedFd,
+    /// Whether calls that change something are made, or fail as on a read-only device.
+    writes: bool,
 }
 
 impl RealFs {
     /// Opens the folder `root`; where it is missing it is made, durably, with its ancestors.
     pub fn open(root: &Path) -> io::Result<RealFs> {
         make_durably(root)?;
-        Ok(RealFs { root: File::open(root)?.into() })
+        Ok(RealFs { root: File::open(root)?.into(), writes: true })
+    }
+
+    /// Opens the folder `root`, in which nothing can be changed by way of the answer.
+    pub fn open_to_read(root: &Path) -> io::Result<RealFs> {
+        Ok(RealFs { root: File::open(root)?.into(), writes: false })
+    }
+
+    fn writes(&self) -> Result<()> {
+        if self.writes { Ok(()) } else { Err(Errno::ROFS) }
     }
 
     /// Takes the exclusive lock on the file `path` for as long as the answer lives; `EWOULDBLOCK` when another process has it.
@@ -52,6 +63,9 @@ impl Fs for RealFs {
     type File = OwnedFd;
 
     fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<OwnedFd> {
+        if open == Open::CreateNew {
+            self.writes()?;
+        }
         let flags = OFlags::CLOEXEC
             | match open {
                 // NONBLOCK: opening a named pipe must not wait for its writer.
@@ -103,18 +117,22 @@ impl Fs for RealFs {
     }
 
     fn linkat(&self, from: &str, to: &str) -> Result<()> {
+        self.writes()?;
         rustix::fs::linkat(&self.root, from, &self.root, to, AtFlags::empty())
     }
 
     fn renameat(&self, from: &str, to: &str) -> Result<()> {
+        self.writes()?;
         rustix::fs::renameat(&self.root, from, &self.root, to)
     }
 
     fn unlinkat(&self, path: &str) -> Result<()> {
+        self.writes()?;
         rustix::fs::unlinkat(&self.root, path, AtFlags::empty())
     }
 
     fn mkdirat(&self, path: &str) -> Result<()> {
+        self.writes()?;
         rustix::fs::mkdirat(&self.root, path, DIRECTORY_MODE)
     }
 

@@ -1,0 +1,123 @@
+//! [`Body`]: the body of a request: none, text, or a file that is read as it is sent. Never held whole.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, TryStreamExt};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+
+/// Read, and sent, at once.
+const FRAME_BYTES: usize = 256 << 10;
+
+/// A body, to be sent once.
+pub struct Body {
+    /// Its length, where that is known.
+    pub(super) len: Option<u64>,
+    pub(super) media_type: Option<&'static str>,
+    pub(super) field: Option<(&'static str, String)>,
+    pub(super) inner: reqwest::Body,
+    pub(super) sent: Arc<Sent>,
+}
+
+impl Body {
+    /// No body.
+    pub fn none() -> Body {
+        let inner = reqwest::Body::from(Bytes::new());
+        Body { len: None, media_type: None, field: None, inner, sent: Arc::default() }
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(media_type: &'static str, bytes: impl Into<Bytes>) -> Body {
+        Body { media_type: Some(media_type), inner: reqwest::Body::from(bytes.into()), ..Body::none() }
+    }
+
+    /// The first `len` bytes of `file`. When it has fewer, the request fails with [`super::Error::Body`].
+    pub fn file(file: File, len: u64) -> Body {
+        let body = Body::stream("application/octet-stream", file.take(len), Some(len));
+        Body { len: Some(len), ..body }
+    }
+
+    /// All that `source` has, as it comes.
+    pub fn reader(media_type: &'static str, source: impl Read + Send + Sync + 'static) -> Body {
+        Body::stream(media_type, source, None)
+    }
+
+    fn stream(media_type: &'static str, source: impl Read + Send + Sync + 'static, len: Option<u64>) -> Body {
+        let sent = Arc::<Sent>::default();
+        let frame_bytes = len.and_then(|len| usize::try_from(len).ok()).unwrap_or(FRAME_BYTES).min(FRAME_BYTES);
+        let frames = stream::try_unfold((source, Arc::clone(&sent)), move |(mut source, sent)| async move {
+            if len == Some(sent.bytes()) {
+                return Ok(None);
+            }
+            // A read may wait for a device, or for whoever types: not on a thread of the runtime.
+            let read = tokio::task::spawn_blocking(move || {
+                let mut frame = vec![0; frame_bytes];
+                source.read(&mut frame).map(|count| {
+                    frame.truncate(count);
+                    (Bytes::from(frame), source)
+                })
+            });
+            match read.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok((frame, source)) if !frame.is_empty() => {
+                    sent.count(frame.len());
+                    Ok(Some((frame, (source, sent))))
+                }
+                Ok(_) if len.is_none() => Ok(None),
+                Ok(_) => Err(sent.fail(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) => Err(sent.fail(error)),
+            }
+        });
+        let inner = reqwest::Body::wrap(StreamBody::new(frames.map_ok(Frame::data)));
+        Body { media_type: Some(media_type), inner, sent, ..Body::none() }
+    }
+
+    /// With one more header field.
+    pub fn with(self, name: &'static str, value: String) -> Body {
+        Body { field: Some((name, value)), ..self }
+    }
+}
+
+/// How a body fares while it is sent.
+#[derive(Default)]
+pub(super) struct Sent {
+    bytes: AtomicU64,
+    failure: Mutex<Option<io::Error>>,
+}
+
+impl Sent {
+    fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Keeps `error` for the caller, and gives the connection one to end with.
+    fn fail(&self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        kind.into()
+    }
+
+    /// Why the body could not be read, if so.
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Ready once no byte was sent for as long as `stall`.
+    pub(super) async fn stalled(&self, stall: Duration) {
+        loop {
+            let before = self.bytes();
+            tokio::time::sleep(stall).await;
+            if self.bytes() == before {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Why a request failed, shaped by what a command can do: ask again, give the item up, or stop. Asks nothing itself.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+use crate::cli::ending::{Exit, Failure};
+
+/// Bytes of a problem that are read.
+const PROBLEM_BYTES_MAX: usize = 64 << 10;
+/// How long a server may ask to be left alone.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Why there is no success.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request's own body could not be read.
+    #[error("{0}")]
+    Body(io::Error),
+    /// No answer, or half of one.
+    #[error("{0}")]
+    Transport(String),
+    /// The server says no.
+    #[error("{0}")]
+    Answer(Problem),
+}
+
+/// What the server says.
+#[derive(Debug)]
+pub struct Problem {
+    /// The status.
+    pub status: StatusCode,
+    /// The last part of `type`; empty when the answer is from something else than this program.
+    pub kind: String,
+    text: String,
+    retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// When the same request may be made again: `None`, never; `Some(None)`, whenever.
+    pub fn retry_after(&self) -> Option<Option<Duration>> {
+        match self {
+            Error::Body(_) => None,
+            Error::Transport(_) => Some(None),
+            Error::Answer(problem) => match problem.status {
+                // When this program does not say when, it does not expect that it will pass: a read-only store.
+                StatusCode::SERVICE_UNAVAILABLE if !problem.kind.is_empty() => problem.retry_after.map(Some),
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(problem.retry_after),
+                // From a proxy whose server is gone.
+                StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(None),
+                _ => None,
+            },
+        }
+    }
+
+    /// Of every further request too, so that the command stops; `None`: of this one alone.
+    pub fn ends(&self) -> Option<Exit> {
+        match self {
+            Error::Body(_) => None,
+            Error::Transport(_) => Some(Exit::Unreached),
+            Error::Answer(problem) => match problem.status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                    Some(Exit::Refused)
+                }
+                StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::GATEWAY_TIMEOUT
+                | StatusCode::INSUFFICIENT_STORAGE => Some(Exit::Unreached),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether the server's problem is of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        matches!(self, Error::Answer(problem) if problem.kind == kind)
+    }
+}
+
+/// Where no item is at fault.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::new(error.ends().unwrap_or(Exit::Failed), error)
+    }
+}
+
+impl Problem {
+    /// Of an answer that is no success.
+    pub(super) async fn read(mut response: Response) -> Problem {
+        let (status, mut body) = (response.status(), Vec::new());
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+        while let Ok(Some(chunk)) = response.chunk().await
+            && body.len() < PROBLEM_BYTES_MAX
+        {
+            body.extend_from_slice(&chunk);
+        }
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let member = |name: &str| problem[name].as_str().unwrap_or_default();
+        let kind = member("type").strip_prefix("/problems/").unwrap_or_default().to_owned();
+        Problem { status, kind, text: member("detail").to_owned(), retry_after }
+    }
+
+    /// Of a success that makes no sense.
+    pub fn unreadable(text: &str) -> Problem {
+        Problem { status: StatusCode::OK, kind: String::new(), text: text.to_owned(), retry_after: None }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.text.as_str() {
+            "" => write!(f, "the server answers {}", self.status),
+            text => write!(f, "{} ({})", text.trim_end_matches('.'), self.status.as_u16()),
+        }
+    }
+}
+
+/// An error with all that lies under it: reqwest's own text says little. The URL has neither user nor key.
+pub(super) fn causes(error: &reqwest::Error) -> String {
+    let mut cause: Option<&dyn std::error::Error> = error.source();
+    let mut text = String::new();
+    while let Some(inner) = cause {
+        // The innermost says it best.
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}

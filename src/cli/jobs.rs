@@ -1,0 +1,190 @@
+//! `progimage jobs`: bulk work that the server does while nobody waits: submit, watch, results, cancel.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::client::{self, Body, Client, Error, Lines, Problem};
+use super::ending::{self, Exit, Failure};
+use super::output::{self, Output};
+use super::progress::Progress;
+use super::{bulk, results};
+use crate::digest::Digest;
+
+/// Of what is said of one job.
+const STATUS_BYTES_MAX: usize = 64 << 10;
+/// Before events that were cut are asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub fn command() -> Command {
+    let job = || Arg::new("id").value_name("JOB").required(true).value_parser(value_parser!(Digest)).help("Its id");
+    let json =
+        || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON, as the server says them");
+    let submit = Command::new("submit")
+        .about("Hand in items; prints the id of their job. The same items are the same job")
+        .arg(bulk::items_arg())
+        .arg(
+            Arg::new("idempotency_key")
+                .long("idempotency-key")
+                .value_name("KEY")
+                .help("A name for the job: the same name is the same job, whatever the items"),
+        )
+        .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Then watch it"))
+        .arg(json());
+    let watch = Command::new("watch")
+        .about("Wait until a job has ended; prints `id  state`. Status 1 when it was cancelled or some items failed")
+        .arg(job())
+        .arg(json());
+    let results = Command::new("results").about("Print the results so far").arg(job()).arg(results::arg());
+    let cancel = Command::new("cancel").about("End a job; what has a result keeps it").arg(job());
+    Command::new("jobs")
+        .about("Render many images while nobody waits")
+        .subcommand_required(true)
+        .subcommands([submit, watch, results, cancel].map(|command| command.args(client::args())))
+        .after_help(ending::HELP)
+}
+
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    ending::run("jobs", async {
+        match matches.subcommand() {
+            Some(("submit", matches)) => submit(matches).await,
+            Some(("watch", matches)) => watch(matches).await,
+            Some(("results", matches)) => results(matches).await,
+            Some(("cancel", matches)) => cancel(matches).await,
+            _ => Err(Failure::usage("submit, watch, results or cancel?")),
+        }
+    })
+}
+
+/// What the server says of a job.
+#[derive(Deserialize)]
+struct Status {
+    id: String,
+    state: String,
+    items: u64,
+    done: u64,
+    failed: u64,
+}
+
+impl Status {
+    fn read(text: &[u8]) -> Result<Status, Error> {
+        serde_json::from_slice(text)
+            .map_err(|_| Error::Answer(Problem::unreadable("the answer is no job: is this ProgImage?")))
+    }
+
+    fn exit(&self) -> Exit {
+        if self.state == "done" { Exit::of_failed(self.failed) } else { Exit::Failed }
+    }
+}
+
+async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let progress = Progress::items();
+    let client = Client::of(matches, progress.clone())?;
+    let items = matches.get_one::<PathBuf>("items").map_or(Path::new("-"), PathBuf::as_path);
+    let body = || {
+        let body = bulk::body(items)?;
+        let key = matches.get_one::<String>("idempotency_key").cloned();
+        Ok::<_, Failure>(match key {
+            Some(key) => body.with("idempotency-key", key),
+            None => body,
+        })
+    };
+    let attempt = async |body: Body| {
+        let response = client.ask(Method::POST, "/jobs", body).await?;
+        client.whole(response, STATUS_BYTES_MAX).await
+    };
+    // Standard input cannot be sent a second time.
+    let text = if items == Path::new("-") {
+        attempt(body()?).await?
+    } else {
+        body()?;
+        client
+            .repeat(async || attempt(body().map_err(|failure| Error::Body(std::io::Error::other(failure.text)))?).await)
+            .await?
+    };
+    let status = Status::read(&text)?;
+    let line = if matches.get_flag("json") { text } else { status.id.clone().into_bytes() };
+    progress.aside(|| output::print(&[&line, &b"\n"[..]].concat()))?;
+    if matches.get_flag("watch") {
+        follow(&client, &status.id, &progress, Output::new(matches.get_flag("json"), progress.clone())).await
+    } else {
+        Ok(Exit::Done)
+    }
+}
+
+async fn watch(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let progress = Progress::items();
+    let client = Client::of(matches, progress.clone())?;
+    let output = Output::new(matches.get_flag("json"), progress.clone());
+    follow(&client, &id(matches), &progress, output).await
+}
+
+fn id(matches: &ArgMatches) -> String {
+    matches.get_one::<Digest>("id").map(ToString::to_string).unwrap_or_default()
+}
+
+/// Watches a job until it has ended, and says how on `output`.
+async fn follow(client: &Client, id: &str, progress: &Progress, mut output: Output) -> Result<Exit, Failure> {
+    let path = format!("/jobs/{id}/events");
+    let ended = loop {
+        if let Some(ended) = client.repeat(async || events(client, &path, progress).await).await? {
+            break ended;
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    let status = Status::read(&ended)?;
+    let text = format!("{} of {} done, {} failed: {}", status.done, status.items, status.failed, status.state);
+    output.item(
+        || serde_json::from_slice(&ended).unwrap_or_default(),
+        || format!("{id}  {}", status.state).into_bytes(),
+    )?;
+    output.end("jobs", &output::printable(&text))?;
+    Ok(status.exit())
+}
+
+/// The last event of a job; none when the answer was cut after others, as by a server that starts anew: then it is asked again.
+async fn events(client: &Client, path: &str, progress: &Progress) -> Result<Option<Vec<u8>>, Error> {
+    let mut lines = Lines::new(client, client.ask(Method::GET, path, Body::none()).await?);
+    let (mut is_last, mut seen) = (false, false);
+    loop {
+        let line = match lines.next().await {
+            Ok(Some(line)) => line,
+            Err(error) if !seen => return Err(error),
+            Ok(None) if !seen => return Err(Error::Transport("the server tells nothing of this job".to_owned())),
+            Ok(None) | Err(_) => return Ok(None),
+        };
+        // Server-sent events: a line for the name, a line for the data; comments are heartbeats.
+        if let Some(name) = line.strip_prefix(b"event: ") {
+            is_last = name == b"end";
+        } else if let Some(data) = line.strip_prefix(b"data: ") {
+            let status = Status::read(data)?;
+            seen = true;
+            progress.set_total(status.items);
+            progress.set(status.done + status.failed);
+            progress.say(|| format!("{} failed, {}", status.failed, output::printable(&status.state)));
+            if is_last {
+                return Ok(Some(data.to_vec()));
+            }
+        }
+    }
+}
+
+async fn results(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let progress = Progress::items();
+    let client = Client::of(matches, progress.clone())?;
+    let path = format!("/jobs/{}/results", id(matches));
+    let response = client.repeat(async || client.ask(Method::GET, &path, Body::none()).await).await?;
+    let counts = results::pass(Lines::new(&client, response), matches, "jobs", &progress).await?;
+    Ok(Exit::of_failed(counts.failed))
+}
+
+async fn cancel(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let client = Client::of(matches, Progress::items())?;
+    let path = format!("/jobs/{}", id(matches));
+    client.repeat(async || client.ask(Method::DELETE, &path, Body::none()).await).await?;
+    Ok(Exit::Done)
+}

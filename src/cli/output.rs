@@ -1,0 +1,151 @@
+//! [`Output`]: data on standard output, a line an item, as text or JSON; and what is said about failed items at the end. Chooses no
+//! exit status.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::progress::Progress;
+
+/// Failed items that are named at the end; of the others only the number is told (`--json` names each as it fails).
+const PROBLEMS_MAX: usize = 1_000;
+/// Written when so much has come together, or when nothing more is there to be written.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Standard output.
+pub struct Output {
+    json: bool,
+    terminal: bool,
+    buffer: Vec<u8>,
+    problems: Vec<String>,
+    failed: u64,
+    progress: Progress,
+}
+
+impl Output {
+    /// Lines of JSON or of text, beside `progress`.
+    pub fn new(json: bool, progress: Progress) -> Output {
+        let terminal = io::stdout().is_terminal();
+        Output { json, terminal, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
+    }
+
+    /// An item that is done.
+    pub fn item(&mut self, json: impl FnOnce() -> Value, text: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
+        let line = if self.json { json().to_string().into_bytes() } else { text() };
+        self.line(&line)
+    }
+
+    /// An item that failed: a line of data where that is JSON, and named at the end where it is text.
+    pub fn failed(&mut self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> io::Result<()> {
+        self.failed += 1;
+        if self.json {
+            let line = json().to_string();
+            return self.line(line.as_bytes());
+        }
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(text());
+        }
+        Ok(())
+    }
+
+    /// A line as it is.
+    pub fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(line);
+        self.buffer.push(b'\n');
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Hands over what there is: called when the next item is not there yet.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        // The bar is in the way only where both go to a terminal.
+        if self.terminal { self.progress.aside(|| print(&buffer)) } else { print(&buffer) }
+    }
+
+    /// Hands over the rest, takes the bar away, names what failed and says `summary`; how many items failed.
+    pub fn end(mut self, command: &str, summary: &str) -> io::Result<u64> {
+        self.flush()?;
+        self.progress.clear();
+        for problem in &self.problems {
+            eprintln!("progimage {command}: {}", printable(problem));
+        }
+        let unnamed = self.failed - self.problems.len() as u64;
+        if unnamed > 0 && !self.json {
+            eprintln!("progimage {command}: and {unnamed} more; --json names each");
+        }
+        if !summary.is_empty() {
+            eprintln!("progimage {command}: {summary}");
+        }
+        Ok(self.failed)
+    }
+}
+
+/// Writes data to standard output; unlike `print!` it may fail: a pipe may be closed early.
+pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// `name  path`, as b3sum and sha256sum write it: where the path has a line feed, a carriage return or a backslash, the line begins
+/// with a backslash and these are escaped.
+pub fn named(name: &str, path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes();
+    let escaped = bytes.iter().any(|byte| b"\n\r\\".contains(byte));
+    let mut line = Vec::with_capacity(name.len() + bytes.len() + 3);
+    line.extend_from_slice(if escaped { b"\\" } else { b"" });
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"  ");
+    for byte in bytes {
+        match byte {
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\r' => line.extend_from_slice(b"\\r"),
+            b'\\' => line.extend_from_slice(b"\\\\"),
+            byte => line.push(*byte),
+        }
+    }
+    line
+}
+
+/// Without what would move the cursor of a terminal: names of files are not ours.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect::<String>().into()
+    } else {
+        text.into()
+    }
+}
+
+/// For people: `3.1 MB`.
+pub fn bytes(count: u64) -> String {
+    indicatif::DecimalBytes(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_pretend_to_be_another_line() {
+        let check = |path: &str, line: &str| assert_eq!(named("id", Path::new(path)), line.as_bytes());
+        check("a b", "id  a b");
+        check("a\nid  b", "\\id  a\\nid  b");
+        check("a\\b\r", "\\id  a\\\\b\\r");
+        assert_eq!(printable("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+    }
+
+    #[test]
+    fn problems_are_named_up_to_a_bound_and_counted_past_it() {
+        let mut output = Output::new(false, Progress::items());
+        for n in 0..=PROBLEMS_MAX {
+            output.failed(|| Value::Null, || n.to_string()).expect("nothing is written");
+        }
+        assert_eq!((output.problems.len(), output.failed), (PROBLEMS_MAX, PROBLEMS_MAX as u64 + 1));
+    }
+}

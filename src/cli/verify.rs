@@ -1,0 +1,121 @@
+//! `progimage verify`: a store's folder, read from the device and held against its names, while a server runs or not.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::ending::{self, Exit, Failure};
+use super::load;
+use super::output::{self, Output};
+use super::progress::Progress;
+use crate::store::verify::{self, Finding, Note, Options, SHARDS, Summary, Watch};
+
+/// Findings that are not printed yet.
+const FINDINGS_MAX: usize = 1_024;
+
+pub fn command() -> Command {
+    Command::new("verify")
+        .about("Read every stored image back from the device and hold it against its id")
+        .arg(Arg::new("data").long("data").value_name("DIR").help("The store's folder, as for serve"))
+        .arg(Arg::new("recent").long("recent").action(ArgAction::SetTrue).help(
+            "Only images of the last hour, or of the hour before a sync failed. When all are well, no server runs and a failed sync \
+             was noted, the note is removed: the next start accepts uploads",
+        ))
+        .arg(
+            Arg::new("rate")
+                .long("rate")
+                .value_name("BYTES")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("Bytes a second to read at most, beside a running server"),
+        )
+        .arg(
+            Arg::new("jobs")
+                .long("jobs")
+                .short('j')
+                .value_name("N")
+                .value_parser(RangedU64ValueParser::<usize>::new().range(1..=256))
+                .help("Files to read at once, 1 to 256 [default: one per processor]"),
+        )
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON: {path, fault, detail}"))
+        .after_help(format!(
+            "Prints `fault  path` for each file that is not what it should be: corrupt, misplaced, unknown, missing or unreadable. \
+             Nothing is repaired: a server takes a corrupt image out of service when it is next read, and the next upload of it \
+             heals the store.\n\n{}",
+            ending::HELP
+        ))
+}
+
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    ending::run("verify", verify(matches))
+}
+
+async fn verify(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let data = PathBuf::from(load(&[matches]).map_err(Failure::usage)?.data);
+    let options = Options {
+        threads: matches
+            .get_one("jobs")
+            .copied()
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)),
+        rate_bytes_max: matches.get_one("rate").copied(),
+        recent: matches.get_flag("recent"),
+    };
+    let progress = Progress::parts(u64::from(SHARDS));
+    let (sender, mut findings) = mpsc::channel(FINDINGS_MAX);
+    let watch = Told { progress: progress.clone(), sender, blobs: AtomicU64::new(0), bytes: AtomicU64::new(0) };
+    let work = tokio::task::spawn_blocking(move || verify::run(&data, &options, &watch));
+    let mut output = Output::new(matches.get_flag("json"), progress);
+    while let Some(Finding { path, fault }) = findings.recv().await {
+        output.item(
+            || json!({ "path": path, "fault": fault.name(), "detail": fault.to_string() }),
+            || output::named(fault.name(), path.as_ref()),
+        )?;
+        output.flush()?;
+    }
+    let summary = work.await.map_err(|panic| Failure::new(Exit::Failed, panic))??;
+    output.end("verify", &text(&summary))?;
+    Ok(if summary.findings > 0 || summary.note == Note::Owned { Exit::Failed } else { Exit::Done })
+}
+
+fn text(summary: &Summary) -> String {
+    let Summary { blobs, bytes, findings, quarantined, note } = summary;
+    let note = match note {
+        Note::None => "",
+        Note::Removed => "; the note of a failed sync is removed: the next start accepts uploads",
+        Note::Kept => "; a failed sync is noted: no uploads are accepted until verify --recent finds all well",
+        Note::Owned => {
+            "; all is well, but a server runs: stop it and run this again to remove the note of a failed sync"
+        }
+    };
+    format!("{blobs} images, {}, {findings} findings, {quarantined} in quarantine{note}", output::bytes(*bytes))
+}
+
+/// Tells the bar and the printer.
+struct Told {
+    progress: Progress,
+    sender: mpsc::Sender<Finding>,
+    blobs: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Watch for Told {
+    fn blob(&self, bytes: u64) {
+        let blobs = self.blobs.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.progress.say(|| format!("{blobs} images, {}", output::bytes(bytes)));
+    }
+
+    fn shard(&self) {
+        self.progress.advance(1);
+    }
+
+    fn found(&self, finding: Finding) {
+        // Nobody prints any more when standard output was closed: the process is about to end.
+        drop(self.sender.blocking_send(finding));
+    }
+}

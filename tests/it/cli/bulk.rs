@@ -1,0 +1,116 @@
+//! `progimage bulk` and `progimage jobs` against a server that says what a test wants.
+
+use std::fs;
+
+use progimage::digest::Digest;
+
+use super::{Ran, folder, origin, piped, program, run, text};
+
+const WELL: &str = "{\"item\":0,\"output\":0,\"status\":200,\"data\":\"YQ==\"}\n";
+const FAILED: &str = "{\"item\":1,\"key\":\"b\",\"status\":404,\"problem\":{\"detail\":\"No image has this id.\"}}\n";
+const END: &str = "{\"done\":true,\"ok\":1,\"failed\":1}\n";
+
+/// A server that answers every request with `body`, once it has been asked for `line` with the items.
+fn answers(line: &'static str, body: String) -> String {
+    origin::start(move |asked| {
+        assert_eq!(asked.line, line);
+        assert!(asked.line.starts_with("GET") || asked.body == b"{}\n{}\n");
+        Some((200, "", body.clone().into()))
+    })
+}
+
+fn bulk(body: String, more: &[&str]) -> Ran {
+    let folder = folder();
+    let items = folder.path().join("items.ndjson");
+    fs::write(&items, "{}\n{}\n").unwrap();
+    run(&[&["bulk", text(&items), "--server", &answers("POST /bulk", body)], more].concat())
+}
+
+#[test]
+fn results_are_passed_on_and_failures_named() {
+    let all = [WELL, FAILED, END].concat();
+    let ran = bulk(all.clone(), &[]).with(1);
+    assert_eq!(ran.stdout, all);
+    assert!(
+        ran.stderr.contains("item 1 (b): No image has this id.") && ran.stderr.contains("1 done, 1 failed"),
+        "{}",
+        ran.stderr
+    );
+    let folder = folder();
+    let file = folder.path().join("out.ndjson");
+    let ran = bulk(all.clone(), &["--results", text(&file)]).with(1);
+    assert!(ran.stdout.is_empty() && fs::read_to_string(&file).unwrap() == all);
+    assert!(bulk([WELL, END].concat(), &[]).with(0).stderr.contains("1 done, 0 failed"));
+    // Standard input comes in pieces of its own.
+    let url = answers("POST /bulk", [WELL, END].concat());
+    let ran: Ran = piped(&mut program(&["bulk", "-", "--server", &url]), b"{}\n{}\n").into();
+    assert_eq!(ran.with(0).stdout, [WELL, END].concat());
+}
+
+#[test]
+fn an_answer_without_its_last_line_was_cut() {
+    for body in [WELL.to_owned(), [WELL, &END[..10]].concat(), String::new()] {
+        let ran = bulk(body.clone(), &[]).with(3);
+        assert!(ran.stderr.contains("cut"), "{body}: {}", ran.stderr);
+    }
+    let given_up = "{\"done\":false,\"problem\":{\"detail\":\"The client takes nothing.\"}}\n";
+    assert!(bulk(given_up.to_owned(), &[]).with(1).stderr.contains("The client takes nothing."));
+    assert!(bulk("<html>\n".to_owned(), &[]).with(1).stderr.contains("is this ProgImage?"));
+    assert!(run(&["bulk", "/nothing/here"]).with(2).stderr.contains("/nothing/here"));
+}
+
+fn status(state: &str, done: u32, failed: u32) -> String {
+    let id = Digest::of(b"job");
+    format!("{{\"id\":\"{id}\",\"state\":\"{state}\",\"items\":3,\"done\":{done},\"failed\":{failed}}}")
+}
+
+#[test]
+fn a_job_is_submitted_and_watched_to_its_end() {
+    let folder = folder();
+    let items = folder.path().join("items.ndjson");
+    fs::write(&items, "{}\n{}\n").unwrap();
+    let id = Digest::of(b"job").to_string();
+    let mut asked_events = 0;
+    let events = format!("GET /jobs/{id}/events");
+    let url = origin::start(move |asked| {
+        if asked.line == "POST /jobs" {
+            assert_eq!(asked.body, b"{}\n{}\n");
+            return Some((202, "", status("queued", 0, 0).into()));
+        }
+        assert_eq!(asked.line, events);
+        asked_events += 1;
+        let progress = format!(":\n\nevent: progress\ndata: {}\n\n", status("running", 1, 0));
+        let end = format!("event: end\ndata: {}\n\n", status("done", 3, 0));
+        // The first answer ends too early: the server was started anew.
+        Some((200, "", if asked_events == 1 { progress } else { progress + &end }.into()))
+    });
+    let submit = ["jobs", "submit", text(&items), "--server", &url, "--idempotency-key", "k"];
+    assert_eq!(run(&submit).with(0).stdout, format!("{id}\n"));
+    let watched = run(&[&submit[..], &["--watch"]].concat()).with(0);
+    assert_eq!(watched.stdout, format!("{id}\n{id}  done\n"));
+    let json = run(&["jobs", "watch", &id, "--json", "--server", &url]).with(0).json();
+    assert_eq!((json.len(), &json[0]["done"]), (1, &3.into()));
+}
+
+#[test]
+fn a_job_with_failures_or_cancelled_is_told_by_the_status() {
+    let id = Digest::of(b"job").to_string();
+    for (state, failed) in [("done", 1), ("cancelled", 0)] {
+        let url = origin::start(move |_| {
+            Some((200, "", format!("event: end\ndata: {}\n\n", status(state, 1, failed)).into()))
+        });
+        assert_eq!(run(&["jobs", "watch", &id, "--server", &url]).with(1).stdout, format!("{id}  {state}\n"));
+    }
+    let line = format!("GET /jobs/{id}/results");
+    let so_far = "{\"done\":false,\"state\":\"running\",\"after\":1}\n";
+    let results = run(&["jobs", "results", &id, "--server", &answers(line.leak(), [WELL, so_far].concat())]).with(0);
+    assert_eq!(results.stdout, [WELL, so_far].concat());
+    let url = origin::start(|asked| asked.line.starts_with("DELETE /jobs/").then(|| (204, "", Vec::new())));
+    assert!(run(&["jobs", "cancel", &id, "--server", &url]).with(0).stdout.is_empty());
+    let url =
+        origin::start(|_| Some((404, "", b"{\"type\":\"/problems/unknown-job\",\"detail\":\"No job.\"}".to_vec())));
+    for command in ["watch", "results", "cancel"] {
+        assert!(run(&["jobs", command, &id, "--server", &url]).with(1).stderr.contains("No job (404)"), "{command}");
+    }
+    assert!(run(&["jobs", "watch", "nonsense"]).with(2).stdout.is_empty());
+}

@@ -1,0 +1,72 @@
+//! Commands that need no server: `render`, `sign`, `completions`.
+
+use std::path::Path;
+use std::process::Output;
+
+use progimage::http::sign::{SigningKey, verify};
+
+const KEY: &str = "web:0123456789abcdef";
+
+fn progimage(arguments: &[&str], input: &[u8]) -> Output {
+    super::piped(super::program(arguments).env("PROGIMAGE_SIGNING_KEYS", KEY), input)
+}
+
+fn photo() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/photos/toy.jpg").to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn render_goes_from_files_to_files_and_through_pipes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = folder.path().join("small.webp");
+    let target = target.to_str().expect("UTF-8");
+    let done = progimage(&["render", &photo(), target, "w=60"], b"");
+    assert!(done.status.success() && done.stdout.is_empty() && done.stderr.is_empty(), "{done:?}");
+    let small = std::fs::read(target).expect("written");
+    assert!(small.starts_with(b"RIFF"));
+    let piped = progimage(&["render", "-", "-", "w=30", "--format", "png"], &small);
+    assert!(piped.status.success() && piped.stdout.starts_with(b"\x89PNG"), "{:?}", piped.status);
+}
+
+#[test]
+fn render_tells_a_wrong_argument_from_a_wrong_image() {
+    let check = |arguments: &[&str], input: &[u8], status: i32, says: &str| {
+        let output = progimage(arguments, input);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(status), 0), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(says), "{arguments:?}: {stderr}");
+    };
+    check(&["render", "-", "-", "w=0", "--format", "png"], b"", 2, "1..65535 px");
+    check(&["render", "-", "x.heic"], b"", 2, "allowed: jpg");
+    check(&["render", "-", "-", "w=%ff", "--format", "png"], b"", 2, "UTF-8");
+    check(&["render", "-", "-", "--format", "png"], b"no image", 1, "not an image");
+    check(&["render", "/nothing/here.jpg", "-", "--format", "png"], b"", 1, "cannot read /nothing/here.jpg");
+}
+
+#[test]
+fn sign_prints_the_canonical_url_with_a_signature_that_holds() {
+    let url = "https://img.example/images/0000.webp?h=20&w=300";
+    let output = progimage(&["sign", url, "--expires-in-s", "60"], b"");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let target = printed.trim_end().strip_prefix("https://img.example").expect("the same host");
+    assert!(target.starts_with("/images/0000.webp?width=300&height=20&expires="), "{target}");
+    let keys: Vec<SigningKey> = vec![KEY.parse().expect("a key")];
+    assert!(verify(&keys, target, 0).expect("good").expect("signed").expires.is_some());
+    let remote = "/remote.webp?url=http://127.0.0.2/a.jpg&w=30";
+    let output = progimage(&["sign", remote], b"");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(printed.starts_with(&format!("{remote}&key_id=web&sig=")), "{printed}");
+    let refused = progimage(&["sign", url, "--key-id", "other"], b"");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("signing_keys"));
+}
+
+#[test]
+fn completions_name_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = super::run(&["completions", shell]).with(0).stdout;
+        for command in ["put", "serve", "describe"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `progimage put` against real servers.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Child;
+
+use progimage::digest::Digest;
+use progimage::http::auth::{Access, keys};
+
+use super::{Ran, folder, origin, program, run, text};
+use crate::http::{Server, ppm};
+
+/// `count` images of different bytes, some of them in folders of folders.
+fn tree(root: &Path, count: u8) -> Vec<String> {
+    let mut lines = Vec::new();
+    for n in 0..count {
+        let folder = root.join(["", "a", "a/b c"][usize::from(n) % 3]);
+        fs::create_dir_all(&folder).unwrap();
+        let (path, bytes) = (folder.join(format!("{n}.ppm")), ppm(20, 20, [n, 1, 2]));
+        fs::write(&path, &bytes).unwrap();
+        lines.push(format!("{}  {}", Digest::of(&bytes), text(&path)));
+    }
+    lines.sort_unstable();
+    lines
+}
+
+fn put(server: &str, folder: &Path, more: &[&str]) -> Ran {
+    run(&[&["put", "-r", text(folder), "--server", server], more].concat())
+}
+
+fn url(server: &Server) -> String {
+    format!("http://{}", server.address)
+}
+
+/// How many PUT the server has answered.
+fn puts(server: &Server) -> u64 {
+    let page = server.get("/metrics").text();
+    let counts = page.lines().filter(|line| line.starts_with("progimage_http_requests_total") && line.contains("PUT"));
+    counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_tree_is_sent_once() {
+    let (server, folder) = (Server::start(), folder());
+    let lines = tree(folder.path(), 30);
+    let first = put(&url(&server), folder.path(), &[]).with(0);
+    assert_eq!(first.lines(), lines);
+    assert!(first.stderr.contains("30 stored, 0 there before, 0 failed"), "{}", first.stderr);
+    assert_eq!(puts(&server), 30);
+    let second = put(&url(&server), folder.path(), &[]).with(0);
+    assert_eq!((second.lines(), puts(&server)), (lines.iter().map(String::as_str).collect(), 30));
+    assert!(second.stderr.contains("0 stored, 30 there before"), "{}", second.stderr);
+    let json = put(&url(&server), folder.path(), &["--json"]).with(0).json();
+    assert_eq!(json.len(), 30);
+    for item in json {
+        let bytes = fs::read(item["path"].as_str().unwrap()).unwrap();
+        assert_eq!(item["id"], Digest::of(&bytes).to_string());
+        assert_eq!((&item["created"], &item["bytes"]), (&false.into(), &bytes.len().into()));
+    }
+}
+
+#[test]
+fn more_files_than_any_stage_holds_arrive() {
+    let (server, folder) = (Server::start(), folder());
+    // More than are asked for at once, twice over.
+    for n in 0..2_100_u16 {
+        let [a, b] = n.to_be_bytes();
+        fs::write(folder.path().join(n.to_string()), ppm(1, 1, [a, b, 0])).unwrap();
+    }
+    let ran = put(&url(&server), folder.path(), &["--jobs", "2"]).with(0);
+    assert_eq!((ran.lines().len(), puts(&server)), (2_100, 2_100));
+}
+
+#[test]
+fn a_large_file_is_streamed_and_an_odd_name_is_kept() {
+    let (server, folder) = (Server::start(), folder());
+    let path = folder.path().join("two\nlines");
+    let bytes = ppm(700, 700, [1, 2, 3]);
+    fs::write(&path, &bytes).unwrap();
+    let ran = run(&["put", text(&path), "--server", &url(&server)]).with(0);
+    assert_eq!(ran.stdout, format!("\\{}  {}\n", Digest::of(&bytes), text(&path).replace('\n', "\\n")));
+    assert!(server.get(&format!("/images/{}", Digest::of(&bytes))).body == bytes);
+}
+
+#[test]
+fn what_cannot_be_stored_is_named_and_the_rest_is_stored() {
+    let (server, folder) = (Server::start(), folder());
+    let lines = tree(folder.path(), 5);
+    fs::write(folder.path().join("note.txt"), "no image").unwrap();
+    symlink("nowhere", folder.path().join("dangling")).unwrap();
+    let missing = folder.path().join("missing");
+    let ran = put(&url(&server), folder.path(), &[text(&missing)]).with(1);
+    assert_eq!(ran.lines(), lines, "a link inside a folder is not followed");
+    for part in ["note.txt: ", "not an image", "(415)", "missing: No such file", "5 stored, 0 there before, 2 failed"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let failed = put(&url(&server), folder.path(), &["--json"]).with(1).json();
+    let failed: Vec<_> = failed.iter().filter(|item| item["problem"].is_string()).collect();
+    assert!(failed.len() == 1 && failed[0]["path"].as_str().unwrap().ends_with("note.txt"), "{failed:?}");
+    let followed = put(&url(&server), folder.path(), &["--follow"]).with(1);
+    assert!(followed.stderr.contains("dangling: "), "{}", followed.stderr);
+    let ran = run(&["put", text(folder.path()), "--server", &url(&server)]).with(1);
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("--recursive"), "{}", ran.stderr);
+    let link = folder.path().join("link");
+    symlink("0.ppm", &link).unwrap();
+    assert_eq!(run(&["put", text(&link), "--server", &url(&server)]).with(0).lines().len(), 1, "an argument is");
+}
+
+#[test]
+fn a_key_is_asked_for_and_never_shown() {
+    const SECRET: &str = "writer-writer-writer";
+    let access = Access { keys: keys(&format!("w:read+write:{SECRET}")).unwrap(), ..Access::default() };
+    let (server, folder) = (Server::with(|settings| settings.access = access), folder());
+    let lines = tree(folder.path(), 2);
+    let url = url(&server);
+    let refused = put(&url, folder.path(), &[]).with(4);
+    assert!(refused.stdout.is_empty() && refused.stderr.contains("(401)"), "{}", refused.stderr);
+    let wrong = put(&url, folder.path(), &["--key", "other-other-other"]).with(4);
+    assert!(!wrong.stderr.contains("other-other"), "{}", wrong.stderr);
+    let mut command = program(&["put", "-r", text(folder.path())]);
+    let ran: Ran = command.env("PROGIMAGE_KEY", SECRET).env("PROGIMAGE_SERVER", url).output().unwrap().into();
+    assert_eq!(ran.with(0).lines(), lines);
+    let help: Ran = program(&["put", "--help"]).env("PROGIMAGE_KEY", SECRET).output().unwrap().into();
+    let help = help.with(0);
+    assert!(!help.stdout.contains(SECRET) && help.stdout.contains("Exit status: 0 all well"), "{}", help.stdout);
+}
+
+/// Answers as a server that lacks everything, but the file changes as soon as it was asked for.
+fn changed(change: fn(&Path)) -> Ran {
+    let folder = folder();
+    let path = folder.path().join("a.ppm");
+    fs::write(&path, ppm(9, 9, [1, 2, 3])).unwrap();
+    let file = path.clone();
+    let url = origin::start(move |asked| {
+        if asked.line.starts_with("POST") {
+            change(&file);
+            return Some((200, "", asked.body.clone()));
+        }
+        assert!(!asked.line.ends_with(&Digest::of(&asked.body).to_string()), "the file has changed");
+        Some((422, "", b"{\"type\":\"/problems/digest-mismatch\",\"detail\":\"no\"}".to_vec()))
+    });
+    run(&["put", text(&path), "--server", &url]).with(1)
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_reported_and_not_sent_again() {
+    for change in [
+        |path: &Path| fs::write(path, ppm(9, 9, [3, 2, 1])).unwrap(),
+        |path: &Path| fs::write(path, ppm(5, 5, [1, 2, 3])).unwrap(),
+        |path: &Path| fs::write(path, ppm(50, 50, [1, 2, 3])).unwrap(),
+    ] {
+        let ran = changed(change);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("changed while it was uploaded"), "{}", ran.stderr);
+    }
+}
+
+/// The program as a server: its process and its address.
+fn serve(data: &Path, listen: &str) -> (Child, String) {
+    let mut child =
+        program(&["serve", "--data", text(data), "--listen", listen, "--log-format", "json"]).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the server has ended");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if let Some(address) = line["fields"]["address"].as_str() {
+            break address.to_owned();
+        }
+    };
+    // Read on, so that it can go on to write.
+    std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+    (child, address)
+}
+
+#[test]
+fn a_server_that_goes_away_and_comes_back_is_waited_for() {
+    let (data, folder) = (folder(), folder());
+    let lines = tree(folder.path(), 60);
+    let (mut server, address) = serve(data.path(), "127.0.0.1:0");
+    let url = format!("http://{address}");
+    let mut client = program(&["put", "-r", text(folder.path()), "--server", &url, "--jobs", "1"]).spawn().unwrap();
+    let mut printed = BufReader::new(client.stdout.take().unwrap());
+    let mut first = String::new();
+    printed.read_line(&mut first).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let (mut server, _) = serve(data.path(), &address);
+    let mut rest = String::new();
+    printed.read_to_string(&mut rest).unwrap();
+    assert_eq!(client.wait().unwrap().code(), Some(0));
+    let stored = first + &rest;
+    let mut stored: Vec<&str> = stored.lines().collect();
+    stored.sort_unstable();
+    assert_eq!(stored, lines);
+    let again = put(&url, folder.path(), &[]).with(0);
+    assert!(again.stderr.contains("0 stored, 60 there before"), "{}", again.stderr);
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_pipe_that_closes_early_ends_it_quietly() {
+    let (server, folder) = (Server::start(), folder());
+    tree(folder.path(), 200);
+    let mut child = program(&["put", "-r", text(folder.path()), "--server", &url(&server)]).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(141), ""));
+    for arguments in [&["describe", "config"][..], &["completions", "bash"]] {
+        let mut child = program(arguments).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(141), ""));
+    }
+}

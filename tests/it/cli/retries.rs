@@ -1,0 +1,71 @@
+//! What the client does when a server is not there, not yet, or says no.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{folder, origin, run, text};
+
+/// An upload against a server that answers `/images/missing` well and the `n`-th PUT as `put(n)` says; the status, what was said,
+/// and how many PUT there were.
+fn upload(retry_s: &str, put: impl Fn(usize) -> origin::Said + Send + 'static) -> (i32, String, usize) {
+    let puts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&puts);
+    let url = origin::start(move |asked| {
+        if asked.line.starts_with("POST") {
+            return Some((200, "", asked.body.clone()));
+        }
+        put(counted.fetch_add(1, Ordering::SeqCst))
+    });
+    let folder = folder();
+    let file = folder.path().join("a.ppm");
+    std::fs::write(&file, "P6 1 1 255 abc").unwrap();
+    let ran = run(&["put", text(&file), "--server", &url, "--retry-s", retry_s]);
+    (ran.status.unwrap(), ran.stderr, puts.load(Ordering::SeqCst))
+}
+
+const BUSY: &str = "{\"type\":\"/problems/busy\",\"detail\":\"Busy.\"}";
+
+fn busy(fields: &'static str) -> origin::Said {
+    Some((503, fields, BUSY.into()))
+}
+
+#[test]
+fn a_busy_server_and_a_cut_connection_are_asked_again() {
+    let (status, said, puts) = upload("30", |n| match n {
+        0 => busy("Retry-After: 0\r\n"),
+        1 => None,
+        2 => Some((502, "", Vec::new())),
+        3 => Some((503, "", b"from a proxy".to_vec())),
+        _ => Some((201, "", Vec::new())),
+    });
+    assert_eq!((status, puts), (0, 5), "{said}");
+}
+
+#[test]
+fn patience_ends() {
+    let (status, said, puts) = upload("1", |_| busy("Retry-After: 0\r\n"));
+    assert!(status == 3 && puts > 1 && said.contains("Busy (503)"), "{status}, {puts}: {said}");
+    let (status, said, puts) = upload("1", |_| busy("Retry-After: 2\r\n"));
+    assert_eq!((status, puts), (3, 1), "longer than patience: {said}");
+    let (status, said, puts) = upload("0", |_| None);
+    assert_eq!((status, puts), (3, 1), "{said}");
+}
+
+#[test]
+fn what_will_not_pass_is_not_asked_again() {
+    // A read-only store says no time.
+    let (status, said, puts) = upload("30", |_| busy(""));
+    assert_eq!((status, puts), (3, 1), "{said}");
+    let (status, said, puts) = upload("30", |_| Some((507, "", Vec::new())));
+    assert_eq!((status, puts), (3, 1), "{said}");
+    let (status, said, puts) = upload("30", |_| Some((415, "", Vec::new())));
+    assert_eq!((status, puts), (1, 1), "{said}");
+    let (status, said, puts) = upload("30", |_| Some((302, "Location: http://127.0.0.1:9/\r\n", Vec::new())));
+    assert_eq!((status, puts), (1, 1), "a key goes to no other server: {said}");
+}
+
+#[test]
+fn a_server_that_was_never_reached_is_not_waited_for() {
+    let ran = run(&["put", "Cargo.toml", "--server", "http://127.0.0.1:9", "--retry-s", "100000"]).with(3);
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("http://127.0.0.1:9"), "{}", ran.stderr);
+}
