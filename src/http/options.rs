@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::delivery::Presets;
+use super::Presets;
 
 /// Settings of connections and requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
