@@ -84,6 +84,19 @@ impl Pipeline {
         text::from_query(codec, query, parts)
     }
 
+    /// The same of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; beside a `preset`, the
+    /// pairs that its name stands for.
+    ///
+    /// Errors: [`Error::Invalid`].
+    pub fn from_json(
+        codec: &'static Codec,
+        preset: &[(String, String)],
+        encode: &[(String, serde_json::Value)],
+        ops: Option<&str>,
+    ) -> Result<Pipeline, Error> {
+        text::from_members(codec, preset, encode, ops)
+    }
+
     /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` is what errors call an
     /// argument: by the place of its step, its table and its name.
     fn new(

@@ -199,6 +199,24 @@ fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Resul
     Ok((operation, args))
 }
 
+/// See [`Pipeline::from_json`].
+pub(super) fn from_members(
+    codec: &'static Codec,
+    preset: &[(String, String)],
+    encode: &[(String, Json)],
+    ops: Option<&str>,
+) -> Result<Pipeline, Error> {
+    let mut query = preset.to_vec();
+    for (name, value) in encode {
+        if !ENCODE.iter().any(|param| param.name == name) {
+            return Err(invalid(name, &value.to_string(), keys(ENCODE.iter())));
+        }
+        query.push((name.clone(), json_text(value, &[])));
+    }
+    query.extend(ops.map(|ops| (OPS.to_owned(), ops.to_owned())));
+    from_query(codec, &query, &[])
+}
+
 /// A value as a query would write it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id, `{"part": "mask"}` that of the part.
 fn json_text(value: &Json, parts: Parts<'_>) -> String {
     let part = |object: &serde_json::Map<String, Json>| {
