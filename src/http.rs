@@ -38,6 +38,7 @@ use hyper::http::request::Parts;
 
 use crate::digest::Digest;
 use crate::fetch::{self, Sources};
+use crate::items::{self, Items};
 pub use crate::pipeline::Presets;
 use crate::pipeline::{Limits, query};
 use crate::renditions::{self, Renditions};
@@ -62,10 +63,11 @@ type Response = hyper::Response<Body>;
 /// Everything that a request can need; one per process.
 pub struct App {
     store: Arc<dyn Store>,
-    uploads: Uploads,
+    uploads: Arc<Uploads>,
     lists: Lists,
     renditions: Arc<Renditions>,
-    sources: Sources,
+    sources: Arc<Sources>,
+    items: Arc<Items>,
     limits: Limits,
     access: Access,
     options: Options,
@@ -95,11 +97,22 @@ impl App {
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
         let Settings { store: store_options, limits, mut fetch, renditions, http, access } = settings;
         fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
+        let items_options = items::Options {
+            presets: http.presets.clone(),
+            convert_renders: http.convert_renders || access.originals_need_key,
+            bytes_max: limits.bytes_max.min(store_options.blob_bytes_max),
+            url_bytes_max: http.url_bytes_max,
+            ..items::Options::default()
+        };
+        let uploads = Arc::new(Uploads::new(store.clone(), store_options));
+        let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
+        let sources = Arc::new(Sources::new(&fetch));
         Arc::new(App {
-            uploads: Uploads::new(store.clone(), store_options),
-            renditions: Renditions::new(store.clone(), limits.clone(), renditions),
+            items: Items::new(uploads.clone(), renditions.clone(), sources.clone(), items_options),
+            uploads,
+            renditions,
             lists: Lists::new(http.lists_bytes_max),
-            sources: Sources::new(&fetch),
+            sources,
             store,
             limits,
             access,

@@ -252,7 +252,7 @@ impl Items {
     ) -> Result<Vec<Result<Rendition, Error>>, Error> {
         let bytes = match source {
             Source::Stored(id) => {
-                let renditions = many(&self.renditions, &id, pipelines, keep).await;
+                let renditions = self.renditions.many(&id, pipelines, keep).await;
                 return Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect());
             }
             Source::Held(bytes) => bytes,
@@ -262,7 +262,7 @@ impl Items {
             }
             Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
         };
-        let renditions = many_unstored(&self.renditions, bytes, pipelines).await;
+        let renditions = self.renditions.many_unstored(bytes, Images::new(), pipelines).await;
         Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect())
     }
 
@@ -314,30 +314,4 @@ pub fn held(bytes: Bytes, reserved: Reserved) -> Bytes {
         }
     }
     Bytes::from_owner(Held(bytes, reserved))
-}
-
-async fn many(
-    renditions: &Renditions,
-    source: &Digest,
-    pipelines: &[Pipeline],
-    _keep: bool,
-) -> Vec<Result<Rendition, crate::renditions::Error>> {
-    let mut answers = Vec::with_capacity(pipelines.len());
-    for pipeline in pipelines {
-        answers.push(renditions.get(source, pipeline).await.map(|(rendition, _)| rendition));
-    }
-    answers
-}
-
-async fn many_unstored(
-    renditions: &Renditions,
-    source: Bytes,
-    pipelines: &[Pipeline],
-) -> Vec<Result<Rendition, crate::renditions::Error>> {
-    let mut answers = Vec::with_capacity(pipelines.len());
-    for pipeline in pipelines {
-        let answer = renditions.render(source.clone(), Images::new(), pipeline).await;
-        answers.push(answer.map(|(rendition, _)| rendition));
-    }
-    answers
 }
