@@ -7,7 +7,7 @@
 //! ```
 //!
 //! ```text
-//! admit -> read (JSON to Item) -> run: source once -> Renditions::many -> each output to its place
+//! read (JSON to Item) -> run: source once -> Renditions::many -> each output to its place
 //! ```
 
 mod error;
@@ -171,12 +171,6 @@ pub struct Unread {
     pub error: Error,
 }
 
-/// One item as JSON, and the right to hold it.
-pub struct Line {
-    text: Bytes,
-    reserved: Option<Reserved>,
-}
-
 impl Items {
     /// Over the layers below.
     pub fn new(
@@ -192,29 +186,22 @@ impl Items {
         Duration::from_millis(self.options.busy_wait_ms)
     }
 
-    /// The right to hold a line; waits while too many bytes are in flight.
+    /// Reads one item from its line of JSON. `places` are those that an output may name; the first is meant where it names none.
     ///
-    /// Errors: `Busy`, after [`Options::busy_wait_ms`].
-    pub async fn admit(&self, text: Bytes) -> Result<Line, Error> {
-        let reserved = match text.len() {
-            ..=INLINE_BYTES_MAX => None,
-            // What is decoded of it is held within this; more is refused.
-            bytes => Some(self.uploads.reserve_within(self.options.bytes_max.min(bytes as u64), self.wait()).await?),
-        };
-        Ok(Line { text, reserved })
-    }
-
-    /// Reads one item. `places` are those that an output may name; the first is meant where it names none.
-    pub async fn read(&self, line: Line, places: &'static [To]) -> Result<Item, Unread> {
-        let Line { text, reserved } = line;
-        if reserved.is_none() {
+    /// Bytes that are decoded from a long line count in the budget of bodies: this waits while there is no room. Callers that read
+    /// one line after the other never wait for themselves: an item that runs gives its source back before it needs room again.
+    pub async fn read(&self, text: Bytes, places: &'static [To]) -> Result<Item, Unread> {
+        if text.len() <= INLINE_BYTES_MAX {
             return read::item(&text, &self.options, places);
         }
+        let decoded = self.options.bytes_max.min(text.len() as u64 / 4 * 3);
+        let reserved = self.uploads.reserve_within(decoded, self.wait()).await;
+        let reserved = reserved.map_err(|error| Unread { key: None, error: error.into() })?;
         let options = Arc::clone(&self.options);
         let read = tokio::task::spawn_blocking(move || read::item(&text, &options, places)).await;
         let failed = |_| Err(Unread { key: None, error: crate::renditions::Error::Panicked.into() });
         let mut item = read.unwrap_or_else(failed)?;
-        if let (Source::Held(bytes), Some(reserved)) = (&mut item.source, reserved) {
+        if let Source::Held(bytes) = &mut item.source {
             *bytes = held(std::mem::take(bytes), reserved);
         }
         Ok(item)
