@@ -6,6 +6,7 @@
 mod asked;
 pub mod auth;
 mod body;
+mod bulk;
 mod conditional;
 mod connection;
 mod delivery;
@@ -18,6 +19,7 @@ mod info;
 mod metrics;
 mod negotiate;
 mod options;
+mod permits;
 mod problem;
 mod process;
 mod remote;
@@ -35,6 +37,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Method;
 use hyper::http::request::Parts;
+use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
 use crate::fetch::{self, Sources};
@@ -63,11 +66,13 @@ type Response = hyper::Response<Body>;
 /// Everything that a request can need; one per process.
 pub struct App {
     store: Arc<dyn Store>,
-    uploads: Arc<Uploads>,
+    uploads: Uploads,
     lists: Lists,
     renditions: Arc<Renditions>,
     sources: Arc<Sources>,
     items: Arc<Items>,
+    /// Places for bulk requests.
+    bulks: Arc<Semaphore>,
     limits: Limits,
     access: Access,
     options: Options,
@@ -104,13 +109,14 @@ impl App {
             url_bytes_max: http.url_bytes_max,
             ..items::Options::default()
         };
-        let uploads = Arc::new(Uploads::new(store.clone(), store_options));
+        let uploads = Uploads::new(store.clone(), store_options);
         let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
         let sources = Arc::new(Sources::new(&fetch));
         Arc::new(App {
-            items: Items::new(uploads.clone(), renditions.clone(), sources.clone(), items_options),
+            items: Items::new(&uploads, renditions.clone(), sources.clone(), items_options),
             uploads,
             renditions,
+            bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
             lists: Lists::new(http.lists_bytes_max),
             sources,
             store,
@@ -245,6 +251,12 @@ pub static ROUTES: &[Route] = &[
         At::Bare("/remote.{ext}", remote::remote),
         Scope::Process,
         "The image at `url=`, rendered by the rest of the query; `store=true` stores it (needs `write` too).",
+    ),
+    route(
+        Method::POST,
+        At::Fixed("/bulk", bulk::bulk),
+        Scope::Process,
+        "Many items, one JSON object a line, each with its outputs; results as they come (needs `read` for stored sources, `write` for `\"to\": \"blob\"`).",
     ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),

@@ -63,7 +63,7 @@ impl Default for Options {
 
 /// Reads and runs items; one per process, shared by requests and jobs.
 pub struct Items {
-    uploads: Arc<Uploads>,
+    uploads: Uploads,
     renditions: Arc<Renditions>,
     sources: Arc<Sources>,
     options: Arc<Options>,
@@ -173,17 +173,16 @@ pub struct Unread {
 
 impl Items {
     /// Over the layers below.
-    pub fn new(
-        uploads: Arc<Uploads>,
-        renditions: Arc<Renditions>,
-        sources: Arc<Sources>,
-        options: Options,
-    ) -> Arc<Items> {
+    pub fn new(uploads: &Uploads, renditions: Arc<Renditions>, sources: Arc<Sources>, options: Options) -> Arc<Items> {
+        let uploads = uploads.patient(Duration::from_millis(options.busy_wait_ms));
         Arc::new(Items { uploads, renditions, sources, options: Arc::new(options) })
     }
 
-    fn wait(&self) -> Duration {
-        Duration::from_millis(self.options.busy_wait_ms)
+    /// The right to hold `bytes`; waits while too many are in flight.
+    async fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
+        let mut reserved = self.uploads.hold();
+        reserved.make_room(bytes).await?;
+        Ok(reserved)
     }
 
     /// Reads one item from its line of JSON. `places` are those that an output may name; the first is meant where it names none.
@@ -195,8 +194,7 @@ impl Items {
             return read::item(&text, &self.options, places);
         }
         let decoded = self.options.bytes_max.min(text.len() as u64 / 4 * 3);
-        let reserved = self.uploads.reserve_within(decoded, self.wait()).await;
-        let reserved = reserved.map_err(|error| Unread { key: None, error: error.into() })?;
+        let reserved = self.reserve(decoded).await.map_err(|error| Unread { key: None, error })?;
         let options = Arc::clone(&self.options);
         let read = tokio::task::spawn_blocking(move || read::item(&text, &options, places)).await;
         let failed = |_| Err(Unread { key: None, error: crate::renditions::Error::Panicked.into() });
@@ -245,7 +243,7 @@ impl Items {
             Source::Held(bytes) => bytes,
             Source::Remote(url) => {
                 let bytes = self.sources.get(&url).await?.bytes;
-                held(bytes.clone(), self.uploads.reserve_within(bytes.len() as u64, self.wait()).await?)
+                held(bytes.clone(), self.reserve(bytes.len() as u64).await?)
             }
             Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
         };
@@ -264,7 +262,7 @@ impl Items {
     /// Stores bytes as an upload would be: through the gate of the codecs.
     pub async fn store(&self, bytes: Bytes) -> Result<Receipt, Error> {
         inspect(&bytes).await?;
-        let mut upload = self.uploads.begin_within(bytes.len() as u64, self.wait()).await?;
+        let mut upload = self.uploads.begin(Some(bytes.len() as u64)).await?;
         upload.write(bytes).await?;
         Ok(upload.seal(None).await?.commit().await?)
     }

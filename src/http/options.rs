@@ -33,6 +33,10 @@ pub struct Options {
     pub lists_bytes_max: usize,
     /// Ids of one list, asked or answered.
     pub ids_max: usize,
+    /// Bulk requests at once.
+    pub bulk_requests_max: usize,
+    /// Items of one bulk request that run at once.
+    pub bulk_items_max: usize,
     /// How long a client may take no byte of an answer.
     pub write_stall_ms: u64,
     /// Bytes a second that a client must take on average while an answer waits for it, once `write_grace_ms` have passed.
@@ -67,6 +71,8 @@ impl Default for Options {
             list_bytes_max: 8 << 20,
             lists_bytes_max: 64 << 20,
             ids_max: 100_000,
+            bulk_requests_max: 16,
+            bulk_items_max: 4 * std::thread::available_parallelism().map_or(1, usize::from),
             write_stall_ms: 30_000,
             write_rate_min: 8 << 10,
             write_grace_ms: 30_000,

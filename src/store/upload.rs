@@ -14,7 +14,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -91,21 +90,17 @@ impl Uploads {
 
     /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are said before a byte is read.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
-        self.shared.check(declared)?;
-        let budget = self.shared.reserve(pieces(declared.unwrap_or(0)))?;
-        self.staged(declared, budget).await
-    }
-
-    /// As [`Uploads::begin`]; where there is no room, it waits for up to `wait` before it says `Busy`: for work in bulk, behind which
-    /// no client stands that could try again.
-    pub async fn begin_within(&self, bytes: u64, wait: Duration) -> Result<Upload, Error> {
-        self.shared.check(Some(bytes))?;
-        let budget = self.shared.reserve_within(pieces(bytes), wait).await?;
-        self.staged(Some(bytes), budget).await
-    }
-
-    async fn staged(&self, declared: Option<u64>, budget: OwnedSemaphorePermit) -> Result<Upload, Error> {
         let shared = Arc::clone(&self.shared);
+        let max = shared.options.blob_bytes_max;
+        if declared.is_some_and(|len| len > max) {
+            return Err(Error::TooLarge { max });
+        }
+        match shared.store.writable() {
+            // Not started yet: the body may arrive meanwhile, and the commit waits.
+            Ok(()) | Err(Error::Unavailable(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let budget = shared.reserve(declared.unwrap_or(0).div_ceil(PIECE_BYTES).max(1))?;
         let stage = shared.store.stage(declared).await?;
         Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, broken: false })
     }
@@ -118,18 +113,6 @@ impl Uploads {
         reserved.grow(bytes)?;
         Ok(reserved)
     }
-
-    /// As [`Uploads::reserve`], with the patience of [`Uploads::begin_within`].
-    pub async fn reserve_within(&self, bytes: u64, wait: Duration) -> Result<Reserved, Error> {
-        let shared = Arc::clone(&self.shared);
-        shared.fits(bytes)?;
-        let budget = shared.reserve_within(pieces(bytes), wait).await?;
-        Ok(Reserved { shared, budget })
-    }
-}
-
-fn pieces(bytes: u64) -> u64 {
-    bytes.div_ceil(PIECE_BYTES).max(1)
 }
 
 /// See [`Uploads::reserve`]; given back when it is dropped.
@@ -146,27 +129,6 @@ impl Reserved {
 }
 
 impl Shared {
-    /// Whether an upload may begin.
-    fn check(&self, declared: Option<u64>) -> Result<(), Error> {
-        self.fits(declared.unwrap_or(0))?;
-        match self.store.writable() {
-            // Not started yet: the body may arrive meanwhile, and the commit waits.
-            Err(Error::Unavailable(_)) => Ok(()),
-            other => other,
-        }
-    }
-
-    fn fits(&self, bytes: u64) -> Result<(), Error> {
-        let max = self.options.blob_bytes_max;
-        if bytes > max { Err(Error::TooLarge { max }) } else { Ok(()) }
-    }
-
-    async fn reserve_within(&self, pieces: u64, wait: Duration) -> Result<OwnedSemaphorePermit, Error> {
-        let pieces = u32::try_from(pieces).map_err(|_| Error::Busy)?;
-        let permit = tokio::time::timeout(wait, Arc::clone(&self.budget).acquire_many_owned(pieces)).await;
-        permit.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)
-    }
-
     fn reserve(&self, pieces: u64) -> Result<OwnedSemaphorePermit, Error> {
         let pieces = u32::try_from(pieces).map_err(|_| Error::Busy)?;
         Arc::clone(&self.budget).try_acquire_many_owned(pieces).map_err(|_| Error::Busy)
@@ -174,7 +136,10 @@ impl Shared {
 
     /// Makes `held` the right to one body of `len` bytes.
     fn grow(&self, held: &mut OwnedSemaphorePermit, len: u64) -> Result<(), Error> {
-        self.fits(len)?;
+        let max = self.options.blob_bytes_max;
+        if len > max {
+            return Err(Error::TooLarge { max });
+        }
         let missing = len.div_ceil(PIECE_BYTES).saturating_sub(held.num_permits() as u64);
         if missing > 0 {
             held.merge(self.reserve(missing)?);
