@@ -27,6 +27,7 @@ mod respond;
 pub mod server;
 mod service;
 pub mod sign;
+mod stream;
 mod system;
 mod upload;
 
@@ -52,6 +53,7 @@ use error::Error;
 use ids::Lists;
 use metrics::Metrics;
 pub use options::Options;
+use stream::Spools;
 
 /// The decoded pairs of a query, as every route reads them.
 ///
@@ -68,6 +70,7 @@ pub struct App {
     store: Arc<dyn Store>,
     uploads: Uploads,
     lists: Lists,
+    spools: Spools,
     renditions: Arc<Renditions>,
     sources: Arc<Sources>,
     items: Arc<Items>,
@@ -119,6 +122,7 @@ impl App {
             bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
             lists: Lists::new(http.lists_bytes_max),
             sources,
+            spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             store,
             limits,
             access,

@@ -344,6 +344,19 @@ pub const SETTINGS: &[Setting] = &[
         "four per processor"
     ),
     number!(
+        "line_bytes_max",
+        "Bytes of one line of a body that is read line by line.",
+        65..=1 << 30,
+        layers.http.line_bytes_max
+    ),
+    number!(
+        "spool_bytes_max",
+        "Bytes of an answer made line by line that wait in a temporary file for a client which sends before it reads.",
+        0..=BYTES_MAX,
+        layers.http.spool_bytes_max
+    ),
+    number!("spools_bytes_max", "Bytes of all such files together.", 0..=BYTES_MAX, layers.http.spools_bytes_max),
+    number!(
         "write_stall_ms",
         "How long a client may take no byte of an answer.",
         1..=MS_MAX,

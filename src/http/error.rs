@@ -73,6 +73,8 @@ pub(super) enum Error {
     BodyTimeout,
     /// The client went away within the body, or its framing broke.
     BodyBroken,
+    /// The client takes nothing of an answer that can be kept no longer.
+    NotReading,
     /// The server is on its way out.
     Draining,
     /// Our own bug.
