@@ -63,6 +63,10 @@ async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedS
     let mut entries = std::pin::pin!(intake.entries());
     let (mut open, mut ended) = (true, Ok(()));
     while open || !running.is_empty() {
+        if open && app.draining() {
+            (open, ended) = (false, Err(Error::Draining));
+            continue;
+        }
         let room = open && running.len() < app.options.bulk_items_max;
         tokio::select! {
             Some(ran) = running.join_next() => match ran {

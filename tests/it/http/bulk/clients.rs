@@ -119,3 +119,27 @@ fn a_body_that_ends_early_is_told_after_what_came_of_it() {
     assert_eq!(lines[1]["problem"]["type"], "/problems/body-timeout");
     assert_eq!(server.get(&path_of(&image)).status, 404);
 }
+
+#[test]
+fn a_server_that_stops_ends_what_it_has_begun_and_says_so() {
+    let server = Server::start();
+    let line = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    let mut client = server.connect();
+    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let send = |client: &mut super::super::Client| {
+        client.write(&[format!("{:x}\r\n", line.len()).as_bytes(), &line, b"\r\n"].concat());
+    };
+    send(&mut client);
+    // The answer has begun.
+    client.stream.peek(&mut [0]).unwrap();
+    let mut idle = server.connect();
+    assert_eq!(idle.ask("GET", "/readyz", &[], b"").status, 200);
+    server.stop();
+    assert!(idle.is_closed());
+    send(&mut client);
+    let answer = client.answer(false);
+    let lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, lines) = lines.split_last().unwrap();
+    assert!(lines.iter().all(|line| line["status"] == 200));
+    assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/draining".into()));
+}
