@@ -110,7 +110,7 @@ impl App {
             convert_renders: http.convert_renders || access.originals_need_key,
             bytes_max: limits.bytes_max.min(store_options.blob_bytes_max),
             url_bytes_max: http.url_bytes_max,
-            ..items::Options::default()
+            busy_wait_ms: http.body_stall_ms,
         };
         let uploads = Uploads::new(store.clone(), store_options);
         let renditions = Renditions::new(store.clone(), limits.clone(), renditions);

@@ -58,7 +58,7 @@ struct Ran {
 }
 
 async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedSemaphorePermit) -> Result<(), Gone> {
-    let mut running: JoinSet<Ran> = JoinSet::new();
+    let (mut running, owed) = (JoinSet::new(), intake.owed());
     // As a stream, what was begun of an entry is not lost when a result comes first.
     let mut entries = std::pin::pin!(intake.entries());
     let (mut open, mut ended) = (true, Ok(()));
@@ -67,10 +67,14 @@ async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedS
             (open, ended) = (false, Err(Error::Draining));
             continue;
         }
+        owed.items(running.len());
         let room = open && running.len() < app.options.bulk_items_max;
         tokio::select! {
             Some(ran) = running.join_next() => match ran {
-                Ok(ran) => results.ran(ran).await?,
+                Ok(ran) => {
+                    results.ran(ran).await?;
+                    owed.results();
+                }
                 // The runtime is on its way out.
                 Err(_) => return Err(Gone),
             },
@@ -79,7 +83,10 @@ async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedS
                     let key = whose.key.clone();
                     running.spawn(one(app.clone(), whose.index, key, item));
                 }
-                Some(Ok(Entry { whose, item: Err(error) })) => results.refused(whose, &error).await?,
+                Some(Ok(Entry { whose, item: Err(error) })) => {
+                    results.refused(whose, &error).await?;
+                    owed.results();
+                }
                 Some(Err(error)) => (open, ended) = (false, Err(error)),
                 None => open = false,
             },

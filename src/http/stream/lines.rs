@@ -44,7 +44,7 @@ impl LineReader {
         LineReader { reader, uploads, line_bytes_max, chunk: Bytes::new(), partial: Partial::default() }
     }
 
-    /// The next line; `None` at the end. After an error there is none.
+    /// The next line; `None` at the end. After an error there is none, but a pause ([`Error::BodyTimeout`]) may be waited out.
     pub(in crate::http) async fn next(&mut self) -> Result<Option<Line>, Error> {
         loop {
             if self.chunk.is_empty() {

@@ -4,7 +4,9 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
-use super::{Server, data, id, item, ndjson, path_of, ppm, resize, results, with};
+use super::{Server, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
+use crate::fetch::origin::Origin;
+use crate::fetch::{PERMITTED, options};
 use crate::http::metrics::figure;
 
 #[test]
@@ -142,4 +144,28 @@ fn a_server_that_stops_ends_what_it_has_begun_and_says_so() {
     let (last, lines) = lines.split_last().unwrap();
     assert!(lines.iter().all(|line| line["status"] == 200));
     assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/draining".into()));
+}
+
+#[test]
+fn a_client_may_wait_for_its_results_before_it_says_more() {
+    let origin = Origin::start(PERMITTED, |_| Vec::new());
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        // The origin keeps the item far longer than a body may pause.
+        (settings.fetch.stall_ms, settings.http.body_stall_ms) = (1_000, 100);
+    });
+    let mut client = server.connect();
+    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let send = |client: &mut super::super::Client, bytes: &[u8]| {
+        client.write(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
+    };
+    send(&mut client, &ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]));
+    let mut seen = vec![0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("remote-timeout") {
+        client.stream.peek(&mut seen).unwrap();
+    }
+    send(&mut client, &ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]));
+    send(&mut client, b"");
+    let (lines, last) = lines_of(&client.answer(false));
+    assert_eq!((lines.len(), last), (2, json!({ "done": true, "ok": 1, "failed": 1 })));
 }
