@@ -16,6 +16,7 @@ mod fields;
 mod ids;
 mod images;
 mod info;
+mod lists;
 mod metrics;
 mod negotiate;
 mod options;
@@ -235,14 +236,21 @@ pub static ROUTES: &[Route] = &[
         Method::POST,
         At::Fixed("/images", upload::post),
         Scope::Write,
-        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON.",
+        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each.",
     ),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
+    route(Method::POST, At::Fixed("/images/missing", lists::missing), Scope::Read, "Which of many ids are not stored."),
     route(
         Method::POST,
-        At::Fixed("/images/missing", images::missing),
+        At::Fixed("/images/info", lists::info),
         Scope::Read,
-        "Which of many ids are not stored.",
+        "What is known of many ids, a line each; `include=` as for one.",
+    ),
+    route(
+        Method::POST,
+        At::Fixed("/images/delete", lists::delete),
+        Scope::Admin,
+        "Remove many images and their renditions, a line each.",
     ),
     route(
         Method::POST,

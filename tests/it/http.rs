@@ -6,6 +6,8 @@ mod client;
 mod conditions;
 mod failures;
 mod images;
+mod lists;
+mod many;
 mod memory;
 mod metrics;
 mod originals;

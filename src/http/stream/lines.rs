@@ -65,12 +65,6 @@ impl LineReader {
         }
     }
 
-    /// Reads on, for nothing, within the bounds of a connection that is to be closed: so that a client which only sends comes to
-    /// read what it was told.
-    pub(in crate::http) async fn drain(self) {
-        self.reader.drain().await;
-    }
-
     /// Adds the first `count` bytes of the chunk to the line.
     async fn take(&mut self, count: usize) {
         let LineReader { partial, uploads, line_bytes_max, chunk, .. } = self;
@@ -105,7 +99,7 @@ impl Partial {
 }
 
 fn keep(text: Vec<u8>, held: Option<Reserved>) -> Bytes {
-    struct Held(Box<[u8]>, #[expect(dead_code, reason = "held until it is dropped")] Option<Reserved>);
+    struct Held(Box<[u8]>, #[allow(dead_code, reason = "held until it is dropped")] Option<Reserved>);
     impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
             &self.0

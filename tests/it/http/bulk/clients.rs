@@ -169,3 +169,21 @@ fn a_client_may_wait_for_its_results_before_it_says_more() {
     let (lines, last) = lines_of(&client.answer(false));
     assert_eq!((lines.len(), last), (2, json!({ "done": true, "ok": 1, "failed": 1 })));
 }
+
+#[test]
+fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
+    let server = Server::with(|settings| {
+        settings.http.write_stall_ms = 2_000;
+        settings.http.linger_ms = 20_000;
+        settings.http.body_rate_min = 0;
+    });
+    let image = ppm(600, 400, [5, 6, 7]);
+    server.store(&image);
+    // Far more than the buffers of both sockets take, in either direction.
+    let line = format!("{:<100000}\n", item(id(&image), &[json!({ "format": "ppm" })]).to_string());
+    let body = line.repeat(300);
+    let answer = server.send("POST", "/bulk", &[], body.as_bytes());
+    let (lines, last) = lines_of(&answer);
+    assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/client-not-reading".into()));
+    assert!(lines.len() < 300);
+}
