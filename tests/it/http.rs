@@ -16,6 +16,7 @@ mod process;
 mod protocol;
 mod remote;
 mod signed;
+mod tier;
 mod timeouts;
 mod uploads;
 
