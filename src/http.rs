@@ -6,6 +6,7 @@
 mod asked;
 pub mod auth;
 mod body;
+mod bulk;
 mod conditional;
 mod connection;
 mod delivery;
@@ -19,9 +20,9 @@ mod lists;
 mod metrics;
 mod negotiate;
 mod options;
+mod permits;
 mod problem;
 mod process;
-mod query;
 mod remote;
 mod respond;
 pub mod server;
@@ -38,15 +39,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Method;
 use hyper::http::request::Parts;
+use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
 use crate::fetch::{self, Sources};
-use crate::pipeline::Limits;
+use crate::items::{self, Items};
+pub use crate::pipeline::Presets;
+use crate::pipeline::{Limits, query};
 use crate::renditions::{self, Renditions};
 use crate::store::{self, Store, Uploads};
 use auth::{Access, Grant, Scope};
 use body::{Body, RequestBody};
-pub use delivery::Presets;
 use error::Error;
 use ids::Lists;
 use metrics::Metrics;
@@ -70,7 +73,10 @@ pub struct App {
     lists: Lists,
     spools: Spools,
     renditions: Arc<Renditions>,
-    sources: Sources,
+    sources: Arc<Sources>,
+    items: Arc<Items>,
+    /// Places for bulk requests.
+    bulks: Arc<Semaphore>,
     limits: Limits,
     access: Access,
     options: Options,
@@ -100,12 +106,24 @@ impl App {
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
         let Settings { store: store_options, limits, mut fetch, renditions, http, access } = settings;
         fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
+        let items_options = items::Options {
+            presets: http.presets.clone(),
+            convert_renders: http.convert_renders || access.originals_need_key,
+            bytes_max: limits.bytes_max.min(store_options.blob_bytes_max),
+            url_bytes_max: http.url_bytes_max,
+            busy_wait_ms: http.body_stall_ms,
+        };
+        let uploads = Uploads::new(store.clone(), store_options);
+        let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
+        let sources = Arc::new(Sources::new(&fetch));
         Arc::new(App {
-            uploads: Uploads::new(store.clone(), store_options),
-            renditions: Renditions::new(store.clone(), limits.clone(), renditions),
+            items: Items::new(&uploads, renditions.clone(), sources.clone(), items_options),
+            uploads,
+            renditions,
+            bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
             lists: Lists::new(http.lists_bytes_max),
+            sources,
             spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
-            sources: Sources::new(&fetch),
             store,
             limits,
             access,
@@ -245,6 +263,12 @@ pub static ROUTES: &[Route] = &[
         At::Bare("/remote.{ext}", remote::remote),
         Scope::Process,
         "The image at `url=`, rendered by the rest of the query; `store=true` stores it (needs `write` too).",
+    ),
+    route(
+        Method::POST,
+        At::Fixed("/bulk", bulk::bulk),
+        Scope::Process,
+        "Many items, one JSON object a line, each with its outputs; results as they come (needs `read` for stored sources, `write` for `\"to\": \"blob\"`).",
     ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),

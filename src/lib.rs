@@ -11,6 +11,7 @@
 //! | `flight` | many callers of one key share one run; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
+//! | [`items`] | bulk items: one source, many outputs, each to its place |
 //! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
 //!
@@ -44,6 +45,8 @@ mod flight;
 pub mod fetch;
 
 pub mod renditions;
+
+pub mod items;
 
 pub mod http;
 

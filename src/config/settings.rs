@@ -308,7 +308,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting {
         key: "remote_allow",
-        doc: "Hosts that `/remote` and uploads by URL may fetch from, separated by commas: `example.com`, `*.example.com`, or \
+        doc: "Hosts that `/remote`, bulk items and uploads by URL may fetch from, separated by commas: `example.com`, `*.example.com`, or \
               `*` for any; none: remote sources are off.",
         get: |config| joined(&config.layers.fetch.allow),
         set: |config, text| listed(text).map(|value| config.layers.fetch.allow = value),
@@ -366,6 +366,14 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes of all lists of ids that are read or answered at once.",
         65..=1 << 31,
         layers.http.lists_bytes_max
+    ),
+    number!("bulk_requests_max", "Bulk requests at once.", 1..=10_000, layers.http.bulk_requests_max),
+    number!(
+        "bulk_items_max",
+        "Items of one bulk request that run at once.",
+        1..=10_000,
+        layers.http.bulk_items_max,
+        "four per processor"
     ),
     number!(
         "line_bytes_max",

@@ -2,7 +2,7 @@
 
 use super::sign::Refused;
 use crate::digest::Digest;
-use crate::{fetch, pipeline, renditions, store};
+use crate::{fetch, items, pipeline, renditions, store};
 
 /// What can go wrong between a request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,15 @@ impl From<renditions::Error> for Error {
             renditions::Error::Pipeline(error) => Error::Pipeline(error),
             renditions::Error::Busy { retry_after_s } => Error::Busy { retry_after_s },
             renditions::Error::Panicked => Error::Panicked,
+        }
+    }
+}
+
+impl From<items::Error> for Error {
+    fn from(error: items::Error) -> Error {
+        match error {
+            items::Error::Renditions(error) => error.into(),
+            items::Error::Fetch(error) => error.into(),
         }
     }
 }

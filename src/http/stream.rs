@@ -5,9 +5,7 @@
 //! unlinked temporary file ([`spool`]), up to a bound of the answer and one of all answers together. Only past these, and for
 //! bytes that are too many to keep ([`Answer::send`]), the server waits, and with it the reading of the request.
 
-#[allow(dead_code, reason = "bytes are for requests that are many lines")]
 mod answer;
-#[allow(dead_code, reason = "for requests that are many lines")]
 mod lines;
 mod spool;
 
@@ -17,7 +15,6 @@ use serde_json::json;
 use super::error::Error;
 use super::service::told;
 pub(super) use answer::{Answer, Gone, Lines, spawn};
-#[allow(unused_imports, reason = "for requests that are many lines")]
 pub(super) use lines::{Line, LineReader};
 pub(super) use spool::Spools;
 

@@ -1,0 +1,193 @@
+//! Clients that send before they read, do not read, or leave.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use super::{Server, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
+use crate::fetch::origin::Origin;
+use crate::fetch::{PERMITTED, options};
+use crate::http::metrics::figure;
+
+#[test]
+fn a_client_may_send_everything_before_it_reads() {
+    const ITEMS: u32 = 10_000;
+    let server = Server::start();
+    let image = ppm(16, 1, [1, 2, 3]);
+    server.store(&image);
+    let mut body = Vec::new();
+    for index in 0..ITEMS {
+        let to = if index % 2 == 0 { "rendition" } else { "blob" };
+        body.extend(ndjson(&[item(id(&image), &[with(resize("ppm", 1 + index % 16), "to", to)])]));
+    }
+    let lines = results(&server.send("POST", "/bulk", &[], &body));
+    assert_eq!(lines.len(), ITEMS as usize);
+    for (index, line) in lines.iter().enumerate() {
+        assert_eq!(line["item"], index);
+        assert!(line["url"].is_string() && line.get("problem").is_none(), "{line}");
+    }
+    for line in &lines[..32] {
+        assert_eq!(server.get(line["url"].as_str().unwrap()).status, 200);
+    }
+}
+
+#[test]
+fn one_bad_line_among_many_is_one_line_of_the_answer() {
+    const BAD: usize = 50_000;
+    let server = Server::start();
+    // Cheap: they fail before anything is opened, each at the same member.
+    let mut body = b"{\"source\": {\"id\": \"x\"}}\n".repeat(BAD);
+    body.extend_from_slice(b"{\"source\": \n");
+    body.extend_from_slice(&b"{\"source\": {\"id\": \"x\"}}\n".repeat(9_999));
+    let lines = results(&server.send("POST", "/bulk", &[], &body));
+    assert_eq!(lines.len(), 60_000);
+    for (index, line) in lines.iter().enumerate() {
+        let parameter = if index == BAD { "item" } else { "source.id" };
+        assert_eq!((&line["item"], &line["problem"]["parameter"]), (&index.into(), &parameter.into()), "{line}");
+    }
+}
+
+/// A request whose results are many times what the buffers of both sockets take.
+fn large(server: &Server) -> Vec<u8> {
+    let image = ppm(2_000, 1_000, [5, 6, 7]);
+    server.store(&image);
+    ndjson(&vec![item(id(&image), &[json!({ "format": "ppm" })]); 40])
+}
+
+fn begin(server: &Server, body: &[u8]) -> super::super::Client {
+    let mut client = server.connect();
+    let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.write(&[head.as_bytes(), body].concat());
+    let mut status = [0; 12];
+    client.stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    client
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
+    let server = Server::with(|settings| {
+        settings.http.bulk_items_max = 2;
+        settings.http.bulk_requests_max = 1;
+        settings.http.write_stall_ms = 400;
+        settings.renditions.cache_bytes_max = 0;
+    });
+    let body = large(&server);
+    let mut client = begin(&server, &body);
+    // Its place is given back once it was given up; until then there is none.
+    let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    let refused = server.send("POST", "/bulk", &[], &small);
+    refused.assert_problem(503, "busy");
+    while server.send("POST", "/bulk", &[], &small).status == 503 {
+        std::thread::yield_now();
+    }
+    assert!(figure(&server, "bulk_renders_total") < 40, "it was read no further than its window");
+    let mut rest = Vec::new();
+    let ended = client.stream.read_to_end(&mut rest);
+    assert!(rest.len() < 40 * 8_000_000, "it was cut short of its forty results");
+    // Told, unless the connection was given up first.
+    let text = String::from_utf8_lossy(&rest);
+    assert!(!text.contains("\"done\":true"));
+    assert!(text.contains("/problems/client-not-reading") || ended.is_err() || !text.ends_with("0\r\n\r\n"));
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_items() {
+    let server = Server::with(|settings| {
+        settings.http.bulk_items_max = 2;
+        settings.http.bulk_requests_max = 1;
+        settings.renditions.cache_bytes_max = 0;
+    });
+    let body = large(&server);
+    drop(begin(&server, &body));
+    let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    while server.send("POST", "/bulk", &[], &small).status == 503 {
+        std::thread::yield_now();
+    }
+    assert!(figure(&server, "bulk_renders_total") < 40, "not all of them were rendered for nobody");
+    while figure(&server, "bulk_bytes_in_flight") > 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_body_that_ends_early_is_told_after_what_came_of_it() {
+    let server = Server::with(|settings| settings.http.body_stall_ms = 300);
+    let image = ppm(2, 2, [1, 1, 1]);
+    let line = ndjson(&[item(data(&image), &[resize("png", 1)])]);
+    let mut client = server.connect();
+    let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", line.len() + 1);
+    client.write(&[head.as_bytes(), &line].concat());
+    let answer = client.answer(false);
+    let lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[0]["status"]), (2, &200.into()));
+    assert_eq!((&lines[1]["done"], &lines[1]["ok"]), (&false.into(), &1.into()));
+    assert_eq!(lines[1]["problem"]["type"], "/problems/body-timeout");
+    assert_eq!(server.get(&path_of(&image)).status, 404);
+}
+
+#[test]
+fn a_server_that_stops_ends_what_it_has_begun_and_says_so() {
+    let server = Server::start();
+    let line = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    let mut client = server.connect();
+    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let send = |client: &mut super::super::Client| {
+        client.write(&[format!("{:x}\r\n", line.len()).as_bytes(), &line, b"\r\n"].concat());
+    };
+    send(&mut client);
+    // The answer has begun.
+    client.stream.peek(&mut [0]).unwrap();
+    let mut idle = server.connect();
+    assert_eq!(idle.ask("GET", "/readyz", &[], b"").status, 200);
+    server.stop();
+    assert!(idle.is_closed());
+    send(&mut client);
+    let answer = client.answer(false);
+    let lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, lines) = lines.split_last().unwrap();
+    assert!(lines.iter().all(|line| line["status"] == 200));
+    assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/draining".into()));
+}
+
+#[test]
+fn a_client_may_wait_for_its_results_before_it_says_more() {
+    let origin = Origin::start(PERMITTED, |_| Vec::new());
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        // The origin keeps the item far longer than a body may pause.
+        (settings.fetch.stall_ms, settings.http.body_stall_ms) = (1_000, 100);
+    });
+    let mut client = server.connect();
+    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let send = |client: &mut super::super::Client, bytes: &[u8]| {
+        client.write(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
+    };
+    send(&mut client, &ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]));
+    let mut seen = vec![0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("remote-timeout") {
+        client.stream.peek(&mut seen).unwrap();
+    }
+    send(&mut client, &ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]));
+    send(&mut client, b"");
+    let (lines, last) = lines_of(&client.answer(false));
+    assert_eq!((lines.len(), last), (2, json!({ "done": true, "ok": 1, "failed": 1 })));
+}
+
+#[test]
+fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
+    let server = Server::with(|settings| {
+        settings.http.write_stall_ms = 2_000;
+        settings.http.linger_ms = 20_000;
+        settings.http.body_rate_min = 0;
+    });
+    let image = ppm(600, 400, [5, 6, 7]);
+    server.store(&image);
+    // Far more than the buffers of both sockets take, in either direction.
+    let line = format!("{:<60000}\n", item(id(&image), &[json!({ "format": "ppm" })]).to_string());
+    let body = line.repeat(500);
+    let answer = server.send("POST", "/bulk", &[], body.as_bytes());
+    let (lines, last) = lines_of(&answer);
+    assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/client-not-reading".into()));
+    assert!(lines.len() < 500);
+}
