@@ -11,6 +11,7 @@
 //! | `flight` | many callers of one key share one run; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache, single flight, admission and the render pool |
+//! | [`jobs`] | many items in the background, exactly once in the results; the queue and its ledger |
 //! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
 //!
@@ -43,6 +44,8 @@ mod flight;
 pub mod fetch;
 
 pub mod renditions;
+
+pub mod jobs;
 
 pub mod http;
 

@@ -12,7 +12,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("flight", &[]),
     ("fetch", &["digest", "flight"]),
     ("renditions", &["digest", "pipeline", "store", "flight"]),
-    ("http", &["digest", "pipeline", "store", "fetch", "renditions"]),
+    ("jobs", &["digest", "store"]),
+    ("http", &["digest", "pipeline", "store", "fetch", "renditions", "jobs"]),
     ("config", &["pipeline", "store", "fetch", "renditions", "http"]),
     ("cli", &["digest", "pipeline", "store", "renditions", "http", "config"]),
     ("lib", &[]),
@@ -27,6 +28,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("flight", &["hyper", "std::fs", "std::net", "std::env"]),
     ("fetch", &["hyper::server", "std::fs", "std::env"]),
     ("renditions", &["hyper", "std::fs", "std::net", "std::env"]),
+    ("jobs", &["hyper", "pipeline", "std::net", "std::env"]),
     ("http", &["std::fs", "std::env"]),
     ("config", &["hyper"]),
 ];
