@@ -6,6 +6,7 @@
 mod asked;
 pub mod auth;
 mod body;
+mod bulk;
 mod conditional;
 mod connection;
 mod delivery;
@@ -18,14 +19,15 @@ mod info;
 mod metrics;
 mod negotiate;
 mod options;
+mod permits;
 mod problem;
 mod process;
-mod query;
 mod remote;
 mod respond;
 pub mod server;
 mod service;
 pub mod sign;
+mod stream;
 mod system;
 mod upload;
 
@@ -36,19 +38,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Method;
 use hyper::http::request::Parts;
+use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
 use crate::fetch::{self, Sources};
-use crate::pipeline::Limits;
+use crate::items::{self, Items};
+pub use crate::pipeline::Presets;
+use crate::pipeline::{Limits, query};
 use crate::renditions::{self, Renditions};
 use crate::store::{self, Store, Uploads};
 use auth::{Access, Grant, Scope};
 use body::{Body, RequestBody};
-pub use delivery::Presets;
 use error::Error;
 use ids::Lists;
 use metrics::Metrics;
 pub use options::Options;
+use stream::Spools;
 
 /// The decoded pairs of a query, as every route reads them.
 ///
@@ -65,8 +70,12 @@ pub struct App {
     store: Arc<dyn Store>,
     uploads: Uploads,
     lists: Lists,
+    spools: Spools,
     renditions: Arc<Renditions>,
-    sources: Sources,
+    sources: Arc<Sources>,
+    items: Arc<Items>,
+    /// Places for bulk requests.
+    bulks: Arc<Semaphore>,
     limits: Limits,
     access: Access,
     options: Options,
@@ -96,11 +105,24 @@ impl App {
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
         let Settings { store: store_options, limits, mut fetch, renditions, http, access } = settings;
         fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
+        let items_options = items::Options {
+            presets: http.presets.clone(),
+            convert_renders: http.convert_renders || access.originals_need_key,
+            bytes_max: limits.bytes_max.min(store_options.blob_bytes_max),
+            url_bytes_max: http.url_bytes_max,
+            ..items::Options::default()
+        };
+        let uploads = Uploads::new(store.clone(), store_options);
+        let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
+        let sources = Arc::new(Sources::new(&fetch));
         Arc::new(App {
-            uploads: Uploads::new(store.clone(), store_options),
-            renditions: Renditions::new(store.clone(), limits.clone(), renditions),
+            items: Items::new(&uploads, renditions.clone(), sources.clone(), items_options),
+            uploads,
+            renditions,
+            bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
             lists: Lists::new(http.lists_bytes_max),
-            sources: Sources::new(&fetch),
+            sources,
+            spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             store,
             limits,
             access,
@@ -233,6 +255,12 @@ pub static ROUTES: &[Route] = &[
         At::Bare("/remote.{ext}", remote::remote),
         Scope::Process,
         "The image at `url=`, rendered by the rest of the query; `store=true` stores it (needs `write` too).",
+    ),
+    route(
+        Method::POST,
+        At::Fixed("/bulk", bulk::bulk),
+        Scope::Process,
+        "Many items, one JSON object a line, each with its outputs; results as they come (needs `read` for stored sources, `write` for `\"to\": \"blob\"`).",
     ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),

@@ -11,6 +11,7 @@
 //! | `flight` | many callers of one key share one run; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache, single flight, admission and the render pool |
+//! | [`items`] | bulk items: one source, many outputs, each to its place |
 //! | [`jobs`] | many items in the background, exactly once in the results; the queue and its ledger |
 //! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
@@ -44,6 +45,8 @@ mod flight;
 pub mod fetch;
 
 pub mod renditions;
+
+pub mod items;
 
 pub mod jobs;
 

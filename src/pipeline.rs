@@ -16,11 +16,13 @@ mod encode;
 mod error;
 mod limits;
 pub mod metadata;
+pub mod object;
 pub mod operation;
 mod orient;
 pub mod param;
 mod plan;
-mod query;
+mod presets;
+pub mod query;
 mod raster;
 pub mod reference;
 mod run;
@@ -38,6 +40,7 @@ pub use limits::Limits;
 use param::{Args, Param};
 use plan::Course;
 pub use plan::{Headers, Plan, Step};
+pub use presets::Presets;
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
 pub use watch::Watch;
@@ -79,6 +82,19 @@ impl Pipeline {
         parts: &[(&str, Digest)],
     ) -> Result<Pipeline, Error> {
         text::from_query(codec, query, parts)
+    }
+
+    /// The same of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; beside a `preset`, the
+    /// pairs that its name stands for.
+    ///
+    /// Errors: [`Error::Invalid`].
+    pub fn from_json(
+        codec: &'static Codec,
+        preset: &[(String, String)],
+        encode: &[(String, serde_json::Value)],
+        ops: Option<&str>,
+    ) -> Result<Pipeline, Error> {
+        text::from_members(codec, preset, encode, ops)
     }
 
     /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` is what errors call an

@@ -13,6 +13,7 @@ mod header;
 mod others;
 mod pool;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,19 +45,32 @@ pub struct Options {
     pub queue_max: usize,
     /// How long one render may wait for admission.
     pub queue_timeout_ms: u64,
-    /// How long one render may run.
+    /// How long one render may run. Of the bulk lane: how much of its thread's processor time it may use.
     pub render_timeout_ms: u64,
+    /// Threads that render for the bulk lane, while nothing else wants the processor.
+    pub bulk_threads: usize,
+    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others.
+    pub bulk_memory_bytes_max: u64,
+    /// Folder of the rendition tier; `None`: there is none.
+    pub tier_folder: Option<PathBuf>,
+    /// Bytes that the tier may take of its device; 0: there is none.
+    pub tier_bytes_max: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Options {
             cache_bytes_max: 256 << 20,
-            render_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            render_threads: processors,
             render_memory_bytes_max: 4 << 30,
             queue_max: 256,
             queue_timeout_ms: 5_000,
             render_timeout_ms: 10_000,
+            bulk_threads: processors,
+            bulk_memory_bytes_max: 1 << 30,
+            tier_folder: None,
+            tier_bytes_max: 1 << 30,
         }
     }
 }
@@ -268,6 +282,34 @@ impl Renditions {
         };
         let answer = self.flights.join((key, generation.serial()), flight).await;
         unless_over(&generation, answer)
+    }
+
+    /// Renditions of one stored source, in the bulk lane: it waits for room for as long as it takes, and renders only while
+    /// nobody waits for a single one. One answer for each pipeline, in their order; its bytes are those of [`Renditions::get`], and
+    /// one that fails leaves the others alone. `keep`: put into the rendition tier. Cancelled when the caller leaves.
+    pub async fn many(&self, source: &Digest, pipelines: &[Pipeline], keep: bool) -> Vec<Result<Rendition, Error>> {
+        let _ = keep;
+        let mut answers = Vec::with_capacity(pipelines.len());
+        for pipeline in pipelines {
+            answers.push(self.get(source, pipeline).await.map(|(rendition, _)| rendition));
+        }
+        answers
+    }
+
+    /// As [`Renditions::many`], of a source that is not stored: nothing is looked up or kept. Of the images that the pipelines
+    /// name, those that are not among `given` are taken from the store.
+    pub async fn many_unstored(
+        &self,
+        source: Bytes,
+        given: Images,
+        pipelines: &[Pipeline],
+    ) -> Vec<Result<Rendition, Error>> {
+        let mut answers = Vec::with_capacity(pipelines.len());
+        for pipeline in pipelines {
+            let answer = self.render(source.clone(), given.clone(), pipeline).await;
+            answers.push(answer.map(|(rendition, _)| rendition));
+        }
+        answers
     }
 
     /// The generations of the images that a pipeline names.

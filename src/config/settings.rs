@@ -276,7 +276,7 @@ pub const SETTINGS: &[Setting] = &[
     number!("render_timeout_ms", "How long a render may run.", 1..=MS_MAX, layers.renditions.render_timeout_ms),
     Setting {
         key: "remote_allow",
-        doc: "Hosts that `/remote` and uploads by URL may fetch from, separated by commas: `example.com`, `*.example.com`, or \
+        doc: "Hosts that `/remote`, bulk items and uploads by URL may fetch from, separated by commas: `example.com`, `*.example.com`, or \
               `*` for any; none: remote sources are off.",
         get: |config| joined(&config.layers.fetch.allow),
         set: |config, text| listed(text).map(|value| config.layers.fetch.allow = value),
@@ -335,6 +335,27 @@ pub const SETTINGS: &[Setting] = &[
         65..=1 << 31,
         layers.http.lists_bytes_max
     ),
+    number!("bulk_requests_max", "Bulk requests at once.", 1..=10_000, layers.http.bulk_requests_max),
+    number!(
+        "bulk_items_max",
+        "Items of one bulk request that run at once.",
+        1..=10_000,
+        layers.http.bulk_items_max,
+        "four per processor"
+    ),
+    number!(
+        "line_bytes_max",
+        "Bytes of one line of a body that is read line by line.",
+        65..=1 << 30,
+        layers.http.line_bytes_max
+    ),
+    number!(
+        "spool_bytes_max",
+        "Bytes of an answer made line by line that wait in a temporary file for a client which sends before it reads.",
+        0..=BYTES_MAX,
+        layers.http.spool_bytes_max
+    ),
+    number!("spools_bytes_max", "Bytes of all such files together.", 0..=BYTES_MAX, layers.http.spools_bytes_max),
     number!(
         "write_stall_ms",
         "How long a client may take no byte of an answer.",

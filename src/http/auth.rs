@@ -198,6 +198,8 @@ pub(super) enum Kind {
     Original,
     /// Something that is rendered.
     Rendition,
+    /// The same, as a body says: no signature, which is over the URL alone, could bind it.
+    Bulk,
     /// Everything else.
     Other,
 }
@@ -217,13 +219,14 @@ impl Access {
         authorization: GetAll<'_, HeaderValue>,
     ) -> Result<Grant, Error> {
         if matches!(scope, Scope::Read | Scope::Process)
+            && kind != Kind::Bulk
             && let Some(grant) = self.signed(target)?
         {
             return Ok(grant);
         }
         let guarded = match kind {
             Kind::Original => self.originals_need_key,
-            Kind::Rendition => self.renditions_need_signature,
+            Kind::Rendition | Kind::Bulk => self.renditions_need_signature,
             Kind::Other => false,
         };
         let open = !self.has_keys() || self.anonymous.contains(scope);

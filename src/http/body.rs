@@ -1,19 +1,22 @@
 //! Bodies: [`Body`] is what the server sends, [`RequestBody`] what it reads, under stall, rate and time bounds.
+//! What is sent line by line is made in [`super::stream`].
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::Instant;
 
 use super::connection::Watch;
 use super::error::Error;
 use super::options::{Options, ms};
+use super::stream::Lines;
 use crate::store::{self, Blob};
 
 /// A response body: a concrete type, so that hyper needs no boxing and a hit is one reference count.
@@ -23,6 +26,8 @@ pub(super) enum Body {
     /// Sent one after the other: slices of one buffer need no copy.
     Parts(VecDeque<Bytes>),
     Pieces(Box<Pieces>),
+    /// Made while it is sent.
+    Lines(Box<Lines>),
 }
 
 /// Bytes and ranges of a blob, sent one after the other, one frame in memory at a time.
@@ -70,13 +75,14 @@ impl Body {
         Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None })))
     }
 
-    /// Bytes of the whole body.
-    pub(super) fn len(&self) -> u64 {
+    /// Bytes of the whole body, where they are known.
+    pub(super) fn len(&self) -> Option<u64> {
         match self {
-            Body::Empty => 0,
-            Body::Full(bytes) => bytes.len() as u64,
-            Body::Parts(parts) => parts.iter().map(|part| part.len() as u64).sum(),
-            Body::Pieces(pieces) => pieces.left,
+            Body::Empty => Some(0),
+            Body::Full(bytes) => Some(bytes.len() as u64),
+            Body::Parts(parts) => Some(parts.iter().map(|part| part.len() as u64).sum()),
+            Body::Pieces(pieces) => Some(pieces.left),
+            Body::Lines(_) => None,
         }
     }
 }
@@ -98,15 +104,16 @@ impl hyper::body::Body for Body {
             }
             Body::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
             Body::Pieces(pieces) => pieces.poll_frame(context),
+            Body::Lines(lines) => lines.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.len() == 0
+        self.len() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len())
+        self.len().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -176,8 +183,14 @@ impl RequestBody {
 
     /// Reads under the bounds that hold for the body of one image.
     pub(super) fn read(self, options: &Options) -> Reader {
-        let started = Instant::now();
-        Reader { body: self, options: options.clone(), started, bytes: 0 }
+        let pace = Pace::Whole { started: Instant::now() };
+        Reader { body: self, options: options.clone(), pace, bytes: 0 }
+    }
+
+    /// Reads a body without an end in size or time. A pause ends it, and so does a client that is too slow, for as long as it is
+    /// waited for: time in which nobody calls [`Reader::next`] is not the client's.
+    pub(super) fn stream(self, options: &Options) -> Reader {
+        Reader { body: self, options: options.clone(), pace: Pace::Stream { waited: Duration::ZERO }, bytes: 0 }
     }
 }
 
@@ -185,8 +198,17 @@ impl RequestBody {
 pub(super) struct Reader {
     body: RequestBody,
     options: Options,
-    started: Instant,
+    pace: Pace,
+    /// Since `pace` began.
     bytes: u64,
+}
+
+/// What the least rate is held against.
+enum Pace {
+    /// The whole body, which has an end in time too.
+    Whole { started: Instant },
+    /// A stretch of `body_grace_ms` of waiting; then the next one begins, so that no haste at first buys a crawl later.
+    Stream { waited: Duration },
 }
 
 impl Reader {
@@ -208,17 +230,54 @@ impl Reader {
         }
     }
 
+    /// Reads on, for nothing, within the bounds that hold for a connection which ends with unread input.
+    pub(super) async fn drain(mut self) {
+        let linger = ms(self.options.linger_ms);
+        let drain = async {
+            let mut left = self.options.linger_bytes_max;
+            while left > 0 {
+                let Ok(Some(chunk)) = self.next().await else { return };
+                left = left.saturating_sub(chunk.len() as u64);
+            }
+        };
+        // Either way the rest is left unread.
+        let _ = tokio::time::timeout(linger, drain).await;
+    }
+
+    /// How long a client may pause, and how long it may be made to wait for room.
+    pub(super) fn patience(&self) -> Duration {
+        ms(self.options.body_stall_ms)
+    }
+
     async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Error> {
-        let left = ms(self.options.body_timeout_ms).saturating_sub(self.started.elapsed());
-        let wait = left.min(ms(self.options.body_stall_ms));
+        let stall = ms(self.options.body_stall_ms);
+        let wait = match &self.pace {
+            Pace::Whole { started } => ms(self.options.body_timeout_ms).saturating_sub(started.elapsed()).min(stall),
+            Pace::Stream { .. } => stall,
+        };
+        let asked = Instant::now();
         let frame = tokio::time::timeout(wait, self.body.incoming.frame()).await.map_err(|_| Error::BodyTimeout)?;
+        if let Pace::Stream { waited } = &mut self.pace {
+            *waited += asked.elapsed();
+        }
         frame.transpose().map_err(|_| Error::BodyBroken)
     }
 
-    fn keeps_rate(&self) -> Result<(), Error> {
-        let elapsed = self.started.elapsed();
+    fn keeps_rate(&mut self) -> Result<(), Error> {
+        let elapsed = match &self.pace {
+            Pace::Whole { started } => started.elapsed(),
+            Pace::Stream { waited } => *waited,
+        };
+        if elapsed <= ms(self.options.body_grace_ms) {
+            return Ok(());
+        }
         let due = elapsed.as_micros() * u128::from(self.options.body_rate_min) / 1_000_000;
-        let slow = elapsed > ms(self.options.body_grace_ms) && u128::from(self.bytes) < due;
-        if slow { Err(Error::BodyTimeout) } else { Ok(()) }
+        if u128::from(self.bytes) < due {
+            return Err(Error::BodyTimeout);
+        }
+        if let Pace::Stream { waited } = &mut self.pace {
+            (*waited, self.bytes) = (Duration::ZERO, 0);
+        }
+        Ok(())
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Watch {
 const NEVER: u64 = u64::MAX;
 
 impl Watch {
-    fn new() -> Watch {
+    pub(super) fn new() -> Watch {
         Watch {
             opened: Instant::now(),
             busy: AtomicBool::new(false),

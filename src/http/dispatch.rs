@@ -6,7 +6,7 @@ use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
-use super::auth::{Grant, Kind};
+use super::auth::{Grant, Kind, Scope};
 use super::body::RequestBody;
 use super::error::Error;
 use super::options::Options;
@@ -77,6 +77,7 @@ fn kind(route: &Route) -> Kind {
     match route.at {
         At::Image(_) if route.method == Method::GET => Kind::Original,
         At::Form(_) | At::Bare(..) => Kind::Rendition,
+        _ if route.scope == Scope::Process => Kind::Bulk,
         _ => Kind::Other,
     }
 }

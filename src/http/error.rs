@@ -2,7 +2,7 @@
 
 use super::sign::Refused;
 use crate::digest::Digest;
-use crate::{fetch, pipeline, renditions, store};
+use crate::{fetch, items, pipeline, renditions, store};
 
 /// What can go wrong between a request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub(super) enum Error {
     BodyTimeout,
     /// The client went away within the body, or its framing broke.
     BodyBroken,
+    /// The client takes nothing of an answer that can be kept no longer.
+    NotReading,
     /// The server is on its way out.
     Draining,
     /// Our own bug.
@@ -120,6 +122,15 @@ impl From<renditions::Error> for Error {
             renditions::Error::Pipeline(error) => Error::Pipeline(error),
             renditions::Error::Busy { retry_after_s } => Error::Busy { retry_after_s },
             renditions::Error::Panicked => Error::Panicked,
+        }
+    }
+}
+
+impl From<items::Error> for Error {
+    fn from(error: items::Error) -> Error {
+        match error {
+            items::Error::Renditions(error) => error.into(),
+            items::Error::Fetch(error) => error.into(),
         }
     }
 }

@@ -43,30 +43,66 @@ impl Lists {
         Ok(())
     }
 
-    /// The ids of a body, and the right to hold as many bytes as it had. It is taken as they arrive, so that clients which only
-    /// declare a length shut nobody out.
+    /// The ids of a body, and the right to hold as many bytes as it had.
     pub(super) async fn read(
         &self,
         body: RequestBody,
         form: Form,
         options: &Options,
     ) -> Result<(Vec<Digest>, OwnedSemaphorePermit), Error> {
-        let max = options.list_bytes_max;
-        if body.declared().is_some_and(|declared| declared > max as u64) {
-            return Err(Error::TooLarge { name: "list_bytes_max", max: max as u64 });
-        }
-        let (mut text, mut held) = (Vec::new(), self.hold(0)?);
-        let mut reader = body.read(options);
-        while let Some(chunk) = reader.next().await? {
-            let bytes = text.len() + chunk.len();
-            if bytes > max {
-                return Err(Error::TooLarge { name: "list_bytes_max", max: max as u64 });
-            }
-            self.grow(&mut held, bytes)?;
-            text.extend_from_slice(&chunk);
-        }
+        let (text, held) = self.text(body, options).await?;
         Ok((form.read(&text, options.ids_max)?, held))
     }
+
+    /// The text of a body, and the right to hold it. It is taken as the bytes arrive, so that clients which only declare a length
+    /// shut nobody out.
+    pub(super) async fn text(
+        &self,
+        body: RequestBody,
+        options: &Options,
+    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Error> {
+        if body.declared().is_some_and(|declared| declared > options.list_bytes_max as u64) {
+            return Err(too_large(options));
+        }
+        let mut text = Text::new(self, options)?;
+        let mut reader = body.read(options);
+        while let Some(chunk) = reader.next().await? {
+            text.take(&chunk)?;
+        }
+        Ok(text.end())
+    }
+}
+
+/// Text on its way into memory.
+pub(super) struct Text<'a> {
+    lists: &'a Lists,
+    options: &'a Options,
+    text: Vec<u8>,
+    held: OwnedSemaphorePermit,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn new(lists: &'a Lists, options: &'a Options) -> Result<Text<'a>, Error> {
+        Ok(Text { lists, options, text: Vec::new(), held: lists.hold(0)? })
+    }
+
+    pub(super) fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let bytes = self.text.len() + chunk.len();
+        if bytes > self.options.list_bytes_max {
+            return Err(too_large(self.options));
+        }
+        self.lists.grow(&mut self.held, bytes)?;
+        self.text.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    pub(super) fn end(self) -> (Vec<u8>, OwnedSemaphorePermit) {
+        (self.text, self.held)
+    }
+}
+
+fn too_large(options: &Options) -> Error {
+    Error::TooLarge { name: "list_bytes_max", max: options.list_bytes_max as u64 }
 }
 
 /// The text of an answer, which gives its part of the budget back when it is sent.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::delivery::Presets;
+use super::Presets;
 
 /// Settings of connections and requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,16 @@ pub struct Options {
     pub lists_bytes_max: usize,
     /// Ids of one list, asked or answered.
     pub ids_max: usize,
+    /// Bulk requests at once.
+    pub bulk_requests_max: usize,
+    /// Items of one bulk request that run at once.
+    pub bulk_items_max: usize,
+    /// Bytes of one line of a body that is read line by line.
+    pub line_bytes_max: usize,
+    /// Bytes of one answer that is made while its request is read, which wait in a temporary file for the client to take them.
+    pub spool_bytes_max: u64,
+    /// Bytes of all such files together.
+    pub spools_bytes_max: u64,
     /// How long a client may take no byte of an answer.
     pub write_stall_ms: u64,
     /// Bytes a second that a client must take on average while an answer waits for it, once `write_grace_ms` have passed.
@@ -67,6 +77,11 @@ impl Default for Options {
             list_bytes_max: 8 << 20,
             lists_bytes_max: 64 << 20,
             ids_max: 100_000,
+            bulk_requests_max: 16,
+            bulk_items_max: 4 * std::thread::available_parallelism().map_or(1, usize::from),
+            line_bytes_max: 68 << 20,
+            spool_bytes_max: 64 << 20,
+            spools_bytes_max: 4 << 30,
             write_stall_ms: 30_000,
             write_rate_min: 8 << 10,
             write_grace_ms: 30_000,

@@ -62,19 +62,25 @@ impl Problem {
         }
     }
 
-    /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.
-    pub(super) fn respond(self, safe: bool, private: bool) -> Response {
+    /// The body.
+    pub(super) fn json(self) -> Value {
         let mut body = Map::new();
         body.insert("type".to_owned(), format!("/problems/{}", self.kind).into());
         body.insert("title".to_owned(), self.title.into());
         body.insert("status".to_owned(), self.status.as_u16().into());
         body.insert("detail".to_owned(), self.detail.into());
         body.extend(self.members.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        let mut response = respond::with(self.status, Body::Full(Value::Object(body).to_string().into()));
+        Value::Object(body)
+    }
+
+    /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.
+    pub(super) fn respond(mut self, safe: bool, private: bool) -> Response {
+        let (status, field, max_age_s) = (self.status, self.field.take(), if safe { self.max_age_s } else { 0 });
+        let mut response = respond::with(status, Body::Full(self.json().to_string().into()));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CACHE_CONTROL, cache_control(if safe { self.max_age_s } else { 0 }, private));
-        if let Some((name, value)) = self.field
+        headers.insert(CACHE_CONTROL, cache_control(max_age_s, private));
+        if let Some((name, value)) = field
             && let Ok(value) = HeaderValue::try_from(value)
         {
             headers.insert(name, value);
@@ -210,6 +216,10 @@ pub(super) fn of(error: &Error) -> Problem {
             problem(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long", detail)
         }
         Error::BodyBroken => malformed("the body ended early or its framing is broken"),
+        Error::NotReading => {
+            let detail = "More was answered than is kept for a client that does not read; read while you send.";
+            problem(StatusCode::REQUEST_TIMEOUT, "client-not-reading", "The client does not read", detail)
+        }
         Error::Draining => unavailable("draining", "The server is shutting down."),
         Error::Internal => internal(),
     }

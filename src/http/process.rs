@@ -6,11 +6,10 @@ use hyper::header::CONTENT_TYPE;
 
 use super::asked::Asked;
 use super::auth::Grant;
-use super::delivery::Presets;
 use super::error::Error;
 use super::fields::Claims;
 use super::upload::{Chunks, FORM_BYTES_MAX, of_form};
-use super::{App, Call, Reply, Response, respond};
+use super::{App, Call, Presets, Reply, Response, respond};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::Images;
 use crate::renditions::inspect;

@@ -16,6 +16,7 @@ use super::auth::Grant;
 use super::body::{Body, RequestBody};
 use super::connection::Watch;
 use super::dispatch::dispatch;
+use super::problem::Problem;
 use super::{App, Error, Reply, Response, problem};
 use crate::store;
 
@@ -103,8 +104,8 @@ impl Finish {
     fn response(&self, result: Result<Response, Error>) -> Response {
         let mut response = result.unwrap_or_else(|error| self.problem(error));
         if self.head {
-            let length = HeaderValue::from(response.body().len());
-            if carries_length(response.status()) {
+            let length = response.body().len().map(HeaderValue::from);
+            if let Some(length) = length.filter(|_| carries_length(response.status())) {
                 response.headers_mut().insert(CONTENT_LENGTH, length);
             }
             *response.body_mut() = Body::Empty;
@@ -127,20 +128,28 @@ impl Finish {
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             "answered"
         );
-        self.watch.end();
+        match response.body_mut() {
+            Body::Lines(lines) => lines.watched(self.watch.clone()),
+            _ => self.watch.end(),
+        }
         response
     }
 
     fn problem(&self, error: Error) -> Response {
-        let problem = problem::of(&error);
         let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
-        match weight(&error, problem.status()) {
-            Weight::Fault => tracing::error!(%error, request_id, "a request failed"),
-            Weight::Trouble => tracing::warn!(%error, request_id, "a request failed"),
-            Weight::Refusal => tracing::debug!(%error, request_id, "a request was refused"),
-        }
-        problem.respond(self.safe, self.grant == Grant::Private)
+        told(&error, request_id).respond(self.safe, self.grant == Grant::Private)
     }
+}
+
+/// What the client is told of an error; what somebody must know of it is logged.
+pub(super) fn told(error: &Error, request_id: Option<&str>) -> Problem {
+    let problem = problem::of(error);
+    match weight(error, problem.status()) {
+        Weight::Fault => tracing::error!(%error, request_id, "a request failed"),
+        Weight::Trouble => tracing::warn!(%error, request_id, "a request failed"),
+        Weight::Refusal => tracing::debug!(%error, request_id, "a request was refused"),
+    }
+    problem
 }
 
 /// How much of a log line an error is worth.

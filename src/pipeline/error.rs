@@ -76,7 +76,7 @@ impl Error {
     }
 
     /// The same with another name of the parameter that is invalid.
-    pub(super) fn renamed(self, name: impl Fn(&str) -> String) -> Error {
+    pub fn renamed(self, name: impl Fn(&str) -> String) -> Error {
         match self {
             Error::Invalid { parameter, value, allowed } => {
                 Error::Invalid { parameter: name(&parameter), value, allowed }

@@ -5,11 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
 use super::codec::{self, CODECS, Codec};
+use super::object::Object;
 use super::operation::{self, OPERATIONS, Operation};
 use super::param::{Args, Param, invalid};
 use super::plan::Step;
@@ -177,34 +176,10 @@ fn twice(key: &str, value: &str, canonical: &str) -> Error {
     invalid(key, value, format!("{canonical} once only"))
 }
 
-/// An object in the order in which it was written, doubled names included: a map would hide them.
-struct Object(Vec<(String, Json)>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Object(pairs))
-            }
-        }
-        deserializer.deserialize_map(Pairs)
-    }
-}
-
 fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
     let wanted = "a JSON array of objects, each with \"op\"";
-    let chain: Vec<Object> = serde_json::from_str(json).map_err(|error| invalid(OPS, &error.to_string(), wanted))?;
+    let chain: Vec<Object<Json>> =
+        serde_json::from_str(json).map_err(|error| invalid(OPS, &error.to_string(), wanted))?;
     chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0, parts)).collect()
 }
 
@@ -222,6 +197,24 @@ fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Resul
         }
     }
     Ok((operation, args))
+}
+
+/// See [`Pipeline::from_json`].
+pub(super) fn from_members(
+    codec: &'static Codec,
+    preset: &[(String, String)],
+    encode: &[(String, Json)],
+    ops: Option<&str>,
+) -> Result<Pipeline, Error> {
+    let mut query = preset.to_vec();
+    for (name, value) in encode {
+        if !ENCODE.iter().any(|param| param.name == name) {
+            return Err(invalid(name, &value.to_string(), keys(ENCODE.iter())));
+        }
+        query.push((name.clone(), json_text(value, &[])));
+    }
+    query.extend(ops.map(|ops| (OPS.to_owned(), ops.to_owned())));
+    from_query(codec, &query, &[])
 }
 
 /// A value as a query would write it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id, `{"part": "mask"}` that of the part.

@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -32,6 +33,7 @@ const HASH_BYTES: usize = 1 << 20;
 /// The way into a store.
 pub struct Uploads {
     shared: Arc<Shared>,
+    patience: Duration,
 }
 
 struct Shared {
@@ -53,6 +55,7 @@ pub struct Upload {
     hasher: Hasher,
     len: u64,
     budget: OwnedSemaphorePermit,
+    patience: Duration,
     broken: bool,
 }
 
@@ -85,33 +88,56 @@ impl Uploads {
         let permits = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let budget = Arc::new(Semaphore::new(permits(options.uploads_bytes_max / PIECE_BYTES)));
         let read_backs = Arc::new(Semaphore::new(permits(options.read_back_max as u64)));
-        Uploads { shared: Arc::new(Shared { store, options, budget, read_backs, flights: Flights::default() }) }
+        let shared = Shared { store, options, budget, read_backs, flights: Flights::default() };
+        Uploads { shared: Arc::new(shared), patience: Duration::ZERO }
+    }
+
+    /// The same for a stream of many: what finds no room waits up to `patience` for it before it is `Busy`.
+    pub fn patient(&self, patience: Duration) -> Uploads {
+        Uploads { shared: Arc::clone(&self.shared), patience }
+    }
+
+    /// The most that one group commit takes: uploads, and their bytes.
+    pub fn batch(&self) -> (usize, u64) {
+        (self.shared.options.batch_max, self.shared.options.batch_bytes_max)
     }
 
     /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are said before a byte is read.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, patience) = (Arc::clone(&self.shared), self.patience);
         let max = shared.options.blob_bytes_max;
         if declared.is_some_and(|len| len > max) {
             return Err(Error::TooLarge { max });
         }
-        match shared.store.writable() {
-            // Not started yet: the body may arrive meanwhile, and the commit waits.
-            Ok(()) | Err(Error::Unavailable(_)) => {}
-            Err(error) => return Err(error),
-        }
-        let budget = shared.reserve(declared.unwrap_or(0).div_ceil(PIECE_BYTES).max(1))?;
+        self.admits()?;
+        let budget = shared.room(declared.unwrap_or(0).div_ceil(PIECE_BYTES).max(1), patience).await?;
         let stage = shared.store.stage(declared).await?;
-        Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, broken: false })
+        Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, patience, broken: false })
+    }
+
+    /// Whether uploads may begin at all: `ReadOnly`, `Full`.
+    pub fn admits(&self) -> Result<(), Error> {
+        match self.shared.store.writable() {
+            // Not started yet: the body may arrive meanwhile, and the commit waits.
+            Ok(()) | Err(Error::Unavailable(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The right to hold `bytes` that arrive but will not be stored, from the same budget as uploads. `TooLarge`, `Busy`.
     pub fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
         let shared = Arc::clone(&self.shared);
         let budget = shared.reserve(1)?;
-        let mut reserved = Reserved { shared, budget };
+        let mut reserved = Reserved { shared, budget, patience: self.patience };
         reserved.grow(bytes)?;
         Ok(reserved)
+    }
+
+    /// The right to hold text, of which nothing has come yet: see [`Reserved::make_room`].
+    pub fn hold(&self) -> Reserved {
+        let shared = Arc::clone(&self.shared);
+        let budget = shared.reserve(0).expect("nothing is always free");
+        Reserved { shared, budget, patience: self.patience }
     }
 }
 
@@ -119,13 +145,32 @@ impl Uploads {
 pub struct Reserved {
     shared: Arc<Shared>,
     budget: OwnedSemaphorePermit,
+    patience: Duration,
 }
 
 impl Reserved {
     /// Makes it the right to hold `bytes` in all.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Error> {
-        self.shared.grow(&mut self.budget, bytes)
+        let missing = self.shared.missing(&self.budget, bytes)?;
+        if missing > 0 {
+            self.budget.merge(self.shared.reserve(missing)?);
+        }
+        Ok(())
     }
+
+    /// Makes it the right to hold `bytes` in all, whatever the bound of a blob: they are not one. `Busy`.
+    pub async fn make_room(&mut self, bytes: u64) -> Result<(), Error> {
+        let missing = missing(&self.budget, bytes);
+        if missing > 0 {
+            self.budget.merge(self.shared.room(missing, self.patience).await?);
+        }
+        Ok(())
+    }
+}
+
+/// Pieces that `held` lacks for `bytes`.
+fn missing(held: &OwnedSemaphorePermit, bytes: u64) -> u64 {
+    bytes.div_ceil(PIECE_BYTES).saturating_sub(held.num_permits() as u64)
 }
 
 impl Shared {
@@ -134,17 +179,21 @@ impl Shared {
         Arc::clone(&self.budget).try_acquire_many_owned(pieces).map_err(|_| Error::Busy)
     }
 
-    /// Makes `held` the right to one body of `len` bytes.
-    fn grow(&self, held: &mut OwnedSemaphorePermit, len: u64) -> Result<(), Error> {
+    /// Waits up to `patience` where [`Shared::reserve`] would refuse. Two that wait for each other's room are parted by that.
+    async fn room(&self, pieces: u64, patience: Duration) -> Result<OwnedSemaphorePermit, Error> {
+        let reserved = self.reserve(pieces);
+        if reserved.is_ok() || patience.is_zero() {
+            return reserved;
+        }
+        let pieces = u32::try_from(pieces).map_err(|_| Error::Busy)?;
+        let room = Arc::clone(&self.budget).acquire_many_owned(pieces);
+        tokio::time::timeout(patience, room).await.ok().and_then(Result::ok).ok_or(Error::Busy)
+    }
+
+    /// Pieces that `held` lacks for one body of `len` bytes.
+    fn missing(&self, held: &OwnedSemaphorePermit, len: u64) -> Result<u64, Error> {
         let max = self.options.blob_bytes_max;
-        if len > max {
-            return Err(Error::TooLarge { max });
-        }
-        let missing = len.div_ceil(PIECE_BYTES).saturating_sub(held.num_permits() as u64);
-        if missing > 0 {
-            held.merge(self.reserve(missing)?);
-        }
-        Ok(())
+        if len > max { Err(Error::TooLarge { max }) } else { Ok(missing(held, len)) }
     }
 }
 
@@ -154,7 +203,7 @@ impl Upload {
         self.intact()?;
         // Until the stage has all that the hasher has seen, they may differ.
         self.broken = true;
-        self.admit(bytes.len() as u64)?;
+        self.admit(bytes.len() as u64).await?;
         for part in bytes.chunks(HASH_BYTES) {
             self.hasher.update(part);
             if bytes.len() > HASH_BYTES {
@@ -166,9 +215,13 @@ impl Upload {
         Ok(())
     }
 
-    fn admit(&mut self, more: u64) -> Result<(), Error> {
+    async fn admit(&mut self, more: u64) -> Result<(), Error> {
         self.len = self.len.saturating_add(more);
-        self.shared.grow(&mut self.budget, self.len)
+        let missing = self.shared.missing(&self.budget, self.len)?;
+        if missing > 0 {
+            self.budget.merge(self.shared.room(missing, self.patience).await?);
+        }
+        Ok(())
     }
 
     fn intact(&self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! The edge as a black box: bytes to a real server on a free port, bytes back. Stored images are small PPM files of one colour each.
 
 mod access;
+mod bulk;
 mod client;
 mod conditions;
 mod failures;

@@ -18,6 +18,9 @@ fn options() -> Options {
         queue_max: 64,
         queue_timeout_ms: 10_000,
         render_timeout_ms: 10_000,
+        bulk_threads: 2,
+        bulk_memory_bytes_max: 64 << 20,
+        ..Options::default()
     }
 }
 

@@ -104,7 +104,10 @@ impl Client {
             .collect();
         let mut answer = Answer { status, fields, body: Vec::new() };
         if !head && status >= 200 && status != 204 && status != 304 {
-            assert_eq!(answer.field("transfer-encoding"), None);
+            if answer.field("transfer-encoding") == Some("chunked") {
+                answer.body = self.chunks();
+                return Some(answer);
+            }
             let length: usize = answer.field("content-length").expect("a length").parse().unwrap();
             while self.buffer.len() < length {
                 assert!(self.fill(), "the body ends after {} of {length} bytes", self.buffer.len());
@@ -112,6 +115,33 @@ impl Client {
             answer.body = self.buffer.drain(..length).collect();
         }
         Some(answer)
+    }
+
+    /// A body in chunks, to its end.
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let head = self.line();
+            let length = usize::from_str_radix(&head, 16).unwrap_or_else(|_| panic!("{head:?} is no length"));
+            while self.buffer.len() < length + 2 {
+                assert!(self.fill(), "the body is cut after {} bytes", body.len());
+            }
+            body.extend(self.buffer.drain(..length));
+            assert_eq!(self.buffer.drain(..2).collect::<Vec<u8>>(), b"\r\n");
+            if length == 0 {
+                return body;
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") {
+                let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                return String::from_utf8(line[..end].to_vec()).unwrap();
+            }
+            assert!(self.fill(), "the body is cut");
+        }
     }
 
     /// Whether the server has ended the connection, with nothing more said.

@@ -1,0 +1,96 @@
+//! `POST /bulk`: items in, results out, each while the other is under way. What an item is, and how it runs, is in [`crate::items`].
+//!
+//! ```text
+//! bulk::intake: NDJSON, JSON or a form -> a window of items that run -> bulk::results: NDJSON or tar
+//! ```
+//!
+//! There is no bound on the number of items: memory holds the window, and the request is read no further while that is full or
+//! while bytes wait for the client. A client that leaves ends what is under way.
+
+mod form;
+mod intake;
+mod results;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use super::error::Error;
+use super::permits::Permits;
+use super::stream::{self, Gone};
+use super::{App, Call, Reply, query};
+use crate::items::{self, Done, Item, To};
+use crate::renditions;
+use intake::{Entry, Intake};
+use results::{Media, Results};
+
+/// Where an output may go; the first is meant where it says nothing.
+const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];
+
+/// `POST /bulk`
+pub(super) fn bulk(call: Call) -> Reply {
+    Reply::later(async move {
+        if let Some((parameter, _)) = query::pairs(call.parts.uri.query())?.into_iter().next() {
+            let allowed = "none: what is to be done stands in the items".to_owned();
+            return Err(Error::Parameter { parameter, allowed });
+        }
+        let Call { app, parts, body, .. } = call;
+        let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Busy { retry_after_s: 1 })?;
+        let (media, permits) = (Media::of(&parts.headers), Permits::of(&app.access, &parts));
+        let intake = Intake::of(&app, &parts.headers, body, permits).await?;
+        let work = |answer| {
+            let results = Results::new(app.clone(), answer, media);
+            // Gone: there is nobody to be told.
+            run(app.clone(), intake, results, place).map(drop)
+        };
+        Ok(stream::spawn(&app, media.name(), work))
+    })
+}
+
+/// An item that has run.
+struct Ran {
+    index: u64,
+    key: Option<String>,
+    outcomes: Vec<Result<Done, items::Error>>,
+}
+
+async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedSemaphorePermit) -> Result<(), Gone> {
+    let mut running: JoinSet<Ran> = JoinSet::new();
+    // As a stream, what was begun of an entry is not lost when a result comes first.
+    let mut entries = std::pin::pin!(intake.entries());
+    let (mut open, mut ended) = (true, Ok(()));
+    while open || !running.is_empty() {
+        let room = open && running.len() < app.options.bulk_items_max;
+        tokio::select! {
+            Some(ran) = running.join_next() => match ran {
+                Ok(ran) => results.ran(ran).await?,
+                // The runtime is on its way out.
+                Err(_) => return Err(Gone),
+            },
+            entry = entries.next(), if room => match entry {
+                Some(Ok(Entry { whose, item: Ok(item) })) => {
+                    let key = whose.key.clone();
+                    running.spawn(one(app.clone(), whose.index, key, item));
+                }
+                Some(Ok(Entry { whose, item: Err(error) })) => results.refused(whose, &error).await?,
+                Some(Err(error)) => (open, ended) = (false, Err(error)),
+                None => open = false,
+            },
+        }
+    }
+    results.end(ended).await
+}
+
+/// Runs one item, so that it has an outcome whatever happens.
+async fn one(app: Arc<App>, index: u64, key: Option<String>, item: Item) -> Ran {
+    let outputs = item.outputs.len();
+    let ran = AssertUnwindSafe(app.items.run(item)).catch_unwind().await;
+    let outcomes = ran.unwrap_or_else(|_| {
+        tracing::error!("a bulk item panicked: this is our bug");
+        vec![Err(renditions::Error::Panicked.into()); outputs]
+    });
+    Ran { index, key, outcomes }
+}

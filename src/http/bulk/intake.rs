@@ -1,0 +1,230 @@
+//! [`Intake`]: the items of a request, one after the other, from lines, an array or a form.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use serde::Deserializer as _;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::PLACES;
+use super::form::Form;
+use crate::http::App;
+use crate::http::body::RequestBody;
+use crate::http::error::Error;
+use crate::http::permits::Permits;
+use crate::http::stream::{Line, LineReader};
+use crate::items::Item;
+use crate::pipeline::object::Object;
+use crate::store;
+
+const MEDIA_TYPES: &str = "application/x-ndjson, application/json or multipart/form-data";
+
+/// An item, or why it is none.
+pub(super) struct Entry {
+    pub(super) whose: Whose,
+    pub(super) item: Result<Item, Error>,
+}
+
+/// What a result line is about.
+pub(super) struct Whose {
+    /// The item's place in the request, from 0.
+    pub(super) index: u64,
+    pub(super) key: Option<String>,
+    /// A part of the form that no item names; then there is no item.
+    pub(super) part: Option<String>,
+}
+
+/// The items of one request.
+pub(super) struct Intake {
+    reader: Reader,
+    given: Given,
+}
+
+/// What every item is read by.
+pub(super) struct Reader {
+    pub(super) app: Arc<App>,
+    permits: Permits,
+    /// Items so far.
+    count: u64,
+}
+
+enum Given {
+    Lines(LineReader),
+    Array(Array),
+    Form(Box<Form>),
+}
+
+impl Intake {
+    /// By `Content-Type`. What is read whole, an array or the items of a form, is read before this returns.
+    pub(super) async fn of(
+        app: &Arc<App>,
+        headers: &HeaderMap,
+        body: RequestBody,
+        permits: Permits,
+    ) -> Result<Intake, Error> {
+        let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let given = match essence.as_str() {
+            // What curl's --data-binary says unasked is taken for lines, too.
+            "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded" => {
+                let reader = body.stream(&app.options);
+                Given::Lines(LineReader::new(reader, app.options.line_bytes_max, &app.uploads))
+            }
+            "application/json" => Given::Array(Array::read(app, body).await?),
+            "multipart/form-data" => Given::Form(Box::new(Form::begin(app, content_type, body).await?)),
+            _ => return Err(Error::MediaType { allowed: MEDIA_TYPES }),
+        };
+        Ok(Intake { reader: Reader { app: app.clone(), permits, count: 0 }, given })
+    }
+
+    /// One entry after the other; after an error there is none.
+    pub(super) fn entries(self) -> impl Stream<Item = Result<Entry, Error>> {
+        try_unfold(self, |mut intake| async { Ok(intake.next().await?.map(|entry| (entry, intake))) })
+    }
+
+    async fn next(&mut self) -> Result<Option<Entry>, Error> {
+        let reader = &mut self.reader;
+        match &mut self.given {
+            Given::Form(form) => form.next(reader).await,
+            Given::Array(array) => match array.next() {
+                Some(text) => Ok(Some(reader.entry(text).await)),
+                None => Ok(None),
+            },
+            Given::Lines(lines) => Ok(match lines.next().await? {
+                Some(Line::Text(text)) => Some(reader.entry(text).await),
+                Some(Line::TooLong { bytes_max }) => Some(reader.refused(too_long(bytes_max))),
+                Some(Line::NoRoom) => Some(reader.refused(store::Error::Busy.into())),
+                None => None,
+            }),
+        }
+    }
+}
+
+fn too_long(bytes_max: usize) -> Error {
+    Error::TooLarge { name: "line_bytes_max", max: bytes_max as u64 }
+}
+
+impl Reader {
+    /// The next item.
+    pub(super) async fn entry(&mut self, text: Bytes) -> Entry {
+        let max = self.app.options.line_bytes_max;
+        if text.len() > max {
+            return self.refused(too_long(max));
+        }
+        let index = self.take_index();
+        self.read(index, text).await
+    }
+
+    /// The item of this place.
+    pub(super) async fn read(&self, index: u64, text: Bytes) -> Entry {
+        let read = self.app.items.read(text, PLACES).await;
+        let (key, item) = match read {
+            Ok(item) => (item.key.clone(), self.permits.check(item.needs()).map(|()| item)),
+            Err(unread) => (unread.key, Err(unread.error.into())),
+        };
+        Entry { whose: Whose { index, key, part: None }, item }
+    }
+
+    fn refused(&mut self, error: Error) -> Entry {
+        let whose = Whose { index: self.take_index(), key: None, part: None };
+        Entry { whose, item: Err(error) }
+    }
+
+    fn take_index(&mut self) -> u64 {
+        self.count += 1;
+        self.count - 1
+    }
+}
+
+/// The elements of a JSON array, by their places in its text, which counts in the budget of lists.
+struct Array {
+    text: Bytes,
+    places: std::vec::IntoIter<(u32, u32)>,
+    _held: OwnedSemaphorePermit,
+}
+
+impl Array {
+    /// An array, or an object with an array as its `items`.
+    async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
+        let (text, held) = app.lists.text(body, &app.options).await?;
+        let places = places(&text).ok_or(Error::Malformed {
+            what: "the body must be a JSON array of items, or an object with such an array as its items",
+        })?;
+        Ok(Array { text: text.into(), places: places.into_iter(), _held: held })
+    }
+}
+
+impl Iterator for Array {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let (start, end) = self.places.next()?;
+        Some(self.text.slice(start as usize..end as usize))
+    }
+}
+
+/// Where the elements lie. Eight bytes for each, of which the text has at least two: references would be twice as large.
+fn places(text: &[u8]) -> Option<Vec<(u32, u32)>> {
+    let text = str::from_utf8(text).ok()?;
+    let array = match serde_json::from_str::<Object<&RawValue>>(text) {
+        Ok(Object(members)) => match members.as_slice() {
+            [(name, items)] if name == "items" => items.get(),
+            _ => return None,
+        },
+        Err(_) => text,
+    };
+    let mut json = serde_json::Deserializer::from_str(array);
+    let places = json.deserialize_seq(Places { text }).ok()?;
+    json.end().ok()?;
+    Some(places)
+}
+
+struct Places<'a> {
+    text: &'a str,
+}
+
+impl<'de> Visitor<'de> for Places<'de> {
+    type Value = Vec<(u32, u32)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut places = Vec::new();
+        while let Some(element) = array.next_element::<&RawValue>()? {
+            let start = element.get().as_ptr() as usize - self.text.as_ptr() as usize;
+            let place = u32::try_from(start).ok().zip(u32::try_from(start + element.get().len()).ok());
+            places.push(place.ok_or_else(|| A::Error::custom("more than 4 GiB"))?);
+        }
+        Ok(places)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_elements_of_an_array_are_found_where_they_lie() {
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let found = places(text.as_bytes());
+            let found = found.as_ref().map(|places| {
+                places.iter().map(|(start, end)| &text[*start as usize..*end as usize]).collect::<Vec<_>>()
+            });
+            assert_eq!(found.as_deref(), expected, "{text}");
+        };
+        check("[]", Some(&[]));
+        check(" [ {\"a\": [1, 2]} ,3]\n", Some(&["{\"a\": [1, 2]}", "3"]));
+        check("{\"items\": [{}, {}]}", Some(&["{}", "{}"]));
+        for bad in ["", "{}", "1", "[", "[1] 2", "{\"items\": {}}", "{\"items\": [], \"more\": 1}", "{\"items\": 1}"] {
+            check(bad, None);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! [`Results`]: what became of the items, one line for each output, in the order in which they end; or a tar of the bytes.
+//!
+//! ```json
+//! {"item": 0, "key": "a", "output": 0, "status": 200, "media_type": "image/webp", "bytes": 812, "data": "<base64>"}
+//! {"item": 0, "key": "a", "output": 1, "status": 201, "id": "<digest>", "url": "/images/<digest>", "bytes": 977}
+//! {"item": 1, "status": 400, "problem": {"type": "/problems/invalid-parameter", ...}}
+//! {"done": true, "ok": 2, "failed": 1}
+//! ```
+//!
+//! In a tar the bytes are entries named `<item>-<output>.<ext>`: keys are free text, which may be no file name, or that of two items.
+//! The lines stand in the last entry, `results.ndjson`, with `name` instead of `data`; so that no number of items fills memory, they
+//! go ahead in `results-1.ndjson`, `results-2.ndjson` ... whenever there is a mebibyte of them.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{ACCEPT, HeaderMap};
+use serde_json::{Map, Value, json};
+
+use super::Ran;
+use super::intake::Whose;
+use crate::http::App;
+use crate::http::error::Error;
+use crate::http::service::told;
+use crate::http::stream::{Answer, Gone, NDJSON};
+use crate::items::Done;
+use crate::renditions::Rendition;
+
+const TAR: &str = "application/x-tar";
+/// Of lines in one entry of a tar.
+const LINES_BYTES_MAX: usize = 1 << 20;
+/// Of tar; two of them end it.
+const BLOCK_BYTES: usize = 512;
+static ZEROS: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    Lines,
+    Tar,
+}
+
+impl Media {
+    /// Lines, unless a tar is named by `Accept`.
+    pub(super) fn of(headers: &HeaderMap) -> Media {
+        let fields = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut ranges = fields.flat_map(|field| field.split(','));
+        let tar = |range: &str| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(TAR);
+        if ranges.any(tar) { Media::Tar } else { Media::Lines }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Media::Lines => NDJSON,
+            Media::Tar => TAR,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Results {
+    app: Arc<App>,
+    answer: Answer,
+    media: Media,
+    /// Of a tar: lines that no entry has yet, and entries of lines so far.
+    lines: Vec<u8>,
+    entries: u32,
+    ok: u64,
+    failed: u64,
+}
+
+impl Results {
+    pub(super) fn new(app: Arc<App>, answer: Answer, media: Media) -> Results {
+        Results { app, answer, media, lines: Vec::new(), entries: 0, ok: 0, failed: 0 }
+    }
+
+    /// The lines of an item.
+    pub(super) async fn ran(&mut self, ran: Ran) -> Result<(), Gone> {
+        let Ran { index, key, outcomes } = ran;
+        for (output, outcome) in outcomes.into_iter().enumerate() {
+            let mut line = head(index, key.as_deref());
+            line.insert("output".to_owned(), output.into());
+            match outcome {
+                Ok(done) => self.done(line, (index, output), done).await?,
+                Err(error) => self.problem(line, &error.into()).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The line of what is no item.
+    pub(super) async fn refused(&mut self, whose: Whose, error: &Error) -> Result<(), Gone> {
+        let line = match whose.part {
+            Some(part) => Map::from_iter([("part".to_owned(), part.into())]),
+            None => head(whose.index, whose.key.as_deref()),
+        };
+        self.problem(line, error).await
+    }
+
+    /// The last line: without it the results are not whole.
+    pub(super) async fn end(mut self, ended: Result<(), Error>) -> Result<(), Gone> {
+        let mut last = json!({ "done": ended.is_ok(), "ok": self.ok, "failed": self.failed });
+        if let Err(error) = ended {
+            last["problem"] = told(&error, None).json();
+        }
+        match self.media {
+            Media::Lines => self.answer.end(last.to_string().into()).await,
+            Media::Tar => {
+                self.lines.extend_from_slice(last.to_string().as_bytes());
+                self.lines.push(b'\n');
+                let lines = std::mem::take(&mut self.lines);
+                self.entry("results.ndjson", lines.into()).await?;
+                self.answer.send(Bytes::from_static(&ZEROS)).await?;
+                self.answer.finish();
+                Ok(())
+            }
+        }
+    }
+
+    async fn done(&mut self, mut line: Map<String, Value>, place: (u64, usize), done: Done) -> Result<(), Gone> {
+        self.ok += 1;
+        let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
+        match done {
+            Done::Response(rendition) => {
+                say("status", StatusCode::OK.as_u16().into());
+                say("media_type", rendition.codec.media_type.into());
+                say("bytes", rendition.bytes.len().into());
+                return self.bytes(line, place, rendition).await;
+            }
+            Done::Blob(receipt) => {
+                self.app.metrics.uploaded(&receipt);
+                let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };
+                say("status", status.as_u16().into());
+                say("id", receipt.digest.to_string().into());
+                say("url", format!("/images/{}", receipt.digest).into());
+                say("bytes", receipt.bytes.into());
+            }
+            Done::Rendition { url } => {
+                say("status", StatusCode::OK.as_u16().into());
+                say("url", url.into());
+            }
+        }
+        self.line(line).await
+    }
+
+    async fn bytes(
+        &mut self,
+        mut line: Map<String, Value>,
+        place: (u64, usize),
+        rendition: Rendition,
+    ) -> Result<(), Gone> {
+        match self.media {
+            Media::Lines => self.answer.send(with_data(line, &rendition.bytes)).await,
+            Media::Tar => {
+                let name = format!("{}-{}.{}", place.0, place.1, rendition.codec.extensions[0]);
+                line.insert("name".to_owned(), name.as_str().into());
+                self.entry(&name, rendition.bytes).await?;
+                self.line(line).await
+            }
+        }
+    }
+
+    async fn problem(&mut self, mut line: Map<String, Value>, error: &Error) -> Result<(), Gone> {
+        self.failed += 1;
+        let problem = told(error, None);
+        line.insert("status".to_owned(), problem.status().as_u16().into());
+        line.insert("problem".to_owned(), problem.json());
+        self.line(line).await
+    }
+
+    async fn line(&mut self, line: Map<String, Value>) -> Result<(), Gone> {
+        let line = Value::Object(line).to_string();
+        match self.media {
+            Media::Lines => self.answer.line(line.into()).await,
+            Media::Tar => {
+                self.lines.extend_from_slice(line.as_bytes());
+                self.lines.push(b'\n');
+                if self.lines.len() < LINES_BYTES_MAX {
+                    return Ok(());
+                }
+                self.entries += 1;
+                let (name, lines) = (format!("results-{}.ndjson", self.entries), std::mem::take(&mut self.lines));
+                self.entry(&name, lines.into()).await
+            }
+        }
+    }
+
+    /// One file of a tar.
+    async fn entry(&mut self, name: &str, bytes: Bytes) -> Result<(), Gone> {
+        let padding = bytes.len().next_multiple_of(BLOCK_BYTES) - bytes.len();
+        self.answer.send(tar_head(name, bytes.len() as u64)).await?;
+        self.answer.send(bytes).await?;
+        self.answer.send(Bytes::from_static(&ZEROS[..padding])).await
+    }
+}
+
+fn head(index: u64, key: Option<&str>) -> Map<String, Value> {
+    let mut line = Map::from_iter([("item".to_owned(), index.into())]);
+    line.extend(key.map(|key| ("key".to_owned(), key.into())));
+    line
+}
+
+/// The line with `data`, written once: it may be long.
+fn with_data(line: Map<String, Value>, bytes: &[u8]) -> Bytes {
+    const DATA: &str = ",\"data\":\"";
+    let mut text = Value::Object(line).to_string();
+    text.reserve_exact(DATA.len() + bytes.len().div_ceil(3) * 4 + 3);
+    text.pop();
+    text.push_str(DATA);
+    STANDARD.encode_string(bytes, &mut text);
+    text.push_str("\"}\n");
+    text.into()
+}
+
+fn tar_head(name: &str, bytes: u64) -> Bytes {
+    let mut header = tar::Header::new_ustar();
+    // Our own names are short and relative.
+    let named = header.set_path(name);
+    debug_assert!(named.is_ok(), "{name}");
+    header.set_size(bytes);
+    header.set_mode(0o644);
+    header.set_mtime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()));
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_cksum();
+    Bytes::copy_from_slice(header.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tar_is_answered_to_those_who_name_it() {
+        let check = |accept: &str, expected| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().expect("a field value"));
+            assert_eq!(Media::of(&headers), expected, "{accept}");
+        };
+        check("*/*", Media::Lines);
+        check("application/x-ndjson", Media::Lines);
+        check("Application/X-Tar", Media::Tar);
+        check("application/x-ndjson;q=0.5, application/x-tar;q=1", Media::Tar);
+        assert_eq!(Media::of(&HeaderMap::new()), Media::Lines);
+    }
+
+    #[test]
+    fn data_is_written_into_its_line() {
+        for bytes in [b"".as_slice(), b"a", b"abc\xff"] {
+            let line = with_data(head(7, Some("k")), bytes);
+            let line: Value = serde_json::from_slice(&line).expect("JSON");
+            assert_eq!(line, json!({ "item": 7, "key": "k", "data": STANDARD.encode(bytes) }));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! [`Permits`]: what whoever sends many items may do with them, asked once for all of them.
+
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+
+use super::auth::{Access, Kind, Scope};
+use super::error::Error;
+use crate::items::Needs;
+
+/// Beside the scope of the route.
+pub(super) struct Permits {
+    read: Result<(), Error>,
+    write: Result<(), Error>,
+    original: Result<(), Error>,
+}
+
+impl Permits {
+    /// Of a request.
+    pub(super) fn of(access: &Access, parts: &Parts) -> Permits {
+        // No signature counts: it is over the URL, and what is done stands in the body.
+        let may = |scope, kind| access.check(scope, kind, "", parts.headers.get_all(AUTHORIZATION)).map(drop);
+        Permits {
+            read: may(Scope::Read, Kind::Other),
+            write: may(Scope::Write, Kind::Other),
+            original: may(Scope::Read, Kind::Original),
+        }
+    }
+
+    /// Whether an item may be run.
+    pub(super) fn check(&self, needs: Needs) -> Result<(), Error> {
+        let asked = [(needs.read, &self.read), (needs.write, &self.write), (needs.original, &self.original)];
+        asked.into_iter().filter(|(needed, _)| *needed).try_for_each(|(_, permit)| permit.clone())
+    }
+}

@@ -1,0 +1,495 @@
+//! [`Answer`] and [`Lines`]: the two ends of a body that is made while it is sent.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::StatusCode;
+use hyper::body::Frame;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::NDJSON;
+use super::spool::{Read, Spool, Write, Written};
+use crate::http::body::Body;
+use crate::http::connection::Watch;
+use crate::http::error::Error;
+use crate::http::options::ms;
+use crate::http::{App, Response, problem, respond};
+use crate::store;
+
+/// Bytes that wait for the client in memory before they go to a file, and bytes of a frame that is made of small lines.
+const MEMORY_BYTES_MAX: usize = 32 << 10;
+
+/// The client has left, or takes nothing: what is still made for it is for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Gone;
+
+/// The writing end. Dropped without [`Answer::end`], it leaves a body that is visibly cut off.
+pub(in crate::http) struct Answer {
+    shared: Arc<Shared>,
+    media_type: &'static str,
+    /// How long the client may take nothing while it is waited for: a little less than until its connection is closed for that,
+    /// so that it can be told.
+    patience: Duration,
+}
+
+/// The end that hyper sends.
+pub(in crate::http) struct Lines {
+    shared: Arc<Shared>,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    /// What makes the answer; it is over when nobody takes it.
+    work: Option<AbortHandle>,
+    /// The connection counts as at work until the answer has ended.
+    watch: Option<Arc<Watch>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// The client took something, or left.
+    room: Notify,
+}
+
+/// Bytes on their way: first those in the file, then those in memory.
+struct Queue {
+    spool: Spool,
+    /// The file failed: it is not tried again.
+    broken: bool,
+    memory: VecDeque<Bytes>,
+    memory_bytes: usize,
+    state: State,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Nothing more comes.
+    Ended,
+    /// Nothing more comes, although something should.
+    Cut,
+    /// Nobody takes it any more.
+    Gone,
+}
+
+/// A streamed 200, and what its body is written to.
+pub(in crate::http) fn answer(app: &App, media_type: &'static str) -> (Answer, Response) {
+    let queue = Queue {
+        spool: app.spools.spool(),
+        broken: false,
+        memory: VecDeque::new(),
+        memory_bytes: 0,
+        state: State::Open,
+        waker: None,
+    };
+    let shared = Arc::new(Shared { queue: Mutex::new(queue), room: Notify::new() });
+    let lines = Lines { shared: shared.clone(), reading: None, work: None, watch: None };
+    let mut response = respond::with(StatusCode::OK, Body::Lines(Box::new(lines)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let patience = ms(app.options.write_stall_ms) * 3 / 4;
+    (Answer { shared, media_type, patience }, response)
+}
+
+/// A streamed 200 that `work` writes on a task of its own, which ends with the client.
+pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
+    app: &App,
+    media_type: &'static str,
+    work: impl FnOnce(Answer) -> F,
+) -> Response {
+    let (answer, mut response) = answer(app, media_type);
+    let task = tokio::spawn(work(answer));
+    if let Body::Lines(lines) = response.body_mut() {
+        lines.work = Some(task.abort_handle());
+    }
+    response
+}
+
+/// What is to be done with a line that is offered.
+enum Offer {
+    Taken,
+    Gone,
+    /// First what is in memory goes to the file.
+    Spool(Write, Vec<Bytes>),
+    /// First the client takes something.
+    Wait,
+}
+
+impl Answer {
+    /// Adds a line, given without its end. Does not wait for the client until the file that holds what it has not taken is full.
+    pub(in crate::http) async fn line(&mut self, line: Bytes) -> Result<(), Gone> {
+        loop {
+            let offer = self.shared.lock().offer(&line);
+            match offer {
+                Offer::Taken => return Ok(()),
+                Offer::Gone => return Err(Gone),
+                Offer::Spool(write, parts) => self.shared.spool(write, parts).await,
+                Offer::Wait => self.wait().await?,
+            }
+        }
+    }
+
+    /// Adds bytes that are too many to keep for a client that does not read: waits until it has taken most of what came before.
+    pub(in crate::http) async fn send(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        loop {
+            {
+                let mut queue = self.shared.lock();
+                match queue.state {
+                    State::Open if queue.has_memory_for(bytes.len()) && queue.spool.len() == 0 => {
+                        queue.push(bytes);
+                        return Ok(());
+                    }
+                    State::Open => {}
+                    _ => return Err(Gone),
+                }
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Ends the body with a last line.
+    pub(in crate::http) async fn end(mut self, last: Bytes) -> Result<(), Gone> {
+        self.line(last).await?;
+        self.shared.lock().close(State::Ended);
+        Ok(())
+    }
+
+    /// Ends a body that is not made of lines.
+    pub(in crate::http) fn finish(self) {
+        self.shared.lock().close(State::Ended);
+    }
+
+    async fn wait(&self) -> Result<(), Gone> {
+        if tokio::time::timeout(self.patience, self.shared.room.notified()).await.is_ok() {
+            return Ok(());
+        }
+        let mut queue = self.shared.lock();
+        if self.media_type == NDJSON {
+            let problem = problem::of(&Error::NotReading).json();
+            queue.push(serde_json::json!({ "done": false, "problem": problem }).to_string().into());
+            queue.push(Bytes::from_static(b"\n"));
+            queue.close(State::Ended);
+        } else {
+            queue.close(State::Cut);
+        }
+        Err(Gone)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.shared.lock().close(State::Cut);
+    }
+}
+
+impl Shared {
+    /// Never held across an await.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes `parts`, which were taken from memory, to the file; back to memory with them if that fails. Goes on when it is no
+    /// longer waited for.
+    async fn spool(self: &Arc<Shared>, write: Write, parts: Vec<Bytes>) {
+        let shared = Arc::clone(self);
+        let spooled = tokio::task::spawn_blocking(move || {
+            let written = write.run();
+            shared.lock().spooled(written, parts);
+            shared.room.notify_one();
+        });
+        // Lost only when the runtime is stopping, and every client with it.
+        let _ = spooled.await;
+    }
+}
+
+fn lost() -> io::Error {
+    io::Error::other("the runtime is stopping")
+}
+
+impl Queue {
+    fn offer(&mut self, line: &Bytes) -> Offer {
+        if self.state != State::Open {
+            return Offer::Gone;
+        }
+        if self.has_memory_for(line.len() + 1) {
+            self.push(line.clone());
+            self.push(Bytes::from_static(b"\n"));
+            return Offer::Taken;
+        }
+        if self.broken || self.spool.is_writing() {
+            return Offer::Wait;
+        }
+        let parts: Vec<Bytes> = self.memory.iter().cloned().collect();
+        let Some(write) = self.spool.write(parts.clone()) else { return Offer::Wait };
+        self.memory.clear();
+        self.memory_bytes = 0;
+        Offer::Spool(write, parts)
+    }
+
+    fn spooled(&mut self, written: io::Result<Written>, parts: Vec<Bytes>) {
+        if let Err(error) = self.spool.wrote(written) {
+            tracing::warn!(%error, "an answer cannot be kept in a temporary file: it waits for its client");
+            self.broken = true;
+            for part in parts.into_iter().rev() {
+                self.memory_bytes += part.len();
+                self.memory.push_front(part);
+            }
+        }
+        self.wake();
+    }
+
+    /// What is longer than all of it is taken when it is empty.
+    fn has_memory_for(&self, bytes: usize) -> bool {
+        self.memory.is_empty() || self.memory_bytes + bytes <= MEMORY_BYTES_MAX
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        self.memory_bytes += bytes.len();
+        self.memory.push_back(bytes);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn close(&mut self, state: State) {
+        if self.state == State::Open {
+            self.state = state;
+            self.wake();
+        }
+    }
+
+    /// The next frame from memory: a long part alone, or small ones together.
+    fn frame(&mut self) -> Option<Bytes> {
+        let first = self.memory.pop_front()?;
+        let mut len = first.len();
+        let fits = |next: &Bytes, len: usize| next.len() + len <= MEMORY_BYTES_MAX;
+        let frame = if self.memory.front().is_none_or(|next| !fits(next, len)) {
+            first
+        } else {
+            let mut frame = BytesMut::from(first);
+            while let Some(next) = self.memory.pop_front_if(|next| fits(next, len)) {
+                len += next.len();
+                frame.extend_from_slice(&next);
+            }
+            frame.freeze()
+        };
+        self.memory_bytes -= frame.len();
+        Some(frame)
+    }
+}
+
+/// What the sending end does next.
+enum Step {
+    Frame(Bytes),
+    Read(Read),
+    End,
+    Cut,
+    Wait,
+}
+
+impl Lines {
+    /// The answer's head is known: until its end the connection is at work.
+    pub(in crate::http) fn watched(&mut self, watch: Arc<Watch>) {
+        self.watch = Some(watch);
+    }
+
+    pub(in crate::http) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, store::Error>>> {
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let read = ready!(Pin::new(reading).poll(context)).unwrap_or_else(|_| Err(lost()));
+                self.reading = None;
+                return Poll::Ready(Some(self.took_from_file(read)));
+            }
+            match self.step(context) {
+                Step::Frame(bytes) => {
+                    self.shared.room.notify_one();
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Step::Read(read) => self.reading = Some(tokio::task::spawn_blocking(move || read.run())),
+                Step::End => return Poll::Ready(None),
+                Step::Cut => return Poll::Ready(Some(Err(cut("the answer was not ended")))),
+                Step::Wait => return Poll::Pending,
+            }
+        }
+    }
+
+    fn step(&mut self, context: &Context<'_>) -> Step {
+        let mut queue = self.shared.lock();
+        if let Some(read) = queue.spool.next(MEMORY_BYTES_MAX as u64) {
+            return Step::Read(read);
+        }
+        if !queue.spool.is_writing() {
+            match (queue.frame(), queue.state) {
+                (Some(frame), _) => return Step::Frame(frame),
+                (None, State::Ended) => return Step::End,
+                (None, State::Cut | State::Gone) => return Step::Cut,
+                (None, State::Open) => {}
+            }
+        }
+        queue.waker = Some(context.waker().clone());
+        Step::Wait
+    }
+
+    fn took_from_file(&self, read: io::Result<Bytes>) -> Result<Frame<Bytes>, store::Error> {
+        let bytes = read.map_err(|error| cut(&error.to_string()))?;
+        self.shared.lock().spool.advance(bytes.len() as u64);
+        self.shared.room.notify_one();
+        Ok(Frame::data(bytes))
+    }
+}
+
+/// hyper only needs to know that the body is not whole.
+fn cut(why: &str) -> store::Error {
+    store::Error::Unavailable(why.to_owned())
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        {
+            let mut queue = self.shared.lock();
+            queue.close(State::Gone);
+            queue.memory.clear();
+            queue.memory_bytes = 0;
+        }
+        self.shared.room.notify_one();
+        if let Some(work) = &self.work {
+            work.abort();
+        }
+        if let Some(watch) = &self.watch {
+            watch.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::http::Settings;
+
+    async fn app(change: impl FnOnce(&mut Settings)) -> Arc<App> {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        App::new(store::open("memory:", &settings.store).await.expect("memory"), settings)
+    }
+
+    fn line(n: usize) -> Bytes {
+        format!("{n:099}").into()
+    }
+
+    async fn read(response: Response) -> Bytes {
+        response.into_body().collect().await.expect("a whole body").to_bytes()
+    }
+
+    #[tokio::test]
+    async fn lines_wait_for_a_client_that_reads_late_and_come_in_order() {
+        // In memory alone, and in a file.
+        for count in [1, 50, 20_000] {
+            let app = app(|_| {}).await;
+            let (mut answer, response) = answer(&app, NDJSON);
+            for n in 0..count {
+                answer.line(line(n)).await.expect("never waits");
+            }
+            answer.end(line(count)).await.expect("never waits");
+            let expected: String = (0..=count).map(|n| format!("{n:099}\n")).collect();
+            assert!(read(response).await == expected, "{count}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_and_bytes_come_in_order_while_they_are_taken() {
+        let app = app(|settings| settings.http.spool_bytes_max = 100_000).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        let reading = tokio::spawn(read(response));
+        let mut expected = Vec::new();
+        for n in 0..20_000 {
+            expected.extend_from_slice(&line(n));
+            expected.push(b'\n');
+            answer.line(line(n)).await.expect("read");
+            if n % 1_000 == 0 {
+                let long = vec![b'x'; n * 10];
+                expected.extend_from_slice(&long);
+                answer.send(long.into()).await.expect("read");
+            }
+        }
+        answer.finish();
+        assert!(reading.await.expect("read") == expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn past_the_spool_the_client_is_waited_for_and_told() {
+        const LINES: usize = (2 * MEMORY_BYTES_MAX) / 100;
+        for (each, all) in [(MEMORY_BYTES_MAX as u64, u64::MAX), (u64::MAX >> 1, 64 << 10), (0, 0)] {
+            let app = app(|settings| {
+                settings.http.spool_bytes_max = each;
+                settings.http.spools_bytes_max = all;
+            });
+            let app = app.await;
+            let (mut answer, response) = answer(&app, NDJSON);
+            let mut taken = 0;
+            while answer.line(line(taken)).await == Ok(()) {
+                taken += 1;
+            }
+            let fit = if each == 0 { LINES / 2 } else { LINES };
+            assert!((fit - 2..=fit + MEMORY_BYTES_MAX / 100 + 2).contains(&taken), "{taken} of {fit}");
+            assert_eq!(answer.line(line(0)).await, Err(Gone));
+            let body = read(response).await;
+            let mut lines = body.split(|byte| *byte == b'\n');
+            assert!((0..taken).all(|n| lines.next() == Some(&line(n))));
+            let last: serde_json::Value = serde_json::from_slice(lines.next().expect("a last line")).expect("JSON");
+            assert_eq!(
+                (&last["done"], &last["problem"]["type"]),
+                (&false.into(), &"/problems/client-not-reading".into())
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_wait_for_the_client() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, "application/x-tar");
+        answer.send(vec![1; 1 << 20].into()).await.expect("nothing waits");
+        assert_eq!(answer.send(vec![2; 1].into()).now_or_never(), None);
+        assert_eq!(answer.send(vec![2; 1].into()).await, Err(Gone), "it takes nothing");
+        assert!(response.into_body().collect().await.is_err(), "and the body is cut");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_ended_is_cut() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        answer.line(line(1)).await.expect("taken");
+        drop(answer);
+        assert!(response.into_body().collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn work_ends_when_the_client_leaves() {
+        let app = app(|_| {}).await;
+        let (mut first, response) = answer(&app, NDJSON);
+        drop(response);
+        assert_eq!((first.line(line(1)).await, first.send(line(1)).await), (Err(Gone), Err(Gone)));
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        let response = spawn(&app, NDJSON, |_answer| async {
+            let _alive = alive;
+            std::future::pending().await
+        });
+        drop(response);
+        assert!(ended.await.is_err(), "it was dropped");
+    }
+}

@@ -1,0 +1,302 @@
+//! Bulk items: one source, up to [`OUTPUTS_MAX`] outputs, each with its own place. What `POST /bulk` streams and a job queues. Knows no
+//! HTTP and no queue.
+//!
+//! ```json
+//! {"key": "a", "source": {"id": "<digest>"}, "outputs": [{"format": "webp", "quality": 80,
+//!     "ops": [{"op": "resize", "width": 300}]}, {"format": "avif", "preset": "thumb", "to": "blob"}]}
+//! ```
+//!
+//! ```text
+//! read (JSON to Item) -> run: source once -> Renditions::many -> each output to its place
+//! ```
+
+mod error;
+mod read;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use crate::digest::Digest;
+use crate::fetch::Sources;
+use crate::pipeline::param::invalid;
+use crate::pipeline::{Images, Pipeline, Presets};
+use crate::renditions::{Rendition, Renditions, inspect};
+use crate::store::{Receipt, Reserved, Uploads};
+pub use error::Error;
+
+/// Outputs of one item.
+pub const OUTPUTS_MAX: usize = 16;
+/// Bytes of an item's key.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Longer lines count in the budget of bodies, and are read off the runtime's threads.
+const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// What binds every item, as it binds every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Chains by name.
+    pub presets: Presets,
+    /// Conversions become renders: for those who must never serve an original's metadata under another extension.
+    pub convert_renders: bool,
+    /// Bytes of a source.
+    pub bytes_max: u64,
+    /// Bytes of the URL of a rendition: it could not be asked for if it were longer.
+    pub url_bytes_max: usize,
+    /// How long an item waits for room among the bodies in flight.
+    pub busy_wait_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            presets: Presets::default(),
+            convert_renders: false,
+            bytes_max: 50 << 20,
+            url_bytes_max: 8 << 10,
+            busy_wait_ms: 30_000,
+        }
+    }
+}
+
+/// Reads and runs items; one per process, shared by requests and jobs.
+pub struct Items {
+    uploads: Uploads,
+    renditions: Arc<Renditions>,
+    sources: Arc<Sources>,
+    options: Arc<Options>,
+}
+
+/// One source and what is to be made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The client's own name for it.
+    pub key: Option<String>,
+    /// What it is made of.
+    pub source: Source,
+    /// 1 to [`OUTPUTS_MAX`].
+    pub outputs: Vec<Output>,
+}
+
+/// Where the source of an item is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the store: `{"id": ...}`.
+    Stored(Digest),
+    /// On another server: `{"url": ...}`.
+    Remote(String),
+    /// Here: `{"data": "<base64>"}`, or a part that has come. The right to hold it goes with it.
+    Held(Bytes),
+    /// In a part of the same form that has not come yet: `{"part": "<name>"}`.
+    Part(String),
+}
+
+/// One result that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// What is to be made.
+    pub pipeline: Pipeline,
+    /// Where it is put.
+    pub to: To,
+}
+
+/// Where a result is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// Into the answer.
+    Response,
+    /// Into the store, as if it were uploaded.
+    Blob,
+    /// Into the rendition tier, under the URL of its source.
+    Rendition,
+}
+
+impl To {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            To::Response => "response",
+            To::Blob => "blob",
+            To::Rendition => "rendition",
+        }
+    }
+}
+
+/// A result in its place.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// To be answered.
+    Response(Rendition),
+    /// Stored.
+    Blob(Receipt),
+    /// Kept.
+    Rendition {
+        /// Where a GET finds it.
+        url: String,
+    },
+}
+
+/// What an item takes of who sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// It names stored images.
+    pub read: bool,
+    /// It stores blobs.
+    pub write: bool,
+    /// It makes a rendition that has all of a stored original's metadata.
+    pub original: bool,
+}
+
+impl Item {
+    /// What the right to send it must hold.
+    pub fn needs(&self) -> Needs {
+        let stored = matches!(self.source, Source::Stored(_));
+        let all = |output: &Output| output.pipeline.encode_args().word("metadata") == Some("all");
+        Needs {
+            read: stored || self.outputs.iter().any(|output| !output.pipeline.images().is_empty()),
+            write: self.outputs.iter().any(|output| output.to == To::Blob),
+            original: stored && self.outputs.iter().any(all),
+        }
+    }
+}
+
+/// A line that is no item.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// Its key, if that could be read.
+    pub key: Option<String>,
+    /// Why.
+    pub error: Error,
+}
+
+impl Items {
+    /// Over the layers below.
+    pub fn new(uploads: &Uploads, renditions: Arc<Renditions>, sources: Arc<Sources>, options: Options) -> Arc<Items> {
+        let uploads = uploads.patient(Duration::from_millis(options.busy_wait_ms));
+        Arc::new(Items { uploads, renditions, sources, options: Arc::new(options) })
+    }
+
+    /// The right to hold `bytes`; waits while too many are in flight.
+    async fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
+        let mut reserved = self.uploads.hold();
+        reserved.make_room(bytes).await?;
+        Ok(reserved)
+    }
+
+    /// Reads one item from its line of JSON. `places` are those that an output may name; the first is meant where it names none.
+    ///
+    /// Bytes that are decoded from a long line count in the budget of bodies: this waits while there is no room. Callers that read
+    /// one line after the other never wait for themselves: an item that runs gives its source back before it needs room again.
+    pub async fn read(&self, text: Bytes, places: &'static [To]) -> Result<Item, Unread> {
+        if text.len() <= INLINE_BYTES_MAX {
+            return read::item(&text, &self.options, places);
+        }
+        let decoded = self.options.bytes_max.min(text.len() as u64 / 4 * 3);
+        let reserved = self.reserve(decoded).await.map_err(|error| Unread { key: None, error })?;
+        let options = Arc::clone(&self.options);
+        let read = tokio::task::spawn_blocking(move || read::item(&text, &options, places)).await;
+        let failed = |_| Err(Unread { key: None, error: crate::renditions::Error::Panicked.into() });
+        let mut item = read.unwrap_or_else(failed)?;
+        if let Source::Held(bytes) = &mut item.source {
+            *bytes = held(std::mem::take(bytes), reserved);
+        }
+        Ok(item)
+    }
+
+    /// Runs an item: its source is fetched, opened or taken once, whatever the outputs; one answer per output, in their order.
+    /// Cancelled when the future is dropped.
+    pub async fn run(&self, item: Item) -> Vec<Result<Done, Error>> {
+        let Item { source, outputs, .. } = item;
+        let stored = if let Source::Stored(id) = source { Some(id) } else { None };
+        let fits = |output: &Output| stored.is_some() || output.to != To::Rendition;
+        let pipelines: Vec<Pipeline> =
+            outputs.iter().filter(|output| fits(output)).map(|output| output.pipeline.clone()).collect();
+        let keep = outputs.iter().any(|output| output.to == To::Rendition);
+        let mut renditions = match self.render(source, &pipelines, keep).await {
+            Ok(renditions) => renditions,
+            Err(error) => vec![Err(error); pipelines.len()],
+        }
+        .into_iter();
+        let each = outputs.iter().enumerate().map(|(index, output)| {
+            let rendition = match fits(output) {
+                true => renditions.next().unwrap_or(Err(crate::renditions::Error::Panicked.into())),
+                false => Err(unstored(index)),
+            };
+            async move { self.put(rendition?, output.to, stored).await }
+        });
+        join_all(each).await
+    }
+
+    async fn render(
+        &self,
+        source: Source,
+        pipelines: &[Pipeline],
+        keep: bool,
+    ) -> Result<Vec<Result<Rendition, Error>>, Error> {
+        let bytes = match source {
+            Source::Stored(id) => {
+                let renditions = self.renditions.many(&id, pipelines, keep).await;
+                return Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect());
+            }
+            Source::Held(bytes) => bytes,
+            Source::Remote(url) => {
+                let bytes = self.sources.get(&url).await?.bytes;
+                held(bytes.clone(), self.reserve(bytes.len() as u64).await?)
+            }
+            Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
+        };
+        let renditions = self.renditions.many_unstored(bytes, Images::new(), pipelines).await;
+        Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect())
+    }
+
+    async fn put(&self, rendition: Rendition, to: To, source: Option<Digest>) -> Result<Done, Error> {
+        Ok(match (to, source) {
+            (To::Blob, _) => Done::Blob(self.store(rendition.bytes).await?),
+            (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, &rendition) },
+            (To::Response, _) | (To::Rendition, None) => Done::Response(rendition),
+        })
+    }
+
+    /// Stores bytes as an upload would be: through the gate of the codecs.
+    pub async fn store(&self, bytes: Bytes) -> Result<Receipt, Error> {
+        inspect(&bytes).await?;
+        let mut upload = self.uploads.begin(Some(bytes.len() as u64)).await?;
+        upload.write(bytes).await?;
+        Ok(upload.seal(None).await?.commit().await?)
+    }
+
+    /// The same source, stored: for items that outlive their request. One that is stored already is not looked for.
+    pub async fn stored(&self, source: Source) -> Result<Source, Error> {
+        let bytes = match source {
+            Source::Stored(id) => return Ok(Source::Stored(id)),
+            Source::Held(bytes) => bytes,
+            Source::Remote(url) => self.sources.get(&url).await?.bytes,
+            Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
+        };
+        Ok(Source::Stored(self.store(bytes).await?.digest))
+    }
+}
+
+/// The canonical URL of a rendition.
+fn url(source: &Digest, rendition: &Rendition) -> String {
+    let mark = if rendition.query.is_empty() { "" } else { "?" };
+    ["/images/", source.hex().as_str(), ".", rendition.codec.extensions[0], mark, &rendition.query].concat()
+}
+
+fn unstored(output: usize) -> Error {
+    let allowed = "response or blob: only a stored source, {\"id\": ...}, has a URL for its renditions";
+    invalid(&format!("outputs[{output}].to"), To::Rendition.name(), allowed).into()
+}
+
+/// Bytes that hold their part of a budget for as long as anybody has them.
+pub fn held(bytes: Bytes, reserved: Reserved) -> Bytes {
+    struct Held(Bytes, #[expect(dead_code, reason = "held until it is dropped")] Reserved);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    Bytes::from_owner(Held(bytes, reserved))
+}

@@ -1,0 +1,77 @@
+//! [`Error`]: why an item, or one of its outputs, came to nothing. Statuses are chosen in `http::problem`.
+
+use crate::{fetch, pipeline, renditions, store};
+
+/// What can go wrong between a line and its results.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The store's, the pipeline's or the render's answer. A member that is wrong is [`pipeline::Error::Invalid`], by its path.
+    #[error(transparent)]
+    Renditions(#[from] renditions::Error),
+    /// Why a remote source is not there.
+    #[error(transparent)]
+    Fetch(#[from] fetch::Error),
+}
+
+impl From<pipeline::Error> for Error {
+    fn from(error: pipeline::Error) -> Error {
+        Error::Renditions(error.into())
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        Error::Renditions(error.into())
+    }
+}
+
+impl Error {
+    /// Whether the same item may come to something when it is run again later: nothing is wrong with it.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Renditions(renditions::Error::Busy { .. }) => true,
+            Error::Renditions(renditions::Error::Panicked) => false,
+            Error::Renditions(renditions::Error::Store(error)) => store_is_transient(error),
+            Error::Renditions(renditions::Error::Pipeline(error)) => *error == pipeline::Error::Cancelled,
+            Error::Fetch(error) => fetch_is_transient(error),
+        }
+    }
+}
+
+fn store_is_transient(error: &store::Error) -> bool {
+    match error {
+        store::Error::Busy | store::Error::Full | store::Error::Unavailable(_) => true,
+        store::Error::NotFound | store::Error::Corrupt(_) | store::Error::Mismatch { .. } => false,
+        store::Error::TooLarge { .. } | store::Error::ReadOnly => false,
+    }
+}
+
+fn fetch_is_transient(error: &fetch::Error) -> bool {
+    match error {
+        fetch::Error::Busy | fetch::Error::TooSlow | fetch::Error::Failed { status: None } => true,
+        // RFC 6585 and RFC 9110: too many requests, and what the server itself is at fault for.
+        fetch::Error::Failed { status: Some(status) } => *status == 429 || *status >= 500,
+        // An address that cannot be reached now is one error with one that is never allowed.
+        fetch::Error::Refused | fetch::Error::Off => false,
+        fetch::Error::Url { .. } | fetch::Error::TooLarge { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_time_may_heal_is_tried_again() {
+        let check = |error: Error, expected| assert_eq!(error.is_transient(), expected, "{error}");
+        check(renditions::Error::Busy { retry_after_s: 1 }.into(), true);
+        check(renditions::Error::Panicked.into(), false);
+        check(store::Error::Unavailable(String::new()).into(), true);
+        check(store::Error::NotFound.into(), false);
+        check(pipeline::Error::Timeout.into(), false);
+        check(fetch::Error::TooSlow.into(), true);
+        for (status, expected) in [(404, false), (429, true), (499, false), (500, true)] {
+            check(fetch::Error::Failed { status: Some(status) }.into(), expected);
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! One line of JSON to an [`Item`]. Every mistake is told by the path of its member and what would be allowed there.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::{Error, Item, KEY_BYTES_MAX, OUTPUTS_MAX, Options, Output, Source, To, Unread};
+use crate::pipeline::codec::{CODECS, Codec, by_extension};
+use crate::pipeline::object::Object;
+use crate::pipeline::param::invalid;
+use crate::pipeline::{self, ENCODE, Pipeline};
+
+/// Bytes of the JSON of one chain, as of the part `ops` of a form.
+const OPS_BYTES_MAX: usize = 64 << 10;
+
+/// The alphabet with + and /; padding may be left out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Reads one item.
+pub(super) fn item(line: &[u8], options: &Options, places: &[To]) -> Result<Item, Unread> {
+    let unread = |key: &Option<String>, error| Unread { key: key.clone(), error };
+    let members = Members::of_line(line).map_err(|error| unread(&None, error))?;
+    let key = key(&members).map_err(|error| unread(&None, error))?;
+    let rest = || {
+        members.are_among(&["key", "source", "outputs"])?;
+        Ok((source(&members, options)?, outputs(&members, options, places)?))
+    };
+    let (source, outputs) = rest().map_err(|error| unread(&key, error))?;
+    Ok(Item { key, source, outputs })
+}
+
+fn key(item: &Members) -> Result<Option<String>, Error> {
+    let Some(key) = item.text("key")? else { return Ok(None) };
+    if key.len() > KEY_BYTES_MAX {
+        return Err(item.refused("key", &key, &format!("at most {KEY_BYTES_MAX} bytes")));
+    }
+    Ok(Some(key))
+}
+
+fn source(item: &Members, options: &Options) -> Result<Source, Error> {
+    const ALLOWED: &str = "an object with one of id, url, data, part";
+    let json = item.get("source").ok_or_else(|| item.refused("source", "", ALLOWED))?;
+    let source = Members::of("source", json, ALLOWED)?;
+    source.are_among(&["id", "url", "data", "part"])?;
+    let [(name, _)] = source.members.as_slice() else { return Err(item.refused("source", json.get(), ALLOWED)) };
+    let name = name.as_str();
+    if name == "data" {
+        return data(&source, options).map(Source::Held);
+    }
+    let text = source.text(name)?.unwrap_or_default();
+    Ok(match name {
+        "id" => {
+            Source::Stored(text.parse().map_err(|_| source.refused("id", &text, "64 lower-case hexadecimal digits"))?)
+        }
+        "url" => Source::Remote(text),
+        _ => Source::Part(text),
+    })
+}
+
+/// The bytes of base64, which is not copied before: it may be most of a long line.
+fn data(source: &Members, options: &Options) -> Result<Bytes, Error> {
+    let refused = |text: &str| source.refused("data", text, "the bytes of an image in base64");
+    let json = source.get("data").map_or("", RawValue::get);
+    let text = match json.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => std::borrow::Cow::Borrowed(plain),
+        // JSON may write / as \/.
+        _ => source.text("data")?.unwrap_or_default().into(),
+    };
+    let bytes = text.trim_end_matches('=').len() as u64 * 3 / 4;
+    if bytes > options.bytes_max {
+        let max = options.bytes_max;
+        return Err(pipeline::Error::Limit { name: "bytes_max", value: bytes, max }.into());
+    }
+    BASE64.decode(text.as_bytes()).map(Bytes::from).map_err(|_| refused(&text))
+}
+
+fn outputs(item: &Members, options: &Options, places: &[To]) -> Result<Vec<Output>, Error> {
+    let allowed = format!("an array of 1 to {OUTPUTS_MAX} objects, each with \"format\"");
+    let refused = |text: &str| item.refused("outputs", text, &allowed);
+    let json = item.get("outputs").ok_or_else(|| refused(""))?;
+    let Outputs { first, count } = serde_json::from_str(json.get()).map_err(|_| refused(json.get()))?;
+    if count > OUTPUTS_MAX {
+        let (value, max) = (count as u64, OUTPUTS_MAX as u64);
+        return Err(pipeline::Error::Limit { name: "outputs_max", value, max }.into());
+    }
+    if count == 0 {
+        return Err(refused("[]"));
+    }
+    first.into_iter().enumerate().map(|(index, json)| output(index, json, options, places)).collect()
+}
+
+fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Result<Output, Error> {
+    let path = format!("outputs[{index}]");
+    let output = Members::of(&path, json, "an object with \"format\"")?;
+    output.are_once()?;
+    let codec = format(&output)?;
+    let to = to(&output, places)?;
+    let preset = output.text("preset")?;
+    let known = |name: &str| ["format", "to", "preset"].contains(&name);
+    let free = output.members.iter().filter(|(name, _)| !known(name));
+    if options.presets.only
+        && let Some((name, value)) = free.clone().next()
+    {
+        let allowed = format!("format, to, preset; presets: {}", options.presets.names());
+        return Err(output.refused(name, value.get(), &allowed));
+    }
+    let stands_for = match &preset {
+        None => [].as_slice(),
+        Some(name) => {
+            let named = options.presets.get(name);
+            named.ok_or_else(|| output.refused("preset", name, &options.presets.names()))?
+        }
+    };
+    let mut encode = Vec::new();
+    for (name, value) in free.filter(|(name, _)| name != "ops") {
+        if !ENCODE.iter().any(|param| param.name == name) {
+            return Err(output.refused(name, value.get(), &members()));
+        }
+        encode.push((name.clone(), output.json(name)?));
+    }
+    let pipeline = Pipeline::from_json(codec, stands_for, &encode, ops(&output)?);
+    let pipeline = pipeline.map_err(|error| error.renamed(|name| output.path(name)))?;
+    let renders = options.convert_renders && pipeline.is_conversion();
+    let pipeline = if renders { pipeline.into_render() } else { pipeline };
+    reachable(&pipeline, to, options)?;
+    Ok(Output { pipeline, to })
+}
+
+fn format(output: &Members) -> Result<&'static Codec, Error> {
+    let name = output.text("format")?.unwrap_or_default();
+    by_extension(&name).filter(|codec| codec.encoder.is_some()).ok_or_else(|| {
+        let written = CODECS.iter().filter(|codec| codec.encoder.is_some());
+        let names: Vec<&str> = written.flat_map(|codec| codec.extensions).copied().collect();
+        output.refused("format", &name, &names.join(", "))
+    })
+}
+
+fn to(output: &Members, places: &[To]) -> Result<To, Error> {
+    let Some(name) = output.text("to")? else { return Ok(places[0]) };
+    places.iter().find(|to| to.name() == name).copied().ok_or_else(|| {
+        let names: Vec<&str> = places.iter().map(|to| to.name()).collect();
+        output.refused("to", &name, &names.join(", "))
+    })
+}
+
+fn ops<'a>(output: &Members<'a>) -> Result<Option<&'a str>, Error> {
+    let Some(json) = output.get("ops") else { return Ok(None) };
+    if json.get().len() > OPS_BYTES_MAX {
+        let (value, max) = (json.get().len() as u64, OPS_BYTES_MAX as u64);
+        return Err(pipeline::Error::Limit { name: "ops_bytes_max", value, max }.into());
+    }
+    Ok(Some(json.get()))
+}
+
+/// A rendition that no URL could ask for would be kept for nobody.
+fn reachable(pipeline: &Pipeline, to: To, options: &Options) -> Result<(), Error> {
+    const PATH_BYTES: usize = "/images/".len() + 64 + ".?".len();
+    let bytes = PATH_BYTES + pipeline.codec().extensions[0].len() + pipeline.query().len();
+    if to == To::Rendition && bytes > options.url_bytes_max {
+        let (value, max) = (bytes as u64, options.url_bytes_max as u64);
+        return Err(pipeline::Error::Limit { name: "url_bytes_max", value, max }.into());
+    }
+    Ok(())
+}
+
+/// What an output may say, for people.
+fn members() -> String {
+    let names: Vec<&str> = ["format", "to", "preset", "ops"].into_iter().chain(ENCODE.iter().map(|p| p.name)).collect();
+    names.join(", ")
+}
+
+/// The members of one object, and where it stands in the item.
+struct Members<'a> {
+    path: &'a str,
+    members: Vec<(String, &'a RawValue)>,
+}
+
+impl<'a> Members<'a> {
+    fn of_line(line: &'a [u8]) -> Result<Members<'a>, Error> {
+        let refused = |error: serde_json::Error| {
+            let allowed = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
+            Error::from(invalid("item", &error.to_string(), allowed))
+        };
+        let Object(members) = serde_json::from_slice(line).map_err(refused)?;
+        let item = Members { path: "", members };
+        item.are_once()?;
+        Ok(item)
+    }
+
+    fn of(path: &'a str, json: &'a RawValue, allowed: &str) -> Result<Members<'a>, Error> {
+        let members = serde_json::from_str(json.get()).map(|Object(members)| members);
+        Ok(Members { path, members: members.map_err(|_| invalid(path, json.get(), allowed))? })
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    fn refused(&self, name: &str, value: &str, allowed: &str) -> Error {
+        invalid(&self.path(name), value, allowed).into()
+    }
+
+    fn are_once(&self) -> Result<(), Error> {
+        let twice = |(index, (name, _)): &(usize, &(String, _))| self.members[..*index].iter().any(|(n, _)| n == name);
+        match self.members.iter().enumerate().find(twice) {
+            Some((_, (name, value))) => Err(self.refused(name, value.get(), "once only")),
+            None => Ok(()),
+        }
+    }
+
+    fn are_among(&self, names: &[&str]) -> Result<(), Error> {
+        match self.members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+            Some((name, value)) => Err(self.refused(name, value.get(), &names.join(", "))),
+            None => Ok(()),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
+    }
+
+    /// A member that must be a string, if it is there.
+    fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(json) = self.get(name) else { return Ok(None) };
+        let text = serde_json::from_str(json.get());
+        text.map(Some).map_err(|_| self.refused(name, json.get(), "a string"))
+    }
+
+    /// A member of an output that is a value of the pipeline's; none is long.
+    fn json(&self, name: &str) -> Result<serde_json::Value, Error> {
+        let text = self.get(name).map_or("null", RawValue::get);
+        let value = if text.len() > OPS_BYTES_MAX { None } else { serde_json::from_str(text).ok() };
+        value.ok_or_else(|| self.refused(name, text, "a number, a string, true or false"))
+    }
+}
+
+/// The first elements of an array, as many as an item may have, and how many it has: those past it are counted and not kept.
+struct Outputs<'a> {
+    first: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Outputs<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Outputs<'de>, D::Error> {
+        struct Few;
+        impl<'de> Visitor<'de> for Few {
+            type Value = Outputs<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Outputs<'de>, A::Error> {
+                let mut first = Vec::new();
+                while first.len() < OUTPUTS_MAX {
+                    let Some(output) = array.next_element()? else { break };
+                    first.push(output);
+                }
+                let mut count = first.len();
+                while count >= OUTPUTS_MAX && array.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Outputs { first, count })
+            }
+        }
+        deserializer.deserialize_seq(Few)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::pipeline::Presets;
+
+    const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];
+
+    fn options() -> Options {
+        let mut presets = Presets::default();
+        presets.set(Presets::named("thumb:w=300&q=60").expect("good"));
+        Options { presets, bytes_max: 6, url_bytes_max: 100, ..Options::default() }
+    }
+
+    fn read(line: &str) -> Result<Item, Unread> {
+        item(line.as_bytes(), &options(), PLACES)
+    }
+
+    /// An item around one output.
+    fn with(output: &str) -> String {
+        format!("{{\"source\": {{\"part\": \"p\"}}, \"outputs\": [{output}]}}")
+    }
+
+    #[test]
+    fn an_item_says_what_a_url_says() {
+        let check = |output: &str, pipeline: &str, to: To| {
+            let item = read(&with(output)).unwrap_or_else(|unread| panic!("{output}: {}", unread.error));
+            assert_eq!((item.outputs[0].pipeline.to_string().as_str(), item.outputs[0].to), (pipeline, to), "{output}");
+        };
+        check(r#"{"format": "jpg"}"#, "jpeg;;", To::Response);
+        check(r#"{"format": "webp", "quality": 80, "to": "blob"}"#, "webp;quality=80;", To::Blob);
+        check(r#"{"format": "webp", "lossless": true, "ops": []}"#, "webp;lossless=true;", To::Response);
+        let chain = r#"{"format": "png", "ops": [{"op": "rotate", "angle": 90}, {"op": "resize", "width": 300}]}"#;
+        check(chain, "png;;rotate(angle=90)/resize(width=300)", To::Response);
+        check(r#"{"format": "webp", "preset": "thumb"}"#, "webp;quality=60;resize(width=300)", To::Response);
+        check(r#"{"format": "png", "to": "rendition"}"#, "png;;", To::Rendition);
+    }
+
+    #[test]
+    fn every_kind_of_source_is_read() {
+        let check = |source: &str, expected: Source| {
+            let line = format!("{{\"key\": \"k\", \"outputs\": [{{\"format\": \"png\"}}], \"source\": {source}}}");
+            let item = read(&line).unwrap_or_else(|unread| panic!("{source}: {}", unread.error));
+            assert_eq!((item.source, item.key.as_deref()), (expected, Some("k")), "{source}");
+        };
+        let id = Digest::of(b"x");
+        check(&format!("{{\"id\": \"{id}\"}}"), Source::Stored(id));
+        check(r#"{"url": "http://a/"}"#, Source::Remote("http://a/".to_owned()));
+        check(r#"{"part": "p"}"#, Source::Part("p".to_owned()));
+        for text in ["/+7w", r"\/+7w", "/+4=", "/+4", "AAAAAAAA"] {
+            let plain = text.replace('\\', "");
+            let bytes = BASE64.decode(plain).expect("base64");
+            check(&format!("{{\"data\": \"{text}\"}}"), Source::Held(bytes.into()));
+        }
+    }
+
+    /// The parameter that is named, and what is said to be allowed.
+    fn mistake(line: &str) -> (String, String) {
+        match read(line).map_err(|unread| unread.error) {
+            Err(Error::Renditions(crate::renditions::Error::Pipeline(pipeline::Error::Invalid {
+                parameter,
+                allowed,
+                ..
+            }))) => (parameter, allowed),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_by_their_member() {
+        let check = |line: &str, parameter: &str, allowed: &str| {
+            let (named, said) = mistake(line);
+            assert!(named == parameter && said.contains(allowed), "{line}: {named}: {said}");
+        };
+        for bad in ["", "x", "[]", "{", "{} x", "\u{ff}", "1"] {
+            check(bad, "item", "one JSON object a line");
+        }
+        check("{}", "source", "id, url, data, part");
+        check(r#"{"key": 1}"#, "key", "a string");
+        check(r#"{"key": "a", "key": "a"}"#, "key", "once");
+        check(r#"{"more": 1}"#, "more", "key, source, outputs");
+        for bad in ["{}", "1", r#"{"id": "x", "url": "y"}"#] {
+            check(&format!("{{\"source\": {bad}}}"), "source", "id, url, data, part");
+        }
+        check(r#"{"source": {"id": "x"}}"#, "source.id", "64");
+        check(r#"{"source": {"url": 1}}"#, "source.url", "a string");
+        check(r#"{"source": {"path": "x"}}"#, "source.path", "id, url, data, part");
+        for bad in ["\"*\"", "1", "\"A\""] {
+            check(&format!("{{\"source\": {{\"data\": {bad}}}}}"), "source.data", "");
+        }
+        for bad in [r#"{"source": {"part": "p"}}"#, r#"{"source": {"part": "p"}, "outputs": {}}"#, &with("")] {
+            check(bad, "outputs", "1 to 16");
+        }
+        let outputs = [
+            ("1", "outputs[0]", "an object"),
+            ("{}", "outputs[0].format", "webp"),
+            (r#"{"format": "auto"}"#, "outputs[0].format", "webp"),
+            (r#"{"format": "heic"}"#, "outputs[0].format", "webp"),
+            (r#"{"format": "png", "to": "disk"}"#, "outputs[0].to", "response, blob, rendition"),
+            (r#"{"format": "png", "width": 3}"#, "outputs[0].width", "quality"),
+            (r#"{"format": "png", "q": 3}"#, "outputs[0].q", "quality"),
+            (r#"{"format": "png", "quality": 0}"#, "outputs[0].quality", "1..100"),
+            (r#"{"format": "png", "quality": 3, "quality": 3}"#, "outputs[0].quality", "once"),
+            (r#"{"format": "png", "preset": "big"}"#, "outputs[0].preset", "thumb"),
+            (r#"{"format": "png", "ops": {}}"#, "outputs[0].ops", "array"),
+            (r#"{"format": "png", "ops": [{"op": "x"}]}"#, "outputs[0].ops[0].op", "resize"),
+            (r#"{"format": "png", "ops": [{"op": "resize", "width": 0}]}"#, "outputs[0].ops[0].width", "1..65535"),
+            (r#"{"format": "png", "preset": "thumb", "ops": []}"#, "outputs[0].w", "beside ops"),
+        ];
+        for (output, parameter, allowed) in outputs {
+            check(&with(output), parameter, allowed);
+        }
+        check(&with(r#"{"format": "png"}, {"format": "png", "effort": 10}"#), "outputs[1].effort", "0..9");
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_keeps_its_key() {
+        for (line, key) in [
+            (r#"{"key": "k", "source": 1}"#, Some("k")),
+            (r#"{"source": 1, "key": "k"}"#, Some("k")),
+            (r#"{"key": "k", "#, None),
+            (r#"{"key": 1}"#, None),
+        ] {
+            assert_eq!(read(line).expect_err(line).key.as_deref(), key, "{line}");
+        }
+    }
+
+    #[test]
+    fn presets_alone_leave_nothing_free() {
+        let mut options = options();
+        options.presets.only = true;
+        let read = |output: &str| item(with(output).as_bytes(), &options, PLACES);
+        assert!(read(r#"{"format": "webp", "preset": "thumb", "to": "blob"}"#).is_ok());
+        assert!(read(r#"{"format": "webp"}"#).is_ok());
+        for bad in [r#"{"format": "webp", "quality": 3}"#, r#"{"format": "webp", "preset": "thumb", "ops": []}"#] {
+            assert!(read(bad).expect_err(bad).error.to_string().contains("presets: thumb"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn conversions_become_renders_where_originals_are_not_for_everybody() {
+        let options = Options { convert_renders: true, ..options() };
+        let item = item(with(r#"{"format": "png"}"#).as_bytes(), &options, PLACES).expect("good");
+        assert!(!item.outputs[0].pipeline.is_conversion());
+    }
+
+    /// The bound that is exceeded, if the line is not good.
+    fn bound(line: &str) -> Option<&'static str> {
+        match read(line).map_err(|unread| unread.error) {
+            Ok(_) => None,
+            Err(Error::Renditions(crate::renditions::Error::Pipeline(pipeline::Error::Limit { name, .. }))) => {
+                Some(name)
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn every_bound_is_reached_and_not_passed() {
+        let outputs = |count: usize| with(&vec![r#"{"format": "png"}"#; count].join(","));
+        assert_eq!((bound(&outputs(16)), bound(&outputs(17))), (None, Some("outputs_max")));
+        let data = |bytes: usize| {
+            let text = BASE64.encode(vec![0; bytes]);
+            format!("{{\"source\": {{\"data\": \"{text}\"}}, \"outputs\": [{{\"format\": \"png\"}}]}}")
+        };
+        assert_eq!((bound(&data(6)), bound(&data(7))), (None, Some("bytes_max")));
+        let ops = |bytes: usize| {
+            let blanks = " ".repeat(bytes - 2);
+            with(&format!("{{\"format\": \"png\", \"ops\": [{blanks}]}}"))
+        };
+        assert_eq!((bound(&ops(OPS_BYTES_MAX)), bound(&ops(OPS_BYTES_MAX + 1))), (None, Some("ops_bytes_max")));
+        let kept = with(r#"{"format": "png", "to": "rendition", "ops": [{"op": "resize", "width": 30}]}"#);
+        let url_bytes = format!("/images/{}.png?width=30", Digest::of(b"")).len();
+        for (url_bytes_max, fits) in [(url_bytes, true), (url_bytes - 1, false)] {
+            let options = Options { url_bytes_max, ..options() };
+            assert_eq!(item(kept.as_bytes(), &options, PLACES).is_ok(), fits, "{url_bytes_max}");
+        }
+        let keyed = |bytes: usize| {
+            let key = "k".repeat(bytes);
+            format!("{{\"key\": \"{key}\", {}", &with(r#"{"format": "png"}"#)[1..])
+        };
+        assert!(read(&keyed(KEY_BYTES_MAX)).is_ok());
+        assert_eq!(mistake(&keyed(KEY_BYTES_MAX + 1)).0, "key");
+    }
+}

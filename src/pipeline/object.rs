@@ -1,0 +1,54 @@
+//! [`Object`]: a JSON object as it was written. Knows no member.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Members of one object: more than any object of ours has. Without a bound `{"":0,"":0...}` would be several times as large in
+/// memory as in a body.
+const MEMBERS_MAX: usize = 64;
+
+/// An object in the order in which it was written, doubled names included: a map would hide them.
+pub struct Object<T>(pub Vec<(String, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Pairs<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Pairs<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<T>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    if pairs.len() == MEMBERS_MAX {
+                        return Err(A::Error::custom(format!("an object has more than {MEMBERS_MAX} members")));
+                    }
+                    pairs.push(pair);
+                }
+                Ok(Object(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_keeps_its_order_and_its_bound() {
+        let object = |text: &str| serde_json::from_str::<Object<u32>>(text).map(|object| object.0);
+        let pairs = |pairs: &[(&str, u32)]| pairs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>();
+        assert_eq!(object("{\"b\":1,\"a\":2,\"b\":3}").expect("good"), pairs(&[("b", 1), ("a", 2), ("b", 3)]));
+        let of = |count: usize| format!("{{{}}}", vec!["\"\":0"; count].join(","));
+        assert_eq!(object(&of(MEMBERS_MAX)).expect("reached").len(), MEMBERS_MAX);
+        assert!(object(&of(MEMBERS_MAX + 1)).is_err(), "one past");
+    }
+}

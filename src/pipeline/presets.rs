@@ -1,0 +1,107 @@
+//! [`Presets`]: chains by name, which stand for their queries. Part of no cache key: a preset is put in full before a pipeline is read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Pipeline;
+use super::codec::CODECS;
+use super::query::{self, Pairs};
+
+/// Presets of one server.
+const PRESETS_MAX: usize = 1_000;
+
+/// Chains by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presets {
+    named: BTreeMap<String, Pairs>,
+    /// Nothing else is rendered: parameters of a client's own are refused.
+    pub only: bool,
+}
+
+impl Presets {
+    /// Reads `name:query`, separated by blanks or line ends.
+    pub fn named(text: &str) -> Result<BTreeMap<String, Pairs>, String> {
+        let mut named = BTreeMap::new();
+        for word in text.split_whitespace() {
+            let (name, query) =
+                word.split_once(':').ok_or_else(|| format!("{word:?}: a preset is written name:query"))?;
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+                return Err(format!("preset {name:?}: a name has letters, digits, - _ and . only"));
+            }
+            if named.insert(name.to_owned(), preset(name, query)?).is_some() {
+                return Err(format!("preset {name:?} is given twice"));
+            }
+        }
+        if named.len() > PRESETS_MAX {
+            Err(format!("{} presets; at most {PRESETS_MAX}", named.len()))
+        } else {
+            Ok(named)
+        }
+    }
+
+    /// What a name stands for.
+    pub fn get(&self, name: &str) -> Option<&Pairs> {
+        self.named.get(name)
+    }
+
+    /// Replaces the presets.
+    pub fn set(&mut self, named: BTreeMap<String, Pairs>) {
+        self.named = named;
+    }
+
+    /// Their names, for people.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
+        if names.is_empty() { "none: this server has no presets".to_owned() } else { names.join(", ") }
+    }
+}
+
+impl fmt::Display for Presets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let preset = |(name, pairs): (&String, &Pairs)| {
+            let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{name}:{}", pairs.join("&"))
+        };
+        f.write_str(&self.named.iter().map(preset).collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// The parameters of a preset; some format must be able to take them.
+fn preset(name: &str, query: &str) -> Result<Pairs, String> {
+    let refused = |error: &dyn fmt::Display| format!("preset {name:?}: {error}");
+    let pairs = query::pairs(Some(query)).map_err(|_| refused(&"it must be UTF-8, percent-encoded"))?;
+    let written = CODECS.iter().filter(|codec| codec.encoder.is_some());
+    let mut results = written.map(|codec| Pipeline::from_query(codec, &pairs));
+    let first = results.next().expect("some format is written");
+    match first {
+        Err(error) if results.all(|result| result.is_err()) => Err(refused(&error)),
+        _ => Ok(pairs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_read_and_printed_and_mistakes_are_told() {
+        let text = "hero:w=1600&q=80 thumb:w=300&h=300&fit=cover";
+        let presets = Presets { named: Presets::named(text).expect("good"), only: false };
+        assert_eq!(presets.to_string(), text);
+        assert_eq!(presets.names(), "hero, thumb");
+        // Lossless is for some formats only, which is enough.
+        assert!(Presets::named("exact:lossless=true").is_ok());
+        for (bad, says) in [
+            ("thumb", "name:query"),
+            ("a/b:w=3", "letters"),
+            ("thumb:w=0", "1..65535"),
+            ("thumb:download=x", "download"),
+            ("thumb:preset=x", "preset"),
+            ("a:w=3 a:w=4", "twice"),
+            ("a:w=%ff", "UTF-8"),
+        ] {
+            let mistake = Presets::named(bad).expect_err(bad);
+            assert!(mistake.contains(says), "{mistake}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Clients that send before they read, do not read, or leave.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use super::{Server, data, id, item, ndjson, path_of, ppm, resize, results, with};
+use crate::http::metrics::figure;
+
+#[test]
+fn a_client_may_send_everything_before_it_reads() {
+    const ITEMS: u32 = 10_000;
+    let server = Server::start();
+    let image = ppm(16, 1, [1, 2, 3]);
+    server.store(&image);
+    let mut body = Vec::new();
+    for index in 0..ITEMS {
+        let to = if index % 2 == 0 { "rendition" } else { "blob" };
+        body.extend(ndjson(&[item(id(&image), &[with(resize("ppm", 1 + index % 16), "to", to)])]));
+    }
+    let lines = results(&server.send("POST", "/bulk", &[], &body));
+    assert_eq!(lines.len(), ITEMS as usize);
+    for (index, line) in lines.iter().enumerate() {
+        assert_eq!(line["item"], index);
+        assert!(line["url"].is_string() && line.get("problem").is_none(), "{line}");
+    }
+    for line in &lines[..32] {
+        assert_eq!(server.get(line["url"].as_str().unwrap()).status, 200);
+    }
+}
+
+#[test]
+fn one_bad_line_among_many_is_one_line_of_the_answer() {
+    const BAD: usize = 50_000;
+    let server = Server::start();
+    // Cheap: they fail before anything is opened, each at the same member.
+    let mut body = b"{\"source\": {\"id\": \"x\"}}\n".repeat(BAD);
+    body.extend_from_slice(b"{\"source\": \n");
+    body.extend_from_slice(&b"{\"source\": {\"id\": \"x\"}}\n".repeat(9_999));
+    let lines = results(&server.send("POST", "/bulk", &[], &body));
+    assert_eq!(lines.len(), 60_000);
+    for (index, line) in lines.iter().enumerate() {
+        let parameter = if index == BAD { "item" } else { "source.id" };
+        assert_eq!((&line["item"], &line["problem"]["parameter"]), (&index.into(), &parameter.into()), "{line}");
+    }
+}
+
+/// A request whose results are many times what the buffers of both sockets take.
+fn large(server: &Server) -> Vec<u8> {
+    let image = ppm(2_000, 1_000, [5, 6, 7]);
+    server.store(&image);
+    ndjson(&vec![item(id(&image), &[json!({ "format": "ppm" })]); 40])
+}
+
+fn begin(server: &Server, body: &[u8]) -> super::super::Client {
+    let mut client = server.connect();
+    let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.write(&[head.as_bytes(), body].concat());
+    let mut status = [0; 12];
+    client.stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    client
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
+    let server = Server::with(|settings| {
+        settings.http.bulk_items_max = 2;
+        settings.http.bulk_requests_max = 1;
+        settings.http.write_stall_ms = 400;
+    });
+    let body = large(&server);
+    let mut client = begin(&server, &body);
+    // Its place is given back once it was given up; until then there is none.
+    let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    let refused = server.send("POST", "/bulk", &[], &small);
+    refused.assert_problem(503, "busy");
+    while server.send("POST", "/bulk", &[], &small).status == 503 {
+        std::thread::yield_now();
+    }
+    let mut rest = Vec::new();
+    // Reset or ended; either way it was cut short of its forty results.
+    _ = client.stream.read_to_end(&mut rest);
+    let text = String::from_utf8_lossy(&rest);
+    assert!(!text.contains("\"done\":true"));
+    assert!(rest.len() < 40 * 8_000_000);
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_items() {
+    let server = Server::with(|settings| {
+        settings.http.bulk_items_max = 2;
+        settings.http.bulk_requests_max = 1;
+        settings.renditions.cache_bytes_max = 0;
+    });
+    let body = large(&server);
+    let renders = figure(&server, "renders_total");
+    drop(begin(&server, &body));
+    let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    while server.send("POST", "/bulk", &[], &small).status == 503 {
+        std::thread::yield_now();
+    }
+    assert!(figure(&server, "renders_total") - renders < 40, "not all of them were rendered for nobody");
+}
+
+#[test]
+fn a_body_that_ends_early_is_told_after_what_came_of_it() {
+    let server = Server::with(|settings| settings.http.body_stall_ms = 300);
+    let image = ppm(2, 2, [1, 1, 1]);
+    let line = ndjson(&[item(data(&image), &[resize("png", 1)])]);
+    let mut client = server.connect();
+    let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", line.len() + 1);
+    client.write(&[head.as_bytes(), &line].concat());
+    let answer = client.answer(false);
+    let lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[0]["status"]), (2, &200.into()));
+    assert_eq!((&lines[1]["done"], &lines[1]["ok"]), (&false.into(), &1.into()));
+    assert_eq!(lines[1]["problem"]["type"], "/problems/body-timeout");
+    assert_eq!(server.get(&path_of(&image)).status, 404);
+}

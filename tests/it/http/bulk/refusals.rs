@@ -1,0 +1,143 @@
+//! Who may send items, what they may say, and how much of it.
+
+use progimage::http::Presets;
+use progimage::http::auth::{Access, keys};
+use progimage::http::sign::{SigningKey, sign};
+use serde_json::{Value, json};
+
+use super::{Server, assert_failed, bulk, data, id, item, ndjson, ppm, resize, results, with};
+
+const LIST: &str = "p:process:process-process b:process+read:reading-reading w:process+write+read:writing-writing";
+
+fn key(secret: &str) -> String {
+    format!("Authorization: Bearer {secret}")
+}
+
+fn guarded(anonymous: &str, change: impl FnOnce(&mut Access)) -> Server {
+    Server::with(|settings| {
+        settings.access.keys = keys(LIST).unwrap();
+        settings.access.anonymous = anonymous.parse().unwrap();
+        change(&mut settings.access);
+    })
+}
+
+#[test]
+fn items_need_the_scopes_of_what_they_do() {
+    let server = guarded("none", |_| {});
+    let (image, other) = (ppm(8, 4, [1, 2, 3]), ppm(8, 4, [1, 2, 4]));
+    let writer = key("writing-writing");
+    assert_eq!(server.send("POST", "/images", &[&writer], &image).status, 201);
+    server.send("POST", "/images", &[&writer], &other);
+    let blob = with(resize("png", 3), "to", "blob");
+    let overlay = json!({ "format": "png", "ops": [{ "op": "overlay", "source": id(&other) }] });
+    let items = ndjson(&[
+        item(data(&image), &[resize("png", 2)]),
+        item(id(&image), &[resize("png", 2)]),
+        item(data(&image), &[resize("png", 2), blob]),
+        item(data(&image), &[overlay]),
+    ]);
+    server.send("POST", "/bulk", &[], &items).assert_problem(401, "key-needed");
+    let send = |secret: &str| results(&server.send("POST", "/bulk", &[&key(secret)], &items));
+    let lines = send("process-process");
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[0]["status"], 200);
+    for (line, scope) in lines[1..].iter().zip(["read", "write", "read"]) {
+        assert_failed(line, 403, "scope-needed");
+        assert_eq!(line["problem"]["scope"], scope);
+    }
+    let statuses = |lines: &[Value]| lines.iter().map(|line| line["status"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(statuses(&send("reading-reading")), [200, 200, 403, 200]);
+    assert_eq!(statuses(&send("writing-writing")), [200, 200, 200, 201, 200]);
+}
+
+#[test]
+fn all_metadata_is_for_those_who_may_read_originals() {
+    let image = crate::fixtures::read("metadata.jpg");
+    let server = guarded("read+process", |access| access.originals_need_key = true);
+    server.send("POST", "/images", &[&key("writing-writing")], &image);
+    let all = json!({ "format": "jpg", "metadata": "all" });
+    let items = ndjson(&[
+        item(id(&image), &[all.clone()]),
+        item(data(&image), &[all]),
+        // A conversion to its own format would be the original.
+        item(id(&image), &[json!({ "format": "jpg" })]),
+    ]);
+    let lines = results(&server.send("POST", "/bulk", &[], &items));
+    assert_failed(&lines[0], 401, "key-needed");
+    assert_eq!((&lines[1]["status"], &lines[2]["status"]), (&200.into(), &200.into()));
+    assert!(super::bytes_of(&lines[2]) != image);
+    let lines = results(&server.send("POST", "/bulk", &[&key("reading-reading")], &items));
+    assert_eq!(lines[0]["status"], 200);
+}
+
+#[test]
+fn where_renditions_need_a_signature_items_need_a_key() {
+    let signing: SigningKey = "web:0123456789abcdef".parse().unwrap();
+    let signed = sign(&signing, "/bulk", None);
+    let server = guarded("read+process", |access| {
+        access.signing_keys = vec![signing];
+        access.renditions_need_signature = true;
+    });
+    let items = ndjson(&[item(data(&ppm(4, 4, [1, 2, 3])), &[resize("png", 2)])]);
+    server.send("POST", "/bulk", &[], &items).assert_problem(401, "key-needed");
+    // A signature is over a URL: what is done stands in the body.
+    server.send("POST", &signed, &[], &items).assert_problem(401, "key-needed");
+    server.send("POST", &signed, &[&key("process-process")], &items).assert_problem(400, "invalid-parameter");
+    assert_eq!(results(&server.send("POST", "/bulk", &[&key("process-process")], &items))[0]["status"], 200);
+}
+
+#[test]
+fn presets_stand_for_their_queries_and_may_be_all_there_is() {
+    let image = ppm(20, 10, [7, 8, 9]);
+    for only in [false, true] {
+        let server = Server::with(|settings| {
+            settings.http.presets.set(Presets::named("thumb:w=4&q=50").unwrap());
+            settings.http.presets.only = only;
+        });
+        let path = server.store(&image);
+        let preset = json!({ "format": "webp", "preset": "thumb" });
+        let lines = bulk(
+            &server,
+            &[
+                item(id(&image), &[preset.clone()]),
+                item(id(&image), &[with(preset, "chroma", "444")]),
+                item(id(&image), &[json!({ "format": "webp", "preset": "big" })]),
+            ],
+        );
+        assert!(super::bytes_of(&lines[0]) == server.get(&format!("{path}.webp?preset=thumb")).body);
+        assert_eq!(lines[1]["status"], if only { 400 } else { 200 });
+        assert_failed(&lines[2], 400, "invalid-parameter");
+        assert_eq!(lines[2]["problem"]["allowed"], "thumb");
+    }
+}
+
+#[test]
+fn items_and_lines_have_bounds() {
+    let server = Server::with(|settings| settings.http.line_bytes_max = 2_000);
+    let image = ppm(4, 4, [3, 2, 1]);
+    server.store(&image);
+    let outputs = |count| item(id(&image), &vec![resize("png", 2); count]);
+    let keyed = |bytes| json!({ "key": "k".repeat(bytes), "source": id(&image), "outputs": [resize("png", 2)] });
+    let line = |bytes: usize| format!("{:<bytes$}\n", item(id(&image), &[resize("png", 2)]).to_string()).into_bytes();
+    let items = ndjson(&[outputs(16), outputs(17), keyed(256), keyed(257)]);
+    let body = [items, line(2_000), line(2_001), line(2_000)].concat();
+    let lines = results(&server.send("POST", "/bulk", &[], &body));
+    assert!(lines[..16].iter().all(|line| line["item"] == 0 && line["status"] == 200));
+    assert_failed(&lines[16], 422, "limit");
+    assert_eq!((&lines[16]["item"], &lines[16]["problem"]["limit"]), (&1.into(), &"outputs_max".into()));
+    assert_eq!(lines[17]["key"], "k".repeat(256));
+    assert_failed(&lines[18], 400, "invalid-parameter");
+    assert_eq!(lines[18]["problem"]["parameter"], "key");
+    assert_eq!(lines[19]["status"], 200);
+    assert_failed(&lines[20], 413, "too-large");
+    assert_eq!((&lines[20]["item"], &lines[20]["problem"]["limit"]), (&5.into(), &"line_bytes_max".into()));
+    assert_eq!((&lines[21]["item"], &lines[21]["status"]), (&6.into(), &200.into()));
+}
+
+#[test]
+fn requests_that_are_none_are_refused_plainly() {
+    let server = Server::start();
+    server.send("POST", "/bulk?w=3", &[], b"{}").assert_problem(400, "invalid-parameter");
+    server.send("POST", "/bulk", &["Content-Type: image/png"], b"{}").assert_problem(415, "media-type");
+    server.get("/bulk").assert_problem(405, "method-not-allowed");
+}
