@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Server, assert_failed, bulk, data, id, item, ndjson, ppm, resize, results, with};
 
-const LIST: &str = "p:process:process-process b:process+read:reading-reading w:process+write+read:writing-writing";
+const LIST: &str = "p:process:process-process-process b:process+read:reading-reading-reading w:process+write+read:writing-writing-writing";
 
 fn key(secret: &str) -> String {
     format!("Authorization: Bearer {secret}")
@@ -25,7 +25,7 @@ fn guarded(anonymous: &str, change: impl FnOnce(&mut Access)) -> Server {
 fn items_need_the_scopes_of_what_they_do() {
     let server = guarded("none", |_| {});
     let (image, other) = (ppm(8, 4, [1, 2, 3]), ppm(8, 4, [1, 2, 4]));
-    let writer = key("writing-writing");
+    let writer = key("writing-writing-writing");
     assert_eq!(server.send("POST", "/images", &[&writer], &image).status, 201);
     server.send("POST", "/images", &[&writer], &other);
     let blob = with(resize("png", 3), "to", "blob");
@@ -38,7 +38,7 @@ fn items_need_the_scopes_of_what_they_do() {
     ]);
     server.send("POST", "/bulk", &[], &items).assert_problem(401, "key-needed");
     let send = |secret: &str| results(&server.send("POST", "/bulk", &[&key(secret)], &items));
-    let lines = send("process-process");
+    let lines = send("process-process-process");
     assert_eq!(lines.len(), 4);
     assert_eq!(lines[0]["status"], 200);
     for (line, scope) in lines[1..].iter().zip(["read", "write", "read"]) {
@@ -46,15 +46,15 @@ fn items_need_the_scopes_of_what_they_do() {
         assert_eq!(line["problem"]["scope"], scope);
     }
     let statuses = |lines: &[Value]| lines.iter().map(|line| line["status"].as_u64().unwrap()).collect::<Vec<_>>();
-    assert_eq!(statuses(&send("reading-reading")), [200, 200, 403, 200]);
-    assert_eq!(statuses(&send("writing-writing")), [200, 200, 200, 201, 200]);
+    assert_eq!(statuses(&send("reading-reading-reading")), [200, 200, 403, 200]);
+    assert_eq!(statuses(&send("writing-writing-writing")), [200, 200, 200, 201, 200]);
 }
 
 #[test]
 fn all_metadata_is_for_those_who_may_read_originals() {
     let image = crate::fixtures::read("metadata.jpg");
     let server = guarded("read+process", |access| access.originals_need_key = true);
-    server.send("POST", "/images", &[&key("writing-writing")], &image);
+    server.send("POST", "/images", &[&key("writing-writing-writing")], &image);
     let all = json!({ "format": "jpg", "metadata": "all" });
     let items = ndjson(&[
         item(id(&image), &[all.clone()]),
@@ -66,7 +66,7 @@ fn all_metadata_is_for_those_who_may_read_originals() {
     assert_failed(&lines[0], 401, "key-needed");
     assert_eq!((&lines[1]["status"], &lines[2]["status"]), (&200.into(), &200.into()));
     assert!(super::bytes_of(&lines[2]) != image);
-    let lines = results(&server.send("POST", "/bulk", &[&key("reading-reading")], &items));
+    let lines = results(&server.send("POST", "/bulk", &[&key("reading-reading-reading")], &items));
     assert_eq!(lines[0]["status"], 200);
 }
 
@@ -82,8 +82,8 @@ fn where_renditions_need_a_signature_items_need_a_key() {
     server.send("POST", "/bulk", &[], &items).assert_problem(401, "key-needed");
     // A signature is over a URL: what is done stands in the body.
     server.send("POST", &signed, &[], &items).assert_problem(401, "key-needed");
-    server.send("POST", &signed, &[&key("process-process")], &items).assert_problem(400, "invalid-parameter");
-    assert_eq!(results(&server.send("POST", "/bulk", &[&key("process-process")], &items))[0]["status"], 200);
+    server.send("POST", &signed, &[&key("process-process-process")], &items).assert_problem(400, "invalid-parameter");
+    assert_eq!(results(&server.send("POST", "/bulk", &[&key("process-process-process")], &items))[0]["status"], 200);
 }
 
 #[test]
