@@ -1,3 +1,5 @@
+//! Jobs over a fake that runs items as their lines say: each bound, each way to end, each restart.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;

@@ -6,6 +6,7 @@ mod client;
 mod conditions;
 mod failures;
 mod images;
+mod jobs;
 mod memory;
 mod metrics;
 mod originals;

@@ -15,8 +15,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("items", &["digest", "pipeline", "store", "fetch", "renditions"]),
     ("jobs", &["digest", "store"]),
     ("http", &["digest", "pipeline", "store", "fetch", "renditions", "items", "jobs"]),
-    ("config", &["pipeline", "store", "fetch", "renditions", "items", "http"]),
-    ("cli", &["digest", "pipeline", "store", "renditions", "http", "config"]),
+    ("config", &["pipeline", "store", "fetch", "renditions", "items", "jobs", "http"]),
+    ("cli", &["digest", "pipeline", "store", "renditions", "jobs", "http", "config"]),
     ("lib", &[]),
     ("main", &[]),
 ];
