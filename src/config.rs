@@ -117,6 +117,9 @@ impl Config {
         if access.renditions_need_signature && access.signing_keys.is_empty() {
             mistakes.push("renditions_need_signature: there are no signing_keys".to_owned());
         }
+        if !self.layers.jobs.webhook_allow.is_empty() && self.layers.jobs.webhook_secret.is_none() {
+            mistakes.push("webhook_allow: there is no webhook_secret to sign with".to_owned());
+        }
         let renditions = &self.layers.renditions;
         if self.layers.limits.memory_bytes_max > renditions.render_memory_bytes_max {
             mistakes.push(

@@ -42,7 +42,7 @@ use hyper::http::request::Parts;
 use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
-use crate::fetch::{self, Sources};
+use crate::fetch::{self, Hooks, Sources};
 use crate::items::{self, Items};
 use crate::jobs::{Jobs, Ledger, Options as JobOptions};
 pub use crate::pipeline::Presets;
@@ -129,9 +129,10 @@ impl App {
         let items = Items::new(&uploads, renditions.clone(), sources.clone(), items_options);
         let metrics = Arc::new(Metrics::new());
         let line_bytes_max = http.line_bytes_max;
+        let hooks = Hooks::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
         let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
         Arc::new(App {
-            jobs: Jobs::start(ledger, work, store.clone(), jobs),
+            jobs: Jobs::start(ledger, work, store.clone(), hooks, jobs),
             items,
             uploads,
             renditions,

@@ -23,6 +23,7 @@ mod queue;
 mod runner;
 mod scheduler;
 mod selection;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -31,11 +32,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::digest::Digest;
+use crate::fetch::{self, Hooks, HostPattern};
 use crate::store::{self, Store};
 pub use history::{Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
 use scheduler::{AbortOnDrop, Shared};
+pub use webhook::Secret;
 
 /// Settings of jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,10 @@ pub struct Options {
     /// Bytes of the ledger past which no line is accepted. Ended jobs are forgotten from three quarters of it on; the results of accepted jobs are
     /// always taken.
     pub bytes_max: u64,
+    /// Hosts of webhooks; none: there are no webhooks.
+    pub webhook_allow: Vec<HostPattern>,
+    /// What they are signed with; must be there where hosts are.
+    pub webhook_secret: Option<Secret>,
 }
 
 /// The longest wait before a further attempt, before jitter.
@@ -76,6 +83,8 @@ impl Default for Options {
             ended_max: 1_000,
             keep_s: 7 * 86_400,
             bytes_max: 8 << 30,
+            webhook_allow: Vec::new(),
+            webhook_secret: None,
         }
     }
 }
@@ -107,6 +116,9 @@ pub enum Error {
     /// The job has ended meanwhile: nothing more is written of it.
     #[error("the job has ended")]
     Ended,
+    /// The webhook must not, or cannot, be called.
+    #[error(transparent)]
+    Webhook(#[from] fetch::Error),
     /// The store's answer to a selection.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -122,6 +134,14 @@ impl From<rusqlite::Error> for Error {
             error => Error::Ledger(error.to_string()),
         }
     }
+}
+
+/// How long to wait after `attempts` + 1 of them: twice as long each time, and up to half of it more or less, by `seed`, so that what
+/// failed together does not come back together.
+fn backoff_ms(first_ms: u64, attempts: u32, seed: i64) -> i64 {
+    let base = first_ms.saturating_mul(1 << attempts.min(20)).min(RETRY_MS_MAX);
+    let percent = 50 + u64::from(blake3::hash(&seed.to_le_bytes()).as_bytes()[0]) * 100 / 255;
+    (base * percent / 100) as i64
 }
 
 /// Which item: a line of a job and, where the line names a part of the store, which of its images.
@@ -165,29 +185,42 @@ pub enum Verdict {
     Retry,
 }
 
+/// Who sends a job.
+#[derive(Clone, Debug, Default)]
+pub struct Sender<'a> {
+    /// Its own name for the job.
+    pub key: Option<&'a str>,
+    /// What [`Work::run`] is told of it.
+    pub rights: u32,
+    /// Where it is to be told that the job has ended.
+    pub webhook: Option<String>,
+}
+
 /// The jobs of one ledger. Dropping it stops the work where it stands; opening the ledger again takes it up.
 ///
 /// # Concurrency
 /// Everything may be called from any task at once.
 pub struct Jobs {
     shared: Arc<Shared>,
-    _scheduler: AbortOnDrop,
+    _tasks: Vec<AbortOnDrop>,
 }
 
 impl Jobs {
     /// Takes up what the ledger holds. Must be called on a tokio runtime.
-    pub fn start(ledger: Ledger, work: Arc<dyn Work>, store: Arc<dyn Store>, options: Options) -> Jobs {
+    pub fn start(ledger: Ledger, work: Arc<dyn Work>, store: Arc<dyn Store>, hooks: Hooks, options: Options) -> Jobs {
         // The ledger takes calls in order: nothing that this process receives is meant.
         ledger.write_later(history::forget_unaccepted);
-        let shared = Arc::new(Shared::new(ledger, work, store, options));
-        let scheduler = AbortOnDrop(tokio::spawn(scheduler::run(shared.clone())).abort_handle());
-        Jobs { shared, _scheduler: scheduler }
+        let shared = Arc::new(Shared::new(ledger, work, store, hooks, options));
+        let mut tasks = vec![AbortOnDrop(tokio::spawn(scheduler::run(shared.clone())).abort_handle())];
+        if let Some(secret) = shared.options.webhook_secret.clone() {
+            tasks.push(AbortOnDrop(tokio::spawn(webhook::run(shared.clone(), secret)).abort_handle()));
+        }
+        Jobs { shared, _tasks: tasks }
     }
 
-    /// Begins to receive a job: lines are pushed, then it is accepted whole. Dropped before, it leaves nothing. `key` is the
-    /// sender's own name for it, `rights` are what [`Work::run`] is told of the sender.
-    pub fn receive(&self, key: Option<&str>, rights: u32) -> Result<Intake, Error> {
-        Intake::new(self.shared.clone(), key, rights)
+    /// Begins to receive a job: lines are pushed, then it is accepted whole. Dropped before, it leaves nothing.
+    pub fn receive(&self, sender: Sender) -> Result<Intake, Error> {
+        Intake::new(self.shared.clone(), sender)
     }
 
     /// How far a job is.

@@ -365,6 +365,21 @@ pub const SETTINGS: &[Setting] = &[
         1..=BYTES_MAX,
         layers.jobs.bytes_max
     ),
+    Setting {
+        key: "webhook_allow",
+        doc: "Hosts that may be told when a job ends, separated by commas, as for `remote_allow`, whose ports and networks hold; none: \
+              webhooks are off.",
+        get: |config| joined(&config.layers.jobs.webhook_allow),
+        set: |config, text| listed(text).map(|value| config.layers.jobs.webhook_allow = value),
+        default_text: None,
+    },
+    Setting {
+        key: "webhook_secret",
+        doc: "What webhooks are signed with: at least 16 characters.",
+        get: |_| String::new(),
+        set: |config, text| text.parse().map(|secret| config.layers.jobs.webhook_secret = Some(secret)),
+        default_text: None,
+    },
     number!("bulk_requests_max", "Bulk requests at once.", 1..=10_000, layers.http.bulk_requests_max),
     number!(
         "bulk_items_max",

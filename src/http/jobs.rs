@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, LOCATION};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::error::Error;
@@ -17,7 +17,7 @@ use super::query::{Pairs, pairs};
 use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON};
 use super::{App, Call, Reply, delivery, respond};
 use crate::digest::Digest;
-use crate::jobs::{self, Page, Status};
+use crate::jobs::{self, Page, Sender, Status};
 use crate::store;
 
 const MEDIA_TYPES: &str = "application/x-ndjson";
@@ -36,10 +36,12 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(super) fn submit(call: Call) -> Reply {
     Reply::later(async move {
         let Call { app, parts, body, .. } = call;
-        nothing_else(&pairs(parts.uri.query())?)?;
+        let mut pairs = pairs(parts.uri.query())?;
+        let webhook = delivery::once(&mut pairs, "webhook")?;
+        nothing_else(&pairs)?;
         is_ndjson(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
-        let mut intake = app.jobs.receive(key(&parts.headers)?, rights)?;
+        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook })?;
         let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
         while let Some(line) = lines.next().await? {
             match line {
@@ -51,7 +53,7 @@ pub(super) fn submit(call: Call) -> Reply {
         }
         let accepted = intake.accept().await?;
         let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
-        let mut response = respond::json(status, &told(&app.jobs.status(&accepted.id).await?));
+        let mut response = respond::json(status, &app.jobs.status(&accepted.id).await?.json());
         response.headers_mut().insert(LOCATION, respond::value(path(&accepted.id)));
         Ok(response)
     })
@@ -64,7 +66,7 @@ pub(super) fn list(call: Call) -> Reply {
         let limit = number(&mut pairs, "limit", 1..=LIST_MAX as u64)?.unwrap_or(100);
         nothing_else(&pairs)?;
         let jobs = call.app.jobs.list(limit as usize).await?;
-        Ok(respond::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(told).collect::<Vec<_>>() })))
+        Ok(respond::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(Status::json).collect::<Vec<_>>() })))
     })
 }
 
@@ -72,7 +74,7 @@ pub(super) fn list(call: Call) -> Reply {
 pub(super) fn status(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         nothing_else(&pairs(call.parts.uri.query())?)?;
-        Ok(respond::json(StatusCode::OK, &told(&call.app.jobs.status(&id).await?)))
+        Ok(respond::json(StatusCode::OK, &call.app.jobs.status(&id).await?.json()))
     })
 }
 
@@ -141,7 +143,7 @@ async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<()
         let ended = status.state.has_ended();
         if said.as_ref() != Some(&status) {
             let event = if ended { "end" } else { "progress" };
-            answer.send(format!("event: {event}\ndata: {}\n\n", told(&status)).into()).await?;
+            answer.send(format!("event: {event}\ndata: {}\n\n", status.json()).into()).await?;
             said = Some(status);
         }
         if ended {
@@ -154,28 +156,6 @@ async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<()
         }
         tokio::time::sleep_until(next).await;
     }
-}
-
-/// A job as its client sees it.
-fn told(status: &Status) -> Value {
-    let mut told = json!({
-        "id": status.id,
-        "url": path(&status.id),
-        "state": status.state.name(),
-        "items": status.items,
-        "queued": status.queued(),
-        "running": status.running,
-        "done": status.done,
-        "failed": status.failed,
-        "selecting": status.selecting,
-        "created_ms": status.created_ms,
-    });
-    let mut say = |name: &str, value: Option<Value>| value.map(|value| told[name] = value);
-    say("started_ms", status.started_ms.map(Value::from));
-    say("ended_ms", status.ended_ms.map(Value::from));
-    say("items_per_second", status.rate().map(|rate| ((rate * 10.0).round() / 10.0).into()));
-    say("estimated_end_ms", status.estimated_end_ms().map(Value::from));
-    told
 }
 
 fn path(id: &Digest) -> String {

@@ -327,6 +327,17 @@ fn of_jobs(error: &jobs::Error) -> Problem {
                 detail,
             )
         }
+        jobs::Error::Webhook(fetch::Error::Off) => {
+            let detail = "This server calls no webhooks: no host is allowed.";
+            problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)
+        }
+        jobs::Error::Webhook(fetch::Error::Url { allowed }) => {
+            invalid("webhook", format!("webhook is not allowed; allowed: {allowed}."), allowed)
+        }
+        jobs::Error::Webhook(_) => {
+            let detail = "This server may not call this URL.";
+            problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
+        }
         jobs::Error::Store(error) => of_store(error),
         // The reason may hold a path: it is for the log.
         jobs::Error::Ledger(_) | jobs::Error::Ended => {

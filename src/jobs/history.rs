@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, Row, Transaction, params};
+use serde_json::{Value, json};
 
 use super::ledger::{bytes, now_ms};
 use super::{Error, Options};
@@ -101,6 +102,28 @@ impl Status {
         Some((self.done + self.failed) as f64 / seconds)
     }
 
+    /// As its client sees it.
+    pub fn json(&self) -> Value {
+        let mut json = json!({
+            "id": self.id,
+            "url": format!("/jobs/{}", self.id),
+            "state": self.state.name(),
+            "items": self.items,
+            "queued": self.queued(),
+            "running": self.running,
+            "done": self.done,
+            "failed": self.failed,
+            "selecting": self.selecting,
+            "created_ms": self.created_ms,
+        });
+        let mut say = |name: &str, value: Option<Value>| value.map(|value| json[name] = value);
+        say("started_ms", self.started_ms.map(Value::from));
+        say("ended_ms", self.ended_ms.map(Value::from));
+        say("items_per_second", self.rate().map(|rate| ((rate * 10.0).round() / 10.0).into()));
+        say("estimated_end_ms", self.estimated_end_ms().map(Value::from));
+        json
+    }
+
     /// When it would end at this rate, in milliseconds since 1970; nobody knows while selections go on.
     pub fn estimated_end_ms(&self) -> Option<i64> {
         let rate = self.rate().filter(|rate| *rate > 0.0 && !self.selecting && !self.state.has_ended())?;
@@ -172,7 +195,8 @@ pub fn cancel(ledger: &Transaction, id: &Digest) -> Result<(i64, bool), Error> {
     if status.state.has_ended() {
         return Ok((status.number, false));
     }
-    let update = "UPDATE job SET state = ?2, ended_ms = ?3 WHERE number = ?1";
+    let update = "UPDATE job SET state = ?2, ended_ms = ?3, webhook_at_ms = iif(webhook IS NULL, NULL, ?3)
+        WHERE number = ?1";
     ledger.execute(update, params![status.number, State::Cancelled as i64, now_ms()])?;
     Ok((status.number, true))
 }

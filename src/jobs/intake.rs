@@ -11,7 +11,7 @@ use super::history::State;
 use super::ledger::{bytes, now_ms};
 use super::queue::{self, Item};
 use super::scheduler::Shared;
-use super::{Error, Options, Place};
+use super::{Error, Options, Place, Sender};
 use crate::digest::{Digest, Hasher};
 
 /// A job that is being received.
@@ -21,6 +21,7 @@ pub struct Intake {
     hasher: Hasher,
     key: Option<Digest>,
     rights: u32,
+    webhook: Option<String>,
     /// Its row, once there is one.
     number: Option<i64>,
     chunk: Vec<Item>,
@@ -38,14 +39,18 @@ pub struct Accepted {
 }
 
 impl Intake {
-    pub(super) fn new(shared: Arc<Shared>, key: Option<&str>, rights: u32) -> Result<Intake, Error> {
+    pub(super) fn new(shared: Arc<Shared>, sender: Sender) -> Result<Intake, Error> {
+        if let Some(url) = &sender.webhook {
+            shared.hooks.check(url)?;
+        }
         let place = shared.receiving.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
         Ok(Intake {
             shared,
             _place: place,
             hasher: Hasher::default(),
-            key: key.map(id_of_key),
-            rights,
+            key: sender.key.map(id_of_key),
+            rights: sender.rights,
+            webhook: sender.webhook,
             number: None,
             chunk: Vec::new(),
             chunk_bytes: 0,
@@ -89,7 +94,8 @@ impl Intake {
     /// The id is the key's, or else the BLAKE3 of the lines, each ended by a line feed.
     pub async fn accept(mut self) -> Result<Accepted, Error> {
         let body = self.hasher.digest();
-        let arrival = Arrival { id: self.key.unwrap_or(body), body, rights: self.rights, items: self.items };
+        let (id, webhook) = (self.key.unwrap_or(body), self.webhook.take());
+        let arrival = Arrival { id, body, rights: self.rights, webhook, items: self.items };
         let (number, chunk) = (self.number, std::mem::take(&mut self.chunk));
         let options = self.shared.options.clone();
         let accept = move |ledger: &Transaction| accept(ledger, number, &chunk, &arrival, &options);
@@ -117,6 +123,7 @@ struct Arrival {
     id: Digest,
     body: Digest,
     rights: u32,
+    webhook: Option<String>,
     items: u64,
 }
 
@@ -167,12 +174,11 @@ fn accept(
         return Err(Error::Busy);
     }
     let number = append(ledger, number, chunk, options.bytes_max)?;
-    let update =
-        "UPDATE job SET id = ?2, body = ?3, rights = ?4, items = ?5, state = ?6, created_ms = ?7 WHERE number = ?1";
-    let body = arrival.body.as_bytes();
-    let state = State::Queued as i64;
-    ledger
-        .execute(update, params![number, id.as_bytes(), body, arrival.rights, arrival.items as i64, state, now_ms()])?;
+    let update = "UPDATE job SET id = ?2, body = ?3, rights = ?4, webhook = ?5, items = ?6, state = ?7, created_ms = ?8
+        WHERE number = ?1";
+    let Arrival { body, rights, webhook, items, .. } = arrival;
+    let (body, items, state) = (body.as_bytes(), *items as i64, State::Queued as i64);
+    ledger.execute(update, params![number, id.as_bytes(), body, rights, webhook, items, state, now_ms()])?;
     queue::end_if_over(ledger, number)?;
     Ok(Accepted { id, new: true })
 }

@@ -15,6 +15,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The write-ahead log is cut back to this when it has been carried over.
 const LOG_BYTES_MAX: i64 = 64 << 20;
 
+/// Of the tables; a file of a later one is refused.
+const VERSION: i64 = 1;
+
 /// `job`: one row each, `id` unknown until it is accepted. `chunk`: items that are still to be run. `selection`: what of the store
 /// a line still has to name. `result`: what came of each output, in the order in which it was known.
 const SCHEMA: &str = "
@@ -35,6 +38,7 @@ const SCHEMA: &str = "
         webhook_attempts INTEGER NOT NULL DEFAULT 0
     );
     CREATE INDEX IF NOT EXISTS job_by_state ON job (state, number);
+    CREATE INDEX IF NOT EXISTS job_by_webhook ON job (webhook_at_ms) WHERE webhook_at_ms IS NOT NULL;
     CREATE TABLE IF NOT EXISTS chunk (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         job INTEGER NOT NULL REFERENCES job (number),
@@ -157,7 +161,12 @@ fn set_up(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > VERSION {
+        return Err(Error::Ledger(format!("it is of version {version}, and this program knows {VERSION}")));
+    }
     connection.execute_batch(SCHEMA)?;
+    connection.pragma_update(None, "user_version", VERSION)?;
     Ok(())
 }
 

@@ -279,7 +279,8 @@ pub fn end_if_over(ledger: &Transaction, job: i64) -> Result<(), Error> {
     let left = "SELECT EXISTS (SELECT 1 FROM chunk WHERE job = ?1) OR EXISTS (SELECT 1 FROM selection WHERE job = ?1)";
     let left: Option<bool> = ledger.prepare_cached(left)?.query_row([job], |row| row.get(0)).optional()?;
     if left == Some(false) {
-        let update = "UPDATE job SET state = ?2, ended_ms = ?3 WHERE number = ?1 AND state IN (?4, ?5)";
+        let update = "UPDATE job SET state = ?2, ended_ms = ?3, webhook_at_ms = iif(webhook IS NULL, NULL, ?3)
+            WHERE number = ?1 AND state IN (?4, ?5)";
         let (queued, running) = (State::Queued as i64, State::Running as i64);
         ledger.execute(update, params![job, State::Done as i64, now_ms(), queued, running])?;
     }

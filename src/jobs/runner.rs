@@ -15,7 +15,7 @@ use super::ledger::now_ms;
 use super::queue::{self, Chunk, Ended, Item, Rest};
 use super::scheduler::{ERROR_WAIT, STARTS_TRUSTED, Shared};
 use super::selection::Selection;
-use super::{Error, Outcome, RETRY_MS_MAX, Verdict};
+use super::{Error, Outcome, Verdict, backoff_ms};
 
 /// How long results wait to be written together; what a process that dies has to do again.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
@@ -105,18 +105,10 @@ impl Run<'_> {
     }
 
     async fn finish(mut self) -> Result<(), Error> {
-        self.rest.run_at_ms = now_ms() + self.wait_ms();
+        self.rest.run_at_ms =
+            now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
         persist(self.shared, move |ledger| queue::finish(ledger, &chunk, &ended, &rest)).await
-    }
-
-    /// Twice as long each time, and up to half of it more or less, so that what failed together does not come back together.
-    fn wait_ms(&self) -> i64 {
-        let doubled = self.shared.options.retry_ms.saturating_mul(1 << self.chunk.attempts.min(20));
-        let base = doubled.min(RETRY_MS_MAX);
-        let seed = blake3::hash(&self.chunk.number.to_le_bytes());
-        let percent = 50 + u64::from(seed.as_bytes()[0]) * 100 / 255;
-        (base * percent / 100) as i64
     }
 }
 

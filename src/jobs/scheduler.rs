@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::ledger::now_ms;
 use super::queue::{self, Taken, Task};
 use super::{Error, Ledger, Options, Work, history, runner};
+use crate::fetch::Hooks;
 use crate::store::Store;
 
 /// Chunks that run at once: the next begins while the last items of one end, and a small job beside a large one.
@@ -29,6 +30,7 @@ pub struct Shared {
     pub ledger: Ledger,
     pub work: Arc<dyn Work>,
     pub store: Arc<dyn Store>,
+    pub hooks: Hooks,
     pub options: Options,
     /// Places for jobs that are being received.
     pub receiving: Arc<Semaphore>,
@@ -57,11 +59,12 @@ struct Running {
 }
 
 impl Shared {
-    pub fn new(ledger: Ledger, work: Arc<dyn Work>, store: Arc<dyn Store>, options: Options) -> Shared {
+    pub fn new(ledger: Ledger, work: Arc<dyn Work>, store: Arc<dyn Store>, hooks: Hooks, options: Options) -> Shared {
         Shared {
             ledger,
             work,
             store,
+            hooks,
             receiving: Arc::new(Semaphore::new(options.receiving_max)),
             places: Arc::new(Semaphore::new(options.items_at_once)),
             options,

@@ -90,20 +90,30 @@ fn options() -> Options {
     Options { items_at_once: 4, retry_ms: 1, ..Options::default() }
 }
 
+fn hooks() -> Hooks {
+    Hooks::new(&fetch::Options::default())
+}
+
 async fn memory_store() -> Arc<dyn Store> {
     store::open("memory:", &store::Options::default()).await.unwrap()
 }
 
 async fn start(fake: &Arc<Fake>, options: Options) -> Jobs {
-    Jobs::start(Ledger::in_memory().unwrap(), Arc::new(Shareable(fake.clone())), memory_store().await, options)
+    Jobs::start(Ledger::in_memory().unwrap(), Arc::new(Shareable(fake.clone())), memory_store().await, hooks(), options)
 }
 
 async fn start_on(file: &Path, fake: &Arc<Fake>) -> Jobs {
-    Jobs::start(Ledger::open(file).unwrap(), Arc::new(Shareable(fake.clone())), memory_store().await, options())
+    Jobs::start(
+        Ledger::open(file).unwrap(),
+        Arc::new(Shareable(fake.clone())),
+        memory_store().await,
+        hooks(),
+        options(),
+    )
 }
 
 async fn submit(jobs: &Jobs, key: Option<&str>, lines: &[&str]) -> Result<Accepted, Error> {
-    let mut intake = jobs.receive(key, 0)?;
+    let mut intake = jobs.receive(Sender { key, ..Sender::default() })?;
     for line in lines {
         intake.line(Bytes::copy_from_slice(line.as_bytes())).await?;
     }
@@ -187,7 +197,7 @@ async fn the_same_lines_or_the_same_key_find_the_same_job() {
 async fn a_job_that_is_not_received_whole_leaves_nothing() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
-    let mut intake = jobs.receive(None, 0).unwrap();
+    let mut intake = jobs.receive(Sender::default()).unwrap();
     for _ in 0..1_000 {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
     }
@@ -243,6 +253,7 @@ async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
     fake.gate.add_permits(10);
     let before = until(&jobs, &id, |status| status.done >= 10).await;
     assert_eq!((before.state, before.done + before.running + before.queued()), (State::Running, 1_000));
+    assert_eq!(fake.most_at_once.load(Ordering::SeqCst), 4);
     assert_eq!(jobs.cancel(&id).await, Ok(true));
     assert_eq!(jobs.cancel(&id).await, Ok(false));
     fake.gate.close();
@@ -251,7 +262,6 @@ async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
     let status = jobs.status(&id).await.unwrap();
     assert_eq!((status.state, status.done, status.running, status.queued()), (State::Cancelled, 10, 0, 0));
     assert_eq!(results(&jobs, &id).await.len(), 20);
-    assert_eq!(fake.most_at_once.load(Ordering::SeqCst), 4);
     while rows(&jobs, "chunk").await > 0 {
         tokio::task::yield_now().await;
     }
@@ -293,7 +303,7 @@ async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jobs.sqlite");
     let jobs = start_on(&file, &Fake::new()).await;
-    let mut intake = jobs.receive(None, 0).unwrap();
+    let mut intake = jobs.receive(Sender::default()).unwrap();
     for _ in 0..300 {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
     }
@@ -371,8 +381,8 @@ async fn bounds_are_reached_and_not_passed() {
     let jobs = start(&fake, Options { items_max: 3, unfinished_max: 2, receiving_max: 2, ..options() }).await;
     submit(&jobs, None, &["1"; 3]).await.unwrap();
     assert_eq!(submit(&jobs, None, &["1"; 4]).await, Err(Error::TooManyItems { max: 3 }));
-    let intakes = [jobs.receive(None, 0).unwrap(), jobs.receive(None, 0).unwrap()];
-    assert_eq!(jobs.receive(None, 0).err(), Some(Error::Busy));
+    let intakes = [jobs.receive(Sender::default()).unwrap(), jobs.receive(Sender::default()).unwrap()];
+    assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
     drop(intakes);
     submit(&jobs, None, &["2"]).await.unwrap();
     assert_eq!(submit(&jobs, None, &["3"]).await, Err(Error::Busy));
@@ -431,7 +441,7 @@ async fn jobs_are_forgotten_by_age_and_by_bytes() {
 async fn a_hundred_thousand_items_end_with_few_in_hand() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
-    let mut intake = jobs.receive(None, 0).unwrap();
+    let mut intake = jobs.receive(Sender::default()).unwrap();
     for _ in 0..100_000 {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
         assert!(intake.in_hand() < queue::CHUNK_ITEMS_MAX);

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["digest", "flight"]),
     ("renditions", &["digest", "pipeline", "store", "flight"]),
     ("items", &["digest", "pipeline", "store", "fetch", "renditions"]),
-    ("jobs", &["digest", "store"]),
+    ("jobs", &["digest", "store", "fetch"]),
     ("http", &["digest", "pipeline", "store", "fetch", "renditions", "items", "jobs"]),
     ("config", &["pipeline", "store", "fetch", "renditions", "items", "jobs", "http"]),
     ("cli", &["digest", "pipeline", "store", "renditions", "jobs", "http", "config"]),

@@ -1,11 +1,15 @@
 //! Jobs over a socket: what is accepted, what comes of it, how it is followed and ended.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use hmac::{Hmac, KeyInit, Mac};
 use progimage::digest::Digest;
 use progimage::http::auth::{Access, keys};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::bulk::{assert_failed, data, id, item, ndjson, resize, with};
 use super::{Answer, Server, path_of, ppm};
@@ -245,4 +249,70 @@ fn a_job_may_do_what_its_sender_may() {
     assert!(follow(&all, "all").iter().all(|line| line.get("problem").is_none()));
     server.ask("GET", "/jobs", &[&process]).assert_problem(403, "scope-needed");
     assert_eq!(server.ask("GET", "/jobs", &[&admin]).json()["jobs"].as_array().unwrap().len(), 2);
+}
+
+/// A receiver of webhooks that answers the first call badly and tells what it heard: the signature and the body.
+fn receiver() -> (u16, mpsc::Receiver<(String, String)>) {
+    let listener = TcpListener::bind((PERMITTED, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        for (stream, status) in listener.incoming().zip(["500 Bad", "204 Good", "500 Bad"]) {
+            let mut lines = BufReader::new(stream.unwrap());
+            let (mut signature, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                lines.read_line(&mut line).unwrap();
+                match line.trim_end().split_once(": ") {
+                    Some(("progimage-signature", value)) => signature = value.to_owned(),
+                    Some(("content-length", value)) => length = value.parse().unwrap(),
+                    Some(_) => {}
+                    None if line.trim_end().is_empty() => break,
+                    None => assert!(line.starts_with("POST /done?x=1 HTTP/1.1"), "{line}"),
+                }
+            }
+            let mut body = vec![0; length];
+            lines.read_exact(&mut body).unwrap();
+            tell.send((signature, String::from_utf8(body).unwrap())).unwrap();
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+            lines.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (port, heard)
+}
+
+#[test]
+fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
+    const SECRET: &str = "0123456789abcdef";
+    let (port, heard) = receiver();
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[port]);
+        settings.jobs.webhook_allow = vec![PERMITTED.parse().unwrap()];
+        settings.jobs.webhook_secret = Some(SECRET.parse().unwrap());
+        settings.jobs.retry_ms = 1;
+    });
+    let body = ndjson(&[item(id(b"absent"), &[resize("png", 1)])]);
+    let hook = |url: &str| format!("/jobs?webhook={url}");
+    let sent = server.send(
+        "POST",
+        &hook(&format!("http://{PERMITTED}:{port}/done?x=1").replace('?', "%3F")),
+        &[NDJSON],
+        &body,
+    );
+    assert_eq!(sent.status, 202, "{}", sent.text());
+    for attempt in 1..=2 {
+        let (signature, body) = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+        let told: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&told["state"], &told["failed"]), (&json!("done"), &json!(1)), "attempt {attempt}");
+        assert_eq!(told["url"], sent.field("location").unwrap());
+        let (time, code) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(format!("{time}.{body}").as_bytes());
+        let expected: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(code, expected);
+    }
+    server.send("POST", &hook("http://127.0.0.1/"), &[], &body).assert_problem(403, "webhook-refused");
+    server.send("POST", &hook("gopher:x"), &[], &body).assert_problem(400, "invalid-parameter");
+    let off = Server::start();
+    off.send("POST", &hook("http://127.0.0.2/"), &[], &body).assert_problem(403, "webhook-off");
 }
