@@ -17,6 +17,7 @@ mod ids;
 mod images;
 mod info;
 mod jobs;
+mod lists;
 mod metrics;
 mod negotiate;
 mod options;
@@ -121,7 +122,7 @@ impl App {
             convert_renders: http.convert_renders || access.originals_need_key,
             bytes_max: limits.bytes_max.min(store_options.blob_bytes_max),
             url_bytes_max: http.url_bytes_max,
-            ..items::Options::default()
+            busy_wait_ms: http.body_stall_ms,
         };
         let uploads = Uploads::new(store.clone(), store_options);
         let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
@@ -254,14 +255,21 @@ pub static ROUTES: &[Route] = &[
         Method::POST,
         At::Fixed("/images", upload::post),
         Scope::Write,
-        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON.",
+        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each.",
     ),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
+    route(Method::POST, At::Fixed("/images/missing", lists::missing), Scope::Read, "Which of many ids are not stored."),
     route(
         Method::POST,
-        At::Fixed("/images/missing", images::missing),
+        At::Fixed("/images/info", lists::info),
         Scope::Read,
-        "Which of many ids are not stored.",
+        "What is known of many ids, a line each; `include=` as for one.",
+    ),
+    route(
+        Method::POST,
+        At::Fixed("/images/delete", lists::delete),
+        Scope::Admin,
+        "Remove many images and their renditions, a line each.",
     ),
     route(
         Method::POST,

@@ -11,6 +11,7 @@
 //! ```
 
 mod error;
+mod members;
 mod read;
 
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl Default for Options {
             convert_renders: false,
             bytes_max: 50 << 20,
             url_bytes_max: 8 << 10,
-            busy_wait_ms: 30_000,
+            busy_wait_ms: 20_000,
         }
     }
 }

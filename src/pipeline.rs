@@ -10,6 +10,7 @@
 //! # Ok::<(), progimage::pipeline::Error>(())
 //! ```
 
+mod batch;
 pub mod codec;
 pub mod color;
 mod encode;
@@ -33,6 +34,7 @@ mod watch;
 use bytes::Bytes;
 
 use crate::digest::Digest;
+pub use batch::{Batch, Decoded, Group, Member};
 use codec::{Codec, Header};
 pub use encode::ENCODE;
 pub use error::Error;

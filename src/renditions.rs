@@ -6,10 +6,12 @@
 //! ```
 
 mod admission;
+mod bulk;
 mod cache;
 mod engine;
 mod generation;
 mod header;
+mod lane;
 mod others;
 mod pool;
 
@@ -26,6 +28,7 @@ use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
+use bulk::Source;
 use cache::Cache;
 use engine::Engine;
 use generation::{Generation, Generations};
@@ -154,7 +157,7 @@ pub struct Counters {
     pub joined: u64,
     /// Flights that nobody waited for any more.
     pub cancelled: u64,
-    /// Renders that were answered, well or not.
+    /// Renders of single requests that were answered, well or not.
     pub renders: u64,
     /// Renders that panicked.
     pub panics: u64,
@@ -172,6 +175,12 @@ pub struct Counters {
     pub cache_bytes: u64,
     /// Renditions dropped from the cache for want of room.
     pub evictions: u64,
+    /// Outputs that the bulk lane has rendered, well or not.
+    pub bulk_renders: u64,
+    /// Callers that wait for room in the bulk lane now.
+    pub bulk_waiting: u64,
+    /// Memory that is granted in the bulk lane now, sources included.
+    pub bulk_bytes_in_flight: u64,
 }
 
 impl Renditions {
@@ -179,7 +188,7 @@ impl Renditions {
     pub fn new(store: Arc<dyn Store>, limits: Limits, options: Options) -> Arc<Renditions> {
         let cache = Cache::new(options.cache_bytes_max);
         Arc::new(Renditions {
-            engine: Engine::new(store, limits, options),
+            engine: Engine::new(store, &limits, &options),
             cache,
             generations: Generations::default(),
             flights: Flights::new(),
@@ -225,7 +234,7 @@ impl Renditions {
         let generation = self.generations.of(source);
         let flight = |_| {
             let (engine, generation) = (self.engine.clone(), generation.clone());
-            async move { engine.header(&generation).await }
+            async move { engine.header(&engine.single, &generation).await }
         };
         let answer = self.header_flights.join((*source, generation.serial()), flight).await;
         unless_over(&generation, answer)
@@ -288,12 +297,15 @@ impl Renditions {
     /// nobody waits for a single one. One answer for each pipeline, in their order; its bytes are those of [`Renditions::get`], and
     /// one that fails leaves the others alone. `keep`: put into the rendition tier. Cancelled when the caller leaves.
     pub async fn many(&self, source: &Digest, pipelines: &[Pipeline], keep: bool) -> Vec<Result<Rendition, Error>> {
-        let _ = keep;
-        let mut answers = Vec::with_capacity(pipelines.len());
-        for pipeline in pipelines {
-            answers.push(self.get(source, pipeline).await.map(|(rendition, _)| rendition));
+        let generation = self.generations.of(source);
+        let cached = |pipeline: &Pipeline| self.cached(source, &pipeline.key(source)).map(Ok);
+        let mut answers: Vec<_> = pipelines.iter().map(cached).collect();
+        let wanted = wanted(&answers, pipelines);
+        if !wanted.is_empty() {
+            fill(&mut answers, self.rendered(Source::Stored(generation.clone()), Images::new(), wanted).await);
         }
-        answers
+        let _ = keep;
+        answers.into_iter().map(|answer| unless_over(&generation, answer.ok_or(flight::Lost))).collect()
     }
 
     /// As [`Renditions::many`], of a source that is not stored: nothing is looked up or kept. Of the images that the pipelines
@@ -304,12 +316,17 @@ impl Renditions {
         given: Images,
         pipelines: &[Pipeline],
     ) -> Vec<Result<Rendition, Error>> {
-        let mut answers = Vec::with_capacity(pipelines.len());
-        for pipeline in pipelines {
-            let answer = self.render(source.clone(), given.clone(), pipeline).await;
-            answers.push(answer.map(|(rendition, _)| rendition));
+        self.rendered(Source::Given(source), given, pipelines.to_vec()).await
+    }
+
+    /// One answer for each pipeline, from the bulk lane.
+    async fn rendered(&self, source: Source, given: Images, pipelines: Vec<Pipeline>) -> Vec<Result<Rendition, Error>> {
+        let others: Vec<_> = pipelines.iter().flat_map(|pipeline| self.others(pipeline)).collect();
+        let count = pipelines.len();
+        match self.engine.admit_many(&source, given, &others, pipelines, 0).await {
+            Ok(admitted) => self.engine.render_many(admitted).await,
+            Err(error) => vec![Err(error); count],
         }
-        answers
     }
 
     /// The generations of the images that a pipeline names.
@@ -330,6 +347,7 @@ impl Renditions {
     pub fn counters(&self) -> Counters {
         let flights = self.flights.counts();
         let engine = &self.engine;
+        let (single, bulk) = (&engine.single, &engine.bulk);
         Counters {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
@@ -337,13 +355,16 @@ impl Renditions {
             cancelled: flights.cancelled,
             renders: engine.renders.load(Ordering::Relaxed),
             panics: engine.panics.load(Ordering::Relaxed),
-            busy: engine.memory.refused() + engine.reads.refused(),
-            queue_len: engine.memory.queue_len() as u64,
-            bytes_in_flight: engine.memory.bytes_held(),
-            result_bytes: engine.memory.bytes_kept(),
+            busy: single.memory.refused() + single.reads.refused(),
+            queue_len: single.memory.queue_len() as u64,
+            bytes_in_flight: single.memory.bytes_held(),
+            result_bytes: single.memory.bytes_kept(),
             cache_entries: self.cache.entries(),
             cache_bytes: self.cache.bytes(),
             evictions: self.cache.evictions(),
+            bulk_renders: engine.bulk_renders.load(Ordering::Relaxed),
+            bulk_waiting: bulk.memory.queue_len() as u64,
+            bulk_bytes_in_flight: bulk.memory.bytes_held(),
         }
     }
 
@@ -374,6 +395,20 @@ fn unstored(source: &Digest) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("progimage 1 unstored source");
     hasher.update(source.as_bytes());
     Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// The pipelines that have no answer yet.
+fn wanted<T>(answers: &[Option<T>], pipelines: &[Pipeline]) -> Vec<Pipeline> {
+    let open = answers.iter().zip(pipelines).filter(|(answer, _)| answer.is_none());
+    open.map(|(_, pipeline)| pipeline.clone()).collect()
+}
+
+/// Puts answers where there are none yet, in order.
+fn fill<T>(answers: &mut [Option<T>], more: impl IntoIterator<Item = T>) {
+    let open = answers.iter_mut().filter(|answer| answer.is_none());
+    for (answer, given) in open.zip(more) {
+        *answer = Some(given);
+    }
 }
 
 /// A flight's answer, unless its source was deleted meanwhile.

@@ -273,7 +273,26 @@ pub const SETTINGS: &[Setting] = &[
         0..=MS_MAX,
         layers.renditions.queue_timeout_ms
     ),
-    number!("render_timeout_ms", "How long a render may run.", 1..=MS_MAX, layers.renditions.render_timeout_ms),
+    number!(
+        "render_timeout_ms",
+        "How long a render may run; of bulk renders, how much of a processor's time one may use.",
+        1..=MS_MAX,
+        layers.renditions.render_timeout_ms
+    ),
+    number!(
+        "bulk_threads",
+        "Threads that render in bulk, while nothing else wants a processor.",
+        1..=1_024,
+        layers.renditions.bulk_threads,
+        "one per processor"
+    ),
+    number!(
+        "bulk_memory_bytes_max",
+        "Memory that bulk renders together may be planned to hold, and results that are being sent; beside \
+         `render_memory_bytes_max`.",
+        1..=BYTES_MAX,
+        layers.renditions.bulk_memory_bytes_max
+    ),
     Setting {
         key: "remote_allow",
         doc: "Hosts that `/remote`, bulk items and uploads by URL may fetch from, separated by commas: `example.com`, `*.example.com`, or \

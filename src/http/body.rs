@@ -230,20 +230,6 @@ impl Reader {
         }
     }
 
-    /// Reads on, for nothing, within the bounds that hold for a connection which ends with unread input.
-    pub(super) async fn drain(mut self) {
-        let linger = ms(self.options.linger_ms);
-        let drain = async {
-            let mut left = self.options.linger_bytes_max;
-            while left > 0 {
-                let Ok(Some(chunk)) = self.next().await else { return };
-                left = left.saturating_sub(chunk.len() as u64);
-            }
-        };
-        // Either way the rest is left unread.
-        let _ = tokio::time::timeout(linger, drain).await;
-    }
-
     /// How long a client may pause, and how long it may be made to wait for room.
     pub(super) fn patience(&self) -> Duration {
         ms(self.options.body_stall_ms)

@@ -12,19 +12,21 @@ mod intake;
 mod results;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use super::error::Error;
+use super::options::ms;
 use super::permits::Permits;
 use super::stream::{self, Gone};
 use super::{App, Call, Reply, query};
 use crate::items::{self, Done, Item, To};
 use crate::renditions;
-use intake::{Entry, Intake};
+use intake::{Entry, Intake, Owed};
 use results::{Media, Results};
 
 /// Where an output may go; the first is meant where it says nothing.
@@ -43,8 +45,7 @@ pub(super) fn bulk(call: Call) -> Reply {
         let intake = Intake::of(&app, &parts.headers, body, permits).await?;
         let work = |answer| {
             let results = Results::new(app.clone(), answer, media);
-            // Gone: there is nobody to be told.
-            run(app.clone(), intake, results, place).map(drop)
+            run(app.clone(), intake, results, place)
         };
         Ok(stream::spawn(&app, media.name(), work))
     })
@@ -57,25 +58,47 @@ struct Ran {
     outcomes: Vec<Result<Done, items::Error>>,
 }
 
-async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedSemaphorePermit) -> Result<(), Gone> {
-    let mut running: JoinSet<Ran> = JoinSet::new();
+async fn run(app: Arc<App>, intake: Intake, results: Results, _place: OwnedSemaphorePermit) {
+    let owed = intake.owed();
     // As a stream, what was begun of an entry is not lost when a result comes first.
     let mut entries = std::pin::pin!(intake.entries());
+    if work(&app, entries.as_mut(), &owed, results).await == Err(Gone) {
+        // A client that only sends must come to its end before it reads why it was not heard.
+        let rest = async { while let Some(Ok(_)) = entries.next().await {} };
+        _ = tokio::time::timeout(ms(app.options.linger_ms), rest).await;
+    }
+}
+
+/// Lets items run as they come, and writes what became of them.
+async fn work(
+    app: &Arc<App>,
+    mut entries: Pin<&mut impl Stream<Item = Result<Entry, Error>>>,
+    owed: &Owed,
+    mut results: Results,
+) -> Result<(), Gone> {
+    let mut running = JoinSet::new();
     let (mut open, mut ended) = (true, Ok(()));
     while open || !running.is_empty() {
+        if open && app.draining() {
+            (open, ended) = (false, Err(Error::Draining));
+            continue;
+        }
+        owed.items(running.len());
         let room = open && running.len() < app.options.bulk_items_max;
         tokio::select! {
-            Some(ran) = running.join_next() => match ran {
-                Ok(ran) => results.ran(ran).await?,
-                // The runtime is on its way out.
-                Err(_) => return Err(Gone),
-            },
+            Some(ran) = running.join_next() => {
+                // It fails only with the runtime, which is on its way out.
+                results.ran(ran.map_err(|_| Gone)?).await?;
+                owed.results();
+            }
             entry = entries.next(), if room => match entry {
                 Some(Ok(Entry { whose, item: Ok(item) })) => {
-                    let key = whose.key.clone();
-                    running.spawn(one(app.clone(), whose.index, key, item));
+                    running.spawn(one(app.clone(), whose.index, whose.key, item));
                 }
-                Some(Ok(Entry { whose, item: Err(error) })) => results.refused(whose, &error).await?,
+                Some(Ok(Entry { whose, item: Err(error) })) => {
+                    results.refused(whose, &error).await?;
+                    owed.results();
+                }
                 Some(Err(error)) => (open, ended) = (false, Err(error)),
                 None => open = false,
             },

@@ -26,7 +26,7 @@ use super::App;
 use super::options::{Options, ms};
 use super::service::Service;
 
-/// What a connection is doing. Touched by its own task only; atomics because the pieces of the task share it.
+/// What a connection is doing. Atomics, because the pieces of its task share it.
 pub(super) struct Watch {
     opened: Instant,
     /// A handler is at work, under bounds of its own.
@@ -75,6 +75,16 @@ impl Watch {
     pub(super) fn end(&self) {
         self.busy.store(false, Ordering::Relaxed);
         self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// A client that takes nothing was told so: it has as long again to take that.
+    pub(super) fn wait_again(&self) {
+        for since in [&self.stalled_ms, &self.behind_ms] {
+            if since.load(Ordering::Relaxed) != NEVER {
+                since.store(self.now_ms(), Ordering::Relaxed);
+            }
+        }
+        self.taken.store(0, Ordering::Relaxed);
     }
 
     /// A body is dropped before its end.

@@ -61,8 +61,10 @@ pub(super) enum Error {
     Expectation,
     /// `Content-Digest` or `Repr-Digest` names another digest than the bytes have; base64.
     FieldDigest { algorithm: &'static str, expected: String, actual: String },
-    /// More parts than one.
+    /// A form without an image.
     Parts,
+    /// An entry of an archive that is a link, a device, or a file with holes.
+    NotAFile,
     /// The body of an image is too long.
     BodyTooLarge { max: u64 },
     /// Something beside images is too long, by the name of its bound.

@@ -214,18 +214,23 @@ pub(super) fn delete(call: Call, id: Digest) -> Reply {
                 return Err(Error::Precondition);
             }
         }
-        let app = Arc::clone(&call.app);
-        // On a task of its own: a client that leaves in between must not leave renditions of a deleted image behind.
-        let deleted = tokio::spawn(async move {
-            let deleted = app.store.delete(&id).await;
-            if deleted.is_ok() {
-                app.renditions.forget(&id);
-            }
-            deleted
-        });
-        deleted.await.map_err(|_| Error::Internal)??;
+        remove(&call.app, id).await?;
         Ok(respond::with(StatusCode::NO_CONTENT, Body::Empty))
     })
+}
+
+/// Deletes an image, on a task of its own: a client that leaves in between must not leave renditions of a deleted image behind.
+pub(super) async fn remove(app: &Arc<App>, id: Digest) -> Result<(), Error> {
+    let app = Arc::clone(app);
+    let deleted = tokio::spawn(async move {
+        let deleted = app.store.delete(&id).await;
+        if deleted.is_ok() {
+            app.renditions.forget(&id);
+        }
+        deleted
+    });
+    deleted.await.map_err(|_| Error::Internal)??;
+    Ok(())
 }
 
 /// `GET /images?after=&limit=`
@@ -260,17 +265,4 @@ fn parameter(name: &str, allowed: &str) -> Error {
 fn count(text: &str, max: usize) -> Result<usize, Error> {
     let count = text.parse().ok().filter(|count| (1..=max).contains(count));
     count.ok_or_else(|| parameter("limit", &format!("1 to {max}")))
-}
-
-/// `POST /images/missing`: of many ids, one a line or a JSON array, those that are not stored, in the same form.
-pub(super) fn missing(call: Call) -> Reply {
-    Reply::later(async move {
-        let form = ids::Form::of(&call.parts.headers)?;
-        let Call { app, body, .. } = call;
-        let (ids, held) = app.lists.read(body, form, &app.options).await?;
-        let stats = app.store.stat(&ids).await?;
-        let missing: Vec<Digest> =
-            ids.into_iter().zip(stats).filter(|(_, stat)| stat.is_none()).map(|(id, _)| id).collect();
-        Ok(respond::text(StatusCode::OK, form.media_type(), ids::held(form.write(&missing), held)))
-    })
 }

@@ -1,9 +1,10 @@
 //! What is known of a stored image: its header, and what is asked for with `include=`.
 
+use hyper::http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::error::Error;
-use super::{Call, Reply, auth, images, query, respond};
+use super::{App, Call, Reply, auth, images, query, respond};
 use crate::digest::Digest;
 use crate::pipeline::codec::Codec;
 use crate::pipeline::summary::{self, ENTRIES};
@@ -12,9 +13,29 @@ use crate::pipeline::{Channels, Pipeline};
 /// `GET /images/{id}/info`
 pub(super) fn info(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        let entries = included(call.parts.uri.query())?;
-        let bytes = images::exists(&call.app, &id).await?;
-        let (codec, header) = call.app.renditions.header(&id).await?;
+        let question = Question::of(&call.app, &call.parts)?;
+        respond::revalidated(&call.parts, &question.answer(&call.app, &id).await?)
+    })
+}
+
+/// What is asked of an image, or of many.
+pub(super) struct Question {
+    entries: Vec<&'static summary::Entry>,
+    /// Where it was taken is for those who may read the original, which says it too.
+    place: bool,
+}
+
+impl Question {
+    /// Reads the query, and who asks.
+    pub(super) fn of(app: &App, parts: &Parts) -> Result<Question, Error> {
+        let place = auth::of_original(&app.access, parts).is_ok();
+        Ok(Question { entries: included(parts.uri.query())?, place })
+    }
+
+    /// What is known of `id`.
+    pub(super) async fn answer(&self, app: &App, id: &Digest) -> Result<Value, Error> {
+        let bytes = images::exists(app, id).await?;
+        let (codec, header) = app.renditions.header(id).await?;
         let size = header.size.oriented(header.orientation);
         let channels = match header.channels {
             Channels::Gray => "gray",
@@ -36,26 +57,39 @@ pub(super) fn info(call: Call, id: Digest) -> Reply {
             "bits": header.bits,
             "icc": header.icc,
         });
-        exif(&call, &id, codec, &mut known).await?;
-        include(&call, &id, &entries, &mut known).await?;
-        respond::revalidated(&call.parts, &known)
-    })
-}
+        self.exif(app, id, codec, &mut known).await?;
+        self.include(app, id, &mut known).await?;
+        Ok(known)
+    }
 
-/// Adds what the camera says; where, only for those who may read the original, which says it too.
-async fn exif(call: &Call, id: &Digest, codec: &Codec, known: &mut Value) -> Result<(), Error> {
-    if codec.metadata.is_none() {
-        return Ok(());
+    /// Adds what the camera says.
+    async fn exif(&self, app: &App, id: &Digest, codec: &Codec, known: &mut Value) -> Result<(), Error> {
+        if codec.metadata.is_none() {
+            return Ok(());
+        }
+        let Some(camera) = app.renditions.camera(id).await? else { return Ok(()) };
+        let mut exif = serde_json::to_value(&*camera).map_err(|_| Error::Internal)?;
+        if let Some(object) = exif.as_object_mut().filter(|_| !self.place) {
+            object.remove("gps");
+        }
+        if exif.as_object().is_some_and(|object| !object.is_empty()) {
+            known["exif"] = exif;
+        }
+        Ok(())
     }
-    let Some(camera) = call.app.renditions.camera(id).await? else { return Ok(()) };
-    let mut exif = serde_json::to_value(&*camera).map_err(|_| Error::Internal)?;
-    if let (Some(object), Err(_)) = (exif.as_object_mut(), auth::of_original(&call.app.access, &call.parts)) {
-        object.remove("gps");
+
+    /// Adds the entries. All of them are made at once and kept as a rendition: the next request finds them there.
+    async fn include(&self, app: &App, id: &Digest, known: &mut Value) -> Result<(), Error> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let (rendition, _) = app.renditions.get(id, &Pipeline::summary()).await?;
+        let mut summary: Map<String, Value> = serde_json::from_slice(&rendition.bytes).map_err(|_| Error::Internal)?;
+        for entry in &self.entries {
+            known[entry.name] = summary.remove(entry.name).unwrap_or_default();
+        }
+        Ok(())
     }
-    if exif.as_object().is_some_and(|object| !object.is_empty()) {
-        known["exif"] = exif;
-    }
-    Ok(())
 }
 
 /// The entries of a summary that `include=` names, each once.
@@ -77,17 +111,4 @@ fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> 
         }
     }
     Ok(entries)
-}
-
-/// Adds the entries. All of them are made at once and kept as a rendition: the next request finds them there.
-async fn include(call: &Call, id: &Digest, entries: &[&summary::Entry], known: &mut Value) -> Result<(), Error> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let (rendition, _) = call.app.renditions.get(id, &Pipeline::summary()).await?;
-    let mut summary: Map<String, Value> = serde_json::from_slice(&rendition.bytes).map_err(|_| Error::Internal)?;
-    for entry in entries {
-        known[entry.name] = summary.remove(entry.name).unwrap_or_default();
-    }
-    Ok(())
 }

@@ -82,7 +82,7 @@ const SAMPLES: &[Sample] = &[
     }),
     Now("rendition_cache_entries", "Renditions in the cache", |figures| figures.renditions.cache_entries),
     Now("rendition_cache_bytes", "Weight of the cache", |figures| figures.renditions.cache_bytes),
-    Total("renders", "Renders that ended, well or not", |figures| figures.renditions.renders),
+    Total("renders", "Renders of single requests that ended, well or not", |figures| figures.renditions.renders),
     Total("render_panics", "Renders that panicked: our bugs", |figures| figures.renditions.panics),
     Total("render_refusals", "Renders and header reads refused for want of room or time", |figures| {
         figures.renditions.busy
@@ -93,6 +93,13 @@ const SAMPLES: &[Sample] = &[
     }),
     Now("rendition_bytes_held", "Bytes of renditions that the cache or an answer holds", |figures| {
         figures.renditions.result_bytes
+    }),
+    Total("bulk_renders", "Outputs that the bulk lane has rendered, well or not", |figures| {
+        figures.renditions.bulk_renders
+    }),
+    Now("bulk_waiting", "Callers that wait for room in the bulk lane", |figures| figures.renditions.bulk_waiting),
+    Now("bulk_bytes_in_flight", "Memory granted in the bulk lane, sources included", |figures| {
+        figures.renditions.bulk_bytes_in_flight
     }),
     Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
     Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
@@ -241,13 +248,16 @@ mod tests {
             cache_entries: 110,
             cache_bytes: 111,
             evictions: 112,
+            bulk_renders: 121,
+            bulk_waiting: 122,
+            bulk_bytes_in_flight: 123,
         };
         let store =
             store::Counters { fdatasync: 113, fsync: 114, syncfs: 115, commits: 116, published: 117, quarantined: 118 };
         let figures = Figures { accepted: 119, draining: true, writable: true, renditions, store };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in 101..=120 {
+        for value in 101..=123 {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::error::Error;
 use super::sign::Refused;
@@ -71,6 +71,11 @@ impl Problem {
         body.insert("detail".to_owned(), self.detail.into());
         body.extend(self.members.into_iter().map(|(name, value)| (name.to_owned(), value)));
         Value::Object(body)
+    }
+
+    /// What stands in a line of an answer about one of many.
+    pub(super) fn line(self) -> Value {
+        json!({ "status": self.status.as_u16(), "problem": self.json() })
     }
 
     /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.
@@ -198,7 +203,11 @@ pub(super) fn of(error: &Error) -> Problem {
                 .member("expected", expected.as_str())
                 .member("actual", actual.as_str())
         }
-        Error::Parts => malformed("multipart/form-data must hold exactly one image: many at once are not taken yet"),
+        Error::Parts => malformed("multipart/form-data must hold an image"),
+        Error::NotAFile => {
+            let detail = "The entry is not a regular file: a link, a device, or a file with holes.";
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "not-a-file", "Not a regular file", detail)
+        }
         Error::BodyTooLarge { max } => too_large("bytes_max", *max),
         Error::TooLarge { name, max } => too_large(name, *max),
         Error::Lists => busy("Too many lists of ids are being read or answered at this moment.", 1),

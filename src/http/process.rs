@@ -8,7 +8,7 @@ use super::asked::Asked;
 use super::auth::Grant;
 use super::error::Error;
 use super::fields::Claims;
-use super::upload::{Chunks, FORM_BYTES_MAX, of_form};
+use super::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
 use super::{App, Call, Presets, Reply, Response, respond};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::Images;

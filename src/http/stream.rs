@@ -9,9 +9,36 @@ mod answer;
 mod lines;
 mod spool;
 
+use bytes::Bytes;
+use serde_json::json;
+
+use super::error::Error;
+use super::service::told;
 pub(super) use answer::{Answer, Gone, Lines, spawn};
 pub(super) use lines::{Line, LineReader};
 pub(super) use spool::Spools;
 
 /// One JSON text a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
+
+/// Lines that were answered, by how it went: what the last line says.
+#[derive(Default)]
+pub(super) struct Tally {
+    ok: u64,
+    failed: u64,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, ok: bool) {
+        *if ok { &mut self.ok } else { &mut self.failed } += 1;
+    }
+
+    /// The last line. After an error the request was not read to its end.
+    pub(super) fn last(&self, ended: Result<(), Error>) -> Bytes {
+        let mut last = json!({ "done": ended.is_ok(), "ok": self.ok, "failed": self.failed });
+        if let Err(error) = ended {
+            last["problem"] = told(&error, None).json();
+        }
+        last.to_string().into()
+    }
+}

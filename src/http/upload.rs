@@ -1,17 +1,14 @@
-//! Uploads: a body or one part of a form, through the store's digest and the gate of the codecs, to an acknowledged id.
+//! Uploads: through the store's digest and the gate of the codecs to an acknowledged id. Here a body that is one image; in
+//! [`form`] and [`tar`] what may be many, which [`many`] stores.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+pub(super) mod form;
+mod many;
+mod tar;
 
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt, TryStreamExt};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, ETAG, EXPECT, LOCATION};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::body::Reader;
 use super::conditional::{self, Condition};
 use super::error::Error;
 use super::fields::Claims;
@@ -21,9 +18,6 @@ use crate::digest::{Digest, Hasher};
 use crate::pipeline::codec::{Codec, Header};
 use crate::renditions;
 use crate::store::{self, Receipt, Sealed};
-
-/// Bytes before, and bytes after, the one part of a form.
-pub(super) const FORM_BYTES_MAX: u64 = 256 << 10;
 
 /// `POST /images`
 pub(super) fn post(call: Call) -> Reply {
@@ -35,12 +29,10 @@ pub(super) fn post(call: Call) -> Reply {
             "multipart/form-data" => {
                 let boundary = multer::parse_boundary(content_type)
                     .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
-                form(call, boundary).await
+                form::upload(call, boundary).await
             }
             "application/json" => remote::upload(call).await,
-            "application/x-tar" => {
-                Err(Error::NotImplemented { what: "uploads of many images (application/x-tar) yet" })
-            }
+            "application/x-tar" => tar::upload(call).await,
             _ => raw(call, None).await,
         }
     })
@@ -116,136 +108,43 @@ async fn raw(call: Call, expected: Option<Digest>) -> Result<Response, Error> {
     store(&app, upload.seal(expected).await?).await
 }
 
-/// Exactly one part, whatever its name: the same as a raw body.
-async fn form(call: Call, boundary: String) -> Result<Response, Error> {
-    let Call { app, parts, body, .. } = call;
-    // A digest in the head is over the whole form.
-    let claims = Claims::of(&parts.headers)?;
-    let max = app.limits.bytes_max.saturating_add(2 * FORM_BYTES_MAX);
-    if body.declared().is_some_and(|declared| declared > max) {
-        return Err(Error::BodyTooLarge { max: app.limits.bytes_max });
-    }
-    let mut upload = app.uploads.begin(None).await?;
-    let chunks = Chunks::new(body.read(&app.options), claims);
-    let mut form = multer::Multipart::new(chunks.clone(), boundary);
-    let mut part = form.next_field().await.map_err(of_form)?.ok_or(Error::Parts)?;
-    chunks.allow_image(app.limits.bytes_max);
-    while let Some(chunk) = part.chunk().await.map_err(of_form)? {
-        upload.write(chunk).await?;
-    }
-    drop(part);
-    chunks.allow_more(FORM_BYTES_MAX);
-    if form.next_field().await.map_err(of_form)?.is_some() {
-        return Err(Error::Parts);
-    }
-    // What follows the last boundary belongs to the body, and to its digest.
-    let mut rest = chunks.clone();
-    while rest.try_next().await?.is_some() {}
-    chunks.claims().check()?;
-    store(&app, upload.seal(None).await?).await
-}
-
-/// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch. Clones are the
-/// same stream, so that the handler can set the bound and read what the parser leaves.
-#[derive(Clone)]
-pub(super) struct Chunks(Arc<Mutex<Source>>);
-
-struct Source {
-    stream: BoxStream<'static, Result<Bytes, Error>>,
-    claims: Claims,
-    bytes: u64,
-    max: u64,
-    /// What is said of more.
-    over: Error,
-}
-
-/// Of the heads of parts, and what stands around them.
-const FORM_TOO_LARGE: Error = Error::TooLarge { name: "form_bytes_max", max: FORM_BYTES_MAX };
-
-impl Chunks {
-    pub(super) fn new(reader: Reader, claims: Claims) -> Chunks {
-        // Fused: the parser may have seen the end already when the rest is read.
-        let stream = futures_util::stream::unfold(reader, |mut reader| async {
-            reader.next().await.transpose().map(|chunk| (chunk, reader))
-        });
-        let stream = stream.fuse().boxed();
-        Chunks(Arc::new(Mutex::new(Source { stream, claims, bytes: 0, max: FORM_BYTES_MAX, over: FORM_TOO_LARGE })))
-    }
-
-    /// Never held across an await: only while the stream is polled.
-    fn lock(&self) -> MutexGuard<'_, Source> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An image comes, of which the parser reads ahead.
-    pub(super) fn allow_image(&self, bytes_max: u64) {
-        self.allow_more(bytes_max.saturating_add(FORM_BYTES_MAX));
-        self.lock().over = Error::BodyTooLarge { max: bytes_max };
-    }
-
-    pub(super) fn allow_more(&self, more: u64) {
-        let mut source = self.lock();
-        source.max = source.bytes.saturating_add(more);
-        source.over = FORM_TOO_LARGE;
-    }
-
-    pub(super) fn claims(&self) -> Claims {
-        std::mem::take(&mut self.lock().claims)
-    }
-}
-
-impl Stream for Chunks {
-    type Item = Result<Bytes, Error>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut source = self.lock();
-        let chunk = ready!(source.stream.as_mut().poll_next(context));
-        Poll::Ready(chunk.map(|chunk| chunk.and_then(|chunk| source.take(chunk))))
-    }
-}
-
-impl Source {
-    fn take(&mut self, chunk: Bytes) -> Result<Bytes, Error> {
-        self.bytes += chunk.len() as u64;
-        if self.bytes > self.max {
-            return Err(self.over.clone());
-        }
-        self.claims.update(&chunk);
-        Ok(chunk)
-    }
-}
-
-pub(super) fn of_form(error: multer::Error) -> Error {
-    match error {
-        multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),
-        _ => Error::Malformed { what: "the body is not multipart/form-data" },
-    }
-}
-
-/// The gate, then the commit.
-pub(super) async fn store(app: &App, mut sealed: Sealed) -> Result<Response, Error> {
-    let bytes = sealed.bytes().await?;
-    let known = renditions::inspect(&bytes).await?;
-    let receipt = sealed.commit().await?;
-    app.metrics.uploaded(&receipt);
+/// The gate, then the commit, as an answer.
+pub(super) async fn store(app: &App, sealed: Sealed) -> Result<Response, Error> {
+    let (receipt, known) = commit(app, sealed).await?;
     Ok(accepted(&receipt, Some(known)))
 }
 
+/// The gate, then the commit.
+async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error> {
+    let bytes = sealed.bytes().await?;
+    let known = renditions::inspect(&bytes).await?;
+    drop(bytes);
+    let receipt = sealed.commit().await?;
+    app.metrics.uploaded(&receipt);
+    Ok((receipt, known))
+}
+
 fn accepted(receipt: &Receipt, known: Option<Known>) -> Response {
+    let mut response = respond::json(status(receipt), &describe(receipt, known));
+    let headers = response.headers_mut();
+    headers.insert(ETAG, ETag::of_original(&receipt.digest).value());
+    headers.insert(LOCATION, respond::value(format!("/images/{}", receipt.digest)));
+    response
+}
+
+fn status(receipt: &Receipt) -> StatusCode {
+    if receipt.created { StatusCode::CREATED } else { StatusCode::OK }
+}
+
+fn describe(receipt: &Receipt, known: Option<Known>) -> Value {
     let (codec, header) = known.unzip();
     let size = header.map(|header| header.size.oriented(header.orientation));
-    let known = json!({
+    json!({
         "id": receipt.digest,
         "bytes": receipt.bytes,
         "format": codec.map(|codec| codec.name),
         "width": size.map(|size| size.w),
         "height": size.map(|size| size.h),
         "created": receipt.created,
-    });
-    let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = respond::json(status, &known);
-    let headers = response.headers_mut();
-    headers.insert(ETAG, ETag::of_original(&receipt.digest).value());
-    headers.insert(LOCATION, respond::value(format!("/images/{}", receipt.digest)));
-    response
+    })
 }

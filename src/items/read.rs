@@ -1,23 +1,18 @@
 //! One line of JSON to an [`Item`]. Every mistake is told by the path of its member and what would be allowed there.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::members::{Members, Outputs};
 use super::{Error, Item, KEY_BYTES_MAX, OUTPUTS_MAX, Options, Output, Source, To, Unread};
 use crate::pipeline::codec::{CODECS, Codec, by_extension};
-use crate::pipeline::object::Object;
-use crate::pipeline::param::invalid;
 use crate::pipeline::{self, ENCODE, Pipeline};
 
 /// Bytes of the JSON of one chain, as of the part `ops` of a form.
-const OPS_BYTES_MAX: usize = 64 << 10;
+pub(super) const OPS_BYTES_MAX: usize = 64 << 10;
 
 /// The alphabet with + and /; padding may be left out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -176,104 +171,6 @@ fn reachable(pipeline: &Pipeline, to: To, options: &Options) -> Result<(), Error
 fn members() -> String {
     let names: Vec<&str> = ["format", "to", "preset", "ops"].into_iter().chain(ENCODE.iter().map(|p| p.name)).collect();
     names.join(", ")
-}
-
-/// The members of one object, and where it stands in the item.
-struct Members<'a> {
-    path: &'a str,
-    members: Vec<(String, &'a RawValue)>,
-}
-
-impl<'a> Members<'a> {
-    fn of_line(line: &'a [u8]) -> Result<Members<'a>, Error> {
-        let refused = |error: serde_json::Error| {
-            let allowed = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
-            Error::from(invalid("item", &error.to_string(), allowed))
-        };
-        let Object(members) = serde_json::from_slice(line).map_err(refused)?;
-        let item = Members { path: "", members };
-        item.are_once()?;
-        Ok(item)
-    }
-
-    fn of(path: &'a str, json: &'a RawValue, allowed: &str) -> Result<Members<'a>, Error> {
-        let members = serde_json::from_str(json.get()).map(|Object(members)| members);
-        Ok(Members { path, members: members.map_err(|_| invalid(path, json.get(), allowed))? })
-    }
-
-    fn path(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
-    }
-
-    fn refused(&self, name: &str, value: &str, allowed: &str) -> Error {
-        invalid(&self.path(name), value, allowed).into()
-    }
-
-    fn are_once(&self) -> Result<(), Error> {
-        let twice = |(index, (name, _)): &(usize, &(String, _))| self.members[..*index].iter().any(|(n, _)| n == name);
-        match self.members.iter().enumerate().find(twice) {
-            Some((_, (name, value))) => Err(self.refused(name, value.get(), "once only")),
-            None => Ok(()),
-        }
-    }
-
-    fn are_among(&self, names: &[&str]) -> Result<(), Error> {
-        match self.members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
-            Some((name, value)) => Err(self.refused(name, value.get(), &names.join(", "))),
-            None => Ok(()),
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
-    }
-
-    /// A member that must be a string, if it is there.
-    fn text(&self, name: &str) -> Result<Option<String>, Error> {
-        let Some(json) = self.get(name) else { return Ok(None) };
-        let text = serde_json::from_str(json.get());
-        text.map(Some).map_err(|_| self.refused(name, json.get(), "a string"))
-    }
-
-    /// A member of an output that is a value of the pipeline's; none is long.
-    fn json(&self, name: &str) -> Result<serde_json::Value, Error> {
-        let text = self.get(name).map_or("null", RawValue::get);
-        let value = if text.len() > OPS_BYTES_MAX { None } else { serde_json::from_str(text).ok() };
-        value.ok_or_else(|| self.refused(name, text, "a number, a string, true or false"))
-    }
-}
-
-/// The first elements of an array, as many as an item may have, and how many it has: those past it are counted and not kept.
-struct Outputs<'a> {
-    first: Vec<&'a RawValue>,
-    count: usize,
-}
-
-impl<'de> Deserialize<'de> for Outputs<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Outputs<'de>, D::Error> {
-        struct Few;
-        impl<'de> Visitor<'de> for Few {
-            type Value = Outputs<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Outputs<'de>, A::Error> {
-                let mut first = Vec::new();
-                while first.len() < OUTPUTS_MAX {
-                    let Some(output) = array.next_element()? else { break };
-                    first.push(output);
-                }
-                let mut count = first.len();
-                while count >= OUTPUTS_MAX && array.next_element::<IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Outputs { first, count })
-            }
-        }
-        deserializer.deserialize_seq(Few)
-    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,12 @@ pub(super) struct Course {
     pub keeps_profile: bool,
     /// The operations, with a last scaling down where the format cannot hold the result.
     pub steps: Vec<Step>,
+    /// The size that the decoder gives, as stored.
+    pub decoded: Size,
+    /// Bytes of the picture before its first operation.
+    pub picture_bytes: u64,
+    /// Bytes of the result at most, as [`Plan::memory_bytes`] counts them: encoded samples are seldom more than plain ones.
+    pub result_bytes: u64,
 }
 
 impl Course {
@@ -60,8 +66,7 @@ impl Course {
         let oriented = header.size.oriented(orientation);
         if pipeline.is_conversion() && codec == pipeline.codec() {
             let plan = Plan { size: oriented, exact: true, memory_bytes: 0, passes_through: true };
-            let (frames, keeps_profile, steps) = (header.frames, false, Vec::new());
-            return Ok(Course { plan, at_least: None, frames, frame: None, orientation, keeps_profile, steps });
+            return Ok(Course { frames: header.frames, ..Course::whole(plan, header, orientation) });
         }
         let chain = Chain::new(pipeline, images, limits)?;
         let frame = frame(pipeline, header)?;
@@ -78,20 +83,57 @@ impl Course {
             memory.frames = 1;
         }
         let start = Shape { size: size.oriented(orientation), channels: managed(header.channels), ..decoded };
+        let picture_bytes = memory.frames.saturating_mul(start.bytes());
         memory.decode_images(start, images_bytes(pipeline, images, limits)?);
         let (shape, exact) = memory.rest(start, &mut steps, &chain)?;
         let all = Keep::of(pipeline.encode_args()) == Keep::All;
         let keeps_profile = all && stays_of_a_kind(header.channels, shape.channels, &chain.encoder);
         let plan = Plan { size: shape.size, exact, memory_bytes: memory.peak, passes_through: false };
-        Ok(Course { plan, at_least, frames: decoded_frames, frame, orientation, keeps_profile, steps })
+        let result_bytes = chain.result_bytes(memory.frames, shape);
+        let (frames, decoded) = (decoded_frames, size);
+        Ok(Course {
+            plan,
+            at_least,
+            frames,
+            frame,
+            orientation,
+            keeps_profile,
+            steps,
+            decoded,
+            picture_bytes,
+            result_bytes,
+        })
     }
 
     /// The way to the pixels of a mask or overlay: the first frame, upright, whole.
     pub fn of_image(codec: &'static Codec, header: &Header, limits: &Limits) -> Result<Course, Error> {
         check_source(codec, header, 1, limits)?;
         let plan = Plan { size: header.size, exact: true, memory_bytes: 0, passes_through: false };
-        let (orientation, keeps_profile, steps) = (header.orientation, false, Vec::new());
-        Ok(Course { plan, at_least: None, frames: 1, frame: None, orientation, keeps_profile, steps })
+        Ok(Course::whole(plan, header, header.orientation))
+    }
+
+    /// The way to the first frame, without an operation.
+    fn whole(plan: Plan, header: &Header, orientation: Orientation) -> Course {
+        Course {
+            plan,
+            at_least: None,
+            frames: 1,
+            frame: None,
+            orientation,
+            keeps_profile: false,
+            steps: Vec::new(),
+            decoded: header.size,
+            picture_bytes: 0,
+            result_bytes: 0,
+        }
+    }
+
+    /// Whether both see the same pixels before their first operation. Decodes that differ are never merged: a result would
+    /// depend on what else was asked for.
+    pub fn decodes_like(&self, other: &Course) -> bool {
+        let decode =
+            |course: &Course| (course.decoded, course.frames, course.frame, course.orientation, course.keeps_profile);
+        decode(self) == decode(other) && !self.plan.passes_through && !other.plan.passes_through
     }
 
     pub fn decode_options<'a>(&self, limits: &'a Limits, watch: &'a Watch) -> DecodeOptions<'a> {
@@ -229,6 +271,14 @@ impl<'a> Chain<'a> {
         let background = args.color("background").unwrap_or([255; 4]);
         Ok(Chain { encoder: asked(encoder(pipeline.codec())?, args), args, background, images, limits })
     }
+
+    /// See [`Course::result_bytes`].
+    fn result_bytes(&self, frames: u64, shape: Shape) -> u64 {
+        let bits = if self.encoder.sixteen_bit { shape.bits } else { 8 };
+        let encoded = Shape { channels: encoded_channels(&self.encoder, shape.channels), bits, ..shape };
+        let metadata = Keep::of(self.args).memory_bytes(self.limits);
+        frames.saturating_mul(encoded.bytes()).saturating_add(metadata + FILE_BYTES).min(self.limits.bytes_max)
+    }
 }
 
 /// The largest sum of buffers that live at the same time.
@@ -241,6 +291,8 @@ struct Memory {
 
 /// Tables of colour, kernels and Huffman codes; what does not grow with the image.
 const FIXED_BYTES: u64 = 1 << 20;
+/// What a format puts around samples, even around a single one.
+const FILE_BYTES: u64 = 4 << 10;
 /// What moxcms builds for one profile.
 const PROFILE_BYTES: u64 = 4 << 20;
 

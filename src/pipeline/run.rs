@@ -27,6 +27,14 @@ pub struct Output {
     pub encode: Duration,
 }
 
+impl Output {
+    /// The source's own bytes.
+    pub(super) fn passed_through(source: &Bytes) -> Output {
+        let none = Duration::ZERO;
+        Output { bytes: source.clone(), decode: none, operations: none, encode: none }
+    }
+}
+
 /// The encoded images that a pipeline names, by id.
 pub type Images = HashMap<Digest, Bytes>;
 
@@ -54,24 +62,49 @@ fn run_from(
     let headers = headers(images)?;
     let course = Course::new(pipeline, (codec, &header), &headers, limits)?;
     if course.plan.passes_through {
-        let none = Duration::ZERO;
-        return Ok(Output { bytes: source.clone(), decode: none, operations: none, encode: none });
+        return Ok(Output::passed_through(source));
     }
+    let input = Input { codec, header: &header, bytes: source, images, headers: &headers, limits };
     let started = Instant::now();
     let picture = decoded((codec, &header), source, &course, limits, watch)?;
-    let images = images_decoded(pipeline, images, &headers, limits, watch)?;
+    let decode = started.elapsed();
+    let output = finished(pipeline, &course, picture, &input, watch)?;
+    Ok(Output { decode: decode + output.decode, ..output })
+}
+
+/// What a render reads.
+pub(super) struct Input<'a> {
+    pub codec: &'static Codec,
+    pub header: &'a Header,
+    pub bytes: &'a Bytes,
+    pub images: &'a Images,
+    pub headers: &'a Headers,
+    pub limits: &'a Limits,
+}
+
+/// Operations and encoding of a picture that is decoded.
+pub(super) fn finished(
+    pipeline: &Pipeline,
+    course: &Course,
+    picture: Picture,
+    input: &Input<'_>,
+    watch: &Watch,
+) -> Result<Output, Error> {
+    let Input { codec, header, bytes: source, headers, limits, .. } = *input;
+    let started = Instant::now();
+    let images = images_decoded(pipeline, input.images, headers, limits, watch)?;
     let decode = started.elapsed();
 
     let started = Instant::now();
-    let check = |picture: &Picture, rest| check_rest(pipeline, picture, rest, &headers, limits);
-    let mut picture = operated(picture, &course, check, &Context { watch, images: &images })?;
+    let check = |picture: &Picture, rest| check_rest(pipeline, picture, rest, headers, limits);
+    let mut picture = operated(picture, course, check, &Context { watch, images: &images })?;
     drop(images);
     let operations = started.elapsed();
 
     let started = Instant::now();
-    let metadata = metadata::kept((codec, &header), source, pipeline.encode_args(), &mut picture, limits);
+    let metadata = metadata::kept((codec, header), source, pipeline.encode_args(), &mut picture, limits);
     let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, watch)?;
-    let bytes = match stripped(pipeline, (codec, &header), &course, source) {
+    let bytes = match stripped(pipeline, (codec, header), course, source) {
         Some(stripped) if stripped.len() < bytes.len() => stripped,
         _ => bytes,
     };
@@ -96,7 +129,7 @@ fn stripped(
 }
 
 /// Decodes to upright sRGB, or to the upright samples of a profile that is kept.
-fn decoded(
+pub(super) fn decoded(
     (codec, header): (&'static Codec, &Header),
     source: &[u8],
     course: &Course,

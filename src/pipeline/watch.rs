@@ -2,21 +2,36 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Error;
 
-/// A deadline and a flag that is raised when nobody waits any more.
+/// The end of a render's time and a flag that is raised when nobody waits any more.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    deadline: Option<Instant>,
+    end: Option<End>,
     cancelled: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    At(Instant),
+    /// By the clock that runs while this thread has a processor.
+    OfThread(Duration),
 }
 
 impl Watch {
     /// Watches `deadline` and `cancelled`.
     pub fn new(deadline: Instant, cancelled: Arc<AtomicBool>) -> Watch {
-        Watch { deadline: Some(deadline), cancelled }
+        Watch { end: Some(End::At(deadline)), cancelled }
+    }
+
+    /// Lets a render on the present thread use `time` of a processor, however long it has to wait for one. To be asked on this
+    /// thread only.
+    pub fn of_thread(time: Duration, cancelled: Arc<AtomicBool>) -> Watch {
+        Watch { end: Some(End::OfThread(thread_time() + time)), cancelled }
     }
 
     /// Errs with [`Error::Cancelled`] or [`Error::Timeout`] when the render should stop.
@@ -24,9 +39,36 @@ impl Watch {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Error::Timeout),
-            _ => Ok(()),
-        }
+        let over = match self.end {
+            Some(End::At(deadline)) => Instant::now() >= deadline,
+            Some(End::OfThread(end)) => thread_time() >= end,
+            None => false,
+        };
+        if over { Err(Error::Timeout) } else { Ok(()) }
+    }
+}
+
+/// What the present thread has used of a processor.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_waits_uses_no_time() {
+        let watch = Watch::of_thread(Duration::from_millis(20), Arc::default());
+        // Time passes in another thread: this one waits.
+        let passed = std::thread::spawn(|| {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(40) {}
+        });
+        passed.join().expect("it only waits");
+        assert_eq!(watch.check(), Ok(()));
+        while watch.check().is_ok() {}
+        assert_eq!(watch.check(), Err(Error::Timeout));
     }
 }

@@ -74,20 +74,32 @@ impl Budget {
         Arc::new(Budget { bytes_max, cache_bytes_max, queue_max, state: Mutex::new(state), refused: AtomicU64::new(0) })
     }
 
-    /// A permit for `bytes`, at once or from the queue before `deadline`. Nobody overtakes for being small.
-    pub async fn admit(self: &Arc<Self>, bytes: u64, deadline: Instant) -> Result<Permit, Refused> {
+    /// A permit for `bytes`, at once or from the queue before `deadline`, if there is one. Nobody overtakes for being small.
+    pub async fn admit(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Permit, Refused> {
         if bytes > self.bytes_max {
             return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max });
         }
         let answer = match self.enter(bytes) {
             Entry::Granted(permit) => return Ok(permit),
             Entry::Full => None,
-            Entry::Queued(_queued, granted) => timeout_at(deadline, granted).await.ok().and_then(Result::ok),
+            Entry::Queued(_queued, granted) => match deadline {
+                Some(deadline) => timeout_at(deadline, granted).await.ok().and_then(Result::ok),
+                None => granted.await.ok(),
+            },
         };
         answer.ok_or_else(|| {
             self.refused.fetch_add(1, Ordering::Relaxed);
             Refused::Busy
         })
+    }
+
+    /// The right to hold `bytes` without a place, if they are free now: for what is there already. Never waits, and overtakes
+    /// those that do: they wait for a place too.
+    pub fn try_hold(self: &Arc<Self>, bytes: u64) -> Option<Permit> {
+        let mut state = self.lock();
+        state.bytes_free = state.bytes_free.checked_sub(bytes)?;
+        state.bytes_kept += bytes;
+        Some(Permit { budget: self.clone(), bytes, has_place: false })
     }
 
     /// The most that may be asked for.
@@ -192,6 +204,16 @@ impl Permit {
         self
     }
 
+    /// A permit of its own for `bytes` of these, or for as many as are left: for one of several results.
+    pub fn split(&mut self, bytes: u64) -> Permit {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        if self.has_place {
+            self.budget.lock().bytes_kept += bytes;
+        }
+        Permit { budget: self.budget.clone(), bytes, has_place: false }
+    }
+
     /// Takes `bytes` more if they are free now. Never waits: whoever waits must hold nothing, or two could wait for each other.
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let mut state = self.budget.lock();
@@ -244,8 +266,8 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
+    fn soon() -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(10))
     }
 
     #[tokio::test(start_paused = true)]
@@ -280,8 +302,8 @@ mod tests {
         let budget = Budget::new(100, 9, 9);
         let held = budget.admit(60, soon()).await.expect("free");
         let began = Instant::now();
-        let mut large = Box::pin(budget.admit(90, began + Duration::from_millis(700)));
-        let mut small = Box::pin(budget.admit(40, began + Duration::from_secs(5)));
+        let mut large = Box::pin(budget.admit(90, Some(began + Duration::from_millis(700))));
+        let mut small = Box::pin(budget.admit(40, Some(began + Duration::from_secs(5))));
         assert!((&mut large).now_or_never().is_none());
         assert!((&mut small).now_or_never().is_none(), "nobody overtakes for being small");
         let (large, small) = tokio::join!(large, small);
@@ -355,6 +377,49 @@ mod tests {
         drop(budget.admit(7, soon()).await.expect("free"));
         drop(kept);
         assert_eq!((budget.bytes_held(), budget.bytes_kept()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_deadline_waits_for_as_long_as_it_takes() {
+        let budget = Budget::new(100, 9, 9);
+        let held = budget.admit(60, soon()).await.expect("free");
+        let mut patient = Box::pin(budget.admit(50, None));
+        assert!((&mut patient).now_or_never().is_none());
+        tokio::time::advance(Duration::from_secs(100 * 365 * 86_400)).await;
+        assert!((&mut patient).now_or_never().is_none());
+        drop(held);
+        assert!(patient.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_is_split_into_what_each_result_needs() {
+        let budget = Budget::new(10, 1, 9);
+        let mut permit = budget.admit(10, soon()).await.expect("free");
+        let (first, second) = (permit.split(3), permit.split(9));
+        assert_eq!((budget.bytes_held(), budget.bytes_kept()), (0, 10), "no more than there was");
+        drop(first);
+        assert!(Box::pin(budget.admit(1, soon())).now_or_never().is_none(), "the place is not given back yet");
+        drop(permit);
+        drop(budget.admit(3, soon()).await.expect("free"));
+        drop(second);
+        assert_eq!((budget.bytes_held(), budget.bytes_kept()), (0, 0));
+        let mut kept = budget.admit(10, soon()).await.expect("free").keep(8);
+        let part = kept.split(5);
+        drop(kept);
+        assert_eq!((budget.bytes_held(), budget.bytes_kept()), (0, 5));
+        drop(part);
+        assert_eq!(budget.bytes_kept(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_there_already_is_held_without_a_place_or_not_at_all() {
+        let budget = Budget::new(10, 1, 9);
+        let _working = budget.admit(4, soon()).await.expect("free");
+        let held = budget.try_hold(6).expect("free");
+        assert!(budget.try_hold(1).is_none());
+        assert_eq!((budget.bytes_held(), budget.bytes_kept()), (4, 6));
+        drop(held);
+        assert_eq!(budget.bytes_kept(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,40 +6,32 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::admission::{Budget, Permit, Refused};
+use super::admission::Permit;
 use super::generation::Generation;
 use super::header::{Headers, camera, inspect};
+use super::lane::Lane;
 use super::others::Others;
-use super::pool::Pool;
 use super::{Error, Options, Origin, Rendition};
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
-use crate::pipeline::{self, Images, Limits, Output, Pipeline, Watch};
+use crate::pipeline::{Images, Limits, Output, Pipeline, Watch};
 use crate::store::{Blob, Store};
-
-/// Admitted renders per thread: while one runs, the next one's source is read.
-const PLACES_PER_THREAD: usize = 2;
-
-/// Blobs that are read for their header at once, in number and in sizes of the largest blob: metadata does not wait behind
-/// renders, so it has a budget of its own.
-const HEADER_READS_MAX: usize = 64;
-const HEADER_READ_BLOBS_MAX: u64 = 2;
 
 /// What renders share.
 pub struct Engine {
     /// Where sources are.
     pub store: Arc<dyn Store>,
-    limits: Arc<Limits>,
-    options: Options,
-    pool: Pool,
+    pub(super) render_timeout: Duration,
+    /// For requests that somebody waits for.
+    pub single: Lane,
+    /// For bulk work.
+    pub bulk: Lane,
     /// Headers of stored images.
     pub headers: Headers,
-    /// Admission of renders, and the right to hold their results.
-    pub memory: Arc<Budget>,
-    /// Admission of reads for a header alone.
-    pub reads: Arc<Budget>,
-    /// Renders that were answered, well or not.
+    /// Renders of single requests that were answered, well or not.
     pub renders: AtomicU64,
+    /// Outputs that the bulk lane has rendered, well or not.
+    pub bulk_renders: AtomicU64,
     /// Renders that panicked.
     pub panics: AtomicU64,
 }
@@ -53,37 +45,27 @@ struct Admitted {
 }
 
 impl Engine {
-    /// Starts the pool.
-    pub fn new(store: Arc<dyn Store>, limits: Limits, options: Options) -> Arc<Engine> {
-        let threads = options.render_threads.max(1);
-        let memory = Budget::with_cache(
-            options.render_memory_bytes_max,
-            options.cache_bytes_max,
-            threads * PLACES_PER_THREAD,
-            options.queue_max,
-        );
-        let reads = Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, options.queue_max);
+    /// Starts the pools.
+    pub fn new(store: Arc<dyn Store>, limits: &Limits, options: &Options) -> Arc<Engine> {
         Arc::new(Engine {
             store,
-            limits: Arc::new(limits),
-            pool: Pool::new(threads),
-            options,
+            render_timeout: Duration::from_millis(options.render_timeout_ms),
+            single: Lane::single(options, limits),
+            bulk: Lane::bulk(options, limits),
             headers: Headers::new(),
-            memory,
-            reads,
             renders: AtomicU64::new(0),
+            bulk_renders: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         })
     }
 
     /// Format and header of a stored blob.
-    pub async fn header(&self, generation: &Arc<Generation>) -> Result<(&'static Codec, Header), Error> {
+    pub async fn header(&self, lane: &Lane, generation: &Arc<Generation>) -> Result<(&'static Codec, Header), Error> {
         if let Some(header) = self.headers.get(generation.source()) {
             return Ok(header);
         }
         let blob = self.store.open(generation.source()).await?;
-        // A blob above the limit (it was stored under a higher one) is read alone.
-        let (_permit, _) = self.admit(&self.reads, blob.len.min(self.reads.bytes_max()), self.queue_end()).await?;
+        let _permit = lane.admit_header(blob.len).await?;
         let (codec, header) = inspect(&blob.bytes().await?).await?;
         self.headers.insert(generation, codec, header.clone());
         Ok((codec, header))
@@ -95,8 +77,8 @@ impl Engine {
             return Ok(camera);
         }
         let blob = self.store.open(generation.source()).await?;
-        let (_permit, _) = self.admit(&self.reads, blob.len.min(self.reads.bytes_max()), self.queue_end()).await?;
-        let camera = camera(&blob.bytes().await?, &self.limits).await?;
+        let _permit = self.single.admit_header(blob.len).await?;
+        let camera = camera(&blob.bytes().await?, &self.single.limits).await?;
         self.headers.insert_camera(generation, camera.clone());
         Ok(camera)
     }
@@ -110,11 +92,19 @@ impl Engine {
         pipeline: Pipeline,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(Rendition, Origin), Error> {
+        let lane = &self.single;
         // The source first: that it is not stored says more than that its mask is not.
         let blob = self.store.open(generation.source()).await?;
-        let others = Others::find(self, &pipeline, others, Images::new()).await?;
-        let admitted = self.admit_blob((generation, blob), others, &pipeline).await?;
-        self.run(admitted, pipeline, cancelled).await
+        let mut others = Others::find(self, lane, pipeline.images(), others, Images::new()).await;
+        others.check()?;
+        let plan = |source: (&'static Codec, &Header)| {
+            let plan = pipeline.plan(source, &others.headers, &lane.limits)?;
+            Ok(((), plan.memory_bytes.saturating_add(others.len)))
+        };
+        let ((), bytes, permit, waited) = self.admit_blob(lane, (generation, blob), plan).await?;
+        let images = others.read().await;
+        others.check()?;
+        self.run(Admitted { bytes, images, permit, waited }, pipeline, cancelled).await
     }
 
     /// Renders bytes that are not stored, with images that are not either, or are; cancelled when the future is dropped.
@@ -125,46 +115,47 @@ impl Engine {
         others: &[Arc<Generation>],
         pipeline: Pipeline,
     ) -> Result<(Rendition, Origin), Error> {
+        let lane = &self.single;
         let (codec, header) = inspect(&bytes).await?;
-        let others = Others::find(self, &pipeline, others, given).await?;
-        let plan = pipeline.plan((codec, &header), &others.headers, &self.limits)?;
+        let mut others = Others::find(self, lane, pipeline.images(), others, given).await;
+        others.check()?;
+        let plan = pipeline.plan((codec, &header), &others.headers, &lane.limits)?;
         let held = plan.memory_bytes.saturating_add(bytes.len() as u64).saturating_add(others.len);
-        let (permit, waited) = self.admit(&self.memory, held, self.queue_end()).await?;
-        let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
-        let images = others.read().await?;
+        let (permit, waited) = lane.admit(&lane.memory, held, lane.queue_end()).await?;
+        let cancel = CancelOnDrop::default();
+        let images = others.read().await;
+        others.check()?;
         self.run(Admitted { bytes, images, permit, waited }, pipeline, cancel.0.clone()).await
     }
 
-    /// Waits for the right to hold a blob and what becomes of it, and reads the blob: once, unless its header is not known and
-    /// memory is short. Then it lets go of the bytes while it waits, so that no two renders wait for each other's.
-    async fn admit_blob(
+    /// Waits for the right to hold a blob and what `plan` says becomes of it, and reads the blob: once, unless its header is not
+    /// known and memory is short. Then it lets go of the bytes while it waits, so that no two renders wait for each other's.
+    pub(super) async fn admit_blob<P>(
         &self,
+        lane: &Lane,
         (generation, blob): (&Arc<Generation>, Blob),
-        others: Others,
-        pipeline: &Pipeline,
-    ) -> Result<Admitted, Error> {
-        let queue_end = self.queue_end();
+        plan: impl Fn((&'static Codec, &Header)) -> Result<(P, u64), Error>,
+    ) -> Result<(P, Bytes, Permit, Duration), Error> {
+        let queue_end = lane.queue_end();
         let mut waited = Duration::ZERO;
         let known = match self.headers.get(generation.source()) {
             Some(known) => known,
             None => {
-                let (mut permit, wait) = self.admit(&self.memory, blob.len, queue_end).await?;
+                let (mut permit, wait) = lane.admit(&lane.memory, blob.len, queue_end).await?;
                 waited = wait;
                 let bytes = blob.bytes().await?;
                 let (codec, header) = inspect(&bytes).await?;
                 self.headers.insert(generation, codec, header.clone());
-                let plan = pipeline.plan((codec, &header), &others.headers, &self.limits)?;
-                if permit.try_grow(plan.memory_bytes.saturating_add(others.len)) {
-                    return Ok(Admitted { bytes, images: others.read().await?, permit, waited });
+                let (planned, held) = plan((codec, &header))?;
+                if permit.try_grow(held) {
+                    return Ok((planned, bytes, permit, waited));
                 }
                 (codec, header)
             }
         };
-        let plan = pipeline.plan((known.0, &known.1), &others.headers, &self.limits)?;
-        let held = blob.len.saturating_add(plan.memory_bytes).saturating_add(others.len);
-        let (permit, wait) = self.admit(&self.memory, held, queue_end).await?;
-        let images = others.read().await?;
-        Ok(Admitted { bytes: blob.bytes().await?, images, permit, waited: waited + wait })
+        let (planned, held) = plan((known.0, &known.1))?;
+        let (permit, wait) = lane.admit(&lane.memory, blob.len.saturating_add(held), queue_end).await?;
+        Ok((planned, blob.bytes().await?, permit, waited + wait))
     }
 
     /// Decodes, operates and encodes on the pool. The permit goes with the job: memory is held until the thread lets go of it,
@@ -177,9 +168,9 @@ impl Engine {
     ) -> Result<(Rendition, Origin), Error> {
         let Admitted { bytes, images, permit, waited } = admitted;
         let (codec, query) = (pipeline.codec(), pipeline.query().into());
-        let (limits, submitted) = (self.limits.clone(), Instant::now());
-        let timeout = Duration::from_millis(self.options.render_timeout_ms);
-        let job = self.pool.submit(move || {
+        let (limits, submitted) = (self.single.limits.clone(), Instant::now());
+        let timeout = self.render_timeout;
+        let job = self.single.pool.submit(move || {
             let started = Instant::now();
             let watch = Watch::new(started + timeout, cancelled);
             let output = watch.check().and_then(|()| pipeline.run(&bytes, &images, &limits, &watch));
@@ -199,32 +190,6 @@ impl Engine {
         let Output { bytes, decode, operations, encode } = output?;
         Ok((Rendition { bytes, codec, query }, Origin::Rendered { queue, decode, operations, encode }))
     }
-
-    /// A permit of `budget`, and how long it took.
-    async fn admit(
-        &self,
-        budget: &Arc<Budget>,
-        bytes: u64,
-        queue_end: tokio::time::Instant,
-    ) -> Result<(Permit, Duration), Error> {
-        let began = Instant::now();
-        let permit = budget.admit(bytes, queue_end).await.map_err(|refused| match refused {
-            Refused::TooLarge { bytes, bytes_max } => {
-                pipeline::Error::Limit { name: "render_memory_bytes_max", value: bytes, max: bytes_max }.into()
-            }
-            Refused::Busy => Error::Busy { retry_after_s: self.retry_after_s() },
-        })?;
-        Ok((permit, began.elapsed()))
-    }
-
-    fn queue_end(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now() + Duration::from_millis(self.options.queue_timeout_ms)
-    }
-
-    /// By then everything that waits now was served or dropped.
-    fn retry_after_s(&self) -> u32 {
-        u32::try_from(self.options.queue_timeout_ms.div_ceil(1000).max(1)).unwrap_or(u32::MAX)
-    }
 }
 
 /// A result and the right to hold it.
@@ -241,17 +206,24 @@ impl AsRef<[u8]> for Held {
 
 /// A result in a buffer of its own length: an encoder's may be twice as long as what is in it, which could be neither counted nor
 /// weighed. A source that was passed through is not copied.
-fn exact(made: Bytes, source: &Bytes) -> Bytes {
+pub(super) fn exact(made: Bytes, source: &Bytes) -> Bytes {
     if made.as_ptr() == source.as_ptr() { made } else { Bytes::copy_from_slice(&made) }
 }
 
 /// The bytes of a result, which hold their part of `permit` until the cache and every answer have let go of them.
 fn held(bytes: Bytes, permit: Permit) -> Bytes {
     let kept = permit.keep(bytes.len() as u64);
-    Bytes::from_owner(Held { bytes, _permit: kept })
+    holding(bytes, kept)
 }
 
-struct CancelOnDrop(Arc<AtomicBool>);
+/// Bytes that hold `permit` until everybody has let go of them.
+pub(super) fn holding(bytes: Bytes, permit: Permit) -> Bytes {
+    Bytes::from_owner(Held { bytes, _permit: permit })
+}
+
+/// Raises its flag when nobody waits any more.
+#[derive(Default)]
+pub(super) struct CancelOnDrop(pub Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

@@ -7,10 +7,23 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::sync::oneshot;
 
-/// The nice value of the threads: a hit or a 304 is served first when every core renders.
-const NICENESS: i32 = 10;
+/// When threads get a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// After those that answer requests: a hit or a 304 is served first when every core renders.
+    Render,
+    /// When nothing else wants one: SCHED_IDLE, which any other thread that wakes takes the processor from at once.
+    Idle,
+}
+
+/// The nice values of [`Rank::Render`], and of [`Rank::Idle`] where the system knows nothing lower.
+const RENDER_NICENESS: i32 = 10;
+const IDLE_NICENESS: i32 = 19;
 
 /// The AV1 codecs keep large frames on the stack; untouched pages of it cost nothing.
 const STACK_BYTES: usize = 8 << 20;
@@ -27,16 +40,16 @@ pub struct Pool {
 pub struct Panicked;
 
 impl Pool {
-    /// Starts `threads` threads, at least one.
-    pub fn new(threads: usize) -> Pool {
+    /// Starts `threads` threads, at least one, called `name` and a number.
+    pub fn new(name: &str, threads: usize, rank: Rank) -> Pool {
         let (jobs, waiting) = channel::<Job>();
         let waiting = Arc::new(Mutex::new(waiting));
         for index in 0..threads.max(1) {
             let waiting = waiting.clone();
             thread::Builder::new()
-                .name(format!("render-{index}"))
+                .name(format!("{name}-{index}"))
                 .stack_size(STACK_BYTES)
-                .spawn(move || work(&waiting))
+                .spawn(move || work(&waiting, rank))
                 .expect("the system gives the threads that the configuration asks for at start");
         }
         Pool { jobs }
@@ -49,21 +62,37 @@ impl Pool {
     ) -> oneshot::Receiver<Result<T, Panicked>> {
         let (sender, receiver) = oneshot::channel();
         let job = move || {
-            // Nothing that the job shares with others is seen half-changed: it owns what it works on.
-            let result = catch_unwind(AssertUnwindSafe(job)).map_err(|panic| {
-                tracing::error!(panic = message(&*panic), "a render panicked: this is our bug");
-                Panicked
-            });
-            let _ = sender.send(result);
+            let _ = sender.send(guarded(job));
         };
         self.jobs.send(Box::new(job)).expect("the threads live as long as the pool");
         receiver
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>) {
-    // Without the permission to lower it the thread runs at the priority of the others: slower hits, nothing worse.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+/// The result of `job`, whose panic ends nothing else and is logged.
+pub fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, Panicked> {
+    // Nothing that a job shares with others is seen half-changed: it owns what it works on.
+    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| {
+        tracing::error!(panic = message(&*panic), "a render panicked: this is our bug");
+        Panicked
+    })
+}
+
+/// Without the permission to go lower the thread runs at the priority of the others: slower hits, nothing worse.
+fn take(rank: Rank) {
+    let niceness = match rank {
+        Rank::Render => RENDER_NICENESS,
+        Rank::Idle => IDLE_NICENESS,
+    };
+    let _ = rustix::process::setpriority_process(None, niceness);
+    if rank == Rank::Idle {
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    }
+}
+
+fn work(waiting: &Mutex<Receiver<Job>>, rank: Rank) {
+    take(rank);
     loop {
         let job = waiting.lock().expect("nothing panics under this lock").recv();
         match job {
@@ -85,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_stays_with_its_job() {
-        let pool = Pool::new(1);
+        let pool = Pool::new("render", 1, Rank::Render);
         let bad = pool.submit(|| -> () { panic!("expected by the test") });
         let worse = pool.submit(|| -> () { std::panic::panic_any(7) });
         let good = pool.submit(|| 3);
@@ -96,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_threads_work_at_once_and_none_is_the_runtimes() {
-        let pool = Pool::new(3);
+        let pool = Pool::new("render", 3, Rank::Render);
         let meeting = Arc::new(Barrier::new(3));
         let jobs: Vec<_> = (0..3)
             .map(|_| {
@@ -116,8 +145,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn idle_threads_are_scheduled_after_all_others() {
+        let policy = |rank| Pool::new("thread", 1, rank).submit(thread_priority::thread_schedule_policy);
+        let idle = policy(Rank::Idle).await.expect("answered").expect("no panic");
+        assert_eq!(idle.ok(), Some(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle)));
+        let render = policy(Rank::Render).await.expect("answered").expect("no panic");
+        assert_eq!(render.ok(), Some(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other)));
+    }
+
+    #[tokio::test]
     async fn dropping_the_pool_ends_its_threads_after_their_work() {
-        let pool = Pool::new(2);
+        let pool = Pool::new("render", 2, Rank::Render);
         let job = pool.submit(|| 1);
         let (alive, ended) = oneshot::channel::<()>();
         let last = pool.submit(move || drop(alive));

@@ -7,6 +7,8 @@ mod conditions;
 mod failures;
 mod images;
 mod jobs;
+mod lists;
+mod many;
 mod memory;
 mod metrics;
 mod originals;

@@ -1,5 +1,6 @@
 //! The pipeline over its public face: text and keys, plans and limits, laws over the table of operations.
 
+mod batch;
 pub mod images;
 mod inexact;
 pub mod laws;

@@ -197,3 +197,60 @@ async fn a_source_that_is_not_stored_renders_to_the_same_bytes() {
     assert!(matches!(origin, Origin::Rendered { .. }));
     assert_eq!(renditions.counters().cache_entries, 1, "nothing is kept of it");
 }
+
+fn query(extension: &str, query: &str) -> Pipeline {
+    let pairs = progimage::http::decode_query(query).expect("plain");
+    Pipeline::from_query(codec::by_extension(extension).expect("a row"), &pairs).expect("valid")
+}
+
+#[tokio::test]
+async fn many_outputs_have_the_bytes_of_each_alone_and_fail_alone() {
+    let (store, renditions) = renditions(options()).await;
+    let source = put(&store, 1).await;
+    let missing = format!("mask={}", Digest::of(b"nobody stored this"));
+    let outputs = [
+        query("png", "w=2"),
+        query("jpg", "crop=9,9,1,1"),
+        query("png", &missing),
+        query("webp", "flip=h"),
+        query("ppm", ""),
+    ];
+    let many = renditions.many(&source, &outputs, false).await;
+    let unstored = renditions.many_unstored(picture(1), Images::new(), &outputs).await;
+    assert_eq!(renditions.counters().bulk_renders, 10);
+    for ((pipeline, stored), unstored) in outputs.iter().zip(many).zip(unstored) {
+        match renditions.get(&source, pipeline).await {
+            Ok((alone, _)) => {
+                for made in [stored.expect("as alone"), unstored.expect("as alone")] {
+                    assert_eq!((made.bytes, made.codec, &made.query), (alone.bytes.clone(), alone.codec, &alone.query));
+                }
+            }
+            Err(error) => {
+                for other in [stored.expect_err("as alone"), unstored.expect_err("as alone")] {
+                    assert_eq!(other.to_string(), error.to_string(), "{pipeline}");
+                }
+            }
+        }
+    }
+    assert_eq!(renditions.counters().bulk_bytes_in_flight, 0);
+}
+
+#[tokio::test]
+async fn many_outputs_of_nothing_are_not_found_each() {
+    let (_, renditions) = renditions(options()).await;
+    let answers = renditions.many(&Digest::of(b"nobody stored this"), &[png(), query("jpg", "")], true).await;
+    assert_eq!(answers.len(), 2);
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Store(store::Error::NotFound)))), "{answers:?}");
+    assert!(renditions.many(&Digest::of(b"nobody"), &[], true).await.is_empty());
+}
+
+#[tokio::test]
+async fn many_outputs_take_what_is_cached_and_do_not_push_it_out() {
+    let (store, renditions) = renditions(options()).await;
+    let source = put(&store, 1).await;
+    let (cached, _) = renditions.get(&source, &png()).await.expect("rendered");
+    let answers = renditions.many(&source, &[query("png", "flip=h"), png()], false).await;
+    assert_eq!(answers[1].as_ref().expect("cached").bytes.as_ptr(), cached.bytes.as_ptr());
+    let counters = renditions.counters();
+    assert_eq!((counters.bulk_renders, counters.hits, counters.cache_entries), (1, 1, 1));
+}

@@ -15,7 +15,7 @@ use crate::http::error::Error;
 use crate::http::fields::Claims;
 use crate::http::ids::Text;
 use crate::http::options::ms;
-use crate::http::upload::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
 use crate::items::{Item, Source, held};
 use crate::pipeline::param::invalid;
 use crate::store;

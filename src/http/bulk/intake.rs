@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -44,6 +45,30 @@ pub(super) struct Whose {
 pub(super) struct Intake {
     reader: Reader,
     given: Given,
+    owed: Arc<Owed>,
+}
+
+/// What the server owes the client. While it does, a pause is not the client's: it may wait for results before it says more.
+#[derive(Default)]
+pub(super) struct Owed {
+    /// Items that run.
+    items: AtomicUsize,
+    /// Results were written, which take a slow client a while.
+    results: AtomicBool,
+}
+
+impl Owed {
+    pub(super) fn items(&self, count: usize) {
+        self.items.store(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn results(&self) {
+        self.results.store(true, Ordering::Relaxed);
+    }
+
+    fn excuses_a_pause(&self) -> bool {
+        self.items.load(Ordering::Relaxed) > 0 || self.results.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// What every item is read by.
@@ -55,7 +80,7 @@ pub(super) struct Reader {
 }
 
 enum Given {
-    Lines(LineReader),
+    Lines(Box<LineReader>),
     Array(Array),
     Form(Box<Form>),
 }
@@ -74,13 +99,18 @@ impl Intake {
             // What curl's --data-binary says unasked is taken for lines, too.
             "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded" => {
                 let reader = body.stream(&app.options);
-                Given::Lines(LineReader::new(reader, app.options.line_bytes_max, &app.uploads))
+                Given::Lines(Box::new(LineReader::new(reader, app.options.line_bytes_max, &app.uploads)))
             }
             "application/json" => Given::Array(Array::read(app, body).await?),
             "multipart/form-data" => Given::Form(Box::new(Form::begin(app, content_type, body).await?)),
             _ => return Err(Error::MediaType { allowed: MEDIA_TYPES }),
         };
-        Ok(Intake { reader: Reader { app: app.clone(), permits, count: 0 }, given })
+        Ok(Intake { reader: Reader { app: app.clone(), permits, count: 0 }, given, owed: Arc::default() })
+    }
+
+    /// To be told of what is owed.
+    pub(super) fn owed(&self) -> Arc<Owed> {
+        self.owed.clone()
     }
 
     /// One entry after the other; after an error there is none.
@@ -96,12 +126,22 @@ impl Intake {
                 Some(text) => Ok(Some(reader.entry(text).await)),
                 None => Ok(None),
             },
-            Given::Lines(lines) => Ok(match lines.next().await? {
+            Given::Lines(lines) => Ok(match line(lines, &self.owed).await? {
                 Some(Line::Text(text)) => Some(reader.entry(text).await),
                 Some(Line::TooLong { bytes_max }) => Some(reader.refused(too_long(bytes_max))),
                 Some(Line::NoRoom) => Some(reader.refused(store::Error::Busy.into())),
                 None => None,
             }),
+        }
+    }
+}
+
+/// The next line, however long the client waits for what it is owed.
+async fn line(lines: &mut LineReader, owed: &Owed) -> Result<Option<Line>, Error> {
+    loop {
+        match lines.next().await {
+            Err(Error::BodyTimeout) if owed.excuses_a_pause() => {}
+            read => return read,
         }
     }
 }

@@ -19,14 +19,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Ran;
 use super::intake::Whose;
 use crate::http::App;
 use crate::http::error::Error;
 use crate::http::service::told;
-use crate::http::stream::{Answer, Gone, NDJSON};
+use crate::http::stream::{Answer, Gone, NDJSON, Tally};
 use crate::items::Done;
 use crate::renditions::Rendition;
 
@@ -69,13 +69,12 @@ pub(super) struct Results {
     /// Of a tar: lines that no entry has yet, and entries of lines so far.
     lines: Vec<u8>,
     entries: u32,
-    ok: u64,
-    failed: u64,
+    tally: Tally,
 }
 
 impl Results {
     pub(super) fn new(app: Arc<App>, answer: Answer, media: Media) -> Results {
-        Results { app, answer, media, lines: Vec::new(), entries: 0, ok: 0, failed: 0 }
+        Results { app, answer, media, lines: Vec::new(), entries: 0, tally: Tally::default() }
     }
 
     /// The lines of an item.
@@ -103,14 +102,11 @@ impl Results {
 
     /// The last line: without it the results are not whole.
     pub(super) async fn end(mut self, ended: Result<(), Error>) -> Result<(), Gone> {
-        let mut last = json!({ "done": ended.is_ok(), "ok": self.ok, "failed": self.failed });
-        if let Err(error) = ended {
-            last["problem"] = told(&error, None).json();
-        }
+        let last = self.tally.last(ended);
         match self.media {
-            Media::Lines => self.answer.end(last.to_string().into()).await,
+            Media::Lines => self.answer.end(last).await,
             Media::Tar => {
-                self.lines.extend_from_slice(last.to_string().as_bytes());
+                self.lines.extend_from_slice(&last);
                 self.lines.push(b'\n');
                 let lines = std::mem::take(&mut self.lines);
                 self.entry("results.ndjson", lines.into()).await?;
@@ -122,7 +118,7 @@ impl Results {
     }
 
     async fn done(&mut self, mut line: Map<String, Value>, place: (u64, usize), done: Done) -> Result<(), Gone> {
-        self.ok += 1;
+        self.tally.count(true);
         let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
         match done {
             Done::Response(rendition) => {
@@ -165,7 +161,7 @@ impl Results {
     }
 
     async fn problem(&mut self, mut line: Map<String, Value>, error: &Error) -> Result<(), Gone> {
-        self.failed += 1;
+        self.tally.count(false);
         let problem = told(error, None);
         line.insert("status".to_owned(), problem.status().as_u16().into());
         line.insert("problem".to_owned(), problem.json());
@@ -231,6 +227,8 @@ fn tar_head(name: &str, bytes: u64) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -46,8 +46,6 @@ pub(in crate::http) struct Lines {
     reading: Option<JoinHandle<io::Result<Bytes>>>,
     /// What makes the answer; it is over when nobody takes it.
     work: Option<AbortHandle>,
-    /// The connection counts as at work until the answer has ended.
-    watch: Option<Arc<Watch>>,
 }
 
 struct Shared {
@@ -65,6 +63,8 @@ struct Queue {
     memory_bytes: usize,
     state: State,
     waker: Option<Waker>,
+    /// The connection counts as at work until the answer has ended.
+    watch: Option<Arc<Watch>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,9 +87,10 @@ pub(in crate::http) fn answer(app: &App, media_type: &'static str) -> (Answer, R
         memory_bytes: 0,
         state: State::Open,
         waker: None,
+        watch: None,
     };
     let shared = Arc::new(Shared { queue: Mutex::new(queue), room: Notify::new() });
-    let lines = Lines { shared: shared.clone(), reading: None, work: None, watch: None };
+    let lines = Lines { shared: shared.clone(), reading: None, work: None };
     let mut response = respond::with(StatusCode::OK, Body::Lines(Box::new(lines)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -170,6 +171,9 @@ impl Answer {
             return Ok(());
         }
         let mut queue = self.shared.lock();
+        if let Some(watch) = &queue.watch {
+            watch.wait_again();
+        }
         if self.media_type == NDJSON {
             let problem = problem::of(&Error::NotReading).json();
             queue.push(serde_json::json!({ "done": false, "problem": problem }).to_string().into());
@@ -300,7 +304,7 @@ enum Step {
 impl Lines {
     /// The answer's head is known: until its end the connection is at work.
     pub(in crate::http) fn watched(&mut self, watch: Arc<Watch>) {
-        self.watch = Some(watch);
+        self.shared.lock().watch = Some(watch);
     }
 
     pub(in crate::http) fn poll_frame(
@@ -358,17 +362,18 @@ fn cut(why: &str) -> store::Error {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        {
+        let watch = {
             let mut queue = self.shared.lock();
             queue.close(State::Gone);
             queue.memory.clear();
             queue.memory_bytes = 0;
-        }
+            queue.watch.take()
+        };
         self.shared.room.notify_one();
         if let Some(work) = &self.work {
             work.abort();
         }
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = watch {
             watch.end();
         }
     }

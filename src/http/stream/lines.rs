@@ -44,7 +44,7 @@ impl LineReader {
         LineReader { reader, uploads, line_bytes_max, chunk: Bytes::new(), partial: Partial::default() }
     }
 
-    /// The next line; `None` at the end. After an error there is none.
+    /// The next line; `None` at the end. After an error there is none, but a pause ([`Error::BodyTimeout`]) may be waited out.
     pub(in crate::http) async fn next(&mut self) -> Result<Option<Line>, Error> {
         loop {
             if self.chunk.is_empty() {
@@ -63,12 +63,6 @@ impl LineReader {
                 return Ok(Some(line));
             }
         }
-    }
-
-    /// Reads on, for nothing, within the bounds of a connection that is to be closed: so that a client which only sends comes to
-    /// read what it was told.
-    pub(in crate::http) async fn drain(self) {
-        self.reader.drain().await;
     }
 
     /// Adds the first `count` bytes of the chunk to the line.
@@ -105,7 +99,7 @@ impl Partial {
 }
 
 fn keep(text: Vec<u8>, held: Option<Reserved>) -> Bytes {
-    struct Held(Box<[u8]>, #[expect(dead_code, reason = "held until it is dropped")] Option<Reserved>);
+    struct Held(Box<[u8]>, #[allow(dead_code, reason = "held until it is dropped")] Option<Reserved>);
     impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
             &self.0

@@ -36,6 +36,22 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
+    /// The lines of a streamed answer, but the last, and that.
+    pub fn lines(&self) -> (Vec<serde_json::Value>, serde_json::Value) {
+        assert_eq!((self.status, self.field("content-type")), (200, Some("application/x-ndjson")), "{}", self.text());
+        let text = self.text();
+        assert!(text.ends_with('\n'), "{text}");
+        let mut lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect();
+        let last = lines.pop().expect("a last line");
+        assert!(last["done"].is_boolean(), "{last}");
+        // They come as they are done.
+        lines.sort_by_key(|line| line["index"].as_u64());
+        (lines, last)
+    }
+
     /// Asserts an error of this status and type.
     pub fn assert_problem(&self, status: u16, kind: &str) {
         assert_eq!(self.status, status, "{}", self.text());
@@ -83,6 +99,52 @@ impl Client {
 
     /// `None` when the connection ends without one.
     pub fn try_answer(&mut self, head: bool) -> Option<Answer> {
+        let mut answer = self.head()?;
+        if !head && answer.status >= 200 && answer.status != 204 && answer.status != 304 {
+            if answer.field("transfer-encoding").is_some() {
+                while let Some(chunk) = self.chunk().expect("a whole body") {
+                    answer.body.extend(chunk);
+                }
+                return Some(answer);
+            }
+            let length: usize = answer.field("content-length").expect("a length").parse().unwrap();
+            while self.buffer.len() < length {
+                assert!(self.fill(), "the body ends after {} of {length} bytes", self.buffer.len());
+            }
+            answer.body = self.buffer.drain(..length).collect();
+        }
+        Some(answer)
+    }
+
+    /// The next chunk of a body that is sent so, `None` after the last one; an error when it is cut off.
+    pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let digits = self.until(b"\r\n")?;
+        let length = usize::from_str_radix(&digits, 16).unwrap_or_else(|error| panic!("{error}: {digits:?}"));
+        while self.buffer.len() < length + 2 {
+            if !self.fill() {
+                return Err("the chunk is cut off".to_owned());
+            }
+        }
+        let chunk: Vec<u8> = self.buffer.drain(..length).collect();
+        assert_eq!(self.buffer.drain(..2).collect::<Vec<_>>(), b"\r\n");
+        Ok((length > 0).then_some(chunk))
+    }
+
+    /// What comes before `end`, which is taken too.
+    fn until(&mut self, end: &[u8]) -> Result<String, String> {
+        loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
+                let text = self.buffer.drain(..at + end.len()).take(at).collect();
+                return Ok(String::from_utf8(text).unwrap());
+            }
+            if !self.fill() {
+                return Err("the body is cut off".to_owned());
+            }
+        }
+    }
+
+    /// An answer without its body; `None` when the connection ends without one.
+    pub fn head(&mut self) -> Option<Answer> {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
@@ -102,46 +164,7 @@ impl Client {
                 (name.to_lowercase(), value.to_owned())
             })
             .collect();
-        let mut answer = Answer { status, fields, body: Vec::new() };
-        if !head && status >= 200 && status != 204 && status != 304 {
-            if answer.field("transfer-encoding") == Some("chunked") {
-                answer.body = self.chunks();
-                return Some(answer);
-            }
-            let length: usize = answer.field("content-length").expect("a length").parse().unwrap();
-            while self.buffer.len() < length {
-                assert!(self.fill(), "the body ends after {} of {length} bytes", self.buffer.len());
-            }
-            answer.body = self.buffer.drain(..length).collect();
-        }
-        Some(answer)
-    }
-
-    /// A body in chunks, to its end.
-    fn chunks(&mut self) -> Vec<u8> {
-        let mut body = Vec::new();
-        loop {
-            let head = self.line();
-            let length = usize::from_str_radix(&head, 16).unwrap_or_else(|_| panic!("{head:?} is no length"));
-            while self.buffer.len() < length + 2 {
-                assert!(self.fill(), "the body is cut after {} bytes", body.len());
-            }
-            body.extend(self.buffer.drain(..length));
-            assert_eq!(self.buffer.drain(..2).collect::<Vec<u8>>(), b"\r\n");
-            if length == 0 {
-                return body;
-            }
-        }
-    }
-
-    fn line(&mut self) -> String {
-        loop {
-            if let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") {
-                let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
-                return String::from_utf8(line[..end].to_vec()).unwrap();
-            }
-            assert!(self.fill(), "the body is cut");
-        }
+        Some(Answer { status, fields, body: Vec::new() })
     }
 
     /// Whether the server has ended the connection, with nothing more said.

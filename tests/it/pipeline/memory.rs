@@ -104,3 +104,25 @@ fn encoders_and_what_brings_a_picture_to_them_hold_what_is_planned() {
         }
     }
 }
+
+/// One decode, copies of its picture one after the other, and results that stay.
+#[test]
+fn many_outputs_of_one_source_hold_what_is_planned() {
+    let png = codec::by_name("png").and_then(|png| png.encoder.as_ref()).expect("PNG is written");
+    let picture = Picture::still(raster(SIZE, Rgb, false, true, 5));
+    let watch = Watch::default();
+    let source = Bytes::from((png.encode)(&picture, &EncodeOptions::new(&watch)).expect("small"));
+    drop(picture);
+    for outputs in [
+        &["png;;flip(direction=h)", "png;;flip(direction=v)", "png;;resize(width=100)"] as &[&str],
+        &["png;;resize(width=300)", "png;;resize(width=200)", "jpeg;;resize(width=100)"],
+        &["png;;resize(width=1200&enlarge=true)", "png;metadata=none;", "png;;blur(sigma=3)", "png;;rotate(angle=30)"],
+    ] {
+        let pipelines: Vec<Pipeline> = outputs.iter().map(|text| text.parse().expect(text)).collect();
+        let batch = super::batch::batch(pipelines, &source, u64::MAX);
+        assert_eq!(batch.groups().len(), 1, "{outputs:?}");
+        let (held, results) = peak_bytes(|| super::batch::run_batch(&batch, &source));
+        assert!(results.iter().all(Result::is_ok), "{outputs:?}");
+        holds(batch.memory_bytes(), held, 0, &format!("{outputs:?}"));
+    }
+}

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::{Server, assert_failed, bytes_of, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
 
 const JSON: &str = "Content-Type: application/json";
-const FORM: &str = "Content-Type: multipart/form-data; boundary=edge";
+pub const FORM: &str = "Content-Type: multipart/form-data; boundary=edge";
 
-fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, bytes) in parts {
         let head = format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"x\"\r\n\r\n");

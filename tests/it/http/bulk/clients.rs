@@ -4,7 +4,9 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
-use super::{Server, data, id, item, ndjson, path_of, ppm, resize, results, with};
+use super::{Server, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
+use crate::fetch::origin::Origin;
+use crate::fetch::{PERMITTED, options};
 use crate::http::metrics::figure;
 
 #[test]
@@ -118,4 +120,70 @@ fn a_body_that_ends_early_is_told_after_what_came_of_it() {
     assert_eq!((&lines[1]["done"], &lines[1]["ok"]), (&false.into(), &1.into()));
     assert_eq!(lines[1]["problem"]["type"], "/problems/body-timeout");
     assert_eq!(server.get(&path_of(&image)).status, 404);
+}
+
+#[test]
+fn a_server_that_stops_ends_what_it_has_begun_and_says_so() {
+    let server = Server::start();
+    let line = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    let mut client = server.connect();
+    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let send = |client: &mut super::super::Client| {
+        client.write(&[format!("{:x}\r\n", line.len()).as_bytes(), &line, b"\r\n"].concat());
+    };
+    send(&mut client);
+    // The answer has begun.
+    client.stream.peek(&mut [0]).unwrap();
+    let mut idle = server.connect();
+    assert_eq!(idle.ask("GET", "/readyz", &[], b"").status, 200);
+    server.stop();
+    assert!(idle.is_closed());
+    send(&mut client);
+    let answer = client.answer(false);
+    let lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, lines) = lines.split_last().unwrap();
+    assert!(lines.iter().all(|line| line["status"] == 200));
+    assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/draining".into()));
+}
+
+#[test]
+fn a_client_may_wait_for_its_results_before_it_says_more() {
+    let origin = Origin::start(PERMITTED, |_| Vec::new());
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        // The origin keeps the item far longer than a body may pause.
+        (settings.fetch.stall_ms, settings.http.body_stall_ms) = (1_000, 100);
+    });
+    let mut client = server.connect();
+    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let send = |client: &mut super::super::Client, bytes: &[u8]| {
+        client.write(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
+    };
+    send(&mut client, &ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]));
+    let mut seen = vec![0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("remote-timeout") {
+        client.stream.peek(&mut seen).unwrap();
+    }
+    send(&mut client, &ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]));
+    send(&mut client, b"");
+    let (lines, last) = lines_of(&client.answer(false));
+    assert_eq!((lines.len(), last), (2, json!({ "done": true, "ok": 1, "failed": 1 })));
+}
+
+#[test]
+fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
+    let server = Server::with(|settings| {
+        settings.http.write_stall_ms = 2_000;
+        settings.http.linger_ms = 20_000;
+        settings.http.body_rate_min = 0;
+    });
+    let image = ppm(600, 400, [5, 6, 7]);
+    server.store(&image);
+    // Far more than the buffers of both sockets take, in either direction.
+    let line = format!("{:<100000}\n", item(id(&image), &[json!({ "format": "ppm" })]).to_string());
+    let body = line.repeat(300);
+    let answer = server.send("POST", "/bulk", &[], body.as_bytes());
+    let (lines, last) = lines_of(&answer);
+    assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/client-not-reading".into()));
+    assert!(lines.len() < 300);
 }

@@ -6,6 +6,8 @@ use progimage::http::sign::{SigningKey, sign};
 use serde_json::{Value, json};
 
 use super::{Server, assert_failed, bulk, data, id, item, ndjson, ppm, resize, results, with};
+use crate::fetch::origin::{Origin, ok};
+use crate::fetch::{PERMITTED, options};
 
 const LIST: &str = "p:process:process-process-process b:process+read:reading-reading-reading w:process+write+read:writing-writing-writing";
 
@@ -140,4 +142,54 @@ fn requests_that_are_none_are_refused_plainly() {
     server.send("POST", "/bulk?w=3", &[], b"{}").assert_problem(400, "invalid-parameter");
     server.send("POST", "/bulk", &["Content-Type: image/png"], b"{}").assert_problem(415, "media-type");
     server.get("/bulk").assert_problem(405, "method-not-allowed");
+}
+
+#[test]
+fn bodies_that_find_no_room_are_refused_one_by_one() {
+    const BUDGET: u64 = 1 << 20;
+    let server = Server::with(|settings| {
+        settings.store.uploads_bytes_max = BUDGET;
+        settings.http.body_stall_ms = 100;
+    });
+    let (small, large) = (ppm(20, 10, [1, 2, 3]), ppm(600, 600, [1, 2, 3]));
+    // Of the middle one the line finds room, but not the line and what it says.
+    let sources = [&small, &large, &small, &ppm(410, 400, [1, 2, 3]), &small];
+    let lines = bulk(&server, &sources.map(|source| item(data(source), &[resize("png", 2)])));
+    for (index, line) in lines.iter().enumerate() {
+        if index % 2 == 0 { assert_eq!(line["status"], 200) } else { assert_failed(line, 503, "busy") }
+    }
+    let part = |name: &str| item(json!({ "part": name }), &[resize("png", 2)]);
+    let parts: [(&str, &[u8]); 3] =
+        [("items", &ndjson(&[part("large"), part("small")])), ("large", &large), ("small", &small)];
+    let form = super::bodies::form(&parts);
+    let lines = results(&server.send("POST", "/bulk", &[super::bodies::FORM], &form));
+    assert_failed(&lines[0], 503, "busy");
+    assert_eq!(lines[1]["status"], 200);
+    // Nothing of them is held on.
+    assert_eq!(server.send("POST", "/images", &[], &ppm(400, 400, [1, 2, 3])).status, 201);
+}
+
+#[test]
+fn no_more_items_run_at_once_than_may() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static AT_ONCE: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+    let [came, running, most] = &AT_ONCE;
+    let origin = Origin::start(PERMITTED, move |_| {
+        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Two by two: the first waits for the second.
+        let place = came.fetch_add(1, Ordering::SeqCst);
+        while came.load(Ordering::SeqCst) < place / 2 * 2 + 2 {
+            std::thread::yield_now();
+        }
+        running.fetch_sub(1, Ordering::SeqCst);
+        ok(&[], &ppm(2, 2, [1, 1, 1]))
+    });
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        settings.http.bulk_items_max = 2;
+    });
+    let remote = |index: u32| item(json!({ "url": origin.url(&format!("/{index}")) }), &[resize("png", 1)]);
+    let lines = bulk(&server, &(0..20).map(remote).collect::<Vec<_>>());
+    assert!(lines.iter().all(|line| line["status"] == 200));
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }

@@ -1,0 +1,121 @@
+//! [`Lane`]: the threads and the memory of one kind of work. Single requests and bulk work have one each.
+//!
+//! Bulk has threads of its own rather than a lower place in one queue, because a render cannot be interrupted by us: where all
+//! threads render for bulk, the most urgent request would wait for one of them to end. Threads can be interrupted by the system,
+//! and those of the bulk lane give way to every other ([`Rank::Idle`]). They hold no lock that a request waits for (permits are
+//! given back elsewhere), or a request might wait for a thread that gets no processor.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::admission::{Budget, Permit, Refused};
+use super::pool::{Pool, Rank};
+use super::{Error, Options};
+use crate::pipeline::{self, Limits};
+
+/// Admitted renders per thread: while one runs, the next one's source is read.
+const PLACES_PER_THREAD: usize = 2;
+
+/// Blobs that are read for their header at once, in number and in sizes of the largest blob: metadata does not wait behind
+/// renders, so it has a budget of its own.
+const HEADER_READS_MAX: usize = 64;
+const HEADER_READ_BLOBS_MAX: u64 = 2;
+
+/// Threads, and what may be held on their behalf.
+pub struct Lane {
+    /// Where it renders.
+    pub pool: Pool,
+    /// What one render may take.
+    pub limits: Arc<Limits>,
+    /// Admission of renders, and the right to hold their results.
+    pub memory: Arc<Budget>,
+    /// Admission of reads for a header alone.
+    pub reads: Arc<Budget>,
+    patience: Patience,
+}
+
+/// How long its work may wait.
+#[derive(Clone, Copy, Debug)]
+enum Patience {
+    /// In a queue that is bounded by number and time.
+    QueueTimeout(Duration),
+    /// Until there is room, or the caller leaves: whoever brings the work bounds its number, and waiting holds it back.
+    Endless,
+}
+
+impl Lane {
+    /// For requests that somebody waits for.
+    pub fn single(options: &Options, limits: &Limits) -> Lane {
+        let threads = options.render_threads.max(1);
+        let (bytes_max, cache_bytes_max) = (options.render_memory_bytes_max, options.cache_bytes_max);
+        Lane {
+            pool: Pool::new("render", threads, Rank::Render),
+            memory: Budget::with_cache(bytes_max, cache_bytes_max, threads * PLACES_PER_THREAD, options.queue_max),
+            reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, options.queue_max),
+            limits: Arc::new(limits.clone()),
+            patience: Patience::QueueTimeout(Duration::from_millis(options.queue_timeout_ms)),
+        }
+    }
+
+    /// For work of which there is always more.
+    pub fn bulk(options: &Options, limits: &Limits) -> Lane {
+        let (threads, bytes_max) = (options.bulk_threads.max(1), options.bulk_memory_bytes_max);
+        // A render whose size is left to the pixels is planned to hold all that it may: it must fit into the lane.
+        let memory_bytes_max = limits.memory_bytes_max.min(bytes_max);
+        Lane {
+            pool: Pool::new("bulk", threads, Rank::Idle),
+            memory: Budget::new(bytes_max, threads * PLACES_PER_THREAD, usize::MAX),
+            reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, usize::MAX),
+            limits: Arc::new(Limits { memory_bytes_max, ..limits.clone() }),
+            patience: Patience::Endless,
+        }
+    }
+
+    /// A permit for `bytes` of `budget`, one of the lane's, and how long it took.
+    ///
+    /// In the bulk lane one that asks for more than there is takes all of it and runs alone: the source and the results of a
+    /// render that may hold `memory_bytes_max` come on top of it.
+    pub async fn admit(
+        &self,
+        budget: &Arc<Budget>,
+        bytes: u64,
+        end: Option<tokio::time::Instant>,
+    ) -> Result<(Permit, Duration), Error> {
+        let bytes = match self.patience {
+            Patience::QueueTimeout(_) => bytes,
+            Patience::Endless => bytes.min(budget.bytes_max()),
+        };
+        let began = Instant::now();
+        let permit = budget.admit(bytes, end).await.map_err(|refused| match refused {
+            Refused::TooLarge { bytes, bytes_max } => {
+                pipeline::Error::Limit { name: "render_memory_bytes_max", value: bytes, max: bytes_max }.into()
+            }
+            Refused::Busy => Error::Busy { retry_after_s: self.retry_after_s() },
+        })?;
+        Ok((permit, began.elapsed()))
+    }
+
+    /// A permit to read a blob of this length for its header. One above the limit (it was stored under a higher one) is read
+    /// alone.
+    pub async fn admit_header(&self, len: u64) -> Result<Permit, Error> {
+        let bytes = len.min(self.reads.bytes_max());
+        self.admit(&self.reads, bytes, self.queue_end()).await.map(|(permit, _)| permit)
+    }
+
+    /// When what comes now has waited long enough.
+    pub fn queue_end(&self) -> Option<tokio::time::Instant> {
+        match self.patience {
+            Patience::QueueTimeout(timeout) => Some(tokio::time::Instant::now() + timeout),
+            Patience::Endless => None,
+        }
+    }
+
+    /// By then everything that waits now was served or dropped.
+    fn retry_after_s(&self) -> u32 {
+        let seconds = match self.patience {
+            Patience::QueueTimeout(timeout) => timeout.as_millis().div_ceil(1000),
+            Patience::Endless => 0,
+        };
+        u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
+    }
+}

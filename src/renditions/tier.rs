@@ -1,0 +1,128 @@
+//! [`Tier`]: renditions in files beside the store, for those that the cache has lost: to a restart, or for want of room. A cache
+//! too: bounded in bytes, never synced, checked when read, and anybody may delete any of it at any time. It does not say whether a
+//! source still exists: whoever finds something here asks the store.
+//!
+//! ```text
+//! <data>/renditions/<3 hex>/<source, 64 hex>.<key, 64 hex>
+//! ```
+//!
+//! The only part of `renditions` that knows the file system; its calls run on tokio's blocking threads.
+
+mod file;
+mod shards;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::generation::Generation;
+use super::{Options, Rendition};
+use crate::digest::Digest;
+use crate::pipeline::codec;
+pub use shards::Opened;
+use shards::Shards;
+
+/// The tier, or none.
+#[derive(Clone)]
+pub struct Tier {
+    shards: Option<Arc<Shards>>,
+    /// Whether all that was there at the start is counted.
+    counted: watch::Receiver<bool>,
+    hits: Arc<AtomicU64>,
+}
+
+/// What it holds and what it was good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Renditions.
+    pub entries: u64,
+    /// Bytes of the device.
+    pub bytes: u64,
+    /// Renditions that were found.
+    pub hits: u64,
+    /// Renditions that were removed to make room.
+    pub evictions: u64,
+}
+
+impl Tier {
+    /// The tier that the options describe. What is there is counted on a thread of its own, so that a start does not depend on how
+    /// much that is; renditions are found meanwhile.
+    pub fn open(options: &Options) -> Tier {
+        let (sender, counted) = watch::channel(false);
+        let folder = options.tier_folder.clone().filter(|_| options.tier_bytes_max > 0);
+        let shards = folder.map(|folder| Arc::new(Shards::new(folder, options.tier_bytes_max)));
+        if let Some(shards) = shards.clone() {
+            let count = move || {
+                shards.count();
+                sender.send_replace(true);
+            };
+            if let Err(error) = std::thread::Builder::new().name("tier-count".to_owned()).spawn(count) {
+                tracing::warn!(%error, "the rendition tier cannot be counted: nothing is put into it");
+            }
+        }
+        Tier { shards, counted, hits: Arc::default() }
+    }
+
+    /// Whether there is one.
+    pub fn is_on(&self) -> bool {
+        self.shards.is_some()
+    }
+
+    /// The file of a rendition, if there is one; nothing is held of it yet.
+    pub async fn find(&self, source: &Digest, key: &Digest) -> Option<Opened> {
+        let (shards, source, key) = (self.shards.clone()?, *source, *key);
+        spawn_blocking(move || shards.open(&source, &key)).await.ok()?
+    }
+
+    /// Reads a rendition that was found; none where the file is damaged: it is gone then.
+    pub async fn read(&self, opened: Opened) -> Option<Rendition> {
+        let shards = self.shards.clone()?;
+        let rendition = spawn_blocking(move || shards.read(&opened)).await.ok()??;
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(rendition)
+    }
+
+    /// Keeps a rendition that was made in `generation`, unless that is over. Waits until the tier is counted: before, nobody knows
+    /// how much room there is. One that cannot be kept is no error: it is made again.
+    pub async fn insert(&self, generation: &Arc<Generation>, key: Digest, rendition: &Rendition) {
+        let Some(shards) = self.shards.clone() else { return };
+        // A summary has no format that a file could name.
+        let can_be_read = codec::by_name(rendition.codec.name).is_some();
+        if !can_be_read || self.counted.clone().wait_for(|counted| *counted).await.is_err() {
+            return;
+        }
+        let (generation, rendition) = (generation.clone(), rendition.clone());
+        let inserted = spawn_blocking(move || shards.insert(&generation, &key, &rendition)).await;
+        if let Ok(Err(error)) = inserted {
+            tracing::warn!(%error, "a rendition cannot be kept in the tier");
+        }
+    }
+
+    /// Removes everything of `source`, whose generation has ended: begun at once, done when the future is ready. Nothing of it
+    /// would be answered meanwhile, for the source is gone from the store.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, where there is a tier.
+    pub fn forget(&self, source: &Digest) -> impl Future<Output = ()> + Send + use<> {
+        let source = *source;
+        let removal = self.shards.clone().map(|shards| spawn_blocking(move || shards.forget(&source)));
+        async move {
+            if let Some(removal) = removal {
+                let _ = removal.await;
+            }
+        }
+    }
+
+    /// The figures for metrics.
+    pub fn counts(&self) -> Counts {
+        let hits = self.hits.load(Ordering::Relaxed);
+        self.shards.as_ref().map_or(Counts::default(), |shards| Counts {
+            entries: shards.entries(),
+            bytes: shards.bytes(),
+            evictions: shards.evictions(),
+            hits,
+        })
+    }
+}
