@@ -29,6 +29,8 @@ const LIST_MAX: usize = 1_000;
 const PAGE: usize = 256;
 /// The least time between two events.
 const EVENT_EVERY: Duration = Duration::from_secs(1);
+/// The least time between two looks for one.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long nothing is said while nothing happens: less than proxies wait.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -133,29 +135,34 @@ pub(super) fn events(call: Call, id: Digest) -> Reply {
     })
 }
 
-/// `progress` when something has changed, at most once a second, and `end` with how it ended.
+/// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
+/// nothing more: the client asks another, or again.
 async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<(), Gone> {
     let mut changes = app.jobs.changes();
-    let mut said: Option<Status> = None;
-    loop {
+    let (mut said, mut at) = (None, Instant::now() - EVENT_EVERY);
+    while !app.draining() {
         changes.mark_unchanged();
         let status = app.jobs.status(&id).await.map_err(|_| Gone)?;
-        let ended = status.state.has_ended();
-        if said.as_ref() != Some(&status) {
-            let event = if ended { "end" } else { "progress" };
-            answer.send(format!("event: {event}\ndata: {}\n\n", status.json()).into()).await?;
-            said = Some(status);
+        if status.state.has_ended() {
+            answer.send(event("end", &status)).await?;
+            break;
         }
-        if ended {
-            answer.finish();
-            return Ok(());
-        }
-        let next = Instant::now() + EVENT_EVERY;
-        while timeout(HEARTBEAT, changes.changed()).await.is_err() {
+        if at.elapsed() >= EVENT_EVERY && said.as_ref() != Some(&status) {
+            answer.send(event("progress", &status)).await?;
+            (said, at) = (Some(status), Instant::now());
+        } else if at.elapsed() >= HEARTBEAT {
             answer.send(Bytes::from_static(b":\n\n")).await?;
+            at = Instant::now();
         }
-        tokio::time::sleep_until(next).await;
+        tokio::time::sleep(LOOK_EVERY).await;
+        _ = timeout(EVENT_EVERY, changes.changed()).await;
     }
+    answer.finish();
+    Ok(())
+}
+
+fn event(name: &str, status: &Status) -> Bytes {
+    format!("event: {name}\ndata: {}\n\n", status.json()).into()
 }
 
 fn path(id: &Digest) -> String {
