@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use progimage::pipeline::codec::{self, CODECS, Codec, DecodeOptions, EncodeOptions};
-use progimage::pipeline::{Images, Limits, Picture, Pipeline, Watch};
+use progimage::pipeline::{Batch, Headers, Images, Limits, Picture, Pipeline, Watch};
 
 /// 2048 x 972, JPEG quality 92.
 const PHOTO: &[u8] = include_bytes!("../fixtures/photos/street.jpg");
@@ -68,5 +68,42 @@ fn renders(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, codecs, renders);
+/// Outputs that a site makes of every photograph.
+const MANY: &[(&str, &str)] = &[("webp", "w=300"), ("webp", "w=600"), ("jpg", "w=1200")];
+
+fn batch(source: &Bytes, pipelines: &[Pipeline]) -> Vec<Bytes> {
+    let (limits, watch, images) = (Limits::default(), Watch::default(), Images::new());
+    let codec = codec::sniff(source).expect("a known format");
+    let header = (codec.inspect)(source).expect("a valid image");
+    let batch = Batch::plan(pipelines.to_vec(), (codec, &header), Headers::new(), &limits, u64::MAX);
+    let mut outputs = Vec::new();
+    for group in batch.groups() {
+        let mut shared = batch.decode(group, source, &limits, &watch).expect("a valid image");
+        for member in group.members() {
+            let output = batch.finish(member, &mut shared, (source, &images), &limits, &watch);
+            outputs.push(output.expect("a valid render").bytes);
+        }
+    }
+    outputs
+}
+
+/// Three outputs from as few decodes as there can be, and from three. Of the photograph, one is shrunk while it is decoded; of a
+/// PNG, none.
+fn many(c: &mut Criterion) {
+    let photo = Bytes::from_static(PHOTO);
+    let png = render(&photo, &pipeline("png", "metadata=none"));
+    let pipelines: Vec<_> = MANY.iter().map(|(extension, query)| pipeline(extension, query)).collect();
+    let mut group = c.benchmark_group("many");
+    group.sample_size(10);
+    for (name, source) in [("jpg", photo), ("png", png)] {
+        group.bench_function(format!("street.{name} to 3 outputs, one by one"), |b| {
+            b.iter(|| pipelines.iter().map(|pipeline| render(&source, pipeline)).collect::<Vec<_>>());
+        });
+        group
+            .bench_function(format!("street.{name} to 3 outputs, together"), |b| b.iter(|| batch(&source, &pipelines)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, codecs, renders, many);
 criterion_main!(benches);

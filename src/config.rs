@@ -8,8 +8,11 @@ mod settings;
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::http;
+use crate::{http, store};
 pub use settings::{SETTINGS, Setting};
+
+/// The folder of the rendition tier, inside that of the store.
+const TIER_FOLDER: &str = "renditions";
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -96,6 +99,7 @@ impl Config {
                 mistakes.push(format!("{place}: {mistake}"));
             }
         }
+        config.layers.renditions.tier_folder = store::folder(&config.data).map(|folder| folder.join(TIER_FOLDER));
         mistakes.extend(config.contradictions());
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
@@ -215,6 +219,14 @@ mod tests {
     fn one_bound_on_bytes_holds_in_every_layer() {
         let layers = load(&[("bytes_max", "1000")], &[], None).expect("good settings").layers;
         assert_eq!((layers.limits.bytes_max, layers.store.blob_bytes_max), (1000, 1000));
+    }
+
+    #[test]
+    fn the_rendition_tier_lies_beside_a_store_on_disk_and_memory_has_none() {
+        let folder = |data| load(&[("data", data)], &[], None).expect("good settings").layers.renditions.tier_folder;
+        assert_eq!(folder("a/b"), Some("a/b/renditions".into()));
+        assert_eq!(folder("c:d"), Some("c:d/renditions".into()));
+        assert_eq!((folder("memory:"), folder("s3://bucket")), (None, None));
     }
 
     #[test]

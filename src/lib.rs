@@ -10,7 +10,7 @@
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
 //! | `flight` | many callers of one key share one run; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
-//! | [`renditions`] | the rendition cache, single flight, admission and the render pool |
+//! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
 //! | [`items`] | bulk items: one source, many outputs, each to its place |
 //! | [`jobs`] | many items in the background, exactly once in the results; the queue and its ledger |
 //! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
@@ -20,7 +20,7 @@
 //! ```text
 //! http::server     bytes -> request; route by method + path
 //! http::images     digest + codec + Pipeline::from_query; ETag from the key; 304 when it matches
-//! renditions::get  cache hit -> bytes; else join the flight, wait for admission
+//! renditions::get  cache hit -> bytes; else join the flight, look in the tier, wait for admission
 //! store.open       the source blob, verified against its name
 //! Pipeline::run    decode -> operations -> encode, on the render pool
 //! ```

@@ -2,7 +2,8 @@
 //! pipeline on behalf of a request. Knows no HTTP.
 //!
 //! ```text
-//! get -> cache -> flight (shared by key) -> engine: admission -> source blob -> pool thread -> cache
+//! get  -> cache -> flight (shared by key) -> tier, or engine: admission -> source blob -> pool thread -> cache
+//! many -> cache -> tier -> bulk lane: admission -> source blob -> one decode, all outputs -> tier
 //! ```
 
 mod admission;
@@ -12,8 +13,10 @@ mod engine;
 mod generation;
 mod header;
 mod lane;
+mod many;
 mod others;
 mod pool;
+mod tier;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
 use crate::flight::{self, Flights};
@@ -28,11 +32,14 @@ use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
-use bulk::Source;
 use cache::Cache;
-use engine::Engine;
+use engine::{Engine, holding};
 use generation::{Generation, Generations};
 pub use header::inspect;
+use tier::Tier;
+
+/// Renditions that may be on their way into the tier because they were asked for again.
+const KEEPING_MAX: usize = 4;
 
 /// Settings of the rendition layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +59,8 @@ pub struct Options {
     pub render_timeout_ms: u64,
     /// Threads that render for the bulk lane, while nothing else wants the processor.
     pub bulk_threads: usize,
-    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others.
+    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others. Of one
+    /// render, the source and the results may come on top: then it runs alone.
     pub bulk_memory_bytes_max: u64,
     /// Folder of the rendition tier; `None`: there is none.
     pub tier_folder: Option<PathBuf>,
@@ -115,6 +123,8 @@ pub struct Rendition {
 pub enum Origin {
     /// From the cache.
     Hit,
+    /// From the rendition tier; it is in the cache now.
+    Tier,
     /// Rendered by this or a shared flight, with the time spent in each part.
     Rendered {
         /// Waiting for admission and a thread.
@@ -136,6 +146,9 @@ pub enum Origin {
 pub struct Renditions {
     engine: Arc<Engine>,
     cache: Cache,
+    tier: Tier,
+    /// Renditions that are on their way into the tier because they were asked for again.
+    keeping: Arc<Semaphore>,
     generations: Generations,
     flights: Flights<FlightKey, Result<(Rendition, Origin), Error>>,
     header_flights: Flights<FlightKey, Result<(&'static Codec, Header), Error>>,
@@ -181,15 +194,24 @@ pub struct Counters {
     pub bulk_waiting: u64,
     /// Memory that is granted in the bulk lane now, sources included.
     pub bulk_bytes_in_flight: u64,
+    /// Renditions in the tier.
+    pub tier_entries: u64,
+    /// Bytes that they take of the device.
+    pub tier_bytes: u64,
+    /// Answers from the tier.
+    pub tier_hits: u64,
+    /// Renditions dropped from the tier for want of room.
+    pub tier_evictions: u64,
 }
 
 impl Renditions {
-    /// Starts the pool.
+    /// Starts the pools, and counts the rendition tier.
     pub fn new(store: Arc<dyn Store>, limits: Limits, options: Options) -> Arc<Renditions> {
-        let cache = Cache::new(options.cache_bytes_max);
         Arc::new(Renditions {
+            cache: Cache::new(options.cache_bytes_max),
+            tier: Tier::open(&options),
+            keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
             engine: Engine::new(store, &limits, &options),
-            cache,
             generations: Generations::default(),
             flights: Flights::new(),
             header_flights: Flights::new(),
@@ -201,13 +223,16 @@ impl Renditions {
     /// A cached rendition of `source` by key ([`Pipeline::key`]); never waits.
     ///
     /// A hit does not ask the store whether the source still exists: a delete on this node comes by [`Renditions::forget`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, where there is a tier: what is asked for again is put into it, in the background.
     pub fn cached(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
-        let hit = self.cache.get(source, key)?;
+        let hit = self.cache.get_again(source, key, |rendition, generation| self.keep(key, rendition, generation))?;
         self.hits.fetch_add(1, Ordering::Relaxed);
         Some(hit)
     }
 
-    /// From the cache, a shared flight, or a new render. The render goes on when this caller leaves and others wait; it is
+    /// From the cache, a shared flight, the tier, or a new render. The render goes on when this caller leaves and others wait; it is
     /// cancelled when nobody does.
     pub async fn get(&self, source: &Digest, pipeline: &Pipeline) -> Result<(Rendition, Origin), Error> {
         let key = pipeline.key(source);
@@ -293,40 +318,19 @@ impl Renditions {
         unless_over(&generation, answer)
     }
 
-    /// Renditions of one stored source, in the bulk lane: it waits for room for as long as it takes, and renders only while
-    /// nobody waits for a single one. One answer for each pipeline, in their order; its bytes are those of [`Renditions::get`], and
-    /// one that fails leaves the others alone. `keep`: put into the rendition tier. Cancelled when the caller leaves.
-    pub async fn many(&self, source: &Digest, pipelines: &[Pipeline], keep: bool) -> Vec<Result<Rendition, Error>> {
-        let generation = self.generations.of(source);
-        let cached = |pipeline: &Pipeline| self.cached(source, &pipeline.key(source)).map(Ok);
-        let mut answers: Vec<_> = pipelines.iter().map(cached).collect();
-        let wanted = wanted(&answers, pipelines);
-        if !wanted.is_empty() {
-            fill(&mut answers, self.rendered(Source::Stored(generation.clone()), Images::new(), wanted).await);
+    /// Puts a rendition into the tier that is asked for the second time: most are asked for once. Whether that is settled: only a
+    /// few are on their way at a time, and one that finds no place is tried again at its next hit.
+    fn keep(&self, key: &Digest, rendition: &Rendition, generation: &Arc<Generation>) -> bool {
+        if !self.tier.is_on() {
+            return true;
         }
-        let _ = keep;
-        answers.into_iter().map(|answer| unless_over(&generation, answer.ok_or(flight::Lost))).collect()
-    }
-
-    /// As [`Renditions::many`], of a source that is not stored: nothing is looked up or kept. Of the images that the pipelines
-    /// name, those that are not among `given` are taken from the store.
-    pub async fn many_unstored(
-        &self,
-        source: Bytes,
-        given: Images,
-        pipelines: &[Pipeline],
-    ) -> Vec<Result<Rendition, Error>> {
-        self.rendered(Source::Given(source), given, pipelines.to_vec()).await
-    }
-
-    /// One answer for each pipeline, from the bulk lane.
-    async fn rendered(&self, source: Source, given: Images, pipelines: Vec<Pipeline>) -> Vec<Result<Rendition, Error>> {
-        let others: Vec<_> = pipelines.iter().flat_map(|pipeline| self.others(pipeline)).collect();
-        let count = pipelines.len();
-        match self.engine.admit_many(&source, given, &others, pipelines, 0).await {
-            Ok(admitted) => self.engine.render_many(admitted).await,
-            Err(error) => vec![Err(error); count],
-        }
+        let Ok(place) = self.keeping.clone().try_acquire_owned() else { return false };
+        let (tier, key, rendition, generation) = (self.tier.clone(), *key, rendition.clone(), generation.clone());
+        tokio::spawn(async move {
+            tier.insert(&generation, key, &rendition).await;
+            drop(place);
+        });
+        true
     }
 
     /// The generations of the images that a pipeline names.
@@ -336,18 +340,21 @@ impl Renditions {
 
     /// Forgets everything of `source`, and keeps flights that are under way from bringing it back. Called by delete, after the
     /// store has removed the blob.
-    pub fn forget(&self, source: &Digest) {
+    ///
+    /// From then on nothing of it is answered. The files of the tier are gone when the future is ready.
+    pub fn forget(&self, source: &Digest) -> impl Future<Output = ()> + Send + use<> {
         if let Some(ended) = self.generations.end(source) {
             self.cache.forget(&ended);
         }
         self.engine.headers.forget(source);
+        self.tier.forget(source)
     }
 
     /// The figures for metrics.
     pub fn counters(&self) -> Counters {
         let flights = self.flights.counts();
         let engine = &self.engine;
-        let (single, bulk) = (&engine.single, &engine.bulk);
+        let (single, bulk, tier) = (&engine.single, &engine.bulk, self.tier.counts());
         Counters {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
@@ -365,6 +372,10 @@ impl Renditions {
             bulk_renders: engine.bulk_renders.load(Ordering::Relaxed),
             bulk_waiting: bulk.memory.queue_len() as u64,
             bulk_bytes_in_flight: bulk.memory.bytes_held(),
+            tier_entries: tier.entries,
+            tier_bytes: tier.bytes,
+            tier_hits: tier.hits,
+            tier_evictions: tier.evictions,
         }
     }
 
@@ -377,10 +388,15 @@ impl Renditions {
         cancelled: Arc<AtomicBool>,
     ) -> impl Future<Output = Result<(Rendition, Origin), Error>> + Send + use<> {
         let (engine, cache, others) = (self.engine.clone(), self.cache.clone(), self.others(&pipeline));
+        let tier = self.tier.clone();
         async move {
             // Another flight may have landed between this caller's look in the cache and its start.
             if let Some(hit) = cache.get(generation.source(), &key) {
                 return Ok((hit, Origin::Hit));
+            }
+            if let Some(kept) = from_tier(&engine, &tier, generation.source(), &key).await {
+                cache.insert_kept(key, &kept, &generation);
+                return Ok((kept, Origin::Tier));
             }
             let (rendition, origin) = engine.render_blob(&generation, &others, pipeline, cancelled).await?;
             cache.insert(key, &rendition, &generation);
@@ -389,26 +405,21 @@ impl Renditions {
     }
 }
 
+/// A rendition that the tier has, of a source that the store still has; its bytes are held in the lane of single requests.
+async fn from_tier(engine: &Engine, tier: &Tier, source: &Digest, key: &Digest) -> Option<Rendition> {
+    let found = tier.find(source, key).await?;
+    engine.store.open(source).await.ok()?;
+    let permit = engine.single.hold(found.len).await.ok()?;
+    let Rendition { bytes, codec, query } = tier.read(found).await?;
+    Some(Rendition { bytes: holding(bytes, permit), codec, query })
+}
+
 /// The name under which the renditions of a source are cached that nobody stored. Under the digest itself they would be answered
 /// for an id that is not there, and be forgotten when it is deleted.
 fn unstored(source: &Digest) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("progimage 1 unstored source");
     hasher.update(source.as_bytes());
     Digest::from_bytes(*hasher.finalize().as_bytes())
-}
-
-/// The pipelines that have no answer yet.
-fn wanted<T>(answers: &[Option<T>], pipelines: &[Pipeline]) -> Vec<Pipeline> {
-    let open = answers.iter().zip(pipelines).filter(|(answer, _)| answer.is_none());
-    open.map(|(_, pipeline)| pipeline.clone()).collect()
-}
-
-/// Puts answers where there are none yet, in order.
-fn fill<T>(answers: &mut [Option<T>], more: impl IntoIterator<Item = T>) {
-    let open = answers.iter_mut().filter(|answer| answer.is_none());
-    for (answer, given) in open.zip(more) {
-        *answer = Some(given);
-    }
 }
 
 /// A flight's answer, unless its source was deleted meanwhile.

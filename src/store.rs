@@ -11,6 +11,7 @@ mod memory;
 mod upload;
 
 use std::ops::Range;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -125,6 +126,13 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error>
         Some((scheme, rest)) if rest.starts_with("//") => Err(Error::Unavailable(format!("no backend for {scheme}:"))),
         _ => Ok(Arc::new(disk::open(url, options.clone()).await?)),
     }
+}
+
+/// The folder in which a backend keeps its files, if it has one: others may keep theirs there too, in folders of other names than
+/// the backend's own.
+pub fn folder(url: &str) -> Option<&Path> {
+    let is_path = url.split_once(':').is_none_or(|(scheme, rest)| scheme != "memory" && !rest.starts_with("//"));
+    is_path.then(|| Path::new(url))
 }
 
 /// How much is durable when an upload is acknowledged.

@@ -259,6 +259,12 @@ pub const SETTINGS: &[Setting] = &[
         1..=BYTES_MAX,
         layers.store.memory_store_bytes_max
     ),
+    number!(
+        "rendition_tier_bytes_max",
+        "Bytes of the device that renditions may take in the data folder, where they outlive a restart; 0: none are kept there.",
+        0..=BYTES_MAX,
+        layers.renditions.tier_bytes_max
+    ),
     number!("render_threads", "Threads that render.", 1..=1_024, layers.renditions.render_threads, "one per processor"),
     number!(
         "render_memory_bytes_max",

@@ -225,7 +225,7 @@ pub(super) async fn remove(app: &Arc<App>, id: Digest) -> Result<(), Error> {
     let deleted = tokio::spawn(async move {
         let deleted = app.store.delete(&id).await;
         if deleted.is_ok() {
-            app.renditions.forget(&id);
+            app.renditions.forget(&id).await;
         }
         deleted
     });

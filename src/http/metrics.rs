@@ -101,6 +101,12 @@ const SAMPLES: &[Sample] = &[
     Now("bulk_bytes_in_flight", "Memory granted in the bulk lane, sources included", |figures| {
         figures.renditions.bulk_bytes_in_flight
     }),
+    Now("tier_entries", "Renditions in the tier on disk", |figures| figures.renditions.tier_entries),
+    Now("tier_bytes", "Bytes of the device that the tier takes", |figures| figures.renditions.tier_bytes),
+    Total("tier_hits", "Renditions answered from the tier", |figures| figures.renditions.tier_hits),
+    Total("tier_evictions", "Renditions dropped from the tier for want of room", |figures| {
+        figures.renditions.tier_evictions
+    }),
     Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
     Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
     Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
@@ -251,13 +257,17 @@ mod tests {
             bulk_renders: 121,
             bulk_waiting: 122,
             bulk_bytes_in_flight: 123,
+            tier_entries: 124,
+            tier_bytes: 125,
+            tier_hits: 126,
+            tier_evictions: 127,
         };
         let store =
             store::Counters { fdatasync: 113, fsync: 114, syncfs: 115, commits: 116, published: 117, quarantined: 118 };
         let figures = Figures { accepted: 119, draining: true, writable: true, renditions, store };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in 101..=123 {
+        for value in 101..=127 {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }

@@ -276,6 +276,8 @@ pub(super) fn came_from(response: &mut Response, origin: crate::renditions::Orig
     use crate::renditions::Origin;
     let (status, timing) = match origin {
         Origin::Hit => (HeaderValue::from_static("progimage; hit"), None),
+        // RFC 9211, 2.8: what a detail means is the cache's own business.
+        Origin::Tier => (HeaderValue::from_static("progimage; hit; detail=tier"), None),
         Origin::Rendered { queue, decode, operations, encode } => {
             let ms = |part: std::time::Duration| part.as_secs_f64() * 1e3;
             let timing = format!(
@@ -337,6 +339,22 @@ mod tests {
         let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
         let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
         assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);
+    }
+
+    #[test]
+    fn an_answer_says_where_its_rendition_came_from() {
+        use crate::renditions::Origin;
+        let none = std::time::Duration::ZERO;
+        let rendered = Origin::Rendered { queue: none, decode: none, operations: none, encode: none };
+        for (origin, status) in [
+            (Origin::Hit, "progimage; hit"),
+            (Origin::Tier, "progimage; hit; detail=tier"),
+            (rendered, "progimage; fwd=miss"),
+        ] {
+            let mut response = with(StatusCode::OK, Body::Empty);
+            came_from(&mut response, origin);
+            assert_eq!(response.headers()[CACHE_STATUS], status);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::header::inspect;
 use super::others::Others;
 use super::pool::guarded;
 use super::{Error, Rendition};
+use crate::digest::Digest;
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::{self, Batch, Images, Limits, Output, Pipeline, Watch};
 
@@ -79,6 +80,13 @@ impl Engine {
         };
         let images = others.read().await;
         Ok(Admitted { work: Work { batch, source: bytes, images }, others, pipelines, permit })
+    }
+
+    /// Waits for the right to hold `bytes` of what was kept of a source, which must still be stored.
+    pub async fn admit_kept(&self, source: &Digest, bytes: u64) -> Result<Permit, Error> {
+        self.store.open(source).await?;
+        let (permit, _) = self.bulk.admit(&self.bulk.memory, bytes, self.bulk.queue_end()).await?;
+        Ok(permit)
     }
 
     /// Renders what was admitted: one answer for each pipeline, in their order. Cancelled when the future is dropped; what the
@@ -157,7 +165,6 @@ fn attempt<T>(work: impl FnOnce() -> Result<T, pipeline::Error>) -> Result<T, Er
 mod tests {
     use super::super::{Options, Renditions};
     use super::*;
-    use crate::digest::Digest;
     use crate::pipeline::codec;
     use crate::store::{self, Store, Uploads};
     use futures_util::future::join_all;

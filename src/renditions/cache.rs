@@ -1,7 +1,7 @@
 //! [`Cache`]: finished renditions by key, bounded in bytes. Not the single flight: two callers may both miss.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use moka::notification::RemovalCause;
 
@@ -25,6 +25,8 @@ pub struct Cache {
 struct Entry {
     rendition: Rendition,
     generation: Arc<Generation>,
+    /// Whether somebody has seen to it that it outlives its place here.
+    is_kept: Arc<AtomicBool>,
 }
 
 impl Cache {
@@ -51,21 +53,51 @@ impl Cache {
 
     /// The rendition of `source` by key, unless the source was forgotten.
     pub fn get(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
+        self.entry(source, key).map(|entry| entry.rendition)
+    }
+
+    /// The same for one that is asked for again: `keep` is shown it until it says that it is settled what becomes of it when it
+    /// loses its place.
+    pub fn get_again(
+        &self,
+        source: &Digest,
+        key: &Digest,
+        keep: impl FnOnce(&Rendition, &Arc<Generation>) -> bool,
+    ) -> Option<Rendition> {
+        let entry = self.entry(source, key)?;
+        if !entry.is_kept.load(Ordering::Relaxed) && keep(&entry.rendition, &entry.generation) {
+            entry.is_kept.store(true, Ordering::Relaxed);
+        }
+        Some(entry.rendition)
+    }
+
+    fn entry(&self, source: &Digest, key: &Digest) -> Option<Entry> {
         let entry = self.entries.as_ref()?.get(key)?;
         let serves = entry.generation.source() == source && !entry.generation.is_over();
-        serves.then_some(entry.rendition)
+        serves.then_some(entry)
     }
 
     /// Keeps a rendition that was made in `generation`, if that is not over. Its bytes are shared with its readers and not
     /// copied, so they must have no room to spare: their length is what is weighed.
     pub fn insert(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>) {
+        self.put(key, rendition, generation, false);
+    }
+
+    /// The same for one that is kept elsewhere too.
+    pub fn insert_kept(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>) {
+        self.put(key, rendition, generation, true);
+    }
+
+    fn put(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>, is_kept: bool) {
         let Some(entries) = &self.entries else { return };
         if generation.is_over() || weight(rendition) > self.bytes_max {
             return;
         }
         // Noted before it can be evicted, and looked at again after it is in: `forget` may have come between.
         generation.note(key);
-        entries.insert(key, Entry { rendition: rendition.clone(), generation: generation.clone() });
+        let (rendition, generation_of_entry) = (rendition.clone(), generation.clone());
+        let is_kept = Arc::new(AtomicBool::new(is_kept));
+        entries.insert(key, Entry { rendition, generation: generation_of_entry, is_kept });
         if generation.is_over() {
             entries.invalidate(&key);
         }
@@ -127,6 +159,26 @@ mod tests {
         cache.forget(&ended);
         cache.entries.as_ref().expect("a cache").run_pending_tasks();
         assert_eq!((cache.entries(), cache.bytes()), (0, 0), "and its memory is freed");
+    }
+
+    #[test]
+    fn an_entry_that_is_asked_for_again_is_shown_until_it_is_settled_what_becomes_of_it() {
+        let (cache, generations) = (Cache::new(1 << 20), Generations::default());
+        let [source, key, kept] = [1, 2, 3].map(digest);
+        let generation = generations.of(&source);
+        cache.insert(key, &rendition(10), &generation);
+        cache.insert_kept(kept, &rendition(10), &generation);
+        let mut shown = 0;
+        for settled in [false, true, true] {
+            assert!(cache.get_again(&source, &kept, |_, _| panic!("it is kept elsewhere")).is_some());
+            let show = |_: &Rendition, of: &Arc<Generation>| {
+                shown += 1;
+                assert_eq!(of.source(), &source);
+                settled
+            };
+            assert_eq!(cache.get_again(&source, &key, show).expect("cached").bytes.len(), 10);
+        }
+        assert_eq!(shown, 2);
     }
 
     #[test]

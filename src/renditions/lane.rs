@@ -95,6 +95,14 @@ impl Lane {
         Ok((permit, began.elapsed()))
     }
 
+    /// The right to hold `bytes` that are there already, or in a file: at once where they are free, whoever waits for a thread.
+    pub async fn hold(&self, bytes: u64) -> Result<Permit, Error> {
+        match self.memory.try_hold(bytes) {
+            Some(permit) => Ok(permit),
+            None => self.admit(&self.memory, bytes, self.queue_end()).await.map(|(permit, _)| permit.keep(bytes)),
+        }
+    }
+
     /// A permit to read a blob of this length for its header. One above the limit (it was stored under a higher one) is read
     /// alone.
     pub async fn admit_header(&self, len: u64) -> Result<Permit, Error> {

@@ -10,6 +10,8 @@
 
 mod file;
 mod shards;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -108,7 +108,7 @@ async fn nothing_is_answered_after_a_delete_and_all_of_it_after_a_new_upload() {
     renditions.get(&source, &png).await.expect("rendered");
     renditions.header(&source).await.expect("known");
     assert_eq!(store.delete(&source).await, Ok(true));
-    renditions.forget(&source);
+    renditions.forget(&source).await;
     assert!(renditions.cached(&source, &png.key(&source)).is_none());
     assert!(matches!(renditions.get(&source, &png).await, Err(Error::Store(store::Error::NotFound))));
     assert!(matches!(renditions.header(&source).await, Err(Error::Store(store::Error::NotFound))));
@@ -123,7 +123,7 @@ async fn a_request_under_way_when_its_source_is_deleted_is_not_found() {
     let (source, png) = (put(&store, 1).await, png());
     let mut get = Box::pin(renditions.get(&source, &png));
     assert!((&mut get).now_or_never().is_none());
-    renditions.forget(&source);
+    renditions.forget(&source).await;
     assert!(matches!(get.await, Err(Error::Store(store::Error::NotFound))));
     assert!(renditions.cached(&source, &png.key(&source)).is_none());
     // The blob is still there, for only `forget` was called: a request that comes later starts anew.
@@ -161,8 +161,10 @@ async fn a_render_above_the_whole_budget_is_refused_by_name_and_never_queued() {
 async fn a_render_without_time_ends_at_its_deadline() {
     let (store, renditions) = renditions(Options { render_timeout_ms: 0, ..options() }).await;
     let source = put(&store, 1).await;
-    let answer = renditions.get(&source, &png()).await;
-    assert!(matches!(answer, Err(Error::Pipeline(pipeline::Error::Timeout))), "{answer:?}");
+    let answer = renditions.get(&source, &png()).await.map(|(rendition, _)| rendition);
+    for answer in [answer, renditions.many(&source, &[png()], false).await.remove(0)] {
+        assert!(matches!(answer, Err(Error::Pipeline(pipeline::Error::Timeout))), "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -250,7 +252,139 @@ async fn many_outputs_take_what_is_cached_and_do_not_push_it_out() {
     let source = put(&store, 1).await;
     let (cached, _) = renditions.get(&source, &png()).await.expect("rendered");
     let answers = renditions.many(&source, &[query("png", "flip=h"), png()], false).await;
-    assert_eq!(answers[1].as_ref().expect("cached").bytes.as_ptr(), cached.bytes.as_ptr());
+    assert_eq!(answers[1].as_ref().expect("cached").bytes, cached.bytes);
     let counters = renditions.counters();
     assert_eq!((counters.bulk_renders, counters.hits, counters.cache_entries), (1, 1, 1));
+    let again = renditions.many(&source, &[png()], false).await.remove(0).expect("cached");
+    assert_eq!((again.bytes, renditions.counters().bulk_renders), (cached.bytes, 1));
+}
+
+/// A store that outlives its renditions, and the folder of a tier.
+struct Restarts {
+    store: Arc<dyn Store>,
+    folder: tempfile::TempDir,
+}
+
+impl Restarts {
+    async fn new() -> Restarts {
+        Restarts { store: memory_store().await, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn start(&self) -> Arc<Renditions> {
+        let tier_folder = Some(self.folder.path().to_owned());
+        Renditions::new(self.store.clone(), Limits::default(), Options { tier_folder, ..options() })
+    }
+
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let folders = std::fs::read_dir(self.folder.path()).expect("readable").map(|entry| entry.unwrap().path());
+        folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_answered_after_a_restart() {
+    let restarts = Restarts::new().await;
+    let source = put(&restarts.store, 1).await;
+    let outputs = [png(), query("jpg", "w=2"), query("png", "crop=9,9,1,1")];
+    let first = restarts.start();
+    let made = first.many(&source, &outputs, true).await;
+    assert_eq!((first.counters().tier_entries, first.counters().bulk_renders), (2, 3));
+    first.many(&source, &[query("png", "flip=h")], false).await.remove(0).expect("rendered");
+    assert_eq!(restarts.files().len(), 2, "what is not to be kept is not");
+
+    let second = restarts.start();
+    let (kept, origin) = second.get(&source, &outputs[0]).await.expect("kept");
+    let made_first = made[0].as_ref().expect("made");
+    assert_eq!((&kept.bytes, kept.codec, &kept.query), (&made_first.bytes, made_first.codec, &made_first.query));
+    assert_eq!(origin, Origin::Tier);
+    let (_, origin) = second.get(&source, &outputs[0]).await.expect("cached");
+    assert_eq!(origin, Origin::Hit);
+    // Of many, one is in the cache, one in the tier, one fails and one is new.
+    let outputs = [outputs.to_vec(), vec![query("webp", "")]].concat();
+    let again = second.many(&source, &outputs, true).await;
+    for (made, again) in made.iter().zip(&again) {
+        match made {
+            Ok(made) => assert_eq!(again.as_ref().expect("as before").bytes, made.bytes),
+            Err(error) => assert_eq!(again.as_ref().expect_err("as before").to_string(), error.to_string()),
+        }
+    }
+    let counters = second.counters();
+    assert_eq!((counters.renders, counters.bulk_renders, counters.tier_hits), (0, 2, 2));
+    assert_eq!((counters.tier_entries, counters.bulk_bytes_in_flight), (3, 0));
+    // All of it again, from the tier alone: nothing is rendered, and no source is read.
+    let third = restarts.start();
+    let outputs = [outputs[1].clone(), outputs[3].clone()];
+    let kept = third.many(&source, &outputs, false).await;
+    assert_eq!(kept[0].as_ref().expect("kept").bytes, made[1].as_ref().expect("made").bytes);
+    assert_eq!(kept[1].as_ref().expect("kept").bytes, again[3].as_ref().expect("made").bytes);
+    assert_eq!((third.counters().tier_hits, third.counters().bulk_renders), (2, 0));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_twice_is_kept() {
+    let restarts = Restarts::new().await;
+    let source = put(&restarts.store, 1).await;
+    let first = restarts.start();
+    let (made, _) = first.get(&source, &png()).await.expect("rendered");
+    first.get(&source, &query("png", "flip=h")).await.expect("rendered, and never again");
+    assert!(restarts.files().is_empty());
+    assert!(first.cached(&source, &png().key(&source)).is_some());
+    while first.counters().tier_entries < 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(restarts.files().len(), 1);
+    let (kept, origin) = restarts.start().get(&source, &png()).await.expect("kept");
+    assert_eq!((kept.bytes, origin), (made.bytes, Origin::Tier));
+}
+
+#[tokio::test]
+async fn what_was_damaged_meanwhile_is_made_anew() {
+    let restarts = Restarts::new().await;
+    let source = put(&restarts.store, 1).await;
+    let outputs = [png(), query("png", "flip=h")];
+    let made = restarts.start().many(&source, &outputs, true).await;
+    for one_by_one in [true, false] {
+        let damaged = restarts.files();
+        assert_eq!(damaged.len(), 2);
+        for path in damaged {
+            let mut bytes = std::fs::read(&path).expect("readable");
+            *bytes.last_mut().expect("not empty") ^= 1;
+            std::fs::write(&path, bytes).expect("writable");
+        }
+        let renditions = restarts.start();
+        if one_by_one {
+            let (rendition, origin) = renditions.get(&source, &outputs[0]).await.expect("made anew");
+            assert_eq!(rendition.bytes, made[0].as_ref().expect("made").bytes);
+            assert!(matches!(origin, Origin::Rendered { .. }));
+        }
+        for (made, again) in made.iter().zip(renditions.many(&source, &outputs, true).await) {
+            assert_eq!(again.expect("made anew").bytes, made.as_ref().expect("made").bytes);
+        }
+        assert_eq!(renditions.counters().bulk_bytes_in_flight, 0);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_deleted_image_is_kept_or_answered() {
+    let restarts = Restarts::new().await;
+    let source = put(&restarts.store, 1).await;
+    let renditions = restarts.start();
+    renditions.many(&source, &[png()], true).await.remove(0).expect("rendered");
+    assert_eq!(restarts.store.delete(&source).await, Ok(true));
+    // Between both: the store says that it is gone, in whatever lane.
+    let not_found = |error: Option<Error>| matches!(error, Some(Error::Store(store::Error::NotFound)));
+    assert!(not_found(renditions.get(&source, &png()).await.err()));
+    assert!(not_found(renditions.many(&source, &[png()], true).await.remove(0).err()));
+    assert_eq!(restarts.files().len(), 1);
+    renditions.forget(&source).await;
+    assert!(restarts.files().is_empty());
+    assert_eq!(renditions.counters().tier_entries, 0);
+    // What is under way when it is deleted is not kept either.
+    assert_eq!(put(&restarts.store, 1).await, source);
+    let outputs = [png()];
+    let mut many = Box::pin(renditions.many(&source, &outputs, true));
+    assert!((&mut many).now_or_never().is_none());
+    renditions.forget(&source).await;
+    assert!(not_found(many.await.remove(0).err()));
+    assert!(restarts.files().is_empty());
 }

@@ -35,6 +35,9 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("config", &["hyper"]),
 ];
 
+/// Files that may know a word that their module must not: the rendition tier is files, and it alone.
+const EXEMPT: &[(&str, &str)] = &[("renditions/tier", "std::fs")];
+
 /// The only files with `unsafe`: one per C library.
 const UNSAFE: &[&str] = &[
     "pipeline/codec/avif/aom.rs",
@@ -111,7 +114,9 @@ fn modules_use_only_what_stands_above_them() {
 fn each_layer_keeps_to_its_own_world() {
     for source in sources() {
         for (_, words) in FORBIDDEN.iter().filter(|(module, _)| *module == source.module) {
-            for (line, word) in code(&source.text).flat_map(|line| words.iter().map(move |word| (line, word))) {
+            let exempt = |word: &str| EXEMPT.iter().any(|(path, of)| source.path.starts_with(path) && *of == word);
+            let words = words.iter().filter(|word| !exempt(word));
+            for (line, word) in code(&source.text).flat_map(|line| words.clone().map(move |word| (line, word))) {
                 assert!(!line.contains(word), "src/{}: {} must not know {word}: {line}", source.path, source.module);
             }
         }

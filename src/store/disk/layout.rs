@@ -7,6 +7,8 @@
 //! quarantine/               <64 hex>.<nanos>
 //! state/                    small checksummed files: digest, line feed, payload
 //! ```
+//!
+//! `renditions/` beside them belongs to the rendition tier.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -104,12 +104,14 @@ fn sources_of_every_kind_give_the_bytes_of_a_single_request() {
 
 #[test]
 fn outputs_go_where_they_are_told_to() {
-    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with(|settings| settings.renditions.tier_folder = Some(folder.path().to_owned()));
     let image = ppm(50, 30, [1, 2, 3]);
     let path = server.store(&image);
     let outputs =
         [with(resize("png", 20), "to", "blob"), with(resize("webp", 10), "to", "rendition"), resize("png", 20)];
-    let lines = bulk(&server, &[item(id(&image), &outputs)]);
+    let alone = item(id(&image), &[resize("ppm", 5)]);
+    let lines = bulk(&server, &[item(id(&image), &outputs), alone]);
     let (blob, rendition, response) = (&lines[0], &lines[1], &lines[2]);
     let url = blob["url"].as_str().unwrap();
     assert_eq!((&blob["status"], format!("/images/{}", blob["id"].as_str().unwrap())), (&201.into(), url.to_owned()));
@@ -118,7 +120,11 @@ fn outputs_go_where_they_are_told_to() {
     assert_eq!(rendition["url"], format!("{path}.webp?width=10"));
     let kept = server.get(rendition["url"].as_str().unwrap());
     assert_eq!((kept.status, kept.field("content-type")), (200, Some("image/webp")));
-    assert!(kept.body == server.get(&format!("{path}.webp?w=10")).body);
+    assert!(kept.field("cache-status").unwrap().starts_with("progimage; hit"), "{:?}", kept.fields);
+    // What went into the answer alone is kept for nobody.
+    let other = server.get(&format!("{path}.ppm?w=5"));
+    assert_eq!(other.field("cache-status"), Some("progimage; fwd=miss"));
+    assert!(bytes_of(&lines[3]) == other.body);
     // The same blob again is there already.
     let again = bulk(&server, &[item(id(&image), &outputs[..1])]);
     assert_eq!((&again[0]["status"], &again[0]["id"]), (&200.into(), &blob["id"]));
@@ -132,7 +138,7 @@ fn what_fails_keeps_to_its_line() {
     let good = item(id(&image), &[resize("png", 5)]);
     let outside = json!({ "format": "png", "ops": [{ "op": "crop", "x": 100, "y": 100, "width": 5, "height": 5 }] });
     let body = [
-        ndjson(&[good.clone()]),
+        ndjson(std::slice::from_ref(&good)),
         b"\r\n  \n{\"key\": \"cut\n".to_vec(),
         ndjson(&[
             json!({ "key": "wrong", "source": id(&image), "outputs": [resize("png", 5), { "format": "png", "quality": 0 }] }),

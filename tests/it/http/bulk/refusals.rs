@@ -59,7 +59,7 @@ fn all_metadata_is_for_those_who_may_read_originals() {
     server.send("POST", "/images", &[&key("writing-writing-writing")], &image);
     let all = json!({ "format": "jpg", "metadata": "all" });
     let items = ndjson(&[
-        item(id(&image), &[all.clone()]),
+        item(id(&image), std::slice::from_ref(&all)),
         item(data(&image), &[all]),
         // A conversion to its own format would be the original.
         item(id(&image), &[json!({ "format": "jpg" })]),
@@ -101,7 +101,7 @@ fn presets_stand_for_their_queries_and_may_be_all_there_is() {
         let lines = bulk(
             &server,
             &[
-                item(id(&image), &[preset.clone()]),
+                item(id(&image), std::slice::from_ref(&preset)),
                 item(id(&image), &[with(preset, "chroma", "444")]),
                 item(id(&image), &[json!({ "format": "webp", "preset": "big" })]),
             ],

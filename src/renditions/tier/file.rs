@@ -1,0 +1,76 @@
+//! One rendition as a file, and back. What is not whole and just what its name says is no rendition.
+//!
+//! ```text
+//! magic with the version, line feed
+//! BLAKE3 of all that follows                         32 bytes
+//! source, key                                        32 bytes each
+//! lengths of codec name and canonical query          4 bytes each, little-endian
+//! codec name, canonical query, the encoded image
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+
+use super::super::Rendition;
+use crate::digest::Digest;
+use crate::pipeline::codec;
+
+/// Raised with the layout: files of another version are no renditions.
+const MAGIC: &[u8; 22] = b"progimage rendition 1\n";
+const NAMES_AT: usize = MAGIC.len() + 3 * 32 + 2 * 4;
+
+/// Longer names are ours in no version.
+const NAMES_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the file of a rendition.
+pub fn len(rendition: &Rendition) -> u64 {
+    (NAMES_AT + rendition.codec.name.len() + rendition.query.len() + rendition.bytes.len()) as u64
+}
+
+/// Writes the rendition of `source` by key.
+pub fn write(mut file: File, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
+    let (codec, query) = (rendition.codec.name, &*rendition.query);
+    let mut head = Vec::with_capacity(NAMES_AT + codec.len() + query.len());
+    head.extend_from_slice(source.as_bytes());
+    head.extend_from_slice(key.as_bytes());
+    for text in [codec, query] {
+        let len = u32::try_from(text.len()).map_err(io::Error::other)?;
+        head.extend_from_slice(&len.to_le_bytes());
+    }
+    head.extend_from_slice(codec.as_bytes());
+    head.extend_from_slice(query.as_bytes());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&head).update(&rendition.bytes);
+    file.write_all(MAGIC)?;
+    file.write_all(hasher.finalize().as_bytes())?;
+    file.write_all(&head)?;
+    file.write_all(&rendition.bytes)
+}
+
+/// The rendition of `source` by key that a file of `len` bytes holds, if it does.
+pub fn read(mut file: &File, len: u64, source: &Digest, key: &Digest) -> Option<Rendition> {
+    let mut head = [0; NAMES_AT];
+    file.read_exact(&mut head).ok()?;
+    let (magic, rest) = head.split_at(MAGIC.len());
+    let (digest, rest) = rest.split_at(32);
+    let ids = [source.as_bytes().as_slice(), key.as_bytes()].concat();
+    if magic != MAGIC || rest[..64] != ids {
+        return None;
+    }
+    let number = |at: usize| Some(u32::from_le_bytes(rest.get(at..at + 4)?.try_into().ok()?) as usize);
+    let (codec_len, query_len) = (number(64)?, number(68)?);
+    let names_len = codec_len.checked_add(query_len).filter(|len| *len <= NAMES_BYTES_MAX)?;
+    let bytes_len = usize::try_from(len).ok()?.checked_sub(NAMES_AT + names_len)?;
+    let (mut names, mut bytes) = (vec![0; names_len], vec![0; bytes_len]);
+    file.read_exact(&mut names).ok()?;
+    file.read_exact(&mut bytes).ok()?;
+    let mut hasher = blake3::Hasher::new();
+    if hasher.update(rest).update(&names).update(&bytes).finalize().as_bytes() != digest {
+        return None;
+    }
+    let (codec, query) = names.split_at(codec_len);
+    let codec = codec::by_name(str::from_utf8(codec).ok()?)?;
+    Some(Rendition { bytes: Bytes::from(bytes), codec, query: str::from_utf8(query).ok()?.into() })
+}

@@ -1,0 +1,332 @@
+//! [`Shards`]: the files of the tier, in 4096 folders by the first three hex digits of their source, so that all that was made of
+//! one source is found by reading one of them. Counts what it holds, and makes room. Blocking calls.
+//!
+//! All that changes a folder happens under its lock; reading takes none. Files whose names are not ours are left alone.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::OFlags;
+
+use super::super::Rendition;
+use super::super::generation::Generation;
+use super::file;
+use crate::digest::Digest;
+
+const SHARDS: usize = 4096;
+
+/// As those of the store.
+const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
+
+/// What a file takes of the device: whole blocks of this.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Ends the name of a file that is being written.
+const UNFINISHED: &str = ".new";
+
+/// A file that is used has its time set to now, if it is older than this: eviction need not know better.
+const TOUCH_AFTER: Duration = Duration::from_secs(86_400);
+
+/// To make room, the files of this many folders are looked at together, and those that were not used for longest go, half of
+/// them at most: close to the least recently used of all, without a list of all.
+const SAMPLE_SHARDS: usize = 32;
+const SAMPLE_FILES_MAX: usize = 1024;
+
+/// Samples for one insertion at most: one that needs more room is given up.
+const ROUNDS_MAX: usize = 64;
+
+/// The folder of the tier.
+pub struct Shards {
+    root: PathBuf,
+    bytes_max: u64,
+    shards: Vec<Mutex<Shard>>,
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    evictions: AtomicU64,
+    /// Where the next sample begins.
+    hand: AtomicUsize,
+}
+
+/// What one folder holds. Nothing is known of it until it was counted.
+#[derive(Clone, Copy, Default)]
+struct Shard {
+    is_counted: bool,
+    entries: u64,
+    bytes: u64,
+}
+
+/// A file of ours.
+struct Entry {
+    path: PathBuf,
+    shard: usize,
+    bytes: u64,
+    used: SystemTime,
+    /// Or it was being written.
+    is_whole: bool,
+}
+
+/// An opened rendition.
+pub struct Opened {
+    file: File,
+    source: Digest,
+    key: Digest,
+    /// Bytes that reading it takes.
+    pub len: u64,
+}
+
+impl Shards {
+    /// The folder at `root`, of which nothing is known yet.
+    pub fn new(root: PathBuf, bytes_max: u64) -> Shards {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let [bytes, entries, evictions] = [0; 3].map(AtomicU64::new);
+        Shards { root, bytes_max, shards, bytes, entries, evictions, hand: AtomicUsize::new(0) }
+    }
+
+    /// Counts every folder, removes what was being written when a process ended, and makes room where there is less than before.
+    pub fn count(&self) {
+        for index in 0..SHARDS {
+            let mut shard = self.lock(index);
+            shard.is_counted = true;
+            let (mut entries, mut bytes) = (0, 0);
+            for entry in self.entries_of(index) {
+                if entry.is_whole {
+                    entries += 1;
+                    bytes += entry.bytes;
+                } else {
+                    let _ = fs::remove_file(entry.path);
+                }
+            }
+            self.set(&mut shard, entries, bytes);
+        }
+        while self.bytes() > self.bytes_max && self.evict(self.bytes() - self.bytes_max) {}
+    }
+
+    /// The rendition of `source` by key, if there is a file of its name.
+    pub fn open(&self, source: &Digest, key: &Digest) -> Option<Opened> {
+        // Whatever stands in the place of a file is not followed and not waited for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path(source, key)).ok()?;
+        let found = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let age = found.modified().ok().and_then(|used| used.elapsed().ok());
+        if age.is_some_and(|age| age > TOUCH_AFTER) {
+            let _ = file.set_modified(SystemTime::now());
+        }
+        Some(Opened { file, source: *source, key: *key, len: found.len() })
+    }
+
+    /// Reads an opened rendition. A file that is none is removed.
+    pub fn read(&self, opened: &Opened) -> Option<Rendition> {
+        let Opened { file, source, key, len } = opened;
+        let read = file::read(file, *len, source, key);
+        if read.is_none() {
+            tracing::warn!(%source, "a file of the rendition tier is damaged or of another version: removed");
+            let index = index(source);
+            self.remove(&mut self.lock(index), &self.path(source, key));
+        }
+        read
+    }
+
+    /// Keeps a rendition that was made in `generation`, if that is not over and there is or can be made room. All folders must
+    /// have been counted.
+    pub fn insert(&self, generation: &Generation, key: &Digest, rendition: &Rendition) -> io::Result<()> {
+        let (source, bytes) = (generation.source(), blocks(file::len(rendition)));
+        let path = self.path(source, key);
+        if fs::exists(&path)? || !self.reserve(bytes) {
+            return Ok(());
+        }
+        let mut shard = self.lock(index(source));
+        // Looked at under the lock: `forget` comes after the end, and takes the lock too.
+        let is_over = generation.is_over() || fs::exists(&path)?;
+        let written = if is_over { Ok(()) } else { self.write(&path, source, key, rendition) };
+        if is_over || written.is_err() {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        } else {
+            shard.entries += 1;
+            shard.bytes += bytes;
+            self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    /// Removes everything of `source`.
+    pub fn forget(&self, source: &Digest) {
+        let index = index(source);
+        let mut shard = self.lock(index);
+        let hex = source.hex();
+        for entry in self.entries_of(index).filter(|entry| entry.is_of(hex.as_str())) {
+            self.remove(&mut shard, &entry.path);
+        }
+    }
+
+    /// Bytes that are counted or reserved.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Files that are counted.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Files that were removed to make room.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` of the budget, making room where there is none; whether that was possible.
+    fn reserve(&self, bytes: u64) -> bool {
+        let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
+        bytes <= self.bytes_max
+            && (0..ROUNDS_MAX).any(|_| {
+                let reserved = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+                if reserved.is_err() {
+                    self.evict(bytes);
+                }
+                reserved.is_ok()
+            })
+    }
+
+    /// Removes the files of a sample that were not used for longest, until `wanted` bytes are free; whether it removed any.
+    fn evict(&self, wanted: u64) -> bool {
+        let mut sample = self.sample();
+        sample.sort_by_key(|entry| entry.used);
+        let half = sample.len().div_ceil(2);
+        let mut freed = 0;
+        for entry in sample.into_iter().take(half) {
+            if self.remove(&mut self.lock(entry.shard), &entry.path) {
+                self.evictions.fetch_add(1, Ordering::Relaxed);
+                freed += entry.bytes;
+            }
+            if freed >= wanted {
+                break;
+            }
+        }
+        freed > 0
+    }
+
+    /// The files of the next folders that are not empty.
+    fn sample(&self) -> Vec<Entry> {
+        let mut sample = Vec::new();
+        let mut folders = 0;
+        for _ in 0..SHARDS {
+            let index = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let mut shard = self.lock(index);
+            if shard.entries == 0 {
+                continue;
+            }
+            let before = sample.len();
+            sample.extend(self.entries_of(index).filter(|entry| entry.is_whole).take(SAMPLE_FILES_MAX));
+            let found = &sample[before..];
+            if found.len() < SAMPLE_FILES_MAX {
+                // Files may have been removed by others: what is there counts.
+                self.set(&mut shard, found.len() as u64, found.iter().map(|entry| entry.bytes).sum());
+            }
+            folders += 1;
+            if folders == SAMPLE_SHARDS || sample.len() >= SAMPLE_FILES_MAX {
+                break;
+            }
+        }
+        sample
+    }
+
+    /// Our files in a folder.
+    fn entries_of(&self, index: usize) -> impl Iterator<Item = Entry> + use<> {
+        let found = fs::read_dir(self.folder(index)).into_iter().flatten().flatten();
+        found.filter_map(move |found| Entry::of(&found, index))
+    }
+
+    /// Notes what a folder holds.
+    fn set(&self, shard: &mut Shard, entries: u64, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(shard.bytes, Ordering::Relaxed);
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.entries.fetch_sub(shard.entries, Ordering::Relaxed);
+        (shard.bytes, shard.entries) = (bytes, entries);
+    }
+
+    /// Removes a file of a folder whose lock is held; whether it was there.
+    fn remove(&self, shard: &mut Shard, path: &Path) -> bool {
+        let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+        let removed = fs::remove_file(path).is_ok();
+        if removed && shard.is_counted {
+            // A file that was put there by others was never counted.
+            let bytes = shard.bytes.saturating_sub(blocks(metadata.len()));
+            self.set(shard, shard.entries.saturating_sub(1), bytes);
+        }
+        removed
+    }
+
+    /// Under another name first: whoever reads never sees a part. Nothing is synced: what a power cut leaves is checked when read.
+    fn write(&self, path: &Path, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.folder(index(source)))?;
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(UNFINISHED);
+        let unfinished = PathBuf::from(unfinished);
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&unfinished)
+            .and_then(|file| file::write(file, source, key, rendition))
+            .and_then(|()| fs::rename(&unfinished, path));
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        written
+    }
+
+    fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn folder(&self, index: usize) -> PathBuf {
+        self.root.join(format!("{index:03x}"))
+    }
+
+    fn path(&self, source: &Digest, key: &Digest) -> PathBuf {
+        self.folder(index(source)).join(format!("{source}.{key}"))
+    }
+}
+
+impl Entry {
+    fn of(found: &fs::DirEntry, shard: usize) -> Option<Entry> {
+        let name = found.file_name();
+        let name = name.to_str()?;
+        let finished = name.strip_suffix(UNFINISHED);
+        let metadata = found.metadata().ok().filter(fs::Metadata::is_file)?;
+        is_ours(finished.unwrap_or(name), shard).then(|| Entry {
+            path: found.path(),
+            shard,
+            bytes: blocks(metadata.len()),
+            used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            is_whole: finished.is_none(),
+        })
+    }
+
+    fn is_of(&self, source: &str) -> bool {
+        self.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(source.as_bytes()))
+    }
+}
+
+/// The folder of a source.
+fn index(source: &Digest) -> usize {
+    let bytes = source.as_bytes();
+    usize::from(bytes[0]) << 4 | usize::from(bytes[1] >> 4)
+}
+
+/// Whether a name is that of a rendition in this folder.
+fn is_ours(name: &str, folder: usize) -> bool {
+    let Some((source, key)) = name.split_once('.') else { return false };
+    source.parse().is_ok_and(|source| index(&source) == folder) && key.parse::<Digest>().is_ok()
+}
+
+fn blocks(len: u64) -> u64 {
+    len.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES)
+}
