@@ -22,6 +22,7 @@ mod metrics;
 mod negotiate;
 mod options;
 mod permits;
+mod prerender;
 mod problem;
 mod process;
 mod remote;
@@ -255,7 +256,7 @@ pub static ROUTES: &[Route] = &[
         Method::POST,
         At::Fixed("/images", upload::post),
         Scope::Write,
-        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each.",
+        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each. `prerender=` names presets to render at once.",
     ),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
     route(Method::POST, At::Fixed("/images/missing", lists::missing), Scope::Read, "Which of many ids are not stored."),

@@ -25,7 +25,7 @@ const STARTS_ALONE: u32 = 2;
 /// Runs a chunk to its end, or until its job has ended. `left` is how many items of it have not.
 pub async fn run(shared: &Arc<Shared>, chunk: Chunk, left: &AtomicU64, alone: bool) {
     let run = Run { shared, left, ended: Vec::new(), rest: Rest::default(), chunk };
-    if let Err(error) = run.to_the_end(alone).await {
+    if let Err(error) = run.all(alone).await {
         // What was not written down is run again; an ended job wants nothing more.
         tracing::debug!(%error, "a chunk was left");
     }
@@ -41,7 +41,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_the_end(mut self, alone: bool) -> Result<(), Error> {
+    async fn all(mut self, alone: bool) -> Result<(), Error> {
         let mut items = self.items(alone);
         let at_once = if alone { 1 } else { self.shared.options.items_at_once };
         let mut running = JoinSet::new();
