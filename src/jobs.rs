@@ -25,11 +25,12 @@ mod scheduler;
 mod selection;
 mod webhook;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::digest::Digest;
 use crate::fetch::{self, Hooks, HostPattern};
@@ -37,7 +38,7 @@ use crate::store::{self, Store};
 pub use history::{Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
-use scheduler::{AbortOnDrop, Shared};
+use scheduler::Shared;
 pub use webhook::Secret;
 
 /// Settings of jobs.
@@ -202,7 +203,7 @@ pub struct Sender<'a> {
 /// Everything may be called from any task at once.
 pub struct Jobs {
     shared: Arc<Shared>,
-    _tasks: Vec<AbortOnDrop>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Jobs {
@@ -211,11 +212,27 @@ impl Jobs {
         // The ledger takes calls in order: nothing that this process receives is meant.
         ledger.write_later(history::forget_unaccepted);
         let shared = Arc::new(Shared::new(ledger, work, store, hooks, options));
-        let mut tasks = vec![AbortOnDrop(tokio::spawn(scheduler::run(shared.clone())).abort_handle())];
+        let mut tasks =
+            vec![tokio::spawn(scheduler::run(shared.clone())), tokio::spawn(scheduler::sweep(shared.clone()))];
         if let Some(secret) = shared.options.webhook_secret.clone() {
-            tasks.push(AbortOnDrop(tokio::spawn(webhook::run(shared.clone(), secret)).abort_handle()));
+            tasks.push(tokio::spawn(webhook::run(shared.clone(), secret)));
         }
-        Jobs { shared, _tasks: tasks }
+        Jobs { shared, tasks: Mutex::new(tasks) }
+    }
+
+    /// Stops the work where it stands. What is asked and received after this is answered; it is taken up when the ledger is opened
+    /// again.
+    pub async fn stop(&self) {
+        let tasks = std::mem::take(&mut *self.tasks());
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            // It was given up, or has panicked and been told.
+            _ = task.await;
+        }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to receive a job: lines are pushed, then it is accepted whole. Dropped before, it leaves nothing.
@@ -258,6 +275,12 @@ impl Jobs {
     /// Turns whenever something about any job has changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes()
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.tasks().iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -1,7 +1,6 @@
 //! `progimage serve`: the server, its logs, and how it stops.
 
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -59,7 +58,7 @@ fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
 
 /// Beside the blobs, where these are in a folder.
 fn ledger(data: &str) -> Result<Ledger, jobs::Error> {
-    if data.starts_with("memory:") { Ledger::in_memory() } else { Ledger::open(&Path::new(data).join("jobs.sqlite")) }
+    store::folder(data).map_or_else(Ledger::in_memory, |folder| Ledger::open(&folder.join("jobs.sqlite")))
 }
 
 /// Ready at the first SIGTERM or SIGINT.

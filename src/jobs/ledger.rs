@@ -165,8 +165,11 @@ fn set_up(connection: &Connection) -> Result<(), Error> {
     if version > VERSION {
         return Err(Error::Ledger(format!("it is of version {version}, and this program knows {VERSION}")));
     }
-    connection.execute_batch(SCHEMA)?;
-    connection.pragma_update(None, "user_version", VERSION)?;
+    // A file that is as it should be is not written to, and so nothing is synced.
+    if version < VERSION {
+        connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+    }
     Ok(())
 }
 

@@ -201,9 +201,12 @@ pub fn record(ledger: &Transaction, chunk: i64, job: i64, ended: &[Ended]) -> Re
     }
     let counts = "UPDATE job SET done = done + ?2, failed = failed + ?3 WHERE number = ?1";
     ledger.prepare_cached(counts)?.execute([job, done, failed])?;
-    if !ended.is_empty() {
-        ledger.prepare_cached("UPDATE chunk SET starts = 0 WHERE number = ?1")?.execute([chunk])?;
-    }
+    if ended.is_empty() { Ok(()) } else { trust(ledger, chunk) }
+}
+
+/// Notes that a chunk does not end the process, or not at once.
+pub fn trust(ledger: &Transaction, chunk: i64) -> Result<(), Error> {
+    ledger.prepare_cached("UPDATE chunk SET starts = 0 WHERE number = ?1")?.execute([chunk])?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ const STARTS_ALONE: u32 = 2;
 
 /// Runs a chunk to its end, or until its job has ended. `left` is how many items of it have not.
 pub async fn run(shared: &Arc<Shared>, chunk: Chunk, left: &AtomicU64, alone: bool) {
-    let run = Run { shared, left, ended: Vec::new(), rest: Rest::default(), chunk };
+    let run = Run { shared, left, ended: Vec::new(), rest: Rest::default(), partial: false, chunk };
     if let Err(error) = run.all(alone).await {
         // What was not written down is run again; an ended job wants nothing more.
         tracing::debug!(%error, "a chunk was left");
@@ -38,6 +38,8 @@ struct Run<'a> {
     /// Not yet written down.
     ended: Vec<Ended>,
     rest: Rest,
+    /// Only some of the chunk is run: the others are left for another time.
+    partial: bool,
 }
 
 impl Run<'_> {
@@ -77,9 +79,14 @@ impl Run<'_> {
                 None => items.push_back(item),
             }
         }
-        // Alone and one by one, the first without a result is the one that ran when the process ended.
-        if alone
-            && self.chunk.starts > STARTS_TRUSTED + STARTS_ALONE
+        if !alone {
+            return items;
+        }
+        // Those that may have run when the process ended; nothing else runs meanwhile, so the others wait for a better time.
+        self.partial = items.len() > self.shared.options.items_at_once;
+        items.truncate(self.shared.options.items_at_once);
+        // Alone and one by one, the first without a result is the one that ran.
+        if self.chunk.starts > STARTS_TRUSTED + STARTS_ALONE
             && let Some(item) = items.pop_front()
         {
             tracing::error!(job = self.chunk.job, item = item.place.item, "an item ended the process: it is given up");
@@ -105,6 +112,11 @@ impl Run<'_> {
     }
 
     async fn finish(mut self) -> Result<(), Error> {
+        if self.partial {
+            self.record().await?;
+            let chunk = self.chunk.number;
+            return persist(self.shared, move |ledger| queue::trust(ledger, chunk)).await;
+        }
         self.rest.run_at_ms =
             now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));

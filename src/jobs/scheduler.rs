@@ -117,18 +117,8 @@ impl Shared {
     }
 }
 
-/// Ends a task when dropped.
-pub struct AbortOnDrop(pub AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Runs what the ledger holds, for ever.
 pub async fn run(shared: Arc<Shared>) {
-    let _sweeper = AbortOnDrop(tokio::spawn(sweep(shared.clone())).abort_handle());
     let mut scheduler = Scheduler { shared, runs: JoinSet::new(), last_job: 0 };
     loop {
         let wait = match scheduler.fill().await {
@@ -228,7 +218,7 @@ impl Scheduler {
 }
 
 /// Forgets old jobs and removes what is forgotten, a little at a time.
-async fn sweep(shared: Arc<Shared>) {
+pub async fn sweep(shared: Arc<Shared>) {
     loop {
         if let Err(error) = sweep_all(&shared).await {
             tracing::error!(%error, "the ledger of jobs");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::bulk::{assert_failed, data, id, item, ndjson, resize, with};
-use super::{Answer, Server, path_of, ppm};
+use super::{Answer, Server, Stopped, path_of, ppm};
 use crate::fetch::{PERMITTED, options};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson";
@@ -164,6 +164,29 @@ fn a_job_that_waits_can_be_cancelled() {
     assert_eq!(server.ask("DELETE", &path, &[]).status, 204);
     let (_, last) = results(&server.get(&format!("{path}/results")));
     assert_eq!((&last["done"], &last["state"]), (&json!(true), &json!("cancelled")));
+}
+
+#[test]
+fn a_server_that_stops_ends_the_events_of_a_job_that_has_not() {
+    let silent = TcpListener::bind((PERMITTED, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let server = Server::with(|settings| settings.fetch = options(&[port]));
+    let url = format!("http://{PERMITTED}:{port}/");
+    let path = submit(&server, &[item(json!({ "url": url }), &[resize("png", 1)])]);
+    // The job waits for an answer that does not come.
+    let origin = silent.accept().unwrap();
+    let mut client = server.connect();
+    client.write(format!("GET {path}/events HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+    let mut head = [0; 12];
+    client.stream.read_exact(&mut head).unwrap();
+    server.stop();
+    let mut rest = String::new();
+    client.stream.read_to_string(&mut rest).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    assert!(rest.contains("event: progress\n") && !rest.contains("event: end\n"), "{rest}");
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+    assert_eq!(server.stopped(), Stopped::Drained);
+    drop(origin);
 }
 
 #[test]
@@ -320,7 +343,9 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
 
 #[test]
 fn presets_are_rendered_once_an_image_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
     let server = Server::with(|settings| {
+        settings.renditions.tier_folder = Some(folder.path().to_owned());
         let named = Presets::named("thumb:w=20 hero:w=30&sepia=50").unwrap();
         settings.http.presets.set(named);
     });
@@ -336,7 +361,7 @@ fn presets_are_rendered_once_an_image_is_stored() {
     assert_eq!(urls, [format!("{path}.webp?width=20"), format!("{path}.ppm?width=30&sepia=50")]);
     for form in ["webp?preset=thumb", "ppm?preset=hero"] {
         let found = server.get(&format!("{path}.{form}"));
-        assert_eq!((found.status, found.field("cache-status")), (200, Some("progimage; hit")), "{form}");
+        assert_eq!((found.status, found.field("cache-status")), (200, Some("progimage; hit; detail=tier")), "{form}");
     }
     let again = server.send("PUT", &format!("{path}?prerender=thumb.webp,hero"), &[], &image);
     assert_eq!((again.status, &again.json()["job"]), (200, &json!(job)));
