@@ -20,7 +20,7 @@ ICO_SIDE_PX_MAX = 256
 COMPARED_SIDE_PX = 256  # differences are taken of pictures scaled down to this: what an eye would see, not noise of a codec
 THUMB_PX = 120
 # Mean absolute difference of 0..255 samples after scaling down. GIF has 256 colours.
-DIFFERENCE_MAX = {"lossless": 1.0, "lossy": 4.0, "gif": 8.0}
+DIFFERENCE_MAX = {"lossless": 1.0, "lossy": 4.0, "scaled": 5.0, "gif": 8.0}
 SOURCES = {".jpg", ".jpeg", ".png", ".webp", ".avif"}
 
 
@@ -111,7 +111,7 @@ class Run:
         counts[0] += 1
         counts[2] = max(counts[2], apart)
         # A scaled result went through another resampler than the source did.
-        bound = DIFFERENCE_MAX["lossy" if kind == "lossless" and expected != source.size else kind]
+        bound = DIFFERENCE_MAX["scaled" if kind == "lossless" and expected != source.size else kind]
         if apart > bound:
             self.violations.append(f"{file} .{ext}: differs by {apart:.2f}, at most {bound} is allowed")
 

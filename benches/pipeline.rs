@@ -1,8 +1,11 @@
-//! Pixels: decode and encode per codec (the table is the list of cases), and whole renders of a real photograph.
+//! Pixels: decode and encode per codec and every operation (the tables are the lists of cases), and whole renders of a real
+//! photograph.
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use progimage::digest::Digest;
 use progimage::pipeline::codec::{self, CODECS, Codec, DecodeOptions, EncodeOptions};
+use progimage::pipeline::operation::OPERATIONS;
 use progimage::pipeline::{Batch, Headers, Images, Limits, Picture, Pipeline, Watch};
 
 /// 2048 x 972, JPEG quality 92.
@@ -25,18 +28,33 @@ fn decode(codec: &Codec, bytes: &[u8]) -> Picture {
 }
 
 fn pipeline(extension: &str, query: &str) -> Pipeline {
-    let pairs: Vec<(String, String)> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let pairs = progimage::http::decode_query(query).expect("a well-formed query");
     let codec = codec::by_extension(extension).expect("a known extension");
     Pipeline::from_query(codec, &pairs).expect("a valid query")
 }
 
 fn render(source: &Bytes, pipeline: &Pipeline) -> Bytes {
     pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default()).expect("a valid render").bytes
+}
+
+/// Every operation's example on two megapixels, from raw pixels to raw pixels: what `nothing` takes is not the operation's.
+fn operations(c: &mut Criterion) {
+    let photo = render(&Bytes::from_static(PHOTO), &pipeline("ppm", "metadata=none"));
+    let other = render(&photo, &pipeline("pnm", "w=300&circle"));
+    let (id, images) = (Digest::of(&other), Images::from([(Digest::of(&other), other.clone())]));
+    let mut group = c.benchmark_group("operation");
+    group.sample_size(10);
+    let examples = OPERATIONS.iter().map(|operation| (operation.name, operation.example));
+    for (name, example) in std::iter::once(("nothing", "metadata=none")).chain(examples) {
+        // The example's own resize would leave few pixels for what it is an example of.
+        let query: Vec<&str> = example.split('&').filter(|pair| name == "resize" || *pair != "w=300").collect();
+        let pipeline = pipeline("pnm", &query.join("&").replace("{id}", &id.to_string()));
+        let (limits, watch) = (Limits::default(), Watch::default());
+        group.bench_function(name, |b| {
+            b.iter(|| pipeline.run(&photo, &images, &limits, &watch).expect("a valid render"))
+        });
+    }
+    group.finish();
 }
 
 /// The photograph in every format that can be written; decoding is timed on these.
@@ -105,5 +123,5 @@ fn many(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, codecs, renders, many);
+criterion_group!(benches, codecs, operations, renders, many);
 criterion_main!(benches);

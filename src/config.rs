@@ -124,6 +124,9 @@ impl Config {
         if !self.layers.jobs.webhook_allow.is_empty() && self.layers.jobs.webhook_secret.is_none() {
             mistakes.push("webhook_allow: there is no webhook_secret to sign with".to_owned());
         }
+        if self.layers.http.presets.only && self.layers.http.presets.is_empty() {
+            mistakes.push("presets_only: there are no presets, so that nothing could be rendered".to_owned());
+        }
         let renditions = &self.layers.renditions;
         if self.layers.limits.memory_bytes_max > renditions.render_memory_bytes_max {
             mistakes.push(
@@ -213,6 +216,12 @@ mod tests {
         assert!(load(&[("listen", "[::1]:80")], &[], None).is_ok());
         assert!(load(&[("listen", "0.0.0.0:80")], &[key], None).is_ok());
         assert!(load(&[("listen", "0.0.0.0:80"), ("allow_public_without_keys", "true")], &[], None).is_ok());
+    }
+
+    #[test]
+    fn a_server_of_presets_only_has_some() {
+        assert!(load(&[("presets_only", "true")], &[], None).is_err());
+        assert!(load(&[("presets_only", "true"), ("presets", "thumb:w=300")], &[], None).is_ok());
     }
 
     #[test]

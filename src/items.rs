@@ -214,6 +214,7 @@ impl Items {
         let fits = |output: &Output| stored.is_some() || output.to != To::Rendition;
         let pipelines: Vec<Pipeline> =
             outputs.iter().filter(|output| fits(output)).map(|output| output.pipeline.clone()).collect();
+        // All of an item are kept, or none: one decode is worth more than the bytes of those that need not be.
         let keep = outputs.iter().any(|output| output.to == To::Rendition);
         let mut renditions = match self.render(source, &pipelines, keep).await {
             Ok(renditions) => renditions,

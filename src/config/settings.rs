@@ -157,12 +157,12 @@ pub const SETTINGS: &[Setting] = &[
     switch!("presets_only", "Only presets are rendered: free parameters are refused.", layers.http.presets.only),
     switch!(
         "originals_need_key",
-        "Originals, with their metadata, need a key with `read`; renditions do not.",
+        "Originals, and renditions with `metadata=all`, need a key with `read`; other renditions do not.",
         layers.access.originals_need_key
     ),
     switch!(
         "convert_renders",
-        "Conversions never pass an original through: metadata is always dropped.",
+        "Conversions never pass an original through: metadata is dropped unless `metadata` asks for it.",
         layers.http.convert_renders
     ),
     switch!(

@@ -139,6 +139,7 @@ pub(super) struct Metrics {
     routes: Vec<RouteMetrics>,
     uploads: Counter,
     duplicates: Counter,
+    refused: Counter,
     uploaded_bytes: Counter,
     /// Connections that are open now.
     connections: Gauge,
@@ -165,9 +166,10 @@ impl Metrics {
             registry.register(name, help, counter.clone());
             counter
         };
-        let (uploads, duplicates) = (
+        let (uploads, duplicates, refused) = (
             counter("uploads", "Uploads that stored an image"),
             counter("uploads_duplicate", "Uploads of an image that was stored already"),
+            counter("upload_entries_refused", "Entries of forms and archives that were not stored"),
         );
         let uploaded_bytes = counter("uploaded_bytes", "Bytes of acknowledged uploads");
         let connections = Gauge::default();
@@ -178,6 +180,7 @@ impl Metrics {
             routes,
             uploads,
             duplicates,
+            refused,
             uploaded_bytes,
             connections,
             accepted: AtomicU64::new(0),
@@ -209,6 +212,11 @@ impl Metrics {
     pub(super) fn uploaded(&self, receipt: &Receipt) {
         if receipt.created { &self.uploads } else { &self.duplicates }.inc();
         self.uploaded_bytes.inc_by(receipt.bytes);
+    }
+
+    /// Counts an entry of many that was not stored.
+    pub(super) fn refused(&self) {
+        self.refused.inc();
     }
 
     /// The whole page.

@@ -98,6 +98,10 @@ pub type Strip = fn(&[u8]) -> Result<Vec<u8>, Error>;
 pub struct Encoder {
     /// The format's own ceiling of a side; larger results are scaled down to it.
     pub side_px_max: u32,
+    /// Pixels of the largest result that it is given; what has more is scaled down.
+    pub pixels_max: u64,
+    /// The same of a lossless one, where there is a choice.
+    pub lossless_pixels_max: u64,
     /// The largest animation it can hold in frames (1: stills only).
     pub frames_max: u32,
     /// How many times the samples of a picture the encoder holds in layouts of its own, beside the picture.
@@ -131,6 +135,8 @@ impl Encoder {
     /// A lossless format of stills of 8 bits without choices: a row says in what it differs.
     pub const PLAIN: Encoder = Encoder {
         side_px_max: u32::MAX,
+        pixels_max: u64::MAX,
+        lossless_pixels_max: u64::MAX,
         frames_max: 1,
         frames_held: 2,
         channels: &[Channels::Rgb, Channels::Rgba],

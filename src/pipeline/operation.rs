@@ -106,7 +106,7 @@ pub static OPERATIONS: &[&Operation] = &[
     // Geometry.
     &crop::OPERATION, &trim::OPERATION, &resize::OPERATION, &rotate::OPERATION, &flip::OPERATION,
     // Colour.
-    &color::brightness::OPERATION, &color::contrast::OPERATION, &color::saturation::OPERATION, &color::hue::OPERATION,
+    &color::exposure::OPERATION, &color::brightness::OPERATION, &color::contrast::OPERATION, &color::saturation::OPERATION, &color::hue::OPERATION,
     &color::gamma::OPERATION, &color::grayscale::OPERATION, &color::sepia::OPERATION, &color::invert::OPERATION,
     &color::tint::OPERATION, &color::duotone::OPERATION, &color::normalize::OPERATION, &color::equalize::OPERATION,
     &color::posterize::OPERATION, &color::threshold::OPERATION, &color::opacity::OPERATION,

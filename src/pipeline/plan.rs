@@ -289,6 +289,16 @@ struct Memory {
     peak: u64,
 }
 
+/// The box into which a result of `size` must be scaled for the format to hold it; `None`: it does.
+fn ceiling(encoder: &Encoder, lossless: bool, size: Size) -> Option<Size> {
+    let side = encoder.side_px_max;
+    let pixels_max = if lossless { encoder.lossless_pixels_max } else { encoder.pixels_max };
+    let scale = (pixels_max as f64 / size.pixels().max(1) as f64).sqrt().min(1.0);
+    let most = |px: u32| if scale < 1.0 { ((f64::from(px) * scale) as u32).clamp(1, side) } else { side };
+    let most = Size::new(most(size.w), most(size.h));
+    (size.w > most.w || size.h > most.h).then_some(most)
+}
+
 /// Tables of colour, kernels and Huffman codes; what does not grow with the image.
 const FIXED_BYTES: u64 = 1 << 20;
 /// What a format puts around samples, even around a single one.
@@ -352,8 +362,8 @@ impl Memory {
                 exact = false;
             }
         }
-        if shape.size.w.max(shape.size.h) > encoder.side_px_max {
-            let last = (&resize::OPERATION, resize::inside_square(encoder.side_px_max));
+        if let Some(most) = ceiling(&encoder, chain.args.flag("lossless"), shape.size) {
+            let last = (&resize::OPERATION, resize::inside(most));
             let cost = if exact { (last.0.plan)(shape, &last.1)? } else { at_most(last.0, shape, &last.1)? };
             self.change(shape, cost.shape, cost.working_bytes);
             shape = cost.shape;

@@ -49,6 +49,11 @@ impl Presets {
         self.named = named;
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
     /// Their names, for people.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.named.keys().map(String::as_str).collect();

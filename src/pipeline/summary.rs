@@ -47,7 +47,7 @@ pub static ENTRIES: &[Entry] = &[
 impl Pipeline {
     /// Makes the JSON of every entry of [`ENTRIES`].
     pub fn summary() -> Pipeline {
-        let steps = vec![(&resize::OPERATION, resize::inside_square(SIDE_PX))];
+        let steps = vec![(&resize::OPERATION, resize::inside(Size::new(SIDE_PX, SIDE_PX)))];
         Pipeline { codec: &SUMMARY, render: true, encode: Args::defaults(ENCODE), steps }
     }
 }

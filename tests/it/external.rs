@@ -23,8 +23,21 @@ struct Server {
 }
 
 impl Server {
-    /// Starts `progimage serve` on a free port and waits until it answers (or has ended).
+    /// Starts `progimage serve` on a free port and waits until it answers (or, under strace, has ended).
     fn start(data: &Path, strace: &[&str]) -> Server {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let mut server = Server::spawn(data, strace);
+            let is_ready = server.is_ready(deadline);
+            if is_ready || !strace.is_empty() {
+                return server;
+            }
+            // A predecessor that was killed in the middle of a sync holds the folder until the device has answered.
+            assert!(Instant::now() < deadline, "the server did not become ready");
+        }
+    }
+
+    fn spawn(data: &Path, strace: &[&str]) -> Server {
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").to_string();
         let mut command = match strace {
@@ -38,20 +51,19 @@ impl Server {
         command.args(["serve", "--listen", &address, "--data"]).arg(data);
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        let mut server = Server { child, address };
-        server.wait_until_ready();
-        server
+        Server { child, address }
     }
 
-    fn wait_until_ready(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+    /// Waits until it answers; false when it has ended instead.
+    fn is_ready(&mut self, deadline: Instant) -> bool {
         while self.status("GET", "/readyz", b"") != Some(200) {
             assert!(Instant::now() < deadline, "the server did not become ready");
             if self.child.try_wait().expect("our child").is_some() {
-                return;
+                return false;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        true
     }
 
     /// One request on a connection of its own; `None` when the connection broke before a status line.

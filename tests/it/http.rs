@@ -17,6 +17,7 @@ mod process;
 mod protocol;
 mod remote;
 mod signed;
+mod tier;
 mod timeouts;
 mod uploads;
 

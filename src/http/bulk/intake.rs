@@ -80,13 +80,14 @@ pub(super) struct Reader {
 }
 
 enum Given {
-    Lines(Box<LineReader>),
+    /// The first line, which is read before the answer begins, and the others.
+    Lines(Option<Line>, Box<LineReader>),
     Array(Array),
     Form(Box<Form>),
 }
 
 impl Intake {
-    /// By `Content-Type`. What is read whole, an array or the items of a form, is read before this returns.
+    /// By `Content-Type`. The first line, and what is read whole (an array, the items of a form), is read before this returns.
     pub(super) async fn of(
         app: &Arc<App>,
         headers: &HeaderMap,
@@ -99,7 +100,9 @@ impl Intake {
             // What curl's --data-binary says unasked is taken for lines, too.
             "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded" => {
                 let reader = body.stream(&app.options);
-                Given::Lines(Box::new(LineReader::new(reader, app.options.line_bytes_max, &app.uploads)))
+                let mut lines = Box::new(LineReader::new(reader, app.options.line_bytes_max, &app.uploads));
+                // A client that waits for `100 Continue` would take the answer for a refusal.
+                Given::Lines(lines.next().await?, lines)
             }
             "application/json" => Given::Array(Array::read(app, body).await?),
             "multipart/form-data" => Given::Form(Box::new(Form::begin(app, content_type, body).await?)),
@@ -126,7 +129,7 @@ impl Intake {
                 Some(text) => Ok(Some(reader.entry(text).await)),
                 None => Ok(None),
             },
-            Given::Lines(lines) => Ok(match line(lines, &self.owed).await? {
+            Given::Lines(first, lines) => Ok(match line(first, lines, &self.owed).await? {
                 Some(Line::Text(text)) => Some(reader.entry(text).await),
                 Some(Line::TooLong { bytes_max }) => Some(reader.refused(too_long(bytes_max))),
                 Some(Line::NoRoom) => Some(reader.refused(store::Error::Busy.into())),
@@ -137,7 +140,10 @@ impl Intake {
 }
 
 /// The next line, however long the client waits for what it is owed.
-async fn line(lines: &mut LineReader, owed: &Owed) -> Result<Option<Line>, Error> {
+async fn line(first: &mut Option<Line>, lines: &mut LineReader, owed: &Owed) -> Result<Option<Line>, Error> {
+    if let Some(first) = first.take() {
+        return Ok(Some(first));
+    }
     loop {
         match lines.next().await {
             Err(Error::BodyTimeout) if owed.excuses_a_pause() => {}

@@ -475,6 +475,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_file_fails_to_take_is_not_lost() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        answer.line(line(0)).await.expect("taken");
+        {
+            let mut queue = answer.shared.lock();
+            let parts: Vec<Bytes> = queue.memory.drain(..).collect();
+            queue.memory_bytes = 0;
+            drop(queue.spool.write(parts.clone()).expect("room"));
+            queue.push(line(1));
+            queue.spooled(Err(lost()), parts);
+        }
+        answer.finish();
+        assert_eq!(read(response).await, format!("{:099}\n{:099}", 0, 1));
+    }
+
+    #[tokio::test]
     async fn an_answer_that_is_not_ended_is_cut() {
         let app = app(|_| {}).await;
         let (mut answer, response) = answer(&app, NDJSON);

@@ -81,7 +81,7 @@ pub(super) fn answer(app: &Arc<App>, entries: impl Entries + 'static, first: Opt
 async fn run(app: Arc<App>, mut entries: impl Entries, first: Option<(Entry, Taken)>, mut answer: Answer) {
     let (tell, outcomes) = channel(1);
     let reading = async { Ok(read(&app, &mut entries, first, tell).await) };
-    match try_join(reading, write(outcomes, &mut answer)).await {
+    match try_join(reading, write(&app, outcomes, &mut answer)).await {
         Ok((ended, tally)) => _ = answer.end(tally.last(ended)).await,
         // A client that only sends must come to its end before it reads why it was not heard.
         Err(Gone) => {
@@ -149,7 +149,8 @@ async fn commit(
     drop(place);
 }
 
-/// What one request may have on its way to the disk: as much as one group commit takes, in number and in bytes.
+/// What one request may have on its way to the disk: in number as much as two group commits take, so that one fills while the other
+/// is made durable; in bytes as much as one.
 struct Lane {
     places: Arc<Semaphore>,
     places_max: usize,
@@ -158,8 +159,9 @@ struct Lane {
 
 impl Lane {
     fn new((uploads_max, bytes_max): (usize, u64)) -> Lane {
-        let places = Arc::new(Semaphore::new(uploads_max));
-        Lane { places, places_max: uploads_max, place_bytes: (bytes_max / uploads_max as u64).max(1) }
+        let places_max = 2 * uploads_max;
+        let places = Arc::new(Semaphore::new(places_max));
+        Lane { places, places_max, place_bytes: (bytes_max / places_max as u64).max(1) }
     }
 
     async fn place(&self, bytes: u64) -> OwnedSemaphorePermit {
@@ -168,10 +170,13 @@ impl Lane {
     }
 }
 
-async fn write(mut outcomes: Receiver<Outcome>, answer: &mut Answer) -> Result<Tally, Gone> {
+async fn write(app: &App, mut outcomes: Receiver<Outcome>, answer: &mut Answer) -> Result<Tally, Gone> {
     let mut tally = Tally::default();
     while let Some(outcome) = outcomes.recv().await {
         tally.count(outcome.result.is_ok());
+        if outcome.result.is_err() {
+            app.metrics.refused();
+        }
         answer.line(outcome.line().into()).await?;
     }
     Ok(tally)
@@ -209,8 +214,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_request_has_one_batch_under_way() {
-        let lane = Lane::new((4, 400));
+    async fn one_request_has_two_batches_under_way() {
+        let lane = Lane::new((2, 400));
         let places = [lane.place(0).await, lane.place(100).await, lane.place(101).await];
         assert!(lane.place(1).now_or_never().is_none(), "four places are taken");
         drop(places);

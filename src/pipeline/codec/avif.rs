@@ -58,6 +58,8 @@ pub(super) static CODEC: Codec = Codec {
     decode,
     encoder: Some(Encoder {
         side_px_max: SIDE_PX_MAX,
+        pixels_max: PIXELS_MAX,
+        lossless_pixels_max: LOSSLESS_PIXELS_MAX,
         frames_max: 1,
         // Measured on 8 megapixels: libaom's references and statistics take 5.6 times the samples.
         frames_held: 6,

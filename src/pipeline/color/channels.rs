@@ -34,23 +34,47 @@ pub fn to_channels(raster: Raster, target: Channels) -> Result<Raster, Error> {
 }
 
 fn converted<S: Sample>(samples: &[S], from: Channels, to: Channels) -> Result<Vec<S>, Error> {
-    let mut converted = try_zeroed(samples.len() / from.count() * to.count())?;
-    for (target, source) in converted.chunks_exact_mut(to.count()).zip(samples.chunks_exact(from.count())) {
-        let alpha = if from.alpha() { source[from.count() - 1] } else { S::MAX };
-        match (from.gray(), to.gray()) {
-            (false, true) => target[0] = luminance(source),
-            (true, _) => target[..colors(to)].fill(source[0]),
-            (false, false) => target[..3].copy_from_slice(&source[..3]),
-        }
-        if to.alpha() {
-            target[to.count() - 1] = alpha;
-        }
+    match from.count() {
+        1 => converted_from::<S, 1>(samples, to),
+        2 => converted_from::<S, 2>(samples, to),
+        3 => converted_from::<S, 3>(samples, to),
+        _ => converted_from::<S, 4>(samples, to),
     }
-    Ok(converted)
 }
 
-fn colors(channels: Channels) -> usize {
-    if channels.gray() { 1 } else { 3 }
+fn converted_from<S: Sample, const FROM: usize>(samples: &[S], to: Channels) -> Result<Vec<S>, Error> {
+    match to.count() {
+        1 => each_pixel(samples, pixel::<S, FROM, 1>),
+        2 => each_pixel(samples, pixel::<S, FROM, 2>),
+        3 => each_pixel(samples, pixel::<S, FROM, 3>),
+        _ => each_pixel(samples, pixel::<S, FROM, 4>),
+    }
+}
+
+/// A pixel of `FROM` samples as one of `TO`; the last of two or four is alpha. Which of the ways it goes is known when it is compiled.
+fn pixel<S: Sample, const FROM: usize, const TO: usize>(source: &[S; FROM]) -> [S; TO] {
+    let mut target = [S::MAX; TO];
+    match (FROM < 3, TO < 3) {
+        (false, true) => target[0] = luminance(source),
+        (true, true) => target[0] = source[0],
+        (true, false) => target[..3].fill(source[0]),
+        (false, false) => target[..3].copy_from_slice(&source[..3]),
+    }
+    if TO.is_multiple_of(2) && FROM.is_multiple_of(2) {
+        target[TO - 1] = source[FROM - 1];
+    }
+    target
+}
+
+/// `change` on every pixel of `FROM` samples, which makes one of `TO`.
+pub fn each_pixel<S: Sample, const FROM: usize, const TO: usize>(
+    samples: &[S],
+    change: impl Fn(&[S; FROM]) -> [S; TO],
+) -> Result<Vec<S>, Error> {
+    let mut changed = try_zeroed(samples.len() / FROM * TO)?;
+    let targets = changed.as_chunks_mut().0.iter_mut();
+    targets.zip(samples.as_chunks().0).for_each(|(target, source)| *target = change(source));
+    Ok(changed)
 }
 
 /// The gray that is as light as this red, green and blue: luminance in linear light, ITU-R BT.709.

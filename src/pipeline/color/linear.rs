@@ -24,7 +24,7 @@ impl Sample for u8 {
     const MAX: u8 = u8::MAX;
 
     fn linear_table() -> &'static [u16] {
-        static TABLE: LazyLock<Vec<u16>> = LazyLock::new(|| table(255, |v| 65_535.0 * linear(v)));
+        static TABLE: LazyLock<Vec<u16>> = LazyLock::new(|| table(255, |v| 65_535.0 * decoded(v)));
         &TABLE
     }
 
@@ -38,7 +38,7 @@ impl Sample for u16 {
     const MAX: u16 = u16::MAX;
 
     fn linear_table() -> &'static [u16] {
-        static TABLE: LazyLock<Vec<u16>> = LazyLock::new(|| table(65_535, |v| 65_535.0 * linear(v)));
+        static TABLE: LazyLock<Vec<u16>> = LazyLock::new(|| table(65_535, |v| 65_535.0 * decoded(v)));
         &TABLE
     }
 
@@ -53,7 +53,8 @@ fn table<S: TryFrom<u32> + Default>(last: u32, of: impl Fn(f64) -> f64) -> Vec<S
     (0..=last).map(|v| S::try_from(value(v)).unwrap_or_default()).collect()
 }
 
-fn linear(encoded: f64) -> f64 {
+/// The curve the other way: an encoded value in 0..=1 to linear light. By the C library's `pow`.
+pub fn decoded(encoded: f64) -> f64 {
     if encoded <= 0.04045 { encoded / 12.92 } else { ((encoded + 0.055) / 1.055).powf(2.4) }
 }
 
@@ -148,9 +149,9 @@ mod tests {
         let safe = |value: f64| ((value - value.floor()) - 0.5).abs() > 1e-9;
         for v in 0..=65_535 {
             let v = f64::from(v) / 65_535.0;
-            assert!(safe(65_535.0 * linear(v)) && safe(65_535.0 * encoded(v)) && safe(255.0 * encoded(v)), "{v}");
+            assert!(safe(65_535.0 * decoded(v)) && safe(65_535.0 * encoded(v)) && safe(255.0 * encoded(v)), "{v}");
         }
-        assert!((0..=255).all(|v| safe(65_535.0 * linear(f64::from(v) / 255.0))));
+        assert!((0..=255).all(|v| safe(65_535.0 * decoded(f64::from(v) / 255.0))));
     }
 
     #[test]

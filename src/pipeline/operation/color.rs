@@ -7,6 +7,7 @@ pub(super) mod brightness;
 pub(super) mod contrast;
 pub(super) mod duotone;
 pub(super) mod equalize;
+pub(super) mod exposure;
 pub(super) mod gamma;
 pub(super) mod grayscale;
 pub(super) mod hue;

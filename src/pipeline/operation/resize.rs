@@ -295,10 +295,10 @@ pub(super) fn windowed_bytes(image: Shape, window: Window, content: Content) -> 
     made.saturating_add(resample::working_bytes(image, &geometry, content.sampling().0))
 }
 
-/// Arguments that scale a result down into a square of `side`, aspect kept.
-pub(in crate::pipeline) fn inside_square(side: u32) -> Args {
-    let side = || Value::Number(i64::from(side));
-    Args::defaults(OPERATION.params).with("width", side()).with("height", side())
+/// Arguments that scale a result down into a box, aspect kept.
+pub(in crate::pipeline) fn inside(most: Size) -> Args {
+    let side = |px| Value::Number(i64::from(px));
+    Args::defaults(OPERATION.params).with("width", side(most.w)).with("height", side(most.h))
 }
 
 fn geometry_of(source: Size, args: &Args) -> Geometry {

@@ -12,7 +12,7 @@ use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
 pub(super) static OPERATION: Operation = Operation {
     name: "trim",
     doc: "Removes borders of the colour of the upper left pixel, opacity included (libvips' find_trim: after a 3 x 3 median, so that \
-          specks and lines one pixel wide count as border). An image of one colour stays whole.",
+          specks and lines one pixel wide count as border). An image of one colour stays whole; an animation is trimmed as its first frame is.",
     params: &[Param {
         name: "threshold",
         keys: &["trim"],

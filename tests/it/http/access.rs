@@ -34,6 +34,13 @@ fn each_route_needs_its_scope() {
         server.ask("GET", path, &[READER]).assert_problem(403, "scope-needed");
         assert_eq!(server.ask("GET", path, &[ADMIN]).status, 200);
     }
+    let tar = "Content-Type: application/x-tar";
+    server.send("POST", "/images", &[READER, tar], &[0; 512]).assert_problem(403, "scope-needed");
+    assert_eq!(server.send("POST", "/images", &[WRITER, tar], &[0; 512]).status, 200);
+    server.ask("POST", "/images/info", &[]).assert_problem(401, "key-needed");
+    assert_eq!(server.ask("POST", "/images/info", &[READER]).status, 200);
+    server.ask("POST", "/images/delete", &[WRITER]).assert_problem(403, "scope-needed");
+    assert_eq!(server.ask("POST", "/images/delete", &[ADMIN]).status, 200);
     server.ask("DELETE", &path, &[WRITER]).assert_problem(403, "scope-needed");
     assert_eq!(server.ask("DELETE", &path, &[ADMIN]).status, 204);
     for path in ["/healthz", "/readyz"] {
@@ -74,6 +81,8 @@ fn places_are_for_those_who_may_read_the_original() {
         let info = server.ask("GET", &format!("{path}/info"), fields).json();
         assert_eq!(info["exif"]["model"], "Model 1");
         assert_eq!(info["exif"]["taken"], "2024-05-06T07:08:09+02:00");
+        let (listed, _) = server.send("POST", "/images/info", fields, &path.as_bytes()["/images/".len()..]).lines();
+        assert_eq!(listed[0]["exif"], info["exif"]);
         info["exif"]["gps"].clone()
     };
     let place = serde_json::json!({"latitude": 48.208497, "longitude": -16.5});

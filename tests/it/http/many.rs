@@ -125,6 +125,8 @@ fn bad_entries_stop_no_good_ones() {
             (&"bytes_max".into(), &102_400.into())
         );
         assert_eq!(server.get("/images").json()["images"].as_array().unwrap().len(), 2);
+        let figures = ["uploads_total", "uploads_duplicate_total", "upload_entries_refused_total"];
+        assert_eq!(figures.map(|name| figure(&server, name)), [2, 1, 4]);
     }
     // The first part of a form is read before it is known that there is a second one.
     let server = start();
@@ -335,6 +337,16 @@ fn a_stream_that_pauses_is_told_and_closed() {
     assert_eq!(statuses(&lines), [201]);
     assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/body-timeout".into()));
     assert!(client.is_closed());
+}
+
+#[test]
+fn the_first_part_of_a_form_has_an_absolute_end() {
+    let server = Server::with(|settings| settings.http.body_timeout_ms = 60);
+    let mut client = server.connect();
+    let part = &form(&[&image(1)])[..100];
+    client.write(format!("POST /images HTTP/1.1\r\nHost: a\r\n{FORM}\r\nContent-Length: 10000\r\n\r\n").as_bytes());
+    client.write(part);
+    client.answer(false).assert_problem(408, "body-timeout");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn ask_for_more_than_buffers_hold(server: &Server) -> (Client, usize) {
     const ANSWERS: usize = 8;
     let path = server.store(&ppm(3_000, 2_000, [1, 2, 3]));
     let mut client = server.connect();
-    // In one go: the server may close the connection while it answers the first.
+    // At once: the server may close after the first of them.
     client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(ANSWERS).as_bytes());
     (client, ANSWERS * 18_000_000)
 }
@@ -97,7 +97,9 @@ fn a_client_that_reads_below_the_least_rate_is_closed() {
     let (mut client, asked) = ask_for_more_than_buffers_hold(&server);
     let mut read = 0;
     while !server.get("/metrics").text().contains("progimage_http_connections 1\n") {
-        client.stream.read_exact(&mut [0]).unwrap();
+        if client.stream.read_exact(&mut [0]).is_err() {
+            break;
+        }
         read += 1;
         assert!(read < 10_000, "still served after {read} bytes, one by one");
     }

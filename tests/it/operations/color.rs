@@ -83,6 +83,10 @@ fn curves_are_those_of_their_sources() {
     check("gamma(gamma=0.5)", (GrayAlpha, &[128, 1]), (GrayAlpha, &[64, 1]));
     check("gamma(gamma=0.1)", (Gray, &[254]), (Gray, &[245]));
     check("gamma(gamma=10)", (Gray, &[1]), (Gray, &[147]));
+    // 128 is 0.2159 of full light: twice that is 176, a quarter 66; what is full stays full.
+    check("exposure(stops=1)", (Rgba, &[0, 128, 255, 9]), (Rgba, &[0, 176, 255, 9]));
+    check("exposure(stops=-2)", (Gray, &[128]), (Gray, &[66]));
+    check("exposure(stops=5)", (Gray, &[60]), (Gray, &[255]));
     check("invert()", (Rgba, &[0, 100, 255, 9]), (Rgba, &[255, 155, 0, 9]));
     check("posterize(levels=2)", (Rgba, &[127, 128, 255, 77]), (Rgba, &[0, 255, 255, 77]));
     check("posterize(levels=3)", (Rgb, &[85, 86, 171]), (Rgb, &[0, 128, 255]));
@@ -181,6 +185,7 @@ fn arguments_are_written_one_way() {
         "saturation(amount=0)",
         "hue(angle=-360)",
         "gamma(gamma=1)",
+        "exposure(stops=0)",
         "grayscale(on=false)",
         "sepia(amount=0)",
         "opacity(amount=100)",
@@ -203,6 +208,8 @@ fn arguments_are_written_one_way() {
         "saturation(amount=101)",
         "hue(angle=361)",
         "gamma(gamma=0.09)",
+        "exposure(stops=5.01)",
+        "exposure(stops=-5.01)",
         "gamma(gamma=10.01)",
         "sepia(amount=101)",
         "posterize(levels=1)",
@@ -259,6 +266,8 @@ fn curves_are_what_other_programs_make() {
     same("posterize=4", "posterize-pillow.png", 0, 0.0);
     same("grayscale", "grayscale-pillow.png", 0, 0.0);
     same("grayscale&equalize", "equalize-pillow.png", 0, 0.0);
+    // ImageMagick doubles linear light that it has rounded to 16 bits.
+    same("exposure=1", "exposure-imagemagick.png", 1, 0.2);
     // These two cut off what this rounds.
     same("gamma=1.8", "gamma-imagemagick.png", 1, 0.5);
     same("duotone=1e3264,ffd2a0", "duotone-pillow.png", 1, 0.5);

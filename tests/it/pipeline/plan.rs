@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{ANIMATED, OUTPUT, pipeline};
 use progimage::digest::Digest;
-use progimage::pipeline::codec::{Codec, Encoder, Header};
+use progimage::pipeline::codec::{self, Codec, Encoder, Header};
 use progimage::pipeline::{Channels, Error, Headers, Limits, Orientation, Pipeline, Plan, Size};
 
 /// Where sources come from; it is only read.
@@ -82,6 +82,17 @@ fn a_format_that_is_only_read_cannot_be_written() {
 fn a_result_beyond_the_formats_ceiling_is_scaled_down() {
     check("", &header(12_000, 6000), (10_000, 5000));
     check("w=100&h=12000&fit=fill&enlarge", &header(100, 100), (83, 10_000));
+    // 2^25 pixels of AVIF, 2^23 of a lossless one, at the bound and past it.
+    let avif = |query: &str, w, h| {
+        let pairs: Vec<_> = query.split_terminator('&').map(|name| (name.to_owned(), String::new())).collect();
+        let codec = codec::by_name("avif").expect("in the table");
+        let pipeline = Pipeline::from_query(codec, &pairs).expect(query);
+        pipeline.plan((&SOURCE, &header(w, h)), &Headers::new(), &Limits::default()).expect(query).size
+    };
+    assert_eq!(avif("", 8192, 4096), Size::new(8192, 4096));
+    assert_eq!(avif("", 10_000, 5_000), Size::new(8192, 4096));
+    assert_eq!(avif("lossless", 4096, 2048), Size::new(4096, 2048));
+    assert_eq!(avif("lossless", 4097, 2048), Size::new(4095, 2047));
 }
 
 /// `at` is allowed, `past` is refused by `name`.

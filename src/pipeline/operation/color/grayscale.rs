@@ -1,7 +1,10 @@
 //! `grayscale`: colours give way to one gray channel.
 
-use super::matrix::{self, Matrix};
-use super::{Context, Error, Operation, Raster, gray, plan_gray, switch, to_channels, unless_off};
+use super::matrix::Row;
+use super::{
+    Channels, Context, Error, Operation, Raster, Sample, Samples, gray, plan_gray, sample, switch, unless_off,
+};
+use crate::pipeline::color::each_pixel;
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "grayscale",
@@ -17,8 +20,28 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 /// The raster in gray; gray already, it stays as it is. Other bytes from here are those of `duotone`, too: both revisions are raised.
 pub fn grayscaled(raster: Raster, context: &Context<'_>) -> Result<Raster, Error> {
-    let channels = gray(raster.channels());
-    let raster = matrix::applied(raster, &Matrix::new([[0.2126, 0.7152, 0.0722]; 3]), context.watch)?;
-    // Red, green and blue are equal now: this takes one of them.
-    to_channels(raster, channels)
+    context.watch.check()?;
+    let (size, channels) = (raster.size(), raster.channels());
+    if channels.gray() {
+        return Ok(raster);
+    }
+    let samples = match raster.into_samples() {
+        Samples::U8(samples) => Samples::U8(grays(&samples, channels)?),
+        Samples::U16(samples) => Samples::U16(grays(&samples, channels)?),
+    };
+    Ok(Raster::new(size, gray(channels), samples))
+}
+
+fn grays<S: Sample>(samples: &[S], channels: Channels) -> Result<Vec<S>, Error> {
+    let weights = Row::new([0.2126, 0.7152, 0.0722]);
+    let value = |sample: S| {
+        let value: u32 = sample.into();
+        i64::from(value)
+    };
+    let gray = |r, g, b| sample(weights.times([value(r), value(g), value(b)]));
+    if channels.alpha() {
+        each_pixel(samples, |&[r, g, b, alpha]| [gray(r, g, b), alpha])
+    } else {
+        each_pixel(samples, |&[r, g, b]| [gray(r, g, b)])
+    }
 }

@@ -6,20 +6,36 @@ use super::{Error, Raster, Sample, Samples, Watch, change_rgb, sample};
 /// to one leaves gray as it is.
 const PLACES: u32 = 24;
 
-/// A 3 x 3 matrix on red, green and blue; coefficients below 1000.
+/// What one colour takes of red, green and blue; coefficients below 1000.
+#[derive(Clone, Copy, Debug)]
+pub struct Row([i64; 3]);
+
+impl Row {
+    /// The row of these coefficients.
+    pub fn new(coefficients: [f64; 3]) -> Row {
+        let one = f64::from(1 << PLACES);
+        Row(coefficients.map(|coefficient| (coefficient * one).round() as i64))
+    }
+
+    /// The sum, rounded; it may lie outside the range of the colours.
+    pub fn times(self, [r, g, b]: [i64; 3]) -> i64 {
+        (self.0[0] * r + self.0[1] * g + self.0[2] * b + (1 << (PLACES - 1))) >> PLACES
+    }
+}
+
+/// A 3 x 3 matrix on red, green and blue.
 #[derive(Debug)]
-pub struct Matrix([[i64; 3]; 3]);
+pub struct Matrix([Row; 3]);
 
 impl Matrix {
     /// The matrix with these rows: that of red first.
     pub fn new(rows: [[f64; 3]; 3]) -> Matrix {
-        let one = f64::from(1 << PLACES);
-        Matrix(rows.map(|row| row.map(|coefficient| (coefficient * one).round() as i64)))
+        Matrix(rows.map(Row::new))
     }
 
     /// The product, rounded; it may lie outside the range of `colors`.
-    pub fn times(&self, [r, g, b]: [i64; 3]) -> [i64; 3] {
-        self.0.map(|row| (row[0] * r + row[1] * g + row[2] * b + (1 << (PLACES - 1))) >> PLACES)
+    pub fn times(&self, colors: [i64; 3]) -> [i64; 3] {
+        self.0.map(|row| row.times(colors))
     }
 }
 

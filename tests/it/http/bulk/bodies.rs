@@ -160,3 +160,19 @@ fn a_tar_of_many_lines_holds_them_in_several_entries() {
     assert_eq!(lines.lines().count(), 6_001);
     assert_eq!(lines.lines().last(), Some("{\"done\":true,\"failed\":6000,\"ok\":0}"));
 }
+
+#[test]
+fn expectations_are_met_before_the_answer_begins() {
+    let server = Server::start();
+    let items = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    let array = [b"[".as_slice(), &items, b"]"].concat();
+    let form = form(&[("items", &items)]);
+    for (content_type, body) in [("Content-Type: application/jsonl", &items), (JSON, &array), (FORM, &form)] {
+        let mut client = server.connect();
+        let fields = format!("{content_type}\r\nExpect: 100-continue\r\nContent-Length: {}", body.len());
+        client.write(format!("POST /bulk HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n").as_bytes());
+        assert_eq!(client.answer(false).status, 100, "{content_type}");
+        client.write(body);
+        assert_eq!(results(&client.answer(false))[0]["status"], 200);
+    }
+}

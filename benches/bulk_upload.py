@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Durable uploads a second: one tar on one connection against one PUT at a time on one connection, interleaved A B B A.
+
+Images are PNG files of noise, each with bytes of its own, so that nothing is a duplicate. The tar is written by Python's own tarfile
+and sent in chunks as it is made; its answer is read meanwhile. Syncs are those that the server counts at /metrics.
+"""
+
+import io
+import json
+import socket
+import statistics
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+from lib_server import Server, arguments, ask, finish, folder, labelled, noise_png, table
+
+SIDE_PX = 58  # about 10 KB
+RATIO_MIN = 10
+SYNCS = ("store_fdatasync_total", "store_fsync_total", "store_syncfs_total")
+
+
+def main():
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=10_000, help="images of one tar")
+    parser.add_argument("--puts", type=int, default=1_000, help="images of one round of PUT")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of A B B A")
+    parser.add_argument("--json", default="target/bulk_upload.json", help="where the figures are written")
+    parser.add_argument("--report-only", action="store_true", help="the bound is printed, not enforced")
+    options = parser.parse_args()
+    rows, ratios = [], []
+    with folder() as root, Server(options.binary, f"{root}/data", log=f"{root}/log") as server:
+        images = Images()
+        for number in range(options.rounds):
+            order = (one_by_one, as_tar, as_tar, one_by_one)
+            measured = [(way, measure(server, way, images, options)) for way in order]
+            rates = {way: statistics.mean(rate for other, (rate, _) in measured if other is way) for way in order}
+            ratios.append(rates[as_tar] / rates[one_by_one])
+            for way, (rate, syncs) in measured:
+                rows.append((way.__name__, number, f"{rate:.0f}", f"{syncs:.2f}"))
+    table(rows, ("way", "round", "images/s", "syncs an image"))
+    ratio = statistics.median(ratios)
+    print(f"tar against PUT: {ratio:.1f}x (median of {len(ratios)}; goal {RATIO_MIN}x)")
+    Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+    Path(options.json).write_text(json.dumps({"rows": rows, "ratios": ratios}, indent=1))
+    bad = [f"{ratio:.1f}x is less than {RATIO_MIN}x"] if ratio < RATIO_MIN else []
+    finish([] if options.report_only else bad)
+
+
+class Images:
+    """Images that were never made before."""
+
+    def __init__(self):
+        self.plain, self.made = noise_png(SIDE_PX, SIDE_PX), 0
+
+    def take(self, count):
+        self.made += count
+        return [labelled(self.plain, f"{number:012}") for number in range(self.made - count, self.made)]
+
+
+def measure(server, way, images, options):
+    """(images a second, syncs an image)."""
+    count = options.count if way is as_tar else options.puts
+    batch, before = images.take(count), syncs(server)
+    started = time.perf_counter()
+    way(server, batch)
+    elapsed = time.perf_counter() - started
+    return count / elapsed, (syncs(server) - before) / count
+
+
+def syncs(server):
+    _, _, page = server.request("GET", "/metrics")
+    figures = dict(line.rsplit(" ", 1) for line in page.decode().splitlines() if not line.startswith("#"))
+    return sum(int(figures[f"progimage_{name}"]) for name in SYNCS)
+
+
+def one_by_one(server, batch):
+    # PUT needs the id before it sends; POST of a raw body is the same work, and a standard library has no BLAKE3.
+    connection = server.connect()
+    for image in batch:
+        status, _, answer = ask(connection, "POST", "/images", image)
+        if status != 201:
+            sys.exit(f"an upload was answered {status}: {answer}")
+    connection.close()
+
+
+def as_tar(server, batch):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
+        connection.sendall(b"POST /images HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-tar\r\n"
+                           b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+        sender = threading.Thread(target=send, args=(connection, batch))
+        sender.start()
+        answer = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+        sender.join()
+    last = json.loads(answer[answer.rindex(b'{"done"'):].split(b"\n")[0])
+    if last != {"done": True, "ok": len(batch), "failed": 0}:
+        sys.exit(f"the tar ended with {last}")
+
+
+class Chunked(io.RawIOBase):
+    """Writes what it is given as chunks of HTTP."""
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.connection.sendall(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
+        return len(data)
+
+
+def send(connection, batch):
+    chunks = io.BufferedWriter(Chunked(connection), 256 << 10)
+    with tarfile.open(fileobj=chunks, mode="w|") as archive:
+        for number, image in enumerate(batch):
+            entry = tarfile.TarInfo(f"{number}.png")
+            entry.size = len(image)
+            archive.addfile(entry, io.BytesIO(image))
+    chunks.flush()
+    connection.sendall(b"0\r\n\r\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+//! `exposure`: as if the photograph had been exposed longer or shorter.
+
+use super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, curves, plan_same, unless_defaults};
+use crate::pipeline::color::{decoded, encoded};
+
+pub(in crate::pipeline) static OPERATION: Operation = Operation {
+    name: "exposure",
+    doc: "Multiplies light by 2^stops: in linear light (IEC 61966-2-1), as ImageMagick's `-colorspace RGB -evaluate Multiply` does.",
+    params: &[Param {
+        name: "stops",
+        keys: &["exposure"],
+        kind: Kind::Decimal { min: -500, max: 500, places: 2, unit: "EV" },
+        default: Some(Value::Number(0)),
+        doc: "Exposure value: each whole step doubles the light, or halves it where it is negative.",
+    }],
+    example: "exposure=1",
+    revision: 1,
+    canonical: unless_defaults,
+    look: None,
+    plan: plan_same,
+    apply,
+};
+
+fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let gain = gain(args.number("stops").unwrap_or(0));
+    curves::applied(raster, &[|value, full| exposed(value, full, gain).round() as i64], context.watch)
+}
+
+fn gain(hundredths: i64) -> f64 {
+    (hundredths as f64 / 100.0).exp2()
+}
+
+fn exposed(value: i64, full: i64, gain: f64) -> f64 {
+    encoded((decoded(value as f64 / full as f64) * gain).min(1.0)) * full as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As for `gamma`: the last bits, in which mathematical libraries differ, decide nothing. Where whole stops stay on the straight
+    /// foot of the curve they are not asked.
+    #[test]
+    fn curves_do_not_depend_on_the_mathematical_library() {
+        let safe = |exact: f64| ((exact - exact.floor()) - 0.5).abs() > 1e-10;
+        for hundredths in -500..=500 {
+            let gain = gain(hundredths);
+            let foot = |full: i64| if hundredths % 100 == 0 { full * 4_045 / 100_000 + 1 } else { 0 };
+            assert!((foot(255)..=255).all(|value| safe(exposed(value, 255, gain))), "{hundredths}");
+            if hundredths % 10 == 0 {
+                assert!((foot(65_535)..=65_535).all(|value| safe(exposed(value, 65_535, gain))), "{hundredths}");
+            }
+        }
+    }
+}
