@@ -121,6 +121,9 @@ impl Config {
         if access.renditions_need_signature && access.signing_keys.is_empty() {
             mistakes.push("renditions_need_signature: there are no signing_keys".to_owned());
         }
+        if !self.layers.jobs.webhook_allow.is_empty() && self.layers.jobs.webhook_secret.is_none() {
+            mistakes.push("webhook_allow: there is no webhook_secret to sign with".to_owned());
+        }
         if self.layers.http.presets.only && self.layers.http.presets.is_empty() {
             mistakes.push("presets_only: there are no presets, so that nothing could be rendered".to_owned());
         }

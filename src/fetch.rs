@@ -11,6 +11,7 @@
 pub mod address;
 mod client;
 mod freshness;
+mod hooks;
 mod sources;
 mod target;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
+pub use hooks::Hooks;
 pub use sources::{Source, Sources};
 pub use target::HostPattern;
 

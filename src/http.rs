@@ -16,11 +16,13 @@ mod fields;
 mod ids;
 mod images;
 mod info;
+mod jobs;
 mod lists;
 mod metrics;
 mod negotiate;
 mod options;
 mod permits;
+mod prerender;
 mod problem;
 mod process;
 mod remote;
@@ -42,8 +44,9 @@ use hyper::http::request::Parts;
 use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
-use crate::fetch::{self, Sources};
+use crate::fetch::{self, Hooks, Sources};
 use crate::items::{self, Items};
+use crate::jobs::{Jobs, Ledger, Options as JobOptions};
 pub use crate::pipeline::Presets;
 use crate::pipeline::{Limits, query};
 use crate::renditions::{self, Renditions};
@@ -52,6 +55,7 @@ use auth::{Access, Grant, Scope};
 use body::{Body, RequestBody};
 use error::Error;
 use ids::Lists;
+use jobs::work::ItemWork;
 use metrics::Metrics;
 pub use options::Options;
 use stream::Spools;
@@ -80,7 +84,8 @@ pub struct App {
     limits: Limits,
     access: Access,
     options: Options,
-    metrics: Metrics,
+    jobs: Jobs,
+    metrics: Arc<Metrics>,
     draining: AtomicBool,
 }
 
@@ -95,6 +100,8 @@ pub struct Settings {
     pub fetch: fetch::Options,
     /// Of the cache and the render pool.
     pub renditions: renditions::Options,
+    /// Of the queue of jobs.
+    pub jobs: JobOptions,
     /// Of connections and requests.
     pub http: Options,
     /// Who may do what.
@@ -102,9 +109,14 @@ pub struct Settings {
 }
 
 impl App {
-    /// Sets the layers above `store` up.
+    /// Sets the layers above `store` up, with jobs that end with the process. Must be called on a tokio runtime.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
-        let Settings { store: store_options, limits, mut fetch, renditions, http, access } = settings;
+        App::with_ledger(store, Ledger::in_memory().expect("a database in memory opens"), settings)
+    }
+
+    /// Sets the layers above `store` up, and takes up the jobs of `ledger`. Must be called on a tokio runtime.
+    pub fn with_ledger(store: Arc<dyn Store>, ledger: Ledger, settings: Settings) -> Arc<App> {
+        let Settings { store: store_options, limits, mut fetch, renditions, jobs, http, access } = settings;
         fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
         let items_options = items::Options {
             presets: http.presets.clone(),
@@ -116,8 +128,14 @@ impl App {
         let uploads = Uploads::new(store.clone(), store_options);
         let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
         let sources = Arc::new(Sources::new(&fetch));
+        let items = Items::new(&uploads, renditions.clone(), sources.clone(), items_options);
+        let metrics = Arc::new(Metrics::new());
+        let line_bytes_max = http.line_bytes_max;
+        let hooks = Hooks::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
+        let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
         Arc::new(App {
-            items: Items::new(&uploads, renditions.clone(), sources.clone(), items_options),
+            jobs: Jobs::start(ledger, work, store.clone(), hooks, jobs),
+            items,
             uploads,
             renditions,
             bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
@@ -128,7 +146,7 @@ impl App {
             limits,
             access,
             options: http,
-            metrics: Metrics::new(),
+            metrics,
             draining: AtomicBool::new(false),
         })
     }
@@ -172,13 +190,15 @@ enum At {
     Form(fn(Call, Digest, &str) -> Reply),
     /// `/images/{id}/info`
     Info(fn(Call, Digest) -> Reply),
+    /// A path below `/jobs/{id}`, or that.
+    Job(&'static str, fn(Call, Digest) -> Reply),
 }
 
 impl At {
     /// The path as people write it; the metric label.
     const fn path(&self) -> &'static str {
         match self {
-            At::Fixed(path, _) | At::Bare(path, _) => path,
+            At::Fixed(path, _) | At::Bare(path, _) | At::Job(path, _) => path,
             At::Image(_) => "/images/{id}",
             At::Form(_) => "/images/{id}.{ext}",
             At::Info(_) => "/images/{id}/info",
@@ -236,7 +256,7 @@ pub static ROUTES: &[Route] = &[
         Method::POST,
         At::Fixed("/images", upload::post),
         Scope::Write,
-        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each.",
+        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each. `prerender=` names presets to render at once.",
     ),
     route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
     route(Method::POST, At::Fixed("/images/missing", lists::missing), Scope::Read, "Which of many ids are not stored."),
@@ -269,6 +289,27 @@ pub static ROUTES: &[Route] = &[
         At::Fixed("/bulk", bulk::bulk),
         Scope::Process,
         "Many items, one JSON object a line, each with its outputs; results as they come (needs `read` for stored sources, `write` for `\"to\": \"blob\"`).",
+    ),
+    route(
+        Method::POST,
+        At::Fixed("/jobs", jobs::submit),
+        Scope::Process,
+        "Many items as a job that outlives its request: NDJSON as for `/bulk`, outputs to the store.",
+    ),
+    route(Method::GET, At::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, youngest first."),
+    route(Method::GET, At::Job("/jobs/{id}", jobs::status), Scope::Process, "How far a job is."),
+    route(Method::DELETE, At::Job("/jobs/{id}", jobs::cancel), Scope::Process, "End a job; its results so far stay."),
+    route(
+        Method::GET,
+        At::Job("/jobs/{id}/events", jobs::events),
+        Scope::Process,
+        "How far a job is, as server-sent events, until it ends.",
+    ),
+    route(
+        Method::GET,
+        At::Job("/jobs/{id}/results", jobs::results),
+        Scope::Process,
+        "The results so far, NDJSON; `after=` goes on where an answer ended.",
     ),
     route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
     route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),

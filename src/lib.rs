@@ -12,6 +12,7 @@
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
 //! | [`items`] | bulk items: one source, many outputs, each to its place |
+//! | [`jobs`] | many items in the background, exactly once in the results; the queue and its ledger |
 //! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
 //!
@@ -47,6 +48,8 @@ pub mod fetch;
 pub mod renditions;
 
 pub mod items;
+
+pub mod jobs;
 
 pub mod http;
 

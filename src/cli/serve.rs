@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::load;
 use crate::config::{Config, LogFormat};
 use crate::http::{App, server};
+use crate::jobs::{self, Ledger};
 use crate::store;
 
 /// The settings cannot be used; as for a wrong argument.
@@ -42,15 +43,22 @@ fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let store = store::open(&config.data, &config.layers.store)
             .await
             .map_err(|error| format!("cannot open the store {}: {error}", config.data))?;
+        // The store has locked the folder: nobody else has this file open.
+        let ledger = ledger(&config.data).map_err(|error| format!("cannot open the queue of jobs: {error}"))?;
         let stop = stop()?;
         tracing::info!(address = %listener.local_addr()?, data = config.data, level = ?config.layers.store.level, "ready");
-        let stopped = server::serve(listener, App::new(store, config.layers), stop).await;
+        let stopped = server::serve(listener, App::with_ledger(store, ledger, config.layers), stop).await;
         tracing::info!(?stopped, "stopped");
         Ok(match stopped {
             server::Stopped::Drained => ExitCode::SUCCESS,
             server::Stopped::CutOff => ExitCode::FAILURE,
         })
     })
+}
+
+/// Beside the blobs, where these are in a folder.
+fn ledger(data: &str) -> Result<Ledger, jobs::Error> {
+    store::folder(data).map_or_else(Ledger::in_memory, |folder| Ledger::open(&folder.join("jobs.sqlite")))
 }
 
 /// Ready at the first SIGTERM or SIGINT.

@@ -367,6 +367,51 @@ pub const SETTINGS: &[Setting] = &[
         65..=1 << 31,
         layers.http.lists_bytes_max
     ),
+    number!(
+        "job_items_at_once",
+        "Items of jobs that run at once.",
+        1..=10_000,
+        layers.jobs.items_at_once,
+        "two per processor"
+    ),
+    number!(
+        "job_attempts_max",
+        "How often an item of a job is tried that fails for a reason that may pass.",
+        1..=100,
+        layers.jobs.attempts_max
+    ),
+    number!(
+        "job_retry_ms",
+        "How long it waits before the second attempt; twice as long before each further one.",
+        0..=MS_MAX,
+        layers.jobs.retry_ms
+    ),
+    number!("job_items_max", "Lines of one job.", 1..=1_000_000_000, layers.jobs.items_max),
+    number!("jobs_unfinished_max", "Jobs that have not ended.", 1..=10_000, layers.jobs.unfinished_max),
+    number!("jobs_receiving_max", "Jobs that are being received at once.", 1..=1_000, layers.jobs.receiving_max),
+    number!("jobs_ended_max", "Ended jobs that are remembered.", 0..=100_000, layers.jobs.ended_max),
+    number!("jobs_keep_s", "How long an ended job is remembered.", 0..=10 * 365 * 86_400, layers.jobs.keep_s),
+    number!(
+        "jobs_bytes_max",
+        "Bytes of the queue, to which the results of accepted jobs may come; from three quarters of it on ended jobs are forgotten.",
+        1..=BYTES_MAX,
+        layers.jobs.bytes_max
+    ),
+    Setting {
+        key: "webhook_allow",
+        doc: "Hosts that may be told when a job ends, separated by commas, as for `remote_allow`, whose ports and networks hold; none: \
+              webhooks are off.",
+        get: |config| joined(&config.layers.jobs.webhook_allow),
+        set: |config, text| listed(text).map(|value| config.layers.jobs.webhook_allow = value),
+        default_text: None,
+    },
+    Setting {
+        key: "webhook_secret",
+        doc: "What webhooks are signed with: at least 16 characters.",
+        get: |_| String::new(),
+        set: |config, text| text.parse().map(|secret| config.layers.jobs.webhook_secret = Some(secret)),
+        default_text: None,
+    },
     number!("bulk_requests_max", "Bulk requests at once.", 1..=10_000, layers.http.bulk_requests_max),
     number!(
         "bulk_items_max",

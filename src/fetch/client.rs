@@ -1,4 +1,4 @@
-//! [`Client`]: one GET with its redirects, within bounds of time and bytes, to checked addresses only. Keeps no connection, sends
+//! [`Client`]: one GET with its redirects, or one POST without, within bounds of time and bytes, to checked addresses only. Keeps no connection, sends
 //! no cookie and no credential, reads no proxy variable and decodes no content coding.
 
 use std::future::Future;
@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HOST, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED, LOCATION, USER_AGENT,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -105,10 +105,26 @@ impl Client {
         tokio::time::timeout(self.timeout, self.follow(target, known)).await.unwrap_or(Err(Error::TooSlow))
     }
 
+    /// Tells something; the status of the answer, whose body nobody reads. A redirect is an answer like any other.
+    pub async fn post(
+        &self,
+        target: &Target,
+        fields: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<StatusCode, Error> {
+        let mut request = request(target, None)?;
+        *request.method_mut() = Method::POST;
+        *request.body_mut() = Full::new(body);
+        request.headers_mut().extend(fields.iter().cloned());
+        let asked = tokio::time::timeout(self.timeout, self.ask(target, request));
+        let (response, _connection) = asked.await.unwrap_or(Err(Error::TooSlow))?;
+        Ok(response.status())
+    }
+
     async fn follow(&self, mut target: Target, known: Option<&Validators>) -> Result<Answer, Error> {
         for _ in 0..=REDIRECTS_MAX {
             let known = known.filter(|known| known.url == target.as_str());
-            let (response, _connection) = self.ask(&target, known).await?;
+            let (response, _connection) = self.ask(&target, request(&target, known)?).await?;
             let Some(location) = redirect(&response) else {
                 return self.answer(&target, response, known.is_some()).await;
             };
@@ -121,9 +137,8 @@ impl Client {
     async fn ask(
         &self,
         target: &Target,
-        known: Option<&Validators>,
+        request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, AbortOnDrop), Error> {
-        let request = request(target, known)?;
         let stream = self.connect(target).await?;
         if !target.is_secure() {
             return self.exchange(stream, request).await;
@@ -163,7 +178,7 @@ impl Client {
     async fn exchange<S>(
         &self,
         stream: S,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, AbortOnDrop), Error>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -229,14 +244,14 @@ impl Drop for AbortOnDrop {
     }
 }
 
-fn request(target: &Target, known: Option<&Validators>) -> Result<Request<Empty<Bytes>>, Error> {
+fn request(target: &Target, known: Option<&Validators>) -> Result<Request<Full<Bytes>>, Error> {
     let unwritable = || Error::Url { allowed: "a URL of visible ASCII characters" };
     let mut request = Request::get(target.path_and_query())
         .header(HOST, target.authority())
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "image/*, */*;q=0.1")
         .header(ACCEPT_ENCODING, "identity")
-        .body(Empty::new())
+        .body(Full::default())
         .map_err(|_| unwritable())?;
     let fields = known.map(|known| [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)]);
     for (name, value) in fields.into_iter().flatten() {

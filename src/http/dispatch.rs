@@ -22,6 +22,8 @@ enum Target<'a> {
     Image(Digest),
     Form(Digest, &'a str),
     Info(Digest),
+    /// The path of its route, and the job.
+    Job(&'static str, Digest),
 }
 
 /// Finds the route of a request (its index in [`ROUTES`], and why it was let through) and lets its handler answer.
@@ -37,6 +39,7 @@ pub(super) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody) -> (Opti
                 (At::Image(handler), Ok(Target::Image(id))) => handler(call, id),
                 (At::Form(handler), Ok(Target::Form(id, extension))) => handler(call, id, extension),
                 (At::Info(handler), Ok(Target::Info(id))) => handler(call, id),
+                (At::Job(_, handler), Ok(Target::Job(_, id))) => handler(call, id),
                 _ => Reply::Now(Err(Error::NoRoute)),
             };
             (Some((index, grant)), reply)
@@ -97,6 +100,7 @@ fn matches(route: &Route, target: Target) -> bool {
     match (&route.at, target) {
         (At::Fixed(path, _), Target::Fixed(asked)) => *path == asked,
         (At::Bare(path, _), Target::Bare(asked, _)) => *path == asked,
+        (At::Job(path, _), Target::Job(asked, _)) => *path == asked,
         (At::Image(_), Target::Image(_)) | (At::Form(_), Target::Form(..)) | (At::Info(_), Target::Info(_)) => true,
         _ => false,
     }
@@ -120,6 +124,9 @@ fn allow(target: Target) -> Option<String> {
 
 /// Reads a path; one that cannot name an image is [`Error::NoSuchId`].
 fn target(path: &str) -> Result<Target<'_>, Error> {
+    if let Some(rest) = path.strip_prefix("/jobs/") {
+        return job(rest).ok_or(Error::NoSuchJob);
+    }
     let Some(rest) = path.strip_prefix("/images/") else { return Ok(bare(path).unwrap_or(Target::Fixed(path))) };
     if ROUTES.iter().any(|route| matches(route, Target::Fixed(path))) {
         return Ok(Target::Fixed(path));
@@ -134,6 +141,17 @@ fn target(path: &str) -> Result<Target<'_>, Error> {
         [b'.', extension @ ..] if !extension.contains(&b'/') => Ok(Target::Form(id, &rest[65..])),
         _ => Err(Error::NoSuchId),
     }
+}
+
+/// What follows `/jobs/`: an id, and the rest of a route's path.
+fn job(rest: &str) -> Option<Target<'_>> {
+    const JOB: &str = "/jobs/{id}";
+    let (id, tail) = rest.as_bytes().split_at_checked(64)?;
+    let id = Digest::from_hex(id).ok()?;
+    ROUTES.iter().find_map(|route| {
+        let At::Job(written, _) = &route.at else { return None };
+        (written.strip_prefix(JOB)?.as_bytes() == tail).then_some(Target::Job(written, id))
+    })
 }
 
 /// A path such as `/process.png`.

@@ -2,7 +2,7 @@
 
 use super::sign::Refused;
 use crate::digest::Digest;
-use crate::{fetch, items, pipeline, renditions, store};
+use crate::{fetch, items, jobs, pipeline, renditions, store};
 
 /// What can go wrong between a request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(super) enum Error {
     Pipeline(pipeline::Error),
     /// Why a remote source is not there.
     Fetch(fetch::Error),
+    /// Why a job could not be received or found.
+    Jobs(jobs::Error),
     /// No permit in time.
     Busy { retry_after_s: u32 },
     /// A codec or operation panicked.
@@ -21,6 +23,8 @@ pub(super) enum Error {
     NoRoute,
     /// The path names no image: not 64 lower-case hex digits.
     NoSuchId,
+    /// The path names no job.
+    NoSuchJob,
     /// The path exists, for these methods.
     MethodNotAllowed { allow: String },
     /// A method that no path has.

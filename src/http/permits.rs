@@ -26,6 +26,21 @@ impl Permits {
         }
     }
 
+    /// As a number, to be written down.
+    pub(super) fn bits(&self) -> u32 {
+        let all = [&self.read, &self.write, &self.original];
+        all.iter().enumerate().map(|(index, permit)| u32::from(permit.is_ok()) << index).sum()
+    }
+
+    /// What was written down.
+    pub(super) fn of_bits(bits: u32) -> Permits {
+        let permit = |index: u32, scope: Scope| match bits >> index & 1 {
+            1 => Ok(()),
+            _ => Err(Error::Forbidden { scope: scope.name() }),
+        };
+        Permits { read: permit(0, Scope::Read), write: permit(1, Scope::Write), original: permit(2, Scope::Read) }
+    }
+
     /// Whether an item may be run.
     pub(super) fn check(&self, needs: Needs) -> Result<(), Error> {
         let asked = [(needs.read, &self.read), (needs.write, &self.write), (needs.original, &self.original)];

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::error::Error;
 use super::sign::Refused;
 use super::{Body, Response, respond};
-use crate::{fetch, pipeline, store};
+use crate::{fetch, jobs, pipeline, store};
 
 /// How long a 404 may be cached: an upload may end it.
 const ABSENT_MAX_AGE_S: u32 = 5;
@@ -108,6 +108,8 @@ pub(super) fn of(error: &Error) -> Problem {
         Error::Store(error) => of_store(error),
         Error::Pipeline(error) => of_pipeline(error),
         Error::Fetch(error) => of_fetch(error),
+        Error::Jobs(error) => of_jobs(error),
+        Error::NoSuchJob => of_jobs(&jobs::Error::NotFound),
         Error::Busy { retry_after_s } => busy("Every place for a render is taken.", *retry_after_s),
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
@@ -309,6 +311,47 @@ fn of_pipeline(error: &pipeline::Error) -> Problem {
         }
         // What the encoder said is for the log.
         pipeline::Error::Encode { .. } => internal(),
+    }
+}
+
+fn of_jobs(error: &jobs::Error) -> Problem {
+    match error {
+        jobs::Error::NotFound => absent("unknown-job", "No job has this id, or it has been forgotten.").cached(0),
+        jobs::Error::Busy => busy("Too many jobs are unfinished, or are being received.", 5),
+        jobs::Error::TooManyItems { max } => too_large("job_items_max", *max),
+        jobs::Error::Full { max } => {
+            let detail = "The queue of jobs has no room for these items.";
+            problem(StatusCode::INSUFFICIENT_STORAGE, "jobs-full", "No space left", detail).limit(
+                "jobs_bytes_max",
+                None,
+                *max,
+            )
+        }
+        jobs::Error::KeyReused => {
+            let detail = "This Idempotency-Key was sent with other items before.";
+            problem(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "Idempotency-Key was used before",
+                detail,
+            )
+        }
+        jobs::Error::Webhook(fetch::Error::Off) => {
+            let detail = "This server calls no webhooks: no host is allowed.";
+            problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)
+        }
+        jobs::Error::Webhook(fetch::Error::Url { allowed }) => {
+            invalid("webhook", format!("webhook is not allowed; allowed: {allowed}."), allowed)
+        }
+        jobs::Error::Webhook(_) => {
+            let detail = "This server may not call this URL.";
+            problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
+        }
+        jobs::Error::Store(error) => of_store(error),
+        // The reason may hold a path: it is for the log.
+        jobs::Error::Ledger(_) | jobs::Error::Ended => {
+            unavailable("jobs-unavailable", "The queue of jobs does not answer.").field(RETRY_AFTER, "1")
+        }
     }
 }
 

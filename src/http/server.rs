@@ -46,6 +46,8 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
     // No receiver is left when no connection is.
     drop(told);
     tell.send_replace(true);
+    // Requests under way have the processors for themselves; jobs go on with the next process.
+    app.jobs.stop().await;
     let drained = tokio::time::timeout(ms(app.options.shutdown_ms), tell.closed()).await.is_ok();
     if drained { Stopped::Drained } else { Stopped::CutOff }
 }

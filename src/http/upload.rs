@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::conditional::{self, Condition};
 use super::error::Error;
 use super::fields::Claims;
+use super::prerender::Prerender;
 use super::respond::{self, ETag};
 use super::{App, Call, Reply, Response, remote};
 use crate::digest::{Digest, Hasher};
@@ -22,40 +23,47 @@ use crate::store::{self, Receipt, Sealed};
 /// `POST /images`
 pub(super) fn post(call: Call) -> Reply {
     Reply::later(async move {
+        let prerender = Prerender::of(&call)?;
         let content_type =
             call.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
+        let response = match essence.as_str() {
             "multipart/form-data" => {
                 let boundary = multer::parse_boundary(content_type)
                     .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
-                form::upload(call, boundary).await
+                form::upload(call, boundary).await?
             }
-            "application/json" => remote::upload(call).await,
-            "application/x-tar" => tar::upload(call).await,
-            _ => raw(call, None).await,
-        }
+            "application/json" => remote::upload(call).await?,
+            "application/x-tar" => tar::upload(call).await?,
+            _ => raw(call, None).await?,
+        };
+        Ok(prerender.begin(response).await)
     })
 }
 
 /// `PUT /images/{id}`
 pub(super) fn put(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        let present = call.app.store.stat(&[id]).await?.first().copied().flatten();
-        let etag = present.map(|_| ETag::of_original(&id));
-        let etag = etag.as_ref().map(ETag::as_str);
-        if conditional::condition(&call.parts.method, &call.parts.headers, etag) != Condition::Proceed {
-            return Err(Error::Precondition);
-        }
-        let Some(stat) = present else { return raw(call, Some(id)).await };
-        let app = call.app.clone();
-        // With `Expect` the answer says that the id is stored and nothing of the bytes, which are never sent.
-        if !call.parts.headers.contains_key(EXPECT) {
-            verify(call, id).await?;
-        }
-        let receipt = Receipt { digest: id, bytes: stat.len, created: false };
-        Ok(accepted(&receipt, known(&app, &id).await?))
+        let prerender = Prerender::of(&call)?;
+        Ok(prerender.begin(put_image(call, id).await?).await)
     })
+}
+
+async fn put_image(call: Call, id: Digest) -> Result<Response, Error> {
+    let present = call.app.store.stat(&[id]).await?.first().copied().flatten();
+    let etag = present.map(|_| ETag::of_original(&id));
+    let etag = etag.as_ref().map(ETag::as_str);
+    if conditional::condition(&call.parts.method, &call.parts.headers, etag) != Condition::Proceed {
+        return Err(Error::Precondition);
+    }
+    let Some(stat) = present else { return raw(call, Some(id)).await };
+    let app = call.app.clone();
+    // With `Expect` the answer says that the id is stored and nothing of the bytes, which are never sent.
+    if !call.parts.headers.contains_key(EXPECT) {
+        verify(call, id).await?;
+    }
+    let receipt = Receipt { digest: id, bytes: stat.len, created: false };
+    Ok(accepted(&receipt, known(&app, &id).await?))
 }
 
 /// What the gate knows of an image.

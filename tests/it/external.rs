@@ -1,6 +1,8 @@
 //! The real binary under strace: the order of system calls of one durable upload, and the failure of each single one.
 //! Skipped by name where strace is missing, unless `PROGIMAGE_TEST_EXTERNAL=1` says that it must be there.
 
+mod jobs;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -6,6 +6,7 @@ mod client;
 mod conditions;
 mod failures;
 mod images;
+mod jobs;
 mod lists;
 mod many;
 mod memory;

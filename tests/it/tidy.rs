@@ -13,9 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["digest", "flight"]),
     ("renditions", &["digest", "pipeline", "store", "flight"]),
     ("items", &["digest", "pipeline", "store", "fetch", "renditions"]),
-    ("http", &["digest", "pipeline", "store", "fetch", "renditions", "items"]),
-    ("config", &["pipeline", "store", "fetch", "renditions", "items", "http"]),
-    ("cli", &["digest", "pipeline", "store", "renditions", "http", "config"]),
+    ("jobs", &["digest", "store", "fetch"]),
+    ("http", &["digest", "pipeline", "store", "fetch", "renditions", "items", "jobs"]),
+    ("config", &["pipeline", "store", "fetch", "renditions", "items", "jobs", "http"]),
+    ("cli", &["digest", "pipeline", "store", "renditions", "jobs", "http", "config"]),
     ("lib", &[]),
     ("main", &[]),
 ];
@@ -29,6 +30,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("fetch", &["hyper::server", "std::fs", "std::env"]),
     ("renditions", &["hyper", "std::fs", "std::net", "std::env"]),
     ("items", &["hyper", "std::fs", "std::net", "std::env"]),
+    ("jobs", &["hyper", "pipeline", "std::net", "std::env"]),
     ("http", &["std::fs", "std::env"]),
     ("config", &["hyper"]),
 ];

@@ -34,7 +34,7 @@ fn results(answer: &Answer) -> Vec<Value> {
     lines
 }
 
-fn ndjson(items: &[Value]) -> Vec<u8> {
+pub(super) fn ndjson(items: &[Value]) -> Vec<u8> {
     items.iter().flat_map(|item| format!("{item}\n").into_bytes()).collect()
 }
 
@@ -42,23 +42,23 @@ fn bulk(server: &Server, items: &[Value]) -> Vec<Value> {
     results(&server.send("POST", "/bulk", &["Content-Type: application/x-ndjson"], &ndjson(items)))
 }
 
-fn id(bytes: &[u8]) -> Value {
+pub(super) fn id(bytes: &[u8]) -> Value {
     json!({ "id": Digest::of(bytes).to_string() })
 }
 
-fn data(bytes: &[u8]) -> Value {
+pub(super) fn data(bytes: &[u8]) -> Value {
     json!({ "data": STANDARD.encode(bytes) })
 }
 
-fn item(source: Value, outputs: &[Value]) -> Value {
+pub(super) fn item(source: Value, outputs: &[Value]) -> Value {
     json!({ "source": source, "outputs": outputs })
 }
 
-fn resize(format: &str, width: u32) -> Value {
+pub(super) fn resize(format: &str, width: u32) -> Value {
     json!({ "format": format, "ops": [{ "op": "resize", "width": width }] })
 }
 
-fn with(mut output: Value, member: &str, value: &str) -> Value {
+pub(super) fn with(mut output: Value, member: &str, value: &str) -> Value {
     output[member] = value.into();
     output
 }
@@ -69,7 +69,7 @@ fn bytes_of(line: &Value) -> Vec<u8> {
     bytes
 }
 
-fn assert_failed(line: &Value, status: u16, kind: &str) {
+pub(super) fn assert_failed(line: &Value, status: u16, kind: &str) {
     assert_eq!((&line["status"], &line["problem"]["status"]), (&status.into(), &status.into()), "{line}");
     assert_eq!(line["problem"]["type"], format!("/problems/{kind}"), "{line}");
 }

@@ -1,0 +1,208 @@
+//! `/jobs`: bulk work that outlives its request. How it is queued is in [`crate::jobs`], how an item runs in [`work`].
+
+pub(super) mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use super::error::Error;
+use super::permits::Permits;
+use super::query::{Pairs, pairs};
+use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON};
+use super::{App, Call, Reply, delivery, respond};
+use crate::digest::Digest;
+use crate::jobs::{self, Page, Sender, Status};
+use crate::store;
+
+const MEDIA_TYPES: &str = "application/x-ndjson";
+const EVENTS: &str = "text/event-stream";
+const KEY_BYTES_MAX: usize = 256;
+/// Jobs of one list.
+const LIST_MAX: usize = 1_000;
+/// Results that are read and sent together.
+const PAGE: usize = 256;
+/// The least time between two events.
+const EVENT_EVERY: Duration = Duration::from_secs(1);
+/// The least time between two looks for one.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long nothing is said while nothing happens: less than proxies wait.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// `POST /jobs`
+pub(super) fn submit(call: Call) -> Reply {
+    Reply::later(async move {
+        let Call { app, parts, body, .. } = call;
+        let mut pairs = pairs(parts.uri.query())?;
+        let webhook = delivery::once(&mut pairs, "webhook")?;
+        nothing_else(&pairs)?;
+        is_ndjson(&parts.headers)?;
+        let rights = Permits::of(&app.access, &parts).bits();
+        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook })?;
+        let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
+        while let Some(line) = lines.next().await? {
+            match line {
+                Line::Text(text) => intake.line(text).await?,
+                Line::TooLong { .. } => intake.line(Bytes::new()).await?,
+                // A job is there whole or not at all.
+                Line::NoRoom => return Err(store::Error::Busy.into()),
+            }
+        }
+        let accepted = intake.accept().await?;
+        let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
+        let mut response = respond::json(status, &app.jobs.status(&accepted.id).await?.json());
+        response.headers_mut().insert(LOCATION, respond::value(path(&accepted.id)));
+        Ok(response)
+    })
+}
+
+/// `GET /jobs`
+pub(super) fn list(call: Call) -> Reply {
+    Reply::later(async move {
+        let mut pairs = pairs(call.parts.uri.query())?;
+        let limit = number(&mut pairs, "limit", 1..=LIST_MAX as u64)?.unwrap_or(100);
+        nothing_else(&pairs)?;
+        let jobs = call.app.jobs.list(limit as usize).await?;
+        Ok(respond::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(Status::json).collect::<Vec<_>>() })))
+    })
+}
+
+/// `GET /jobs/{id}`
+pub(super) fn status(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        nothing_else(&pairs(call.parts.uri.query())?)?;
+        Ok(respond::json(StatusCode::OK, &call.app.jobs.status(&id).await?.json()))
+    })
+}
+
+/// `DELETE /jobs/{id}`: the job has ended when this is answered, 204, be it now or before.
+pub(super) fn cancel(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        call.app.jobs.cancel(&id).await?;
+        Ok(respond::with(StatusCode::NO_CONTENT, super::Body::Empty))
+    })
+}
+
+/// `GET /jobs/{id}/results`
+pub(super) fn results(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        let mut pairs = pairs(call.parts.uri.query())?;
+        let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
+        nothing_else(&pairs)?;
+        // So that a job that is not there is an error, and no broken answer.
+        let first = call.app.jobs.results(&id, after, PAGE).await?;
+        let app = call.app.clone();
+        Ok(stream::spawn(&call.app, NDJSON, async move |answer| _ = send_results(&app, id, first, answer).await))
+    })
+}
+
+async fn send_results(app: &App, id: Digest, mut page: Page, mut answer: Answer) -> Result<(), Gone> {
+    loop {
+        if !page.lines.is_empty() {
+            answer.send(joined(&page.lines)).await?;
+        }
+        if page.last {
+            let Status { state, .. } = page.status;
+            let last = json!({ "done": state.has_ended(), "state": state.name(), "after": page.after });
+            return answer.end(last.to_string().into()).await;
+        }
+        // Forgotten meanwhile, or the ledger does not answer: an answer without its last line was cut.
+        page = app.jobs.results(&id, page.after, PAGE).await.map_err(|_| Gone)?;
+    }
+}
+
+fn joined(lines: &[Bytes]) -> Bytes {
+    let mut text = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+    for line in lines {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text.into()
+}
+
+/// `GET /jobs/{id}/events`
+pub(super) fn events(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        nothing_else(&pairs(call.parts.uri.query())?)?;
+        call.app.jobs.status(&id).await?;
+        let app = call.app.clone();
+        Ok(stream::spawn(&call.app, EVENTS, async move |answer| _ = send_events(app, id, answer).await))
+    })
+}
+
+/// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
+/// nothing more: the client asks another, or again.
+async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<(), Gone> {
+    let mut changes = app.jobs.changes();
+    let (mut said, mut at) = (None, Instant::now() - EVENT_EVERY);
+    while !app.draining() {
+        changes.mark_unchanged();
+        let status = app.jobs.status(&id).await.map_err(|_| Gone)?;
+        if status.state.has_ended() {
+            answer.send(event("end", &status)).await?;
+            break;
+        }
+        if at.elapsed() >= EVENT_EVERY && said.as_ref() != Some(&status) {
+            answer.send(event("progress", &status)).await?;
+            (said, at) = (Some(status), Instant::now());
+        } else if at.elapsed() >= HEARTBEAT {
+            answer.send(Bytes::from_static(b":\n\n")).await?;
+            at = Instant::now();
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        _ = timeout(EVENT_EVERY, changes.changed()).await;
+    }
+    answer.finish();
+    Ok(())
+}
+
+fn event(name: &str, status: &Status) -> Bytes {
+    format!("event: {name}\ndata: {}\n\n", status.json()).into()
+}
+
+fn path(id: &Digest) -> String {
+    format!("/jobs/{id}")
+}
+
+fn is_ndjson(headers: &HeaderMap) -> Result<(), Error> {
+    let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        // What curl's --data-binary says unasked is taken for lines, too.
+        "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded" => Ok(()),
+        _ => Err(Error::MediaType { allowed: MEDIA_TYPES }),
+    }
+}
+
+/// The sender's own name for a job.
+fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    const MALFORMED: Error =
+        Error::Malformed { what: "Idempotency-Key must be 1 to 256 visible ASCII characters, once" };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let (value, None) = (values.next(), values.next()) else { return Err(MALFORMED) };
+    let Some(value) = value else { return Ok(None) };
+    let fits = (1..=KEY_BYTES_MAX).contains(&value.len());
+    value.to_str().ok().filter(|_| fits).map(Some).ok_or(MALFORMED)
+}
+
+fn number(pairs: &mut Pairs, name: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Error> {
+    let Some(text) = delivery::once(pairs, name)? else { return Ok(None) };
+    let number = text.parse().ok().filter(|number| bounds.contains(number));
+    let allowed = || format!("{} to {}", bounds.start(), bounds.end());
+    number.map(Some).ok_or_else(|| Error::Parameter { parameter: name.to_owned(), allowed: allowed() })
+}
+
+fn nothing_else(pairs: &Pairs) -> Result<(), Error> {
+    let Some((name, _)) = pairs.first() else { return Ok(()) };
+    Err(Error::Parameter { parameter: name.clone(), allowed: "nothing else here".to_owned() })
+}
+
+impl From<jobs::Error> for Error {
+    fn from(error: jobs::Error) -> Error {
+        Error::Jobs(error)
+    }
+}

@@ -1,0 +1,137 @@
+//! [`ItemWork`]: how the items of jobs run, and what their results say. The queue is in [`crate::jobs`], items in [`crate::items`].
+//!
+//! ```json
+//! {"item": 0, "key": "a", "output": 0, "status": 200, "url": "/images/<digest>.webp?w=300"}
+//! {"item": 1, "output": 0, "status": 201, "source": "<digest>", "id": "<digest>", "url": "/images/<digest>", "bytes": 977}
+//! {"item": 2, "status": 400, "problem": {"type": "/problems/invalid-parameter", ...}}
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hyper::StatusCode;
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::http::error::Error;
+use crate::http::metrics::Metrics;
+use crate::http::permits::Permits;
+use crate::http::service::told;
+use crate::items::{self, Done, Item, Items, Needs, Source, To};
+use crate::jobs::{Outcome, Place, Verdict, Work};
+
+/// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
+const PLACES: &[To] = &[To::Rendition, To::Blob];
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::http) struct ItemWork {
+    pub(in crate::http) items: Arc<Items>,
+    pub(in crate::http) metrics: Arc<Metrics>,
+    /// What a line that was too long was longer than.
+    pub(in crate::http) line_bytes_max: usize,
+}
+
+impl Work for ItemWork {
+    fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
+        let work = self.clone();
+        async move { work.outcomes(rights, place, line).await }.boxed()
+    }
+
+    fn lost(&self, place: Place) -> Outcome {
+        failed(head(place, None), 0, &Error::Panicked, Verdict::Failed)
+    }
+}
+
+impl ItemWork {
+    async fn outcomes(&self, rights: u32, place: Place, line: Bytes) -> Vec<Outcome> {
+        if line.is_empty() {
+            let error = Error::TooLarge { name: "line_bytes_max", max: self.line_bytes_max as u64 };
+            return vec![failed(head(place, None), 0, &error, Verdict::Failed)];
+        }
+        let item = match self.items.read(line, PLACES).await {
+            Ok(item) => item,
+            Err(unread) => {
+                let verdict = verdict(&unread.error);
+                return vec![failed(head(place, unread.key.as_deref()), 0, &unread.error.into(), verdict)];
+            }
+        };
+        let mut head = head(place, item.key.as_deref());
+        if let Err(error) = Permits::of_bits(rights).check(needs(&item)) {
+            return vec![failed(head, 0, &error, Verdict::Failed)];
+        }
+        let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };
+        let (outcomes, source) = self.run_item(item).await;
+        // Whoever sent the line does not know it yet.
+        if let Some(source) = source.filter(|_| place.part > 0 || named.is_none()) {
+            head.insert("source".to_owned(), source.to_string().into());
+        }
+        outcomes.into_iter().zip(0..).map(|(outcome, output)| self.outcome(head.clone(), output, outcome)).collect()
+    }
+
+    /// Stores the source, where it is not, and runs the item over it: a job outlives what came with its request.
+    async fn run_item(&self, item: Item) -> (Vec<Result<Done, items::Error>>, Option<Digest>) {
+        let outputs = item.outputs.len();
+        match self.items.stored(item.source).await {
+            Ok(source) => {
+                let id = if let Source::Stored(id) = &source { Some(*id) } else { None };
+                (self.items.run(Item { source, ..item }).await, id)
+            }
+            Err(error) => (vec![Err(error); outputs], None),
+        }
+    }
+
+    fn outcome(&self, mut line: Map<String, Value>, output: u32, outcome: Result<Done, items::Error>) -> Outcome {
+        line.insert("output".to_owned(), output.into());
+        let done = match outcome {
+            Ok(done) => done,
+            Err(error) => {
+                let verdict = verdict(&error);
+                return failed(line, output, &error.into(), verdict);
+            }
+        };
+        let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
+        match done {
+            Done::Blob(receipt) => {
+                self.metrics.uploaded(&receipt);
+                let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };
+                say("status", status.as_u16().into());
+                say("id", receipt.digest.to_string().into());
+                say("url", format!("/images/{}", receipt.digest).into());
+                say("bytes", receipt.bytes.into());
+            }
+            Done::Rendition { url } => {
+                say("status", StatusCode::OK.as_u16().into());
+                say("url", url.into());
+            }
+            // None of the places that are read.
+            Done::Response(_) => return failed(line, output, &Error::Internal, Verdict::Failed),
+        }
+        Outcome { output, line: Value::Object(line).to_string().into(), verdict: Verdict::Done }
+    }
+}
+
+/// What the right to send an item must hold: its source is stored, too.
+fn needs(item: &Item) -> Needs {
+    let needs = item.needs();
+    Needs { write: needs.write || !matches!(item.source, Source::Stored(_)), ..needs }
+}
+
+fn verdict(error: &items::Error) -> Verdict {
+    if error.is_transient() { Verdict::Retry } else { Verdict::Failed }
+}
+
+fn head(place: Place, key: Option<&str>) -> Map<String, Value> {
+    let mut line = Map::from_iter([("item".to_owned(), place.item.into())]);
+    line.extend(key.map(|key| ("key".to_owned(), key.into())));
+    line
+}
+
+fn failed(mut line: Map<String, Value>, output: u32, error: &Error, verdict: Verdict) -> Outcome {
+    let problem = told(error, None);
+    line.insert("status".to_owned(), problem.status().as_u16().into());
+    line.insert("problem".to_owned(), problem.json());
+    Outcome { output, line: Value::Object(line).to_string().into(), verdict }
+}

@@ -1,0 +1,191 @@
+//! [`Intake`]: a job on its way in. Its lines are written in chunks as they come, under a row that a restart throws away until the
+//! job is accepted; so a job is there whole or not at all, and never held in memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension, Transaction, params};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::history::State;
+use super::ledger::{bytes, now_ms};
+use super::queue::{self, Item};
+use super::scheduler::Shared;
+use super::{Error, Options, Place, Sender};
+use crate::digest::{Digest, Hasher};
+
+/// A job that is being received.
+pub struct Intake {
+    shared: Arc<Shared>,
+    _place: OwnedSemaphorePermit,
+    hasher: Hasher,
+    key: Option<Digest>,
+    rights: u32,
+    webhook: Option<String>,
+    /// Its row, once there is one.
+    number: Option<i64>,
+    chunk: Vec<Item>,
+    chunk_bytes: usize,
+    items: u64,
+}
+
+/// An accepted job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id.
+    pub id: Digest,
+    /// Whether it is new; else it was accepted before, and is as far as it is.
+    pub new: bool,
+}
+
+impl Intake {
+    pub(super) fn new(shared: Arc<Shared>, sender: Sender) -> Result<Intake, Error> {
+        if let Some(url) = &sender.webhook {
+            shared.hooks.check(url)?;
+        }
+        let place = shared.receiving.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
+        Ok(Intake {
+            shared,
+            _place: place,
+            hasher: Hasher::default(),
+            key: sender.key.map(id_of_key),
+            rights: sender.rights,
+            webhook: sender.webhook,
+            number: None,
+            chunk: Vec::new(),
+            chunk_bytes: 0,
+            items: 0,
+        })
+    }
+
+    /// Takes the next line, without its end; an empty one stands for a line that was too long to be held.
+    pub async fn line(&mut self, line: Bytes) -> Result<(), Error> {
+        let max = self.shared.options.items_max;
+        if self.items >= max {
+            return Err(Error::TooManyItems { max });
+        }
+        self.hasher.update(&line);
+        self.hasher.update(b"\n");
+        self.chunk_bytes += line.len();
+        self.chunk.push(Item { place: Place { item: self.items, part: 0 }, line });
+        self.items += 1;
+        if self.chunk.len() >= queue::CHUNK_ITEMS_MAX || self.chunk_bytes >= queue::CHUNK_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Lines that are held now.
+    #[cfg(test)]
+    pub(super) fn in_hand(&self) -> usize {
+        self.chunk.len()
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let (number, chunk, max) = (self.number, std::mem::take(&mut self.chunk), self.shared.options.bytes_max);
+        self.chunk_bytes = 0;
+        let append = move |ledger: &Transaction| append(ledger, number, &chunk, max);
+        self.number = Some(self.shared.ledger.write(append).await?);
+        Ok(())
+    }
+
+    /// Accepts the job: once this has returned it survives a power cut. A job of the same id is found instead.
+    ///
+    /// The id is the key's, or else the BLAKE3 of the lines, each ended by a line feed.
+    pub async fn accept(mut self) -> Result<Accepted, Error> {
+        let body = self.hasher.digest();
+        let (id, webhook) = (self.key.unwrap_or(body), self.webhook.take());
+        let arrival = Arrival { id, body, rights: self.rights, webhook, items: self.items };
+        let (number, chunk) = (self.number, std::mem::take(&mut self.chunk));
+        let options = self.shared.options.clone();
+        let accept = move |ledger: &Transaction| accept(ledger, number, &chunk, &arrival, &options);
+        let accepted = self.shared.ledger.write_durably(accept).await?;
+        if accepted.new {
+            self.number = None;
+        }
+        self.shared.wake();
+        self.shared.changed();
+        Ok(accepted)
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.shared.ledger.write_later(move |ledger| forget(ledger, number));
+            self.shared.sweep.notify_one();
+        }
+    }
+}
+
+/// What is known of a job when its last line is there.
+struct Arrival {
+    id: Digest,
+    body: Digest,
+    rights: u32,
+    webhook: Option<String>,
+    items: u64,
+}
+
+/// The id of a job that was sent with a key.
+fn id_of_key(key: &str) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 idempotency key of a job");
+    hasher.update(key.as_bytes());
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// Writes a chunk of a job, which gets its row with the first one.
+fn append(ledger: &Transaction, number: Option<i64>, chunk: &[Item], bytes_max: u64) -> Result<i64, Error> {
+    if bytes(ledger)? >= bytes_max {
+        return Err(Error::Full { max: bytes_max });
+    }
+    let number = match number {
+        Some(number) => number,
+        None => {
+            let insert = "INSERT INTO job (state, created_ms) VALUES (?1, ?2)";
+            ledger.execute(insert, params![State::Receiving as i64, now_ms()])?;
+            ledger.last_insert_rowid()
+        }
+    };
+    if !chunk.is_empty() {
+        queue::insert(ledger, number, chunk, 0, 0)?;
+    }
+    Ok(number)
+}
+
+fn accept(
+    ledger: &Transaction,
+    number: Option<i64>,
+    chunk: &[Item],
+    arrival: &Arrival,
+    options: &Options,
+) -> Result<Accepted, Error> {
+    let id = arrival.id;
+    let known = "SELECT body FROM job WHERE id = ?1";
+    let body: Option<Vec<u8>> = ledger.query_row(known, [id.as_bytes()], |row| row.get(0)).optional()?;
+    if let Some(body) = body {
+        let same = body == arrival.body.as_bytes();
+        return if same { Ok(Accepted { id, new: false }) } else { Err(Error::KeyReused) };
+    }
+    let unfinished = "SELECT count(*) FROM job WHERE state IN (?1, ?2)";
+    let unfinished: i64 =
+        ledger.query_row(unfinished, [State::Queued as i64, State::Running as i64], |row| row.get(0))?;
+    if unfinished >= options.unfinished_max as i64 {
+        return Err(Error::Busy);
+    }
+    let number = append(ledger, number, chunk, options.bytes_max)?;
+    let update = "UPDATE job SET id = ?2, body = ?3, rights = ?4, webhook = ?5, items = ?6, state = ?7, created_ms = ?8
+        WHERE number = ?1";
+    let Arrival { body, rights, webhook, items, .. } = arrival;
+    let (body, items, state) = (body.as_bytes(), *items as i64, State::Queued as i64);
+    ledger.execute(update, params![number, id.as_bytes(), body, rights, webhook, items, state, now_ms()])?;
+    queue::end_if_over(ledger, number)?;
+    Ok(Accepted { id, new: true })
+}
+
+/// Leaves a job that was never accepted to the sweeper.
+fn forget(ledger: &Transaction, number: i64) -> Result<(), Error> {
+    let update = "UPDATE job SET state = ?2 WHERE number = ?1 AND state = ?3";
+    ledger.execute(update, params![number, State::Forgotten as i64, State::Receiving as i64])?;
+    Ok(())
+}

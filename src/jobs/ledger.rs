@@ -1,0 +1,198 @@
+//! [`Ledger`]: the database of jobs, on a thread of its own. It knows how a transaction becomes durable and nothing of what is
+//! written; the statements are in [`super::intake`], [`super::queue`] and [`super::history`], each a function over a connection.
+//! Those three files are what another database would replace.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Error;
+
+/// How long a statement waits for another process that has the file open, say a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The write-ahead log is cut back to this when it has been carried over.
+const LOG_BYTES_MAX: i64 = 64 << 20;
+
+/// Of the tables; a file of a later one is refused.
+const VERSION: i64 = 1;
+
+/// `job`: one row each, `id` unknown until it is accepted. `chunk`: items that are still to be run. `selection`: what of the store
+/// a line still has to name. `result`: what came of each output, in the order in which it was known.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS job (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id BLOB UNIQUE,
+        body BLOB,
+        rights INTEGER NOT NULL DEFAULT 0,
+        state INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL,
+        started_ms INTEGER,
+        ended_ms INTEGER,
+        items INTEGER NOT NULL DEFAULT 0,
+        done INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        webhook TEXT,
+        webhook_at_ms INTEGER,
+        webhook_attempts INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX IF NOT EXISTS job_by_state ON job (state, number);
+    CREATE INDEX IF NOT EXISTS job_by_webhook ON job (webhook_at_ms) WHERE webhook_at_ms IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS chunk (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        job INTEGER NOT NULL REFERENCES job (number),
+        run_at_ms INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        starts INTEGER NOT NULL DEFAULT 0,
+        items BLOB NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS chunk_by_job ON chunk (job, run_at_ms, number);
+    CREATE TABLE IF NOT EXISTS selection (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        job INTEGER NOT NULL REFERENCES job (number),
+        item INTEGER NOT NULL,
+        whole INTEGER NOT NULL,
+        after BLOB,
+        left_over INTEGER,
+        parts INTEGER NOT NULL DEFAULT 0,
+        line BLOB NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS selection_by_job ON selection (job, whole, number);
+    CREATE TABLE IF NOT EXISTS result (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        job INTEGER NOT NULL REFERENCES job (number),
+        item INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        output INTEGER NOT NULL,
+        line BLOB NOT NULL,
+        UNIQUE (job, item, part, output)
+    );
+    CREATE INDEX IF NOT EXISTS result_by_job ON result (job, number);
+";
+
+type Call = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A handle on the database. The thread ends, and the file is closed, when the last handle is dropped.
+#[derive(Clone)]
+pub struct Ledger {
+    // Unbounded, but each caller waits for its answer: as many calls stand here as there are callers.
+    calls: mpsc::UnboundedSender<Call>,
+}
+
+impl Ledger {
+    /// Opens the file, or makes it; blocks while it does.
+    pub fn open(file: &Path) -> Result<Ledger, Error> {
+        Ledger::over(Connection::open(file)?)
+    }
+
+    /// A database that ends with the process.
+    pub fn in_memory() -> Result<Ledger, Error> {
+        Ledger::over(Connection::open_in_memory()?)
+    }
+
+    fn over(mut connection: Connection) -> Result<Ledger, Error> {
+        set_up(&connection)?;
+        let (calls, mut received) = mpsc::unbounded_channel::<Call>();
+        let run = move || {
+            while let Some(call) = received.blocking_recv() {
+                call(&mut connection);
+            }
+        };
+        std::thread::Builder::new()
+            .name("jobs".to_owned())
+            .spawn(run)
+            .map_err(|error| Error::Ledger(error.to_string()))?;
+        Ok(Ledger { calls })
+    }
+
+    /// Runs `statements` on the ledger's thread, outside a transaction.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        statements: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.call(|connection| statements(connection)).await
+    }
+
+    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed:
+    /// what a power cut can take is only work, and work is done again.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.call(|connection| transact(connection, "NORMAL", statements)).await
+    }
+
+    /// Runs `statements` in one transaction that survives a power cut, with every transaction before it.
+    pub async fn write_durably<T: Send + 'static>(
+        &self,
+        statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.call(|connection| transact(connection, "FULL", statements)).await
+    }
+
+    /// As [`Ledger::write`], for those who cannot wait.
+    pub fn write_later(&self, statements: impl FnOnce(&Transaction) -> Result<(), Error> + Send + 'static) {
+        let call = move |connection: &mut Connection| {
+            if let Err(error) = transact(connection, "NORMAL", statements) {
+                tracing::warn!(%error, "the ledger of jobs");
+            }
+        };
+        _ = self.calls.send(Box::new(call));
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let gone = || Error::Ledger("its thread is gone".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let call = move |connection: &mut Connection| _ = answer.send(run(connection));
+        self.calls.send(Box::new(call)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+fn set_up(connection: &Connection) -> Result<(), Error> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Before the first table: it is a property of the file.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > VERSION {
+        return Err(Error::Ledger(format!("it is of version {version}, and this program knows {VERSION}")));
+    }
+    // A file that is as it should be is not written to, and so nothing is synced.
+    if version < VERSION {
+        connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(())
+}
+
+fn transact<T>(
+    connection: &mut Connection,
+    synchronous: &str,
+    statements: impl FnOnce(&Transaction) -> Result<T, Error>,
+) -> Result<T, Error> {
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let answer = statements(&transaction)?;
+    transaction.commit()?;
+    Ok(answer)
+}
+
+/// Bytes that the database holds, without what is free for reuse.
+pub fn bytes(connection: &Connection) -> Result<u64, Error> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = pragma("page_count")? - pragma("freelist_count")?;
+    Ok((pages * pragma("page_size")?).max(0) as u64)
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
+}

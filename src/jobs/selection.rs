@@ -1,0 +1,124 @@
+//! [`Selection`]: a source that names a part of the store, `{"all": true}` or `{"after": "<id>", "limit": n}`, and the lines that
+//! it stands for.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Place;
+use super::queue::{CHUNK_BYTES, CHUNK_ITEMS_MAX, Item, Selecting};
+use crate::digest::Digest;
+
+/// Longer lines name no selection: each image would repeat them.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// What of the store a line names, in digest order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Only images behind this one.
+    pub after: Option<Digest>,
+    /// At most so many.
+    pub limit: Option<u64>,
+    /// Its outputs are stored, so all of it must be known before any of it is run: or it would meet its own results.
+    pub whole: bool,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    source: Source,
+    #[serde(default)]
+    outputs: Vec<Output>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    all: Option<bool>,
+    after: Option<String>,
+    limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    to: Option<Value>,
+}
+
+impl Selection {
+    /// The selection of a line; `None`: it names something else, or nothing well.
+    pub fn of(line: &[u8]) -> Option<Selection> {
+        // Most lines name an image: they are not read twice.
+        let may_be =
+            [&b"\"all\""[..], b"\"after\"", b"\"limit\""].iter().any(|name| memchr::memmem::find(line, name).is_some());
+        if !may_be || line.len() > LINE_BYTES_MAX {
+            return None;
+        }
+        let Line { source: Source { all, after, limit }, outputs } = serde_json::from_slice(line).ok()?;
+        let names_any = all == Some(true) || (all.is_none() && (after.is_some() || limit.is_some()));
+        let after = after.map(|after| after.parse()).transpose().ok()?;
+        let whole = outputs.iter().any(|output| output.to.as_ref().is_some_and(|to| to == "blob"));
+        names_any.then_some(Selection { after, limit, whole })
+    }
+}
+
+impl Selecting {
+    /// How many images the next chunk may name.
+    pub fn page(&self) -> usize {
+        let fit = (CHUNK_BYTES / (self.line.len() + 64)).clamp(1, CHUNK_ITEMS_MAX) as u64;
+        self.left.map_or(fit, |left| left.min(fit)) as usize
+    }
+
+    /// The items for some images: the line, each image in the place of its source.
+    pub fn items(&self, images: &[Digest]) -> Vec<Item> {
+        let Ok(mut line) = serde_json::from_slice::<Value>(&self.line) else { return Vec::new() };
+        let mut item = |(part, image): (u64, &Digest)| {
+            line["source"] = json!({ "id": image.hex().as_str() });
+            Item { place: Place { item: self.item, part }, line: Bytes::from(line.to_string()) }
+        };
+        (self.parts + 1..).zip(images).map(&mut item).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sources_that_name_a_part_of_the_store_are_selections() {
+        let id = Digest::of(b"");
+        let (all, none) = (Selection { after: None, limit: None, whole: false }, None);
+        let check = |source: &str, outputs: &str, expected: Option<Selection>| {
+            let line = format!("{{\"key\": \"all\", \"source\": {source}, \"outputs\": {outputs}}}");
+            assert_eq!(Selection::of(line.as_bytes()), expected, "{line}");
+        };
+        check(r#"{"all": true}"#, "[]", Some(all));
+        check(r#"{"all": true, "limit": 3}"#, "[]", Some(Selection { limit: Some(3), ..all }));
+        check(r#"{"limit": 0}"#, "[]", Some(Selection { limit: Some(0), ..all }));
+        let after = format!("{{\"after\": \"{id}\"}}");
+        check(&after, r#"[{"format": "png"}]"#, Some(Selection { after: Some(id), ..all }));
+        check(r#"{"all": true}"#, r#"[{"to": "rendition"}, {"to": "blob"}]"#, Some(Selection { whole: true, ..all }));
+        for other in [
+            r#"{"all": false}"#,
+            r#"{"all": 1}"#,
+            r#"{"after": "x"}"#,
+            r#"{"limit": -1}"#,
+            r#"{"all": true, "id": "x"}"#,
+        ] {
+            check(other, "[]", none);
+        }
+        check(r#"{"id": "x"}"#, "[]", none);
+        let long = format!("{{\"source\": {{\"all\": true}}, \"key\": \"{}\"}}", "x".repeat(LINE_BYTES_MAX));
+        assert_eq!(Selection::of(long.as_bytes()), None);
+    }
+
+    #[test]
+    fn each_image_takes_the_place_of_the_source() {
+        let line = Bytes::from_static(br#"{"source":{"all":true},"outputs":[{"format":"png"}],"key":"k"}"#);
+        let selecting = Selecting { item: 4, after: None, left: Some(2), parts: 10, line };
+        assert_eq!(selecting.page(), 2);
+        let images = [Digest::of(b"a"), Digest::of(b"b")];
+        let items = selecting.items(&images);
+        assert_eq!(items.iter().map(|item| item.place.part).collect::<Vec<_>>(), [11, 12]);
+        let line: Value = serde_json::from_slice(&items[1].line).expect("JSON");
+        assert_eq!(line, json!({"source": {"id": images[1]}, "outputs": [{"format": "png"}], "key": "k"}));
+    }
+}

@@ -1,0 +1,458 @@
+//! Jobs over a fake that runs items as their lines say: each bound, each way to end, each restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::store;
+
+/// What runs items in tests: the line says how they end.
+struct Fake {
+    /// How often each item was begun.
+    runs: Mutex<BTreeMap<Place, u32>>,
+    lines: Mutex<BTreeMap<Place, Bytes>>,
+    /// Items wait here; closed: they do not.
+    gate: Semaphore,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+}
+
+impl Fake {
+    fn new() -> Arc<Fake> {
+        let fake = Fake::held();
+        fake.gate.close();
+        fake
+    }
+
+    /// Items end only as the gate lets them.
+    fn held() -> Arc<Fake> {
+        Arc::new(Fake {
+            runs: Mutex::default(),
+            lines: Mutex::default(),
+            gate: Semaphore::new(0),
+            at_once: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
+        })
+    }
+
+    fn runs(&self, item: u64) -> u32 {
+        *self.runs.lock().unwrap().get(&Place { item, part: 0 }).unwrap_or(&0)
+    }
+
+    async fn outcomes(&self, place: Place, line: Bytes) -> Vec<Outcome> {
+        let run = {
+            let mut runs = self.runs.lock().unwrap();
+            let run = runs.entry(place).or_default();
+            *run += 1;
+            *run
+        };
+        self.lines.lock().unwrap().insert(place, line.clone());
+        let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
+        if let Ok(permit) = self.gate.acquire().await {
+            permit.forget();
+        }
+        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        let verdict = match &line[..] {
+            b"panic" => panic!("as asked"),
+            b"fail" => Verdict::Failed,
+            b"third time" if run < 3 => Verdict::Retry,
+            b"never" => Verdict::Retry,
+            _ => Verdict::Done,
+        };
+        let outcome = |output| Outcome { output, line: text(place, output), verdict };
+        vec![outcome(0), outcome(1)]
+    }
+}
+
+fn text(place: Place, output: u32) -> Bytes {
+    format!("{} {} {output}", place.item, place.part).into()
+}
+
+struct Shareable(Arc<Fake>);
+
+impl Work for Shareable {
+    fn run(&self, _: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
+        let fake = self.0.clone();
+        Box::pin(async move { fake.outcomes(place, line).await })
+    }
+
+    fn lost(&self, place: Place) -> Outcome {
+        Outcome { output: 0, line: text(place, 99), verdict: Verdict::Failed }
+    }
+}
+
+fn options() -> Options {
+    Options { items_at_once: 4, retry_ms: 1, ..Options::default() }
+}
+
+fn hooks() -> Hooks {
+    Hooks::new(&fetch::Options::default())
+}
+
+async fn memory_store() -> Arc<dyn Store> {
+    store::open("memory:", &store::Options::default()).await.unwrap()
+}
+
+async fn start(fake: &Arc<Fake>, options: Options) -> Jobs {
+    Jobs::start(Ledger::in_memory().unwrap(), Arc::new(Shareable(fake.clone())), memory_store().await, hooks(), options)
+}
+
+async fn start_on(file: &Path, fake: &Arc<Fake>) -> Jobs {
+    Jobs::start(
+        Ledger::open(file).unwrap(),
+        Arc::new(Shareable(fake.clone())),
+        memory_store().await,
+        hooks(),
+        options(),
+    )
+}
+
+async fn submit(jobs: &Jobs, key: Option<&str>, lines: &[&str]) -> Result<Accepted, Error> {
+    let mut intake = jobs.receive(Sender { key, ..Sender::default() })?;
+    for line in lines {
+        intake.line(Bytes::copy_from_slice(line.as_bytes())).await?;
+    }
+    intake.accept().await
+}
+
+/// Waits until the status of a job is as `wanted`.
+async fn until(jobs: &Jobs, id: &Digest, wanted: impl Fn(&Status) -> bool) -> Status {
+    let mut changes = jobs.changes();
+    loop {
+        let status = jobs.status(id).await.unwrap();
+        if wanted(&status) {
+            return status;
+        }
+        changes.changed().await.unwrap();
+    }
+}
+
+async fn end(jobs: &Jobs, id: &Digest) -> Status {
+    until(jobs, id, |status| status.state.has_ended()).await
+}
+
+/// All results, read in pages of seven.
+async fn results(jobs: &Jobs, id: &Digest) -> Vec<String> {
+    let (mut after, mut lines) = (0, Vec::new());
+    loop {
+        let page = jobs.results(id, after, 7).await.unwrap();
+        lines.extend(page.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()));
+        if page.last {
+            return lines;
+        }
+        after = page.after;
+    }
+}
+
+/// Asserts that the results name the two outputs of each of `items` once.
+async fn assert_each_once(jobs: &Jobs, id: &Digest, items: u64) {
+    let mut found = results(jobs, id).await;
+    let mut expected: Vec<_> = (0..items).flat_map(|item| [format!("{item} 0 0"), format!("{item} 0 1")]).collect();
+    found.sort();
+    expected.sort();
+    assert!(found == expected, "{} results for {items} items", found.len());
+}
+
+#[tokio::test]
+async fn a_job_ends_with_every_output_of_every_item() {
+    let fake = Fake::new();
+    let jobs = start(&fake, options()).await;
+    let lines = vec!["ok"; 1_000];
+    let Accepted { id, new } = submit(&jobs, None, &lines).await.unwrap();
+    assert_eq!((id, new), (Digest::of("ok\n".repeat(1_000).as_bytes()), true));
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.state, status.items, status.done, status.failed), (State::Done, 1_000, 1_000, 0));
+    assert_eq!((status.queued(), status.running, status.estimated_end_ms()), (0, 0, None));
+    assert!(status.rate().unwrap() > 0.0);
+    assert_each_once(&jobs, &id, 1_000).await;
+}
+
+#[tokio::test]
+async fn a_job_without_lines_is_done() {
+    let jobs = start(&Fake::new(), options()).await;
+    let id = submit(&jobs, None, &[]).await.unwrap().id;
+    assert_eq!(jobs.status(&id).await.unwrap().state, State::Done);
+}
+
+#[tokio::test]
+async fn the_same_lines_or_the_same_key_find_the_same_job() {
+    let jobs = start(&Fake::new(), options()).await;
+    let first = submit(&jobs, None, &["a", "b"]).await.unwrap();
+    assert_eq!(submit(&jobs, None, &["a", "b"]).await, Ok(Accepted { new: false, ..first }));
+    assert_ne!(submit(&jobs, None, &["ab"]).await.unwrap().id, first.id);
+    let keyed = submit(&jobs, Some("k"), &["a", "b"]).await.unwrap();
+    assert!(keyed.new && keyed.id != first.id);
+    assert_eq!(submit(&jobs, Some("k"), &["a", "b"]).await, Ok(Accepted { new: false, ..keyed }));
+    assert_eq!(submit(&jobs, Some("k"), &["a"]).await, Err(Error::KeyReused));
+    assert_eq!(jobs.list(10).await.unwrap().len(), 3);
+    assert_eq!(jobs.list(2).await.unwrap()[0].id, keyed.id);
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_received_whole_leaves_nothing() {
+    let fake = Fake::new();
+    let jobs = start(&fake, options()).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..1_000 {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    }
+    drop(intake);
+    let id = submit(&jobs, None, &["ok"]).await.unwrap().id;
+    end(&jobs, &id).await;
+    assert_eq!(jobs.list(10).await.unwrap().len(), 1);
+    assert_eq!(fake.runs.lock().unwrap().len(), 1);
+    while rows(&jobs, "job").await > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rows(&jobs, "chunk").await, 0);
+}
+
+async fn rows(jobs: &Jobs, table: &'static str) -> i64 {
+    let count = move |ledger: &rusqlite::Connection| {
+        Ok(ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
+    };
+    jobs.shared.ledger.read(count).await.unwrap()
+}
+
+#[tokio::test]
+async fn failures_that_may_pass_are_tried_again_and_others_are_not() {
+    let fake = Fake::new();
+    let jobs = start(&fake, Options { attempts_max: 3, ..options() }).await;
+    let id = submit(&jobs, None, &["third time", "fail", "ok", "panic"]).await.unwrap().id;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.done, status.failed), (2, 2));
+    assert_eq!([0, 1, 2, 3].map(|item| fake.runs(item)), [3, 1, 1, 1]);
+    let found = BTreeSet::from_iter(results(&jobs, &id).await);
+    assert_eq!(
+        found,
+        BTreeSet::from(["0 0 0", "0 0 1", "1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 99"].map(String::from))
+    );
+    let id = submit(&jobs, None, &["never"]).await.unwrap().id;
+    assert_eq!(end(&jobs, &id).await.failed, 1);
+    assert_eq!(fake.runs(0), 6);
+}
+
+#[tokio::test]
+async fn a_second_attempt_that_would_be_one_too_many_is_not_made() {
+    let fake = Fake::new();
+    let jobs = start(&fake, Options { attempts_max: 2, ..options() }).await;
+    let id = submit(&jobs, None, &["third time"]).await.unwrap().id;
+    assert_eq!((end(&jobs, &id).await.failed, fake.runs(0)), (1, 2));
+}
+
+#[tokio::test]
+async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let id = submit(&jobs, None, &vec!["ok"; 1_000]).await.unwrap().id;
+    fake.gate.add_permits(10);
+    let before = until(&jobs, &id, |status| status.done >= 10).await;
+    assert_eq!((before.state, before.done + before.running + before.queued()), (State::Running, 1_000));
+    assert_eq!(fake.most_at_once.load(Ordering::SeqCst), 4);
+    assert_eq!(jobs.cancel(&id).await, Ok(true));
+    assert_eq!(jobs.cancel(&id).await, Ok(false));
+    fake.gate.close();
+    let other = submit(&jobs, None, &["ok"]).await.unwrap().id;
+    end(&jobs, &other).await;
+    let status = jobs.status(&id).await.unwrap();
+    assert_eq!((status.state, status.done, status.running, status.queued()), (State::Cancelled, 10, 0, 0));
+    assert_eq!(results(&jobs, &id).await.len(), 20);
+    while rows(&jobs, "chunk").await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_small_job_does_not_wait_for_a_large_one() {
+    let fake = Fake::held();
+    let jobs = start(&fake, Options { items_at_once: 600, ..options() }).await;
+    let large = submit(&jobs, None, &vec!["ok"; 10_000]).await.unwrap().id;
+    let small = submit(&jobs, None, &["ok", "ok"]).await.unwrap().id;
+    fake.gate.add_permits(1_500);
+    end(&jobs, &small).await;
+    assert!(!jobs.status(&large).await.unwrap().state.has_ended());
+}
+
+#[tokio::test]
+async fn what_a_stopped_process_left_is_done_by_the_next_and_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &vec!["ok"; 1_000]).await.unwrap().id;
+    first.gate.add_permits(300);
+    until(&jobs, &id, |status| status.done >= 100).await;
+    drop(jobs);
+
+    let second = Fake::new();
+    let jobs = start_on(&file, &second).await;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.done, status.items), (1_000, 1_000));
+    assert_each_once(&jobs, &id, 1_000).await;
+    let again: usize = (0..1_000).filter(|item| second.runs(*item) > 0).count();
+    assert!(again <= 900, "{again} items were run again");
+}
+
+#[tokio::test]
+async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let jobs = start_on(&file, &Fake::new()).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..300 {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    }
+    std::mem::forget(intake);
+    drop(jobs);
+    let fake = Fake::new();
+    let jobs = start_on(&file, &fake).await;
+    while rows(&jobs, "job").await > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rows(&jobs, "chunk").await, 0);
+    assert_eq!(fake.runs.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &["ok"; 10]).await.unwrap().id;
+    until(&jobs, &id, |status| status.state == State::Running).await;
+    drop(jobs);
+    // As if further processes had died with it.
+    let ledger = Ledger::open(&file).unwrap();
+    ledger.write(|ledger| Ok(ledger.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
+    drop(ledger);
+    let second = Fake::new();
+    let jobs = start_on(&file, &second).await;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.done, status.failed), (9, 1));
+    let results = results(&jobs, &id).await;
+    assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
+    // One by one, in their order, those that may have run beside it.
+    assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
+}
+
+/// Stores `count` blobs; their ids in order.
+async fn blobs(store: &dyn Store, count: u32) -> Vec<Digest> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let bytes = Bytes::copy_from_slice(&number.to_le_bytes());
+        let id = Digest::of(&bytes);
+        let mut stage = store.stage(None).await.unwrap();
+        stage.write(bytes).await.unwrap();
+        stage.commit(id).await.unwrap();
+        ids.push(id);
+    }
+    ids.sort();
+    ids
+}
+
+#[tokio::test]
+async fn a_selection_stands_for_every_image_that_it_names() {
+    let fake = Fake::new();
+    let jobs = start(&fake, options()).await;
+    let ids = blobs(&*jobs.shared.store, 1_000).await;
+    let after = format!("{{\"source\":{{\"after\":\"{}\",\"limit\":300}}}}", ids[99]);
+    let lines = ["ok", r#"{"source":{"all":true},"outputs":[{"to":"blob"}]}"#, &after, r#"{"source":{"limit":0}}"#];
+    let id = submit(&jobs, None, &lines).await.unwrap().id;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.items, status.done, status.selecting), (1_301, 1_301, false));
+    assert_eq!(BTreeSet::from_iter(results(&jobs, &id).await).len(), 2 * 1_301);
+    let lines = fake.lines.lock().unwrap();
+    let named = |item| -> Vec<Digest> {
+        let parts = lines.iter().filter(|(place, _)| place.item == item);
+        let id = |line: &Bytes| serde_json::from_slice::<serde_json::Value>(line).unwrap()["source"]["id"].clone();
+        parts.map(|(_, line)| id(line).as_str().unwrap().parse().unwrap()).collect()
+    };
+    assert_eq!(named(1), ids);
+    assert_eq!(named(2), ids[100..400]);
+}
+
+#[tokio::test]
+async fn bounds_are_reached_and_not_passed() {
+    let fake = Fake::held();
+    let jobs = start(&fake, Options { items_max: 3, unfinished_max: 2, receiving_max: 2, ..options() }).await;
+    submit(&jobs, None, &["1"; 3]).await.unwrap();
+    assert_eq!(submit(&jobs, None, &["1"; 4]).await, Err(Error::TooManyItems { max: 3 }));
+    let intakes = [jobs.receive(Sender::default()).unwrap(), jobs.receive(Sender::default()).unwrap()];
+    assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
+    drop(intakes);
+    submit(&jobs, None, &["2"]).await.unwrap();
+    assert_eq!(submit(&jobs, None, &["3"]).await, Err(Error::Busy));
+    assert!(!submit(&jobs, None, &["2"]).await.unwrap().new);
+    fake.gate.close();
+    let full = start(&Fake::new(), Options { bytes_max: 1, ..options() }).await;
+    assert_eq!(submit(&full, None, &["1"]).await, Err(Error::Full { max: 1 }));
+}
+
+#[tokio::test]
+async fn the_oldest_ended_jobs_are_forgotten_first() {
+    let jobs = start(&Fake::new(), Options { ended_max: 2, ..options() }).await;
+    let mut ids = Vec::new();
+    for line in ["1", "2", "3"] {
+        let id = submit(&jobs, None, &[line]).await.unwrap().id;
+        end(&jobs, &id).await;
+        ids.push(id);
+    }
+    while rows(&jobs, "job").await > 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(jobs.status(&ids[0]).await, Err(Error::NotFound));
+    assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
+    assert_eq!(rows(&jobs, "result").await, 4);
+    assert!(submit(&jobs, None, &["1"]).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn jobs_are_forgotten_by_age_and_by_bytes() {
+    let jobs = start(&Fake::new(), options()).await;
+    let id = submit(&jobs, None, &["1"]).await.unwrap().id;
+    end(&jobs, &id).await;
+    let used = jobs.shared.ledger.read(ledger::bytes).await.unwrap();
+    let fits = Options { bytes_max: used / 3 * 4 + 4, ..options() };
+    let forget = async |options: Options| {
+        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        jobs.status(&id).await.is_err()
+    };
+    assert!(!forget(fits.clone()).await);
+    assert!(forget(Options { bytes_max: used, ..fits }).await);
+
+    let id = submit(&jobs, None, &["2"]).await.unwrap().id;
+    let ended_ms = end(&jobs, &id).await.ended_ms.unwrap();
+    let forget = async |options: Options| {
+        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        jobs.status(&id).await.is_err()
+    };
+    assert!(!forget(Options { keep_s: 60, ..options() }).await);
+    while ledger::now_ms() == ended_ms {
+        tokio::task::yield_now().await;
+    }
+    assert!(forget(Options { keep_s: 0, ..options() }).await);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_items_end_with_few_in_hand() {
+    let fake = Fake::new();
+    let jobs = start(&fake, options()).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..100_000 {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+        assert!(intake.in_hand() < queue::CHUNK_ITEMS_MAX);
+    }
+    let id = intake.accept().await.unwrap().id;
+    let most = until(&jobs, &id, |status| {
+        assert!(status.running <= 4 * queue::CHUNK_ITEMS_MAX as u64, "{status:?}");
+        status.state.has_ended()
+    });
+    assert_eq!(most.await.done, 100_000);
+    assert_eq!(rows(&jobs, "result").await, 200_000);
+}

@@ -1,0 +1,158 @@
+//! Webhooks: a job that ends is told to the URL with which it was sent, signed, again and again until that is answered well, a
+//! bounded number of times. Like everything that is sent twice rather than not at all, it can come twice.
+//!
+//! `Progimage-Signature: t=<Unix seconds>,v1=<hex>`, where `v1` is the HMAC-SHA256 of `<t>.<body>`: a receiver computes it anew, and
+//! refuses what is not of the last minutes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use hmac::{Hmac, KeyInit, Mac};
+use rusqlite::{Connection, Transaction, params};
+use sha2::Sha256;
+
+use super::ledger::now_ms;
+use super::scheduler::{ERROR_WAIT, Shared};
+use super::{Error, backoff_ms, history};
+use crate::digest::Digest;
+
+const SIGNATURE: &str = "progimage-signature";
+/// How often a webhook is called that is not answered well.
+const ATTEMPTS_MAX: u32 = 8;
+/// Webhooks that are called at once.
+const AT_ONCE: i64 = 8;
+/// How much longer a webhook waits than an item: people restart servers.
+const SLOWER: u64 = 10;
+/// Shorter secrets are refused: they can be guessed.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// What webhooks are signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl FromStr for Secret {
+    type Err = String;
+
+    /// The message never shows the secret.
+    fn from_str(text: &str) -> Result<Secret, String> {
+        if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"));
+        }
+        Ok(Secret(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("...")
+    }
+}
+
+impl Secret {
+    fn sign(&self, time_s: i64, body: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        mac.update(format!("{time_s}.{body}").as_bytes());
+        let digest = Digest::from_bytes(mac.finalize().into_bytes().into());
+        format!("t={time_s},v1={}", digest.hex().as_str())
+    }
+}
+
+/// A job that has ended and is to be told.
+struct Due {
+    job: i64,
+    url: String,
+    attempts: u32,
+    body: String,
+}
+
+/// Calls what is due, for ever.
+pub async fn run(shared: Arc<Shared>, secret: Secret) {
+    let mut changes = shared.changes();
+    loop {
+        changes.mark_unchanged();
+        let wait = match shared.ledger.read(due).await {
+            Ok((due, _)) if !due.is_empty() => {
+                join_all(due.into_iter().map(|due| call(&shared, &secret, due))).await;
+                continue;
+            }
+            Ok((_, next_ms)) => next_ms.map(|next_ms| Duration::from_millis((next_ms - now_ms()).max(1) as u64)),
+            Err(error) => {
+                tracing::error!(%error, "the ledger of jobs");
+                Some(ERROR_WAIT)
+            }
+        };
+        let sleep = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = sleep => {}
+        }
+    }
+}
+
+async fn call(shared: &Shared, secret: &Secret, due: Due) {
+    let signature = secret.sign(now_ms() / 1_000, &due.body);
+    let posted = shared.hooks.post(&due.url, (SIGNATURE, signature), Bytes::from(due.body)).await;
+    let attempts = due.attempts + 1;
+    let next_ms = match &posted {
+        Ok(()) => None,
+        Err(error) if attempts >= ATTEMPTS_MAX => {
+            tracing::warn!(%error, job = due.job, "a webhook was called for the last time");
+            None
+        }
+        Err(error) => {
+            tracing::info!(%error, job = due.job, "a webhook will be called again");
+            Some(now_ms() + backoff_ms(shared.options.retry_ms.saturating_mul(SLOWER), due.attempts, due.job))
+        }
+    };
+    let write = move |ledger: &Transaction| called(ledger, due.job, attempts, next_ms);
+    if let Err(error) = shared.ledger.write(write).await {
+        tracing::error!(%error, "the ledger of jobs");
+        tokio::time::sleep(ERROR_WAIT).await;
+    }
+}
+
+/// What is due, and when the next is.
+fn due(ledger: &Connection) -> Result<(Vec<Due>, Option<i64>), Error> {
+    let query = "SELECT number, webhook, webhook_attempts, id FROM job WHERE webhook_at_ms <= ?1 AND id IS NOT NULL
+        ORDER BY webhook_at_ms LIMIT ?2";
+    let mut statement = ledger.prepare_cached(query)?;
+    let mut rows = statement.query(params![now_ms(), AT_ONCE])?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next()? {
+        let body = history::status(ledger, &Digest::from_bytes(row.get(3)?))?.json().to_string();
+        due.push(Due { job: row.get(0)?, url: row.get(1)?, attempts: row.get(2)?, body });
+    }
+    let next = "SELECT min(webhook_at_ms) FROM job WHERE webhook_at_ms IS NOT NULL AND id IS NOT NULL";
+    Ok((due, ledger.query_row(next, [], |row| row.get(0))?))
+}
+
+fn called(ledger: &Transaction, job: i64, attempts: u32, next_ms: Option<i64>) -> Result<(), Error> {
+    let update = "UPDATE job SET webhook_attempts = ?2, webhook_at_ms = ?3 WHERE number = ?1";
+    ledger.execute(update, params![job, attempts, next_ms])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_over_time_and_body() {
+        // From another program: printf '1.{}' | openssl dgst -sha256 -hmac 0123456789abcdef
+        let secret: Secret = "0123456789abcdef".parse().expect("long enough");
+        let expected = "t=1,v1=2af693cb56b22c16912222aeefdc75a01de562bf70ee2015f41ecea48382997f";
+        assert_eq!(secret.sign(1, "{}"), expected);
+        assert_ne!(secret.sign(2, "{}"), expected);
+        assert!("0123456789abcde".parse::<Secret>().is_err());
+        assert!(!format!("{secret:?}").contains("0123"));
+    }
+}
