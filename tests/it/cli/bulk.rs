@@ -5,6 +5,7 @@ use std::fs;
 use progimage::digest::Digest;
 
 use super::{Ran, folder, origin, piped, program, run, text};
+use crate::http::{Server, ppm};
 
 const WELL: &str = "{\"item\":0,\"output\":0,\"status\":200,\"data\":\"YQ==\"}\n";
 const FAILED: &str = "{\"item\":1,\"key\":\"b\",\"status\":404,\"problem\":{\"detail\":\"No image has this id.\"}}\n";
@@ -113,4 +114,43 @@ fn a_job_with_failures_or_cancelled_is_told_by_the_status() {
         assert!(run(&["jobs", command, &id, "--server", &url]).with(1).stderr.contains("No job (404)"), "{command}");
     }
     assert!(run(&["jobs", "watch", "nonsense"]).with(2).stdout.is_empty());
+}
+
+#[test]
+fn a_real_server_does_what_is_asked() {
+    let (server, folder) = (Server::start(), folder());
+    let image = ppm(40, 40, [1, 2, 3]);
+    server.store(&image);
+    let (id, absent) = (Digest::of(&image), Digest::of(b"absent"));
+    let items = folder.path().join("items.ndjson");
+    let item = |id: Digest| {
+        format!(
+            "{{\"source\":{{\"id\":\"{id}\"}},\"outputs\":[{{\"format\":\"png\",\"to\":\"blob\",\"ops\":[{{\"op\":\"resize\",\
+             \"width\":20}}]}}]}}\n"
+        )
+    };
+    let url = format!("http://{}", server.address);
+    fs::write(&items, item(id)).unwrap();
+    let results = run(&["bulk", text(&items), "--server", &url]).with(0).json();
+    assert_eq!((results.len(), &results[1]["done"]), (2, &true.into()));
+    let small = folder.path().join("small.png");
+    run(&["get", results[0]["id"].as_str().unwrap(), "-o", text(&small), "--server", &url]).with(0);
+    assert!(fs::read(&small).unwrap().starts_with(b"\x89PNG"));
+    fs::write(&items, item(id) + &item(absent)).unwrap();
+    let ran = run(&["bulk", text(&items), "--server", &url]).with(1);
+    assert!(ran.json().len() == 3 && ran.stderr.contains("item 1, output 0: "), "{}", ran.stderr);
+    let watched = run(&["jobs", "submit", text(&items), "--watch", "--server", &url]).with(1);
+    let lines: Vec<&str> = watched.stdout.lines().collect();
+    let job = lines[0];
+    assert_eq!(lines[1], format!("{job}  done"));
+    assert!(watched.stderr.contains("1 failed"), "{}", watched.stderr);
+    let results = run(&["jobs", "results", job, "--server", &url]).with(1);
+    assert_eq!((results.json().len(), &results.json()[2]["done"]), (3, &true.into()));
+    assert_eq!(
+        run(&["jobs", "submit", text(&items), "--server", &url]).with(0).stdout,
+        format!("{job}\n"),
+        "the same job"
+    );
+    assert!(run(&["jobs", "cancel", job, "--server", &url]).with(0).stdout.is_empty());
+    assert!(run(&["jobs", "watch", &absent.to_string(), "--server", &url]).with(1).stderr.contains("(404)"));
 }
