@@ -155,18 +155,21 @@ impl Ledger {
 
 fn set_up(connection: &Connection) -> Result<(), Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Before the first table: it is a property of the file.
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version > VERSION {
         return Err(Error::Ledger(format!("it is of version {version}, and this program knows {VERSION}")));
     }
-    // A file that is as it should be is not written to, and so nothing is synced.
-    if version < VERSION {
+    // A file that is as it should be is not written to, and so nothing is synced at a start.
+    let new = version < VERSION;
+    if new {
+        // Before the first table: it is a property of the file.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    if new {
         connection.execute_batch(SCHEMA)?;
         connection.pragma_update(None, "user_version", VERSION)?;
     }

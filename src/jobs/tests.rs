@@ -456,3 +456,19 @@ async fn a_hundred_thousand_items_end_with_few_in_hand() {
     assert_eq!(most.await.done, 100_000);
     assert_eq!(rows(&jobs, "result").await, 200_000);
 }
+
+#[tokio::test]
+async fn a_ledger_of_a_later_version_is_refused_and_one_of_this_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let jobs = start_on(&file, &Fake::new()).await;
+    let id = submit(&jobs, None, &["ok"]).await.unwrap().id;
+    end(&jobs, &id).await;
+    // Still open, so that its log stays.
+    let log = file.with_extension("sqlite-wal");
+    let before = std::fs::metadata(&log).unwrap().len();
+    let ledger = Ledger::open(&file).unwrap();
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), before);
+    ledger.write(|ledger| Ok(ledger.pragma_update(None, "user_version", 2)?)).await.unwrap();
+    assert!(matches!(Ledger::open(&file), Err(Error::Ledger(_))));
+}
