@@ -29,9 +29,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="rounds of A B B A")
     parser.add_argument("--json", default="target/bulk_upload.json", help="where the figures are written")
     parser.add_argument("--report-only", action="store_true", help="the bound is printed, not enforced")
+    parser.add_argument("server", nargs="*", help="more arguments of the server, after --: --syncfs-batch-min=32")
     options = parser.parse_args()
     rows, ratios = [], []
-    with folder() as root, Server(options.binary, f"{root}/data", log=f"{root}/log") as server:
+    with folder() as root, Server(options.binary, f"{root}/data", *options.server, log=f"{root}/log") as server:
         images = Images()
         for number in range(options.rounds):
             order = (one_by_one, as_tar, as_tar, one_by_one)

@@ -3,13 +3,15 @@
 //! Every setting is one row of [`SETTINGS`]: its key is the TOML key, `PROGIMAGE_<KEY>` in the environment and `--<key>` with
 //! hyphens as a flag. A flag wins over the environment, which wins over the file. All mistakes are reported together.
 
+mod setting;
 mod settings;
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use crate::{http, store};
-pub use settings::{SETTINGS, Setting};
+pub use setting::Setting;
+pub use settings::SETTINGS;
 
 /// The folder of the rendition tier, inside that of the store.
 const TIER_FOLDER: &str = "renditions";
