@@ -10,6 +10,10 @@ use bytes::Bytes;
 use progimage::pipeline::codec::by_extension;
 use progimage::pipeline::{Images, Limits, Pipeline, Watch};
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PHOTOS: [&[u8]; 2] =
     [include_bytes!("../fixtures/photos/street.jpg"), include_bytes!("../fixtures/photos/toy.jpg")];
 

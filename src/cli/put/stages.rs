@@ -50,7 +50,7 @@ pub async fn hash(files: Receiver<Found>, hashed: Sender<Named>, outcomes: Sende
 fn hash_each(files: &Mutex<Receiver<Found>>, hashed: &Sender<Named>, outcomes: &Sender<Outcome>) {
     loop {
         let file = files.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let taken = match file.map(|found| found.and_then(name)) {
+        let taken = match file.map(|found| found.and_then(|path| name(path, hashed))) {
             None => return,
             Some(Ok(file)) => hashed.blocking_send(file).is_ok(),
             Some(Err(outcome)) => outcomes.blocking_send(outcome).is_ok(),
@@ -61,14 +61,14 @@ fn hash_each(files: &Mutex<Receiver<Found>>, hashed: &Sender<Named>, outcomes: &
     }
 }
 
-fn name(path: PathBuf) -> Result<Named, Outcome> {
-    match digest(&path) {
+fn name(path: PathBuf, hashed: &Sender<Named>) -> Result<Named, Outcome> {
+    match digest(&path, || hashed.is_closed()) {
         Ok((id, bytes)) => Ok(Named { path, id, bytes }),
         Err(error) => Err(Outcome::Failed { path, problem: error.to_string() }),
     }
 }
 
-fn digest(path: &PathBuf) -> io::Result<(Digest, u64)> {
+fn digest(path: &PathBuf, is_in_vain: impl Fn() -> bool) -> io::Result<(Digest, u64)> {
     let mut file = File::open(path)?;
     // One more byte than it should have, so that one read is mostly enough.
     let expected = usize::try_from(file.metadata()?.len()).unwrap_or(READ_BYTES);
@@ -77,6 +77,7 @@ fn digest(path: &PathBuf) -> io::Result<(Digest, u64)> {
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok((hasher.digest(), bytes)),
+            Ok(_) if is_in_vain() => return Err(io::Error::other("it was not asked for any more")),
             Ok(count) => {
                 hasher.update(&buffer[..count]);
                 bytes += count as u64;

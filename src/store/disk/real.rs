@@ -5,6 +5,8 @@ use std::io;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::ReadWriteFlags;
@@ -13,6 +15,10 @@ use super::fs::{Errno, Fs, Open, Result, Status, Wait};
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
+
+/// An owner that was just told to end, or whose descriptor a process that is being started still has, lets go within this.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// A folder.
 pub struct RealFs {
@@ -37,11 +43,18 @@ impl RealFs {
         if self.writes { Ok(()) } else { Err(Errno::ROFS) }
     }
 
-    /// Takes the exclusive lock on the file `path` for as long as the answer lives; `EWOULDBLOCK` when another process has it.
+    /// Takes the exclusive lock on the file `path` for as long as the answer lives; `EWOULDBLOCK` when another process has it, and
+    /// keeps it for [`LOCK_WAIT`].
     pub fn lock(&self, path: &str) -> Result<OwnedFd> {
         let file = self.openat(path, Open::Read, Wait::Block)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(file)
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOCK_POLL),
+                Err(errno) => return Err(errno),
+            }
+        }
     }
 }
 

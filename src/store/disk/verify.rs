@@ -21,12 +21,14 @@ use super::{check_marker, unavailable};
 use crate::digest::{Digest, Hasher};
 use crate::store::Error;
 
+/// How much of a file one probe of the page cache stands for.
+const PROBE_BYTES: u64 = 256 << 10;
 /// Read, and hashed, at once.
 const READ_BYTES: usize = 1 << 20;
 /// What counts as recent: older bytes were written back long before a sync could fail.
 const RECENT: Duration = Duration::from_secs(3600);
-/// Names in the root that this or a later part of the program makes.
-const ROOT_NAMES: [&str; 6] = [layout::MARKER, "blobs", "tmp", "quarantine", "state", "renditions"];
+/// Names in the root that the program makes, and what a file system has in its own.
+const ROOT_NAMES: [&str; 7] = [layout::MARKER, "blobs", "tmp", "quarantine", "state", "renditions", "lost+found"];
 const ROOT_PREFIX: &str = "jobs.sqlite";
 /// A file system in memory has no device behind its cache.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -39,7 +41,7 @@ pub struct Options {
     /// Bytes a second that are read at most, so that a server beside it keeps its share of the device.
     pub rate_bytes_max: Option<u64>,
     /// Only blobs of the hour before the failed sync that was noted, or before now. When all of them are well, and no server runs,
-    /// the note is removed, so that the next start accepts uploads.
+    /// the note is removed, so that the next start accepts uploads; strangers in the folder do not keep it.
     pub recent: bool,
 }
 
@@ -81,6 +83,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether an image may be lost by it, or could not be looked at.
+    fn is_damage(&self) -> bool {
+        match self {
+            Fault::Corrupt(_) | Fault::Missing | Fault::Unreadable(_) => true,
+            Fault::Misplaced | Fault::Unknown => false,
+        }
+    }
+
     /// One word.
     pub fn name(&self) -> &'static str {
         match self {
@@ -152,7 +162,7 @@ pub fn run(path: &Path, options: &Options, watch: &dyn Watch) -> Result<Summary,
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let findings = count(&scan.tally.findings);
-    let note = match (noted, options.recent && findings == 0, &lock) {
+    let note = match (noted, options.recent && count(&scan.tally.damaged) == 0, &lock) {
         (false, ..) => Note::None,
         (true, false, _) => Note::Kept,
         (true, true, None) => Note::Owned,
@@ -198,6 +208,8 @@ struct Tally {
     blobs: AtomicU64,
     bytes: AtomicU64,
     findings: AtomicU64,
+    /// Of these, damage.
+    damaged: AtomicU64,
 }
 
 /// What the threads share.
@@ -213,6 +225,7 @@ struct Scan<'a> {
 impl Scan<'_> {
     fn found(&self, path: &str, fault: Fault) {
         self.tally.findings.fetch_add(1, Ordering::Relaxed);
+        self.tally.damaged.fetch_add(fault.is_damage().into(), Ordering::Relaxed);
         self.watch.found(Finding { path: path.to_owned(), fault });
     }
 
@@ -295,7 +308,7 @@ impl Scan<'_> {
             rustix::fs::fdatasync(&file)?;
         }
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
-        if self.options.recent && is_cached(&file)? {
+        if self.options.recent && is_cached(&file, stat.st_size as u64)? {
             return Ok(Some(Fault::Unreadable("it stays in the page cache; stop what reads it, and try again".into())));
         }
         let (actual, bytes) = self.hash(&file, buffer)?;
@@ -321,14 +334,19 @@ impl Scan<'_> {
     }
 }
 
-/// Whether the start of a file would still be answered from memory. A file system that cannot tell is taken at its word.
-fn is_cached(file: &OwnedFd) -> Result<bool, Errno> {
+/// Whether a part of a file would still be answered from memory: it is asked for one byte of each stretch. A file system that cannot
+/// tell is taken at its word.
+fn is_cached(file: &OwnedFd, bytes: u64) -> Result<bool, Errno> {
     if u64::try_from(rustix::fs::fstatfs(file)?.f_type) == Ok(TMPFS_MAGIC) {
         return Ok(false);
     }
-    let mut first = [0];
-    let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut first)], 0, ReadWriteFlags::NOWAIT);
-    Ok(read.is_ok_and(|count| count > 0))
+    let is_answered = |offset| {
+        let mut byte = [0];
+        let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+        read.is_ok_and(|count| count > 0)
+    };
+    // From the end: what asks for a byte may have the ones after it read.
+    Ok((0..bytes.div_ceil(PROBE_BYTES)).rev().any(|stretch| is_answered(stretch * PROBE_BYTES)))
 }
 
 /// Keeps all threads together at a rate.

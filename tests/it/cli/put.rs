@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Child;
+use std::sync::{Arc, Mutex};
 
 use progimage::digest::Digest;
 use progimage::http::auth::{Access, keys};
@@ -157,9 +159,9 @@ fn a_file_that_changes_meanwhile_is_reported_and_not_sent_again() {
 }
 
 /// The program as a server: its process and its address.
-fn serve(data: &Path, listen: &str) -> (Child, String) {
+fn serve(data: &Path) -> (Child, String) {
     let mut child =
-        program(&["serve", "--data", text(data), "--listen", listen, "--log-format", "json"]).spawn().unwrap();
+        program(&["serve", "--data", text(data), "--listen", "127.0.0.1:0", "--log-format", "json"]).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let address = loop {
         let mut line = String::new();
@@ -174,19 +176,40 @@ fn serve(data: &Path, listen: &str) -> (Child, String) {
     (child, address)
 }
 
+/// An address of the test's own, behind which servers come and go.
+fn forward(to: Arc<Mutex<String>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(to.lock().unwrap().as_str()) else { continue };
+            let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            for (mut from, mut into) in [(client, server), back] {
+                std::thread::spawn(move || {
+                    _ = std::io::copy(&mut from, &mut into);
+                    _ = into.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    address
+}
+
 #[test]
 fn a_server_that_goes_away_and_comes_back_is_waited_for() {
     let (data, folder) = (folder(), folder());
     let lines = tree(folder.path(), 60);
-    let (mut server, address) = serve(data.path(), "127.0.0.1:0");
-    let url = format!("http://{address}");
+    let (mut server, address) = serve(data.path());
+    let to = Arc::new(Mutex::new(address));
+    let url = format!("http://{}", forward(Arc::clone(&to)));
     let mut client = program(&["put", "-r", text(folder.path()), "--server", &url, "--jobs", "1"]).spawn().unwrap();
     let mut printed = BufReader::new(client.stdout.take().unwrap());
     let mut first = String::new();
     printed.read_line(&mut first).unwrap();
     server.kill().unwrap();
     server.wait().unwrap();
-    let (mut server, _) = serve(data.path(), &address);
+    let (mut server, address) = serve(data.path());
+    *to.lock().unwrap() = address;
     let mut rest = String::new();
     printed.read_to_string(&mut rest).unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(0));
@@ -204,14 +227,12 @@ fn a_server_that_goes_away_and_comes_back_is_waited_for() {
 fn a_pipe_that_closes_early_ends_it_quietly() {
     let (server, folder) = (Server::start(), folder());
     tree(folder.path(), 200);
-    let mut child = program(&["put", "-r", text(folder.path()), "--server", &url(&server)]).spawn().unwrap();
-    drop(child.stdout.take());
-    let ran: Ran = child.wait_with_output().unwrap().into();
-    assert_eq!((ran.status, ran.stderr.as_str()), (Some(141), ""));
-    for arguments in [&["describe", "config"][..], &["completions", "bash"]] {
-        let mut child = program(arguments).spawn().unwrap();
-        drop(child.stdout.take());
+    let put = ["put", "-r", text(folder.path()), "--server", &url(&server)];
+    for arguments in [&put[..], &["describe", "config"], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = program(arguments).stdout(writer).spawn().unwrap();
         let ran: Ran = child.wait_with_output().unwrap().into();
-        assert_eq!((ran.status, ran.stderr.as_str()), (Some(141), ""));
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(141), ""), "{arguments:?}");
     }
 }
