@@ -10,7 +10,7 @@ use super::output;
 use crate::store;
 
 /// For the help of each command that talks to a server or a store.
-pub const HELP: &str = "Exit status: 0 all well; 1 some items failed, each is named; 2 an argument or a setting is at fault; \
+pub const HELP: &str = "Exit status: 0 all well; 1 some items failed (each is named; those of a job by `jobs results`); 2 an argument or a setting is at fault; \
      3 the server or the store cannot be reached, or takes nothing more; 4 the server wants another key; \
      130 interrupted; 141 standard output was closed.";
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::client::{self, Body, Client, Error, Lines, Problem};
@@ -25,13 +25,13 @@ pub fn command() -> Command {
     let json =
         || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON, as the server says them");
     let submit = Command::new("submit")
-        .about("Hand in items; prints the id of their job. The same items are the same job")
+        .about("Hand in items; prints the id of their job. The same items are the same job, run once, unless it has another name")
         .arg(bulk::items_arg())
         .arg(
             Arg::new("idempotency_key")
                 .long("idempotency-key")
                 .value_name("KEY")
-                .help("A name for the job: the same name is the same job, whatever the items"),
+                .help("A name for the job, so that the same items are run again under another; one name is for one list of items"),
         )
         .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Then watch it"))
         .arg(json());
@@ -95,10 +95,11 @@ async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
     };
     let attempt = async |body: Body| {
         let response = client.ask(Method::POST, "/jobs", body).await?;
-        client.whole(response, STATUS_BYTES_MAX).await
+        let is_known = response.status() == StatusCode::OK;
+        Ok((is_known, client.whole(response, STATUS_BYTES_MAX).await?))
     };
     // Standard input cannot be sent a second time.
-    let text = if items == Path::new("-") {
+    let (is_known, text) = if items == Path::new("-") {
         attempt(body()?).await?
     } else {
         body()?;
@@ -108,6 +109,11 @@ async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
     };
     let status = Status::read(&text)?;
     let line = if matches.get_flag("json") { text } else { status.id.clone().into_bytes() };
+    if is_known {
+        progress.aside(|| {
+            eprintln!("progimage jobs: this job was there; --idempotency-key with a new name runs its items again")
+        });
+    }
     progress.aside(|| output::print(&[&line, &b"\n"[..]].concat()))?;
     if matches.get_flag("watch") {
         follow(&client, &status.id, &progress, Output::new(matches.get_flag("json"), progress.clone())).await
