@@ -24,7 +24,7 @@ use super::options::ms;
 use super::permits::Permits;
 use super::stream::{self, Gone};
 use super::{App, Call, Reply, query};
-use crate::items::{self, Done, Item, To};
+use crate::items::{self, Done, INLINE_BYTES_MAX, Item, To};
 use crate::renditions;
 use intake::{Entry, Intake, Owed};
 use results::{Media, Results};
@@ -116,4 +116,12 @@ async fn one(app: Arc<App>, index: u64, key: Option<String>, item: Item) -> Ran 
         vec![Err(renditions::Error::Panicked.into()); outputs]
     });
     Ran { index, key, outcomes }
+}
+
+/// What `work` over so many bytes comes to: off the runtime's threads, where it takes a while.
+async fn aside<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    if bytes <= INLINE_BYTES_MAX {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
 }

@@ -13,8 +13,8 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::PLACES;
 use super::form::Form;
+use super::{PLACES, aside};
 use crate::http::App;
 use crate::http::body::RequestBody;
 use crate::http::error::Error;
@@ -199,10 +199,12 @@ impl Array {
     /// An array, or an object with an array as its `items`.
     async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
         let (text, held) = app.lists.text(body, &app.options).await?;
-        let places = places(&text).ok_or(Error::Malformed {
+        let text = Bytes::from(text);
+        let shared = text.clone();
+        let places = aside(text.len(), move || places(&shared)).await?.ok_or(Error::Malformed {
             what: "the body must be a JSON array of items, or an object with such an array as its items",
         })?;
-        Ok(Array { text: text.into(), places: places.into_iter(), _held: held })
+        Ok(Array { text, places: places.into_iter(), _held: held })
     }
 }
 
