@@ -51,19 +51,20 @@ pub(super) struct Intake {
 /// What the server owes the client. While it does, a pause is not the client's: it may wait for results before it says more.
 #[derive(Default)]
 pub(super) struct Owed {
-    /// Items that run.
+    /// Items that have begun, and whose results are not written.
     items: AtomicUsize,
     /// Results were written, which take a slow client a while.
     results: AtomicBool,
 }
 
 impl Owed {
-    pub(super) fn items(&self, count: usize) {
-        self.items.store(count, Ordering::Relaxed);
+    pub(super) fn began(&self) {
+        self.items.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn results(&self) {
+    pub(super) fn written(&self) {
         self.results.store(true, Ordering::Relaxed);
+        self.items.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn excuses_a_pause(&self) -> bool {

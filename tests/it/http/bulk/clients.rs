@@ -1,7 +1,9 @@
 //! Clients that send before they read, do not read, or leave.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
+use progimage::http::server::Stopped;
 use serde_json::{Value, json};
 
 use super::{Server, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
@@ -99,6 +101,43 @@ fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
 }
 
 #[test]
+fn a_client_that_does_not_read_keeps_no_room_from_others() {
+    const BUDGET: u64 = 1 << 20;
+    let origin = Origin::start(PERMITTED, |_| Vec::new());
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        (settings.fetch.stall_ms, settings.fetch.timeout_ms) = (600_000, 600_000);
+        settings.store.uploads_bytes_max = BUDGET;
+        settings.http.body_stall_ms = 1_000;
+        settings.http.write_stall_ms = 600_000;
+    });
+    let image = ppm(2, 1, [1, 2, 3]);
+    server.store(&image);
+    let half_a_line = chunk(&vec![b' '; BUDGET as usize * 2 / 3]);
+    // This one may pause in the middle of a line for as long as its first item runs.
+    let mut pausing = server.connect();
+    let hangs = ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]);
+    pausing.write(&[CHUNKED, &chunk(&hangs), &half_a_line].concat());
+    while origin.requests() == 0 {
+        std::thread::yield_now();
+    }
+    // The line of this one finds too little room, while what came before it waits for the client.
+    let mut not_reading = server.connect();
+    let large = ndjson(&vec![item(id(&image), &[resize("ppm", 2_000)]); 8]);
+    not_reading.write(&[CHUNKED, &chunk(&large), &half_a_line].concat());
+    while figure(&server, "bulk_renders_total") < 2 {
+        std::thread::yield_now();
+    }
+    // It waits for room only as long as it may; a server that lets it wait for ever fails this instead of stopping it.
+    let end = Instant::now() + Duration::from_secs(120);
+    while server.send("POST", "/images", &[], &ppm(200, 100, [3, 2, 1])).status == 503 {
+        assert!(Instant::now() < end);
+        std::thread::yield_now();
+    }
+    drop((pausing, not_reading));
+}
+
+#[test]
 fn a_client_that_leaves_ends_its_items() {
     let server = Server::with(|settings| {
         settings.http.bulk_items_max = 2;
@@ -135,26 +174,24 @@ fn a_body_that_ends_early_is_told_after_what_came_of_it() {
 
 #[test]
 fn a_server_that_stops_ends_what_it_has_begun_and_says_so() {
-    let server = Server::start();
+    // It does not wait for a client that pauses.
+    let server = Server::with(|settings| settings.http.body_stall_ms = 600_000);
     let line = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
     let mut client = server.connect();
-    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    let send = |client: &mut super::super::Client| {
-        client.write(&[format!("{:x}\r\n", line.len()).as_bytes(), &line, b"\r\n"].concat());
-    };
-    send(&mut client);
+    client.write(&[CHUNKED, &chunk(&line)].concat());
     // The answer has begun.
     client.stream.peek(&mut [0]).unwrap();
     let mut idle = server.connect();
     assert_eq!(idle.ask("GET", "/readyz", &[], b"").status, 200);
     server.stop();
     assert!(idle.is_closed());
-    send(&mut client);
     let answer = client.answer(false);
     let lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (last, lines) = lines.split_last().unwrap();
     assert!(lines.iter().all(|line| line["status"] == 200));
     assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/draining".into()));
+    drop(client);
+    assert_eq!(server.stopped(), Stopped::Drained);
 }
 
 #[test]
