@@ -37,11 +37,10 @@ mod upload;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Method;
 use hyper::http::request::Parts;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::digest::Digest;
 use crate::fetch::{self, Hooks, Sources};
@@ -86,7 +85,7 @@ pub struct App {
     options: Options,
     jobs: Jobs,
     metrics: Arc<Metrics>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 /// The settings of every layer below an [`App`], and its own.
@@ -147,13 +146,19 @@ impl App {
             access,
             options: http,
             metrics,
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         })
     }
 
     /// Whether the server is on its way out: `/readyz` says so to load balancers.
     fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
+    }
+
+    /// Ready once it is.
+    async fn drains(&self) {
+        // The sender lives as long as the app.
+        _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod error;
+mod held;
 mod members;
 mod read;
 
@@ -27,13 +28,14 @@ use crate::pipeline::{Images, Pipeline, Presets};
 use crate::renditions::{Rendition, Renditions, inspect};
 use crate::store::{Receipt, Reserved, Uploads};
 pub use error::Error;
+pub use held::Held;
 
 /// Outputs of one item.
 pub const OUTPUTS_MAX: usize = 16;
 /// Bytes of an item's key.
 pub const KEY_BYTES_MAX: usize = 256;
-/// Longer lines count in the budget of bodies, and are read off the runtime's threads.
-const INLINE_BYTES_MAX: usize = 256 << 10;
+/// What takes longer than so many bytes do is not for the runtime's threads; longer lines count in the budget of bodies, too.
+pub const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// What binds every item, as it binds every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +91,7 @@ pub enum Source {
     /// On another server: `{"url": ...}`.
     Remote(String),
     /// Here: `{"data": "<base64>"}`, or a part that has come. The right to hold it goes with it.
-    Held(Bytes),
+    Held(Held),
     /// In a part of the same form that has not come yet: `{"part": "<name>"}`.
     Part(String),
 }
@@ -200,8 +202,8 @@ impl Items {
         let read = tokio::task::spawn_blocking(move || read::item(&text, &options, places)).await;
         let failed = |_| Err(Unread { key: None, error: crate::renditions::Error::Panicked.into() });
         let mut item = read.unwrap_or_else(failed)?;
-        if let Source::Held(bytes) = &mut item.source {
-            *bytes = held(std::mem::take(bytes), reserved);
+        if let Source::Held(held) = item.source {
+            item.source = Source::Held(held.within(reserved));
         }
         Ok(item)
     }
@@ -242,10 +244,11 @@ impl Items {
                 let renditions = self.renditions.many(&id, pipelines, keep).await;
                 return Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect());
             }
-            Source::Held(bytes) => bytes,
+            Source::Held(held) => held.into_bytes(),
             Source::Remote(url) => {
                 let bytes = self.sources.get(&url).await?.bytes;
-                held(bytes.clone(), self.reserve(bytes.len() as u64).await?)
+                let reserved = self.reserve(bytes.len() as u64).await?;
+                Held::from(bytes).within(reserved).into_bytes()
             }
             Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
         };
@@ -255,29 +258,35 @@ impl Items {
 
     async fn put(&self, rendition: Rendition, to: To, source: Option<Digest>) -> Result<Done, Error> {
         Ok(match (to, source) {
-            (To::Blob, _) => Done::Blob(self.store(rendition.bytes).await?),
+            (To::Blob, _) => Done::Blob(self.store(rendition.bytes.into()).await?),
             (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, &rendition) },
             (To::Response, _) | (To::Rendition, None) => Done::Response(rendition),
         })
     }
 
-    /// Stores bytes as an upload would be: through the gate of the codecs.
-    pub async fn store(&self, bytes: Bytes) -> Result<Receipt, Error> {
+    /// Stores bytes as an upload would be: through the gate of the codecs. Within the right to hold them, where they have one: to
+    /// wait for a second one would be to wait for all others that do the same.
+    async fn store(&self, held: Held) -> Result<Receipt, Error> {
+        let (bytes, reserved) = held.into_parts();
         inspect(&bytes).await?;
-        let mut upload = self.uploads.begin(Some(bytes.len() as u64)).await?;
+        let len = bytes.len() as u64;
+        let mut upload = match reserved {
+            Some(reserved) => self.uploads.begin_within(reserved, Some(len)).await?,
+            None => self.uploads.begin(Some(len)).await?,
+        };
         upload.write(bytes).await?;
         Ok(upload.seal(None).await?.commit().await?)
     }
 
     /// The same source, stored: for items that outlive their request. One that is stored already is not looked for.
     pub async fn stored(&self, source: Source) -> Result<Source, Error> {
-        let bytes = match source {
+        let held = match source {
             Source::Stored(id) => return Ok(Source::Stored(id)),
-            Source::Held(bytes) => bytes,
-            Source::Remote(url) => self.sources.get(&url).await?.bytes,
+            Source::Held(held) => held,
+            Source::Remote(url) => self.sources.get(&url).await?.bytes.into(),
             Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
         };
-        Ok(Source::Stored(self.store(bytes).await?.digest))
+        Ok(Source::Stored(self.store(held).await?.digest))
     }
 }
 
@@ -292,13 +301,33 @@ fn unstored(output: usize) -> Error {
     invalid(&format!("outputs[{output}].to"), To::Rendition.name(), allowed).into()
 }
 
-/// Bytes that hold their part of a budget for as long as anybody has them.
-pub fn held(bytes: Bytes, reserved: Reserved) -> Bytes {
-    struct Held(Bytes, #[expect(dead_code, reason = "held until it is dropped")] Reserved);
-    impl AsRef<[u8]> for Held {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::pipeline::Limits;
+    use crate::{fetch, renditions, store};
+
+    #[tokio::test]
+    async fn a_long_source_is_stored_within_the_room_that_it_holds_already() {
+        let mut image = b"P6\n600 400\n255\n".to_vec();
+        image.resize(image.len() + 600 * 400 * 3, 7);
+        let data = STANDARD.encode(&image);
+        let line = format!("{{\"source\": {{\"data\": \"{data}\"}}, \"outputs\": [{{\"format\": \"png\"}}]}}");
+        // Room for it once, and never for more.
+        let options = store::Options { uploads_bytes_max: 800 << 10, ..store::Options::default() };
+        let opened = store::open("memory:", &options).await.expect("memory");
+        let uploads = Uploads::new(opened.clone(), options);
+        let renditions = Renditions::new(opened, Limits::default(), renditions::Options::default());
+        let sources = Arc::new(Sources::new(&fetch::Options::default()));
+        let options = Options { busy_wait_ms: 0, ..Options::default() };
+        let items = Items::new(&uploads, renditions, sources, options);
+        for _ in 0..2 {
+            let item = items.read(line.clone().into(), &[To::Blob]).await.expect("an item");
+            let stored = items.stored(item.source).await.expect("room");
+            assert_eq!(stored, Source::Stored(Digest::of(&image)));
         }
     }
-    Bytes::from_owner(Held(bytes, reserved))
 }

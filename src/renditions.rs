@@ -57,8 +57,11 @@ pub struct Options {
     pub queue_timeout_ms: u64,
     /// How long one render may run. Of the bulk lane: how much of its thread's processor time it may use.
     pub render_timeout_ms: u64,
-    /// Threads that render for the bulk lane, while nothing else wants the processor.
+    /// Threads that render for the bulk lane.
     pub bulk_threads: usize,
+    /// Whether they give way to every other thread of the system. Otherwise they only rank with those of single renders: then a
+    /// system that is never idle cannot keep bulk work from its end.
+    pub bulk_idle: bool,
     /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others. Of one
     /// render, the source and the results may come on top: then it runs alone.
     pub bulk_memory_bytes_max: u64,
@@ -79,6 +82,7 @@ impl Default for Options {
             queue_timeout_ms: 5_000,
             render_timeout_ms: 10_000,
             bulk_threads: processors,
+            bulk_idle: true,
             bulk_memory_bytes_max: 1 << 30,
             tier_folder: None,
             tier_bytes_max: 1 << 30,

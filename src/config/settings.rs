@@ -226,10 +226,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "bulk_threads",
-        "Threads that render in bulk, while nothing else wants a processor.",
+        "Threads that render in bulk.",
         1..=1_024,
         layers.renditions.bulk_threads,
         "one per processor"
+    ),
+    switch!(
+        "bulk_idle",
+        "Bulk renders run only while nothing else on the machine wants a processor; off: beside other renders, so that a machine \
+         which is never idle ends them too.",
+        layers.renditions.bulk_idle
     ),
     number!(
         "bulk_memory_bytes_max",

@@ -4,8 +4,8 @@
 //! bulk::intake: NDJSON, JSON or a form -> a window of items that run -> bulk::results: NDJSON or tar
 //! ```
 //!
-//! There is no bound on the number of items: memory holds the window, and the request is read no further while that is full or
-//! while bytes wait for the client. A client that leaves ends what is under way.
+//! There is no bound on the number of items: memory holds the window, and the request is read no further while that is full: what
+//! ran has its place in it until the client has taken it. A client that leaves ends what is under way.
 
 mod form;
 mod intake;
@@ -15,8 +15,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::future::try_join;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::error::Error;
@@ -24,9 +26,9 @@ use super::options::ms;
 use super::permits::Permits;
 use super::stream::{self, Gone};
 use super::{App, Call, Reply, query};
-use crate::items::{self, Done, Item, To};
+use crate::items::{self, Done, INLINE_BYTES_MAX, Item, To};
 use crate::renditions;
-use intake::{Entry, Intake, Owed};
+use intake::{Entry, Intake, Owed, Whose};
 use results::{Media, Results};
 
 /// Where an output may go; the first is meant where it says nothing.
@@ -51,6 +53,17 @@ pub(super) fn bulk(call: Call) -> Reply {
     })
 }
 
+/// What there is to write, and the place in the window that it takes until it is written.
+struct Outcome {
+    what: What,
+    _place: OwnedSemaphorePermit,
+}
+
+enum What {
+    Ran(Ran),
+    Refused(Whose, Error),
+}
+
 /// An item that has run.
 struct Ran {
     index: u64,
@@ -58,62 +71,106 @@ struct Ran {
     outcomes: Vec<Result<Done, items::Error>>,
 }
 
-async fn run(app: Arc<App>, intake: Intake, results: Results, _place: OwnedSemaphorePermit) {
+async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedSemaphorePermit) {
     let owed = intake.owed();
-    // As a stream, what was begun of an entry is not lost when a result comes first.
+    // As a stream, what was begun of an entry is not lost when the client takes no more.
     let mut entries = std::pin::pin!(intake.entries());
-    if work(&app, entries.as_mut(), &owed, results).await == Err(Gone) {
+    let (tell, outcomes) = channel(1);
+    // Each goes on while the other waits for the client: what arrives is held within times of its own.
+    let reading = async { Ok(read(&app, entries.as_mut(), &owed, tell).await) };
+    let written = match try_join(reading, write(outcomes, &owed, &mut results)).await {
+        Ok((ended, ())) => results.end(ended).await,
+        Err(Gone) => Err(Gone),
+    };
+    if written == Err(Gone) {
         // A client that only sends must come to its end before it reads why it was not heard.
         let rest = async { while let Some(Ok(_)) = entries.next().await {} };
         _ = tokio::time::timeout(ms(app.options.linger_ms), rest).await;
     }
 }
 
-/// Lets items run as they come, and writes what became of them.
-async fn work(
+/// Lets items run as they come. Ready when all have.
+async fn read(
+    app: &Arc<App>,
+    entries: Pin<&mut impl Stream<Item = Result<Entry, Error>>>,
+    owed: &Owed,
+    tell: Sender<Outcome>,
+) -> Result<(), Error> {
+    let mut running = JoinSet::new();
+    let ended = start(app, entries, owed, &tell, &mut running).await;
+    while running.join_next().await.is_some() {}
+    ended
+}
+
+/// Starts each item once there is a place for it. They end with `running`.
+async fn start(
     app: &Arc<App>,
     mut entries: Pin<&mut impl Stream<Item = Result<Entry, Error>>>,
     owed: &Owed,
-    mut results: Results,
-) -> Result<(), Gone> {
-    let mut running = JoinSet::new();
-    let (mut open, mut ended) = (true, Ok(()));
-    while open || !running.is_empty() {
-        if open && app.draining() {
-            (open, ended) = (false, Err(Error::Draining));
-            continue;
+    tell: &Sender<Outcome>,
+    running: &mut JoinSet<()>,
+) -> Result<(), Error> {
+    let places = Arc::new(Semaphore::new(app.options.bulk_items_max));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
+        let entry = tokio::select! {
+            biased;
+            () = app.drains() => return Err(Error::Draining),
+            entry = entries.next() => entry,
+        };
+        let Some(Entry { whose, item }) = entry.transpose()? else { return Ok(()) };
+        owed.began();
+        let (app, tell) = (app.clone(), tell.clone());
+        let outcome = |what| Outcome { what, _place: place };
+        match item {
+            // The writer ends only with everything.
+            Ok(item) => _ = running.spawn(async move { _ = tell.send(outcome(one(app, whose, item).await)).await }),
+            Err(error) => _ = tell.send(outcome(What::Refused(whose, error))).await,
         }
-        owed.items(running.len());
-        let room = open && running.len() < app.options.bulk_items_max;
-        tokio::select! {
-            Some(ran) = running.join_next() => {
-                // It fails only with the runtime, which is on its way out.
-                results.ran(ran.map_err(|_| Gone)?).await?;
-                owed.results();
-            }
-            entry = entries.next(), if room => match entry {
-                Some(Ok(Entry { whose, item: Ok(item) })) => {
-                    running.spawn(one(app.clone(), whose.index, whose.key, item));
-                }
-                Some(Ok(Entry { whose, item: Err(error) })) => {
-                    results.refused(whose, &error).await?;
-                    owed.results();
-                }
-                Some(Err(error)) => (open, ended) = (false, Err(error)),
-                None => open = false,
-            },
-        }
+        while running.try_join_next().is_some() {}
     }
-    results.end(ended).await
+}
+
+/// Writes what became of the items, until there are no more.
+async fn write(mut outcomes: Receiver<Outcome>, owed: &Owed, results: &mut Results) -> Result<(), Gone> {
+    while let Some(outcome) = outcomes.recv().await {
+        match outcome.what {
+            What::Ran(ran) => results.ran(ran).await?,
+            What::Refused(whose, error) => results.refused(whose, &error).await?,
+        }
+        owed.written();
+    }
+    Ok(())
 }
 
 /// Runs one item, so that it has an outcome whatever happens.
-async fn one(app: Arc<App>, index: u64, key: Option<String>, item: Item) -> Ran {
+async fn one(app: Arc<App>, whose: Whose, item: Item) -> What {
     let outputs = item.outputs.len();
     let ran = AssertUnwindSafe(app.items.run(item)).catch_unwind().await;
     let outcomes = ran.unwrap_or_else(|_| {
         tracing::error!("a bulk item panicked: this is our bug");
         vec![Err(renditions::Error::Panicked.into()); outputs]
     });
-    Ran { index, key, outcomes }
+    What::Ran(Ran { index: whose.index, key: whose.key, outcomes })
+}
+
+/// What `work` over so many bytes comes to: off the runtime's threads, where it takes a while.
+async fn aside<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    if bytes <= INLINE_BYTES_MAX {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_is_done_on_other_threads() {
+        let here = std::thread::current().id();
+        let there = |bytes| aside(bytes, || std::thread::current().id());
+        assert_eq!(there(INLINE_BYTES_MAX).await, Ok(here));
+        assert!(there(INLINE_BYTES_MAX + 1).await.is_ok_and(|there| there != here));
+    }
 }

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -41,7 +40,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         () = stop => {}
         () = accepting => {}
     }
-    app.draining.store(true, Ordering::Relaxed);
+    app.draining.send_replace(true);
     drop(listener);
     // No receiver is left when no connection is.
     drop(told);

@@ -189,7 +189,7 @@ mod tests {
 
     /// Nothing here may be refused for want of room or time.
     fn impatient() -> Options {
-        Options { bulk_threads: 1, queue_max: 0, queue_timeout_ms: 0, ..Options::default() }
+        Options { bulk_threads: 1, bulk_idle: false, queue_max: 0, queue_timeout_ms: 0, ..Options::default() }
     }
 
     const CALLERS: usize = 20;
@@ -220,6 +220,17 @@ mod tests {
         assert_eq!((counters.bulk_renders, counters.busy), (CALLERS as u64, 0));
         assert_eq!((counters.bulk_waiting, counters.bulk_bytes_in_flight), (0, 0));
         assert_eq!(held.await, Ok(Ok(Ok(()))));
+    }
+
+    #[tokio::test]
+    async fn bulk_threads_give_way_to_all_others_unless_told_otherwise() {
+        use thread_priority::NormalThreadSchedulePolicy::{Idle, Other};
+        for (bulk_idle, expected) in [(true, Idle), (false, Other)] {
+            let (_, renditions) = renditions(Options { bulk_idle, ..impatient() }).await;
+            let policy = renditions.engine.bulk.pool.submit(thread_priority::thread_schedule_policy).await;
+            let policy = policy.expect("answered").expect("no panic").ok();
+            assert_eq!(policy, Some(thread_priority::ThreadSchedulePolicy::Normal(expected)), "{bulk_idle}");
+        }
     }
 
     #[tokio::test]

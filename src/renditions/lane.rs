@@ -2,7 +2,7 @@
 //!
 //! Bulk has threads of its own rather than a lower place in one queue, because a render cannot be interrupted by us: where all
 //! threads render for bulk, the most urgent request would wait for one of them to end. Threads can be interrupted by the system,
-//! and those of the bulk lane give way to every other ([`Rank::Idle`]). They hold no lock that a request waits for (permits are
+//! and those of the bulk lane give way to every other ([`Rank::Idle`], unless [`Options::bulk_idle`] is off). They hold no lock that a request waits for (permits are
 //! given back elsewhere), or a request might wait for a thread that gets no processor.
 
 use std::sync::Arc;
@@ -60,10 +60,11 @@ impl Lane {
     /// For work of which there is always more.
     pub fn bulk(options: &Options, limits: &Limits) -> Lane {
         let (threads, bytes_max) = (options.bulk_threads.max(1), options.bulk_memory_bytes_max);
+        let rank = if options.bulk_idle { Rank::Idle } else { Rank::Render };
         // A render whose size is left to the pixels is planned to hold all that it may: it must fit into the lane.
         let memory_bytes_max = limits.memory_bytes_max.min(bytes_max);
         Lane {
-            pool: Pool::new("bulk", threads, Rank::Idle),
+            pool: Pool::new("bulk", threads, rank),
             memory: Budget::new(bytes_max, threads * PLACES_PER_THREAD, usize::MAX),
             reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, usize::MAX),
             limits: Arc::new(Limits { memory_bytes_max, ..limits.clone() }),

@@ -104,13 +104,18 @@ impl Uploads {
 
     /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are said before a byte is read.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
-        let (shared, patience) = (Arc::clone(&self.shared), self.patience);
-        let max = shared.options.blob_bytes_max;
+        self.begin_within(self.hold(), declared).await
+    }
+
+    /// The same within the right to hold bytes that is there already, in part or whole.
+    pub async fn begin_within(&self, mut reserved: Reserved, declared: Option<u64>) -> Result<Upload, Error> {
+        let max = self.shared.options.blob_bytes_max;
         if declared.is_some_and(|len| len > max) {
             return Err(Error::TooLarge { max });
         }
         self.admits()?;
-        let budget = shared.room(declared.unwrap_or(0).div_ceil(PIECE_BYTES).max(1), patience).await?;
+        reserved.make_room(declared.unwrap_or(0).max(1)).await?;
+        let Reserved { shared, budget, patience } = reserved;
         let stage = shared.store.stage(declared).await?;
         Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, patience, broken: false })
     }

@@ -73,6 +73,8 @@ impl Server {
     ) -> Server {
         let mut settings = Settings::default();
         settings.renditions.render_threads = 2;
+        // Beside the other tests the machine is never idle.
+        settings.renditions.bulk_idle = false;
         settings.http.linger_ms = 2_000;
         change(&mut settings);
         let (stop, stopped) = oneshot::channel();

@@ -19,6 +19,7 @@ fn options() -> Options {
         queue_timeout_ms: 10_000,
         render_timeout_ms: 10_000,
         bulk_threads: 2,
+        bulk_idle: false,
         bulk_memory_bytes_max: 64 << 20,
         ..Options::default()
     }

@@ -16,7 +16,7 @@ use crate::http::fields::Claims;
 use crate::http::ids::Text;
 use crate::http::options::ms;
 use crate::http::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
-use crate::items::{Item, Source, held};
+use crate::items::{Held, Item, Source};
 use crate::pipeline::param::invalid;
 use crate::store;
 
@@ -32,7 +32,7 @@ pub(super) struct Form {
     waiting: HashMap<String, Vec<(u64, Bytes)>>,
     /// Those whose part has come, or failed.
     ready: VecDeque<(u64, Bytes)>,
-    part: Result<Bytes, Error>,
+    part: Result<Held, Error>,
     _held: OwnedSemaphorePermit,
 }
 
@@ -60,7 +60,7 @@ impl Form {
             lines: text.into(),
             waiting: HashMap::new(),
             ready: VecDeque::new(),
-            part: Ok(Bytes::new()),
+            part: Ok(Bytes::new().into()),
             _held,
         })
     }
@@ -81,7 +81,7 @@ impl Form {
                 entry.item = entry.item.and_then(|item| Ok(Item { source: Source::Held(self.part.clone()?), ..item }));
                 return Ok(Some(entry));
             } else {
-                self.part = Ok(Bytes::new());
+                self.part = Ok(Bytes::new().into());
                 if let Some(entry) = self.next_part(&reader.app).await? {
                     return Ok(entry);
                 }
@@ -135,7 +135,7 @@ impl Form {
 }
 
 /// The bytes of a part, within the budget of bodies: what is wrong with them is for its items alone, so it is read to its end.
-async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<Bytes, Error>, Error> {
+async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<Held, Error>, Error> {
     let max = app.limits.bytes_max;
     let mut reserved = app.uploads.patient(ms(app.options.body_stall_ms)).hold();
     let mut bytes = Ok(Vec::new());
@@ -150,5 +150,5 @@ async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<Bytes, Erro
             taken.extend_from_slice(&chunk);
         }
     }
-    Ok(bytes.map(|bytes| held(bytes.into(), reserved)))
+    Ok(bytes.map(|bytes| Held::from(Bytes::from(bytes)).within(reserved)))
 }

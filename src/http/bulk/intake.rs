@@ -13,8 +13,8 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::PLACES;
 use super::form::Form;
+use super::{PLACES, aside};
 use crate::http::App;
 use crate::http::body::RequestBody;
 use crate::http::error::Error;
@@ -51,19 +51,20 @@ pub(super) struct Intake {
 /// What the server owes the client. While it does, a pause is not the client's: it may wait for results before it says more.
 #[derive(Default)]
 pub(super) struct Owed {
-    /// Items that run.
+    /// Items that have begun, and whose results are not written.
     items: AtomicUsize,
     /// Results were written, which take a slow client a while.
     results: AtomicBool,
 }
 
 impl Owed {
-    pub(super) fn items(&self, count: usize) {
-        self.items.store(count, Ordering::Relaxed);
+    pub(super) fn began(&self) {
+        self.items.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn results(&self) {
+    pub(super) fn written(&self) {
         self.results.store(true, Ordering::Relaxed);
+        self.items.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn excuses_a_pause(&self) -> bool {
@@ -199,10 +200,12 @@ impl Array {
     /// An array, or an object with an array as its `items`.
     async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
         let (text, held) = app.lists.text(body, &app.options).await?;
-        let places = places(&text).ok_or(Error::Malformed {
+        let text = Bytes::from(text);
+        let shared = text.clone();
+        let places = aside(text.len(), move || places(&shared)).await?.ok_or(Error::Malformed {
             what: "the body must be a JSON array of items, or an object with such an array as its items",
         })?;
-        Ok(Array { text: text.into(), places: places.into_iter(), _held: held })
+        Ok(Array { text, places: places.into_iter(), _held: held })
     }
 }
 

@@ -22,6 +22,7 @@ use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
 
 use super::Ran;
+use super::aside;
 use super::intake::Whose;
 use crate::http::App;
 use crate::http::error::Error;
@@ -150,7 +151,13 @@ impl Results {
         rendition: Rendition,
     ) -> Result<(), Gone> {
         match self.media {
-            Media::Lines => self.answer.send(with_data(line, &rendition.bytes)).await,
+            Media::Lines => {
+                // The right to hold the rendition is the line's, too, until that is on its way.
+                let bytes = rendition.bytes.clone();
+                // It fails only with the runtime, which is on its way out.
+                let line = aside(bytes.len(), move || with_data(line, &bytes)).await.map_err(|_| Gone)?;
+                self.answer.send(line).await
+            }
             Media::Tar => {
                 let name = format!("{}-{}.{}", place.0, place.1, rendition.codec.extensions[0]);
                 line.insert("name".to_owned(), name.as_str().into());

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 
 use crate::http::body::Reader;
 use crate::http::error::Error;
+use crate::items::Held;
 use crate::store::{Reserved, Uploads};
 
 /// A line, or why it is not there.
@@ -99,13 +100,11 @@ impl Partial {
 }
 
 fn keep(text: Vec<u8>, held: Option<Reserved>) -> Bytes {
-    struct Held(Box<[u8]>, #[allow(dead_code, reason = "held until it is dropped")] Option<Reserved>);
-    impl AsRef<[u8]> for Held {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
+    let text = Held::from(Bytes::from(text.into_boxed_slice()));
+    match held {
+        Some(reserved) => text.within(reserved).into_bytes(),
+        None => text.into_bytes(),
     }
-    Bytes::from_owner(Held(text.into(), held))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Clients that send before they read, do not read, or leave.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
+use progimage::http::server::Stopped;
 use serde_json::{Value, json};
 
 use super::{Server, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
@@ -47,6 +49,13 @@ fn one_bad_line_among_many_is_one_line_of_the_answer() {
     }
 }
 
+/// The head of a request that is sent in chunks.
+const CHUNKED: &[u8] = b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
 /// A request whose results are many times what the buffers of both sockets take.
 fn large(server: &Server) -> Vec<u8> {
     let image = ppm(2_000, 1_000, [5, 6, 7]);
@@ -69,7 +78,7 @@ fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
     let server = Server::with(|settings| {
         settings.http.bulk_items_max = 2;
         settings.http.bulk_requests_max = 1;
-        settings.http.write_stall_ms = 400;
+        settings.http.write_stall_ms = 4_000;
         settings.renditions.cache_bytes_max = 0;
     });
     let body = large(&server);
@@ -83,12 +92,49 @@ fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
     }
     assert!(figure(&server, "bulk_renders_total") < 40, "it was read no further than its window");
     let mut rest = Vec::new();
-    let ended = client.stream.read_to_end(&mut rest);
+    _ = client.stream.read_to_end(&mut rest);
     assert!(rest.len() < 40 * 8_000_000, "it was cut short of its forty results");
-    // Told, unless the connection was given up first.
+    // Told, unless the connection was given up first, in the middle of a body.
     let text = String::from_utf8_lossy(&rest);
     assert!(!text.contains("\"done\":true"));
-    assert!(text.contains("/problems/client-not-reading") || ended.is_err() || !text.ends_with("0\r\n\r\n"));
+    assert!(text.contains("/problems/client-not-reading") || !text.ends_with("0\r\n\r\n"));
+}
+
+#[test]
+fn a_client_that_does_not_read_keeps_no_room_from_others() {
+    const BUDGET: u64 = 1 << 20;
+    let origin = Origin::start(PERMITTED, |_| Vec::new());
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        (settings.fetch.stall_ms, settings.fetch.timeout_ms) = (600_000, 600_000);
+        settings.store.uploads_bytes_max = BUDGET;
+        settings.http.body_stall_ms = 1_000;
+        settings.http.write_stall_ms = 600_000;
+    });
+    let image = ppm(2, 1, [1, 2, 3]);
+    server.store(&image);
+    let half_a_line = chunk(&vec![b' '; BUDGET as usize * 2 / 3]);
+    // This one may pause in the middle of a line for as long as its first item runs.
+    let mut pausing = server.connect();
+    let hangs = ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]);
+    pausing.write(&[CHUNKED, &chunk(&hangs), &half_a_line].concat());
+    while origin.requests() == 0 {
+        std::thread::yield_now();
+    }
+    // The line of this one finds too little room, while what came before it waits for the client.
+    let mut not_reading = server.connect();
+    let large = ndjson(&vec![item(id(&image), &[resize("ppm", 2_000)]); 8]);
+    not_reading.write(&[CHUNKED, &chunk(&large), &half_a_line].concat());
+    while figure(&server, "bulk_renders_total") < 2 {
+        std::thread::yield_now();
+    }
+    // It waits for room only as long as it may; a server that lets it wait for ever fails this instead of stopping it.
+    let end = Instant::now() + Duration::from_secs(120);
+    while server.send("POST", "/images", &[], &ppm(200, 100, [3, 2, 1])).status == 503 {
+        assert!(Instant::now() < end);
+        std::thread::yield_now();
+    }
+    drop((pausing, not_reading));
 }
 
 #[test]
@@ -128,26 +174,24 @@ fn a_body_that_ends_early_is_told_after_what_came_of_it() {
 
 #[test]
 fn a_server_that_stops_ends_what_it_has_begun_and_says_so() {
-    let server = Server::start();
+    // It does not wait for a client that pauses.
+    let server = Server::with(|settings| settings.http.body_stall_ms = 600_000);
     let line = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
     let mut client = server.connect();
-    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    let send = |client: &mut super::super::Client| {
-        client.write(&[format!("{:x}\r\n", line.len()).as_bytes(), &line, b"\r\n"].concat());
-    };
-    send(&mut client);
+    client.write(&[CHUNKED, &chunk(&line)].concat());
     // The answer has begun.
     client.stream.peek(&mut [0]).unwrap();
     let mut idle = server.connect();
     assert_eq!(idle.ask("GET", "/readyz", &[], b"").status, 200);
     server.stop();
     assert!(idle.is_closed());
-    send(&mut client);
     let answer = client.answer(false);
     let lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (last, lines) = lines.split_last().unwrap();
     assert!(lines.iter().all(|line| line["status"] == 200));
     assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/draining".into()));
+    drop(client);
+    assert_eq!(server.stopped(), Stopped::Drained);
 }
 
 #[test]
@@ -155,29 +199,28 @@ fn a_client_may_wait_for_its_results_before_it_says_more() {
     let origin = Origin::start(PERMITTED, |_| Vec::new());
     let server = Server::with(|settings| {
         settings.fetch = options(&[origin.port()]);
-        // The origin keeps the item far longer than a body may pause.
-        (settings.fetch.stall_ms, settings.http.body_stall_ms) = (1_000, 100);
+        // The origin keeps the item for longer than a body may pause, twice.
+        (settings.fetch.stall_ms, settings.http.body_stall_ms) = (5_000, 2_000);
     });
     let mut client = server.connect();
-    client.write(b"POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-    let send = |client: &mut super::super::Client, bytes: &[u8]| {
-        client.write(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
-    };
-    send(&mut client, &ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]));
-    let mut seen = vec![0; 4096];
-    while !String::from_utf8_lossy(&seen).contains("remote-timeout") {
-        client.stream.peek(&mut seen).unwrap();
+    let hangs = ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]);
+    client.write(&[CHUNKED, &chunk(&hangs)].concat());
+    let mut answer = client.head().unwrap();
+    answer.body = client.chunk().unwrap().expect("a result");
+    assert!(answer.text().contains("remote-timeout"), "{}", answer.text());
+    let quick = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
+    client.write(&[chunk(&quick), chunk(b"")].concat());
+    while let Some(more) = client.chunk().unwrap() {
+        answer.body.extend(more);
     }
-    send(&mut client, &ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]));
-    send(&mut client, b"");
-    let (lines, last) = lines_of(&client.answer(false));
+    let (lines, last) = lines_of(&answer);
     assert_eq!((lines.len(), last), (2, json!({ "done": true, "ok": 1, "failed": 1 })));
 }
 
 #[test]
 fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
     let server = Server::with(|settings| {
-        settings.http.write_stall_ms = 2_000;
+        settings.http.write_stall_ms = 8_000;
         settings.http.linger_ms = 20_000;
         settings.http.body_rate_min = 0;
     });
@@ -185,9 +228,9 @@ fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
     server.store(&image);
     // Far more than the buffers of both sockets take, in either direction.
     let line = format!("{:<60000}\n", item(id(&image), &[json!({ "format": "ppm" })]).to_string());
-    let body = line.repeat(500);
+    let body = line.repeat(350);
     let answer = server.send("POST", "/bulk", &[], body.as_bytes());
     let (lines, last) = lines_of(&answer);
     assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/client-not-reading".into()));
-    assert!(lines.len() < 500);
+    assert!(lines.len() < 350);
 }

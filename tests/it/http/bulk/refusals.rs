@@ -149,7 +149,8 @@ fn bodies_that_find_no_room_are_refused_one_by_one() {
     const BUDGET: u64 = 1 << 20;
     let server = Server::with(|settings| {
         settings.store.uploads_bytes_max = BUDGET;
-        settings.http.body_stall_ms = 100;
+        // As long a body may wait for room.
+        settings.http.body_stall_ms = 2_000;
     });
     let (small, large) = (ppm(20, 10, [1, 2, 3]), ppm(600, 600, [1, 2, 3]));
     // Of the middle one the line finds room, but not the line and what it says.
