@@ -136,11 +136,11 @@ pub(super) fn events(call: Call, id: Digest) -> Reply {
 }
 
 /// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
-/// nothing more: the client asks another, or again.
+/// how far the job is and nothing more: the client asks another, or again.
 async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<(), Gone> {
     let mut changes = app.jobs.changes();
     let (mut said, mut at) = (None, Instant::now() - EVENT_EVERY);
-    while !app.draining() {
+    loop {
         changes.mark_unchanged();
         let status = app.jobs.status(&id).await.map_err(|_| Gone)?;
         if status.state.has_ended() {
@@ -153,6 +153,9 @@ async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<()
         } else if at.elapsed() >= HEARTBEAT {
             answer.send(Bytes::from_static(b":\n\n")).await?;
             at = Instant::now();
+        }
+        if app.draining() {
+            break;
         }
         tokio::time::sleep(LOOK_EVERY).await;
         _ = timeout(EVENT_EVERY, changes.changed()).await;
