@@ -2,6 +2,7 @@
 //! job is accepted; so a job is there whole or not at all, and never held in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -22,7 +23,11 @@ pub struct Intake {
     key: Option<Digest>,
     rights: u32,
     webhook: Option<String>,
-    /// Its row, once there is one.
+    /// What its row is known by while it is received, to this process.
+    mark: i64,
+    /// Whether the ledger was asked for a row.
+    written: bool,
+    /// Its row, once that is known.
     number: Option<i64>,
     chunk: Vec<Item>,
     chunk_bytes: usize,
@@ -44,8 +49,11 @@ impl Intake {
             shared.hooks.check(url)?;
         }
         let place = shared.receiving.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
+        let mark = shared.intakes.fetch_add(1, Ordering::Relaxed);
         Ok(Intake {
             shared,
+            mark,
+            written: false,
             _place: place,
             hasher: Hasher::default(),
             key: sender.key.map(id_of_key),
@@ -82,9 +90,11 @@ impl Intake {
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let (number, chunk, max) = (self.number, std::mem::take(&mut self.chunk), self.shared.options.bytes_max);
+        let (number, mark) = (self.number, self.mark);
+        let (chunk, max) = (std::mem::take(&mut self.chunk), self.shared.options.bytes_max);
         self.chunk_bytes = 0;
-        let append = move |ledger: &Transaction| append(ledger, number, &chunk, max);
+        self.written = true;
+        let append = move |ledger: &Transaction| append(ledger, number, mark, &chunk, max);
         self.number = Some(self.shared.ledger.write(append).await?);
         Ok(())
     }
@@ -95,31 +105,32 @@ impl Intake {
     pub async fn accept(mut self) -> Result<Accepted, Error> {
         let body = self.hasher.digest();
         let (id, webhook) = (self.key.unwrap_or(body), self.webhook.take());
-        let arrival = Arrival { id, body, rights: self.rights, webhook, items: self.items };
+        let arrival = Arrival { mark: self.mark, id, body, rights: self.rights, webhook, items: self.items };
         let (number, chunk) = (self.number, std::mem::take(&mut self.chunk));
         let options = self.shared.options.clone();
         let accept = move |ledger: &Transaction| accept(ledger, number, &chunk, &arrival, &options);
-        let accepted = self.shared.ledger.write_durably(accept).await?;
-        if accepted.new {
-            self.number = None;
-        }
-        self.shared.wake();
-        self.shared.changed();
-        Ok(accepted)
+        self.shared.ledger.write_durably(accept).await
     }
 }
 
 impl Drop for Intake {
+    /// Whoever waited for an answer may have left before it came, so this knows only what was asked of the ledger, which comes first
+    /// there.
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.shared.ledger.write_later(move |ledger| forget(ledger, number));
+        if self.written {
+            let mark = self.mark;
+            self.shared.ledger.write_later(move |ledger| forget(ledger, mark));
             self.shared.sweep.notify_one();
         }
+        // It may have been accepted.
+        self.shared.wake();
+        self.shared.changed();
     }
 }
 
 /// What is known of a job when its last line is there.
 struct Arrival {
+    mark: i64,
     id: Digest,
     body: Digest,
     rights: u32,
@@ -135,15 +146,21 @@ fn id_of_key(key: &str) -> Digest {
 }
 
 /// Writes a chunk of a job, which gets its row with the first one.
-fn append(ledger: &Transaction, number: Option<i64>, chunk: &[Item], bytes_max: u64) -> Result<i64, Error> {
+fn append(
+    ledger: &Transaction,
+    number: Option<i64>,
+    mark: i64,
+    chunk: &[Item],
+    bytes_max: u64,
+) -> Result<i64, Error> {
     if bytes(ledger)? >= bytes_max {
         return Err(Error::Full { max: bytes_max });
     }
     let number = match number {
         Some(number) => number,
         None => {
-            let insert = "INSERT INTO job (state, created_ms) VALUES (?1, ?2)";
-            ledger.execute(insert, params![State::Receiving as i64, now_ms()])?;
+            let insert = "INSERT INTO job (state, created_ms, body) VALUES (?1, ?2, ?3)";
+            ledger.execute(insert, params![State::Receiving as i64, now_ms(), mark])?;
             ledger.last_insert_rowid()
         }
     };
@@ -173,7 +190,7 @@ fn accept(
     if unfinished >= options.unfinished_max as i64 {
         return Err(Error::Busy);
     }
-    let number = append(ledger, number, chunk, options.bytes_max)?;
+    let number = append(ledger, number, arrival.mark, chunk, options.bytes_max)?;
     let update = "UPDATE job SET id = ?2, body = ?3, rights = ?4, webhook = ?5, items = ?6, state = ?7, created_ms = ?8
         WHERE number = ?1";
     let Arrival { body, rights, webhook, items, .. } = arrival;
@@ -184,8 +201,8 @@ fn accept(
 }
 
 /// Leaves a job that was never accepted to the sweeper.
-fn forget(ledger: &Transaction, number: i64) -> Result<(), Error> {
-    let update = "UPDATE job SET state = ?2 WHERE number = ?1 AND state = ?3";
-    ledger.execute(update, params![number, State::Forgotten as i64, State::Receiving as i64])?;
+fn forget(ledger: &Transaction, mark: i64) -> Result<(), Error> {
+    let update = "UPDATE job SET state = ?2 WHERE body = ?1 AND state = ?3";
+    ledger.execute(update, params![mark, State::Forgotten as i64, State::Receiving as i64])?;
     Ok(())
 }

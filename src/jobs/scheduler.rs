@@ -2,7 +2,7 @@
 //! works.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct Shared {
     pub options: Options,
     /// Places for jobs that are being received.
     pub receiving: Arc<Semaphore>,
+    /// Jobs that this process began to receive.
+    pub intakes: AtomicI64,
     /// Places for items that run.
     pub places: Arc<Semaphore>,
     /// Something may be there to run.
@@ -66,6 +68,7 @@ impl Shared {
             store,
             hooks,
             receiving: Arc::new(Semaphore::new(options.receiving_max)),
+            intakes: AtomicI64::new(0),
             places: Arc::new(Semaphore::new(options.items_at_once)),
             options,
             wake: Notify::new(),

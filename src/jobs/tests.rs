@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -210,6 +211,30 @@ async fn a_job_that_is_not_received_whole_leaves_nothing() {
         tokio::task::yield_now().await;
     }
     assert_eq!(rows(&jobs, "chunk").await, 0);
+}
+
+#[tokio::test]
+async fn a_sender_who_leaves_before_the_answer_leaves_a_job_that_runs_or_nothing() {
+    let jobs = start(&Fake::new(), options()).await;
+    // The scheduler waits for ever, or soon will.
+    let first = submit(&jobs, None, &["1"]).await.unwrap().id;
+    end(&jobs, &first).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    intake.line(Bytes::from_static(b"2")).await.unwrap();
+    _ = intake.accept().now_or_never();
+    assert_eq!(end(&jobs, &Digest::of(b"2\n")).await.done, 1);
+
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 1..queue::CHUNK_ITEMS_MAX {
+        intake.line(Bytes::from_static(b"3")).await.unwrap();
+    }
+    _ = intake.line(Bytes::from_static(b"3")).now_or_never();
+    drop(intake);
+    let receiving = |ledger: &rusqlite::Connection| {
+        let query = "SELECT count(*) FROM job WHERE state = ?1";
+        Ok(ledger.query_row(query, [State::Receiving as i64], |row| row.get::<_, i64>(0))?)
+    };
+    assert_eq!(jobs.shared.ledger.read(receiving).await, Ok(0));
 }
 
 async fn rows(jobs: &Jobs, table: &'static str) -> i64 {
