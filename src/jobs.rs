@@ -39,6 +39,7 @@ pub use history::{Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
 use scheduler::Shared;
+pub use selection::Selection;
 pub use webhook::Secret;
 
 /// Settings of jobs.
@@ -159,6 +160,10 @@ pub trait Work: Send + Sync + 'static {
     /// Runs the item of this line: one outcome for each output, at least one. `rights` are those with which the job was received.
     /// An empty line is one that was too long to be held.
     fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>>;
+
+    /// Whether whoever has these rights may name a part of the store. Else such a line is run like any other, and no image of it is
+    /// looked up.
+    fn may_select(&self, rights: u32) -> bool;
 
     /// The outcome of an item of which nobody knows what it did: its run panicked, or ended the process each time.
     fn lost(&self, place: Place) -> Outcome;

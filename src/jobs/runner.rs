@@ -72,9 +72,10 @@ impl Run<'_> {
     /// What is to be run: no selections, and not an item that ends the process each time.
     fn items(&mut self, alone: bool) -> VecDeque<Item> {
         let mut items = VecDeque::with_capacity(self.chunk.items.len());
+        let may_select = self.shared.work.may_select(self.chunk.rights);
         for item in std::mem::take(&mut self.chunk.items) {
             // The image that a selection names is an item like any other, whatever its line says.
-            match Selection::of(&item.line).filter(|_| item.place.part == 0) {
+            match Selection::of(&item.line).filter(|_| may_select && item.place.part == 0) {
                 Some(selection) => self.rest.selections.push((item, selection)),
                 None => items.push_back(item),
             }

@@ -82,6 +82,10 @@ impl Work for Shareable {
         Box::pin(async move { fake.outcomes(place, line).await })
     }
 
+    fn may_select(&self, rights: u32) -> bool {
+        rights == 0
+    }
+
     fn lost(&self, place: Place) -> Outcome {
         Outcome { output: 0, line: text(place, 99), verdict: Verdict::Failed }
     }
@@ -400,6 +404,19 @@ async fn a_selection_stands_for_every_image_that_it_names() {
     };
     assert_eq!(named(1), ids);
     assert_eq!(named(2), ids[100..400]);
+}
+
+#[tokio::test]
+async fn a_selection_of_whoever_may_not_select_is_run_as_it_is() {
+    let fake = Fake::new();
+    let jobs = start(&fake, options()).await;
+    blobs(&*jobs.shared.store, 3).await;
+    let line = br#"{"source":{"all":true}}"#;
+    let mut intake = jobs.receive(Sender { rights: 1, ..Sender::default() }).unwrap();
+    intake.line(Bytes::from_static(line)).await.unwrap();
+    let id = intake.accept().await.unwrap().id;
+    assert_eq!(end(&jobs, &id).await.items, 1);
+    assert_eq!(*fake.lines.lock().unwrap(), BTreeMap::from([(Place { item: 0, part: 0 }, Bytes::from_static(line))]));
 }
 
 #[tokio::test]
