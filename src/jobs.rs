@@ -53,11 +53,11 @@ pub struct Options {
     pub retry_ms: u64,
     /// Lines of one job.
     pub items_max: u64,
-    /// Jobs that have not ended.
+    /// Jobs that have not ended: of those that were sent, and as many again of those [beside](Sender::beside) something.
     pub unfinished_max: usize,
     /// Jobs that are being received at once.
     pub receiving_max: usize,
-    /// Jobs that have ended and are remembered; the oldest are forgotten first.
+    /// Jobs that have ended and are remembered, and as many again of those beside something; the oldest are forgotten first.
     pub ended_max: usize,
     /// How long an ended job is remembered.
     pub keep_s: u64,
@@ -115,6 +115,9 @@ pub enum Error {
     /// The idempotency key belongs to a job of other lines.
     #[error("the idempotency key names another job")]
     KeyReused,
+    /// These lines are a job of somebody who may do less.
+    #[error("the job was sent with fewer rights")]
+    OtherRights,
     /// The job has ended meanwhile: nothing more is written of it.
     #[error("the job has ended")]
     Ended,
@@ -196,10 +199,13 @@ pub enum Verdict {
 pub struct Sender<'a> {
     /// Its own name for the job.
     pub key: Option<&'a str>,
-    /// What [`Work::run`] is told of it.
+    /// What [`Work::run`] is told of it, a bit each.
     pub rights: u32,
     /// Where it is to be told that the job has ended.
     pub webhook: Option<String>,
+    /// The job comes beside something else, and nobody sends it again: it has an id of its own and no key, and is counted and forgotten
+    /// among its like.
+    pub beside: bool,
 }
 
 /// The jobs of one ledger. Dropping it stops the work where it stands; opening the ledger again takes it up.

@@ -43,7 +43,7 @@ pub(super) fn submit(call: Call) -> Reply {
         nothing_else(&pairs)?;
         is_ndjson(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
-        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook })?;
+        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
         let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
         while let Some(line) = lines.next().await? {
             match line {

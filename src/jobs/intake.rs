@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::history::State;
@@ -23,6 +23,7 @@ pub struct Intake {
     key: Option<Digest>,
     rights: u32,
     webhook: Option<String>,
+    beside: bool,
     /// What its row is known by while it is received, to this process.
     mark: i64,
     /// Whether the ledger was asked for a row.
@@ -59,6 +60,7 @@ impl Intake {
             key: sender.key.map(id_of_key),
             rights: sender.rights,
             webhook: sender.webhook,
+            beside: sender.beside,
             number: None,
             chunk: Vec::new(),
             chunk_bytes: 0,
@@ -101,11 +103,12 @@ impl Intake {
 
     /// Accepts the job: once this has returned it survives a power cut. A job of the same id is found instead.
     ///
-    /// The id is the key's, or else the BLAKE3 of the lines, each ended by a line feed.
+    /// The id is the key's, or else the BLAKE3 of the lines, each ended by a line feed; a job beside something is always a new one.
     pub async fn accept(mut self) -> Result<Accepted, Error> {
         let body = self.hasher.digest();
-        let (id, webhook) = (self.key.unwrap_or(body), self.webhook.take());
-        let arrival = Arrival { mark: self.mark, id, body, rights: self.rights, webhook, items: self.items };
+        let names = (!self.beside).then(|| Names { id: self.key.unwrap_or(body), body });
+        let webhook = self.webhook.take();
+        let arrival = Arrival { mark: self.mark, names, rights: self.rights, webhook, items: self.items };
         let (number, chunk) = (self.number, std::mem::take(&mut self.chunk));
         let options = self.shared.options.clone();
         let accept = move |ledger: &Transaction| accept(ledger, number, &chunk, &arrival, &options);
@@ -131,11 +134,17 @@ impl Drop for Intake {
 /// What is known of a job when its last line is there.
 struct Arrival {
     mark: i64,
-    id: Digest,
-    body: Digest,
+    names: Option<Names>,
     rights: u32,
     webhook: Option<String>,
     items: u64,
+}
+
+/// What a job is known by to whoever sends it again.
+struct Names {
+    id: Digest,
+    /// Of its lines.
+    body: Digest,
 }
 
 /// The id of a job that was sent with a key.
@@ -145,14 +154,16 @@ fn id_of_key(key: &str) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
+/// The id of a job that nobody sends again.
+fn id_of_row(number: i64) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 job beside something");
+    // A ledger in memory begins anew with each process.
+    hasher.update(&number.to_le_bytes()).update(&now_ms().to_le_bytes());
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
 /// Writes a chunk of a job, which gets its row with the first one.
-fn append(
-    ledger: &Transaction,
-    number: Option<i64>,
-    mark: i64,
-    chunk: &[Item],
-    bytes_max: u64,
-) -> Result<i64, Error> {
+fn append(ledger: &Transaction, number: Option<i64>, mark: i64, chunk: &[Item], bytes_max: u64) -> Result<i64, Error> {
     if bytes(ledger)? >= bytes_max {
         return Err(Error::Full { max: bytes_max });
     }
@@ -177,27 +188,47 @@ fn accept(
     arrival: &Arrival,
     options: &Options,
 ) -> Result<Accepted, Error> {
-    let id = arrival.id;
-    let known = "SELECT body FROM job WHERE id = ?1";
-    let body: Option<Vec<u8>> = ledger.query_row(known, [id.as_bytes()], |row| row.get(0)).optional()?;
-    if let Some(body) = body {
-        let same = body == arrival.body.as_bytes();
-        return if same { Ok(Accepted { id, new: false }) } else { Err(Error::KeyReused) };
+    if let Some(names) = &arrival.names
+        && is_known(ledger, names, arrival.rights)?
+    {
+        return Ok(Accepted { id: names.id, new: false });
     }
-    let unfinished = "SELECT count(*) FROM job WHERE state IN (?1, ?2)";
-    let unfinished: i64 =
-        ledger.query_row(unfinished, [State::Queued as i64, State::Running as i64], |row| row.get(0))?;
+    let unfinished = "SELECT count(*) FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?3";
+    let parameters = params![State::Queued as i64, State::Running as i64, arrival.names.is_none()];
+    let unfinished: i64 = ledger.query_row(unfinished, parameters, |row| row.get(0))?;
     if unfinished >= options.unfinished_max as i64 {
         return Err(Error::Busy);
     }
     let number = append(ledger, number, arrival.mark, chunk, options.bytes_max)?;
     let update = "UPDATE job SET id = ?2, body = ?3, rights = ?4, webhook = ?5, items = ?6, state = ?7, created_ms = ?8
         WHERE number = ?1";
-    let Arrival { body, rights, webhook, items, .. } = arrival;
-    let (body, items, state) = (body.as_bytes(), *items as i64, State::Queued as i64);
+    let Arrival { names, rights, webhook, items, .. } = arrival;
+    let id = names.as_ref().map_or_else(|| id_of_row(number), |names| names.id);
+    let body = names.as_ref().map(|names| names.body.as_bytes());
+    let (items, state) = (*items as i64, State::Queued as i64);
     ledger.execute(update, params![number, id.as_bytes(), body, rights, webhook, items, state, now_ms()])?;
     queue::end_if_over(ledger, number)?;
     Ok(Accepted { id, new: true })
+}
+
+/// Whether what was sent is a job already. One that was cancelled, and is known by its lines alone, is forgotten: whoever sends them
+/// again means to have them run.
+fn is_known(ledger: &Transaction, names: &Names, rights: u32) -> Result<bool, Error> {
+    let query = "SELECT number, body, rights, state FROM job WHERE id = ?1";
+    let read = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let known: Option<(i64, Option<Vec<u8>>, u32, i64)> =
+        ledger.query_row(query, [names.id.as_bytes()], read).optional()?;
+    let Some((number, body, known_rights, state)) = known else { return Ok(false) };
+    if body.as_deref() != Some(names.body.as_bytes()) {
+        return Err(Error::KeyReused);
+    }
+    if state == State::Cancelled as i64 && names.id == names.body {
+        let update = "UPDATE job SET state = ?2, id = NULL WHERE number = ?1";
+        ledger.execute(update, params![number, State::Forgotten as i64])?;
+        return Ok(false);
+    }
+    // It may have failed where this would not.
+    if rights & !known_rights != 0 { Err(Error::OtherRights) } else { Ok(true) }
 }
 
 /// Leaves a job that was never accepted to the sweeper.

@@ -198,6 +198,69 @@ async fn the_same_lines_or_the_same_key_find_the_same_job() {
     assert_eq!(jobs.list(2).await.unwrap()[0].id, keyed.id);
 }
 
+async fn submit_as(jobs: &Jobs, sender: Sender<'_>, line: &'static str) -> Result<Accepted, Error> {
+    let mut intake = jobs.receive(sender)?;
+    intake.line(Bytes::from_static(line.as_bytes())).await?;
+    intake.accept().await
+}
+
+#[tokio::test]
+async fn a_job_is_found_again_by_those_who_may_do_no_more() {
+    let jobs = start(&Fake::new(), options()).await;
+    let with = |rights| Sender { rights, ..Sender::default() };
+    let first = submit_as(&jobs, with(0b101), "a").await.unwrap();
+    for fewer in [0b101, 0b100, 0] {
+        assert_eq!(submit_as(&jobs, with(fewer), "a").await, Ok(Accepted { new: false, ..first }));
+    }
+    for other in [0b111, 0b010] {
+        assert_eq!(submit_as(&jobs, with(other), "a").await, Err(Error::OtherRights));
+    }
+    assert!(submit_as(&jobs, Sender { key: Some("k"), ..with(0b111) }, "a").await.unwrap().new);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_does() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let id = submit(&jobs, None, &["a"]).await.unwrap().id;
+    let keyed = submit(&jobs, Some("k"), &["a"]).await.unwrap();
+    for id in [&id, &keyed.id] {
+        assert_eq!(jobs.cancel(id).await, Ok(true));
+    }
+    fake.gate.close();
+    assert_eq!(submit(&jobs, None, &["a"]).await, Ok(Accepted { id, new: true }));
+    assert_eq!(end(&jobs, &id).await.state, State::Done);
+    assert_eq!(results(&jobs, &id).await.len(), 2);
+    assert_eq!(submit(&jobs, Some("k"), &["a"]).await, Ok(Accepted { new: false, ..keyed }));
+    assert_eq!(jobs.status(&keyed.id).await.unwrap().state, State::Cancelled);
+}
+
+#[tokio::test]
+async fn jobs_beside_something_are_bounded_among_themselves() {
+    let fake = Fake::held();
+    let jobs = start(&fake, Options { unfinished_max: 1, ended_max: 1, ..options() }).await;
+    let beside = || Sender { beside: true, ..Sender::default() };
+    let first = submit_as(&jobs, beside(), "a").await.unwrap().id;
+    assert_eq!(submit_as(&jobs, beside(), "b").await, Err(Error::Busy));
+    let sent = submit(&jobs, None, &["a"]).await.unwrap().id;
+    assert_eq!(submit(&jobs, None, &["b"]).await, Err(Error::Busy));
+    fake.gate.close();
+    end(&jobs, &sent).await;
+    end(&jobs, &first).await;
+    // The same lines, and always another job.
+    let mut last = first;
+    for _ in 0..3 {
+        let Accepted { id, new } = submit_as(&jobs, beside(), "a").await.unwrap();
+        assert!(new && id != last);
+        end(&jobs, &id).await;
+        last = id;
+    }
+    while rows(&jobs, "job").await > 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [last, sent]);
+}
+
 #[tokio::test]
 async fn a_job_that_is_not_received_whole_leaves_nothing() {
     let fake = Fake::new();
