@@ -168,6 +168,9 @@ pub trait Work: Send + Sync + 'static {
     /// looked up.
     fn may_select(&self, rights: u32) -> bool;
 
+    /// The outcome of a line that cannot be run, for a reason that lies with the jobs.
+    fn refused(&self, place: Place, error: Error) -> Outcome;
+
     /// The outcome of an item of which nobody knows what it did: its run panicked, or ended the process each time.
     fn lost(&self, place: Place) -> Outcome;
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::history::State;
-use super::ledger::now_ms;
+use super::ledger::{bytes, now_ms};
 use super::selection::Selection;
-use super::{Error, Outcome, Place, Verdict};
+use super::{Error, Options, Outcome, Place, Verdict};
 use crate::digest::Digest;
 
 /// Items of one chunk.
@@ -182,6 +182,11 @@ pub fn insert(ledger: &Transaction, job: i64, items: &[Item], run_at_ms: i64, at
 
 /// Writes down what came of some items of a chunk.
 pub fn record(ledger: &Transaction, chunk: i64, job: i64, ended: &[Ended]) -> Result<(), Error> {
+    tell(ledger, job, ended)?;
+    if ended.is_empty() { Ok(()) } else { trust(ledger, chunk) }
+}
+
+fn tell(ledger: &Transaction, job: i64, ended: &[Ended]) -> Result<(), Error> {
     let state: i64 = ledger.query_row("SELECT state FROM job WHERE number = ?1", [job], |row| row.get(0))?;
     if state != State::Running as i64 {
         return Err(Error::Ended);
@@ -201,7 +206,7 @@ pub fn record(ledger: &Transaction, chunk: i64, job: i64, ended: &[Ended]) -> Re
     }
     let counts = "UPDATE job SET done = done + ?2, failed = failed + ?3 WHERE number = ?1";
     ledger.prepare_cached(counts)?.execute([job, done, failed])?;
-    if ended.is_empty() { Ok(()) } else { trust(ledger, chunk) }
+    Ok(())
 }
 
 /// Notes that a chunk does not end the process, or not at once.
@@ -254,17 +259,27 @@ pub fn selecting(ledger: &Connection, number: i64) -> Result<Selecting, Error> {
     })?)
 }
 
-/// Writes down the next images of a selection as a chunk, and how far it has come; `last`: there are no more.
+/// Writes down the next images of a selection as a chunk, and how far it has come; `last`: there are no more. Nothing, where they do
+/// not fit the bounds of a job and of the ledger.
 pub fn select(
     ledger: &Transaction,
     number: i64,
     items: &[Item],
     upto: Option<Digest>,
     last: bool,
+    options: &Options,
 ) -> Result<(), Error> {
-    let job: i64 = ledger.query_row("SELECT job FROM selection WHERE number = ?1", [number], |row| row.get(0))?;
+    let query = "SELECT job.number, items FROM selection JOIN job ON job.number = job WHERE selection.number = ?1";
+    let (job, known): (i64, i64) = ledger.query_row(query, [number], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let count = items.len() as i64;
     if !items.is_empty() {
+        let &Options { items_max, bytes_max, .. } = options;
+        if known + count > clamped(items_max) {
+            return Err(Error::TooManyItems { max: items_max });
+        }
+        if bytes(ledger)? >= bytes_max {
+            return Err(Error::Full { max: bytes_max });
+        }
         insert(ledger, job, items, 0, 0)?;
         ledger.execute("UPDATE job SET items = items + ?2 WHERE number = ?1", [job, count])?;
     }
@@ -275,6 +290,15 @@ pub fn select(
     let update = "UPDATE selection SET after = ?2, parts = parts + ?3, left_over = left_over - ?3 WHERE number = ?1";
     ledger.execute(update, params![number, upto.map(|upto| upto.as_bytes().to_vec()), count])?;
     Ok(())
+}
+
+/// Ends a selection that names more than fits; its result says so. What was named before stays.
+pub fn refuse(ledger: &Transaction, number: i64, ended: &Ended) -> Result<(), Error> {
+    let job: i64 = ledger.query_row("SELECT job FROM selection WHERE number = ?1", [number], |row| row.get(0))?;
+    tell(ledger, job, std::slice::from_ref(ended))?;
+    ledger.execute("UPDATE job SET items = items + 1 WHERE number = ?1", [job])?;
+    ledger.execute("DELETE FROM selection WHERE number = ?1", [number])?;
+    end_if_over(ledger, job)
 }
 
 /// Ends a job of which nothing is left to do.

@@ -15,7 +15,7 @@ use super::ledger::now_ms;
 use super::queue::{self, Chunk, Ended, Item, Rest};
 use super::scheduler::{ERROR_WAIT, STARTS_TRUSTED, Shared};
 use super::selection::Selection;
-use super::{Error, Outcome, Verdict, backoff_ms};
+use super::{Error, Outcome, Place, Verdict, backoff_ms};
 
 /// How long results wait to be written together; what a process that dies has to do again.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
@@ -159,7 +159,7 @@ pub async fn select(shared: &Shared, number: i64) {
     match select_page(shared, number).await {
         Ok(()) => shared.changed(),
         // Ended meanwhile.
-        Err(Error::NotFound) => {}
+        Err(Error::NotFound | Error::Ended) => {}
         Err(error) => {
             tracing::warn!(%error, "a selection waits");
             tokio::time::sleep(ERROR_WAIT).await;
@@ -174,6 +174,14 @@ async fn select_page(shared: &Shared, number: i64) -> Result<(), Error> {
     let images: Vec<_> = listed.into_iter().map(|(id, _)| id).collect();
     let last = images.len() < page || selecting.left == Some(images.len() as u64);
     let (items, upto) = (selecting.items(&images), images.last().copied());
-    let write = move |ledger: &Transaction| queue::select(ledger, number, &items, upto, last);
-    shared.ledger.write(write).await
+    let options = shared.options.clone();
+    let write = move |ledger: &Transaction| queue::select(ledger, number, &items, upto, last, &options);
+    match shared.ledger.write(write).await {
+        Err(error @ (Error::TooManyItems { .. } | Error::Full { .. })) => {
+            let place = Place { item: selecting.item, part: 0 };
+            let ended = Ended { place, outcomes: vec![shared.work.refused(place, error)] };
+            shared.ledger.write(move |ledger| queue::refuse(ledger, number, &ended)).await
+        }
+        answer => answer,
+    }
 }

@@ -86,6 +86,10 @@ impl Work for Shareable {
         rights == 0
     }
 
+    fn refused(&self, place: Place, error: Error) -> Outcome {
+        Outcome { output: 0, line: format!("{} {} {error}", place.item, place.part).into(), verdict: Verdict::Failed }
+    }
+
     fn lost(&self, place: Place) -> Outcome {
         Outcome { output: 0, line: text(place, 99), verdict: Verdict::Failed }
     }
@@ -467,6 +471,42 @@ async fn a_selection_stands_for_every_image_that_it_names() {
     };
     assert_eq!(named(1), ids);
     assert_eq!(named(2), ids[100..400]);
+}
+
+#[tokio::test]
+async fn a_selection_fits_the_bounds_of_a_job() {
+    let jobs = start(&Fake::new(), Options { items_max: 4, ..options() }).await;
+    blobs(&*jobs.shared.store, 5).await;
+    for (limit, items, failed) in [(3, 4, 0), (4, 2, 1)] {
+        for to in ["blob", "rendition"] {
+            let line = format!("{{\"source\":{{\"limit\":{limit}}},\"outputs\":[{{\"to\":\"{to}\"}}]}}");
+            let id = submit(&jobs, None, &[&line, "ok"]).await.unwrap().id;
+            let status = end(&jobs, &id).await;
+            assert_eq!((status.items, status.failed, status.done), (items, failed, items - failed), "{line}");
+            let refused = results(&jobs, &id).await.contains(&"0 0 more than 4 items".to_owned());
+            assert_eq!(refused, failed == 1, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_selection_fits_the_ledger() {
+    let ledger = Ledger::in_memory().unwrap();
+    let row = |ledger: &rusqlite::Transaction| {
+        ledger.execute_batch(
+            "INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0);
+             INSERT INTO selection (number, job, item, whole, line) VALUES (1, 1, 0, 1, '');",
+        )?;
+        Ok(ledger::bytes(ledger)?)
+    };
+    let used = ledger.write(row).await.unwrap();
+    let select = async |bytes_max: u64| {
+        let options = Options { bytes_max, ..options() };
+        let items = [queue::Item { place: Place { item: 0, part: 1 }, line: Bytes::from_static(b"ok") }];
+        ledger.write(move |ledger| queue::select(ledger, 1, &items, None, true, &options)).await
+    };
+    assert_eq!(select(used).await, Err(Error::Full { max: used }));
+    assert_eq!(select(used + 1).await, Ok(()));
 }
 
 #[tokio::test]

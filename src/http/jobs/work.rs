@@ -20,7 +20,7 @@ use crate::http::metrics::Metrics;
 use crate::http::permits::Permits;
 use crate::http::service::told;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
-use crate::jobs::{Outcome, Place, Selection, Verdict, Work};
+use crate::jobs::{self, Outcome, Place, Selection, Verdict, Work};
 
 /// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
 const PLACES: &[To] = &[To::Rendition, To::Blob];
@@ -42,6 +42,10 @@ impl Work for ItemWork {
 
     fn may_select(&self, rights: u32) -> bool {
         Permits::of_bits(rights).list().is_ok()
+    }
+
+    fn refused(&self, place: Place, error: jobs::Error) -> Outcome {
+        failed(head(place, None), 0, &error.into(), Verdict::Failed)
     }
 
     fn lost(&self, place: Place) -> Outcome {
