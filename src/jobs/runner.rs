@@ -109,29 +109,35 @@ impl Run<'_> {
 
     async fn record(&mut self) -> Result<(), Error> {
         let (chunk, job, ended) = (self.chunk.number, self.chunk.job, Arc::new(std::mem::take(&mut self.ended)));
-        persist(self.shared, move |ledger| queue::record(ledger, chunk, job, &ended)).await
+        persist(self.shared, false, move |ledger| queue::record(ledger, chunk, job, &ended)).await
     }
 
     async fn finish(mut self) -> Result<(), Error> {
         if self.partial {
             self.record().await?;
             let chunk = self.chunk.number;
-            return persist(self.shared, move |ledger| queue::trust(ledger, chunk)).await;
+            return persist(self.shared, false, move |ledger| queue::trust(ledger, chunk)).await;
         }
         self.rest.run_at_ms =
             now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
-        persist(self.shared, move |ledger| queue::finish(ledger, &chunk, &ended, &rest)).await
+        // It may be the end of the job, which is told at once and must be true for ever.
+        persist(self.shared, true, move |ledger| queue::finish(ledger, &chunk, &ended, &rest)).await
     }
 }
 
 /// Writes to the ledger, again and again while it cannot: a full device may have room later, and the results are known only here.
 async fn persist(
     shared: &Shared,
+    durably: bool,
     write: impl Fn(&Transaction) -> Result<(), Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
     loop {
-        match shared.ledger.write(write.clone()).await {
+        let written = match durably {
+            true => shared.ledger.write_durably(write.clone()).await,
+            false => shared.ledger.write(write.clone()).await,
+        };
+        match written {
             Err(Error::Ledger(error)) => {
                 tracing::error!(error, "the ledger of jobs takes no results");
                 tokio::time::sleep(ERROR_WAIT).await;
@@ -176,11 +182,15 @@ async fn select_page(shared: &Shared, number: i64) -> Result<(), Error> {
     let (items, upto) = (selecting.items(&images), images.last().copied());
     let options = shared.options.clone();
     let write = move |ledger: &Transaction| queue::select(ledger, number, &items, upto, last, &options);
-    match shared.ledger.write(write).await {
+    let written = match last {
+        true => shared.ledger.write_durably(write).await,
+        false => shared.ledger.write(write).await,
+    };
+    match written {
         Err(error @ (Error::TooManyItems { .. } | Error::Full { .. })) => {
             let place = Place { item: selecting.item, part: 0 };
             let ended = Ended { place, outcomes: vec![shared.work.refused(place, error)] };
-            shared.ledger.write(move |ledger| queue::refuse(ledger, number, &ended)).await
+            shared.ledger.write_durably(move |ledger| queue::refuse(ledger, number, &ended)).await
         }
         answer => answer,
     }

@@ -182,6 +182,31 @@ async fn a_job_ends_with_every_output_of_every_item() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_job_survives_a_power_cut() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let watch = |ledger: &rusqlite::Transaction| {
+        Ok(ledger.execute_batch(
+            "CREATE TEMP TABLE seen (synchronous INTEGER);
+             CREATE TEMP TRIGGER at_end AFTER UPDATE OF state ON main.job WHEN new.state = 3
+             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;",
+        )?)
+    };
+    jobs.shared.ledger.write(watch).await.unwrap();
+    for line in ["ok", r#"{"source":{"all":true}}"#] {
+        let id = submit(&jobs, None, &[line]).await.unwrap().id;
+        fake.gate.close();
+        end(&jobs, &id).await;
+    }
+    // 2: FULL.
+    let seen = |ledger: &rusqlite::Connection| {
+        let query = "SELECT count(*), min(synchronous) FROM seen";
+        Ok(ledger.query_row(query, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
+    };
+    assert_eq!(jobs.shared.ledger.read(seen).await, Ok((2, 2)));
+}
+
+#[tokio::test]
 async fn a_job_without_lines_is_done() {
     let jobs = start(&Fake::new(), options()).await;
     let id = submit(&jobs, None, &[]).await.unwrap().id;
