@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::digest::Digest;
@@ -283,12 +283,29 @@ impl Jobs {
         let (number, ended) = self.shared.ledger.write_durably(move |ledger| history::cancel(ledger, &id)).await?;
         self.shared.give_up(number);
         self.shared.changed();
+        self.shared.ended(number);
         Ok(ended)
     }
 
+    /// The jobs that end from now on.
+    pub fn ends(&self) -> Ends {
+        Ends(self.shared.ends())
+    }
+
     /// Turns whenever something about any job has changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    #[cfg(test)]
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.shared.changes()
+    }
+}
+
+/// See [`Jobs::ends`].
+pub struct Ends(broadcast::Receiver<i64>);
+
+impl Ends {
+    /// Waits until a job has ended, or may have: whoever was too slow to hear of each does not know.
+    pub async fn wait(&mut self, job: &Status) {
+        while self.0.recv().await.is_ok_and(|ended| ended != job.number) {}
     }
 }
 

@@ -207,6 +207,7 @@ fn accept(
     let body = names.as_ref().map(|names| names.body.as_bytes());
     let (items, state) = (*items as i64, State::Queued as i64);
     ledger.execute(update, params![number, id.as_bytes(), body, rights, webhook, items, state, now_ms()])?;
+    // Nobody follows it yet.
     queue::end_if_over(ledger, number)?;
     Ok(Accepted { id, new: true })
 }

@@ -215,8 +215,8 @@ pub fn trust(ledger: &Transaction, chunk: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends a chunk with the last of its results, and writes down what is left to do.
-pub fn finish(ledger: &Transaction, chunk: &Chunk, ended: &[Ended], rest: &Rest) -> Result<(), Error> {
+/// Ends a chunk with the last of its results, and writes down what is left to do; the job, if that ended it.
+pub fn finish(ledger: &Transaction, chunk: &Chunk, ended: &[Ended], rest: &Rest) -> Result<Option<i64>, Error> {
     record(ledger, chunk.number, chunk.job, ended)?;
     if ledger.execute("DELETE FROM chunk WHERE number = ?1", [chunk.number])? == 0 {
         return Err(Error::Ended);
@@ -260,7 +260,7 @@ pub fn selecting(ledger: &Connection, number: i64) -> Result<Selecting, Error> {
 }
 
 /// Writes down the next images of a selection as a chunk, and how far it has come; `last`: there are no more. Nothing, where they do
-/// not fit the bounds of a job and of the ledger.
+/// not fit the bounds of a job and of the ledger. The job, if that ended it.
 pub fn select(
     ledger: &Transaction,
     number: i64,
@@ -268,7 +268,7 @@ pub fn select(
     upto: Option<Digest>,
     last: bool,
     options: &Options,
-) -> Result<(), Error> {
+) -> Result<Option<i64>, Error> {
     let query = "SELECT job.number, items FROM selection JOIN job ON job.number = job WHERE selection.number = ?1";
     let (job, known): (i64, i64) = ledger.query_row(query, [number], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let count = items.len() as i64;
@@ -289,11 +289,11 @@ pub fn select(
     }
     let update = "UPDATE selection SET after = ?2, parts = parts + ?3, left_over = left_over - ?3 WHERE number = ?1";
     ledger.execute(update, params![number, upto.map(|upto| upto.as_bytes().to_vec()), count])?;
-    Ok(())
+    Ok(None)
 }
 
-/// Ends a selection that names more than fits; its result says so. What was named before stays.
-pub fn refuse(ledger: &Transaction, number: i64, ended: &Ended) -> Result<(), Error> {
+/// Ends a selection that names more than fits; its result says so. What was named before stays. The job, if that ended it.
+pub fn refuse(ledger: &Transaction, number: i64, ended: &Ended) -> Result<Option<i64>, Error> {
     let job: i64 = ledger.query_row("SELECT job FROM selection WHERE number = ?1", [number], |row| row.get(0))?;
     tell(ledger, job, std::slice::from_ref(ended))?;
     ledger.execute("UPDATE job SET items = items + 1 WHERE number = ?1", [job])?;
@@ -301,17 +301,18 @@ pub fn refuse(ledger: &Transaction, number: i64, ended: &Ended) -> Result<(), Er
     end_if_over(ledger, job)
 }
 
-/// Ends a job of which nothing is left to do.
-pub fn end_if_over(ledger: &Transaction, job: i64) -> Result<(), Error> {
+/// Ends a job of which nothing is left to do; the job, if so.
+pub fn end_if_over(ledger: &Transaction, job: i64) -> Result<Option<i64>, Error> {
     let left = "SELECT EXISTS (SELECT 1 FROM chunk WHERE job = ?1) OR EXISTS (SELECT 1 FROM selection WHERE job = ?1)";
     let left: Option<bool> = ledger.prepare_cached(left)?.query_row([job], |row| row.get(0)).optional()?;
+    let mut ended = 0;
     if left == Some(false) {
         let update = "UPDATE job SET state = ?2, ended_ms = ?3, webhook_at_ms = iif(webhook IS NULL, NULL, ?3)
             WHERE number = ?1 AND state IN (?4, ?5)";
         let (queued, running) = (State::Queued as i64, State::Running as i64);
-        ledger.execute(update, params![job, State::Done as i64, now_ms(), queued, running])?;
+        ended = ledger.execute(update, params![job, State::Done as i64, now_ms(), queued, running])?;
     }
-    Ok(())
+    Ok((ended > 0).then_some(job))
 }
 
 fn clamped(value: u64) -> i64 {

@@ -122,16 +122,19 @@ impl Run<'_> {
             now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
         // It may be the end of the job, which is told at once and must be true for ever.
-        persist(self.shared, true, move |ledger| queue::finish(ledger, &chunk, &ended, &rest)).await
+        let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &ended, &rest);
+        let over = persist(self.shared, true, finish).await?;
+        over.into_iter().for_each(|job| self.shared.ended(job));
+        Ok(())
     }
 }
 
 /// Writes to the ledger, again and again while it cannot: a full device may have room later, and the results are known only here.
-async fn persist(
+async fn persist<T: Send + 'static>(
     shared: &Shared,
     durably: bool,
-    write: impl Fn(&Transaction) -> Result<(), Error> + Clone + Send + 'static,
-) -> Result<(), Error> {
+    write: impl Fn(&Transaction) -> Result<T, Error> + Clone + Send + 'static,
+) -> Result<T, Error> {
     loop {
         let written = match durably {
             true => shared.ledger.write_durably(write.clone()).await,
@@ -163,7 +166,10 @@ async fn run_item(shared: Arc<Shared>, rights: u32, item: Item) -> (Item, Vec<Ou
 /// Makes the next images of a selection into a chunk.
 pub async fn select(shared: &Shared, number: i64) {
     match select_page(shared, number).await {
-        Ok(()) => shared.changed(),
+        Ok(over) => {
+            shared.changed();
+            over.into_iter().for_each(|job| shared.ended(job));
+        }
         // Ended meanwhile.
         Err(Error::NotFound | Error::Ended) => {}
         Err(error) => {
@@ -173,7 +179,8 @@ pub async fn select(shared: &Shared, number: i64) {
     }
 }
 
-async fn select_page(shared: &Shared, number: i64) -> Result<(), Error> {
+/// The job, if that ended it.
+async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error> {
     let selecting = shared.ledger.read(move |ledger| queue::selecting(ledger, number)).await?;
     let page = selecting.page();
     let listed = if page == 0 { Vec::new() } else { shared.store.list(selecting.after, page).await? };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::ledger::now_ms;
@@ -22,6 +22,8 @@ const CHUNKS_AT_ONCE: usize = 4;
 pub const STARTS_TRUSTED: u32 = 3;
 /// How long the scheduler waits after an error of the ledger or the store.
 pub const ERROR_WAIT: Duration = Duration::from_secs(1);
+/// Ends of jobs that are kept for those who are slow to hear of them; past these they look for themselves.
+const ENDS_MAX: usize = 1_024;
 /// How often the age of ended jobs is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -43,6 +45,7 @@ pub struct Shared {
     /// Something may be there to forget.
     pub sweep: Notify,
     changes: watch::Sender<u64>,
+    ends: broadcast::Sender<i64>,
     runs: Mutex<HashMap<Run, Running>>,
 }
 
@@ -74,6 +77,7 @@ impl Shared {
             wake: Notify::new(),
             sweep: Notify::new(),
             changes: watch::Sender::new(0),
+            ends: broadcast::Sender::new(ENDS_MAX),
             runs: Mutex::default(),
         }
     }
@@ -88,6 +92,16 @@ impl Shared {
 
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Tells of a job that has ended.
+    pub fn ended(&self, job: i64) {
+        // Nobody may be there to hear it.
+        _ = self.ends.send(job);
+    }
+
+    pub fn ends(&self) -> broadcast::Receiver<i64> {
+        self.ends.subscribe()
     }
 
     /// Items of a job that have been taken and have not ended.

@@ -389,6 +389,26 @@ async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
 }
 
 #[tokio::test]
+async fn whoever_follows_a_job_is_told_of_its_end_alone() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let mut ends = jobs.ends();
+    let ids = [submit(&jobs, None, &["1"]).await.unwrap().id, submit(&jobs, None, &["2"]).await.unwrap().id];
+    let second = jobs.status(&ids[1]).await.unwrap();
+    assert_eq!(jobs.cancel(&ids[0]).await, Ok(true));
+    assert_eq!(ends.wait(&second).now_or_never(), None);
+    fake.gate.close();
+    ends.wait(&second).await;
+    assert_eq!(jobs.status(&ids[1]).await.unwrap().state, State::Done);
+    let select = submit(&jobs, None, &[r#"{"source":{"all":true}}"#]).await.unwrap().id;
+    ends.wait(&jobs.status(&select).await.unwrap()).await;
+    assert_eq!(jobs.status(&select).await.unwrap().state, State::Done);
+    // More than are kept: it cannot be known.
+    (0..=1_024).for_each(|_| jobs.shared.ended(0));
+    assert_eq!(ends.wait(&second).now_or_never(), Some(()));
+}
+
+#[tokio::test]
 async fn a_small_job_does_not_wait_for_a_large_one() {
     let fake = Fake::held();
     let jobs = start(&fake, Options { items_at_once: 600, ..options() }).await;
@@ -531,7 +551,7 @@ async fn a_selection_fits_the_ledger() {
         ledger.write(move |ledger| queue::select(ledger, 1, &items, None, true, &options)).await
     };
     assert_eq!(select(used).await, Err(Error::Full { max: used }));
-    assert_eq!(select(used + 1).await, Ok(()));
+    assert_eq!(select(used + 1).await, Ok(None));
 }
 
 #[tokio::test]
