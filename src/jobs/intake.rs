@@ -15,6 +15,9 @@ use super::scheduler::Shared;
 use super::{Error, Options, Place, Sender};
 use crate::digest::{Digest, Hasher};
 
+/// Longer lines are hashed beside the runtime.
+pub(super) const INLINE_BYTES_MAX: usize = 256 << 10;
+
 /// A job that is being received.
 pub struct Intake {
     shared: Arc<Shared>,
@@ -74,14 +77,29 @@ impl Intake {
         if self.items >= max {
             return Err(Error::TooManyItems { max });
         }
-        self.hasher.update(&line);
-        self.hasher.update(b"\n");
+        self.hash(line.clone()).await?;
         self.chunk_bytes += line.len();
         self.chunk.push(Item { place: Place { item: self.items, part: 0 }, line });
         self.items += 1;
         if self.chunk.len() >= queue::CHUNK_ITEMS_MAX || self.chunk_bytes >= queue::CHUNK_BYTES {
             self.flush().await?;
         }
+        Ok(())
+    }
+
+    async fn hash(&mut self, line: Bytes) -> Result<(), Error> {
+        if line.len() <= INLINE_BYTES_MAX {
+            self.hasher.update(&line);
+        } else {
+            let mut hasher = std::mem::take(&mut self.hasher);
+            let hash = move || {
+                hasher.update(&line);
+                hasher
+            };
+            // Lost only when the server is stopping.
+            self.hasher = tokio::task::spawn_blocking(hash).await.map_err(|_| Error::Ended)?;
+        }
+        self.hasher.update(b"\n");
         Ok(())
     }
 

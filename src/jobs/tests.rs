@@ -234,6 +234,16 @@ async fn submit_as(jobs: &Jobs, sender: Sender<'_>, line: &'static str) -> Resul
 }
 
 #[tokio::test]
+async fn long_lines_name_a_job_as_short_ones_do() {
+    let jobs = start(&Fake::new(), options()).await;
+    for bytes in [intake::INLINE_BYTES_MAX, intake::INLINE_BYTES_MAX + 1] {
+        let line = "x".repeat(bytes);
+        let id = submit(&jobs, None, &["a", &line, "b"]).await.unwrap().id;
+        assert_eq!(id, Digest::of(format!("a\n{line}\nb\n").as_bytes()), "{bytes}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_is_found_again_by_those_who_may_do_no_more() {
     let jobs = start(&Fake::new(), options()).await;
     let with = |rights| Sender { rights, ..Sender::default() };
