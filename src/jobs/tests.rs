@@ -1,7 +1,9 @@
 //! Jobs over a fake that runs items as their lines say: each bound, each way to end, each restart.
 
+mod bounds;
+mod restarts;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -109,16 +111,6 @@ async fn memory_store() -> Arc<dyn Store> {
 
 async fn start(fake: &Arc<Fake>, options: Options) -> Jobs {
     Jobs::start(Ledger::in_memory().unwrap(), Arc::new(Shareable(fake.clone())), memory_store().await, hooks(), options)
-}
-
-async fn start_on(file: &Path, fake: &Arc<Fake>) -> Jobs {
-    Jobs::start(
-        Ledger::open(file).unwrap(),
-        Arc::new(Shareable(fake.clone())),
-        memory_store().await,
-        hooks(),
-        options(),
-    )
 }
 
 async fn submit(jobs: &Jobs, key: Option<&str>, lines: &[&str]) -> Result<Accepted, Error> {
@@ -275,32 +267,6 @@ async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_d
 }
 
 #[tokio::test]
-async fn jobs_beside_something_are_bounded_among_themselves() {
-    let fake = Fake::held();
-    let jobs = start(&fake, Options { unfinished_max: 1, ended_max: 1, ..options() }).await;
-    let beside = || Sender { beside: true, ..Sender::default() };
-    let first = submit_as(&jobs, beside(), "a").await.unwrap().id;
-    assert_eq!(submit_as(&jobs, beside(), "b").await, Err(Error::Busy));
-    let sent = submit(&jobs, None, &["a"]).await.unwrap().id;
-    assert_eq!(submit(&jobs, None, &["b"]).await, Err(Error::Busy));
-    fake.gate.close();
-    end(&jobs, &sent).await;
-    end(&jobs, &first).await;
-    // The same lines, and always another job.
-    let mut last = first;
-    for _ in 0..3 {
-        let Accepted { id, new } = submit_as(&jobs, beside(), "a").await.unwrap();
-        assert!(new && id != last);
-        end(&jobs, &id).await;
-        last = id;
-    }
-    while rows(&jobs, "job").await > 2 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [last, sent]);
-}
-
-#[tokio::test]
 async fn a_job_that_is_not_received_whole_leaves_nothing() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
@@ -429,69 +395,6 @@ async fn a_small_job_does_not_wait_for_a_large_one() {
     assert!(!jobs.status(&large).await.unwrap().state.has_ended());
 }
 
-#[tokio::test]
-async fn what_a_stopped_process_left_is_done_by_the_next_and_told_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let first = Fake::held();
-    let jobs = start_on(&file, &first).await;
-    let id = submit(&jobs, None, &vec!["ok"; 1_000]).await.unwrap().id;
-    first.gate.add_permits(300);
-    until(&jobs, &id, |status| status.done >= 100).await;
-    drop(jobs);
-
-    let second = Fake::new();
-    let jobs = start_on(&file, &second).await;
-    let status = end(&jobs, &id).await;
-    assert_eq!((status.done, status.items), (1_000, 1_000));
-    assert_each_once(&jobs, &id, 1_000).await;
-    let again: usize = (0..1_000).filter(|item| second.runs(*item) > 0).count();
-    assert!(again <= 900, "{again} items were run again");
-}
-
-#[tokio::test]
-async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let jobs = start_on(&file, &Fake::new()).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    for _ in 0..300 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
-    }
-    std::mem::forget(intake);
-    drop(jobs);
-    let fake = Fake::new();
-    let jobs = start_on(&file, &fake).await;
-    while rows(&jobs, "job").await > 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(rows(&jobs, "chunk").await, 0);
-    assert_eq!(fake.runs.lock().unwrap().len(), 0);
-}
-
-#[tokio::test]
-async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_are_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let first = Fake::held();
-    let jobs = start_on(&file, &first).await;
-    let id = submit(&jobs, None, &["ok"; 10]).await.unwrap().id;
-    until(&jobs, &id, |status| status.state == State::Running).await;
-    drop(jobs);
-    // As if further processes had died with it.
-    let ledger = Ledger::open(&file).unwrap();
-    ledger.write(|ledger| Ok(ledger.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
-    drop(ledger);
-    let second = Fake::new();
-    let jobs = start_on(&file, &second).await;
-    let status = end(&jobs, &id).await;
-    assert_eq!((status.done, status.failed), (9, 1));
-    let results = results(&jobs, &id).await;
-    assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
-    // One by one, in their order, those that may have run beside it.
-    assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
-}
-
 /// Stores `count` blobs; their ids in order.
 async fn blobs(store: &dyn Store, count: u32) -> Vec<Digest> {
     let mut ids = Vec::new();
@@ -529,42 +432,6 @@ async fn a_selection_stands_for_every_image_that_it_names() {
 }
 
 #[tokio::test]
-async fn a_selection_fits_the_bounds_of_a_job() {
-    let jobs = start(&Fake::new(), Options { items_max: 4, ..options() }).await;
-    blobs(&*jobs.shared.store, 5).await;
-    for (limit, items, failed) in [(3, 4, 0), (4, 2, 1)] {
-        for to in ["blob", "rendition"] {
-            let line = format!("{{\"source\":{{\"limit\":{limit}}},\"outputs\":[{{\"to\":\"{to}\"}}]}}");
-            let id = submit(&jobs, None, &[&line, "ok"]).await.unwrap().id;
-            let status = end(&jobs, &id).await;
-            assert_eq!((status.items, status.failed, status.done), (items, failed, items - failed), "{line}");
-            let refused = results(&jobs, &id).await.contains(&"0 0 more than 4 items".to_owned());
-            assert_eq!(refused, failed == 1, "{line}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_selection_fits_the_ledger() {
-    let ledger = Ledger::in_memory().unwrap();
-    let row = |ledger: &rusqlite::Transaction| {
-        ledger.execute_batch(
-            "INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0);
-             INSERT INTO selection (number, job, item, whole, line) VALUES (1, 1, 0, 1, '');",
-        )?;
-        Ok(ledger::bytes(ledger)?)
-    };
-    let used = ledger.write(row).await.unwrap();
-    let select = async |bytes_max: u64| {
-        let options = Options { bytes_max, ..options() };
-        let items = [queue::Item { place: Place { item: 0, part: 1 }, line: Bytes::from_static(b"ok") }];
-        ledger.write(move |ledger| queue::select(ledger, 1, &items, None, true, &options)).await
-    };
-    assert_eq!(select(used).await, Err(Error::Full { max: used }));
-    assert_eq!(select(used + 1).await, Ok(None));
-}
-
-#[tokio::test]
 async fn a_selection_of_whoever_may_not_select_is_run_as_it_is() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
@@ -575,100 +442,4 @@ async fn a_selection_of_whoever_may_not_select_is_run_as_it_is() {
     let id = intake.accept().await.unwrap().id;
     assert_eq!(end(&jobs, &id).await.items, 1);
     assert_eq!(*fake.lines.lock().unwrap(), BTreeMap::from([(Place { item: 0, part: 0 }, Bytes::from_static(line))]));
-}
-
-#[tokio::test]
-async fn bounds_are_reached_and_not_passed() {
-    let fake = Fake::held();
-    let jobs = start(&fake, Options { items_max: 3, unfinished_max: 2, receiving_max: 2, ..options() }).await;
-    submit(&jobs, None, &["1"; 3]).await.unwrap();
-    assert_eq!(submit(&jobs, None, &["1"; 4]).await, Err(Error::TooManyItems { max: 3 }));
-    let intakes = [jobs.receive(Sender::default()).unwrap(), jobs.receive(Sender::default()).unwrap()];
-    assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
-    drop(intakes);
-    submit(&jobs, None, &["2"]).await.unwrap();
-    assert_eq!(submit(&jobs, None, &["3"]).await, Err(Error::Busy));
-    assert!(!submit(&jobs, None, &["2"]).await.unwrap().new);
-    fake.gate.close();
-    let full = start(&Fake::new(), Options { bytes_max: 1, ..options() }).await;
-    assert_eq!(submit(&full, None, &["1"]).await, Err(Error::Full { max: 1 }));
-}
-
-#[tokio::test]
-async fn the_oldest_ended_jobs_are_forgotten_first() {
-    let jobs = start(&Fake::new(), Options { ended_max: 2, ..options() }).await;
-    let mut ids = Vec::new();
-    for line in ["1", "2", "3"] {
-        let id = submit(&jobs, None, &[line]).await.unwrap().id;
-        end(&jobs, &id).await;
-        ids.push(id);
-    }
-    while rows(&jobs, "job").await > 2 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(jobs.status(&ids[0]).await, Err(Error::NotFound));
-    assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
-    assert_eq!(rows(&jobs, "result").await, 4);
-    assert!(submit(&jobs, None, &["1"]).await.unwrap().new);
-}
-
-#[tokio::test]
-async fn jobs_are_forgotten_by_age_and_by_bytes() {
-    let jobs = start(&Fake::new(), options()).await;
-    let id = submit(&jobs, None, &["1"]).await.unwrap().id;
-    end(&jobs, &id).await;
-    let used = jobs.shared.ledger.read(ledger::bytes).await.unwrap();
-    let fits = Options { bytes_max: used / 3 * 4 + 4, ..options() };
-    let forget = async |options: Options| {
-        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
-        jobs.status(&id).await.is_err()
-    };
-    assert!(!forget(fits.clone()).await);
-    assert!(forget(Options { bytes_max: used, ..fits }).await);
-
-    let id = submit(&jobs, None, &["2"]).await.unwrap().id;
-    let ended_ms = end(&jobs, &id).await.ended_ms.unwrap();
-    let forget = async |options: Options| {
-        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
-        jobs.status(&id).await.is_err()
-    };
-    assert!(!forget(Options { keep_s: 60, ..options() }).await);
-    while ledger::now_ms() == ended_ms {
-        tokio::task::yield_now().await;
-    }
-    assert!(forget(Options { keep_s: 0, ..options() }).await);
-}
-
-#[tokio::test]
-async fn a_hundred_thousand_items_end_with_few_in_hand() {
-    let fake = Fake::new();
-    let jobs = start(&fake, options()).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    for _ in 0..100_000 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
-        assert!(intake.in_hand() < queue::CHUNK_ITEMS_MAX);
-    }
-    let id = intake.accept().await.unwrap().id;
-    let most = until(&jobs, &id, |status| {
-        assert!(status.running <= 4 * queue::CHUNK_ITEMS_MAX as u64, "{status:?}");
-        status.state.has_ended()
-    });
-    assert_eq!(most.await.done, 100_000);
-    assert_eq!(rows(&jobs, "result").await, 200_000);
-}
-
-#[tokio::test]
-async fn a_ledger_of_a_later_version_is_refused_and_one_of_this_is_not_written_to() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let jobs = start_on(&file, &Fake::new()).await;
-    let id = submit(&jobs, None, &["ok"]).await.unwrap().id;
-    end(&jobs, &id).await;
-    // Still open, so that its log stays.
-    let log = file.with_extension("sqlite-wal");
-    let before = std::fs::metadata(&log).unwrap().len();
-    let ledger = Ledger::open(&file).unwrap();
-    assert_eq!(std::fs::metadata(&log).unwrap().len(), before);
-    ledger.write(|ledger| Ok(ledger.pragma_update(None, "user_version", 2)?)).await.unwrap();
-    assert!(matches!(Ledger::open(&file), Err(Error::Ledger(_))));
 }
