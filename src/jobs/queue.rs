@@ -75,7 +75,8 @@ pub struct Rest {
 }
 
 /// Finds something to do, of the jobs in turn: a large one does not hold up a small one. What is found is begun.
-pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64) -> Result<Task, Error> {
+/// `now_ms` is one moment: what were to be run between two would be neither ready nor waited for.
+pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64, now_ms: i64) -> Result<Task, Error> {
     let jobs = unfinished(ledger)?;
     let turn = jobs.partition_point(|job| *job <= after_job);
     for &job in jobs[turn..].iter().chain(&jobs[..turn]) {
@@ -85,7 +86,7 @@ pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64) -> Result<Task,
             }
             return Ok(Task::Select { number, job });
         }
-        if let Some(number) = ready_chunk(ledger, job, &taken.chunks)? {
+        if let Some(number) = ready_chunk(ledger, job, &taken.chunks, now_ms)? {
             return Ok(Task::Run(begin(ledger, number)?));
         }
         if let Some(number) = selection(ledger, job, &taken.selections)? {
@@ -96,7 +97,7 @@ pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64) -> Result<Task,
     let mut waits = ledger.prepare_cached(waits)?;
     let mut next = None;
     for job in jobs {
-        let at: Option<i64> = waits.query_row([job, now_ms()], |row| row.get(0))?;
+        let at: Option<i64> = waits.query_row([job, now_ms], |row| row.get(0))?;
         next = [next, at].into_iter().flatten().min();
     }
     Ok(Task::Wait(next))
@@ -109,9 +110,9 @@ fn unfinished(ledger: &Connection) -> Result<Vec<i64>, Error> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn ready_chunk(ledger: &Connection, job: i64, taken: &HashSet<i64>) -> Result<Option<i64>, Error> {
+fn ready_chunk(ledger: &Connection, job: i64, taken: &HashSet<i64>, now_ms: i64) -> Result<Option<i64>, Error> {
     let query = "SELECT number FROM chunk WHERE job = ?1 AND run_at_ms <= ?2 ORDER BY run_at_ms, number LIMIT ?3";
-    first_free(ledger, query, params![job, now_ms(), taken.len() as i64 + 1], taken)
+    first_free(ledger, query, params![job, now_ms, taken.len() as i64 + 1], taken)
 }
 
 fn selection(ledger: &Connection, job: i64, taken: &HashSet<i64>) -> Result<Option<i64>, Error> {
@@ -346,6 +347,29 @@ fn unpack(bytes: &Bytes) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::Ledger;
+
+    #[tokio::test]
+    async fn a_chunk_is_run_or_waited_for_at_every_moment() {
+        let ledger = Ledger::in_memory().unwrap();
+        let rows = |ledger: &Transaction| {
+            ledger.execute("INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0)", [])?;
+            insert(ledger, 1, &[], 100, 1)
+        };
+        ledger.write(rows).await.unwrap();
+        let found = async |now_ms: i64| match ledger
+            .write(move |ledger| take(ledger, &Taken::default(), 0, now_ms))
+            .await
+            .unwrap()
+        {
+            Task::Run(_) => "run".to_owned(),
+            Task::Wait(until) => format!("wait {until:?}"),
+            Task::Select { .. } => "select".to_owned(),
+        };
+        assert_eq!(found(99).await, "wait Some(100)");
+        assert_eq!(found(100).await, "run");
+        assert_eq!(found(101).await, "run");
+    }
 
     #[test]
     fn a_chunk_is_read_as_it_was_written() {

@@ -160,7 +160,7 @@ impl Scheduler {
     async fn fill(&mut self) -> Result<Option<Duration>, Error> {
         while self.runs.len() < CHUNKS_AT_ONCE {
             let (taken, last_job) = (self.shared.taken(), self.last_job);
-            let task = self.shared.ledger.write(move |ledger| queue::take(ledger, &taken, last_job)).await?;
+            let task = self.shared.ledger.write(move |ledger| queue::take(ledger, &taken, last_job, now_ms())).await?;
             match task {
                 Task::Run(chunk) if chunk.starts > STARTS_TRUSTED => self.run_alone(chunk).await,
                 Task::Run(chunk) => self.begin(chunk, false),
