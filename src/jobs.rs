@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::digest::Digest;
@@ -39,6 +39,7 @@ pub use history::{Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
 use scheduler::Shared;
+pub use selection::Selection;
 pub use webhook::Secret;
 
 /// Settings of jobs.
@@ -52,11 +53,11 @@ pub struct Options {
     pub retry_ms: u64,
     /// Lines of one job.
     pub items_max: u64,
-    /// Jobs that have not ended.
+    /// Jobs that have not ended: of those that were sent, and as many again of those [beside](Sender::beside) something.
     pub unfinished_max: usize,
     /// Jobs that are being received at once.
     pub receiving_max: usize,
-    /// Jobs that have ended and are remembered; the oldest are forgotten first.
+    /// Jobs that have ended and are remembered, and as many again of those beside something; the oldest are forgotten first.
     pub ended_max: usize,
     /// How long an ended job is remembered.
     pub keep_s: u64,
@@ -114,6 +115,9 @@ pub enum Error {
     /// The idempotency key belongs to a job of other lines.
     #[error("the idempotency key names another job")]
     KeyReused,
+    /// These lines are a job of somebody who may do less.
+    #[error("the job was sent with fewer rights")]
+    OtherRights,
     /// The job has ended meanwhile: nothing more is written of it.
     #[error("the job has ended")]
     Ended,
@@ -160,6 +164,13 @@ pub trait Work: Send + Sync + 'static {
     /// An empty line is one that was too long to be held.
     fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>>;
 
+    /// Whether whoever has these rights may name a part of the store. Else such a line is run like any other, and no image of it is
+    /// looked up.
+    fn may_select(&self, rights: u32) -> bool;
+
+    /// The outcome of a line that cannot be run, for a reason that lies with the jobs.
+    fn refused(&self, place: Place, error: Error) -> Outcome;
+
     /// The outcome of an item of which nobody knows what it did: its run panicked, or ended the process each time.
     fn lost(&self, place: Place) -> Outcome;
 }
@@ -191,10 +202,13 @@ pub enum Verdict {
 pub struct Sender<'a> {
     /// Its own name for the job.
     pub key: Option<&'a str>,
-    /// What [`Work::run`] is told of it.
+    /// What [`Work::run`] is told of it, a bit each.
     pub rights: u32,
     /// Where it is to be told that the job has ended.
     pub webhook: Option<String>,
+    /// The job comes beside something else, and nobody sends it again: it has an id of its own and no key, and is counted and forgotten
+    /// among its like.
+    pub beside: bool,
 }
 
 /// The jobs of one ledger. Dropping it stops the work where it stands; opening the ledger again takes it up.
@@ -269,12 +283,29 @@ impl Jobs {
         let (number, ended) = self.shared.ledger.write_durably(move |ledger| history::cancel(ledger, &id)).await?;
         self.shared.give_up(number);
         self.shared.changed();
+        self.shared.ended(number);
         Ok(ended)
     }
 
+    /// The jobs that end from now on.
+    pub fn ends(&self) -> Ends {
+        Ends(self.shared.ends())
+    }
+
     /// Turns whenever something about any job has changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    #[cfg(test)]
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.shared.changes()
+    }
+}
+
+/// See [`Jobs::ends`].
+pub struct Ends(broadcast::Receiver<i64>);
+
+impl Ends {
+    /// Waits until a job has ended, or may have: whoever was too slow to hear of each does not know.
+    pub async fn wait(&mut self, job: &Status) {
+        while self.0.recv().await.is_ok_and(|ended| ended != job.number) {}
     }
 }
 

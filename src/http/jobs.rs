@@ -27,10 +27,8 @@ const KEY_BYTES_MAX: usize = 256;
 const LIST_MAX: usize = 1_000;
 /// Results that are read and sent together.
 const PAGE: usize = 256;
-/// The least time between two events.
+/// The time between two looks at a job that goes on, and so the least between two events.
 const EVENT_EVERY: Duration = Duration::from_secs(1);
-/// The least time between two looks for one.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long nothing is said while nothing happens: less than proxies wait.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -43,7 +41,7 @@ pub(super) fn submit(call: Call) -> Reply {
         nothing_else(&pairs)?;
         is_ndjson(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
-        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook })?;
+        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
         let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
         while let Some(line) = lines.next().await? {
             match line {
@@ -136,26 +134,28 @@ pub(super) fn events(call: Call, id: Digest) -> Reply {
 }
 
 /// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
-/// nothing more: the client asks another, or again.
+/// how far the job is and nothing more: the client asks another, or again.
 async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<(), Gone> {
-    let mut changes = app.jobs.changes();
-    let (mut said, mut at) = (None, Instant::now() - EVENT_EVERY);
-    while !app.draining() {
-        changes.mark_unchanged();
+    let mut ends = app.jobs.ends();
+    let (mut said, mut at) = (None, Instant::now());
+    loop {
         let status = app.jobs.status(&id).await.map_err(|_| Gone)?;
         if status.state.has_ended() {
             answer.send(event("end", &status)).await?;
             break;
         }
-        if at.elapsed() >= EVENT_EVERY && said.as_ref() != Some(&status) {
+        if said.as_ref() != Some(&status) {
             answer.send(event("progress", &status)).await?;
-            (said, at) = (Some(status), Instant::now());
+            (said, at) = (Some(status.clone()), Instant::now());
         } else if at.elapsed() >= HEARTBEAT {
             answer.send(Bytes::from_static(b":\n\n")).await?;
             at = Instant::now();
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-        _ = timeout(EVENT_EVERY, changes.changed()).await;
+        if app.draining() {
+            break;
+        }
+        // Not at each change: every look is a turn of the one ledger.
+        _ = timeout(EVENT_EVERY, ends.wait(&status)).await;
     }
     answer.finish();
     Ok(())

@@ -12,6 +12,7 @@ pub(super) struct Permits {
     read: Result<(), Error>,
     write: Result<(), Error>,
     original: Result<(), Error>,
+    list: Result<(), Error>,
 }
 
 impl Permits {
@@ -23,12 +24,13 @@ impl Permits {
             read: may(Scope::Read, Kind::Other),
             write: may(Scope::Write, Kind::Other),
             original: may(Scope::Read, Kind::Original),
+            list: may(Scope::Admin, Kind::Other),
         }
     }
 
     /// As a number, to be written down.
     pub(super) fn bits(&self) -> u32 {
-        let all = [&self.read, &self.write, &self.original];
+        let all = [&self.read, &self.write, &self.original, &self.list];
         all.iter().enumerate().map(|(index, permit)| u32::from(permit.is_ok()) << index).sum()
     }
 
@@ -38,7 +40,17 @@ impl Permits {
             1 => Ok(()),
             _ => Err(Error::Forbidden { scope: scope.name() }),
         };
-        Permits { read: permit(0, Scope::Read), write: permit(1, Scope::Write), original: permit(2, Scope::Read) }
+        Permits {
+            read: permit(0, Scope::Read),
+            write: permit(1, Scope::Write),
+            original: permit(2, Scope::Read),
+            list: permit(3, Scope::Admin),
+        }
+    }
+
+    /// Whether it may be told which images are stored.
+    pub(super) fn list(&self) -> Result<(), Error> {
+        self.list.clone()
     }
 
     /// Whether an item may be run.

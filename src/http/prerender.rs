@@ -75,7 +75,7 @@ impl Prerender {
             |(name, codec): &(String, Option<&'static Codec>)| json!({ "preset": name, "format": format(*codec) });
         let outputs: Vec<Value> = self.presets.iter().map(output).collect();
         let line = json!({ "source": { "id": told["id"] }, "outputs": outputs });
-        let mut intake = self.app.jobs.receive(Sender { rights: self.rights, ..Sender::default() })?;
+        let mut intake = self.app.jobs.receive(Sender { rights: self.rights, beside: true, ..Sender::default() })?;
         intake.line(line.to_string().into()).await?;
         Ok(format!("/jobs/{}", intake.accept().await?.id))
     }

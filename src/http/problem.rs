@@ -336,6 +336,11 @@ fn of_jobs(error: &jobs::Error) -> Problem {
                 detail,
             )
         }
+        jobs::Error::OtherRights => {
+            let detail = "These items were sent before by somebody who may do less: send them with an Idempotency-Key of \
+                their own.";
+            problem(StatusCode::CONFLICT, "job-of-other-rights", "The job was sent with fewer rights", detail)
+        }
         jobs::Error::Webhook(fetch::Error::Off) => {
             let detail = "This server calls no webhooks: no host is allowed.";
             problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)

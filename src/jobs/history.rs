@@ -208,18 +208,21 @@ pub fn forget_unaccepted(ledger: &Transaction) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forgets the oldest ended jobs past the bounds of number, age and bytes. They are removed by [`sweep`].
+/// Forgets the oldest ended jobs past the bounds of number, age and bytes; those beside something never push out one that was sent. They are removed by [`sweep`].
 pub fn forget_old(ledger: &Transaction, options: &Options) -> Result<(), Error> {
     let ended = [State::Done as i64, State::Cancelled as i64, State::Forgotten as i64];
     let by_number = "UPDATE job SET state = ?3, id = NULL WHERE number IN
-        (SELECT number FROM job WHERE state IN (?1, ?2) ORDER BY ended_ms DESC, number DESC LIMIT -1 OFFSET ?4)";
-    ledger.execute(by_number, params![ended[0], ended[1], ended[2], options.ended_max as i64])?;
+        (SELECT number FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?5
+         ORDER BY ended_ms DESC, number DESC LIMIT -1 OFFSET ?4)";
+    for beside in [false, true] {
+        ledger.execute(by_number, params![ended[0], ended[1], ended[2], options.ended_max as i64, beside])?;
+    }
     let by_age = "UPDATE job SET state = ?3, id = NULL WHERE state IN (?1, ?2) AND ended_ms < ?4";
     let oldest_ms = now_ms().saturating_sub_unsigned(options.keep_s.saturating_mul(1_000));
     ledger.execute(by_age, params![ended[0], ended[1], ended[2], oldest_ms])?;
     if bytes(ledger)? > options.bytes_max / 4 * 3 && !has_forgotten(ledger)? {
         let by_bytes = "UPDATE job SET state = ?3, id = NULL WHERE number IN
-            (SELECT number FROM job WHERE state IN (?1, ?2) ORDER BY ended_ms, number LIMIT 1)";
+            (SELECT number FROM job WHERE state IN (?1, ?2) ORDER BY body IS NOT NULL, ended_ms, number LIMIT 1)";
         ledger.execute(by_bytes, ended)?;
     }
     Ok(())

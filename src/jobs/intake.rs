@@ -2,9 +2,10 @@
 //! job is accepted; so a job is there whole or not at all, and never held in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::history::State;
@@ -14,6 +15,9 @@ use super::scheduler::Shared;
 use super::{Error, Options, Place, Sender};
 use crate::digest::{Digest, Hasher};
 
+/// Longer lines are hashed beside the runtime.
+pub(super) const INLINE_BYTES_MAX: usize = 256 << 10;
+
 /// A job that is being received.
 pub struct Intake {
     shared: Arc<Shared>,
@@ -22,7 +26,12 @@ pub struct Intake {
     key: Option<Digest>,
     rights: u32,
     webhook: Option<String>,
-    /// Its row, once there is one.
+    beside: bool,
+    /// What its row is known by while it is received, to this process.
+    mark: i64,
+    /// Whether the ledger was asked for a row.
+    written: bool,
+    /// Its row, once that is known.
     number: Option<i64>,
     chunk: Vec<Item>,
     chunk_bytes: usize,
@@ -44,13 +53,17 @@ impl Intake {
             shared.hooks.check(url)?;
         }
         let place = shared.receiving.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
+        let mark = shared.intakes.fetch_add(1, Ordering::Relaxed);
         Ok(Intake {
             shared,
+            mark,
+            written: false,
             _place: place,
             hasher: Hasher::default(),
             key: sender.key.map(id_of_key),
             rights: sender.rights,
             webhook: sender.webhook,
+            beside: sender.beside,
             number: None,
             chunk: Vec::new(),
             chunk_bytes: 0,
@@ -64,14 +77,29 @@ impl Intake {
         if self.items >= max {
             return Err(Error::TooManyItems { max });
         }
-        self.hasher.update(&line);
-        self.hasher.update(b"\n");
+        self.hash(line.clone()).await?;
         self.chunk_bytes += line.len();
         self.chunk.push(Item { place: Place { item: self.items, part: 0 }, line });
         self.items += 1;
         if self.chunk.len() >= queue::CHUNK_ITEMS_MAX || self.chunk_bytes >= queue::CHUNK_BYTES {
             self.flush().await?;
         }
+        Ok(())
+    }
+
+    async fn hash(&mut self, line: Bytes) -> Result<(), Error> {
+        if line.len() <= INLINE_BYTES_MAX {
+            self.hasher.update(&line);
+        } else {
+            let mut hasher = std::mem::take(&mut self.hasher);
+            let hash = move || {
+                hasher.update(&line);
+                hasher
+            };
+            // Lost only when the server is stopping.
+            self.hasher = tokio::task::spawn_blocking(hash).await.map_err(|_| Error::Ended)?;
+        }
+        self.hasher.update(b"\n");
         Ok(())
     }
 
@@ -82,49 +110,59 @@ impl Intake {
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let (number, chunk, max) = (self.number, std::mem::take(&mut self.chunk), self.shared.options.bytes_max);
+        let (number, mark) = (self.number, self.mark);
+        let (chunk, max) = (std::mem::take(&mut self.chunk), self.shared.options.bytes_max);
         self.chunk_bytes = 0;
-        let append = move |ledger: &Transaction| append(ledger, number, &chunk, max);
+        self.written = true;
+        let append = move |ledger: &Transaction| append(ledger, number, mark, &chunk, max);
         self.number = Some(self.shared.ledger.write(append).await?);
         Ok(())
     }
 
     /// Accepts the job: once this has returned it survives a power cut. A job of the same id is found instead.
     ///
-    /// The id is the key's, or else the BLAKE3 of the lines, each ended by a line feed.
+    /// The id is the key's, or else the BLAKE3 of the lines, each ended by a line feed; a job beside something is always a new one.
     pub async fn accept(mut self) -> Result<Accepted, Error> {
         let body = self.hasher.digest();
-        let (id, webhook) = (self.key.unwrap_or(body), self.webhook.take());
-        let arrival = Arrival { id, body, rights: self.rights, webhook, items: self.items };
+        let names = (!self.beside).then(|| Names { id: self.key.unwrap_or(body), body });
+        let webhook = self.webhook.take();
+        let arrival = Arrival { mark: self.mark, names, rights: self.rights, webhook, items: self.items };
         let (number, chunk) = (self.number, std::mem::take(&mut self.chunk));
         let options = self.shared.options.clone();
         let accept = move |ledger: &Transaction| accept(ledger, number, &chunk, &arrival, &options);
-        let accepted = self.shared.ledger.write_durably(accept).await?;
-        if accepted.new {
-            self.number = None;
-        }
-        self.shared.wake();
-        self.shared.changed();
-        Ok(accepted)
+        self.shared.ledger.write_durably(accept).await
     }
 }
 
 impl Drop for Intake {
+    /// Whoever waited for an answer may have left before it came, so this knows only what was asked of the ledger, which comes first
+    /// there.
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.shared.ledger.write_later(move |ledger| forget(ledger, number));
+        if self.written {
+            let mark = self.mark;
+            self.shared.ledger.write_later(move |ledger| forget(ledger, mark));
             self.shared.sweep.notify_one();
         }
+        // It may have been accepted.
+        self.shared.wake();
+        self.shared.changed();
     }
 }
 
 /// What is known of a job when its last line is there.
 struct Arrival {
-    id: Digest,
-    body: Digest,
+    mark: i64,
+    names: Option<Names>,
     rights: u32,
     webhook: Option<String>,
     items: u64,
+}
+
+/// What a job is known by to whoever sends it again.
+struct Names {
+    id: Digest,
+    /// Of its lines.
+    body: Digest,
 }
 
 /// The id of a job that was sent with a key.
@@ -134,16 +172,24 @@ fn id_of_key(key: &str) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
+/// The id of a job that nobody sends again.
+fn id_of_row(number: i64) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 job beside something");
+    // A ledger in memory begins anew with each process.
+    hasher.update(&number.to_le_bytes()).update(&now_ms().to_le_bytes());
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
 /// Writes a chunk of a job, which gets its row with the first one.
-fn append(ledger: &Transaction, number: Option<i64>, chunk: &[Item], bytes_max: u64) -> Result<i64, Error> {
+fn append(ledger: &Transaction, number: Option<i64>, mark: i64, chunk: &[Item], bytes_max: u64) -> Result<i64, Error> {
     if bytes(ledger)? >= bytes_max {
         return Err(Error::Full { max: bytes_max });
     }
     let number = match number {
         Some(number) => number,
         None => {
-            let insert = "INSERT INTO job (state, created_ms) VALUES (?1, ?2)";
-            ledger.execute(insert, params![State::Receiving as i64, now_ms()])?;
+            let insert = "INSERT INTO job (state, created_ms, body) VALUES (?1, ?2, ?3)";
+            ledger.execute(insert, params![State::Receiving as i64, now_ms(), mark])?;
             ledger.last_insert_rowid()
         }
     };
@@ -160,32 +206,53 @@ fn accept(
     arrival: &Arrival,
     options: &Options,
 ) -> Result<Accepted, Error> {
-    let id = arrival.id;
-    let known = "SELECT body FROM job WHERE id = ?1";
-    let body: Option<Vec<u8>> = ledger.query_row(known, [id.as_bytes()], |row| row.get(0)).optional()?;
-    if let Some(body) = body {
-        let same = body == arrival.body.as_bytes();
-        return if same { Ok(Accepted { id, new: false }) } else { Err(Error::KeyReused) };
+    if let Some(names) = &arrival.names
+        && is_known(ledger, names, arrival.rights)?
+    {
+        return Ok(Accepted { id: names.id, new: false });
     }
-    let unfinished = "SELECT count(*) FROM job WHERE state IN (?1, ?2)";
-    let unfinished: i64 =
-        ledger.query_row(unfinished, [State::Queued as i64, State::Running as i64], |row| row.get(0))?;
+    let unfinished = "SELECT count(*) FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?3";
+    let parameters = params![State::Queued as i64, State::Running as i64, arrival.names.is_none()];
+    let unfinished: i64 = ledger.query_row(unfinished, parameters, |row| row.get(0))?;
     if unfinished >= options.unfinished_max as i64 {
         return Err(Error::Busy);
     }
-    let number = append(ledger, number, chunk, options.bytes_max)?;
+    let number = append(ledger, number, arrival.mark, chunk, options.bytes_max)?;
     let update = "UPDATE job SET id = ?2, body = ?3, rights = ?4, webhook = ?5, items = ?6, state = ?7, created_ms = ?8
         WHERE number = ?1";
-    let Arrival { body, rights, webhook, items, .. } = arrival;
-    let (body, items, state) = (body.as_bytes(), *items as i64, State::Queued as i64);
+    let Arrival { names, rights, webhook, items, .. } = arrival;
+    let id = names.as_ref().map_or_else(|| id_of_row(number), |names| names.id);
+    let body = names.as_ref().map(|names| names.body.as_bytes());
+    let (items, state) = (*items as i64, State::Queued as i64);
     ledger.execute(update, params![number, id.as_bytes(), body, rights, webhook, items, state, now_ms()])?;
+    // Nobody follows it yet.
     queue::end_if_over(ledger, number)?;
     Ok(Accepted { id, new: true })
 }
 
+/// Whether what was sent is a job already. One that was cancelled, and is known by its lines alone, is forgotten: whoever sends them
+/// again means to have them run.
+fn is_known(ledger: &Transaction, names: &Names, rights: u32) -> Result<bool, Error> {
+    let query = "SELECT number, body, rights, state FROM job WHERE id = ?1";
+    let read = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let known: Option<(i64, Option<Vec<u8>>, u32, i64)> =
+        ledger.query_row(query, [names.id.as_bytes()], read).optional()?;
+    let Some((number, body, known_rights, state)) = known else { return Ok(false) };
+    if body.as_deref() != Some(names.body.as_bytes()) {
+        return Err(Error::KeyReused);
+    }
+    if state == State::Cancelled as i64 && names.id == names.body {
+        let update = "UPDATE job SET state = ?2, id = NULL WHERE number = ?1";
+        ledger.execute(update, params![number, State::Forgotten as i64])?;
+        return Ok(false);
+    }
+    // It may have failed where this would not.
+    if rights & !known_rights != 0 { Err(Error::OtherRights) } else { Ok(true) }
+}
+
 /// Leaves a job that was never accepted to the sweeper.
-fn forget(ledger: &Transaction, number: i64) -> Result<(), Error> {
-    let update = "UPDATE job SET state = ?2 WHERE number = ?1 AND state = ?3";
-    ledger.execute(update, params![number, State::Forgotten as i64, State::Receiving as i64])?;
+fn forget(ledger: &Transaction, mark: i64) -> Result<(), Error> {
+    let update = "UPDATE job SET state = ?2 WHERE body = ?1 AND state = ?3";
+    ledger.execute(update, params![mark, State::Forgotten as i64, State::Receiving as i64])?;
     Ok(())
 }

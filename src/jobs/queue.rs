@@ -7,9 +7,9 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::history::State;
-use super::ledger::now_ms;
+use super::ledger::{bytes, now_ms};
 use super::selection::Selection;
-use super::{Error, Outcome, Place, Verdict};
+use super::{Error, Options, Outcome, Place, Verdict};
 use crate::digest::Digest;
 
 /// Items of one chunk.
@@ -75,7 +75,8 @@ pub struct Rest {
 }
 
 /// Finds something to do, of the jobs in turn: a large one does not hold up a small one. What is found is begun.
-pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64) -> Result<Task, Error> {
+/// `now_ms` is one moment: what were to be run between two would be neither ready nor waited for.
+pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64, now_ms: i64) -> Result<Task, Error> {
     let jobs = unfinished(ledger)?;
     let turn = jobs.partition_point(|job| *job <= after_job);
     for &job in jobs[turn..].iter().chain(&jobs[..turn]) {
@@ -85,7 +86,7 @@ pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64) -> Result<Task,
             }
             return Ok(Task::Select { number, job });
         }
-        if let Some(number) = ready_chunk(ledger, job, &taken.chunks)? {
+        if let Some(number) = ready_chunk(ledger, job, &taken.chunks, now_ms)? {
             return Ok(Task::Run(begin(ledger, number)?));
         }
         if let Some(number) = selection(ledger, job, &taken.selections)? {
@@ -96,7 +97,7 @@ pub fn take(ledger: &Transaction, taken: &Taken, after_job: i64) -> Result<Task,
     let mut waits = ledger.prepare_cached(waits)?;
     let mut next = None;
     for job in jobs {
-        let at: Option<i64> = waits.query_row([job, now_ms()], |row| row.get(0))?;
+        let at: Option<i64> = waits.query_row([job, now_ms], |row| row.get(0))?;
         next = [next, at].into_iter().flatten().min();
     }
     Ok(Task::Wait(next))
@@ -109,9 +110,9 @@ fn unfinished(ledger: &Connection) -> Result<Vec<i64>, Error> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn ready_chunk(ledger: &Connection, job: i64, taken: &HashSet<i64>) -> Result<Option<i64>, Error> {
+fn ready_chunk(ledger: &Connection, job: i64, taken: &HashSet<i64>, now_ms: i64) -> Result<Option<i64>, Error> {
     let query = "SELECT number FROM chunk WHERE job = ?1 AND run_at_ms <= ?2 ORDER BY run_at_ms, number LIMIT ?3";
-    first_free(ledger, query, params![job, now_ms(), taken.len() as i64 + 1], taken)
+    first_free(ledger, query, params![job, now_ms, taken.len() as i64 + 1], taken)
 }
 
 fn selection(ledger: &Connection, job: i64, taken: &HashSet<i64>) -> Result<Option<i64>, Error> {
@@ -182,6 +183,11 @@ pub fn insert(ledger: &Transaction, job: i64, items: &[Item], run_at_ms: i64, at
 
 /// Writes down what came of some items of a chunk.
 pub fn record(ledger: &Transaction, chunk: i64, job: i64, ended: &[Ended]) -> Result<(), Error> {
+    tell(ledger, job, ended)?;
+    if ended.is_empty() { Ok(()) } else { trust(ledger, chunk) }
+}
+
+fn tell(ledger: &Transaction, job: i64, ended: &[Ended]) -> Result<(), Error> {
     let state: i64 = ledger.query_row("SELECT state FROM job WHERE number = ?1", [job], |row| row.get(0))?;
     if state != State::Running as i64 {
         return Err(Error::Ended);
@@ -201,7 +207,7 @@ pub fn record(ledger: &Transaction, chunk: i64, job: i64, ended: &[Ended]) -> Re
     }
     let counts = "UPDATE job SET done = done + ?2, failed = failed + ?3 WHERE number = ?1";
     ledger.prepare_cached(counts)?.execute([job, done, failed])?;
-    if ended.is_empty() { Ok(()) } else { trust(ledger, chunk) }
+    Ok(())
 }
 
 /// Notes that a chunk does not end the process, or not at once.
@@ -210,8 +216,8 @@ pub fn trust(ledger: &Transaction, chunk: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends a chunk with the last of its results, and writes down what is left to do.
-pub fn finish(ledger: &Transaction, chunk: &Chunk, ended: &[Ended], rest: &Rest) -> Result<(), Error> {
+/// Ends a chunk with the last of its results, and writes down what is left to do; the job, if that ended it.
+pub fn finish(ledger: &Transaction, chunk: &Chunk, ended: &[Ended], rest: &Rest) -> Result<Option<i64>, Error> {
     record(ledger, chunk.number, chunk.job, ended)?;
     if ledger.execute("DELETE FROM chunk WHERE number = ?1", [chunk.number])? == 0 {
         return Err(Error::Ended);
@@ -254,17 +260,27 @@ pub fn selecting(ledger: &Connection, number: i64) -> Result<Selecting, Error> {
     })?)
 }
 
-/// Writes down the next images of a selection as a chunk, and how far it has come; `last`: there are no more.
+/// Writes down the next images of a selection as a chunk, and how far it has come; `last`: there are no more. Nothing, where they do
+/// not fit the bounds of a job and of the ledger. The job, if that ended it.
 pub fn select(
     ledger: &Transaction,
     number: i64,
     items: &[Item],
     upto: Option<Digest>,
     last: bool,
-) -> Result<(), Error> {
-    let job: i64 = ledger.query_row("SELECT job FROM selection WHERE number = ?1", [number], |row| row.get(0))?;
+    options: &Options,
+) -> Result<Option<i64>, Error> {
+    let query = "SELECT job.number, items FROM selection JOIN job ON job.number = job WHERE selection.number = ?1";
+    let (job, known): (i64, i64) = ledger.query_row(query, [number], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let count = items.len() as i64;
     if !items.is_empty() {
+        let &Options { items_max, bytes_max, .. } = options;
+        if known + count > clamped(items_max) {
+            return Err(Error::TooManyItems { max: items_max });
+        }
+        if bytes(ledger)? >= bytes_max {
+            return Err(Error::Full { max: bytes_max });
+        }
         insert(ledger, job, items, 0, 0)?;
         ledger.execute("UPDATE job SET items = items + ?2 WHERE number = ?1", [job, count])?;
     }
@@ -274,20 +290,30 @@ pub fn select(
     }
     let update = "UPDATE selection SET after = ?2, parts = parts + ?3, left_over = left_over - ?3 WHERE number = ?1";
     ledger.execute(update, params![number, upto.map(|upto| upto.as_bytes().to_vec()), count])?;
-    Ok(())
+    Ok(None)
 }
 
-/// Ends a job of which nothing is left to do.
-pub fn end_if_over(ledger: &Transaction, job: i64) -> Result<(), Error> {
+/// Ends a selection that names more than fits; its result says so. What was named before stays. The job, if that ended it.
+pub fn refuse(ledger: &Transaction, number: i64, ended: &Ended) -> Result<Option<i64>, Error> {
+    let job: i64 = ledger.query_row("SELECT job FROM selection WHERE number = ?1", [number], |row| row.get(0))?;
+    tell(ledger, job, std::slice::from_ref(ended))?;
+    ledger.execute("UPDATE job SET items = items + 1 WHERE number = ?1", [job])?;
+    ledger.execute("DELETE FROM selection WHERE number = ?1", [number])?;
+    end_if_over(ledger, job)
+}
+
+/// Ends a job of which nothing is left to do; the job, if so.
+pub fn end_if_over(ledger: &Transaction, job: i64) -> Result<Option<i64>, Error> {
     let left = "SELECT EXISTS (SELECT 1 FROM chunk WHERE job = ?1) OR EXISTS (SELECT 1 FROM selection WHERE job = ?1)";
     let left: Option<bool> = ledger.prepare_cached(left)?.query_row([job], |row| row.get(0)).optional()?;
+    let mut ended = 0;
     if left == Some(false) {
         let update = "UPDATE job SET state = ?2, ended_ms = ?3, webhook_at_ms = iif(webhook IS NULL, NULL, ?3)
             WHERE number = ?1 AND state IN (?4, ?5)";
         let (queued, running) = (State::Queued as i64, State::Running as i64);
-        ledger.execute(update, params![job, State::Done as i64, now_ms(), queued, running])?;
+        ended = ledger.execute(update, params![job, State::Done as i64, now_ms(), queued, running])?;
     }
-    Ok(())
+    Ok((ended > 0).then_some(job))
 }
 
 fn clamped(value: u64) -> i64 {
@@ -321,6 +347,29 @@ fn unpack(bytes: &Bytes) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::Ledger;
+
+    #[tokio::test]
+    async fn a_chunk_is_run_or_waited_for_at_every_moment() {
+        let ledger = Ledger::in_memory().unwrap();
+        let rows = |ledger: &Transaction| {
+            ledger.execute("INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0)", [])?;
+            insert(ledger, 1, &[], 100, 1)
+        };
+        ledger.write(rows).await.unwrap();
+        let found = async |now_ms: i64| match ledger
+            .write(move |ledger| take(ledger, &Taken::default(), 0, now_ms))
+            .await
+            .unwrap()
+        {
+            Task::Run(_) => "run".to_owned(),
+            Task::Wait(until) => format!("wait {until:?}"),
+            Task::Select { .. } => "select".to_owned(),
+        };
+        assert_eq!(found(99).await, "wait Some(100)");
+        assert_eq!(found(100).await, "run");
+        assert_eq!(found(101).await, "run");
+    }
 
     #[test]
     fn a_chunk_is_read_as_it_was_written() {

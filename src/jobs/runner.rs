@@ -15,7 +15,7 @@ use super::ledger::now_ms;
 use super::queue::{self, Chunk, Ended, Item, Rest};
 use super::scheduler::{ERROR_WAIT, STARTS_TRUSTED, Shared};
 use super::selection::Selection;
-use super::{Error, Outcome, Verdict, backoff_ms};
+use super::{Error, Outcome, Place, Verdict, backoff_ms};
 
 /// How long results wait to be written together; what a process that dies has to do again.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
@@ -72,9 +72,10 @@ impl Run<'_> {
     /// What is to be run: no selections, and not an item that ends the process each time.
     fn items(&mut self, alone: bool) -> VecDeque<Item> {
         let mut items = VecDeque::with_capacity(self.chunk.items.len());
+        let may_select = self.shared.work.may_select(self.chunk.rights);
         for item in std::mem::take(&mut self.chunk.items) {
             // The image that a selection names is an item like any other, whatever its line says.
-            match Selection::of(&item.line).filter(|_| item.place.part == 0) {
+            match Selection::of(&item.line).filter(|_| may_select && item.place.part == 0) {
                 Some(selection) => self.rest.selections.push((item, selection)),
                 None => items.push_back(item),
             }
@@ -108,29 +109,38 @@ impl Run<'_> {
 
     async fn record(&mut self) -> Result<(), Error> {
         let (chunk, job, ended) = (self.chunk.number, self.chunk.job, Arc::new(std::mem::take(&mut self.ended)));
-        persist(self.shared, move |ledger| queue::record(ledger, chunk, job, &ended)).await
+        persist(self.shared, false, move |ledger| queue::record(ledger, chunk, job, &ended)).await
     }
 
     async fn finish(mut self) -> Result<(), Error> {
         if self.partial {
             self.record().await?;
             let chunk = self.chunk.number;
-            return persist(self.shared, move |ledger| queue::trust(ledger, chunk)).await;
+            return persist(self.shared, false, move |ledger| queue::trust(ledger, chunk)).await;
         }
         self.rest.run_at_ms =
             now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
-        persist(self.shared, move |ledger| queue::finish(ledger, &chunk, &ended, &rest)).await
+        // It may be the end of the job, which is told at once and must be true for ever.
+        let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &ended, &rest);
+        let over = persist(self.shared, true, finish).await?;
+        over.into_iter().for_each(|job| self.shared.ended(job));
+        Ok(())
     }
 }
 
 /// Writes to the ledger, again and again while it cannot: a full device may have room later, and the results are known only here.
-async fn persist(
+async fn persist<T: Send + 'static>(
     shared: &Shared,
-    write: impl Fn(&Transaction) -> Result<(), Error> + Clone + Send + 'static,
-) -> Result<(), Error> {
+    durably: bool,
+    write: impl Fn(&Transaction) -> Result<T, Error> + Clone + Send + 'static,
+) -> Result<T, Error> {
     loop {
-        match shared.ledger.write(write.clone()).await {
+        let written = match durably {
+            true => shared.ledger.write_durably(write.clone()).await,
+            false => shared.ledger.write(write.clone()).await,
+        };
+        match written {
             Err(Error::Ledger(error)) => {
                 tracing::error!(error, "the ledger of jobs takes no results");
                 tokio::time::sleep(ERROR_WAIT).await;
@@ -156,9 +166,12 @@ async fn run_item(shared: Arc<Shared>, rights: u32, item: Item) -> (Item, Vec<Ou
 /// Makes the next images of a selection into a chunk.
 pub async fn select(shared: &Shared, number: i64) {
     match select_page(shared, number).await {
-        Ok(()) => shared.changed(),
+        Ok(over) => {
+            shared.changed();
+            over.into_iter().for_each(|job| shared.ended(job));
+        }
         // Ended meanwhile.
-        Err(Error::NotFound) => {}
+        Err(Error::NotFound | Error::Ended) => {}
         Err(error) => {
             tracing::warn!(%error, "a selection waits");
             tokio::time::sleep(ERROR_WAIT).await;
@@ -166,13 +179,26 @@ pub async fn select(shared: &Shared, number: i64) {
     }
 }
 
-async fn select_page(shared: &Shared, number: i64) -> Result<(), Error> {
+/// The job, if that ended it.
+async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error> {
     let selecting = shared.ledger.read(move |ledger| queue::selecting(ledger, number)).await?;
     let page = selecting.page();
     let listed = if page == 0 { Vec::new() } else { shared.store.list(selecting.after, page).await? };
     let images: Vec<_> = listed.into_iter().map(|(id, _)| id).collect();
     let last = images.len() < page || selecting.left == Some(images.len() as u64);
     let (items, upto) = (selecting.items(&images), images.last().copied());
-    let write = move |ledger: &Transaction| queue::select(ledger, number, &items, upto, last);
-    shared.ledger.write(write).await
+    let options = shared.options.clone();
+    let write = move |ledger: &Transaction| queue::select(ledger, number, &items, upto, last, &options);
+    let written = match last {
+        true => shared.ledger.write_durably(write).await,
+        false => shared.ledger.write(write).await,
+    };
+    match written {
+        Err(error @ (Error::TooManyItems { .. } | Error::Full { .. })) => {
+            let place = Place { item: selecting.item, part: 0 };
+            let ended = Ended { place, outcomes: vec![shared.work.refused(place, error)] };
+            shared.ledger.write_durably(move |ledger| queue::refuse(ledger, number, &ended)).await
+        }
+        answer => answer,
+    }
 }

@@ -2,11 +2,11 @@
 //! works.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::ledger::now_ms;
@@ -22,6 +22,8 @@ const CHUNKS_AT_ONCE: usize = 4;
 pub const STARTS_TRUSTED: u32 = 3;
 /// How long the scheduler waits after an error of the ledger or the store.
 pub const ERROR_WAIT: Duration = Duration::from_secs(1);
+/// Ends of jobs that are kept for those who are slow to hear of them; past these they look for themselves.
+const ENDS_MAX: usize = 1_024;
 /// How often the age of ended jobs is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,8 @@ pub struct Shared {
     pub options: Options,
     /// Places for jobs that are being received.
     pub receiving: Arc<Semaphore>,
+    /// Jobs that this process began to receive.
+    pub intakes: AtomicI64,
     /// Places for items that run.
     pub places: Arc<Semaphore>,
     /// Something may be there to run.
@@ -41,6 +45,7 @@ pub struct Shared {
     /// Something may be there to forget.
     pub sweep: Notify,
     changes: watch::Sender<u64>,
+    ends: broadcast::Sender<i64>,
     runs: Mutex<HashMap<Run, Running>>,
 }
 
@@ -66,11 +71,13 @@ impl Shared {
             store,
             hooks,
             receiving: Arc::new(Semaphore::new(options.receiving_max)),
+            intakes: AtomicI64::new(0),
             places: Arc::new(Semaphore::new(options.items_at_once)),
             options,
             wake: Notify::new(),
             sweep: Notify::new(),
             changes: watch::Sender::new(0),
+            ends: broadcast::Sender::new(ENDS_MAX),
             runs: Mutex::default(),
         }
     }
@@ -85,6 +92,16 @@ impl Shared {
 
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Tells of a job that has ended.
+    pub fn ended(&self, job: i64) {
+        // Nobody may be there to hear it.
+        _ = self.ends.send(job);
+    }
+
+    pub fn ends(&self) -> broadcast::Receiver<i64> {
+        self.ends.subscribe()
     }
 
     /// Items of a job that have been taken and have not ended.
@@ -143,7 +160,7 @@ impl Scheduler {
     async fn fill(&mut self) -> Result<Option<Duration>, Error> {
         while self.runs.len() < CHUNKS_AT_ONCE {
             let (taken, last_job) = (self.shared.taken(), self.last_job);
-            let task = self.shared.ledger.write(move |ledger| queue::take(ledger, &taken, last_job)).await?;
+            let task = self.shared.ledger.write(move |ledger| queue::take(ledger, &taken, last_job, now_ms())).await?;
             match task {
                 Task::Run(chunk) if chunk.starts > STARTS_TRUSTED => self.run_alone(chunk).await,
                 Task::Run(chunk) => self.begin(chunk, false),

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Place;
 use super::queue::{CHUNK_BYTES, CHUNK_ITEMS_MAX, Item, Selecting};
@@ -46,12 +46,17 @@ struct Output {
 impl Selection {
     /// The selection of a line; `None`: it names something else, or nothing well.
     pub fn of(line: &[u8]) -> Option<Selection> {
+        if line.len() > LINE_BYTES_MAX {
+            return None;
+        }
         // Most lines name an image: they are not read twice.
         let may_be =
             [&b"\"all\""[..], b"\"after\"", b"\"limit\""].iter().any(|name| memchr::memmem::find(line, name).is_some());
-        if !may_be || line.len() > LINE_BYTES_MAX {
+        if !may_be {
             return None;
         }
+        // Members that nobody here knows are copied into each item, so all of it must be readable, not only what is read below.
+        serde_json::from_slice::<Map<String, Value>>(line).ok()?;
         let Line { source: Source { all, after, limit }, outputs } = serde_json::from_slice(line).ok()?;
         let names_any = all == Some(true) || (all.is_none() && (after.is_some() || limit.is_some()));
         let after = after.map(|after| after.parse()).transpose().ok()?;
@@ -69,10 +74,10 @@ impl Selecting {
 
     /// The items for some images: the line, each image in the place of its source.
     pub fn items(&self, images: &[Digest]) -> Vec<Item> {
-        let Ok(mut line) = serde_json::from_slice::<Value>(&self.line) else { return Vec::new() };
+        let Ok(mut line) = serde_json::from_slice::<Map<String, Value>>(&self.line) else { return Vec::new() };
         let mut item = |(part, image): (u64, &Digest)| {
-            line["source"] = json!({ "id": image.hex().as_str() });
-            Item { place: Place { item: self.item, part }, line: Bytes::from(line.to_string()) }
+            line.insert("source".to_owned(), json!({ "id": image.hex().as_str() }));
+            Item { place: Place { item: self.item, part }, line: Bytes::from(json!(line).to_string()) }
         };
         (self.parts + 1..).zip(images).map(&mut item).collect()
     }
@@ -106,6 +111,13 @@ mod tests {
             check(other, "[]", none);
         }
         check(r#"{"id": "x"}"#, "[]", none);
+        // What could not be copied into an item.
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for key in [r#""\ud800""#, "1e999", &deep] {
+            let line = format!("{{\"key\": {key}, \"source\": {{\"all\": true}}}}");
+            assert_eq!(Selection::of(line.as_bytes()), None, "{line}");
+        }
+        assert_eq!(Selection::of(br#"[{"all": true}, []]"#), None);
         let long = format!("{{\"source\": {{\"all\": true}}, \"key\": \"{}\"}}", "x".repeat(LINE_BYTES_MAX));
         assert_eq!(Selection::of(long.as_bytes()), None);
     }

@@ -1,10 +1,13 @@
 //! Jobs over a fake that runs items as their lines say: each bound, each way to end, each restart.
 
+mod bounds;
+mod restarts;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -81,6 +84,14 @@ impl Work for Shareable {
         Box::pin(async move { fake.outcomes(place, line).await })
     }
 
+    fn may_select(&self, rights: u32) -> bool {
+        rights == 0
+    }
+
+    fn refused(&self, place: Place, error: Error) -> Outcome {
+        Outcome { output: 0, line: format!("{} {} {error}", place.item, place.part).into(), verdict: Verdict::Failed }
+    }
+
     fn lost(&self, place: Place) -> Outcome {
         Outcome { output: 0, line: text(place, 99), verdict: Verdict::Failed }
     }
@@ -100,16 +111,6 @@ async fn memory_store() -> Arc<dyn Store> {
 
 async fn start(fake: &Arc<Fake>, options: Options) -> Jobs {
     Jobs::start(Ledger::in_memory().unwrap(), Arc::new(Shareable(fake.clone())), memory_store().await, hooks(), options)
-}
-
-async fn start_on(file: &Path, fake: &Arc<Fake>) -> Jobs {
-    Jobs::start(
-        Ledger::open(file).unwrap(),
-        Arc::new(Shareable(fake.clone())),
-        memory_store().await,
-        hooks(),
-        options(),
-    )
 }
 
 async fn submit(jobs: &Jobs, key: Option<&str>, lines: &[&str]) -> Result<Accepted, Error> {
@@ -173,6 +174,31 @@ async fn a_job_ends_with_every_output_of_every_item() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_job_survives_a_power_cut() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let watch = |ledger: &rusqlite::Transaction| {
+        Ok(ledger.execute_batch(
+            "CREATE TEMP TABLE seen (synchronous INTEGER);
+             CREATE TEMP TRIGGER at_end AFTER UPDATE OF state ON main.job WHEN new.state = 3
+             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;",
+        )?)
+    };
+    jobs.shared.ledger.write(watch).await.unwrap();
+    for line in ["ok", r#"{"source":{"all":true}}"#] {
+        let id = submit(&jobs, None, &[line]).await.unwrap().id;
+        fake.gate.close();
+        end(&jobs, &id).await;
+    }
+    // 2: FULL.
+    let seen = |ledger: &rusqlite::Connection| {
+        let query = "SELECT count(*), min(synchronous) FROM seen";
+        Ok(ledger.query_row(query, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
+    };
+    assert_eq!(jobs.shared.ledger.read(seen).await, Ok((2, 2)));
+}
+
+#[tokio::test]
 async fn a_job_without_lines_is_done() {
     let jobs = start(&Fake::new(), options()).await;
     let id = submit(&jobs, None, &[]).await.unwrap().id;
@@ -193,6 +219,53 @@ async fn the_same_lines_or_the_same_key_find_the_same_job() {
     assert_eq!(jobs.list(2).await.unwrap()[0].id, keyed.id);
 }
 
+async fn submit_as(jobs: &Jobs, sender: Sender<'_>, line: &'static str) -> Result<Accepted, Error> {
+    let mut intake = jobs.receive(sender)?;
+    intake.line(Bytes::from_static(line.as_bytes())).await?;
+    intake.accept().await
+}
+
+#[tokio::test]
+async fn long_lines_name_a_job_as_short_ones_do() {
+    let jobs = start(&Fake::new(), options()).await;
+    for bytes in [intake::INLINE_BYTES_MAX, intake::INLINE_BYTES_MAX + 1] {
+        let line = "x".repeat(bytes);
+        let id = submit(&jobs, None, &["a", &line, "b"]).await.unwrap().id;
+        assert_eq!(id, Digest::of(format!("a\n{line}\nb\n").as_bytes()), "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_found_again_by_those_who_may_do_no_more() {
+    let jobs = start(&Fake::new(), options()).await;
+    let with = |rights| Sender { rights, ..Sender::default() };
+    let first = submit_as(&jobs, with(0b101), "a").await.unwrap();
+    for fewer in [0b101, 0b100, 0] {
+        assert_eq!(submit_as(&jobs, with(fewer), "a").await, Ok(Accepted { new: false, ..first }));
+    }
+    for other in [0b111, 0b010] {
+        assert_eq!(submit_as(&jobs, with(other), "a").await, Err(Error::OtherRights));
+    }
+    assert!(submit_as(&jobs, Sender { key: Some("k"), ..with(0b111) }, "a").await.unwrap().new);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_does() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let id = submit(&jobs, None, &["a"]).await.unwrap().id;
+    let keyed = submit(&jobs, Some("k"), &["a"]).await.unwrap();
+    for id in [&id, &keyed.id] {
+        assert_eq!(jobs.cancel(id).await, Ok(true));
+    }
+    fake.gate.close();
+    assert_eq!(submit(&jobs, None, &["a"]).await, Ok(Accepted { id, new: true }));
+    assert_eq!(end(&jobs, &id).await.state, State::Done);
+    assert_eq!(results(&jobs, &id).await.len(), 2);
+    assert_eq!(submit(&jobs, Some("k"), &["a"]).await, Ok(Accepted { new: false, ..keyed }));
+    assert_eq!(jobs.status(&keyed.id).await.unwrap().state, State::Cancelled);
+}
+
 #[tokio::test]
 async fn a_job_that_is_not_received_whole_leaves_nothing() {
     let fake = Fake::new();
@@ -210,6 +283,30 @@ async fn a_job_that_is_not_received_whole_leaves_nothing() {
         tokio::task::yield_now().await;
     }
     assert_eq!(rows(&jobs, "chunk").await, 0);
+}
+
+#[tokio::test]
+async fn a_sender_who_leaves_before_the_answer_leaves_a_job_that_runs_or_nothing() {
+    let jobs = start(&Fake::new(), options()).await;
+    // The scheduler waits for ever, or soon will.
+    let first = submit(&jobs, None, &["1"]).await.unwrap().id;
+    end(&jobs, &first).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    intake.line(Bytes::from_static(b"2")).await.unwrap();
+    _ = intake.accept().now_or_never();
+    assert_eq!(end(&jobs, &Digest::of(b"2\n")).await.done, 1);
+
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 1..queue::CHUNK_ITEMS_MAX {
+        intake.line(Bytes::from_static(b"3")).await.unwrap();
+    }
+    _ = intake.line(Bytes::from_static(b"3")).now_or_never();
+    drop(intake);
+    let receiving = |ledger: &rusqlite::Connection| {
+        let query = "SELECT count(*) FROM job WHERE state = ?1";
+        Ok(ledger.query_row(query, [State::Receiving as i64], |row| row.get::<_, i64>(0))?)
+    };
+    assert_eq!(jobs.shared.ledger.read(receiving).await, Ok(0));
 }
 
 async fn rows(jobs: &Jobs, table: &'static str) -> i64 {
@@ -268,6 +365,26 @@ async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
 }
 
 #[tokio::test]
+async fn whoever_follows_a_job_is_told_of_its_end_alone() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let mut ends = jobs.ends();
+    let ids = [submit(&jobs, None, &["1"]).await.unwrap().id, submit(&jobs, None, &["2"]).await.unwrap().id];
+    let second = jobs.status(&ids[1]).await.unwrap();
+    assert_eq!(jobs.cancel(&ids[0]).await, Ok(true));
+    assert_eq!(ends.wait(&second).now_or_never(), None);
+    fake.gate.close();
+    ends.wait(&second).await;
+    assert_eq!(jobs.status(&ids[1]).await.unwrap().state, State::Done);
+    let select = submit(&jobs, None, &[r#"{"source":{"all":true}}"#]).await.unwrap().id;
+    ends.wait(&jobs.status(&select).await.unwrap()).await;
+    assert_eq!(jobs.status(&select).await.unwrap().state, State::Done);
+    // More than are kept: it cannot be known.
+    (0..=1_024).for_each(|_| jobs.shared.ended(0));
+    assert_eq!(ends.wait(&second).now_or_never(), Some(()));
+}
+
+#[tokio::test]
 async fn a_small_job_does_not_wait_for_a_large_one() {
     let fake = Fake::held();
     let jobs = start(&fake, Options { items_at_once: 600, ..options() }).await;
@@ -276,69 +393,6 @@ async fn a_small_job_does_not_wait_for_a_large_one() {
     fake.gate.add_permits(1_500);
     end(&jobs, &small).await;
     assert!(!jobs.status(&large).await.unwrap().state.has_ended());
-}
-
-#[tokio::test]
-async fn what_a_stopped_process_left_is_done_by_the_next_and_told_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let first = Fake::held();
-    let jobs = start_on(&file, &first).await;
-    let id = submit(&jobs, None, &vec!["ok"; 1_000]).await.unwrap().id;
-    first.gate.add_permits(300);
-    until(&jobs, &id, |status| status.done >= 100).await;
-    drop(jobs);
-
-    let second = Fake::new();
-    let jobs = start_on(&file, &second).await;
-    let status = end(&jobs, &id).await;
-    assert_eq!((status.done, status.items), (1_000, 1_000));
-    assert_each_once(&jobs, &id, 1_000).await;
-    let again: usize = (0..1_000).filter(|item| second.runs(*item) > 0).count();
-    assert!(again <= 900, "{again} items were run again");
-}
-
-#[tokio::test]
-async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let jobs = start_on(&file, &Fake::new()).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    for _ in 0..300 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
-    }
-    std::mem::forget(intake);
-    drop(jobs);
-    let fake = Fake::new();
-    let jobs = start_on(&file, &fake).await;
-    while rows(&jobs, "job").await > 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(rows(&jobs, "chunk").await, 0);
-    assert_eq!(fake.runs.lock().unwrap().len(), 0);
-}
-
-#[tokio::test]
-async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_are_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let first = Fake::held();
-    let jobs = start_on(&file, &first).await;
-    let id = submit(&jobs, None, &["ok"; 10]).await.unwrap().id;
-    until(&jobs, &id, |status| status.state == State::Running).await;
-    drop(jobs);
-    // As if further processes had died with it.
-    let ledger = Ledger::open(&file).unwrap();
-    ledger.write(|ledger| Ok(ledger.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
-    drop(ledger);
-    let second = Fake::new();
-    let jobs = start_on(&file, &second).await;
-    let status = end(&jobs, &id).await;
-    assert_eq!((status.done, status.failed), (9, 1));
-    let results = results(&jobs, &id).await;
-    assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
-    // One by one, in their order, those that may have run beside it.
-    assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
 }
 
 /// Stores `count` blobs; their ids in order.
@@ -378,97 +432,14 @@ async fn a_selection_stands_for_every_image_that_it_names() {
 }
 
 #[tokio::test]
-async fn bounds_are_reached_and_not_passed() {
-    let fake = Fake::held();
-    let jobs = start(&fake, Options { items_max: 3, unfinished_max: 2, receiving_max: 2, ..options() }).await;
-    submit(&jobs, None, &["1"; 3]).await.unwrap();
-    assert_eq!(submit(&jobs, None, &["1"; 4]).await, Err(Error::TooManyItems { max: 3 }));
-    let intakes = [jobs.receive(Sender::default()).unwrap(), jobs.receive(Sender::default()).unwrap()];
-    assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
-    drop(intakes);
-    submit(&jobs, None, &["2"]).await.unwrap();
-    assert_eq!(submit(&jobs, None, &["3"]).await, Err(Error::Busy));
-    assert!(!submit(&jobs, None, &["2"]).await.unwrap().new);
-    fake.gate.close();
-    let full = start(&Fake::new(), Options { bytes_max: 1, ..options() }).await;
-    assert_eq!(submit(&full, None, &["1"]).await, Err(Error::Full { max: 1 }));
-}
-
-#[tokio::test]
-async fn the_oldest_ended_jobs_are_forgotten_first() {
-    let jobs = start(&Fake::new(), Options { ended_max: 2, ..options() }).await;
-    let mut ids = Vec::new();
-    for line in ["1", "2", "3"] {
-        let id = submit(&jobs, None, &[line]).await.unwrap().id;
-        end(&jobs, &id).await;
-        ids.push(id);
-    }
-    while rows(&jobs, "job").await > 2 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(jobs.status(&ids[0]).await, Err(Error::NotFound));
-    assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
-    assert_eq!(rows(&jobs, "result").await, 4);
-    assert!(submit(&jobs, None, &["1"]).await.unwrap().new);
-}
-
-#[tokio::test]
-async fn jobs_are_forgotten_by_age_and_by_bytes() {
-    let jobs = start(&Fake::new(), options()).await;
-    let id = submit(&jobs, None, &["1"]).await.unwrap().id;
-    end(&jobs, &id).await;
-    let used = jobs.shared.ledger.read(ledger::bytes).await.unwrap();
-    let fits = Options { bytes_max: used / 3 * 4 + 4, ..options() };
-    let forget = async |options: Options| {
-        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
-        jobs.status(&id).await.is_err()
-    };
-    assert!(!forget(fits.clone()).await);
-    assert!(forget(Options { bytes_max: used, ..fits }).await);
-
-    let id = submit(&jobs, None, &["2"]).await.unwrap().id;
-    let ended_ms = end(&jobs, &id).await.ended_ms.unwrap();
-    let forget = async |options: Options| {
-        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
-        jobs.status(&id).await.is_err()
-    };
-    assert!(!forget(Options { keep_s: 60, ..options() }).await);
-    while ledger::now_ms() == ended_ms {
-        tokio::task::yield_now().await;
-    }
-    assert!(forget(Options { keep_s: 0, ..options() }).await);
-}
-
-#[tokio::test]
-async fn a_hundred_thousand_items_end_with_few_in_hand() {
+async fn a_selection_of_whoever_may_not_select_is_run_as_it_is() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    for _ in 0..100_000 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
-        assert!(intake.in_hand() < queue::CHUNK_ITEMS_MAX);
-    }
+    blobs(&*jobs.shared.store, 3).await;
+    let line = br#"{"source":{"all":true}}"#;
+    let mut intake = jobs.receive(Sender { rights: 1, ..Sender::default() }).unwrap();
+    intake.line(Bytes::from_static(line)).await.unwrap();
     let id = intake.accept().await.unwrap().id;
-    let most = until(&jobs, &id, |status| {
-        assert!(status.running <= 4 * queue::CHUNK_ITEMS_MAX as u64, "{status:?}");
-        status.state.has_ended()
-    });
-    assert_eq!(most.await.done, 100_000);
-    assert_eq!(rows(&jobs, "result").await, 200_000);
-}
-
-#[tokio::test]
-async fn a_ledger_of_a_later_version_is_refused_and_one_of_this_is_not_written_to() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("jobs.sqlite");
-    let jobs = start_on(&file, &Fake::new()).await;
-    let id = submit(&jobs, None, &["ok"]).await.unwrap().id;
-    end(&jobs, &id).await;
-    // Still open, so that its log stays.
-    let log = file.with_extension("sqlite-wal");
-    let before = std::fs::metadata(&log).unwrap().len();
-    let ledger = Ledger::open(&file).unwrap();
-    assert_eq!(std::fs::metadata(&log).unwrap().len(), before);
-    ledger.write(|ledger| Ok(ledger.pragma_update(None, "user_version", 2)?)).await.unwrap();
-    assert!(matches!(Ledger::open(&file), Err(Error::Ledger(_))));
+    assert_eq!(end(&jobs, &id).await.items, 1);
+    assert_eq!(*fake.lines.lock().unwrap(), BTreeMap::from([(Place { item: 0, part: 0 }, Bytes::from_static(line))]));
 }

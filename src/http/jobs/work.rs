@@ -20,7 +20,7 @@ use crate::http::metrics::Metrics;
 use crate::http::permits::Permits;
 use crate::http::service::told;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
-use crate::jobs::{Outcome, Place, Verdict, Work};
+use crate::jobs::{self, Outcome, Place, Selection, Verdict, Work};
 
 /// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
 const PLACES: &[To] = &[To::Rendition, To::Blob];
@@ -40,6 +40,14 @@ impl Work for ItemWork {
         async move { work.outcomes(rights, place, line).await }.boxed()
     }
 
+    fn may_select(&self, rights: u32) -> bool {
+        Permits::of_bits(rights).list().is_ok()
+    }
+
+    fn refused(&self, place: Place, error: jobs::Error) -> Outcome {
+        failed(head(place, None), 0, &error.into(), Verdict::Failed)
+    }
+
     fn lost(&self, place: Place) -> Outcome {
         failed(head(place, None), 0, &Error::Panicked, Verdict::Failed)
     }
@@ -51,15 +59,19 @@ impl ItemWork {
             let error = Error::TooLarge { name: "line_bytes_max", max: self.line_bytes_max as u64 };
             return vec![failed(head(place, None), 0, &error, Verdict::Failed)];
         }
-        let item = match self.items.read(line, PLACES).await {
+        let permits = Permits::of_bits(rights);
+        let item = match self.items.read(line.clone(), PLACES).await {
             Ok(item) => item,
             Err(unread) => {
                 let verdict = verdict(&unread.error);
-                return vec![failed(head(place, unread.key.as_deref()), 0, &unread.error.into(), verdict)];
+                // No item, but well written: its sender may not list the store.
+                let unlisted = Selection::of(&line).and_then(|_| permits.list().err());
+                let error = unlisted.unwrap_or_else(|| unread.error.into());
+                return vec![failed(head(place, unread.key.as_deref()), 0, &error, verdict)];
             }
         };
         let mut head = head(place, item.key.as_deref());
-        if let Err(error) = Permits::of_bits(rights).check(needs(&item)) {
+        if let Err(error) = permits.check(needs(&item)) {
             return vec![failed(head, 0, &error, Verdict::Failed)];
         }
         let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };

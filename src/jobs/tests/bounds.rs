@@ -1,0 +1,145 @@
+//! The bounds of jobs: each is reached, and one past it.
+
+use super::*;
+
+#[tokio::test]
+async fn jobs_beside_something_are_bounded_among_themselves() {
+    let fake = Fake::held();
+    let jobs = start(&fake, Options { unfinished_max: 1, ended_max: 1, ..options() }).await;
+    let beside = || Sender { beside: true, ..Sender::default() };
+    let first = submit_as(&jobs, beside(), "a").await.unwrap().id;
+    assert_eq!(submit_as(&jobs, beside(), "b").await, Err(Error::Busy));
+    let sent = submit(&jobs, None, &["a"]).await.unwrap().id;
+    assert_eq!(submit(&jobs, None, &["b"]).await, Err(Error::Busy));
+    fake.gate.close();
+    end(&jobs, &sent).await;
+    end(&jobs, &first).await;
+    // The same lines, and always another job.
+    let mut last = first;
+    for _ in 0..3 {
+        let Accepted { id, new } = submit_as(&jobs, beside(), "a").await.unwrap();
+        assert!(new && id != last);
+        end(&jobs, &id).await;
+        last = id;
+    }
+    while rows(&jobs, "job").await > 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [last, sent]);
+}
+
+#[tokio::test]
+async fn a_selection_fits_the_bounds_of_a_job() {
+    let jobs = start(&Fake::new(), Options { items_max: 4, ..options() }).await;
+    blobs(&*jobs.shared.store, 5).await;
+    for (limit, items, failed) in [(3, 4, 0), (4, 2, 1)] {
+        for to in ["blob", "rendition"] {
+            let line = format!("{{\"source\":{{\"limit\":{limit}}},\"outputs\":[{{\"to\":\"{to}\"}}]}}");
+            let id = submit(&jobs, None, &[&line, "ok"]).await.unwrap().id;
+            let status = end(&jobs, &id).await;
+            assert_eq!((status.items, status.failed, status.done), (items, failed, items - failed), "{line}");
+            let refused = results(&jobs, &id).await.contains(&"0 0 more than 4 items".to_owned());
+            assert_eq!(refused, failed == 1, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_selection_fits_the_ledger() {
+    let ledger = Ledger::in_memory().unwrap();
+    let row = |ledger: &rusqlite::Transaction| {
+        ledger.execute_batch(
+            "INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0);
+             INSERT INTO selection (number, job, item, whole, line) VALUES (1, 1, 0, 1, '');",
+        )?;
+        ledger::bytes(ledger)
+    };
+    let used = ledger.write(row).await.unwrap();
+    let select = async |bytes_max: u64| {
+        let options = Options { bytes_max, ..options() };
+        let items = [queue::Item { place: Place { item: 0, part: 1 }, line: Bytes::from_static(b"ok") }];
+        ledger.write(move |ledger| queue::select(ledger, 1, &items, None, true, &options)).await
+    };
+    assert_eq!(select(used).await, Err(Error::Full { max: used }));
+    assert_eq!(select(used + 1).await, Ok(None));
+}
+
+#[tokio::test]
+async fn bounds_are_reached_and_not_passed() {
+    let fake = Fake::held();
+    let jobs = start(&fake, Options { items_max: 3, unfinished_max: 2, receiving_max: 2, ..options() }).await;
+    submit(&jobs, None, &["1"; 3]).await.unwrap();
+    assert_eq!(submit(&jobs, None, &["1"; 4]).await, Err(Error::TooManyItems { max: 3 }));
+    let intakes = [jobs.receive(Sender::default()).unwrap(), jobs.receive(Sender::default()).unwrap()];
+    assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
+    drop(intakes);
+    submit(&jobs, None, &["2"]).await.unwrap();
+    assert_eq!(submit(&jobs, None, &["3"]).await, Err(Error::Busy));
+    assert!(!submit(&jobs, None, &["2"]).await.unwrap().new);
+    fake.gate.close();
+    let full = start(&Fake::new(), Options { bytes_max: 1, ..options() }).await;
+    assert_eq!(submit(&full, None, &["1"]).await, Err(Error::Full { max: 1 }));
+}
+
+#[tokio::test]
+async fn the_oldest_ended_jobs_are_forgotten_first() {
+    let jobs = start(&Fake::new(), Options { ended_max: 2, ..options() }).await;
+    let mut ids = Vec::new();
+    for line in ["1", "2", "3"] {
+        let id = submit(&jobs, None, &[line]).await.unwrap().id;
+        end(&jobs, &id).await;
+        ids.push(id);
+    }
+    while rows(&jobs, "job").await > 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(jobs.status(&ids[0]).await, Err(Error::NotFound));
+    assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
+    assert_eq!(rows(&jobs, "result").await, 4);
+    assert!(submit(&jobs, None, &["1"]).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn jobs_are_forgotten_by_age_and_by_bytes() {
+    let jobs = start(&Fake::new(), options()).await;
+    let id = submit(&jobs, None, &["1"]).await.unwrap().id;
+    end(&jobs, &id).await;
+    let used = jobs.shared.ledger.read(ledger::bytes).await.unwrap();
+    let fits = Options { bytes_max: used / 3 * 4 + 4, ..options() };
+    let forget = async |options: Options| {
+        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        jobs.status(&id).await.is_err()
+    };
+    assert!(!forget(fits.clone()).await);
+    assert!(forget(Options { bytes_max: used, ..fits }).await);
+
+    let id = submit(&jobs, None, &["2"]).await.unwrap().id;
+    let ended_ms = end(&jobs, &id).await.ended_ms.unwrap();
+    let forget = async |options: Options| {
+        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        jobs.status(&id).await.is_err()
+    };
+    assert!(!forget(Options { keep_s: 60, ..options() }).await);
+    while ledger::now_ms() == ended_ms {
+        tokio::task::yield_now().await;
+    }
+    assert!(forget(Options { keep_s: 0, ..options() }).await);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_items_end_with_few_in_hand() {
+    let fake = Fake::new();
+    let jobs = start(&fake, options()).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..100_000 {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+        assert!(intake.in_hand() < queue::CHUNK_ITEMS_MAX);
+    }
+    let id = intake.accept().await.unwrap().id;
+    let most = until(&jobs, &id, |status| {
+        assert!(status.running <= 4 * queue::CHUNK_ITEMS_MAX as u64, "{status:?}");
+        status.state.has_ended()
+    });
+    assert_eq!(most.await.done, 100_000);
+    assert_eq!(rows(&jobs, "result").await, 200_000);
+}

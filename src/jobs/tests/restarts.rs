@@ -1,0 +1,94 @@
+//! What a process leaves, and what the next makes of it.
+
+use std::path::Path;
+
+use super::*;
+
+async fn start_on(file: &Path, fake: &Arc<Fake>) -> Jobs {
+    Jobs::start(
+        Ledger::open(file).unwrap(),
+        Arc::new(Shareable(fake.clone())),
+        memory_store().await,
+        hooks(),
+        options(),
+    )
+}
+
+#[tokio::test]
+async fn what_a_stopped_process_left_is_done_by_the_next_and_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &vec!["ok"; 1_000]).await.unwrap().id;
+    first.gate.add_permits(300);
+    until(&jobs, &id, |status| status.done >= 100).await;
+    drop(jobs);
+
+    let second = Fake::new();
+    let jobs = start_on(&file, &second).await;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.done, status.items), (1_000, 1_000));
+    assert_each_once(&jobs, &id, 1_000).await;
+    let again: usize = (0..1_000).filter(|item| second.runs(*item) > 0).count();
+    assert!(again <= 900, "{again} items were run again");
+}
+
+#[tokio::test]
+async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let jobs = start_on(&file, &Fake::new()).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..300 {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    }
+    std::mem::forget(intake);
+    drop(jobs);
+    let fake = Fake::new();
+    let jobs = start_on(&file, &fake).await;
+    while rows(&jobs, "job").await > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rows(&jobs, "chunk").await, 0);
+    assert_eq!(fake.runs.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &["ok"; 10]).await.unwrap().id;
+    until(&jobs, &id, |status| status.state == State::Running).await;
+    drop(jobs);
+    // As if further processes had died with it.
+    let ledger = Ledger::open(&file).unwrap();
+    ledger.write(|ledger| Ok(ledger.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
+    drop(ledger);
+    let second = Fake::new();
+    let jobs = start_on(&file, &second).await;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.done, status.failed), (9, 1));
+    let results = results(&jobs, &id).await;
+    assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
+    // One by one, in their order, those that may have run beside it.
+    assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
+}
+
+#[tokio::test]
+async fn a_ledger_of_a_later_version_is_refused_and_one_of_this_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let jobs = start_on(&file, &Fake::new()).await;
+    let id = submit(&jobs, None, &["ok"]).await.unwrap().id;
+    end(&jobs, &id).await;
+    // Still open, so that its log stays.
+    let log = file.with_extension("sqlite-wal");
+    let before = std::fs::metadata(&log).unwrap().len();
+    let ledger = Ledger::open(&file).unwrap();
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), before);
+    ledger.write(|ledger| Ok(ledger.pragma_update(None, "user_version", 2)?)).await.unwrap();
+    assert!(matches!(Ledger::open(&file), Err(Error::Ledger(_))));
+}
