@@ -27,7 +27,13 @@ impl Prerender {
     /// What an upload asks for: often nothing.
     pub(super) fn of(call: &Call) -> Result<Prerender, Error> {
         let app = call.app.clone();
-        let Some(list) = delivery::once(&mut pairs(call.parts.uri.query())?, NAME)? else {
+        let mut pairs = pairs(call.parts.uri.query())?;
+        let list = delivery::once(&mut pairs, NAME)?;
+        if let Some((name, _)) = pairs.first() {
+            let parameter = name.chars().take(64).collect();
+            return Err(Error::Parameter { parameter, allowed: NAME.to_owned() });
+        }
+        let Some(list) = list else {
             return Ok(Prerender { app, rights: 0, presets: Vec::new() });
         };
         let presets: Vec<_> = list.split(',').map(|word| read(&app, word)).collect::<Option<_>>().ok_or_else(|| {

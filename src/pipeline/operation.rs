@@ -57,7 +57,7 @@ pub struct Operation {
     /// in numbers, from the first frame, so that every frame of an animation is treated alike.
     pub look: Option<Look>,
     /// The shape of the result and what making it costs; runs before any pixel exists. What it takes to bring another image to
-    /// size comes on top: [`image_bytes`]. No less for a larger raster, but for what [`at_most`] says of another row.
+    /// size comes on top: `image_bytes`. No less for a larger raster, but for what [`at_most`] says of another row.
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
     /// Makes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,

@@ -1,4 +1,4 @@
-//! What an image looks like in a few bytes: placeholders, colours and a perceptual hash, as JSON. Written by [`SUMMARY`], an output
+//! What an image looks like in a few bytes: placeholders, colours and a perceptual hash, as JSON. Written by `SUMMARY`, an output
 //! format without an extension, so that summaries are planned, admitted, shared and cached as every rendition is. Not a format
 //! that anybody can ask for by name, and none that can be read.
 
