@@ -22,6 +22,7 @@ mod metrics;
 mod negotiate;
 mod options;
 mod permits;
+mod placed;
 mod prerender;
 mod problem;
 mod process;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::error::Error;
 use super::permits::Permits;
 use super::query::{Pairs, pairs};
-use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON};
+use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON, is_lines};
 use super::{App, Call, Reply, delivery, respond};
 use crate::digest::Digest;
 use crate::jobs::{self, Page, Sender, Status};
@@ -171,11 +171,8 @@ fn path(id: &Digest) -> String {
 
 fn is_ndjson(headers: &HeaderMap) -> Result<(), Error> {
     let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
-    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        // What curl's --data-binary says unasked is taken for lines, too.
-        "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded" => Ok(()),
-        _ => Err(Error::MediaType { allowed: MEDIA_TYPES }),
-    }
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if is_lines(&essence) { Ok(()) } else { Err(Error::MediaType { allowed: MEDIA_TYPES }) }
 }
 
 /// The sender's own name for a job.

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::error::Error;
 use super::service::told;
 pub(super) use answer::{Answer, Gone, Lines, spawn};
-pub(super) use lines::{Line, LineReader};
+pub(super) use lines::{Line, LineReader, is_lines};
 pub(super) use spool::Spools;
 
 /// One JSON text a line.

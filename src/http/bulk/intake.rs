@@ -19,7 +19,7 @@ use crate::http::App;
 use crate::http::body::RequestBody;
 use crate::http::error::Error;
 use crate::http::permits::Permits;
-use crate::http::stream::{Line, LineReader};
+use crate::http::stream::{Line, LineReader, is_lines};
 use crate::items::Item;
 use crate::pipeline::object::Object;
 use crate::store;
@@ -98,8 +98,7 @@ impl Intake {
         let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let given = match essence.as_str() {
-            // What curl's --data-binary says unasked is taken for lines, too.
-            "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded" => {
+            lines if is_lines(lines) => {
                 let reader = body.stream(&app.options);
                 let mut lines = Box::new(LineReader::new(reader, app.options.line_bytes_max, &app.uploads));
                 // A client that waits for `100 Continue` would take the answer for a refusal.

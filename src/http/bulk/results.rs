@@ -26,6 +26,7 @@ use super::aside;
 use super::intake::Whose;
 use crate::http::App;
 use crate::http::error::Error;
+use crate::http::placed;
 use crate::http::service::told;
 use crate::http::stream::{Answer, Gone, NDJSON, Tally};
 use crate::items::Done;
@@ -120,26 +121,16 @@ impl Results {
 
     async fn done(&mut self, mut line: Map<String, Value>, place: (u64, usize), done: Done) -> Result<(), Gone> {
         self.tally.count(true);
-        let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
         match done {
             Done::Response(rendition) => {
+                let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
                 say("status", StatusCode::OK.as_u16().into());
                 say("media_type", rendition.codec.media_type.into());
                 say("bytes", rendition.bytes.len().into());
                 return self.bytes(line, place, rendition).await;
             }
-            Done::Blob(receipt) => {
-                self.app.metrics.uploaded(&receipt);
-                let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };
-                say("status", status.as_u16().into());
-                say("id", receipt.digest.to_string().into());
-                say("url", format!("/images/{}", receipt.digest).into());
-                say("bytes", receipt.bytes.into());
-            }
-            Done::Rendition { url } => {
-                say("status", StatusCode::OK.as_u16().into());
-                say("url", url.into());
-            }
+            Done::Blob(receipt) => placed::blob(&mut line, &receipt, &self.app.metrics),
+            Done::Rendition { url } => placed::rendition(&mut line, url),
         }
         self.line(line).await
     }

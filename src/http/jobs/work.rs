@@ -11,13 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hyper::StatusCode;
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::metrics::Metrics;
 use crate::http::permits::Permits;
+use crate::http::placed;
 use crate::http::service::told;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
 use crate::jobs::{self, Outcome, Place, Selection, Verdict, Work};
@@ -104,20 +104,9 @@ impl ItemWork {
                 return failed(line, output, &error.into(), verdict);
             }
         };
-        let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
         match done {
-            Done::Blob(receipt) => {
-                self.metrics.uploaded(&receipt);
-                let status = if receipt.created { StatusCode::CREATED } else { StatusCode::OK };
-                say("status", status.as_u16().into());
-                say("id", receipt.digest.to_string().into());
-                say("url", format!("/images/{}", receipt.digest).into());
-                say("bytes", receipt.bytes.into());
-            }
-            Done::Rendition { url } => {
-                say("status", StatusCode::OK.as_u16().into());
-                say("url", url.into());
-            }
+            Done::Blob(receipt) => placed::blob(&mut line, &receipt, &self.metrics),
+            Done::Rendition { url } => placed::rendition(&mut line, url),
             // None of the places that are read.
             Done::Response(_) => return failed(line, output, &Error::Internal, Verdict::Failed),
         }

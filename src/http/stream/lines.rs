@@ -7,6 +7,12 @@ use crate::http::error::Error;
 use crate::items::Held;
 use crate::store::{Reserved, Uploads};
 
+/// Whether a body of this media type, in lower case and without parameters, is lines. What curl's --data-binary says unasked is
+/// taken for lines, too.
+pub fn is_lines(media_type: &str) -> bool {
+    matches!(media_type, "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded")
+}
+
 /// A line, or why it is not there.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::http) enum Line {
