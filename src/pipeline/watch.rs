@@ -19,7 +19,12 @@ pub struct Watch {
 enum End {
     At(Instant),
     /// By the clock that runs while this thread has a processor.
-    OfThread(Duration),
+    OfThread {
+        /// It cannot be over before: a thread uses no more than the time that passes. Asking this clock is no system call, and a
+        /// render asks hundreds of times.
+        not_before: Instant,
+        end: Duration,
+    },
 }
 
 impl Watch {
@@ -31,7 +36,8 @@ impl Watch {
     /// Lets a render on the present thread use `time` of a processor, however long it has to wait for one. To be asked on this
     /// thread only.
     pub fn of_thread(time: Duration, cancelled: Arc<AtomicBool>) -> Watch {
-        Watch { end: Some(End::OfThread(thread_time() + time)), cancelled }
+        let (not_before, end) = (Instant::now() + time, thread_time() + time);
+        Watch { end: Some(End::OfThread { not_before, end }), cancelled }
     }
 
     /// Errs with [`Error::Cancelled`] or [`Error::Timeout`] when the render should stop.
@@ -41,7 +47,7 @@ impl Watch {
         }
         let over = match self.end {
             Some(End::At(deadline)) => Instant::now() >= deadline,
-            Some(End::OfThread(end)) => thread_time() >= end,
+            Some(End::OfThread { not_before, end }) => Instant::now() >= not_before && thread_time() >= end,
             None => false,
         };
         if over { Err(Error::Timeout) } else { Ok(()) }
