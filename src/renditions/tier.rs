@@ -75,6 +75,10 @@ impl Tier {
     /// The file of a rendition, if there is one; nothing is held of it yet.
     pub async fn find(&self, source: &Digest, key: &Digest) -> Option<Opened> {
         let (shards, source, key) = (self.shards.clone()?, *source, *key);
+        // Most misses of a tier that holds little cost no other thread.
+        if shards.surely_lacks(&source) {
+            return None;
+        }
         spawn_blocking(move || shards.open(&source, &key)).await.ok()?
     }
 

@@ -107,6 +107,12 @@ impl Shards {
         while self.bytes() > self.bytes_max && self.evict(self.bytes() - self.bytes_max) {}
     }
 
+    /// Whether nothing of `source` is here, as far as that is known without looking or waiting.
+    pub fn surely_lacks(&self, source: &Digest) -> bool {
+        let shard = self.shards[index(source)].try_lock();
+        shard.is_ok_and(|shard| shard.is_counted && shard.entries == 0)
+    }
+
     /// The rendition of `source` by key, if there is a file of its name.
     pub fn open(&self, source: &Digest, key: &Digest) -> Option<Opened> {
         // Whatever stands in the place of a file is not followed and not waited for.

@@ -69,6 +69,19 @@ fn a_rendition_comes_back_as_it_was_also_to_another_process() {
 }
 
 #[test]
+fn what_is_surely_not_there_is_known_without_looking() {
+    let folder = TempDir::new().expect("a folder");
+    let shards = counted(folder.path(), 1 << 20);
+    assert!(shards.surely_lacks(&digest(1)));
+    insert(&shards, 1, 2);
+    assert!(!shards.surely_lacks(&digest(1)) && shards.surely_lacks(&digest(2)));
+    let uncounted = Shards::new(folder.path().to_owned(), 1 << 20);
+    assert!(!uncounted.surely_lacks(&digest(1)) && !uncounted.surely_lacks(&digest(2)));
+    shards.forget(&digest(1));
+    assert!(shards.surely_lacks(&digest(1)));
+}
+
+#[test]
 fn no_damaged_file_is_answered_and_it_is_removed() {
     let folder = TempDir::new().expect("a folder");
     let shards = counted(folder.path(), 1 << 20);
