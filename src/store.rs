@@ -202,7 +202,8 @@ pub struct Options {
     pub batch_max: usize,
     /// Bytes of one group commit (and one more upload).
     pub batch_bytes_max: u64,
-    /// Uploads from which on a group commit syncs the whole file system instead of each file and folder; 0: it never does.
+    /// Uploads from which on a group commit syncs the whole file system instead of each file and folder, where that is ext4, XFS
+    /// or Btrfs and little else waits to be written; 0: it never does.
     pub syncfs_batch_min: usize,
     /// Threads that write and sync.
     pub sync_threads: usize,
@@ -225,7 +226,7 @@ impl Default for Options {
             verify_after_s: 86_400,
             batch_max: 256,
             batch_bytes_max: 256 << 20,
-            syncfs_batch_min: 0,
+            syncfs_batch_min: 32,
             sync_threads: 64,
             read_threads: 16,
             full_retry_ms: 1_000,

@@ -179,8 +179,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "syncfs_batch_min",
-        "Commits of so many uploads or more sync the whole file system twice, instead of every file and folder: for a data folder that \
-         has a file system of its own; 0: none.",
+        "Commits of so many uploads or more sync the whole file system twice, instead of every file and folder, where it is ext4, XFS or \
+         Btrfs and at most 64 MiB of others wait to be written; 0: none.",
         0..=1_000_000,
         layers.store.syncfs_batch_min
     ),

@@ -3,8 +3,8 @@
 //! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in parallel;
 //! then acknowledge. The next batch is what has arrived meanwhile, so there is no timer and nothing to tune at low load.
 //!
-//! Where the folder has a file system of its own (`syncfs_batch_min`), a large batch is synced as a whole instead: `syncfs` once for
-//! all bytes, and once for all names. It makes small files cheap, but waits for whatever else is written to the same file system.
+//! A large batch (`syncfs_batch_min`) is synced as a whole instead: `syncfs` once for all bytes, and once for all names. It makes
+//! small files cheap, but waits for whatever else is written to the same file system: only where that is little.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
@@ -105,7 +105,7 @@ struct Linked<F: Fs> {
 
 fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
     Tally::add(&core.tally.commits);
-    let by = if (1..=batch.len()).contains(&core.options.syncfs_batch_min) { By::FileSystem } else { By::File };
+    let by = By::of(core, &batch);
     let prepared = prepare_all(core, syncers, batch, by);
     let mut shards = BTreeSet::new();
     let linked: Vec<Linked<F>> = prepared
@@ -135,22 +135,35 @@ enum By {
     FileSystem,
 }
 
-/// Makes the bytes of every body durable; jobs that fail are answered here and left out.
-fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>, by: By) -> Vec<Prepared<F>> {
-    let running: Vec<_> = batch
-        .into_iter()
-        .map(|Job { digest, len, body, lock, reply }| {
-            let core = Arc::clone(core);
-            (syncers.run(move || prepare(&core, &digest, len, body, by)), digest, lock, reply)
-        })
-        .collect();
-    let mut prepared = Vec::with_capacity(running.len());
-    for (ready, digest, _lock, reply) in running {
-        match ready.blocking_recv().unwrap_or_else(|_| Err(panicked())) {
-            Ok(file) => prepared.push(Prepared { digest, file, _lock, reply }),
-            Err(error) => drop(reply.send(Err(error))),
+impl By {
+    fn of<F: Fs>(core: &Core<F>, batch: &[Job<F>]) -> By {
+        let is_large = (1..=batch.len()).contains(&core.options.syncfs_batch_min);
+        let suits = || core.fs.suits_syncfs(batch.iter().map(|job| job.len).sum());
+        if is_large && suits() { By::FileSystem } else { By::File }
+    }
+
+    /// How many files one thread writes, one after the other.
+    fn files_of_a_task(self) -> usize {
+        match self {
+            // They wait for the device side by side.
+            By::File => 1,
+            // Nothing waits: more threads would only take turns with the lock of `tmp/`.
+            By::FileSystem => 32,
         }
     }
+}
+
+/// Makes the bytes of every body durable; jobs that fail are answered here and left out.
+fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>, by: By) -> Vec<Prepared<F>> {
+    let mut jobs = batch.into_iter();
+    let mut running = Vec::new();
+    while jobs.len() > 0 {
+        let (core, part) = (Arc::clone(core), jobs.by_ref().take(by.files_of_a_task()).collect::<Vec<_>>());
+        running
+            .push(syncers.run(move || part.into_iter().filter_map(|job| prepared(&core, job, by)).collect::<Vec<_>>()));
+    }
+    // Where a task panicked its replies are dropped, which its callers see.
+    let prepared: Vec<_> = running.into_iter().filter_map(|ready| ready.blocking_recv().ok()).flatten().collect();
     let is_written = |job: &Prepared<F>| job.file.is_some();
     match by {
         By::FileSystem if prepared.iter().any(is_written) => match core.sync_file_system() {
@@ -158,6 +171,18 @@ fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>, b
             Err(error) => refuse(prepared, &error),
         },
         _ => prepared,
+    }
+}
+
+/// A job whose bytes are written; one that fails is answered.
+fn prepared<F: Fs>(core: &Arc<Core<F>>, job: Job<F>, by: By) -> Option<Prepared<F>> {
+    let Job { digest, len, body, lock, reply } = job;
+    match prepare(core, &digest, len, body, by) {
+        Ok(file) => Some(Prepared { digest, file, _lock: lock, reply }),
+        Err(error) => {
+            let _ = reply.send(Err(error));
+            None
+        }
     }
 }
 

@@ -322,6 +322,20 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_start_knows() {
     }
 }
 
+#[test]
+fn where_others_write_much_each_file_is_synced_alone() {
+    for (others_dirty, expected) in [(BODIES[0].len() as u64, (0, 3)), (BODIES[0].len() as u64 + 1, (1, 1))] {
+        let fs = SimFs::new(initialised());
+        Runtime::new().unwrap().block_on(async {
+            let store = start_with(&fs, 1).unwrap();
+            fs.lock().others_dirty = others_dirty;
+            put(&*store, 0).await.unwrap();
+            let counters = store.counters();
+            assert_eq!((counters.fdatasync, counters.syncfs), expected, "one of them at the start");
+        });
+    }
+}
+
 /// That of the bytes, then that of the names; the first of all is the start's.
 #[test]
 fn after_a_failed_syncfs_nothing_is_acknowledged() {

@@ -1,4 +1,4 @@
-//! [`Fs`]: the twelve system calls that the disk backend makes, named as they are. No buffering, no retry, no policy.
+//! [`Fs`]: the system calls that the disk backend makes, named as they are. No buffering, no retry, no policy.
 //!
 //! Paths are relative to the store's root. The real one is [`super::real::RealFs`]; the tests' is `SimFs`, which knows what a
 //! power cut may leave.
@@ -57,6 +57,8 @@ pub trait Fs: Send + Sync + 'static {
     fn fsync(&self, directory: &Self::File) -> Result<()>;
     /// Makes everything on the file system durable.
     fn syncfs(&self) -> Result<()>;
+    /// Whether `syncfs` tells of every write that failed, and has not much more to write than `bytes`.
+    fn suits_syncfs(&self, bytes: u64) -> bool;
     /// Gives a file a second name; `EEXIST` when that is taken.
     fn linkat(&self, from: &str, to: &str) -> Result<()>;
     /// Moves a name.

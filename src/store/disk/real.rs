@@ -20,23 +20,39 @@ const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
+/// File systems (ext4 and before, XFS, Btrfs; `statfs(2)`) whose `syncfs` tells what could not be written since the last one.
+/// Others, such as the layers of a container, write to a second file system and may keep its errors to themselves.
+const HONEST_SYNCFS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
+
+/// What others may have waiting to be written when a whole file system is synced: a fraction of a second of a slow device.
+const OTHERS_DIRTY_BYTES_MAX: u64 = 64 << 20;
+
 /// A folder.
 pub struct RealFs {
     root: OwnedFd,
     /// Whether calls that change something are made, or fail as on a read-only device.
     writes: bool,
+    /// Whether its file system is one of [`HONEST_SYNCFS`].
+    honest_syncfs: bool,
 }
 
 impl RealFs {
     /// Opens the folder `root`; where it is missing it is made, durably, with its ancestors.
     pub fn open(root: &Path) -> io::Result<RealFs> {
         make_durably(root)?;
-        Ok(RealFs { root: File::open(root)?.into(), writes: true })
+        RealFs::over(root, true)
     }
 
     /// Opens the folder `root`, in which nothing can be changed by way of the answer.
     pub fn open_to_read(root: &Path) -> io::Result<RealFs> {
-        Ok(RealFs { root: File::open(root)?.into(), writes: false })
+        RealFs::over(root, false)
+    }
+
+    fn over(root: &Path, writes: bool) -> io::Result<RealFs> {
+        let root: OwnedFd = File::open(root)?.into();
+        let kind = rustix::fs::fstatfs(&root)?.f_type;
+        let honest_syncfs = HONEST_SYNCFS.iter().any(|&honest| u64::try_from(kind) == Ok(honest));
+        Ok(RealFs { root, writes, honest_syncfs })
     }
 
     fn writes(&self) -> Result<()> {
@@ -56,6 +72,17 @@ impl RealFs {
             }
         }
     }
+}
+
+/// Bytes in the page cache, of any file system, that still have to be written.
+fn dirty_bytes() -> Option<u64> {
+    let memory = fs::read_to_string("/proc/meminfo").ok()?;
+    ["Dirty:", "Writeback:"].iter().map(|name| kib(&memory, name)).sum::<Option<u64>>().map(|kib| kib << 10)
+}
+
+fn kib(memory: &str, name: &str) -> Option<u64> {
+    let line = memory.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// A new folder is not durable before the folder that holds its name is synced.
@@ -129,6 +156,10 @@ impl Fs for RealFs {
         rustix::fs::syncfs(&self.root)
     }
 
+    fn suits_syncfs(&self, bytes: u64) -> bool {
+        self.honest_syncfs && dirty_bytes().is_some_and(|dirty| dirty <= bytes.saturating_add(OTHERS_DIRTY_BYTES_MAX))
+    }
+
     fn linkat(&self, from: &str, to: &str) -> Result<()> {
         self.writes()?;
         rustix::fs::linkat(&self.root, from, &self.root, to, AtFlags::empty())
@@ -159,5 +190,26 @@ impl Fs for RealFs {
             }
         }
         Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_figures_are_read() {
+        let memory = "MemTotal:       24684096 kB\nDirty:               124 kB\nWriteback:             0 kB\nWritebackTmp: 7 kB\n";
+        assert_eq!(kib(memory, "Dirty:"), Some(124));
+        assert_eq!(kib(memory, "Writeback:"), Some(0));
+        assert_eq!(kib(memory, "Swap:"), None);
+        assert_eq!(kib("Dirty: many kB", "Dirty:"), None);
+        assert!(dirty_bytes().is_some());
+    }
+
+    #[test]
+    fn a_file_system_in_memory_is_not_synced_as_a_whole() {
+        let Ok(memory) = RealFs::open_to_read(Path::new("/dev/shm")) else { return };
+        assert!(!memory.suits_syncfs(u64::MAX));
     }
 }

@@ -206,6 +206,8 @@ pub struct Sim {
     pub looks: usize,
     /// From this many on, all of them fail.
     pub calls_max: Option<usize>,
+    /// Bytes that a sync of all writes for others.
+    pub others_dirty: u64,
     inode_next: u64,
 }
 
@@ -227,6 +229,7 @@ impl SimFs {
             calls: 0,
             looks: 0,
             calls_max: None,
+            others_dirty: 0,
             inode_next,
         })))
     }
@@ -384,6 +387,10 @@ impl Fs for SimFs {
         }
         sim.record();
         Ok(())
+    }
+
+    fn suits_syncfs(&self, bytes: u64) -> bool {
+        self.lock().others_dirty <= bytes
     }
 
     fn linkat(&self, from: &str, to: &str) -> Result<()> {

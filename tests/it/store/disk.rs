@@ -195,7 +195,7 @@ async fn small_bodies_and_duplicates_touch_no_file_before_they_are_committed() {
 #[tokio::test]
 async fn a_group_costs_one_sync_per_file_and_one_per_shard() {
     let folder = folder();
-    let store = open(folder.path(), &Options::default()).await;
+    let store = open(folder.path(), &Options { syncfs_batch_min: 0, ..Options::default() }).await;
     let bodies: Vec<_> = (0..64).map(|i| body(i, 1000)).collect();
     join_all(bodies.iter().map(|bytes| put(&*store, bytes)))
         .await
