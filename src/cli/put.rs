@@ -69,7 +69,8 @@ pub fn command() -> Command {
         .args(client::args())
         .after_help(format!(
             "Prints `id  path` for each image once it is durable on the server. A line whose path has a line feed or a \
-             backslash begins with a backslash and these are escaped. Safe to repeat.\n\n{MEMORY_HELP}\n\n{}",
+             backslash begins with a backslash and these are escaped. Safe to repeat. Where nothing is \
+             lacking, a key that may read is enough, or none where reading needs none.\n\n{MEMORY_HELP}\n\n{}",
             ending::HELP
         ))
 }
