@@ -148,11 +148,15 @@ fn hash(
     let mut file = File::open(path)?;
     let (began, before) = (SystemTime::now(), Stamp::of(path, &file.metadata()?));
     let (id, bytes) = digest(&mut file, buffer, is_in_vain)?;
-    let is_same = bytes == before.bytes() && before == Stamp::of(path, &file.metadata()?);
-    if is_same && before.is_settled(began) {
+    if is_certain(&before, began, bytes, &Stamp::of(path, &file.metadata()?)) {
         memory.remember(before, id);
     }
     Ok((id, bytes, before))
+}
+
+/// Whether the `bytes` that were read since `began` are all of the file as it was `before`, and any later change will show.
+fn is_certain(before: &Stamp, began: SystemTime, bytes: u64, after: &Stamp) -> bool {
+    bytes == before.bytes() && before == after && before.is_settled(began)
 }
 
 fn digest(file: &mut File, buffer: &mut [u8], is_in_vain: impl Fn() -> bool) -> io::Result<(Digest, u64)> {
@@ -168,5 +172,28 @@ fn digest(file: &mut File, buffer: &mut [u8], is_in_vain: impl Fn() -> bool) -> 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_changes_while_it_is_hashed_or_just_before_is_not_certain() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        let stamp = |text: &str| {
+            fs::write(&path, text).expect("written");
+            Stamp::of(&path, &fs::metadata(&path).expect("there"))
+        };
+        let (before, after, now) = (stamp("four"), stamp("fours"), SystemTime::now());
+        let later = now + Duration::from_secs(60);
+        assert!(is_certain(&before, later, 4, &before));
+        assert!(!is_certain(&before, later, 4, &after), "it was written meanwhile");
+        assert!(!is_certain(&before, later, 5, &before), "more was read than there was");
+        assert!(!is_certain(&before, now, 4, &before), "it was written just before");
     }
 }

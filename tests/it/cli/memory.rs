@@ -171,3 +171,24 @@ fn a_broken_memory_is_none() {
     let ran = setting.put(&fixtures(), &[]).with(0);
     assert!(ran.lines().len() == count && !ran.stderr.contains("not read"), "{}", ran.stderr);
 }
+
+#[test]
+fn the_memory_lies_where_caches_do() {
+    let (setting, home) = (Setting::new(), folder());
+    let url = format!("http://{}", setting.server.address);
+    let put = |cache: Option<&str>, home: Option<&Path>| {
+        let mut command = program(&["put", "-r", text(&fixtures()), "--server", &url]);
+        command.env_remove("XDG_CACHE_HOME").env_remove("HOME").current_dir(setting.files.path());
+        command.envs(cache.map(|cache| ("XDG_CACHE_HOME", cache))).envs(home.map(|home| ("HOME", home)));
+        Ran::from(command.output().unwrap()).with(0).stderr.contains("not read again")
+    };
+    let place = home.path().join(".cache/progimage/digests.sqlite");
+    assert!(!put(None, None) && !put(None, None), "nowhere to remember anything");
+    assert!(!put(None, Some(home.path())) && place.exists());
+    assert!(put(None, Some(home.path())));
+    // Not below the folder where it happens to be called.
+    assert!(put(Some("relative"), Some(home.path())) && put(Some(""), Some(home.path())));
+    assert_eq!(fs::read_dir(setting.files.path()).unwrap().count(), 0);
+    let cache = text(setting.cache.path());
+    assert!(!put(Some(cache), Some(home.path())) && put(Some(cache), None));
+}
