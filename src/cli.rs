@@ -65,11 +65,13 @@ fn command() -> Command {
 
 /// A flag for every setting.
 fn settings() -> impl Iterator<Item = Arg> {
-    SETTINGS.iter().map(|setting| {
+    // Made once: the defaults of some depend on the machine, which is slow to ask.
+    let defaults = Config::default();
+    SETTINGS.iter().map(move |setting| {
         // clap keeps names for as long as the process lives; this runs twice.
         let flag: &'static str = setting.key.replace('_', "-").leak();
         let arg = Arg::new(setting.key).long(flag).help(setting.doc);
-        if setting.is_switch() {
+        if setting.is_switch(&defaults) {
             arg.value_name("true|false").num_args(0..=1).require_equals(true).default_missing_value("true")
         } else {
             arg.value_name("VALUE")

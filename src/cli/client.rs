@@ -59,7 +59,7 @@ pub fn args() -> [Arg; 4] {
             .env("PROGIMAGE_SERVER")
             .default_value("http://127.0.0.1:8080")
             .value_parser(NonEmptyStringValueParser::new())
-            .help("The server"),
+            .help("The server, with http:// or https:// before its name"),
         Arg::new("key")
             .long("key")
             .value_name("SECRET")
@@ -193,8 +193,14 @@ fn jitter() -> f64 {
 }
 
 fn base(text: &str) -> Result<String, Failure> {
-    let wrong =
-        |why: &str| Failure::usage(format!("--server: {why}; expected a URL such as https://images.example:8443"));
+    // The text is not shown: there may be a password in it.
+    let wrong = |why: &str| {
+        let examples = "http://127.0.0.1:8080 or https://images.example";
+        Failure::usage(format!("--server: {why}; expected a URL such as {examples}"))
+    };
+    if !text.contains("://") {
+        return Err(wrong("neither http:// nor https:// is before its name"));
+    }
     let url = url::Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
         return Err(wrong("no http or https URL"));
@@ -232,7 +238,12 @@ mod tests {
         let good = |text: &str| base(text).expect(text);
         assert_eq!(good("http://127.0.0.1:8080"), "http://127.0.0.1:8080");
         assert_eq!(good("https://Images.example/at/"), "https://images.example/at");
-        for bad in ["", "localhost:8080", "ftp://a", "http://user:secret@a", "http://a/?b", "http://"] {
+        for bad in ["127.0.0.1:8080", "localhost:8080", "images.example", "user:secret@a", "/", ""] {
+            let failure = base(bad).expect_err(bad);
+            assert!(failure.text.contains("neither http:// nor https://"), "{}", failure.text);
+            assert!(!failure.text.contains("secret"), "{}", failure.text);
+        }
+        for bad in ["ftp://a", "http://user:secret@a", "http://a/?b", "http://", "http://a:99999"] {
             let failure = base(bad).expect_err(bad);
             assert!(failure.text.contains("--server") && !failure.text.contains("secret"), "{}", failure.text);
         }

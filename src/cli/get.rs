@@ -58,7 +58,10 @@ pub fn command() -> Command {
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON: {id, path, bytes}, or {id, problem}"))
         .args(client::args())
         .after_help(format!(
-            "Into a folder, prints `ID[.EXT][?QUERY]  path` for each file. A file has its name only when it is whole. Bytes of an \
+            "A file in a folder is named by what is asked for: ID.EXT, or ID-DIGITS.EXT with a query, whose hash the eight digits \
+             begin, so that all forms of an image lie side by side and the same one has the same name each time. An original, and \
+             what is asked for as .auto, has the extension of the format that comes. Into a folder, prints `ID[.EXT][?QUERY]  path` \
+             for each file. A file has its name only when it is whole. Bytes of an \
              original that do not hash to its id are an error; on standard output they have been written by then.\n\n{}",
             ending::HELP
         ))

@@ -1,4 +1,4 @@
-//! `progimage jobs`: bulk work that the server does while nobody waits: submit, watch, results, cancel.
+//! `progimage jobs`: bulk work that the server does while nobody waits: submit, list, status, watch, results, cancel.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::client::{self, Body, Client, Error, Lines, Problem};
 use super::ending::{self, Exit, Failure};
@@ -17,6 +18,9 @@ use crate::digest::Digest;
 
 /// Of what is said of one job.
 const STATUS_BYTES_MAX: usize = 64 << 10;
+/// Jobs of one list, and what is said of them.
+const LIST_MAX: u64 = 1_000;
+const LIST_BYTES_MAX: usize = 1 << 20;
 /// Before events that were cut are asked for again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -35,6 +39,21 @@ pub fn command() -> Command {
         )
         .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Then watch it"))
         .arg(json());
+    let list = Command::new("list")
+        .about("Print the jobs that the server knows, youngest first, as `status` does; the server may want a key with admin")
+        .arg(
+            Arg::new("limit")
+                .long("limit")
+                .value_name("N")
+                .default_value("100")
+                .value_parser(value_parser!(u64).range(1..=LIST_MAX))
+                .help("At most so many, 1 to 1000"),
+        )
+        .arg(json());
+    let status = Command::new("status")
+        .about("Print how far a job is: `id  state  done/items  failed`. Status 0 whatever its state")
+        .arg(job())
+        .arg(json());
     let watch = Command::new("watch")
         .about("Wait until a job has ended; prints `id  state`. Status 1 when it was cancelled or some items failed")
         .arg(job())
@@ -44,7 +63,7 @@ pub fn command() -> Command {
     Command::new("jobs")
         .about("Render many images while nobody waits")
         .subcommand_required(true)
-        .subcommands([submit, watch, results, cancel].map(|command| command.args(client::args())))
+        .subcommands([submit, list, status, watch, results, cancel].map(|command| command.args(client::args())))
         .after_help(ending::HELP)
 }
 
@@ -52,10 +71,12 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     ending::run("jobs", async {
         match matches.subcommand() {
             Some(("submit", matches)) => submit(matches).await,
+            Some(("list", matches)) => list(matches).await,
+            Some(("status", matches)) => status(matches).await,
             Some(("watch", matches)) => watch(matches).await,
             Some(("results", matches)) => results(matches).await,
             Some(("cancel", matches)) => cancel(matches).await,
-            _ => Err(Failure::usage("submit, watch, results or cancel?")),
+            _ => Err(Failure::usage("submit, list, status, watch, results or cancel?")),
         }
     })
 }
@@ -72,13 +93,23 @@ struct Status {
 
 impl Status {
     fn read(text: &[u8]) -> Result<Status, Error> {
-        serde_json::from_slice(text)
-            .map_err(|_| Error::Answer(Problem::unreadable("the answer is no job: is this ProgImage?")))
+        serde_json::from_slice(text).map_err(no_job)
+    }
+
+    /// `id  state  done/items  failed`
+    fn line(&self) -> Vec<u8> {
+        let Status { id, state, items, done, failed } = self;
+        let (id, state) = (output::printable(id), output::printable(state));
+        format!("{id}  {state}  {done}/{items}  {failed}").into_bytes()
     }
 
     fn exit(&self) -> Exit {
         if self.state == "done" { Exit::of_failed(self.failed) } else { Exit::Failed }
     }
+}
+
+fn no_job(_: serde_json::Error) -> Error {
+    Error::Answer(Problem::unreadable("the answer is no job: is this ProgImage?"))
 }
 
 async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
@@ -120,6 +151,43 @@ async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
     } else {
         Ok(Exit::Done)
     }
+}
+
+/// What the server says of all jobs; each as it is.
+#[derive(Deserialize)]
+struct List {
+    jobs: Vec<Box<RawValue>>,
+}
+
+async fn list(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let limit = matches.get_one("limit").copied().unwrap_or(LIST_MAX);
+    let text = read(matches, &format!("/jobs?limit={limit}"), LIST_BYTES_MAX).await?;
+    let List { jobs } = serde_json::from_slice(&text).map_err(no_job)?;
+    print(matches, jobs.iter().map(|job| job.get().as_bytes()))
+}
+
+async fn status(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let text = read(matches, &format!("/jobs/{}", id(matches)), STATUS_BYTES_MAX).await?;
+    print(matches, [&text[..]])
+}
+
+async fn read(matches: &ArgMatches, path: &str, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let client = Client::of(matches, Progress::items())?;
+    let answer = client.repeat(async || {
+        let response = client.ask(Method::GET, path, Body::none()).await?;
+        client.whole(response, bytes_max).await
+    });
+    Ok(answer.await?)
+}
+
+fn print<'a>(matches: &ArgMatches, jobs: impl IntoIterator<Item = &'a [u8]>) -> Result<Exit, Failure> {
+    let mut output = Output::new(matches.get_flag("json"), Progress::items());
+    for job in jobs {
+        let status = Status::read(job)?;
+        output.item(|| serde_json::from_slice(job).unwrap_or_default(), || status.line())?;
+    }
+    output.end("jobs", "")?;
+    Ok(Exit::Done)
 }
 
 async fn watch(matches: &ArgMatches) -> Result<Exit, Failure> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{DecimalBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often a bar is drawn although nothing moved, so that its rate and time left stay true.
 const TICK: Duration = Duration::from_millis(250);
@@ -15,28 +15,28 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Counts bytes.
     pub fn bytes() -> Progress {
-        Progress::new(
-            "{bar:16} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}",
-            0,
-        )
+        let shown = |bytes| DecimalBytes(bytes).to_string();
+        Progress::new("{bar:16} {count}, {decimal_bytes_per_sec}{left}  {wide_msg}", None, shown)
     }
 
     /// Counts items.
     pub fn items() -> Progress {
-        Progress::new("{bar:16} {pos} of {len}, {rate}, {eta} left  {wide_msg}", 0)
+        Progress::new("{bar:16} {count}, {rate}{left}  {wide_msg}", None, |items| items.to_string())
     }
 
     /// How far a walk over `len` equal parts of a whole is.
     pub fn parts(len: u64) -> Progress {
-        Progress::new("{bar:16} {percent} %, {eta} left  {wide_msg}", len)
+        Progress::new("{bar:16} {percent} %{left}  {wide_msg}", Some(len), |parts| parts.to_string())
     }
 
-    fn new(template: &str, len: u64) -> Progress {
+    fn new(template: &str, len: Option<u64>, shown: fn(u64) -> String) -> Progress {
         // indicatif draws on standard error, and not at all where that is no terminal.
-        let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template(template).expect("these templates are tested");
         let rate = |state: &ProgressState, out: &mut dyn fmt::Write| _ = write!(out, "{:.1}/s", state.per_sec());
-        let style = style.with_key("rate", rate);
+        let count = move |state: &ProgressState, out: &mut dyn fmt::Write| _ = out.write_str(&count(state, shown));
+        let left = |state: &ProgressState, out: &mut dyn fmt::Write| _ = out.write_str(&left(state));
+        let style = style.with_key("rate", rate).with_key("count", count).with_key("left", left);
         bar.set_style(style.progress_chars("=> "));
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);
@@ -51,7 +51,9 @@ impl Progress {
 
     /// More is to be done.
     pub fn expect(&self, more: u64) {
-        self.0.inc_length(more);
+        if more > 0 {
+            self.0.update(|state| state.set_len(state.len().unwrap_or(0).saturating_add(more)));
+        }
     }
 
     /// So much is to be done in all.
@@ -87,9 +89,47 @@ impl Progress {
     }
 }
 
+/// All that is to be done. Unknown until it is measured, and while more was done than was measured.
+fn total(state: &ProgressState) -> Option<u64> {
+    state.len().filter(|len| *len > 0 && *len >= state.pos())
+}
+
+/// `3.1 MB of 5.0 MB`.
+fn count(state: &ProgressState, shown: fn(u64) -> String) -> String {
+    let done = shown(state.pos());
+    total(state).map_or(done.clone(), |total| format!("{done} of {}", shown(total)))
+}
+
+fn left(state: &ProgressState) -> String {
+    total(state).map_or(String::new(), |_| format!(", {:#} left", HumanDuration(state.eta())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_total_is_told_once_it_is_known() {
+        let progress = Progress::bytes();
+        let said = || {
+            let mut said = (String::new(), false);
+            progress.0.update(|state| said = (count(state, |n| n.to_string()), left(state).ends_with(" left")));
+            said
+        };
+        let check = |text: &str, left: bool| assert_eq!(said(), (text.to_owned(), left));
+        check("0", false);
+        progress.expect(0);
+        check("0", false);
+        progress.expect(3);
+        progress.expect(4);
+        check("0 of 7", true);
+        progress.set(7);
+        check("7 of 7", true);
+        progress.advance(1);
+        check("8", false);
+        progress.set_total(9);
+        check("8 of 9", true);
+    }
 
     #[test]
     fn every_bar_has_a_template_that_parses() {

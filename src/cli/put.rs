@@ -1,16 +1,19 @@
-//! `progimage put`: files and folders to a server. Each file is hashed, the server is asked which it lacks, and only those are sent:
-//! to repeat it is to go on with it.
+//! `progimage put`: files and folders to a server. Each file is hashed, or was before; the server is asked which it lacks, and only
+//! those are sent: to repeat it is to go on with it.
 //!
-//! Five stages run side by side, with a bounded channel between each two, so that memory does not grow with the number of files:
+//! Six stages run side by side, with a bounded channel between each two, so that memory does not grow with the number of files:
 //! ```text
-//! walk -> hash -> ask /images/missing -> PUT -> report
+//! walk -> recall -> hash -> ask /images/missing -> PUT -> report
 //! ```
 
+mod hash;
+mod memory;
 mod stages;
 mod walk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::builder::RangedU64ValueParser;
@@ -23,13 +26,21 @@ use super::ending::{self, Exit, Failure};
 use super::output::{self, Output};
 use super::progress::Progress;
 use crate::digest::Digest;
+use memory::{Memory, Stamp};
 
-/// Files that were found and are not hashed yet.
+/// Files that were found and are not looked up yet.
 const FOUND_MAX: usize = 1_024;
-/// Files that are hashed and not asked for yet; and of one question.
+/// Files that have an id and are not asked for yet; and of one question.
 const ASKED_MAX: usize = 1_000;
 /// Outcomes that are not printed yet.
 const OUTCOMES_MAX: usize = 1_024;
+
+/// For the help.
+const MEMORY_HELP: &str = "The ids of files are remembered in $XDG_CACHE_HOME/progimage (else ~/.cache/progimage), at most 256 MiB. A file whose path, \
+     inode, size and times of modification and change are the same as when it was hashed is not read again. A change is missed \
+     only where all of these stay the same: on file systems without a time of change (FAT, sshfs) when a program keeps the size \
+     and restores the time of modification, while a file is written through a memory map, or after the clock was turned back. Use \
+     --checksum there, and before originals are deleted. What is sent is always checked against its id by the server.";
 
 pub fn command() -> Command {
     Command::new("put")
@@ -53,11 +64,13 @@ pub fn command() -> Command {
                 .value_parser(RangedU64ValueParser::<usize>::new().range(1..=256))
                 .help("Uploads at once, 1 to 256"),
         )
+        .arg(flag("checksum", "Read and hash every file, also those that seem unchanged since they were last hashed"))
         .arg(flag("json", "Lines of JSON: {id, path, created, bytes}, or {path, problem}"))
         .args(client::args())
         .after_help(format!(
             "Prints `id  path` for each image once it is durable on the server. A line whose path has a line feed or a \
-             backslash begins with a backslash and these are escaped. Safe to repeat.\n\n{}",
+             backslash begins with a backslash and these are escaped. Safe to repeat. Where nothing is \
+             lacking, a key that may read is enough, or none where reading needs none.\n\n{MEMORY_HELP}\n\n{}",
             ending::HELP
         ))
 }
@@ -75,6 +88,9 @@ struct Named {
     path: PathBuf,
     id: Digest,
     bytes: u64,
+    stamp: Stamp,
+    /// From an earlier run; else it was hashed in this one.
+    recalled: bool,
 }
 
 /// What became of a file.
@@ -97,6 +113,8 @@ async fn put(matches: &ArgMatches) -> Result<Exit, Failure> {
     if progress.is_seen() {
         walk::measure(wanted.clone(), progress.clone());
     }
+    let memory = tokio::task::spawn_blocking(|| Memory::open(memory::place(), memory::BYTES_MAX));
+    let memory = Arc::new(memory.await.map_err(|panic| Failure::new(Exit::Failed, panic))?);
     let (found, files) = mpsc::channel(FOUND_MAX);
     let (hashed, named) = mpsc::channel(ASKED_MAX);
     let (missing, unsent) = mpsc::channel(jobs);
@@ -106,12 +124,16 @@ async fn put(matches: &ArgMatches) -> Result<Exit, Failure> {
     let stages = async {
         // The first that fails ends the others; what is on the server by then is still reported.
         Ok(tokio::try_join!(
-            stages::hash(files, hashed, outcome.clone()),
+            hash::name(&memory, matches.get_flag("checksum"), files, hashed, outcome.clone()),
             stages::ask(&client, named, missing, outcome.clone()),
-            stages::upload(&client, unsent, jobs, outcome),
+            stages::upload(&client, &memory, unsent, jobs, outcome),
         ))
     };
-    let (worked, exit) = tokio::try_join!(stages, report(outcomes, output, &progress))?;
+    let worked = tokio::try_join!(stages, report(outcomes, output, &progress));
+    // What was hashed is remembered also where the server went away.
+    let closed = tokio::task::spawn_blocking(move || memory.close());
+    closed.await.map_err(|panic| Failure::new(Exit::Failed, panic))?;
+    let (worked, exit) = worked?;
     worked.map(|_| exit)
 }
 
@@ -120,6 +142,7 @@ struct Tally {
     created: u64,
     present: u64,
     failed: u64,
+    recalled: u64,
     bytes_sent: u64,
     bytes: u64,
 }
@@ -147,6 +170,7 @@ async fn report(
             print(&outcome, &mut output)?;
             match outcome {
                 Outcome::Stored { file, created } => {
+                    tally.recalled += u64::from(file.recalled);
                     *(if created { &mut tally.created } else { &mut tally.present }) += 1;
                     tally.bytes_sent += if created { file.bytes } else { 0 };
                     tally.bytes += file.bytes;
@@ -159,13 +183,15 @@ async fn report(
         progress.say(|| tally.brief());
     }
     let (sent, all) = (output::bytes(tally.bytes_sent), output::bytes(tally.bytes));
-    let summary = format!("{}; {sent} sent of {all} in {:.1} s", tally.text(), started.elapsed().as_secs_f64());
+    let unread = if tally.recalled > 0 { format!(", {} not read again", tally.recalled) } else { String::new() };
+    let seconds = started.elapsed().as_secs_f64();
+    let summary = format!("{}; {sent} sent of {all} in {seconds:.1} s{unread}", tally.text());
     Ok(Exit::of_failed(output.end("put", &summary)?))
 }
 
 fn print(outcome: &Outcome, output: &mut Output) -> Result<(), Failure> {
     match outcome {
-        Outcome::Stored { file: Named { path, id, bytes }, created } => output.item(
+        Outcome::Stored { file: Named { path, id, bytes, .. }, created } => output.item(
             || json!({ "id": id, "path": path.to_string_lossy(), "created": created, "bytes": bytes }),
             || output::named(id.hex().as_str(), path),
         )?,

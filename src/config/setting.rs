@@ -31,9 +31,9 @@ impl Setting {
         format!("PROGIMAGE_{}", self.key.to_uppercase())
     }
 
-    /// Whether it is on or off.
-    pub fn is_switch(&self) -> bool {
-        matches!((self.get)(&Config::default()).as_str(), "true" | "false")
+    /// Whether it is on or off, as it is in `any` configuration.
+    pub fn is_switch(&self, any: &Config) -> bool {
+        matches!((self.get)(any).as_str(), "true" | "false")
     }
 }
 

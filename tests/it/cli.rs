@@ -3,6 +3,7 @@
 mod bulk;
 mod get;
 mod local;
+mod memory;
 mod origin;
 mod put;
 mod retries;
@@ -11,7 +12,7 @@ mod stores;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-/// The program, with nothing of this process's own settings.
+/// The program, with nothing of this process's own settings, and without memory: the home of who tests is not touched.
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_progimage"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -19,7 +20,7 @@ fn program(arguments: &[&str]) -> Command {
         command.env_remove(name);
     }
     // Loopback is asked for directly, whatever the machine's proxy.
-    command.env("NO_PROXY", "127.0.0.1");
+    command.env("NO_PROXY", "127.0.0.1").env("XDG_CACHE_HOME", "/dev/null");
     command
 }
 

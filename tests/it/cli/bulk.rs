@@ -94,6 +94,37 @@ fn a_job_is_submitted_and_watched_to_its_end() {
 }
 
 #[test]
+fn jobs_are_listed_and_their_status_is_told() {
+    let (server, folder) = (Server::start(), folder());
+    let url = format!("http://{}", server.address);
+    assert_eq!(run(&["jobs", "list", "--server", &url]).with(0).stdout, "");
+    let (mut lines, items) = (Vec::new(), folder.path().join("items.ndjson"));
+    let image = ppm(9, 9, [1, 2, 3]);
+    server.store(&image);
+    for (id, failed) in [(Digest::of(b"absent"), 1), (Digest::of(&image), 0)] {
+        fs::write(&items, format!("{{\"source\":{{\"id\":\"{id}\"}},\"outputs\":[{{\"format\":\"png\"}}]}}\n"))
+            .unwrap();
+        let ran = run(&["jobs", "submit", text(&items), "--watch", "--server", &url]).with(failed);
+        let job = ran.stdout.lines().next().unwrap().to_owned();
+        lines.push(format!("{job}  done  {}/1  {failed}\n", 1 - failed));
+        let told = run(&["jobs", "status", &job, "--server", &url]).with(0);
+        assert_eq!(told.stdout, *lines.last().unwrap(), "the status is 0 for a failed one, too");
+        let json = run(&["jobs", "status", &job, "--json", "--server", &url]).with(0).json();
+        assert_eq!((&json[0]["id"], &json[0]["failed"]), (&job.into(), &failed.into()));
+    }
+    lines.reverse();
+    assert_eq!(run(&["jobs", "list", "--server", &url]).with(0).stdout, lines.concat());
+    let json = run(&["jobs", "list", "--limit", "1", "--json", "--server", &url]).with(0).json();
+    assert!(json.len() == 1 && lines[0].starts_with(json[0]["id"].as_str().unwrap()));
+    for bad in ["0", "1001"] {
+        run(&["jobs", "list", "--limit", bad, "--server", &url]).with(2);
+    }
+    run(&["jobs", "list", "--limit", "1000", "--server", &url]).with(0);
+    let strange = origin::start(|_| Some((200, "", b"[]".to_vec())));
+    assert!(run(&["jobs", "list", "--server", &strange]).with(1).stderr.contains("is this ProgImage?"));
+}
+
+#[test]
 fn a_job_with_failures_or_cancelled_is_told_by_the_status() {
     let id = Digest::of(b"job").to_string();
     for (state, failed) in [("done", 1), ("cancelled", 0)] {
@@ -110,7 +141,7 @@ fn a_job_with_failures_or_cancelled_is_told_by_the_status() {
     assert!(run(&["jobs", "cancel", &id, "--server", &url]).with(0).stdout.is_empty());
     let url =
         origin::start(|_| Some((404, "", b"{\"type\":\"/problems/unknown-job\",\"detail\":\"No job.\"}".to_vec())));
-    for command in ["watch", "results", "cancel"] {
+    for command in ["status", "watch", "results", "cancel"] {
         assert!(run(&["jobs", command, &id, "--server", &url]).with(1).stderr.contains("No job (404)"), "{command}");
     }
     assert!(run(&["jobs", "watch", "nonsense"]).with(2).stdout.is_empty());

@@ -129,6 +129,26 @@ fn a_key_is_asked_for_and_never_shown() {
     assert!(!help.stdout.contains(SECRET) && help.stdout.contains("Exit status: 0 all well"), "{}", help.stdout);
 }
 
+#[test]
+fn a_key_is_needed_where_the_server_says_so_also_when_nothing_is_lacking() {
+    let list = "w:read+write:writer-writer-writer r:read:reader-reader-reader";
+    // Who has no key may read, and so hear that nothing is lacking; or may not.
+    for (anonymous, without_key) in [("read", 0), ("none", 4)] {
+        let access = Access { keys: keys(list).unwrap(), anonymous: anonymous.parse().unwrap(), ..Access::default() };
+        let (server, folder) = (Server::with(|settings| settings.access = access), folder());
+        let lines = tree(folder.path(), 2);
+        let url = url(&server);
+        let reader = ["--key", "reader-reader-reader"];
+        assert!(put(&url, folder.path(), &reader).with(4).stderr.contains("(403)"), "they are lacking");
+        put(&url, folder.path(), &["--key", "writer-writer-writer"]).with(0);
+        assert_eq!(put(&url, folder.path(), &reader).with(0).lines(), lines);
+        for more in [&["--key", "other-other-other"][..], &[]] {
+            let ran = put(&url, folder.path(), more).with(without_key);
+            assert_eq!(ran.stderr.contains("(401)"), without_key == 4, "{}", ran.stderr);
+        }
+    }
+}
+
 /// Answers as a server that lacks everything, but the file changes as soon as it was asked for.
 fn changed(change: fn(&Path)) -> Ran {
     let folder = folder();
