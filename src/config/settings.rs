@@ -359,6 +359,12 @@ pub const SETTINGS: &[Setting] = &[
         "four per processor"
     ),
     number!(
+        "bulk_results_bytes_max",
+        "Bytes of results of one bulk request that wait in memory for the client; more wait in temporary files.",
+        0..=BYTES_MAX as usize,
+        layers.http.bulk_results_bytes_max
+    ),
+    number!(
         "line_bytes_max",
         "Bytes of one line of a body that is read line by line.",
         65..=1 << 30,
@@ -366,7 +372,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "spool_bytes_max",
-        "Bytes of an answer made line by line that wait in a temporary file for a client which sends before it reads.",
+        "Bytes of an answer made line by line that wait in a temporary file for a client which sends before it reads; past so many \
+         bytes of results a bulk request is read no further.",
         0..=BYTES_MAX,
         layers.http.spool_bytes_max
     ),

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::service::told;
 pub(super) use answer::{Answer, Gone, Lines, spawn};
 pub(super) use lines::{Line, LineReader, is_lines};
-pub(super) use spool::Spools;
+pub(super) use spool::{Kept, Spools};
 
 /// One JSON text a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";

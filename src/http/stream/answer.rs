@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::NDJSON;
-use super::spool::{Read, Spool, Write, Written};
+use super::spool::{Read, Spool, Write, Written, lost};
 use crate::http::body::Body;
 use crate::http::connection::Watch;
 use crate::http::error::Error;
@@ -210,10 +210,6 @@ impl Shared {
         // Lost only when the runtime is stopping, and every client with it.
         let _ = spooled.await;
     }
-}
-
-fn lost() -> io::Error {
-    io::Error::other("the runtime is stopping")
 }
 
 impl Queue {
