@@ -325,9 +325,19 @@ pub const SETTINGS: &[Setting] = &[
         layers.jobs.retry_ms
     ),
     number!("job_items_max", "Lines of one job.", 1..=1_000_000_000, layers.jobs.items_max),
-    number!("jobs_unfinished_max", "Jobs that have not ended.", 1..=10_000, layers.jobs.unfinished_max),
+    number!(
+        "jobs_unfinished_max",
+        "Jobs that have not ended; those of uploads with `prerender` are counted apart, up to as many again.",
+        1..=10_000,
+        layers.jobs.unfinished_max
+    ),
     number!("jobs_receiving_max", "Jobs that are being received at once.", 1..=1_000, layers.jobs.receiving_max),
-    number!("jobs_ended_max", "Ended jobs that are remembered.", 0..=100_000, layers.jobs.ended_max),
+    number!(
+        "jobs_ended_max",
+        "Ended jobs that are remembered; those of uploads with `prerender` are counted apart, up to as many again.",
+        0..=100_000,
+        layers.jobs.ended_max
+    ),
     number!("jobs_keep_s", "How long an ended job is remembered.", 0..=10 * 365 * 86_400, layers.jobs.keep_s),
     number!(
         "jobs_bytes_max",
