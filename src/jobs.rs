@@ -118,6 +118,9 @@ pub enum Error {
     /// These lines are a job of somebody who may do less.
     #[error("the job was sent with fewer rights")]
     OtherRights,
+    /// These lines, or this key, are a job that tells somebody else, or nobody, of its end.
+    #[error("the job was sent with another webhook")]
+    OtherWebhook,
     /// The job has ended meanwhile: nothing more is written of it.
     #[error("the job has ended")]
     Ended,
@@ -204,7 +207,7 @@ pub struct Sender<'a> {
     pub key: Option<&'a str>,
     /// What [`Work::run`] is told of it, a bit each.
     pub rights: u32,
-    /// Where it is to be told that the job has ended.
+    /// Where it is to be told that the job has ended. Whoever sends a job again without one finds it, whomever it tells.
     pub webhook: Option<String>,
     /// The job comes beside something else, and nobody sends it again: it has an id of its own and no key, and is counted and forgotten
     /// among its like.

@@ -341,6 +341,12 @@ fn of_jobs(error: &jobs::Error) -> Problem {
                 their own.";
             problem(StatusCode::CONFLICT, "job-of-other-rights", "The job was sent with fewer rights", detail)
         }
+        // Not which one it was: it may hold a secret of somebody else.
+        jobs::Error::OtherWebhook => {
+            let detail = "These items were sent before with another webhook, or with none: send them with an Idempotency-Key \
+                of their own, or without a webhook.";
+            problem(StatusCode::CONFLICT, "job-of-other-webhook", "The job was sent with another webhook", detail)
+        }
         jobs::Error::Webhook(fetch::Error::Off) => {
             let detail = "This server calls no webhooks: no host is allowed.";
             problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)

@@ -327,12 +327,8 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
     });
     let body = ndjson(&[item(id(b"absent"), &[resize("png", 1)])]);
     let hook = |url: &str| format!("/jobs?webhook={url}");
-    let sent = server.send(
-        "POST",
-        &hook(&format!("http://{PERMITTED}:{port}/done?x=1").replace('?', "%3F")),
-        &[NDJSON],
-        &body,
-    );
+    let named = hook(&format!("http://{PERMITTED}:{port}/done?x=1").replace('?', "%3F"));
+    let sent = server.send("POST", &named, &[NDJSON], &body);
     assert_eq!(sent.status, 202, "{}", sent.text());
     for attempt in 1..=2 {
         let (signature, body) = heard.recv_timeout(Duration::from_secs(20)).unwrap();
@@ -345,6 +341,16 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
         let expected: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(code, expected);
     }
+    for same in [&named, "/jobs"] {
+        assert_eq!(server.send("POST", same, &[], &body).status, 200, "{same}");
+    }
+    let other = hook(&format!("http://{PERMITTED}:{port}/other"));
+    let untold = ndjson(&[item(id(b"untold"), &[resize("png", 1)])]);
+    assert_eq!(server.send("POST", "/jobs", &[], &untold).status, 202);
+    for (hook, body) in [(&other, &body), (&named, &untold)] {
+        server.send("POST", hook, &[], body).assert_problem(409, "job-of-other-webhook");
+    }
+    assert_eq!(server.send("POST", &named, &["Idempotency-Key: other"], &untold).status, 202);
     server.send("POST", &hook("http://127.0.0.1/"), &[], &body).assert_problem(403, "webhook-refused");
     server.send("POST", &hook("gopher:x"), &[], &body).assert_problem(400, "invalid-parameter");
     let off = Server::start();
