@@ -16,6 +16,7 @@
 //!
 //! For a `memory:` store the ledger is in memory too: jobs live as long as the process.
 
+mod figures;
 mod history;
 mod intake;
 mod ledger;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 use crate::digest::Digest;
 use crate::fetch::{self, Hooks, HostPattern};
 use crate::store::{self, Store};
+pub use figures::Counters;
 pub use history::{Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
@@ -288,6 +290,12 @@ impl Jobs {
         self.shared.changed();
         self.shared.ended(number);
         Ok(ended)
+    }
+
+    /// What happened since the start, and how many jobs stand where.
+    pub async fn counters(&self) -> Result<Counters, Error> {
+        let counters = self.shared.ledger.read(figures::by_state).await?;
+        Ok(self.shared.figures.beside(counters))
     }
 
     /// The jobs that end from now on.

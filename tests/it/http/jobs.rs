@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::bulk::{assert_failed, data, id, item, ndjson, resize, with};
+use super::metrics::figure;
 use super::{Answer, Server, Stopped, path_of, ppm};
 use crate::fetch::{PERMITTED, options};
 
@@ -69,6 +70,13 @@ fn a_job_stores_its_sources_and_its_results_are_found() {
         (&json!(2), &json!(3), &json!(0), &json!(0))
     );
     assert_eq!(server.get(path).json()["state"], "done");
+
+    // An item is counted once its result is written, from when on it is told.
+    while figure(&server, "job_items_done_total") + figure(&server, "job_items_failed_total") < 5 {
+        std::thread::yield_now();
+    }
+    let figures = ["job_items_done_total", "jobs_done", "jobs_running", "jobs_answer"];
+    assert_eq!(figures.map(|name| figure(&server, name)), [2, 1, 0, 1]);
 
     let (lines, last) = results(&server.get(&format!("{path}/results")));
     assert_eq!((&last["done"], &last["state"]), (&json!(true), &json!("done")));
@@ -341,6 +349,8 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
         let expected: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(code, expected);
     }
+    // The second call was counted before the ledger knew of it.
+    assert_eq!((figure(&server, "webhooks_failed_total"), figure(&server, "job_items_failed_total")), (1, 1));
     for same in [&named, "/jobs"] {
         assert_eq!(server.send("POST", same, &[], &body).status, 200, "{same}");
     }
