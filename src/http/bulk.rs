@@ -30,6 +30,7 @@ use super::stream::{self, Gone};
 use super::{App, Call, Reply, query};
 use crate::items::{self, Done, INLINE_BYTES_MAX, Item, To};
 use crate::pipeline::codec::Codec;
+use crate::pipeline::param::invalid;
 use crate::renditions;
 use crate::store::Receipt;
 use backlog::{Backlog, Waiting};
@@ -42,9 +43,8 @@ const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];
 /// `POST /bulk`
 pub(super) fn bulk(call: Call) -> Reply {
     Reply::later(async move {
-        if let Some((parameter, _)) = query::pairs(call.parts.uri.query())?.into_iter().next() {
-            let allowed = "none: what is to be done stands in the items".to_owned();
-            return Err(Error::Parameter { parameter, allowed });
+        if let Some((name, value)) = query::pairs(call.parts.uri.query())?.first() {
+            return Err(invalid(name, value, "none: what is to be done stands in the items").into());
         }
         let Call { app, parts, body, .. } = call;
         let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Busy { retry_after_s: 1 })?;

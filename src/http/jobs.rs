@@ -18,6 +18,7 @@ use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON, is_lines};
 use super::{App, Call, Reply, delivery, respond};
 use crate::digest::Digest;
 use crate::jobs::{self, Page, Sender, Status};
+use crate::pipeline::param::invalid;
 use crate::store;
 
 const MEDIA_TYPES: &str = "application/x-ndjson";
@@ -189,13 +190,13 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 fn number(pairs: &mut Pairs, name: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Error> {
     let Some(text) = delivery::once(pairs, name)? else { return Ok(None) };
     let number = text.parse().ok().filter(|number| bounds.contains(number));
-    let allowed = || format!("{} to {}", bounds.start(), bounds.end());
-    number.map(Some).ok_or_else(|| Error::Parameter { parameter: name.to_owned(), allowed: allowed() })
+    let refused = || invalid(name, &text, format!("{} to {}", bounds.start(), bounds.end()));
+    Ok(Some(number.ok_or_else(refused)?))
 }
 
 fn nothing_else(pairs: &Pairs) -> Result<(), Error> {
-    let Some((name, _)) = pairs.first() else { return Ok(()) };
-    Err(Error::Parameter { parameter: name.clone(), allowed: "nothing else here".to_owned() })
+    let Some((name, value)) = pairs.first() else { return Ok(()) };
+    Err(invalid(name, value, "nothing else here").into())
 }
 
 impl From<jobs::Error> for Error {

@@ -171,9 +171,6 @@ pub(super) fn of(error: &Error) -> Problem {
             problem(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail)
         }
         Error::Malformed { what } => malformed(what),
-        Error::Parameter { parameter, allowed } => {
-            invalid(parameter, format!("{parameter} is not allowed so; allowed: {allowed}."), allowed)
-        }
         Error::Extension { extension } => {
             let allowed = respond::extensions();
             problem(
@@ -268,9 +265,11 @@ fn of_store(error: &store::Error) -> Problem {
 fn of_pipeline(error: &pipeline::Error) -> Problem {
     match error {
         pipeline::Error::Invalid { parameter, value, allowed } => {
-            let (name, value) = (short(parameter), short(value));
-            invalid(&name, format!("{name}: {value:?} is not allowed; allowed: {allowed}."), allowed)
-                .member("value", value)
+            let problem = invalid(parameter, format!("{error}."), allowed);
+            match value {
+                Some(value) => problem.member("value", value.as_str()),
+                None => problem,
+            }
         }
         pipeline::Error::UnknownFormat => {
             let detail = "The bytes are not an image of a known format.";
@@ -284,7 +283,9 @@ fn of_pipeline(error: &pipeline::Error) -> Problem {
                 .member("feature", *feature)
                 .cached(REFUSED_MAX_AGE_S)
         }
-        pipeline::Error::Limit { name: "bytes_max", max, .. } => too_large("bytes_max", *max),
+        pipeline::Error::Limit { name: "bytes_max", value, max } => {
+            too_large("bytes_max", *max).member("value", *value)
+        }
         pipeline::Error::Limit { name, value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over(name, *value, *max))
                 .limit(name, Some(*value), *max)
@@ -318,7 +319,14 @@ fn of_jobs(error: &jobs::Error) -> Problem {
     match error {
         jobs::Error::NotFound => absent("unknown-job", "No job has this id, or it has been forgotten.").cached(0),
         jobs::Error::Busy => busy("Too many jobs are unfinished, or are being received.", 5),
-        jobs::Error::TooManyItems { max } => too_large("job_items_max", *max),
+        jobs::Error::TooManyItems { max } => {
+            let detail = format!("At most {max} items are taken.");
+            problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too many items", detail).limit(
+                "job_items_max",
+                None,
+                *max,
+            )
+        }
         jobs::Error::Full { max } => {
             let detail = "The queue of jobs has no room for these items.";
             problem(StatusCode::INSUFFICIENT_STORAGE, "jobs-full", "No space left", detail).limit(
@@ -352,7 +360,7 @@ fn of_jobs(error: &jobs::Error) -> Problem {
             problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)
         }
         jobs::Error::Webhook(fetch::Error::Url { allowed }) => {
-            invalid("webhook", format!("webhook is not allowed; allowed: {allowed}."), allowed)
+            invalid("webhook", format!("webhook is not of the allowed form; allowed: {allowed}."), allowed)
         }
         jobs::Error::Webhook(_) => {
             let detail = "This server may not call this URL.";
@@ -372,7 +380,9 @@ fn of_fetch(error: &fetch::Error) -> Problem {
             let detail = "This server fetches no remote images: no host is allowed.";
             problem(StatusCode::FORBIDDEN, "remote-off", "Remote sources are off", detail)
         }
-        fetch::Error::Url { allowed } => invalid("url", format!("url is not allowed; allowed: {allowed}."), allowed),
+        fetch::Error::Url { allowed } => {
+            invalid("url", format!("url is not of the allowed form; allowed: {allowed}."), allowed)
+        }
         // Nothing tells a blocked address from one where nobody is.
         fetch::Error::Refused => {
             let detail = "This URL, or where it leads, is not allowed here or cannot be reached.";
@@ -441,7 +451,7 @@ fn internal() -> Problem {
 }
 
 fn over(name: &str, value: u64, max: u64) -> String {
-    format!("{name} is {value}, at most {max} is allowed.")
+    format!("{value} is more than {name} allows, which is {max}.")
 }
 
 /// What the client wrote, not more than can be read.
@@ -452,6 +462,7 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::param;
 
     fn status(error: impl Into<Error>) -> (u16, &'static str) {
         let problem = of(&error.into());
@@ -480,6 +491,21 @@ mod tests {
         assert_eq!(status(fetch::Error::Busy), (503, "busy"));
         assert_eq!(status(Error::Unauthorized), (401, "key-needed"));
         assert_eq!(status(Error::Forbidden { scope: "admin" }), (403, "scope-needed"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_given_and_what_is_allowed() {
+        let check = |error: Error, detail: &str, value: Value| {
+            let body = of(&error).json();
+            assert_eq!((&body["detail"], &body["value"]), (&detail.into(), &value), "{error}");
+        };
+        let given = param::invalid("w", "0", "1..9");
+        check(given.into(), "w: \"0\" is not allowed; allowed: 1..9.", "0".into());
+        check(param::missing("source", "an object").into(), "source is missing; allowed: an object.", Value::Null);
+        let limit = |name, value, max| pipeline::Error::Limit { name, value, max }.into();
+        check(limit("outputs_max", 17, 16), "17 is more than outputs_max allows, which is 16.", 17.into());
+        check(limit("bytes_max", 9, 8), "At most 8 bytes are taken.", 9.into());
+        check(jobs::Error::TooManyItems { max: 3 }.into(), "At most 3 items are taken.", Value::Null);
     }
 
     #[test]
