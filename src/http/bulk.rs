@@ -28,7 +28,7 @@ use super::options::ms;
 use super::permits::Permits;
 use super::stream::{self, Gone};
 use super::{App, Call, Reply, query};
-use crate::items::{self, Done, INLINE_BYTES_MAX, Item, To};
+use crate::items::{self, Done, Item, To};
 use crate::pipeline::codec::Codec;
 use crate::pipeline::param::invalid;
 use crate::renditions;
@@ -185,25 +185,4 @@ async fn made(outcome: Result<Done, items::Error>, backlog: &Arc<Backlog>) -> Re
         Done::Blob(receipt) => Made::Blob(receipt),
         Done::Rendition { url } => Made::Rendition { url },
     })
-}
-
-/// What `work` over so many bytes comes to: off the runtime's threads, where it takes a while.
-async fn aside<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    if bytes <= INLINE_BYTES_MAX {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_takes_long_is_done_on_other_threads() {
-        let here = std::thread::current().id();
-        let there = |bytes| aside(bytes, || std::thread::current().id());
-        assert_eq!(there(INLINE_BYTES_MAX).await, Ok(here));
-        assert!(there(INLINE_BYTES_MAX + 1).await.is_ok_and(|there| there != here));
-    }
 }

@@ -21,10 +21,10 @@ use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
 
-use super::aside;
 use super::intake::Whose;
 use super::{Made, Ran};
 use crate::http::App;
+use crate::http::aside::aside;
 use crate::http::error::Error;
 use crate::http::placed;
 use crate::http::service::told;

@@ -123,6 +123,34 @@ fn a_blind_retry_finds_the_same_job() {
 }
 
 #[test]
+fn an_array_is_the_same_job_as_its_lines() {
+    const JSON: &str = "Content-Type: application/json";
+    let server = Server::with(|settings| settings.http.line_bytes_max = 1_000);
+    let image = ppm(6, 4, [1, 2, 3]);
+    let items = [item(data(&image), &[resize("png", 3)]), item(id(b"absent"), &[resize("png", 1)])];
+    let lines = server.send("POST", "/jobs", &[NDJSON], &ndjson(&items));
+    assert_eq!(lines.status, 202);
+    for array in [json!(items), json!({ "items": items })] {
+        let again = server.send("POST", "/jobs", &[JSON], array.to_string().as_bytes());
+        assert_eq!((again.status, again.field("location")), (200, lines.field("location")), "{}", again.text());
+    }
+    // Written over many lines it is another text, and the same items.
+    let long = item(data(&[7; 1_000]), &[resize("png", 3)]);
+    let pretty = serde_json::to_string_pretty(&json!([items[0], items[1], long])).unwrap();
+    let sent = server.send("POST", "/jobs", &[JSON], pretty.as_bytes());
+    assert_eq!(sent.status, 202, "{}", sent.text());
+    let ended = end(&server, sent.field("location").unwrap());
+    assert_eq!((&ended["items"], &ended["done"], &ended["failed"]), (&json!(3), &json!(1), &json!(2)));
+    let (lines, _) = results(&server.get(&format!("{}/results", sent.field("location").unwrap())));
+    assert_eq!((&lines[0]["status"], &lines[0]["source"]), (&json!(200), &json!(Digest::of(&image).to_string())));
+    assert_failed(&lines[1], 404, "unknown-id");
+    assert_failed(&lines[2], 413, "too-large");
+    for bad in ["", "{}", "[1", "[] 1", "{\"items\": 1}"] {
+        server.send("POST", "/jobs", &[JSON], bad.as_bytes()).assert_problem(400, "malformed-request");
+    }
+}
+
+#[test]
 fn a_selection_stands_for_the_images_of_the_store() {
     let server = Server::start();
     let mut client = server.connect();
