@@ -387,7 +387,12 @@ pub const SETTINGS: &[Setting] = &[
         0..=BYTES_MAX,
         layers.http.spool_bytes_max
     ),
-    number!("spools_bytes_max", "Bytes of all such files together.", 0..=BYTES_MAX, layers.http.spools_bytes_max),
+    number!(
+        "spools_bytes_max",
+        "Bytes of all such files together; results of bulk requests that find no room in them are refused, in their lines.",
+        0..=BYTES_MAX,
+        layers.http.spools_bytes_max
+    ),
     number!(
         "write_stall_ms",
         "How long a client may take no byte of an answer.",
