@@ -3,6 +3,8 @@
 //! [`ROUTES`] is the table from which dispatch, 404, 405 with `Allow`, scopes and metric labels follow; [`server::serve`] runs it
 //! over sockets. Not a place for pixels, blobs or caches: handlers are short paragraphs over the layers below.
 
+mod array;
+mod aside;
 mod asked;
 pub mod auth;
 mod body;
@@ -300,7 +302,7 @@ pub static ROUTES: &[Route] = &[
         Method::POST,
         At::Fixed("/jobs", jobs::submit),
         Scope::Process,
-        "Many items as a job that outlives its request: NDJSON as for `/bulk`, outputs to the store.",
+        "Many items as a job that outlives its request: NDJSON, or an array as JSON, as for `/bulk`; outputs to the store.",
     ),
     route(Method::GET, At::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, youngest first."),
     route(Method::GET, At::Job("/jobs/{id}", jobs::status), Scope::Process, "How far a job is."),

@@ -16,6 +16,7 @@
 //!
 //! For a `memory:` store the ledger is in memory too: jobs live as long as the process.
 
+mod figures;
 mod history;
 mod intake;
 mod ledger;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 use crate::digest::Digest;
 use crate::fetch::{self, Hooks, HostPattern};
 use crate::store::{self, Store};
+pub use figures::Counters;
 pub use history::{Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
@@ -118,6 +120,9 @@ pub enum Error {
     /// These lines are a job of somebody who may do less.
     #[error("the job was sent with fewer rights")]
     OtherRights,
+    /// These lines, or this key, are a job that tells somebody else, or nobody, of its end.
+    #[error("the job was sent with another webhook")]
+    OtherWebhook,
     /// The job has ended meanwhile: nothing more is written of it.
     #[error("the job has ended")]
     Ended,
@@ -204,7 +209,7 @@ pub struct Sender<'a> {
     pub key: Option<&'a str>,
     /// What [`Work::run`] is told of it, a bit each.
     pub rights: u32,
-    /// Where it is to be told that the job has ended.
+    /// Where it is to be told that the job has ended. Whoever sends a job again without one finds it, whomever it tells.
     pub webhook: Option<String>,
     /// The job comes beside something else, and nobody sends it again: it has an id of its own and no key, and is counted and forgotten
     /// among its like.
@@ -285,6 +290,12 @@ impl Jobs {
         self.shared.changed();
         self.shared.ended(number);
         Ok(ended)
+    }
+
+    /// What happened since the start, and how many jobs stand where.
+    pub async fn counters(&self) -> Result<Counters, Error> {
+        let counters = self.shared.ledger.read(figures::by_state).await?;
+        Ok(self.shared.figures.beside(counters))
     }
 
     /// The jobs that end from now on.

@@ -325,9 +325,19 @@ pub const SETTINGS: &[Setting] = &[
         layers.jobs.retry_ms
     ),
     number!("job_items_max", "Lines of one job.", 1..=1_000_000_000, layers.jobs.items_max),
-    number!("jobs_unfinished_max", "Jobs that have not ended.", 1..=10_000, layers.jobs.unfinished_max),
+    number!(
+        "jobs_unfinished_max",
+        "Jobs that have not ended; those of uploads with `prerender` are counted apart, up to as many again.",
+        1..=10_000,
+        layers.jobs.unfinished_max
+    ),
     number!("jobs_receiving_max", "Jobs that are being received at once.", 1..=1_000, layers.jobs.receiving_max),
-    number!("jobs_ended_max", "Ended jobs that are remembered.", 0..=100_000, layers.jobs.ended_max),
+    number!(
+        "jobs_ended_max",
+        "Ended jobs that are remembered; those of uploads with `prerender` are counted apart, up to as many again.",
+        0..=100_000,
+        layers.jobs.ended_max
+    ),
     number!("jobs_keep_s", "How long an ended job is remembered.", 0..=10 * 365 * 86_400, layers.jobs.keep_s),
     number!(
         "jobs_bytes_max",
@@ -359,6 +369,12 @@ pub const SETTINGS: &[Setting] = &[
         "four per processor"
     ),
     number!(
+        "bulk_results_bytes_max",
+        "Bytes of results of one bulk request that wait in memory for the client; more wait in temporary files.",
+        0..=BYTES_MAX as usize,
+        layers.http.bulk_results_bytes_max
+    ),
+    number!(
         "line_bytes_max",
         "Bytes of one line of a body that is read line by line.",
         65..=1 << 30,
@@ -366,11 +382,17 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "spool_bytes_max",
-        "Bytes of an answer made line by line that wait in a temporary file for a client which sends before it reads.",
+        "Bytes of an answer made line by line that wait in a temporary file for a client which sends before it reads; past so many \
+         bytes of results a bulk request is read no further.",
         0..=BYTES_MAX,
         layers.http.spool_bytes_max
     ),
-    number!("spools_bytes_max", "Bytes of all such files together.", 0..=BYTES_MAX, layers.http.spools_bytes_max),
+    number!(
+        "spools_bytes_max",
+        "Bytes of all such files together; results of bulk requests that find no room in them are refused, in their lines.",
+        0..=BYTES_MAX,
+        layers.http.spools_bytes_max
+    ),
     number!(
         "write_stall_ms",
         "How long a client may take no byte of an answer.",

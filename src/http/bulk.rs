@@ -5,8 +5,10 @@
 //! ```
 //!
 //! There is no bound on the number of items: memory holds the window, and the request is read no further while that is full: what
-//! ran has its place in it until the client has taken it. A client that leaves ends what is under way.
+//! ran has its place in it until the client has taken it. Meanwhile its results wait in a [`Backlog`], where they are in nobody's
+//! way. A client that leaves ends what is under way.
 
+mod backlog;
 mod form;
 mod intake;
 mod results;
@@ -26,8 +28,12 @@ use super::options::ms;
 use super::permits::Permits;
 use super::stream::{self, Gone};
 use super::{App, Call, Reply, query};
-use crate::items::{self, Done, INLINE_BYTES_MAX, Item, To};
+use crate::items::{self, Done, Item, To};
+use crate::pipeline::codec::Codec;
+use crate::pipeline::param::invalid;
 use crate::renditions;
+use crate::store::Receipt;
+use backlog::{Backlog, Waiting};
 use intake::{Entry, Intake, Owed, Whose};
 use results::{Media, Results};
 
@@ -37,9 +43,8 @@ const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];
 /// `POST /bulk`
 pub(super) fn bulk(call: Call) -> Reply {
     Reply::later(async move {
-        if let Some((parameter, _)) = query::pairs(call.parts.uri.query())?.into_iter().next() {
-            let allowed = "none: what is to be done stands in the items".to_owned();
-            return Err(Error::Parameter { parameter, allowed });
+        if let Some((name, value)) = query::pairs(call.parts.uri.query())?.first() {
+            return Err(invalid(name, value, "none: what is to be done stands in the items").into());
         }
         let Call { app, parts, body, .. } = call;
         let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Busy { retry_after_s: 1 })?;
@@ -68,7 +73,25 @@ enum What {
 struct Ran {
     index: u64,
     key: Option<String>,
-    outcomes: Vec<Result<Done, items::Error>>,
+    outcomes: Vec<Result<Made, Error>>,
+}
+
+/// What an output came to.
+enum Made {
+    /// Bytes for the client.
+    Response(&'static Codec, Waiting),
+    Blob(Receipt),
+    Rendition {
+        url: String,
+    },
+}
+
+/// Where items of a request run.
+struct Window {
+    app: Arc<App>,
+    backlog: Arc<Backlog>,
+    owed: Arc<Owed>,
+    tell: Sender<Outcome>,
 }
 
 async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedSemaphorePermit) {
@@ -76,8 +99,9 @@ async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedS
     // As a stream, what was begun of an entry is not lost when the client takes no more.
     let mut entries = std::pin::pin!(intake.entries());
     let (tell, outcomes) = channel(1);
+    let window = Window { app: app.clone(), backlog: Backlog::of(&app), owed: owed.clone(), tell };
     // Each goes on while the other waits for the client: what arrives is held within times of its own.
-    let reading = async { Ok(read(&app, entries.as_mut(), &owed, tell).await) };
+    let reading = async { Ok(read(window, entries.as_mut()).await) };
     let written = match try_join(reading, write(outcomes, &owed, &mut results)).await {
         Ok((ended, ())) => results.end(ended).await,
         Err(Gone) => Err(Gone),
@@ -90,29 +114,23 @@ async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedS
 }
 
 /// Lets items run as they come. Ready when all have.
-async fn read(
-    app: &Arc<App>,
-    entries: Pin<&mut impl Stream<Item = Result<Entry, Error>>>,
-    owed: &Owed,
-    tell: Sender<Outcome>,
-) -> Result<(), Error> {
+async fn read(window: Window, entries: Pin<&mut impl Stream<Item = Result<Entry, Error>>>) -> Result<(), Error> {
     let mut running = JoinSet::new();
-    let ended = start(app, entries, owed, &tell, &mut running).await;
+    let ended = start(&window, entries, &mut running).await;
     while running.join_next().await.is_some() {}
     ended
 }
 
 /// Starts each item once there is a place for it. They end with `running`.
 async fn start(
-    app: &Arc<App>,
+    Window { app, backlog, owed, tell }: &Window,
     mut entries: Pin<&mut impl Stream<Item = Result<Entry, Error>>>,
-    owed: &Owed,
-    tell: &Sender<Outcome>,
     running: &mut JoinSet<()>,
 ) -> Result<(), Error> {
     let places = Arc::new(Semaphore::new(app.options.bulk_items_max));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
+        backlog.has_room().await;
         let entry = tokio::select! {
             biased;
             () = app.drains() => return Err(Error::Draining),
@@ -120,11 +138,13 @@ async fn start(
         };
         let Some(Entry { whose, item }) = entry.transpose()? else { return Ok(()) };
         owed.began();
-        let (app, tell) = (app.clone(), tell.clone());
+        let (app, backlog, tell) = (app.clone(), backlog.clone(), tell.clone());
         let outcome = |what| Outcome { what, _place: place };
         match item {
             // The writer ends only with everything.
-            Ok(item) => _ = running.spawn(async move { _ = tell.send(outcome(one(app, whose, item).await)).await }),
+            Ok(item) => {
+                _ = running.spawn(async move { _ = tell.send(outcome(one(app, &backlog, whose, item).await)).await });
+            }
             Err(error) => _ = tell.send(outcome(What::Refused(whose, error))).await,
         }
         while running.try_join_next().is_some() {}
@@ -144,33 +164,25 @@ async fn write(mut outcomes: Receiver<Outcome>, owed: &Owed, results: &mut Resul
 }
 
 /// Runs one item, so that it has an outcome whatever happens.
-async fn one(app: Arc<App>, whose: Whose, item: Item) -> What {
+async fn one(app: Arc<App>, backlog: &Arc<Backlog>, whose: Whose, item: Item) -> What {
     let outputs = item.outputs.len();
     let ran = AssertUnwindSafe(app.items.run(item)).catch_unwind().await;
-    let outcomes = ran.unwrap_or_else(|_| {
+    let ran = ran.unwrap_or_else(|_| {
         tracing::error!("a bulk item panicked: this is our bug");
         vec![Err(renditions::Error::Panicked.into()); outputs]
     });
+    let mut outcomes = Vec::with_capacity(outputs);
+    for outcome in ran {
+        outcomes.push(made(outcome, backlog).await);
+    }
     What::Ran(Ran { index: whose.index, key: whose.key, outcomes })
 }
 
-/// What `work` over so many bytes comes to: off the runtime's threads, where it takes a while.
-async fn aside<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    if bytes <= INLINE_BYTES_MAX {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_takes_long_is_done_on_other_threads() {
-        let here = std::thread::current().id();
-        let there = |bytes| aside(bytes, || std::thread::current().id());
-        assert_eq!(there(INLINE_BYTES_MAX).await, Ok(here));
-        assert!(there(INLINE_BYTES_MAX + 1).await.is_ok_and(|there| there != here));
-    }
+/// What is left of an output until it is written.
+async fn made(outcome: Result<Done, items::Error>, backlog: &Arc<Backlog>) -> Result<Made, Error> {
+    Ok(match outcome? {
+        Done::Response(rendition) => Made::Response(rendition.codec, backlog.wait(rendition.bytes).await?),
+        Done::Blob(receipt) => Made::Blob(receipt),
+        Done::Rendition { url } => Made::Rendition { url },
+    })
 }

@@ -3,6 +3,7 @@
 
 use super::error::Error;
 use super::{App, Call, auth::Grant, query};
+use crate::pipeline::param::invalid;
 pub(super) use crate::pipeline::query::Pairs;
 
 /// Changes a header field and not the bytes.
@@ -35,16 +36,16 @@ pub(super) fn split(mut pairs: Pairs, app: &App, grant: Grant) -> Result<(Pairs,
         pairs.retain(|(name, _)| !SIGNED.contains(&name.as_str()));
     }
     let download = once(&mut pairs, DOWNLOAD)?;
-    if download.as_ref().is_some_and(|name| !(1..=DOWNLOAD_BYTES_MAX).contains(&name.len())) {
-        return Err(refused(DOWNLOAD, format!("1 to {DOWNLOAD_BYTES_MAX} bytes")));
+    if let Some(name) = download.as_ref().filter(|name| !(1..=DOWNLOAD_BYTES_MAX).contains(&name.len())) {
+        return Err(invalid(DOWNLOAD, name, format!("1 to {DOWNLOAD_BYTES_MAX} bytes")).into());
     }
     let preset = once(&mut pairs, PRESET)?;
     let presets = &app.options.presets;
-    if let (true, Some((name, _))) = (presets.only, pairs.first()) {
-        return Err(refused(name, format!("{PRESET}, {DOWNLOAD}; presets: {}", presets.names())));
+    if let (true, Some((name, value))) = (presets.only, pairs.first()) {
+        return Err(invalid(name, value, format!("{PRESET}, {DOWNLOAD}; presets: {}", presets.names())).into());
     }
     if let Some(name) = &preset {
-        let stands_for = presets.get(name).ok_or_else(|| refused(PRESET, presets.names()))?;
+        let stands_for = presets.get(name).ok_or_else(|| invalid(PRESET, name, presets.names()))?;
         pairs.splice(..0, stands_for.iter().cloned());
     }
     Ok((pairs, Delivery { download, preset: preset.is_some() }))
@@ -55,10 +56,6 @@ pub(super) fn once(pairs: &mut Pairs, name: &str) -> Result<Option<String>, Erro
     let mut values = pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
-        _ => Err(refused(name, "once only".to_owned())),
+        (_, Some(second)) => Err(invalid(name, &second, "once only").into()),
     }
-}
-
-fn refused(name: &str, allowed: String) -> Error {
-    Error::Parameter { parameter: name.chars().take(64).collect(), allowed }
 }

@@ -51,8 +51,6 @@ pub(super) enum Error {
     NotAcceptable,
     /// The request is malformed: a header field or a body.
     Malformed { what: &'static str },
-    /// A parameter that this path does not take.
-    Parameter { parameter: String, allowed: String },
     /// An extension that names no format to write.
     Extension { extension: String },
     /// A `Content-Type` that the path does not take.

@@ -17,6 +17,7 @@ use super::{App, Call, Reply, Response, asked, auth, fields, ids, query};
 use crate::digest::Digest;
 use crate::pipeline::Pipeline;
 use crate::pipeline::codec::{self, Codec};
+use crate::pipeline::param::invalid;
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
@@ -32,9 +33,9 @@ const PAGE_IDS_DEFAULT: usize = 1_000;
 pub(super) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let (pairs, delivery) = delivery::of(&call)?;
-        if let Some((parameter, _)) = pairs.into_iter().next() {
-            let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...".to_owned();
-            return Err(Error::Parameter { parameter, allowed });
+        if let Some((name, value)) = pairs.first() {
+            let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...";
+            return Err(invalid(name, value, allowed).into());
         }
         let blob = call.app.store.open(&id).await?;
         let mut image = Image {
@@ -240,12 +241,12 @@ pub(super) fn list(call: Call) -> Reply {
         let pairs = query::pairs(call.parts.uri.query())?;
         for (index, (name, value)) in pairs.iter().enumerate() {
             if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(parameter(name, "once"));
+                return Err(invalid(name, value, "once").into());
             }
             match name.as_str() {
-                "after" => after = Some(value.parse().map_err(|_| parameter("after", "an id"))?),
+                "after" => after = Some(value.parse().map_err(|_| invalid("after", value, "an id"))?),
                 "limit" => limit = count(value, call.app.options.ids_max)?,
-                _ => return Err(parameter(name, "after, limit")),
+                _ => return Err(invalid(name, value, "after, limit").into()),
             }
         }
         let page = call.app.store.list(after, limit).await?;
@@ -258,11 +259,7 @@ pub(super) fn list(call: Call) -> Reply {
     })
 }
 
-fn parameter(name: &str, allowed: &str) -> Error {
-    Error::Parameter { parameter: name.chars().take(64).collect(), allowed: allowed.to_owned() }
-}
-
 fn count(text: &str, max: usize) -> Result<usize, Error> {
     let count = text.parse().ok().filter(|count| (1..=max).contains(count));
-    count.ok_or_else(|| parameter("limit", &format!("1 to {max}")))
+    Ok(count.ok_or_else(|| invalid("limit", text, format!("1 to {max}")))?)
 }

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::{App, Call, Reply, auth, images, query, respond};
 use crate::digest::Digest;
 use crate::pipeline::codec::Codec;
+use crate::pipeline::param::invalid;
 use crate::pipeline::summary::{self, ENTRIES};
 use crate::pipeline::{Channels, Pipeline};
 
@@ -96,16 +97,16 @@ impl Question {
 fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> {
     let mut entries: Vec<&summary::Entry> = Vec::new();
     let allowed = || ENTRIES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
-    let refused = |name: &str, allowed| Error::Parameter { parameter: name.chars().take(64).collect(), allowed };
     let pairs = query::pairs(query)?;
     for (place, (name, value)) in pairs.iter().enumerate() {
         if name != "include" || place > 0 {
-            return Err(refused(name, "include, once".to_owned()));
+            return Err(invalid(name, value, "include, once").into());
         }
         for word in value.split(',') {
-            let entry = ENTRIES.iter().find(|entry| entry.name == word).ok_or_else(|| refused("include", allowed()))?;
+            let entry =
+                ENTRIES.iter().find(|entry| entry.name == word).ok_or_else(|| invalid("include", word, allowed()))?;
             if entries.iter().any(|other| other.name == entry.name) {
-                return Err(refused("include", format!("each once of {}", allowed())));
+                return Err(invalid("include", value, format!("each once of {}", allowed())).into());
             }
             entries.push(entry);
         }

@@ -11,16 +11,19 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use super::array::Array;
+use super::body::RequestBody;
 use super::error::Error;
 use super::permits::Permits;
 use super::query::{Pairs, pairs};
 use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON, is_lines};
 use super::{App, Call, Reply, delivery, respond};
 use crate::digest::Digest;
-use crate::jobs::{self, Page, Sender, Status};
+use crate::jobs::{self, Intake, Page, Sender, Status};
+use crate::pipeline::param::invalid;
 use crate::store;
 
-const MEDIA_TYPES: &str = "application/x-ndjson";
+const MEDIA_TYPES: &str = "application/x-ndjson or application/json";
 const EVENTS: &str = "text/event-stream";
 const KEY_BYTES_MAX: usize = 256;
 /// Jobs of one list.
@@ -39,24 +42,64 @@ pub(super) fn submit(call: Call) -> Reply {
         let mut pairs = pairs(parts.uri.query())?;
         let webhook = delivery::once(&mut pairs, "webhook")?;
         nothing_else(&pairs)?;
-        is_ndjson(&parts.headers)?;
+        let given = Given::of(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
         let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
-        let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
-        while let Some(line) = lines.next().await? {
-            match line {
-                Line::Text(text) => intake.line(text).await?,
-                Line::TooLong { .. } => intake.line(Bytes::new()).await?,
-                // A job is there whole or not at all.
-                Line::NoRoom => return Err(store::Error::Busy.into()),
+        let _array = match given {
+            Given::Lines => {
+                take_lines(&app, body, &mut intake).await?;
+                None
             }
-        }
+            Given::Array => Some(take_array(&app, body, &mut intake).await?),
+        };
         let accepted = intake.accept().await?;
         let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
         let mut response = respond::json(status, &app.jobs.status(&accepted.id).await?.json());
         response.headers_mut().insert(LOCATION, respond::value(path(&accepted.id)));
         Ok(response)
     })
+}
+
+/// What a body is.
+enum Given {
+    Lines,
+    Array,
+}
+
+impl Given {
+    fn of(headers: &HeaderMap) -> Result<Given, Error> {
+        let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            lines if is_lines(lines) => Ok(Given::Lines),
+            "application/json" => Ok(Given::Array),
+            _ => Err(Error::MediaType { allowed: MEDIA_TYPES }),
+        }
+    }
+}
+
+async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result<(), Error> {
+    let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
+    while let Some(line) = lines.next().await? {
+        match line {
+            Line::Text(text) => intake.line(text).await?,
+            Line::TooLong { .. } => intake.line(Bytes::new()).await?,
+            // A job is there whole or not at all.
+            Line::NoRoom => return Err(store::Error::Busy.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Takes each element as a line; the same items are the same job in either form. The array holds the bytes of the last lines until
+/// the job is accepted.
+async fn take_array(app: &App, body: RequestBody, intake: &mut Intake) -> Result<Array, Error> {
+    let mut array = Array::read(app, body).await?;
+    for text in &mut array {
+        let fits = text.len() <= app.options.line_bytes_max;
+        intake.line(if fits { text } else { Bytes::new() }).await?;
+    }
+    Ok(array)
 }
 
 /// `GET /jobs`
@@ -169,12 +212,6 @@ fn path(id: &Digest) -> String {
     format!("/jobs/{id}")
 }
 
-fn is_ndjson(headers: &HeaderMap) -> Result<(), Error> {
-    let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if is_lines(&essence) { Ok(()) } else { Err(Error::MediaType { allowed: MEDIA_TYPES }) }
-}
-
 /// The sender's own name for a job.
 fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     const MALFORMED: Error =
@@ -189,13 +226,13 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 fn number(pairs: &mut Pairs, name: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Error> {
     let Some(text) = delivery::once(pairs, name)? else { return Ok(None) };
     let number = text.parse().ok().filter(|number| bounds.contains(number));
-    let allowed = || format!("{} to {}", bounds.start(), bounds.end());
-    number.map(Some).ok_or_else(|| Error::Parameter { parameter: name.to_owned(), allowed: allowed() })
+    let refused = || invalid(name, &text, format!("{} to {}", bounds.start(), bounds.end()));
+    Ok(Some(number.ok_or_else(refused)?))
 }
 
 fn nothing_else(pairs: &Pairs) -> Result<(), Error> {
-    let Some((name, _)) = pairs.first() else { return Ok(()) };
-    Err(Error::Parameter { parameter: name.clone(), allowed: "nothing else here".to_owned() })
+    let Some((name, value)) = pairs.first() else { return Ok(()) };
+    Err(invalid(name, value, "nothing else here").into())
 }
 
 impl From<jobs::Error> for Error {

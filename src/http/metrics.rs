@@ -15,11 +15,14 @@ use prometheus_client::registry::Registry;
 
 use self::Sample::{Now, Total};
 use super::{App, ROUTES};
-use crate::renditions;
 use crate::store::{self, Receipt};
+use crate::{jobs, renditions};
 
 /// Upper bounds of latency, in seconds: hits are tens of microseconds, renders up to ten seconds.
 const LATENCY_S: [f64; 12] = [0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0];
+
+/// How long the page waits for the queue of jobs.
+const JOBS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Of every name on the page.
 const PREFIX: &str = "progimage";
@@ -47,16 +50,24 @@ struct Figures {
     writable: bool,
     renditions: renditions::Counters,
     store: store::Counters,
+    jobs: jobs::Counters,
+    /// Whether the queue of jobs has answered.
+    jobs_answer: bool,
 }
 
 impl Figures {
-    fn of(app: &App) -> Figures {
+    async fn of(app: &App) -> Figures {
+        // The page is most needed when something does not answer.
+        let jobs = tokio::time::timeout(JOBS_PATIENCE, app.jobs.counters()).await;
+        let jobs = jobs.ok().and_then(Result::ok);
         Figures {
             accepted: app.metrics.accepted.load(Ordering::Relaxed),
             draining: app.draining(),
             writable: app.store.writable().is_ok(),
             renditions: app.renditions.counters(),
             store: app.store.counters(),
+            jobs_answer: jobs.is_some(),
+            jobs: jobs.unwrap_or_default(),
         }
     }
 }
@@ -107,6 +118,22 @@ const SAMPLES: &[Sample] = &[
     Total("tier_evictions", "Renditions dropped from the tier for want of room", |figures| {
         figures.renditions.tier_evictions
     }),
+    Now("jobs_answer", "Whether the queue of jobs answers; where not, its figures are 0", |figures| {
+        u64::from(figures.jobs_answer)
+    }),
+    Now("jobs_queued", "Jobs of which nothing has run", |figures| figures.jobs.queued),
+    Now("jobs_running", "Jobs of which something has run", |figures| figures.jobs.running),
+    Now("jobs_done", "Jobs that have ended and are remembered", |figures| figures.jobs.done),
+    Now("jobs_cancelled", "Jobs that were cancelled and are remembered", |figures| figures.jobs.cancelled),
+    Total("job_items_done", "Items of jobs that ended well", |figures| figures.jobs.items_done),
+    Total("job_items_failed", "Items of jobs that did not end well", |figures| figures.jobs.items_failed),
+    Total("job_items_retried", "Items of jobs that were put back for another attempt", |figures| {
+        figures.jobs.items_retried
+    }),
+    Total("webhooks_delivered", "Webhooks that were called and answered well", |figures| {
+        figures.jobs.webhooks_delivered
+    }),
+    Total("webhooks_failed", "Calls of webhooks that were not answered well", |figures| figures.jobs.webhooks_failed),
     Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
     Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
     Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
@@ -220,10 +247,11 @@ impl Metrics {
     }
 
     /// The whole page.
-    pub(super) fn text(&self, app: &App) -> Result<String, std::fmt::Error> {
+    pub(super) async fn text(&self, app: &App) -> Result<String, std::fmt::Error> {
+        let figures = Figures::of(app).await;
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
-        encode_registry(&mut text, &registry_of(&Figures::of(app)))?;
+        encode_registry(&mut text, &registry_of(&figures))?;
         encode_eof(&mut text)?;
         Ok(text)
     }
@@ -272,10 +300,22 @@ mod tests {
         };
         let store =
             store::Counters { fdatasync: 113, fsync: 114, syncfs: 115, commits: 116, published: 117, quarantined: 118 };
-        let figures = Figures { accepted: 119, draining: true, writable: true, renditions, store };
+        let jobs = jobs::Counters {
+            queued: 128,
+            running: 129,
+            done: 130,
+            cancelled: 131,
+            items_done: 132,
+            items_failed: 133,
+            items_retried: 134,
+            webhooks_delivered: 135,
+            webhooks_failed: 136,
+        };
+        let figures =
+            Figures { accepted: 119, draining: true, writable: true, renditions, store, jobs, jobs_answer: true };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in 101..=127 {
+        for value in 101..=136 {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }

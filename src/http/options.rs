@@ -37,11 +37,14 @@ pub struct Options {
     pub bulk_requests_max: usize,
     /// Items of one bulk request that run at once.
     pub bulk_items_max: usize,
+    /// Bytes of results of one bulk request that wait in memory for the client to take them; more wait in temporary files.
+    pub bulk_results_bytes_max: usize,
     /// Bytes of one line of a body that is read line by line.
     pub line_bytes_max: usize,
-    /// Bytes of one answer that is made while its request is read, which wait in a temporary file for the client to take them.
+    /// Bytes of one answer that is made while its request is read, which wait in a temporary file for the client to take them. While
+    /// more bytes of results of a bulk request wait in files, no further item of it is begun.
     pub spool_bytes_max: u64,
-    /// Bytes of all such files together.
+    /// Bytes of all such files together; results of bulk requests that find no room in them are refused.
     pub spools_bytes_max: u64,
     /// How long a client may take no byte of an answer.
     pub write_stall_ms: u64,
@@ -79,6 +82,7 @@ impl Default for Options {
             ids_max: 100_000,
             bulk_requests_max: 16,
             bulk_items_max: 4 * std::thread::available_parallelism().map_or(1, usize::from),
+            bulk_results_bytes_max: 4 << 20,
             line_bytes_max: 68 << 20,
             spool_bytes_max: 64 << 20,
             spools_bytes_max: 4 << 30,

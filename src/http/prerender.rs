@@ -13,6 +13,7 @@ use super::{App, Body, Call, Response, delivery};
 use crate::items::OUTPUTS_MAX;
 use crate::jobs::{self, Sender};
 use crate::pipeline::codec::{Codec, by_extension};
+use crate::pipeline::param::invalid;
 
 const NAME: &str = "prerender";
 
@@ -29,9 +30,8 @@ impl Prerender {
         let app = call.app.clone();
         let mut pairs = pairs(call.parts.uri.query())?;
         let list = delivery::once(&mut pairs, NAME)?;
-        if let Some((name, _)) = pairs.first() {
-            let parameter = name.chars().take(64).collect();
-            return Err(Error::Parameter { parameter, allowed: NAME.to_owned() });
+        if let Some((name, value)) = pairs.first() {
+            return Err(invalid(name, value, NAME).into());
         }
         let Some(list) = list else {
             return Ok(Prerender { app, rights: 0, presets: Vec::new() });
@@ -41,11 +41,11 @@ impl Prerender {
                 "names, each with or without an extension, separated by commas; presets: {}",
                 app.options.presets.names()
             );
-            Error::Parameter { parameter: NAME.to_owned(), allowed }
+            invalid(NAME, &list, allowed)
         })?;
         if presets.len() > OUTPUTS_MAX {
             let allowed = format!("at most {OUTPUTS_MAX} presets");
-            return Err(Error::Parameter { parameter: NAME.to_owned(), allowed });
+            return Err(invalid(NAME, &list, allowed).into());
         }
         Ok(Prerender { rights: Permits::of(&app.access, &call.parts).bits(), app, presets })
     }

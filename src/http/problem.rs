@@ -1,106 +1,21 @@
-//! From errors to statuses: the only place that chooses one, and the text of `application/problem+json` (RFC 9457).
+//! From errors to statuses: the only place that chooses one.
 //!
 //! The matches are exhaustive and without `_`: a new variant stops the build until its status is chosen. Nothing is shown but what
 //! the client said itself, bounds, digests and what a decoder found in the client's bytes.
 
+mod body;
+mod layers;
+
 use hyper::StatusCode;
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use serde_json::{Map, Value, json};
+use hyper::header::{ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use super::error::Error;
+use super::respond;
 use super::sign::Refused;
-use super::{Body, Response, respond};
-use crate::{fetch, jobs, pipeline, store};
-
-/// How long a 404 may be cached: an upload may end it.
-const ABSENT_MAX_AGE_S: u32 = 5;
-/// How long the refusal of a stored image may be cached: only other limits or a new release would end it.
-const REFUSED_MAX_AGE_S: u32 = 300;
-
-/// An error as the client sees it.
-pub(super) struct Problem {
-    status: StatusCode,
-    kind: &'static str,
-    title: &'static str,
-    detail: String,
-    members: Vec<(&'static str, Value)>,
-    field: Option<(HeaderName, String)>,
-    max_age_s: u32,
-}
-
-fn problem(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
-    Problem { status, kind, title, detail: detail.into(), members: Vec::new(), field: None, max_age_s: 0 }
-}
-
-impl Problem {
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    fn member(mut self, name: &'static str, value: impl Into<Value>) -> Problem {
-        self.members.push((name, value.into()));
-        self
-    }
-
-    fn field(mut self, name: HeaderName, value: impl Into<String>) -> Problem {
-        self.field = Some((name, value.into()));
-        self
-    }
-
-    fn cached(mut self, max_age_s: u32) -> Problem {
-        self.max_age_s = max_age_s;
-        self
-    }
-
-    fn limit(self, name: &str, value: Option<u64>, max: u64) -> Problem {
-        let problem = self.member("limit", name).member("max", max);
-        match value {
-            Some(value) => problem.member("value", value),
-            None => problem,
-        }
-    }
-
-    /// The body.
-    pub(super) fn json(self) -> Value {
-        let mut body = Map::new();
-        body.insert("type".to_owned(), format!("/problems/{}", self.kind).into());
-        body.insert("title".to_owned(), self.title.into());
-        body.insert("status".to_owned(), self.status.as_u16().into());
-        body.insert("detail".to_owned(), self.detail.into());
-        body.extend(self.members.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        Value::Object(body)
-    }
-
-    /// What stands in a line of an answer about one of many.
-    pub(super) fn line(self) -> Value {
-        json!({ "status": self.status.as_u16(), "problem": self.json() })
-    }
-
-    /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.
-    pub(super) fn respond(mut self, safe: bool, private: bool) -> Response {
-        let (status, field, max_age_s) = (self.status, self.field.take(), if safe { self.max_age_s } else { 0 });
-        let mut response = respond::with(status, Body::Full(self.json().to_string().into()));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CACHE_CONTROL, cache_control(max_age_s, private));
-        if let Some((name, value)) = field
-            && let Ok(value) = HeaderValue::try_from(value)
-        {
-            headers.insert(name, value);
-        }
-        response
-    }
-}
-
-fn cache_control(max_age_s: u32, private: bool) -> HeaderValue {
-    match (max_age_s, private) {
-        (0, _) => HeaderValue::from_static("no-store"),
-        (age, false) => respond::value(format!("public, max-age={age}")),
-        (age, true) => respond::value(format!("private, max-age={age}")),
-    }
-}
+use crate::jobs;
+pub(super) use body::Problem;
+use body::{absent, busy, corrupt, internal, malformed, over, problem, short, too_large, unavailable};
+use layers::{of_fetch, of_jobs, of_pipeline, of_store};
 
 /// What a client is told of `error`.
 pub(super) fn of(error: &Error) -> Problem {
@@ -171,9 +86,6 @@ pub(super) fn of(error: &Error) -> Problem {
             problem(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail)
         }
         Error::Malformed { what } => malformed(what),
-        Error::Parameter { parameter, allowed } => {
-            invalid(parameter, format!("{parameter} is not allowed so; allowed: {allowed}."), allowed)
-        }
         Error::Extension { extension } => {
             let allowed = respond::extensions();
             problem(
@@ -236,216 +148,15 @@ pub(super) fn of(error: &Error) -> Problem {
     }
 }
 
-fn of_store(error: &store::Error) -> Problem {
-    match error {
-        store::Error::NotFound => absent("unknown-id", "No image has this id."),
-        store::Error::Corrupt(digest) => {
-            unavailable("blob-corrupt", "The stored bytes do not agree with their id and are out of service.")
-                .member("id", digest.to_string())
-        }
-        store::Error::Mismatch { expected, actual } => {
-            let detail = format!("The bytes hash to {actual}, not {expected}; nothing was stored.");
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", "Digest mismatch", detail)
-                .member("expected", expected.to_string())
-                .member("actual", actual.to_string())
-        }
-        store::Error::TooLarge { max } => too_large("bytes_max", *max),
-        store::Error::Busy => busy("Too many bytes are being uploaded at this moment.", 1),
-        store::Error::Full => problem(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "store-full",
-            "No space left",
-            "The store has no room for these bytes.",
-        ),
-        store::Error::ReadOnly => unavailable("store-read-only", "The store takes no uploads."),
-        // The reason may hold a path: it is for the log.
-        store::Error::Unavailable(_) => {
-            unavailable("store-unavailable", "The store is not ready.").field(RETRY_AFTER, "1")
-        }
-    }
-}
-
-fn of_pipeline(error: &pipeline::Error) -> Problem {
-    match error {
-        pipeline::Error::Invalid { parameter, value, allowed } => {
-            let (name, value) = (short(parameter), short(value));
-            invalid(&name, format!("{name}: {value:?} is not allowed; allowed: {allowed}."), allowed)
-                .member("value", value)
-        }
-        pipeline::Error::UnknownFormat => {
-            let detail = "The bytes are not an image of a known format.";
-            problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-format", "Unknown format", detail)
-                .cached(REFUSED_MAX_AGE_S)
-        }
-        pipeline::Error::Unsupported { format, feature } => {
-            let detail = format!("{format}: {feature} is not supported.");
-            problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-feature", "Feature not supported", detail)
-                .member("format", *format)
-                .member("feature", *feature)
-                .cached(REFUSED_MAX_AGE_S)
-        }
-        pipeline::Error::Limit { name: "bytes_max", max, .. } => too_large("bytes_max", *max),
-        pipeline::Error::Limit { name, value, max } => {
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over(name, *value, *max))
-                .limit(name, Some(*value), *max)
-                .cached(REFUSED_MAX_AGE_S)
-        }
-        pipeline::Error::Corrupt { format, reason } => {
-            corrupt(format!("{format}: {reason}")).member("format", *format).cached(REFUSED_MAX_AGE_S)
-        }
-        pipeline::Error::CropOutside => {
-            let detail = "The crop lies wholly outside the image.";
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "crop-outside", "Crop outside the image", detail)
-                .cached(REFUSED_MAX_AGE_S)
-        }
-        pipeline::Error::MissingImage { id } => {
-            let detail = format!("The image {id}, which the operations name, is not stored.");
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "image-missing", "An image is missing", detail)
-                .member("id", id.to_string())
-                .cached(ABSENT_MAX_AGE_S)
-        }
-        pipeline::Error::Cancelled => busy("The render was given up.", 1),
-        pipeline::Error::Timeout => {
-            let detail = "The render ran past its time.";
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "render-timeout", "The render took too long", detail)
-        }
-        // What the encoder said is for the log.
-        pipeline::Error::Encode { .. } => internal(),
-    }
-}
-
-fn of_jobs(error: &jobs::Error) -> Problem {
-    match error {
-        jobs::Error::NotFound => absent("unknown-job", "No job has this id, or it has been forgotten.").cached(0),
-        jobs::Error::Busy => busy("Too many jobs are unfinished, or are being received.", 5),
-        jobs::Error::TooManyItems { max } => too_large("job_items_max", *max),
-        jobs::Error::Full { max } => {
-            let detail = "The queue of jobs has no room for these items.";
-            problem(StatusCode::INSUFFICIENT_STORAGE, "jobs-full", "No space left", detail).limit(
-                "jobs_bytes_max",
-                None,
-                *max,
-            )
-        }
-        jobs::Error::KeyReused => {
-            let detail = "This Idempotency-Key was sent with other items before.";
-            problem(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "Idempotency-Key was used before",
-                detail,
-            )
-        }
-        jobs::Error::OtherRights => {
-            let detail = "These items were sent before by somebody who may do less: send them with an Idempotency-Key of \
-                their own.";
-            problem(StatusCode::CONFLICT, "job-of-other-rights", "The job was sent with fewer rights", detail)
-        }
-        jobs::Error::Webhook(fetch::Error::Off) => {
-            let detail = "This server calls no webhooks: no host is allowed.";
-            problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)
-        }
-        jobs::Error::Webhook(fetch::Error::Url { allowed }) => {
-            invalid("webhook", format!("webhook is not allowed; allowed: {allowed}."), allowed)
-        }
-        jobs::Error::Webhook(_) => {
-            let detail = "This server may not call this URL.";
-            problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
-        }
-        jobs::Error::Store(error) => of_store(error),
-        // The reason may hold a path: it is for the log.
-        jobs::Error::Ledger(_) | jobs::Error::Ended => {
-            unavailable("jobs-unavailable", "The queue of jobs does not answer.").field(RETRY_AFTER, "1")
-        }
-    }
-}
-
-fn of_fetch(error: &fetch::Error) -> Problem {
-    match error {
-        fetch::Error::Off => {
-            let detail = "This server fetches no remote images: no host is allowed.";
-            problem(StatusCode::FORBIDDEN, "remote-off", "Remote sources are off", detail)
-        }
-        fetch::Error::Url { allowed } => invalid("url", format!("url is not allowed; allowed: {allowed}."), allowed),
-        // Nothing tells a blocked address from one where nobody is.
-        fetch::Error::Refused => {
-            let detail = "This URL, or where it leads, is not allowed here or cannot be reached.";
-            problem(StatusCode::FORBIDDEN, "remote-refused", "Remote source refused", detail)
-        }
-        fetch::Error::Failed { status } => {
-            let detail = "The remote server did not answer with an image.";
-            let problem = problem(StatusCode::BAD_GATEWAY, "remote-failed", "Remote source failed", detail);
-            match status {
-                Some(status) => problem.member("remote_status", *status),
-                None => problem,
-            }
-        }
-        fetch::Error::TooSlow => {
-            let detail = "The remote server took too long.";
-            problem(StatusCode::GATEWAY_TIMEOUT, "remote-timeout", "Remote source too slow", detail)
-        }
-        fetch::Error::TooLarge { max } => too_large("bytes_max", *max),
-        fetch::Error::Busy => busy("Too many remote images are being fetched at this moment.", 1),
-    }
-}
-
-fn absent(kind: &'static str, detail: &str) -> Problem {
-    problem(StatusCode::NOT_FOUND, kind, "Not found", detail).cached(ABSENT_MAX_AGE_S)
-}
-
-fn malformed(what: &str) -> Problem {
-    problem(
-        StatusCode::BAD_REQUEST,
-        "malformed-request",
-        "Malformed request",
-        format!("Cannot read the request: {what}."),
-    )
-}
-
-fn invalid(parameter: &str, detail: String, allowed: &str) -> Problem {
-    problem(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter", detail)
-        .member("parameter", parameter)
-        .member("allowed", allowed)
-}
-
-fn corrupt(detail: impl Into<String>) -> Problem {
-    problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "corrupt-source", "Corrupt image", detail)
-}
-
-fn too_large(name: &str, max: u64) -> Problem {
-    let detail = format!("At most {max} bytes are taken.");
-    problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too many bytes", detail).limit(name, None, max)
-}
-
-fn busy(detail: &str, retry_after_s: u32) -> Problem {
-    unavailable("busy", detail).field(RETRY_AFTER, retry_after_s.to_string())
-}
-
-fn unavailable(kind: &'static str, detail: &str) -> Problem {
-    problem(StatusCode::SERVICE_UNAVAILABLE, kind, "Not available", detail)
-}
-
-fn internal() -> Problem {
-    problem(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "Internal error",
-        "Something failed here; the log says more.",
-    )
-}
-
-fn over(name: &str, value: u64, max: u64) -> String {
-    format!("{name} is {value}, at most {max} is allowed.")
-}
-
-/// What the client wrote, not more than can be read.
-fn short(text: &str) -> String {
-    text.chars().take(64).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use hyper::header::CACHE_CONTROL;
+    use serde_json::Value;
+
     use super::*;
+    use crate::http::Body;
+    use crate::pipeline::param;
+    use crate::{fetch, pipeline, store};
 
     fn status(error: impl Into<Error>) -> (u16, &'static str) {
         let problem = of(&error.into());
@@ -474,6 +185,21 @@ mod tests {
         assert_eq!(status(fetch::Error::Busy), (503, "busy"));
         assert_eq!(status(Error::Unauthorized), (401, "key-needed"));
         assert_eq!(status(Error::Forbidden { scope: "admin" }), (403, "scope-needed"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_given_and_what_is_allowed() {
+        let check = |error: Error, detail: &str, value: Value| {
+            let body = of(&error).json();
+            assert_eq!((&body["detail"], &body["value"]), (&detail.into(), &value), "{error}");
+        };
+        let given = param::invalid("w", "0", "1..9");
+        check(given.into(), "w: \"0\" is not allowed; allowed: 1..9.", "0".into());
+        check(param::missing("source", "an object").into(), "source is missing; allowed: an object.", Value::Null);
+        let limit = |name, value, max| pipeline::Error::Limit { name, value, max }.into();
+        check(limit("outputs_max", 17, 16), "17 is more than outputs_max allows, which is 16.", 17.into());
+        check(limit("bytes_max", 9, 8), "At most 8 bytes are taken.", 9.into());
+        check(jobs::Error::TooManyItems { max: 3 }.into(), "At most 3 items are taken.", Value::Null);
     }
 
     #[test]

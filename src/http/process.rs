@@ -12,6 +12,7 @@ use super::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
 use super::{App, Call, Presets, Reply, Response, respond};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::Images;
+use crate::pipeline::param::invalid;
 use crate::renditions::inspect;
 use crate::store::Reserved;
 
@@ -65,7 +66,7 @@ fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Err
         Grant::Signed { .. } => "no part but image beside a signed URL".to_owned(),
         _ => return Ok(()),
     };
-    Err(Error::Parameter { parameter: name.to_owned(), allowed })
+    Err(invalid("part", name, allowed).into())
 }
 
 fn is_form(content_type: &str) -> bool {

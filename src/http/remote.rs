@@ -13,6 +13,7 @@ use super::upload;
 use super::{App, Call, Reply, Response};
 use crate::fetch::Source;
 use crate::pipeline::Pipeline;
+use crate::pipeline::param::{invalid, missing};
 use crate::renditions::{Origin, Rendition, inspect};
 
 /// Bytes of a JSON body that names a URL: twice as much as the longest URL, for what JSON escapes.
@@ -70,18 +71,14 @@ struct Own {
 
 impl Own {
     fn take(&mut self, pairs: &mut Pairs) -> Result<(), Error> {
-        self.url = once(pairs, "url")?.ok_or_else(|| parameter("url", "the URL of an image, once"))?;
+        self.url = once(pairs, "url")?.ok_or_else(|| missing("url", "the URL of an image, once"))?;
         self.store = match once(pairs, "store")?.as_deref() {
             Some("" | "true") => true,
             None | Some("false") => false,
-            Some(_) => return Err(parameter("store", "true, false")),
+            Some(other) => return Err(invalid("store", other, "true, false").into()),
         };
         Ok(())
     }
-}
-
-fn parameter(name: &str, allowed: &str) -> Error {
-    Error::Parameter { parameter: name.to_owned(), allowed: allowed.to_owned() }
 }
 
 /// Everything that can be refused before anything is fetched.

@@ -7,6 +7,8 @@
 
 mod answer;
 mod lines;
+mod queue;
+mod sending;
 mod spool;
 
 use bytes::Bytes;
@@ -14,9 +16,10 @@ use serde_json::json;
 
 use super::error::Error;
 use super::service::told;
-pub(super) use answer::{Answer, Gone, Lines, spawn};
+pub(super) use answer::{Answer, Gone, spawn};
 pub(super) use lines::{Line, LineReader, is_lines};
-pub(super) use spool::Spools;
+pub(super) use sending::Lines;
+pub(super) use spool::{Kept, Spools};
 
 /// One JSON text a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";

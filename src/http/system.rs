@@ -19,6 +19,8 @@ pub(super) fn readyz(call: Call) -> Reply {
 /// `GET /metrics`: the OpenMetrics text that Prometheus reads.
 pub(super) fn metrics(call: Call) -> Reply {
     const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let text = call.app.metrics.text(&call.app).map_err(|_| Error::Internal);
-    Reply::Now(text.map(|text| respond::text(StatusCode::OK, MEDIA_TYPE, text)))
+    Reply::later(async move {
+        let text = call.app.metrics.text(&call.app).await.map_err(|_| Error::Internal)?;
+        Ok(respond::text(StatusCode::OK, MEDIA_TYPE, text))
+    })
 }

@@ -9,7 +9,10 @@ use serde_json::value::RawValue;
 use super::read::OPS_BYTES_MAX;
 use super::{Error, OUTPUTS_MAX};
 use crate::pipeline::object::Object;
-use crate::pipeline::param::invalid;
+use crate::pipeline::param::{invalid, missing};
+
+/// Of a line that is none: more than a message shows.
+const LINE_BYTES_SHOWN: usize = 256;
 
 /// The members of one object, and where it stands in the item.
 pub(super) struct Members<'a> {
@@ -20,8 +23,9 @@ pub(super) struct Members<'a> {
 impl<'a> Members<'a> {
     pub(super) fn of_line(line: &'a [u8]) -> Result<Members<'a>, Error> {
         let refused = |error: serde_json::Error| {
-            let allowed = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
-            Error::from(invalid("item", &error.to_string(), allowed))
+            let begins = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_SHOWN)]);
+            let allowed = format!("one JSON object a line: {{\"source\": {{...}}, \"outputs\": [...]}} ({error})");
+            Error::from(invalid("item", &begins, allowed))
         };
         let Object(members) = serde_json::from_slice(line).map_err(refused)?;
         let item = Members { path: "", members };
@@ -40,6 +44,10 @@ impl<'a> Members<'a> {
 
     pub(super) fn refused(&self, name: &str, value: &str, allowed: &str) -> Error {
         invalid(&self.path(name), value, allowed).into()
+    }
+
+    pub(super) fn missing(&self, name: &str, allowed: &str) -> Error {
+        missing(&self.path(name), allowed).into()
     }
 
     pub(super) fn are_once(&self) -> Result<(), Error> {

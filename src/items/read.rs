@@ -43,7 +43,7 @@ fn key(item: &Members) -> Result<Option<String>, Error> {
 
 fn source(item: &Members, options: &Options) -> Result<Source, Error> {
     const ALLOWED: &str = "an object with one of id, url, data, part";
-    let json = item.get("source").ok_or_else(|| item.refused("source", "", ALLOWED))?;
+    let json = item.get("source").ok_or_else(|| item.missing("source", ALLOWED))?;
     let source = Members::of("source", json, ALLOWED)?;
     source.are_among(&["id", "url", "data", "part"])?;
     let [(name, _)] = source.members.as_slice() else { return Err(item.refused("source", json.get(), ALLOWED)) };
@@ -81,7 +81,7 @@ fn data(source: &Members, options: &Options) -> Result<Bytes, Error> {
 fn outputs(item: &Members, options: &Options, places: &[To]) -> Result<Vec<Output>, Error> {
     let allowed = format!("an array of 1 to {OUTPUTS_MAX} objects, each with \"format\"");
     let refused = |text: &str| item.refused("outputs", text, &allowed);
-    let json = item.get("outputs").ok_or_else(|| refused(""))?;
+    let json = item.get("outputs").ok_or_else(|| item.missing("outputs", &allowed))?;
     let Outputs { first, count } = serde_json::from_str(json.get()).map_err(|_| refused(json.get()))?;
     if count > OUTPUTS_MAX {
         let (value, max) = (count as u64, OUTPUTS_MAX as u64);
@@ -131,12 +131,13 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
 }
 
 fn format(output: &Members) -> Result<&'static Codec, Error> {
-    let name = output.text("format")?.unwrap_or_default();
-    by_extension(&name).filter(|codec| codec.encoder.is_some()).ok_or_else(|| {
+    let allowed = || {
         let written = CODECS.iter().filter(|codec| codec.encoder.is_some());
-        let names: Vec<&str> = written.flat_map(|codec| codec.extensions).copied().collect();
-        output.refused("format", &name, &names.join(", "))
-    })
+        written.flat_map(|codec| codec.extensions).copied().collect::<Vec<_>>().join(", ")
+    };
+    let name = output.text("format")?.ok_or_else(|| output.missing("format", &allowed()))?;
+    let codec = by_extension(&name).filter(|codec| codec.encoder.is_some());
+    codec.ok_or_else(|| output.refused("format", &name, &allowed()))
 }
 
 fn to(output: &Members, places: &[To]) -> Result<To, Error> {
@@ -286,6 +287,25 @@ mod tests {
             check(&with(output), parameter, allowed);
         }
         check(&with(r#"{"format": "png"}, {"format": "png", "effort": 10}"#), "outputs[1].effort", "0..9");
+    }
+
+    #[test]
+    fn a_mistake_says_what_was_given_or_that_nothing_was() {
+        let check = |line: &str, told: &str| {
+            let unread = read(line).expect_err(line);
+            assert!(unread.error.to_string().starts_with(told), "{line}: {}", unread.error);
+        };
+        check("{\"key\": k}", "item: \"{\\\"key\\\": k}\" is not allowed; allowed: one JSON object a line: ");
+        check(&"x".repeat(1_000), &format!("item: \"{}\" is not allowed", "x".repeat(64)));
+        check("{}", "source is missing; allowed: an object");
+        check(r#"{"source": {"part": "p"}}"#, "outputs is missing; allowed: an array");
+        check(&with("{}"), "outputs[0].format is missing; allowed: ");
+        check(&with(r#"{"format": ""}"#), "outputs[0].format: \"\" is not allowed; allowed: ");
+        let ops = |ops: &str| with(&format!("{{\"format\": \"png\", \"ops\": {ops}}}"));
+        check(&ops("[1]"), "outputs[0].ops: \"[1]\" is not allowed; allowed: a JSON array of objects");
+        check(&ops("[{}]"), "outputs[0].ops[0].op is missing; allowed: ");
+        check(&ops("[{\"op\": 5}]"), "outputs[0].ops[0].op: \"5\" is not allowed; allowed: ");
+        check(&ops("[{\"op\": \"resize\"}]"), "outputs[0].ops[0].width is missing; allowed: ");
     }
 
     #[test]

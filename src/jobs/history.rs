@@ -36,7 +36,7 @@ impl State {
     const ALL: [State; 6] =
         [State::Receiving, State::Queued, State::Running, State::Done, State::Cancelled, State::Forgotten];
 
-    fn of(number: i64) -> State {
+    pub(super) fn of(number: i64) -> State {
         usize::try_from(number).ok().and_then(|at| State::ALL.get(at)).copied().unwrap_or(State::Forgotten)
     }
 

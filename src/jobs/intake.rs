@@ -207,7 +207,7 @@ fn accept(
     options: &Options,
 ) -> Result<Accepted, Error> {
     if let Some(names) = &arrival.names
-        && is_known(ledger, names, arrival.rights)?
+        && is_known(ledger, names, arrival)?
     {
         return Ok(Accepted { id: names.id, new: false });
     }
@@ -230,14 +230,33 @@ fn accept(
     Ok(Accepted { id, new: true })
 }
 
+/// A job as it was sent before.
+struct Known {
+    number: i64,
+    body: Option<Vec<u8>>,
+    rights: u32,
+    webhook: Option<String>,
+    state: i64,
+}
+
+impl Known {
+    fn read(row: &Row) -> rusqlite::Result<Known> {
+        Ok(Known {
+            number: row.get(0)?,
+            body: row.get(1)?,
+            rights: row.get(2)?,
+            webhook: row.get(3)?,
+            state: row.get(4)?,
+        })
+    }
+}
+
 /// Whether what was sent is a job already. One that was cancelled, and is known by its lines alone, is forgotten: whoever sends them
 /// again means to have them run.
-fn is_known(ledger: &Transaction, names: &Names, rights: u32) -> Result<bool, Error> {
-    let query = "SELECT number, body, rights, state FROM job WHERE id = ?1";
-    let read = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let known: Option<(i64, Option<Vec<u8>>, u32, i64)> =
-        ledger.query_row(query, [names.id.as_bytes()], read).optional()?;
-    let Some((number, body, known_rights, state)) = known else { return Ok(false) };
+fn is_known(ledger: &Transaction, names: &Names, arrival: &Arrival) -> Result<bool, Error> {
+    let query = "SELECT number, body, rights, webhook, state FROM job WHERE id = ?1";
+    let known = ledger.query_row(query, [names.id.as_bytes()], Known::read).optional()?;
+    let Some(Known { number, body, rights, webhook, state }) = known else { return Ok(false) };
     if body.as_deref() != Some(names.body.as_bytes()) {
         return Err(Error::KeyReused);
     }
@@ -247,7 +266,14 @@ fn is_known(ledger: &Transaction, names: &Names, rights: u32) -> Result<bool, Er
         return Ok(false);
     }
     // It may have failed where this would not.
-    if rights & !known_rights != 0 { Err(Error::OtherRights) } else { Ok(true) }
+    if arrival.rights & !rights != 0 {
+        return Err(Error::OtherRights);
+    }
+    // Else whoever waits to be told would wait for ever.
+    if arrival.webhook.is_some() && arrival.webhook != webhook {
+        return Err(Error::OtherWebhook);
+    }
+    Ok(true)
 }
 
 /// Leaves a job that was never accepted to the sweeper.

@@ -59,6 +59,7 @@ pub struct Taken {
 }
 
 /// An item that is not to be run again, and what came of it.
+#[derive(Clone)]
 pub struct Ended {
     pub place: Place,
     pub outcomes: Vec<Outcome>,

@@ -109,7 +109,10 @@ impl Run<'_> {
 
     async fn record(&mut self) -> Result<(), Error> {
         let (chunk, job, ended) = (self.chunk.number, self.chunk.job, Arc::new(std::mem::take(&mut self.ended)));
-        persist(self.shared, false, move |ledger| queue::record(ledger, chunk, job, &ended)).await
+        let written = ended.clone();
+        persist(self.shared, false, move |ledger| queue::record(ledger, chunk, job, &written)).await?;
+        self.shared.figures.ended(&ended);
+        Ok(())
     }
 
     async fn finish(mut self) -> Result<(), Error> {
@@ -122,8 +125,11 @@ impl Run<'_> {
             now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
         // It may be the end of the job, which is told at once and must be true for ever.
-        let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &ended, &rest);
+        let (written, left) = (ended.clone(), rest.clone());
+        let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &written, &left);
         let over = persist(self.shared, true, finish).await?;
+        self.shared.figures.ended(&ended);
+        self.shared.figures.retried(rest.again.len());
         over.into_iter().for_each(|job| self.shared.ended(job));
         Ok(())
     }
@@ -197,7 +203,10 @@ async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error>
         Err(error @ (Error::TooManyItems { .. } | Error::Full { .. })) => {
             let place = Place { item: selecting.item, part: 0 };
             let ended = Ended { place, outcomes: vec![shared.work.refused(place, error)] };
-            shared.ledger.write_durably(move |ledger| queue::refuse(ledger, number, &ended)).await
+            let written = ended.clone();
+            let over = shared.ledger.write_durably(move |ledger| queue::refuse(ledger, number, &written)).await?;
+            shared.figures.ended(&[ended]);
+            Ok(over)
         }
         answer => answer,
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::figures::Figures;
 use super::ledger::now_ms;
 use super::queue::{self, Taken, Task};
 use super::{Error, Ledger, Options, Work, history, runner};
@@ -34,6 +35,7 @@ pub struct Shared {
     pub store: Arc<dyn Store>,
     pub hooks: Hooks,
     pub options: Options,
+    pub figures: Figures,
     /// Places for jobs that are being received.
     pub receiving: Arc<Semaphore>,
     /// Jobs that this process began to receive.
@@ -74,6 +76,7 @@ impl Shared {
             intakes: AtomicI64::new(0),
             places: Arc::new(Semaphore::new(options.items_at_once)),
             options,
+            figures: Figures::default(),
             wake: Notify::new(),
             sweep: Notify::new(),
             changes: watch::Sender::new(0),

@@ -258,6 +258,7 @@ async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_d
     for id in [&id, &keyed.id] {
         assert_eq!(jobs.cancel(id).await, Ok(true));
     }
+    assert_eq!(jobs.counters().await, Ok(Counters { cancelled: 2, ..Counters::default() }));
     fake.gate.close();
     assert_eq!(submit(&jobs, None, &["a"]).await, Ok(Accepted { id, new: true }));
     assert_eq!(end(&jobs, &id).await.state, State::Done);
@@ -332,6 +333,12 @@ async fn failures_that_may_pass_are_tried_again_and_others_are_not() {
     let id = submit(&jobs, None, &["never"]).await.unwrap().id;
     assert_eq!(end(&jobs, &id).await.failed, 1);
     assert_eq!(fake.runs(0), 6);
+    // They are counted just after they were written.
+    while jobs.counters().await.unwrap().items_failed < 3 {
+        tokio::task::yield_now().await;
+    }
+    let expected = Counters { done: 2, items_done: 2, items_failed: 3, items_retried: 4, ..Counters::default() };
+    assert_eq!(jobs.counters().await, Ok(expected));
 }
 
 #[tokio::test]

@@ -101,6 +101,7 @@ pub async fn run(shared: Arc<Shared>, secret: Secret) {
 async fn call(shared: &Shared, secret: &Secret, due: Due) {
     let signature = secret.sign(now_ms() / 1_000, &due.body);
     let posted = shared.hooks.post(&due.url, (SIGNATURE, signature), Bytes::from(due.body)).await;
+    shared.figures.called(posted.is_ok());
     let attempts = due.attempts + 1;
     let next_ms = match &posted {
         Ok(()) => None,

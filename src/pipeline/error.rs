@@ -5,13 +5,13 @@ use crate::digest::Digest;
 /// Why a pipeline could not be read, planned or run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// An argument is unknown, malformed, out of range or given twice.
-    #[error("{parameter}: {value:?} is not allowed; allowed: {allowed}")]
+    /// An argument is unknown, malformed, out of range, given twice or missing.
+    #[error("{parameter}{}; allowed: {allowed}", refused(value.as_deref()))]
     Invalid {
         /// The parameter as the client wrote it.
         parameter: String,
-        /// The refused value, shortened.
-        value: String,
+        /// The refused value, shortened; `None`: it is missing.
+        value: Option<String>,
         /// What would be accepted, for people.
         allowed: String,
     },
@@ -27,7 +27,7 @@ pub enum Error {
         feature: &'static str,
     },
     /// A bound of [`super::Limits`] (or a format's own) would be exceeded.
-    #[error("{name} is {value}, at most {max} is allowed")]
+    #[error("{value} is more than {name} allows, which is {max}")]
     Limit {
         /// The field of `Limits`.
         name: &'static str,
@@ -67,6 +67,10 @@ pub enum Error {
         /// What the encoder said.
         reason: String,
     },
+}
+
+fn refused(value: Option<&str>) -> String {
+    value.map_or_else(|| " is missing".to_owned(), |value| format!(": {value:?} is not allowed"))
 }
 
 impl Error {

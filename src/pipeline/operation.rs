@@ -32,7 +32,7 @@ mod window;
 
 use std::collections::HashMap;
 
-use super::param::{Args, Kind, Param, Value, invalid};
+use super::param::{Args, Kind, Param, Value, invalid, missing};
 use super::plan::Step;
 use super::{Error, Raster, Shape, Watch};
 use crate::digest::Digest;
@@ -95,7 +95,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The image that the argument `source` names.
     fn image(&self, args: &Args) -> Result<&Raster, Error> {
-        let id = args.image("source").ok_or_else(|| invalid("source", "", Kind::Image.allowed()))?;
+        let id = args.image("source").ok_or_else(|| missing("source", Kind::Image.allowed()))?;
         self.images.get(&id).ok_or(Error::MissingImage { id })
     }
 }
@@ -154,14 +154,14 @@ fn with_first(args: Args) -> Result<Option<Args>, Error> {
 /// For operations that mean nothing without so many arguments, which stand first in their table.
 fn with_firsts(args: Args, count: usize) -> Result<Option<Args>, Error> {
     let (needed, others) = args.params().split_at(count);
-    let Some(missing) = needed.iter().find(|param| !args.has(param.name)) else { return Ok(Some(args)) };
-    let key = missing.keys.first().unwrap_or(&missing.name);
+    let Some(absent) = needed.iter().find(|param| !args.has(param.name)) else { return Ok(Some(args)) };
+    let key = absent.keys.first().unwrap_or(&absent.name);
     Err(match args.written().find(|(param, _)| others.contains(param)) {
         Some((param, value)) => invalid(param.name, &param.kind.print(value), format!("beside {key} only")),
-        None if count == 1 => invalid(missing.name, "", missing.kind.allowed()),
+        None if count == 1 => missing(absent.name, absent.kind.allowed()),
         None => {
             let names: Vec<&str> = needed.iter().map(|param| param.name).collect();
-            invalid(missing.name, "", format!("{} together; {} is missing", names.join(", "), missing.name))
+            missing(absent.name, format!("{} together", names.join(", ")))
         }
     })
 }

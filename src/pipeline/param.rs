@@ -34,8 +34,16 @@ impl Param {
 
 /// An [`Error::Invalid`]; what the client wrote is shortened, it may be of any length.
 pub fn invalid(parameter: &str, value: &str, allowed: impl Into<String>) -> Error {
-    let short = |text: &str| text.chars().take(64).collect();
-    Error::Invalid { parameter: short(parameter), value: short(value), allowed: allowed.into() }
+    Error::Invalid { parameter: short(parameter), value: Some(short(value)), allowed: allowed.into() }
+}
+
+/// The same of a parameter that is not there, and must be.
+pub fn missing(parameter: &str, allowed: impl Into<String>) -> Error {
+    Error::Invalid { parameter: short(parameter), value: None, allowed: allowed.into() }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// The arguments of one table of [`Param`]s. Arguments at their default are not held, so equal meaning is equal value.
@@ -255,6 +263,6 @@ mod tests {
     #[test]
     fn what_a_client_wrote_is_shortened_in_errors() {
         let Error::Invalid { value, .. } = invalid("w", &"\u{e9}".repeat(1000), "") else { unreachable!() };
-        assert_eq!(value.chars().count(), 64);
+        assert_eq!(value.expect("given").chars().count(), 64);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::codec::{self, CODECS, Codec};
 use super::object::Object;
 use super::operation::{self, OPERATIONS, Operation};
-use super::param::{Args, Param, invalid};
+use super::param::{Args, Param, invalid, missing};
 use super::plan::Step;
 use super::{ENCODE, Error, Pipeline};
 use crate::digest::Digest;
@@ -39,8 +39,8 @@ pub(super) fn from_query(
         // In a flat query a part's name is the key that asks for an image.
         parts.iter().try_for_each(|(name, id)| flat.write(name, id.hex().as_str()))?;
     }
-    if query.iter().filter(|(key, _)| key == OPS).count() > 1 {
-        return Err(twice(OPS, "", OPS));
+    if let Some((_, second)) = query.iter().filter(|(key, _)| key == OPS).nth(1) {
+        return Err(twice(OPS, second, OPS));
     }
     let encode = flat.encode();
     let steps = match ops {
@@ -70,7 +70,9 @@ fn flat_key<'a>(params: &'static [Param], name: &'a str) -> &'a str {
 fn all_are_named(steps: &[Step], parts: Parts<'_>) -> Result<(), Error> {
     let named = |id: &Digest| steps.iter().flat_map(|(_, args)| args.images()).any(|image| image == *id);
     match parts.iter().find(|(_, id)| !named(id)) {
-        Some((name, _)) => Err(invalid(name, "", format!("a part that an operation names: {{\"part\": \"{name}\"}}"))),
+        Some((name, id)) => {
+            Err(invalid(name, id.hex().as_str(), format!("a part that an operation names: {{\"part\": \"{name}\"}}")))
+        }
         None => Ok(()),
     }
 }
@@ -179,14 +181,14 @@ fn twice(key: &str, value: &str, canonical: &str) -> Error {
 fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
     let wanted = "a JSON array of objects, each with \"op\"";
     let chain: Vec<Object<Json>> =
-        serde_json::from_str(json).map_err(|error| invalid(OPS, &error.to_string(), wanted))?;
+        serde_json::from_str(json).map_err(|error| invalid(OPS, json, format!("{wanted} ({error})")))?;
     chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0, parts)).collect()
 }
 
 fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Result<Step, Error> {
     let written = |name: &str| json_name(place, name);
-    let named = object.iter().find(|(name, _)| name == "op").and_then(|(_, value)| value.as_str()).unwrap_or_default();
-    let operation = operation(&written("op"), named)?;
+    let named = object.iter().find(|(name, _)| name == "op").ok_or_else(|| missing(&written("op"), operations()))?;
+    let operation = operation(&written("op"), &json_text(&named.1, parts))?;
     let mut args = Args::defaults(operation.params);
     for (index, (name, value)) in object.iter().enumerate() {
         if object[..index].iter().any(|(earlier, _)| earlier == name) {
@@ -235,10 +237,11 @@ fn json_text(value: &Json, parts: Parts<'_>) -> String {
 }
 
 fn operation(written: &str, name: &str) -> Result<&'static Operation, Error> {
-    operation::by_name(name).ok_or_else(|| {
-        let names: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        invalid(written, name, names.join(", "))
-    })
+    operation::by_name(name).ok_or_else(|| invalid(written, name, operations()))
+}
+
+fn operations() -> String {
+    OPERATIONS.iter().map(|operation| operation.name).collect::<Vec<_>>().join(", ")
 }
 
 /// What is written for a render of which every argument is a default.

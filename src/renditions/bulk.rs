@@ -163,6 +163,12 @@ fn attempt<T>(work: impl FnOnce() -> Result<T, pipeline::Error>) -> Result<T, Er
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::super::pool::Panicked;
     use super::super::{Options, Renditions};
     use super::*;
     use crate::pipeline::codec;
@@ -194,20 +200,32 @@ mod tests {
 
     const CALLERS: usize = 20;
 
-    #[tokio::test]
-    async fn a_single_request_is_rendered_while_the_bulk_lane_is_busy() {
-        let (store, renditions) = renditions(impatient()).await;
-        let source = put(&store, 1).await;
-        let (open, gate) = std::sync::mpsc::channel();
-        let held = renditions.engine.bulk.pool.submit(move || gate.recv());
+    /// A lane whose one thread waits until it is let go, and more callers than fit into it.
+    struct Crowd {
+        open: mpsc::Sender<()>,
+        held: oneshot::Receiver<Result<bool, Panicked>>,
+        callers: Vec<JoinHandle<Result<Rendition, Error>>>,
+    }
+
+    async fn crowd(renditions: &Arc<Renditions>, source: Digest) -> Crowd {
+        let (open, gate) = mpsc::channel();
+        let held = renditions.engine.bulk.pool.submit(move || gate.recv().is_ok());
         let call = |_| {
             let renditions = renditions.clone();
             tokio::spawn(async move { renditions.many(&source, &[png()], false).await.remove(0) })
         };
-        let callers: Vec<_> = (0..CALLERS).map(call).collect();
+        let callers = (0..CALLERS).map(call).collect();
         while renditions.counters().bulk_waiting < CALLERS as u64 - 2 {
             tokio::task::yield_now().await;
         }
+        Crowd { open, held, callers }
+    }
+
+    #[tokio::test]
+    async fn a_single_request_is_rendered_while_the_bulk_lane_is_busy() {
+        let (store, renditions) = renditions(impatient()).await;
+        let source = put(&store, 1).await;
+        let Crowd { open, held, callers } = crowd(&renditions, source).await;
         assert_eq!(renditions.counters().bytes_in_flight, 0, "the memory of others is not touched");
         let (single, _) = renditions.get(&source, &png()).await.expect("rendered");
         let counters = renditions.counters();
@@ -219,7 +237,7 @@ mod tests {
         let counters = renditions.counters();
         assert_eq!((counters.bulk_renders, counters.busy), (CALLERS as u64, 0));
         assert_eq!((counters.bulk_waiting, counters.bulk_bytes_in_flight), (0, 0));
-        assert_eq!(held.await, Ok(Ok(Ok(()))));
+        assert_eq!(held.await, Ok(Ok(true)));
     }
 
     #[tokio::test]
@@ -237,23 +255,14 @@ mod tests {
     async fn callers_that_leave_give_back_their_place_in_the_queue_and_what_they_hold() {
         let (store, renditions) = renditions(impatient()).await;
         let source = put(&store, 1).await;
-        let (open, gate) = std::sync::mpsc::channel::<()>();
-        let held = renditions.engine.bulk.pool.submit(move || gate.recv());
-        let call = |_| {
-            let renditions = renditions.clone();
-            tokio::spawn(async move { renditions.many(&source, &[png()], false).await.remove(0) })
-        };
-        let callers: Vec<_> = (0..CALLERS).map(call).collect();
-        while renditions.counters().bulk_waiting < CALLERS as u64 - 2 {
-            tokio::task::yield_now().await;
-        }
+        let Crowd { open, held, callers } = crowd(&renditions, source).await;
         callers.iter().for_each(tokio::task::JoinHandle::abort);
         for left in join_all(callers).await {
             assert!(left.is_err_and(|error| error.is_cancelled()));
         }
         assert_eq!(renditions.counters().bulk_waiting, 0);
         drop(open);
-        held.await.expect("answered").expect("no panic").expect_err("the gate is gone");
+        assert_eq!(held.await, Ok(Ok(false)), "the gate is gone");
         // Those that were admitted are on their way through the pool; they render nothing.
         while renditions.counters().bulk_bytes_in_flight > 0 {
             tokio::task::yield_now().await;

@@ -112,7 +112,7 @@ impl Form {
         let name = part.name().unwrap_or_default().to_owned();
         let Some(waiting) = self.waiting.remove(&name) else {
             while part.chunk().await.map_err(of_form)?.is_some() {}
-            let error = Error::Parameter { parameter: name.clone(), allowed: "parts that an item names".to_owned() };
+            let error = invalid("part", &name, "parts that an item names").into();
             let whose = Whose { index: 0, key: None, part: Some(name.chars().take(64).collect()) };
             return Ok(Some(Some(Entry { whose, item: Err(error) })));
         };

@@ -21,16 +21,15 @@ use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
 
-use super::Ran;
-use super::aside;
 use super::intake::Whose;
+use super::{Made, Ran};
 use crate::http::App;
+use crate::http::aside::aside;
 use crate::http::error::Error;
 use crate::http::placed;
 use crate::http::service::told;
 use crate::http::stream::{Answer, Gone, NDJSON, Tally};
-use crate::items::Done;
-use crate::renditions::Rendition;
+use crate::pipeline::codec::Codec;
 
 const TAR: &str = "application/x-tar";
 /// Of lines in one entry of a tar.
@@ -86,8 +85,8 @@ impl Results {
             let mut line = head(index, key.as_deref());
             line.insert("output".to_owned(), output.into());
             match outcome {
-                Ok(done) => self.done(line, (index, output), done).await?,
-                Err(error) => self.problem(line, &error.into()).await?,
+                Ok(made) => self.made(line, (index, output), made).await?,
+                Err(error) => self.problem(line, &error).await?,
             }
         }
         Ok(())
@@ -119,40 +118,44 @@ impl Results {
         }
     }
 
-    async fn done(&mut self, mut line: Map<String, Value>, place: (u64, usize), done: Done) -> Result<(), Gone> {
-        self.tally.count(true);
-        match done {
-            Done::Response(rendition) => {
-                let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
-                say("status", StatusCode::OK.as_u16().into());
-                say("media_type", rendition.codec.media_type.into());
-                say("bytes", rendition.bytes.len().into());
-                return self.bytes(line, place, rendition).await;
+    async fn made(&mut self, mut line: Map<String, Value>, place: (u64, usize), made: Made) -> Result<(), Gone> {
+        match made {
+            Made::Response(codec, waiting) => {
+                return match waiting.end().await {
+                    Ok(bytes) => self.response(line, place, (codec, bytes)).await,
+                    Err(error) => self.problem(line, &error).await,
+                };
             }
-            Done::Blob(receipt) => placed::blob(&mut line, &receipt, &self.app.metrics),
-            Done::Rendition { url } => placed::rendition(&mut line, url),
+            Made::Blob(receipt) => placed::blob(&mut line, &receipt, &self.app.metrics),
+            Made::Rendition { url } => placed::rendition(&mut line, url),
         }
+        self.tally.count(true);
         self.line(line).await
     }
 
-    async fn bytes(
+    async fn response(
         &mut self,
         mut line: Map<String, Value>,
         place: (u64, usize),
-        rendition: Rendition,
+        (codec, bytes): (&Codec, Bytes),
     ) -> Result<(), Gone> {
+        self.tally.count(true);
+        let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
+        say("status", StatusCode::OK.as_u16().into());
+        say("media_type", codec.media_type.into());
+        say("bytes", bytes.len().into());
         match self.media {
             Media::Lines => {
-                // The right to hold the rendition is the line's, too, until that is on its way.
-                let bytes = rendition.bytes.clone();
+                // The right to hold the bytes is the line's, too, until that is on its way.
+                let data = bytes.clone();
                 // It fails only with the runtime, which is on its way out.
-                let line = aside(bytes.len(), move || with_data(line, &bytes)).await.map_err(|_| Gone)?;
+                let line = aside(data.len(), move || with_data(line, &data)).await.map_err(|_| Gone)?;
                 self.answer.send(line).await
             }
             Media::Tar => {
-                let name = format!("{}-{}.{}", place.0, place.1, rendition.codec.extensions[0]);
-                line.insert("name".to_owned(), name.as_str().into());
-                self.entry(&name, rendition.bytes).await?;
+                let name = format!("{}-{}.{}", place.0, place.1, codec.extensions[0]);
+                say("name", name.as_str().into());
+                self.entry(&name, bytes).await?;
                 self.line(line).await
             }
         }

@@ -1,31 +1,20 @@
-//! [`Answer`] and [`Lines`]: the two ends of a body that is made while it is sent.
+//! [`Answer`]: the writing end of a body that is made while it is sent.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinHandle};
 
 use super::NDJSON;
-use super::spool::{Read, Spool, Write, Written};
+use super::queue::{Offer, Shared, State};
+use super::sending::Lines;
 use crate::http::body::Body;
-use crate::http::connection::Watch;
 use crate::http::error::Error;
 use crate::http::options::ms;
 use crate::http::{App, Response, problem, respond};
-use crate::store;
-
-/// Bytes that wait for the client in memory before they go to a file, and bytes of a frame that is made of small lines.
-const MEMORY_BYTES_MAX: usize = 32 << 10;
 
 /// The client has left, or takes nothing: what is still made for it is for nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,57 +29,10 @@ pub(in crate::http) struct Answer {
     patience: Duration,
 }
 
-/// The end that hyper sends.
-pub(in crate::http) struct Lines {
-    shared: Arc<Shared>,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
-    /// What makes the answer; it is over when nobody takes it.
-    work: Option<AbortHandle>,
-}
-
-struct Shared {
-    queue: Mutex<Queue>,
-    /// The client took something, or left.
-    room: Notify,
-}
-
-/// Bytes on their way: first those in the file, then those in memory.
-struct Queue {
-    spool: Spool,
-    /// The file failed: it is not tried again.
-    broken: bool,
-    memory: VecDeque<Bytes>,
-    memory_bytes: usize,
-    state: State,
-    waker: Option<Waker>,
-    /// The connection counts as at work until the answer has ended.
-    watch: Option<Arc<Watch>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// Nothing more comes.
-    Ended,
-    /// Nothing more comes, although something should.
-    Cut,
-    /// Nobody takes it any more.
-    Gone,
-}
-
 /// A streamed 200, and what its body is written to.
 pub(in crate::http) fn answer(app: &App, media_type: &'static str) -> (Answer, Response) {
-    let queue = Queue {
-        spool: app.spools.spool(),
-        broken: false,
-        memory: VecDeque::new(),
-        memory_bytes: 0,
-        state: State::Open,
-        waker: None,
-        watch: None,
-    };
-    let shared = Arc::new(Shared { queue: Mutex::new(queue), room: Notify::new() });
-    let lines = Lines { shared: shared.clone(), reading: None, work: None };
+    let shared = Shared::new(app.spools.spool());
+    let lines = Lines::new(shared.clone());
     let mut response = respond::with(StatusCode::OK, Body::Lines(Box::new(lines)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -110,16 +52,6 @@ pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
         lines.work = Some(task.abort_handle());
     }
     response
-}
-
-/// What is to be done with a line that is offered.
-enum Offer {
-    Taken,
-    Gone,
-    /// First what is in memory goes to the file.
-    Spool(Write, Vec<Bytes>),
-    /// First the client takes something.
-    Wait,
 }
 
 impl Answer {
@@ -192,193 +124,6 @@ impl Drop for Answer {
     }
 }
 
-impl Shared {
-    /// Never held across an await.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes `parts`, which were taken from memory, to the file; back to memory with them if that fails. Goes on when it is no
-    /// longer waited for.
-    async fn spool(self: &Arc<Shared>, write: Write, parts: Vec<Bytes>) {
-        let shared = Arc::clone(self);
-        let spooled = tokio::task::spawn_blocking(move || {
-            let written = write.run();
-            shared.lock().spooled(written, parts);
-            shared.room.notify_one();
-        });
-        // Lost only when the runtime is stopping, and every client with it.
-        let _ = spooled.await;
-    }
-}
-
-fn lost() -> io::Error {
-    io::Error::other("the runtime is stopping")
-}
-
-impl Queue {
-    fn offer(&mut self, line: &Bytes) -> Offer {
-        if self.state != State::Open {
-            return Offer::Gone;
-        }
-        if self.has_memory_for(line.len() + 1) {
-            self.push(line.clone());
-            self.push(Bytes::from_static(b"\n"));
-            return Offer::Taken;
-        }
-        if self.broken || self.spool.is_writing() {
-            return Offer::Wait;
-        }
-        let parts: Vec<Bytes> = self.memory.iter().cloned().collect();
-        let Some(write) = self.spool.write(parts.clone()) else { return Offer::Wait };
-        self.memory.clear();
-        self.memory_bytes = 0;
-        Offer::Spool(write, parts)
-    }
-
-    fn spooled(&mut self, written: io::Result<Written>, parts: Vec<Bytes>) {
-        if let Err(error) = self.spool.wrote(written) {
-            tracing::warn!(%error, "an answer cannot be kept in a temporary file: it waits for its client");
-            self.broken = true;
-            for part in parts.into_iter().rev() {
-                self.memory_bytes += part.len();
-                self.memory.push_front(part);
-            }
-        }
-        self.wake();
-    }
-
-    /// What is longer than all of it is taken when it is empty.
-    fn has_memory_for(&self, bytes: usize) -> bool {
-        self.memory.is_empty() || self.memory_bytes + bytes <= MEMORY_BYTES_MAX
-    }
-
-    fn push(&mut self, bytes: Bytes) {
-        self.memory_bytes += bytes.len();
-        self.memory.push_back(bytes);
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn close(&mut self, state: State) {
-        if self.state == State::Open {
-            self.state = state;
-            self.wake();
-        }
-    }
-
-    /// The next frame from memory: a long part alone, or small ones together.
-    fn frame(&mut self) -> Option<Bytes> {
-        let first = self.memory.pop_front()?;
-        let mut len = first.len();
-        let fits = |next: &Bytes, len: usize| next.len() + len <= MEMORY_BYTES_MAX;
-        let frame = if self.memory.front().is_none_or(|next| !fits(next, len)) {
-            first
-        } else {
-            let mut frame = BytesMut::from(first);
-            while let Some(next) = self.memory.pop_front_if(|next| fits(next, len)) {
-                len += next.len();
-                frame.extend_from_slice(&next);
-            }
-            frame.freeze()
-        };
-        self.memory_bytes -= frame.len();
-        Some(frame)
-    }
-}
-
-/// What the sending end does next.
-enum Step {
-    Frame(Bytes),
-    Read(Read),
-    End,
-    Cut,
-    Wait,
-}
-
-impl Lines {
-    /// The answer's head is known: until its end the connection is at work.
-    pub(in crate::http) fn watched(&mut self, watch: Arc<Watch>) {
-        self.shared.lock().watch = Some(watch);
-    }
-
-    pub(in crate::http) fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, store::Error>>> {
-        loop {
-            if let Some(reading) = &mut self.reading {
-                let read = ready!(Pin::new(reading).poll(context)).unwrap_or_else(|_| Err(lost()));
-                self.reading = None;
-                return Poll::Ready(Some(self.took_from_file(read)));
-            }
-            match self.step(context) {
-                Step::Frame(bytes) => {
-                    self.shared.room.notify_one();
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                Step::Read(read) => self.reading = Some(tokio::task::spawn_blocking(move || read.run())),
-                Step::End => return Poll::Ready(None),
-                Step::Cut => return Poll::Ready(Some(Err(cut("the answer was not ended")))),
-                Step::Wait => return Poll::Pending,
-            }
-        }
-    }
-
-    fn step(&mut self, context: &Context<'_>) -> Step {
-        let mut queue = self.shared.lock();
-        if let Some(read) = queue.spool.next(MEMORY_BYTES_MAX as u64) {
-            return Step::Read(read);
-        }
-        if !queue.spool.is_writing() {
-            match (queue.frame(), queue.state) {
-                (Some(frame), _) => return Step::Frame(frame),
-                (None, State::Ended) => return Step::End,
-                (None, State::Cut | State::Gone) => return Step::Cut,
-                (None, State::Open) => {}
-            }
-        }
-        queue.waker = Some(context.waker().clone());
-        Step::Wait
-    }
-
-    fn took_from_file(&self, read: io::Result<Bytes>) -> Result<Frame<Bytes>, store::Error> {
-        let bytes = read.map_err(|error| cut(&error.to_string()))?;
-        self.shared.lock().spool.advance(bytes.len() as u64);
-        self.shared.room.notify_one();
-        Ok(Frame::data(bytes))
-    }
-}
-
-/// hyper only needs to know that the body is not whole.
-fn cut(why: &str) -> store::Error {
-    store::Error::Unavailable(why.to_owned())
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        let watch = {
-            let mut queue = self.shared.lock();
-            queue.close(State::Gone);
-            queue.memory.clear();
-            queue.memory_bytes = 0;
-            queue.watch.take()
-        };
-        self.shared.room.notify_one();
-        if let Some(work) = &self.work {
-            work.abort();
-        }
-        if let Some(watch) = watch {
-            watch.end();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
@@ -386,6 +131,9 @@ mod tests {
 
     use super::*;
     use crate::http::Settings;
+    use crate::http::stream::queue::MEMORY_BYTES_MAX;
+    use crate::http::stream::spool::lost;
+    use crate::store;
 
     async fn app(change: impl FnOnce(&mut Settings)) -> Arc<App> {
         let mut settings = Settings::default();

@@ -1,5 +1,5 @@
-//! [`Spools`]: bytes that wait for their client, in temporary files without names. Each is a ring, so that a client which is always
-//! a little behind needs no more room than it is behind.
+//! [`Spools`]: bytes that wait for their client, in temporary files without names. That of an answer is a ring, so that a client
+//! which is always a little behind needs no more room than it is behind; what is long may have a file of its own ([`Kept`]).
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -25,10 +25,38 @@ impl Spools {
         Spools { bytes_max, free: Arc::new(Semaphore::new(pieces)) }
     }
 
+    /// Moves `bytes`, however many, to a file of their own; `None`: all files together have no room for them.
+    pub(in crate::http) async fn keep(&self, bytes: Bytes) -> io::Result<Option<Kept>> {
+        let mut spool = Spools { bytes_max: u64::MAX, ..self.clone() }.spool();
+        let Some(write) = spool.write(vec![bytes]) else { return Ok(None) };
+        let written = tokio::task::spawn_blocking(move || write.run()).await.unwrap_or_else(|_| Err(lost()));
+        spool.wrote(written)?;
+        Ok(Some(Kept(spool)))
+    }
+
     /// A spool without a file yet.
     pub(super) fn spool(&self) -> Spool {
         Spool { spools: self.clone(), file: None, held: None, writing: false, read: 0, written: 0 }
     }
+}
+
+/// Bytes in a file of their own.
+pub(in crate::http) struct Kept(Spool);
+
+impl Kept {
+    pub(in crate::http) fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Takes them back into memory.
+    pub(in crate::http) async fn take(self) -> io::Result<Bytes> {
+        let read = move || self.0.next(self.len()).map_or(Ok(Bytes::new()), Read::run);
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+pub(super) fn lost() -> io::Error {
+    io::Error::other("the runtime is stopping")
 }
 
 /// What is read and written by position: an open file.
@@ -213,6 +241,16 @@ mod tests {
         spool.wrote(write.run()).expect("a temporary file");
         assert_eq!(read(&mut spool, 100), "op");
         assert_eq!(read(&mut spool, 100), "");
+    }
+
+    #[tokio::test]
+    async fn what_has_a_file_of_its_own_is_bounded_by_the_budget_of_all_alone() {
+        let spools = Spools::new(1, 2 * PIECE_BYTES);
+        let bytes = Bytes::from(vec![5; 2 * PIECE_BYTES as usize]);
+        let kept = spools.keep(bytes.clone()).await.expect("a temporary file").expect("the budget itself");
+        assert!(spools.keep(Bytes::from_static(b"x")).await.expect("no file").is_none(), "one past it");
+        assert!(kept.take().await.expect("a temporary file") == bytes);
+        assert_eq!(spools.free.available_permits(), 2);
     }
 
     #[tokio::test]

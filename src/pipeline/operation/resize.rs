@@ -9,7 +9,7 @@ mod resample;
 
 use super::canvas::{Rect, WHITE, channels_with, laid};
 use super::{Context, Cost, Operation, crop, gravity};
-use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
+use crate::pipeline::param::{Args, Kind, Param, Value, invalid, missing};
 use crate::pipeline::plan::Step;
 use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
 use anchor::Anchor;
@@ -108,7 +108,7 @@ const DPR_ONE: i64 = 100;
 /// way to fit; only what crops or pads has a gravity, and only `contain` shows a background.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
     if args.are_defaults() {
-        return Err(invalid("width", "", format!("{}; or a height or an aspect", SIDE.allowed())));
+        return Err(missing("width", format!("{}; or a height or an aspect", SIDE.allowed())));
     }
     let mut args = with_ratio(with_dpr(args)?)?;
     let sides = ["width", "height"].into_iter().filter(|side| args.has(side)).count();

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::bulk::{assert_failed, data, id, item, ndjson, resize, with};
+use super::metrics::figure;
 use super::{Answer, Server, Stopped, path_of, ppm};
 use crate::fetch::{PERMITTED, options};
 
@@ -70,6 +71,13 @@ fn a_job_stores_its_sources_and_its_results_are_found() {
     );
     assert_eq!(server.get(path).json()["state"], "done");
 
+    // An item is counted once its result is written, from when on it is told.
+    while figure(&server, "job_items_done_total") + figure(&server, "job_items_failed_total") < 5 {
+        std::thread::yield_now();
+    }
+    let figures = ["job_items_done_total", "jobs_done", "jobs_running", "jobs_answer"];
+    assert_eq!(figures.map(|name| figure(&server, name)), [2, 1, 0, 1]);
+
     let (lines, last) = results(&server.get(&format!("{path}/results")));
     assert_eq!((&last["done"], &last["state"]), (&json!(true), &json!("done")));
     assert_eq!(lines.len(), 6, "{lines:?}");
@@ -112,6 +120,34 @@ fn a_blind_retry_finds_the_same_job() {
     assert_eq!(server.send("POST", "/jobs", &[&long[..long.len() - 1]], &body).status, 202);
     assert_eq!(server.get("/jobs").json()["jobs"].as_array().unwrap().len(), 3);
     assert_eq!(server.get("/jobs?limit=1").json()["jobs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_array_is_the_same_job_as_its_lines() {
+    const JSON: &str = "Content-Type: application/json";
+    let server = Server::with(|settings| settings.http.line_bytes_max = 1_000);
+    let image = ppm(6, 4, [1, 2, 3]);
+    let items = [item(data(&image), &[resize("png", 3)]), item(id(b"absent"), &[resize("png", 1)])];
+    let lines = server.send("POST", "/jobs", &[NDJSON], &ndjson(&items));
+    assert_eq!(lines.status, 202);
+    for array in [json!(items), json!({ "items": items })] {
+        let again = server.send("POST", "/jobs", &[JSON], array.to_string().as_bytes());
+        assert_eq!((again.status, again.field("location")), (200, lines.field("location")), "{}", again.text());
+    }
+    // Written over many lines it is another text, and the same items.
+    let long = item(data(&[7; 1_000]), &[resize("png", 3)]);
+    let pretty = serde_json::to_string_pretty(&json!([items[0], items[1], long])).unwrap();
+    let sent = server.send("POST", "/jobs", &[JSON], pretty.as_bytes());
+    assert_eq!(sent.status, 202, "{}", sent.text());
+    let ended = end(&server, sent.field("location").unwrap());
+    assert_eq!((&ended["items"], &ended["done"], &ended["failed"]), (&json!(3), &json!(1), &json!(2)));
+    let (lines, _) = results(&server.get(&format!("{}/results", sent.field("location").unwrap())));
+    assert_eq!((&lines[0]["status"], &lines[0]["source"]), (&json!(200), &json!(Digest::of(&image).to_string())));
+    assert_failed(&lines[1], 404, "unknown-id");
+    assert_failed(&lines[2], 413, "too-large");
+    for bad in ["", "{}", "[1", "[] 1", "{\"items\": 1}"] {
+        server.send("POST", "/jobs", &[JSON], bad.as_bytes()).assert_problem(400, "malformed-request");
+    }
 }
 
 #[test]
@@ -327,12 +363,8 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
     });
     let body = ndjson(&[item(id(b"absent"), &[resize("png", 1)])]);
     let hook = |url: &str| format!("/jobs?webhook={url}");
-    let sent = server.send(
-        "POST",
-        &hook(&format!("http://{PERMITTED}:{port}/done?x=1").replace('?', "%3F")),
-        &[NDJSON],
-        &body,
-    );
+    let named = hook(&format!("http://{PERMITTED}:{port}/done?x=1").replace('?', "%3F"));
+    let sent = server.send("POST", &named, &[NDJSON], &body);
     assert_eq!(sent.status, 202, "{}", sent.text());
     for attempt in 1..=2 {
         let (signature, body) = heard.recv_timeout(Duration::from_secs(20)).unwrap();
@@ -345,6 +377,18 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
         let expected: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(code, expected);
     }
+    // The second call was counted before the ledger knew of it.
+    assert_eq!((figure(&server, "webhooks_failed_total"), figure(&server, "job_items_failed_total")), (1, 1));
+    for same in [&named, "/jobs"] {
+        assert_eq!(server.send("POST", same, &[], &body).status, 200, "{same}");
+    }
+    let other = hook(&format!("http://{PERMITTED}:{port}/other"));
+    let untold = ndjson(&[item(id(b"untold"), &[resize("png", 1)])]);
+    assert_eq!(server.send("POST", "/jobs", &[], &untold).status, 202);
+    for (hook, body) in [(&other, &body), (&named, &untold)] {
+        server.send("POST", hook, &[], body).assert_problem(409, "job-of-other-webhook");
+    }
+    assert_eq!(server.send("POST", &named, &["Idempotency-Key: other"], &untold).status, 202);
     server.send("POST", &hook("http://127.0.0.1/"), &[], &body).assert_problem(403, "webhook-refused");
     server.send("POST", &hook("gopher:x"), &[], &body).assert_problem(400, "invalid-parameter");
     let off = Server::start();

@@ -227,10 +227,10 @@ fn parts_do_not_get_around_presets_or_a_signature() {
     let over = form(&[("overlay", &image), ("image", &image)]);
     let alone = form(&[("image", &image)]);
     let check = |server: &Server, path: &str| {
-        for (body, parameter) in [(&ops, "ops"), (&over, "overlay")] {
+        for (body, part) in [(&ops, "ops"), (&over, "overlay")] {
             let refused = server.send("POST", path, &[FORM], body);
-            assert_eq!(refused.status, 400, "{}", refused.text());
-            assert!(refused.text().contains(&format!("\"parameter\":\"{parameter}\"")), "{}", refused.text());
+            refused.assert_problem(400, "invalid-parameter");
+            assert_eq!((&refused.json()["parameter"], &refused.json()["value"]), (&"part".into(), &part.into()));
         }
         assert_eq!(server.send("POST", path, &[FORM], &alone).status, 200);
     };

@@ -101,6 +101,37 @@ fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
 }
 
 #[test]
+fn a_client_that_does_not_read_holds_nothing_of_the_bulk_lane() {
+    const ITEMS: usize = 40;
+    let server = Server::with(|settings| {
+        settings.http.bulk_items_max = 4;
+        settings.http.spool_bytes_max = 20_000_000;
+        settings.http.write_stall_ms = 600_000;
+        settings.renditions.cache_bytes_max = 0;
+        // Room for three of its results.
+        settings.renditions.bulk_memory_bytes_max = 20_000_000;
+    });
+    let body = large(&server);
+    let mut slow = server.connect();
+    let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    slow.write(&[head.as_bytes(), &body].concat());
+    while figure(&server, "bulk_renders_total") < 3 {
+        std::thread::yield_now();
+    }
+    // This one may need all of the lane.
+    let image = ppm(1_500, 1_000, [8, 8, 8]);
+    let other = ndjson(&[item(data(&image), &[resize("png", 2)])]);
+    let lines = results(&server.send("POST", "/bulk", &[], &other));
+    assert_eq!(lines[0]["status"], 200);
+    let ended = figure(&server, "bulk_renders_total");
+    assert!(ended < ITEMS as u64, "{ended}: the first still waits, and is read no further than its window");
+    let (lines, last) = lines_of(&slow.answer(false));
+    assert_eq!(last, json!({ "done": true, "ok": ITEMS, "failed": 0 }));
+    let expected = data(&ppm(2_000, 1_000, [5, 6, 7]));
+    assert!(lines.iter().all(|line| line["data"] == expected["data"]));
+}
+
+#[test]
 fn a_client_that_does_not_read_keeps_no_room_from_others() {
     const BUDGET: u64 = 1 << 20;
     let origin = Origin::start(PERMITTED, |_| Vec::new());

@@ -194,3 +194,20 @@ fn no_more_items_run_at_once_than_may() {
     assert!(lines.iter().all(|line| line["status"] == 200));
     assert_eq!(most.load(Ordering::SeqCst), 2);
 }
+
+#[test]
+fn results_that_find_room_nowhere_are_refused_one_by_one() {
+    let ask = |bytes_max: usize| {
+        let server = Server::with(|settings| {
+            settings.http.bulk_results_bytes_max = bytes_max;
+            settings.http.spools_bytes_max = 0;
+        });
+        let image = data(&ppm(60, 40, [1, 2, 3]));
+        bulk(&server, &[item(image, &[resize("ppm", 30), with(resize("ppm", 30), "to", "blob")])])
+    };
+    let bytes = ask(1 << 20)[0]["bytes"].as_u64().unwrap() as usize;
+    assert_eq!(ask(bytes)[0]["status"], 200);
+    let lines = ask(bytes - 1);
+    assert_failed(&lines[0], 503, "busy");
+    assert_eq!(lines[1]["status"], 201, "what is not answered needs no room");
+}

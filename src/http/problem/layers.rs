@@ -1,0 +1,182 @@
+//! What a client is told of the errors of the layers below, one match each.
+
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
+
+use super::body::{
+    ABSENT_MAX_AGE_S, Problem, REFUSED_MAX_AGE_S, absent, busy, corrupt, internal, invalid, over, problem, too_large,
+    unavailable,
+};
+use crate::{fetch, jobs, pipeline, store};
+
+pub(super) fn of_store(error: &store::Error) -> Problem {
+    match error {
+        store::Error::NotFound => absent("unknown-id", "No image has this id."),
+        store::Error::Corrupt(digest) => {
+            unavailable("blob-corrupt", "The stored bytes do not agree with their id and are out of service.")
+                .member("id", digest.to_string())
+        }
+        store::Error::Mismatch { expected, actual } => {
+            let detail = format!("The bytes hash to {actual}, not {expected}; nothing was stored.");
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", "Digest mismatch", detail)
+                .member("expected", expected.to_string())
+                .member("actual", actual.to_string())
+        }
+        store::Error::TooLarge { max } => too_large("bytes_max", *max),
+        store::Error::Busy => busy("Too many bytes are being uploaded at this moment.", 1),
+        store::Error::Full => problem(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "store-full",
+            "No space left",
+            "The store has no room for these bytes.",
+        ),
+        store::Error::ReadOnly => unavailable("store-read-only", "The store takes no uploads."),
+        // The reason may hold a path: it is for the log.
+        store::Error::Unavailable(_) => {
+            unavailable("store-unavailable", "The store is not ready.").field(RETRY_AFTER, "1")
+        }
+    }
+}
+
+pub(super) fn of_pipeline(error: &pipeline::Error) -> Problem {
+    match error {
+        pipeline::Error::Invalid { parameter, value, allowed } => {
+            let problem = invalid(parameter, format!("{error}."), allowed);
+            match value {
+                Some(value) => problem.member("value", value.as_str()),
+                None => problem,
+            }
+        }
+        pipeline::Error::UnknownFormat => {
+            let detail = "The bytes are not an image of a known format.";
+            problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-format", "Unknown format", detail)
+                .cached(REFUSED_MAX_AGE_S)
+        }
+        pipeline::Error::Unsupported { format, feature } => {
+            let detail = format!("{format}: {feature} is not supported.");
+            problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-feature", "Feature not supported", detail)
+                .member("format", *format)
+                .member("feature", *feature)
+                .cached(REFUSED_MAX_AGE_S)
+        }
+        pipeline::Error::Limit { name: "bytes_max", value, max } => {
+            too_large("bytes_max", *max).member("value", *value)
+        }
+        pipeline::Error::Limit { name, value, max } => {
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over(name, *value, *max))
+                .limit(name, Some(*value), *max)
+                .cached(REFUSED_MAX_AGE_S)
+        }
+        pipeline::Error::Corrupt { format, reason } => {
+            corrupt(format!("{format}: {reason}")).member("format", *format).cached(REFUSED_MAX_AGE_S)
+        }
+        pipeline::Error::CropOutside => {
+            let detail = "The crop lies wholly outside the image.";
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "crop-outside", "Crop outside the image", detail)
+                .cached(REFUSED_MAX_AGE_S)
+        }
+        pipeline::Error::MissingImage { id } => {
+            let detail = format!("The image {id}, which the operations name, is not stored.");
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "image-missing", "An image is missing", detail)
+                .member("id", id.to_string())
+                .cached(ABSENT_MAX_AGE_S)
+        }
+        pipeline::Error::Cancelled => busy("The render was given up.", 1),
+        pipeline::Error::Timeout => {
+            let detail = "The render ran past its time.";
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "render-timeout", "The render took too long", detail)
+        }
+        // What the encoder said is for the log.
+        pipeline::Error::Encode { .. } => internal(),
+    }
+}
+
+pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
+    match error {
+        jobs::Error::NotFound => absent("unknown-job", "No job has this id, or it has been forgotten.").cached(0),
+        jobs::Error::Busy => busy("Too many jobs are unfinished, or are being received.", 5),
+        jobs::Error::TooManyItems { max } => {
+            let detail = format!("At most {max} items are taken.");
+            problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too many items", detail).limit(
+                "job_items_max",
+                None,
+                *max,
+            )
+        }
+        jobs::Error::Full { max } => {
+            let detail = "The queue of jobs has no room for these items.";
+            problem(StatusCode::INSUFFICIENT_STORAGE, "jobs-full", "No space left", detail).limit(
+                "jobs_bytes_max",
+                None,
+                *max,
+            )
+        }
+        jobs::Error::KeyReused => {
+            let detail = "This Idempotency-Key was sent with other items before.";
+            problem(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "Idempotency-Key was used before",
+                detail,
+            )
+        }
+        jobs::Error::OtherRights => {
+            let detail = "These items were sent before by somebody who may do less: send them with an Idempotency-Key of \
+                their own.";
+            problem(StatusCode::CONFLICT, "job-of-other-rights", "The job was sent with fewer rights", detail)
+        }
+        // Not which one it was: it may hold a secret of somebody else.
+        jobs::Error::OtherWebhook => {
+            let detail = "These items were sent before with another webhook, or with none: send them with an Idempotency-Key \
+                of their own, or without a webhook.";
+            problem(StatusCode::CONFLICT, "job-of-other-webhook", "The job was sent with another webhook", detail)
+        }
+        jobs::Error::Webhook(fetch::Error::Off) => {
+            let detail = "This server calls no webhooks: no host is allowed.";
+            problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)
+        }
+        jobs::Error::Webhook(fetch::Error::Url { allowed }) => {
+            invalid("webhook", format!("webhook is not of the allowed form; allowed: {allowed}."), allowed)
+        }
+        jobs::Error::Webhook(_) => {
+            let detail = "This server may not call this URL.";
+            problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
+        }
+        jobs::Error::Store(error) => of_store(error),
+        // The reason may hold a path: it is for the log.
+        jobs::Error::Ledger(_) | jobs::Error::Ended => {
+            unavailable("jobs-unavailable", "The queue of jobs does not answer.").field(RETRY_AFTER, "1")
+        }
+    }
+}
+
+pub(super) fn of_fetch(error: &fetch::Error) -> Problem {
+    match error {
+        fetch::Error::Off => {
+            let detail = "This server fetches no remote images: no host is allowed.";
+            problem(StatusCode::FORBIDDEN, "remote-off", "Remote sources are off", detail)
+        }
+        fetch::Error::Url { allowed } => {
+            invalid("url", format!("url is not of the allowed form; allowed: {allowed}."), allowed)
+        }
+        // Nothing tells a blocked address from one where nobody is.
+        fetch::Error::Refused => {
+            let detail = "This URL, or where it leads, is not allowed here or cannot be reached.";
+            problem(StatusCode::FORBIDDEN, "remote-refused", "Remote source refused", detail)
+        }
+        fetch::Error::Failed { status } => {
+            let detail = "The remote server did not answer with an image.";
+            let problem = problem(StatusCode::BAD_GATEWAY, "remote-failed", "Remote source failed", detail);
+            match status {
+                Some(status) => problem.member("remote_status", *status),
+                None => problem,
+            }
+        }
+        fetch::Error::TooSlow => {
+            let detail = "The remote server took too long.";
+            problem(StatusCode::GATEWAY_TIMEOUT, "remote-timeout", "Remote source too slow", detail)
+        }
+        fetch::Error::TooLarge { max } => too_large("bytes_max", *max),
+        fetch::Error::Busy => busy("Too many remote images are being fetched at this moment.", 1),
+    }
+}
