@@ -36,7 +36,7 @@ pub(super) static OPERATION: Operation = Operation {
         },
     ],
     example: "w=300&mask={id}&mask_mode=luma",
-    revision: 1,
+    revision: 2,
     canonical: with_first,
     look: None,
     plan: |shape, _| Ok(plan(shape)),

@@ -94,7 +94,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         },
     ],
     example: "w=300&h=200&fit=cover&gravity=attention",
-    revision: 2,
+    revision: 3,
     canonical,
     look: Some(look),
     plan,

@@ -40,14 +40,16 @@ impl Kernel {
     }
 
     fn algorithm(self) -> ResizeAlg {
-        let filter = match self {
-            Kernel::Lanczos3 => Filter::new("lanczos3", lanczos3, 3.0).map_or(FilterType::Lanczos3, FilterType::Custom),
-            Kernel::Mitchell => FilterType::Mitchell,
-            Kernel::Cubic => FilterType::CatmullRom,
-            Kernel::Linear => FilterType::Bilinear,
-            Kernel::Nearest => return ResizeAlg::Nearest,
+        let own = |weight: fn(f64) -> f64, same| {
+            ResizeAlg::Convolution(Filter::new("own", weight, self.support()).map_or(same, FilterType::Custom))
         };
-        ResizeAlg::Convolution(filter)
+        match self {
+            Kernel::Lanczos3 => own(lanczos3, FilterType::Lanczos3),
+            Kernel::Mitchell => own(mitchell, FilterType::Mitchell),
+            Kernel::Cubic => own(catmull_rom, FilterType::CatmullRom),
+            Kernel::Linear => ResizeAlg::Convolution(FilterType::Bilinear),
+            Kernel::Nearest => ResizeAlg::Nearest,
+        }
     }
 }
 
@@ -60,9 +62,39 @@ pub(super) enum Light {
     Plain,
 }
 
+/// A weight within a kernel's reach: never 0, which its rounding to an integer makes of it all the same.
+///
+/// The crate leaves out zeros at both ends of the weights of a row, and takes it that where the first row begins none begins before
+/// it (fast_image_resize 6.1.0, `do_convolution`). Where a kernel has zeros inside, that is not so: when the middle of the first
+/// result row is that of a source row, all weights before it are 0, and those of the second row are not.
+fn within_reach(weight: f64) -> f64 {
+    if weight == 0.0 { f64::MIN_POSITIVE } else { weight }
+}
+
 /// sinc(x) sinc(x / 3).
 fn lanczos3(x: f64) -> f64 {
-    if x.abs() >= 3.0 { 0.0 } else { sinc(x) * sinc(x / 3.0) }
+    if x.abs() >= 3.0 { 0.0 } else { within_reach(sinc(x) * sinc(x / 3.0)) }
+}
+
+/// Mitchell and Netravali's cubic for B = C = 1/3.
+fn mitchell(x: f64) -> f64 {
+    cubic(x, 1.0 / 3.0, 1.0 / 3.0)
+}
+
+/// The same for B = 0, C = 1/2.
+fn catmull_rom(x: f64) -> f64 {
+    cubic(x, 0.0, 0.5)
+}
+
+/// Mitchell, Netravali: Reconstruction Filters in Computer Graphics, 1988, equation 8.
+fn cubic(x: f64, b: f64, c: f64) -> f64 {
+    let x = x.abs();
+    let [cube, square, line, constant] = match x {
+        ..1.0 => [12.0 - 9.0 * b - 6.0 * c, -18.0 + 12.0 * b + 6.0 * c, 0.0, 6.0 - 2.0 * b],
+        ..2.0 => [-b - 6.0 * c, 6.0 * b + 30.0 * c, -12.0 * b - 48.0 * c, 8.0 * b + 24.0 * c],
+        _ => return 0.0,
+    };
+    within_reach((((cube * x + square) * x + line) * x + constant) / 6.0)
 }
 
 fn sinc(x: f64) -> f64 {
@@ -262,6 +294,52 @@ fn nearest<S: Sample>(samples: &[S], shape: Shape, geometry: &Geometry) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Channels;
+
+    #[test]
+    fn no_weight_within_reach_is_nothing() {
+        for (weight, reach) in [(lanczos3 as fn(f64) -> f64, 3.0), (mitchell, 2.0), (catmull_rom, 2.0)] {
+            for step in 0..=4000 {
+                let x = f64::from(step) / 1000.0;
+                assert_eq!(weight(x) != 0.0, x < reach, "{x}");
+                assert_eq!(weight(x), weight(-x));
+            }
+        }
+    }
+
+    #[test]
+    fn cubics_are_mitchell_and_netravalis() {
+        for (x, mitchells, catmull_roms) in
+            [(0.0, 8.0 / 9.0, 1.0), (1.0, 1.0 / 18.0, 0.0), (1.5, -5.0 / 144.0, -1.0 / 16.0)]
+        {
+            assert!((mitchell(x) - mitchells).abs() < 1e-15, "{x}: {}", mitchell(x));
+            assert!((catmull_rom(x) - catmull_roms).abs() < 1e-15, "{x}: {}", catmull_rom(x));
+        }
+    }
+
+    /// Where the middle of a first or last row is that of a source row, kernels have zeros at the ends of its weights.
+    #[test]
+    fn a_slope_stays_one_wherever_the_region_begins() {
+        let size = Size { w: 4, h: 24 };
+        let slope = (0..size.h).flat_map(|y| [y as u16 * 2000; 4]).collect();
+        let raster = Raster::new(size, Channels::Gray, Samples::U16(slope));
+        for kernel in [Kernel::Lanczos3, Kernel::Mitchell, Kernel::Cubic, Kernel::Linear] {
+            for (first, scale) in (4..8).flat_map(|first| [0.25, 0.5, 0.75, 1.0].map(|scale| (f64::from(first), scale)))
+            {
+                // The middle of the first result row is that of source row `first`.
+                let (y, rows) = (first + 0.5 - scale / 2.0, 12);
+                let region = Region { x: 0.0, y, w: 4.0, h: scale * f64::from(rows) };
+                let scaled = Size { w: 8, h: rows };
+                let geometry = Geometry { source: size, region, scaled, uncropped: scaled, result: scaled };
+                let result = resampled(&raster, &geometry, kernel, Light::Plain, &Watch::default()).expect("resampled");
+                let Samples::U16(samples) = result.samples() else { panic!("of the same depth") };
+                for (row, pixels) in samples.chunks(8).enumerate() {
+                    let expected = (first + row as f64 * scale) * 2000.0;
+                    assert!((f64::from(pixels[0]) - expected).abs() < 150.0, "{first} {scale} {row}: {pixels:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_kernel_is_lanczos3() {
