@@ -92,9 +92,10 @@ impl Shards {
     pub fn count(&self) {
         for index in 0..SHARDS {
             let mut shard = self.lock(index);
+            let Ok(found) = self.entries_of(index) else { continue };
             shard.is_counted = true;
             let (mut entries, mut bytes) = (0, 0);
-            for entry in self.entries_of(index) {
+            for entry in found {
                 if entry.is_whole {
                     entries += 1;
                     bytes += entry.bytes;
@@ -165,7 +166,7 @@ impl Shards {
         let index = index(source);
         let mut shard = self.lock(index);
         let hex = source.hex();
-        for entry in self.entries_of(index).filter(|entry| entry.is_of(hex.as_str())) {
+        for entry in self.entries_of(index).into_iter().flatten().filter(|entry| entry.is_of(hex.as_str())) {
             self.remove(&mut shard, &entry.path);
         }
     }
@@ -226,8 +227,9 @@ impl Shards {
             if shard.entries == 0 {
                 continue;
             }
+            let Ok(entries) = self.entries_of(index) else { continue };
             let before = sample.len();
-            sample.extend(self.entries_of(index).filter(|entry| entry.is_whole).take(SAMPLE_FILES_MAX));
+            sample.extend(entries.filter(|entry| entry.is_whole).take(SAMPLE_FILES_MAX));
             let found = &sample[before..];
             if found.len() < SAMPLE_FILES_MAX {
                 // Files may have been removed by others: what is there counts.
@@ -241,10 +243,13 @@ impl Shards {
         sample
     }
 
-    /// Our files in a folder.
-    fn entries_of(&self, index: usize) -> impl Iterator<Item = Entry> + use<> {
-        let found = fs::read_dir(self.folder(index)).into_iter().flatten().flatten();
-        found.filter_map(move |found| Entry::of(&found, index))
+    /// Our files in a folder, which need not be there.
+    fn entries_of(&self, index: usize) -> io::Result<impl Iterator<Item = Entry> + use<>> {
+        let found = match fs::read_dir(self.folder(index)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            found => Some(found?),
+        };
+        Ok(found.into_iter().flatten().flatten().filter_map(move |found| Entry::of(&found, index)))
     }
 
     /// Notes what a folder holds.
