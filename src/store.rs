@@ -203,7 +203,8 @@ pub struct Options {
     /// Bytes of one group commit (and one more upload).
     pub batch_bytes_max: u64,
     /// Uploads from which on a group commit syncs the whole file system instead of each file and folder, where that is ext4, XFS
-    /// or Btrfs and little else waits to be written; 0: it never does.
+    /// or Btrfs and little else waits to be written; 0: it never does. What others could not write to the file system counts as a
+    /// failed sync then, too.
     pub syncfs_batch_min: usize,
     /// Threads that write and sync.
     pub sync_threads: usize,

@@ -180,7 +180,8 @@ pub const SETTINGS: &[Setting] = &[
     number!(
         "syncfs_batch_min",
         "Commits of so many uploads or more sync the whole file system twice, instead of every file and folder, where it is ext4, XFS or \
-         Btrfs and at most 64 MiB of others wait to be written; 0: none.",
+         Btrfs and at most 64 MiB wait to be written on the machine; a write of others that failed there counts as a failed sync, too; \
+         0: none.",
         0..=1_000_000,
         layers.store.syncfs_batch_min
     ),

@@ -20,7 +20,7 @@ use super::pool::{Pool, panicked};
 use super::stage::Temporary;
 use crate::digest::Digest;
 use crate::store::locks::Guard;
-use crate::store::{Commit, Error};
+use crate::store::{Commit, Error, Level};
 
 /// An upload's bytes.
 pub enum Body<F: Fs> {
@@ -105,7 +105,8 @@ struct Linked<F: Fs> {
 
 fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
     Tally::add(&core.tally.commits);
-    let by = By::of(core, &batch);
+    let written = batch.iter().filter(|job| matches!(job.body, Body::File(_))).map(|job| job.len).sum();
+    let by = By::of(core, batch.len(), written);
     let prepared = prepare_all(core, syncers, batch, by);
     let mut shards = BTreeSet::new();
     let linked: Vec<Linked<F>> = prepared
@@ -116,11 +117,7 @@ fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
         })
         .collect();
     // A delete's sync of the same shard may have failed meanwhile, and taken the error with it.
-    let synced = match by {
-        By::File => sync_shards(core, syncers, &shards),
-        By::FileSystem => core.sync_file_system(),
-    };
-    match synced.and_then(|()| core.health.writable()) {
+    match sync_names(core, syncers, &shards, by).and_then(|()| core.health.writable()) {
         Ok(()) => acknowledge(core, syncers, linked),
         Err(error) => withdraw(core, linked, &error),
     }
@@ -135,10 +132,15 @@ enum By {
     FileSystem,
 }
 
+/// What may wait to be written beside a batch that is synced with its file system: a fraction of a second of a slow device.
+const OTHERS_DIRTY_BYTES_MAX: u64 = 64 << 20;
+
 impl By {
-    fn of<F: Fs>(core: &Core<F>, batch: &[Job<F>]) -> By {
-        let is_large = (1..=batch.len()).contains(&core.options.syncfs_batch_min);
-        let suits = || core.fs.suits_syncfs(batch.iter().map(|job| job.len).sum());
+    /// For so many uploads, of which so many bytes are in files already.
+    fn of<F: Fs>(core: &Core<F>, uploads: usize, written: u64) -> By {
+        let is_large = (1..=uploads).contains(&core.options.syncfs_batch_min) && core.options.level == Level::Strict;
+        let dirty_max = written.saturating_add(OTHERS_DIRTY_BYTES_MAX);
+        let suits = || core.fs.syncfs_tells() && core.fs.dirty_bytes().is_some_and(|dirty| dirty <= dirty_max);
         if is_large && suits() { By::FileSystem } else { By::File }
     }
 
@@ -147,8 +149,8 @@ impl By {
         match self {
             // They wait for the device side by side.
             By::File => 1,
-            // Nothing waits: more threads would only take turns with the lock of `tmp/`.
-            By::FileSystem => 32,
+            // Little waits (a look for what is there already): more threads would only take turns with the lock of `tmp/`.
+            By::FileSystem => 8,
         }
     }
 }
@@ -249,6 +251,20 @@ fn publish<F: Fs>(core: &Core<F>, job: &Prepared<F>, path: &str) -> Result<Commi
     Ok(Commit::New)
 }
 
+/// Makes the names in `shards` durable.
+fn sync_names<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16>, by: By) -> Result<(), Error> {
+    match (by, shards.first()) {
+        (By::FileSystem, Some(&one)) => {
+            core.sync_file_system()?;
+            // A journal that cannot be written any more is not an error of `syncfs` on every Linux, nor is a file system that has
+            // become read-only by it. It is one of `fsync`.
+            core.sync_shard(one)
+        }
+        (By::FileSystem, None) => Ok(()),
+        (By::File, _) => sync_shards(core, syncers, shards),
+    }
+}
+
 fn sync_shards<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16>) -> Result<(), Error> {
     let running: Vec<_> = shards
         .iter()
@@ -298,5 +314,41 @@ fn withdraw<F: Fs>(core: &Core<F>, linked: Vec<Linked<F>>, error: &Error) {
         }
         let present = outcome == Ok(Commit::Present);
         let _ = job.reply.send(if present { outcome } else { Err(error.clone()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sim::{SimFs, State};
+    use super::*;
+    use crate::store::Options;
+
+    fn by(options: Options, uploads: usize, dirty_bytes: Option<u64>) -> By {
+        let fs = SimFs::new(State::default());
+        fs.lock().dirty_bytes = dirty_bytes;
+        By::of(&Core::new(fs, options), uploads, 1000)
+    }
+
+    #[test]
+    fn large_batches_are_synced_with_the_file_system() {
+        for (uploads, expected) in [(1, By::File), (31, By::File), (32, By::FileSystem), (256, By::FileSystem)] {
+            assert_eq!(by(Options::default(), uploads, Some(0)), expected, "{uploads}");
+        }
+        assert_eq!(by(Options { syncfs_batch_min: 0, ..Options::default() }, 256, Some(0)), By::File, "switched off");
+        for level in [Level::Relaxed, Level::None] {
+            assert_eq!(by(Options { level, ..Options::default() }, 256, Some(0)), By::File, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn where_others_write_much_or_nobody_knows_each_file_is_synced_alone() {
+        let dirty_max = OTHERS_DIRTY_BYTES_MAX + 1000;
+        for (dirty, expected) in [(Some(dirty_max), By::FileSystem), (Some(dirty_max + 1), By::File), (None, By::File)]
+        {
+            assert_eq!(by(Options::default(), 32, dirty), expected, "{dirty:?}");
+        }
+        let fs = SimFs::new(State::default());
+        fs.lock().syncfs_tells = false;
+        assert_eq!(By::of(&Core::new(fs, Options::default()), 32, 0), By::File);
     }
 }

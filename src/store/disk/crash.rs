@@ -6,13 +6,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
 use super::fs::Errno;
 use super::sim::{Call, SimFs, State};
 use super::{Disk, layout};
 use crate::digest::Digest;
-use crate::store::{Error, Options, Stage, Store, Uploads};
+use crate::store::{Commit, Error, Options, Stage, Store, Uploads};
 
 const BODIES: [&[u8]; 2] = [b"first", b"second, long enough to be spilled"];
 const UUID: u128 = 7;
@@ -120,7 +121,7 @@ async fn run(
                 note(call, step, true);
             }
         });
-        futures_util::future::join_all(calls).await;
+        join_all(calls).await;
     }
     drop((uploads, store));
     let trace = fs.lock().trace.take().unwrap();
@@ -322,18 +323,28 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_start_knows() {
     }
 }
 
+/// More than one thread writes.
 #[test]
-fn where_others_write_much_each_file_is_synced_alone() {
-    for (others_dirty, expected) in [(BODIES[0].len() as u64, (0, 3)), (BODIES[0].len() as u64 + 1, (1, 1))] {
-        let fs = SimFs::new(initialised());
-        Runtime::new().unwrap().block_on(async {
-            let store = start_with(&fs, 1).unwrap();
-            fs.lock().others_dirty = others_dirty;
-            put(&*store, 0).await.unwrap();
-            let counters = store.counters();
-            assert_eq!((counters.fdatasync, counters.syncfs), expected, "one of them at the start");
-        });
-    }
+fn a_batch_that_is_synced_with_the_file_system_stores_everything() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start_with(&fs, 1).unwrap();
+        let bodies: Vec<Vec<u8>> = (0..100_u32).map(|n| n.to_le_bytes().to_vec()).collect();
+        let put = async |body: &Vec<u8>| {
+            let mut stage = store.stage(None).await?;
+            stage.write(body.clone().into()).await?;
+            stage.commit(Digest::of(body)).await
+        };
+        let commits = join_all(bodies.iter().map(put)).await;
+        assert!(commits.into_iter().all(|commit| commit == Ok(Commit::New)));
+        let digests: Vec<_> = bodies.iter().map(|body| Digest::of(body)).collect();
+        assert!(store.stat(&digests).await.unwrap().iter().all(Option::is_some));
+        let before = store.counters();
+        assert_eq!((before.fdatasync, before.published), (0, 100));
+        // Those that are there cost nothing.
+        assert!(join_all(bodies.iter().map(put)).await.into_iter().all(|commit| commit == Ok(Commit::Present)));
+        assert_eq!(store.counters().syncs(), before.syncs());
+    });
 }
 
 /// That of the bytes, then that of the names; the first of all is the start's.
@@ -349,6 +360,19 @@ fn after_a_failed_syncfs_nothing_is_acknowledged() {
         });
         assert!(!fs.lock().state.names.contains_key(&layout::blob(&digest(0))), "{nth}");
     }
+}
+
+/// As where a journal could not be written.
+#[test]
+fn a_syncfs_that_keeps_an_error_to_itself_is_found_out() {
+    let fs = SimFs::new(initialised());
+    fs.lock().failure = Some((Call::FsyncShard, 0, Errno::IO));
+    Runtime::new().unwrap().block_on(async {
+        let store = start_with(&fs, 1).unwrap();
+        assert_eq!(put(&*store, 0).await, Err(Error::ReadOnly));
+        assert_eq!(store.writable(), Err(Error::ReadOnly));
+    });
+    assert!(!fs.lock().state.names.contains_key(&layout::blob(&digest(0))));
 }
 
 #[test]

@@ -57,8 +57,10 @@ pub trait Fs: Send + Sync + 'static {
     fn fsync(&self, directory: &Self::File) -> Result<()>;
     /// Makes everything on the file system durable.
     fn syncfs(&self) -> Result<()>;
-    /// Whether `syncfs` tells of every write that failed, and has not much more to write than `bytes`.
-    fn suits_syncfs(&self, bytes: u64) -> bool;
+    /// Whether `syncfs` tells of every write that failed.
+    fn syncfs_tells(&self) -> bool;
+    /// Bytes that wait to be written, of this file system and all others; `None`: nobody knows.
+    fn dirty_bytes(&self) -> Option<u64>;
     /// Gives a file a second name; `EEXIST` when that is taken.
     fn linkat(&self, from: &str, to: &str) -> Result<()>;
     /// Moves a name.

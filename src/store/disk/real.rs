@@ -22,18 +22,17 @@ const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// File systems (ext4 and before, XFS, Btrfs; `statfs(2)`) whose `syncfs` tells what could not be written since the last one.
 /// Others, such as the layers of a container, write to a second file system and may keep its errors to themselves.
-const HONEST_SYNCFS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
+const TELLING_FILE_SYSTEMS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
 
-/// What others may have waiting to be written when a whole file system is synced: a fraction of a second of a slow device.
-const OTHERS_DIRTY_BYTES_MAX: u64 = 64 << 20;
+/// Linux before this tells nothing at all.
+const TELLING_LINUX: (u32, u32) = (5, 8);
 
 /// A folder.
 pub struct RealFs {
     root: OwnedFd,
     /// Whether calls that change something are made, or fail as on a read-only device.
     writes: bool,
-    /// Whether its file system is one of [`HONEST_SYNCFS`].
-    honest_syncfs: bool,
+    syncfs_tells: bool,
 }
 
 impl RealFs {
@@ -51,8 +50,10 @@ impl RealFs {
     fn over(root: &Path, writes: bool) -> io::Result<RealFs> {
         let root: OwnedFd = File::open(root)?.into();
         let kind = rustix::fs::fstatfs(&root)?.f_type;
-        let honest_syncfs = HONEST_SYNCFS.iter().any(|&honest| u64::try_from(kind) == Ok(honest));
-        Ok(RealFs { root, writes, honest_syncfs })
+        let telling = TELLING_FILE_SYSTEMS.iter().any(|&telling| u64::try_from(kind) == Ok(telling));
+        let linux = rustix::system::uname().release().to_str().ok().and_then(version);
+        let syncfs_tells = telling && linux.is_some_and(|linux| linux >= TELLING_LINUX);
+        Ok(RealFs { root, writes, syncfs_tells })
     }
 
     fn writes(&self) -> Result<()> {
@@ -74,10 +75,10 @@ impl RealFs {
     }
 }
 
-/// Bytes in the page cache, of any file system, that still have to be written.
-fn dirty_bytes() -> Option<u64> {
-    let memory = fs::read_to_string("/proc/meminfo").ok()?;
-    ["Dirty:", "Writeback:"].iter().map(|name| kib(&memory, name)).sum::<Option<u64>>().map(|kib| kib << 10)
+/// The first two numbers of a release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn kib(memory: &str, name: &str) -> Option<u64> {
@@ -156,8 +157,13 @@ impl Fs for RealFs {
         rustix::fs::syncfs(&self.root)
     }
 
-    fn suits_syncfs(&self, bytes: u64) -> bool {
-        self.honest_syncfs && dirty_bytes().is_some_and(|dirty| dirty <= bytes.saturating_add(OTHERS_DIRTY_BYTES_MAX))
+    fn syncfs_tells(&self) -> bool {
+        self.syncfs_tells
+    }
+
+    fn dirty_bytes(&self) -> Option<u64> {
+        let memory = fs::read_to_string("/proc/meminfo").ok()?;
+        ["Dirty:", "Writeback:"].iter().map(|name| kib(&memory, name)).sum::<Option<u64>>().map(|kib| kib << 10)
     }
 
     fn linkat(&self, from: &str, to: &str) -> Result<()> {
@@ -204,12 +210,31 @@ mod tests {
         assert_eq!(kib(memory, "Writeback:"), Some(0));
         assert_eq!(kib(memory, "Swap:"), None);
         assert_eq!(kib("Dirty: many kB", "Dirty:"), None);
-        assert!(dirty_bytes().is_some());
     }
 
     #[test]
-    fn a_file_system_in_memory_is_not_synced_as_a_whole() {
-        let Ok(memory) = RealFs::open_to_read(Path::new("/dev/shm")) else { return };
-        assert!(!memory.suits_syncfs(u64::MAX));
+    fn the_kernels_version_is_read() {
+        for (release, expected) in [
+            ("6.1.0-13-amd64", Some((6, 1))),
+            ("5.8-rc1", Some((5, 8))),
+            ("4.18.0-553.el8_10.x86_64", Some((4, 18))),
+            ("6", None),
+            ("", None),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
+    }
+
+    /// As `stat -f` names them.
+    #[test]
+    fn what_a_file_system_tells_is_known_by_its_kind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stat =
+            std::process::Command::new("stat").args(["-f", "-c", "%T"]).arg(folder.path()).output().expect("stat");
+        let kind = String::from_utf8(stat.stdout).expect("a name");
+        let telling = ["ext2/ext3", "xfs", "btrfs"].contains(&kind.trim());
+        let fs = RealFs::open_to_read(folder.path()).expect("a folder");
+        assert_eq!(fs.syncfs_tells(), telling, "{kind}");
+        assert!(fs.dirty_bytes().is_some());
     }
 }

@@ -206,8 +206,8 @@ pub struct Sim {
     pub looks: usize,
     /// From this many on, all of them fail.
     pub calls_max: Option<usize>,
-    /// Bytes that a sync of all writes for others.
-    pub others_dirty: u64,
+    pub syncfs_tells: bool,
+    pub dirty_bytes: Option<u64>,
     inode_next: u64,
 }
 
@@ -229,7 +229,8 @@ impl SimFs {
             calls: 0,
             looks: 0,
             calls_max: None,
-            others_dirty: 0,
+            syncfs_tells: true,
+            dirty_bytes: Some(0),
             inode_next,
         })))
     }
@@ -389,8 +390,12 @@ impl Fs for SimFs {
         Ok(())
     }
 
-    fn suits_syncfs(&self, bytes: u64) -> bool {
-        self.lock().others_dirty <= bytes
+    fn syncfs_tells(&self) -> bool {
+        self.lock().syncfs_tells
+    }
+
+    fn dirty_bytes(&self) -> Option<u64> {
+        self.lock().dirty_bytes
     }
 
     fn linkat(&self, from: &str, to: &str) -> Result<()> {
