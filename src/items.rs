@@ -23,6 +23,7 @@ use futures_util::future::join_all;
 
 use crate::digest::Digest;
 use crate::fetch::Sources;
+use crate::pipeline::codec::Codec;
 use crate::pipeline::param::invalid;
 use crate::pipeline::{Images, Pipeline, Presets};
 use crate::renditions::{Rendition, Renditions, inspect};
@@ -101,6 +102,8 @@ pub enum Source {
 pub struct Output {
     /// What is to be made.
     pub pipeline: Pipeline,
+    /// How a URL asks for it: in the canonical form, or by its preset where nothing else may be asked for.
+    pub query: String,
     /// Where it is put.
     pub to: To,
 }
@@ -228,7 +231,7 @@ impl Items {
                 true => renditions.next().unwrap_or(Err(crate::renditions::Error::Panicked.into())),
                 false => Err(unstored(index)),
             };
-            async move { self.put(rendition?, output.to, stored).await }
+            async move { self.put(rendition?, output, stored).await }
         });
         join_all(each).await
     }
@@ -256,10 +259,10 @@ impl Items {
         Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect())
     }
 
-    async fn put(&self, rendition: Rendition, to: To, source: Option<Digest>) -> Result<Done, Error> {
-        Ok(match (to, source) {
+    async fn put(&self, rendition: Rendition, output: &Output, source: Option<Digest>) -> Result<Done, Error> {
+        Ok(match (output.to, source) {
             (To::Blob, _) => Done::Blob(self.store(rendition.bytes.into()).await?),
-            (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, &rendition) },
+            (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, rendition.codec, &output.query) },
             (To::Response, _) | (To::Rendition, None) => Done::Response(rendition),
         })
     }
@@ -290,10 +293,10 @@ impl Items {
     }
 }
 
-/// The canonical URL of a rendition.
-fn url(source: &Digest, rendition: &Rendition) -> String {
-    let mark = if rendition.query.is_empty() { "" } else { "?" };
-    ["/images/", source.hex().as_str(), ".", rendition.codec.extensions[0], mark, &rendition.query].concat()
+/// Where a GET finds a rendition.
+fn url(source: &Digest, codec: &Codec, query: &str) -> String {
+    let mark = if query.is_empty() { "" } else { "?" };
+    ["/images/", source.hex().as_str(), ".", codec.extensions[0], mark, query].concat()
 }
 
 fn unstored(output: usize) -> Error {

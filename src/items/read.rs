@@ -126,8 +126,12 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
     let pipeline = pipeline.map_err(|error| error.renamed(|name| output.path(name)))?;
     let renders = options.convert_renders && pipeline.is_conversion();
     let pipeline = if renders { pipeline.into_render() } else { pipeline };
-    reachable(&pipeline, to, options)?;
-    Ok(Output { pipeline, to })
+    let query = match preset {
+        Some(name) if options.presets.only => format!("preset={name}"),
+        _ => pipeline.query().to_owned(),
+    };
+    reachable(&pipeline, &query, to, options)?;
+    Ok(Output { pipeline, query, to })
 }
 
 fn format(output: &Members) -> Result<&'static Codec, Error> {
@@ -158,9 +162,9 @@ fn ops<'a>(output: &Members<'a>) -> Result<Option<&'a str>, Error> {
 }
 
 /// A rendition that no URL could ask for would be kept for nobody.
-fn reachable(pipeline: &Pipeline, to: To, options: &Options) -> Result<(), Error> {
+fn reachable(pipeline: &Pipeline, query: &str, to: To, options: &Options) -> Result<(), Error> {
     const PATH_BYTES: usize = "/images/".len() + 64 + ".?".len();
-    let bytes = PATH_BYTES + pipeline.codec().extensions[0].len() + pipeline.query().len();
+    let bytes = PATH_BYTES + pipeline.codec().extensions[0].len() + query.len();
     if to == To::Rendition && bytes > options.url_bytes_max {
         let (value, max) = (bytes as u64, options.url_bytes_max as u64);
         return Err(pipeline::Error::Limit { name: "url_bytes_max", value, max }.into());
@@ -325,8 +329,9 @@ mod tests {
         let mut options = options();
         options.presets.only = true;
         let read = |output: &str| item(with(output).as_bytes(), &options, PLACES);
-        assert!(read(r#"{"format": "webp", "preset": "thumb", "to": "blob"}"#).is_ok());
-        assert!(read(r#"{"format": "webp"}"#).is_ok());
+        let query = |output| read(output).expect(output).outputs.remove(0).query;
+        assert_eq!(query(r#"{"format": "webp", "preset": "thumb", "to": "blob"}"#), "preset=thumb");
+        assert_eq!(query(r#"{"format": "webp"}"#), "");
         for bad in [r#"{"format": "webp", "quality": 3}"#, r#"{"format": "webp", "preset": "thumb", "ops": []}"#] {
             assert!(read(bad).expect_err(bad).error.to_string().contains("presets: thumb"), "{bad}");
         }

@@ -102,14 +102,18 @@ fn presets_stand_for_their_queries_and_may_be_all_there_is() {
             &server,
             &[
                 item(id(&image), std::slice::from_ref(&preset)),
-                item(id(&image), &[with(preset, "chroma", "444")]),
+                item(id(&image), &[with(preset.clone(), "chroma", "444")]),
                 item(id(&image), &[json!({ "format": "webp", "preset": "big" })]),
+                item(id(&image), &[with(preset, "to", "rendition")]),
             ],
         );
         assert!(super::bytes_of(&lines[0]) == server.get(&format!("{path}.webp?preset=thumb")).body);
         assert_eq!(lines[1]["status"], if only { 400 } else { 200 });
         assert_failed(&lines[2], 400, "invalid-parameter");
         assert_eq!(lines[2]["problem"]["allowed"], "thumb");
+        let url = lines[3]["url"].as_str().expect("where it is");
+        assert_eq!(url.ends_with(".webp?preset=thumb"), only, "{url}");
+        assert!(server.get(url).body == super::bytes_of(&lines[0]));
     }
 }
 
