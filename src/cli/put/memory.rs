@@ -2,11 +2,11 @@
 //! one SQLite file: whatever is wrong with it, files are read as if it were not there. Reads no file but its own.
 //!
 //! A digest is believed when the file's path, device, inode, size, time of modification and time of change (`ctime`, which no program
-//! can set) are all what they were. Then its bytes are, too, but for:
+//! can set) are all what they were, on a file system that says so at once ([`Devices`]). Then its bytes are, too, but for:
 //! - a change in the tick of the clock in which it was hashed: files that are younger than [`YOUNG_NS`] are not remembered (git calls
 //!   them racy);
-//! - file systems without a time of change of their own (FAT, sshfs), when a program changes a file, keeps its size and puts the time of
-//!   modification back. They also number files anew at each mount, and the pictures of a burst may have one size and one time: hence
+//! - file systems without a time of change of their own (FAT, exFAT), when a program changes a file, keeps its size and puts the time
+//!   of modification back. They also number files anew at each mount, and the pictures of a burst may have one size and one time: hence
 //!   the path, without which one of them could be taken for another;
 //! - a program that writes through a memory map, until the system has noticed;
 //! - a clock that was turned back.
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::devices::Devices;
 use crate::digest::Digest;
 
 /// What the file may take, give or take one write: some 3 million files, at 70 to 100 bytes each. When it is full, files that are new
@@ -119,6 +120,7 @@ pub fn place() -> Option<PathBuf> {
 /// Threads share it. Two processes may have the same file open.
 pub struct Memory {
     file: PathBuf,
+    devices: Devices,
     bytes_max: u64,
     /// Days since 1970, when it was opened.
     today: i64,
@@ -148,6 +150,7 @@ impl Memory {
         let is_there = connection.is_some();
         Memory {
             file: file.unwrap_or_default(),
+            devices: Devices::default(),
             bytes_max,
             today,
             connection: Mutex::new(connection),
@@ -156,6 +159,11 @@ impl Memory {
             has_written: AtomicBool::new(false),
             changes: Mutex::new(Changes { list: Vec::new(), since: Instant::now() }),
         }
+    }
+
+    /// Whether `file` may be recalled and remembered; `kind` is that of its file system.
+    pub fn covers(&self, file: &Stamp, kind: impl FnOnce() -> Option<u64>) -> bool {
+        self.devices.is_local(file.device.cast_unsigned(), kind)
     }
 
     /// The digests of files, where they are known. Better asked of many at once: each question locks the file.
