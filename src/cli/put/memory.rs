@@ -26,7 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 use super::devices::Devices;
 use crate::digest::Digest;
 
-/// What the file may take, give or take one write: some 3 million files, at 70 to 100 bytes each. When it is full, files that are new
+/// What the file may take, give or take one write: some 3 million files, at 80 to 110 bytes each. When it is full, files that are new
 /// to it are not remembered: to forget others for them would be to remember none when there are more than fit.
 pub const BYTES_MAX: u64 = 256 << 20;
 /// A file that was changed so shortly before it was hashed may change again and keep its times: those of FAT are in steps of 2 s.
@@ -44,7 +44,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Of the table; a file of a later one is left alone.
 const VERSION: i64 = 1;
 
-/// One row a file, in the order of inodes: what lies together on the device is looked up together. `path` is the start of a hash.
+/// One row a file, in the order of inodes: what lies together on the device is looked up together. `path` is the start of a hash; `seal`
+/// tells that a digest belongs to the rest of its row.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS file (
         device INTEGER NOT NULL,
@@ -55,14 +56,16 @@ const SCHEMA: &str = "
         ctime_ns INTEGER NOT NULL,
         seen_day INTEGER NOT NULL,
         digest BLOB NOT NULL,
+        seal INTEGER NOT NULL,
         PRIMARY KEY (device, inode)
     ) WITHOUT ROWID";
-const FIND: &str = "SELECT digest, seen_day FROM file
+const FIND: &str = "SELECT digest, seen_day, seal FROM file
     WHERE device = ?1 AND inode = ?2 AND path = ?3 AND bytes = ?4 AND mtime_ns = ?5 AND ctime_ns = ?6";
-const REMEMBER: &str = "REPLACE INTO file (device, inode, path, bytes, mtime_ns, ctime_ns, seen_day, digest)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const REMEMBER: &str = "REPLACE INTO file (device, inode, path, bytes, mtime_ns, ctime_ns, seen_day, digest, seal)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 /// The same of a file that has its row.
-const CORRECT: &str = "UPDATE file SET path = ?3, bytes = ?4, mtime_ns = ?5, ctime_ns = ?6, seen_day = ?7, digest = ?8
+const CORRECT: &str = "UPDATE file
+    SET path = ?3, bytes = ?4, mtime_ns = ?5, ctime_ns = ?6, seen_day = ?7, digest = ?8, seal = ?9
     WHERE device = ?1 AND inode = ?2";
 const FORGET: &str = "DELETE FROM file WHERE device = ?1 AND inode = ?2";
 const FORGET_UNSEEN: &str = "DELETE FROM file WHERE seen_day < ?1";
@@ -83,16 +86,23 @@ impl Stamp {
     pub fn of(path: &Path, file: &Metadata) -> Stamp {
         // Where there is no folder to be in, the path alone must do.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let [a, b, c, d, e, f, g, h, ..] = *Digest::of(path.as_os_str().as_bytes()).as_bytes();
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Stamp {
             device: file.dev().cast_signed(),
             inode: file.ino().cast_signed(),
-            path: i64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            path: start(&Digest::of(path.as_os_str().as_bytes())),
             bytes: file.len().cast_signed(),
             mtime_ns: nanoseconds(file.mtime(), file.mtime_nsec()),
             ctime_ns: nanoseconds(file.ctime(), file.ctime_nsec()),
         }
+    }
+
+    /// Of it together with `digest`: 8 bytes of a hash of both.
+    fn seal(&self, digest: &Digest) -> i64 {
+        let Stamp { device, inode, path, bytes, mtime_ns, ctime_ns } = self;
+        let mut both = [device, inode, path, bytes, mtime_ns, ctime_ns].map(|part| part.to_le_bytes()).concat();
+        both.extend_from_slice(digest.as_bytes());
+        start(&Digest::of(&both))
     }
 
     /// Its size.
@@ -106,6 +116,11 @@ impl Stamp {
         let youngest = i64::try_from(now_ns).unwrap_or(i64::MAX).saturating_sub(YOUNG_NS);
         self.mtime_ns.max(self.ctime_ns) <= youngest
     }
+}
+
+fn start(digest: &Digest) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+    i64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Where it lies: `$XDG_CACHE_HOME/progimage/digests.sqlite`, else in `$HOME/.cache`; `None` where there is neither.
@@ -268,9 +283,12 @@ fn find(transaction: &Transaction, file: &Stamp) -> rusqlite::Result<Option<(Dig
     let Stamp { device, inode, path, bytes, mtime_ns, ctime_ns } = file;
     let found =
         transaction.prepare_cached(FIND)?.query_row(params![device, inode, path, bytes, mtime_ns, ctime_ns], |row| {
-            Ok((Digest::from_bytes(row.get(0)?), row.get(1)?))
+            let digest = Digest::from_bytes(row.get(0)?);
+            let (seen_day, seal): (i64, i64) = (row.get(1)?, row.get(2)?);
+            Ok((seal == file.seal(&digest)).then_some((digest, seen_day)))
         });
-    found.optional()
+    // Without its seal it is as good as none.
+    found.optional().map(Option::flatten)
 }
 
 fn apply(
@@ -291,7 +309,8 @@ fn apply(
             mtime_ns,
             ctime_ns,
             today,
-            digest.as_bytes()
+            digest.as_bytes(),
+            file.seal(&digest)
         ])?,
     };
     Ok(())
@@ -320,7 +339,7 @@ fn connect(file: &Path) -> Option<Connection> {
 /// None when the file is of a later version.
 ///
 /// With a rollback journal, because a home folder may be on NFS, where a write-ahead log cannot be shared; and without syncs: after a
-/// power cut it may be broken, and is made anew.
+/// power cut it may be broken, and is made anew, or have rows of which one half is older than the other, which their seals tell.
 fn set_up(file: &Path) -> rusqlite::Result<Option<Connection>> {
     // Names and hashes of files are nobody else's. What goes wrong here is seen when the file is opened.
     if let Some(folder) = file.parent() {

@@ -52,17 +52,13 @@ impl Setting {
     fn plant(&self, file: &Path, id: &Digest) {
         let there = fs::metadata(file).unwrap();
         let ns = |seconds: i64, rest: i64| seconds * 1_000_000_000 + rest;
-        let path = Digest::of(text(file).as_bytes()).as_bytes()[..8].try_into().map(i64::from_le_bytes).unwrap();
-        let row = params![
-            there.dev() as i64,
-            there.ino() as i64,
-            path,
-            there.len() as i64,
-            ns(there.mtime(), there.mtime_nsec()),
-            ns(there.ctime(), there.ctime_nsec()),
-            id.as_bytes()
-        ];
-        self.database().execute("REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5, ?6, 20000, ?7)", row).unwrap();
+        let start = |bytes: &[u8]| Digest::of(bytes).as_bytes()[..8].try_into().map(i64::from_le_bytes).unwrap();
+        let path = start(text(file).as_bytes());
+        let [device, inode, bytes] = [there.dev(), there.ino(), there.len()].map(u64::cast_signed);
+        let (mtime, ctime) = (ns(there.mtime(), there.mtime_nsec()), ns(there.ctime(), there.ctime_nsec()));
+        let sealed = [&[device, inode, path, bytes, mtime, ctime].map(i64::to_le_bytes).concat(), &id.as_bytes()[..]];
+        let row = params![device, inode, path, bytes, mtime, ctime, id.as_bytes(), start(&sealed.concat())];
+        self.database().execute("REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5, ?6, 20000, ?7, ?8)", row).unwrap();
     }
 }
 
