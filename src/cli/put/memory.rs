@@ -33,7 +33,7 @@ pub const BYTES_MAX: u64 = 256 << 20;
 const YOUNG_NS: i64 = 2_000_000_000;
 /// A file that was not seen for so long is forgotten.
 const KEPT_DAYS: u64 = 90;
-/// That a file was seen is written so often, and not at each run.
+/// That a file was seen is written so often, and not at each run; and those that were not are looked for.
 const SEEN_EVERY_DAYS: u64 = 7;
 /// Changes that are written together, and how long the first of them waits.
 const WRITTEN_MAX: usize = 1_000;
@@ -45,7 +45,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const VERSION: i64 = 1;
 
 /// One row a file, in the order of inodes: what lies together on the device is looked up together. `path` is the start of a hash; `seal`
-/// tells that a digest belongs to the rest of its row.
+/// tells that a digest belongs to the rest of its row. `swept`, of one row, has the day when files were last forgotten.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS file (
         device INTEGER NOT NULL,
@@ -58,7 +58,9 @@ const SCHEMA: &str = "
         digest BLOB NOT NULL,
         seal INTEGER NOT NULL,
         PRIMARY KEY (device, inode)
-    ) WITHOUT ROWID";
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS swept (day INTEGER NOT NULL);
+    INSERT INTO swept SELECT 0 WHERE NOT EXISTS (SELECT * FROM swept)";
 const FIND: &str = "SELECT digest, seen_day, seal FROM file
     WHERE device = ?1 AND inode = ?2 AND path = ?3 AND bytes = ?4 AND mtime_ns = ?5 AND ctime_ns = ?6";
 const REMEMBER: &str = "REPLACE INTO file (device, inode, path, bytes, mtime_ns, ctime_ns, seen_day, digest, seal)
@@ -68,6 +70,8 @@ const CORRECT: &str = "UPDATE file
     SET path = ?3, bytes = ?4, mtime_ns = ?5, ctime_ns = ?6, seen_day = ?7, digest = ?8, seal = ?9
     WHERE device = ?1 AND inode = ?2";
 const FORGET: &str = "DELETE FROM file WHERE device = ?1 AND inode = ?2";
+/// Changes its row when it is due, whichever way the clock was wrong.
+const SWEEP: &str = "UPDATE swept SET day = ?1 WHERE abs(day - ?1) >= ?2";
 const FORGET_UNSEEN: &str = "DELETE FROM file WHERE seen_day < ?1";
 
 /// A file as it stands, without its bytes: two that are equal have the same.
@@ -210,12 +214,11 @@ impl Memory {
         self.change(file, None);
     }
 
-    /// Writes what is left to be written; if anything was, drops what was not seen for long.
+    /// Writes what is left to be written; if anything was, drops what was not seen for long, where that is due.
     pub fn close(&self) {
         self.write();
         if self.has_written.load(Ordering::Relaxed) {
-            let unseen = self.today - KEPT_DAYS.cast_signed();
-            self.attempt(&self.writes, |connection| connection.execute(FORGET_UNSEEN, [unseen]));
+            self.attempt(&self.writes, |connection| sweep(connection, self.today));
         }
     }
 
@@ -314,6 +317,15 @@ fn apply(
         ])?,
     };
     Ok(())
+}
+
+/// Looks at every row, and so not in every run.
+fn sweep(connection: &mut Connection, today: i64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if transaction.execute(SWEEP, [today, SEEN_EVERY_DAYS.cast_signed()])? > 0 {
+        transaction.execute(FORGET_UNSEEN, [today - KEPT_DAYS.cast_signed()])?;
+    }
+    transaction.commit()
 }
 
 /// Bytes of the file, without what is free for reuse.

@@ -184,13 +184,15 @@ fn what_is_not_seen_for_long_is_forgotten() {
     assert!(place.knows(1) && place.knows(2));
     place.remember(DAY + 91, []);
     assert!(place.knows(1), "nothing was written");
-    place.remember(DAY + 91, [4]);
+    place.remember(DAY + 96, [4]);
+    assert!(place.knows(1), "they were looked for less than a week ago");
+    place.remember(DAY + 97, [5]);
     assert!(!place.knows(1) && place.knows(2) && place.knows(3));
     // Of a clock that was wrong.
-    place.remember(DAY + 100_000, [5]);
-    seen(DAY + 100, 5);
-    place.remember(DAY + 191, [6]);
-    assert!(!place.knows(5));
+    place.remember(DAY + 100_000, [6]);
+    seen(DAY + 100, 6);
+    place.remember(DAY + 191, [7]);
+    assert!(!place.knows(6));
 }
 
 #[test]
