@@ -149,6 +149,13 @@ pub async fn again(memory: &Arc<Memory>, file: Named) -> Result<Named, Outcome> 
     }
 }
 
+/// Forgets a file's id; not on the threads that wait for the server, because it may itself wait for another process.
+pub async fn forget(memory: &Arc<Memory>, file: Stamp) {
+    let memory = Arc::clone(memory);
+    // As all of it, this cannot fail.
+    let _ = tokio::task::spawn_blocking(move || memory.forget(file)).await;
+}
+
 /// Hashes a file, and remembers it where a later change would show.
 fn hash(
     memory: &Memory,
