@@ -161,11 +161,11 @@ impl Memory {
     /// Opens `file`, or makes it, of about `bytes_max` at most; without one, nothing is ever known.
     pub fn open(file: Option<PathBuf>, bytes_max: u64) -> Memory {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Memory::open_on(file, bytes_max, (now.as_secs() / 86_400).cast_signed())
+        Memory::open_on(file, bytes_max, (now.as_secs() / 86_400).cast_signed(), BUSY_TIMEOUT)
     }
 
-    fn open_on(file: Option<PathBuf>, bytes_max: u64, today: i64) -> Memory {
-        let connection = file.as_deref().and_then(connect);
+    fn open_on(file: Option<PathBuf>, bytes_max: u64, today: i64, busy_timeout: Duration) -> Memory {
+        let connection = file.as_deref().and_then(|file| connect(file, busy_timeout));
         let is_there = connection.is_some();
         Memory {
             file: file.unwrap_or_default(),
@@ -336,12 +336,12 @@ fn size(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// Opens or makes `file`; one that is broken is replaced.
-fn connect(file: &Path) -> Option<Connection> {
-    let opened = set_up(file);
+fn connect(file: &Path, busy_timeout: Duration) -> Option<Connection> {
+    let opened = set_up(file, busy_timeout);
     let opened = match opened {
         Err(error) if is_broken(&error) => {
             remove(file);
-            set_up(file)
+            set_up(file, busy_timeout)
         }
         opened => opened,
     };
@@ -352,7 +352,7 @@ fn connect(file: &Path) -> Option<Connection> {
 ///
 /// With a rollback journal, because a home folder may be on NFS, where a write-ahead log cannot be shared; and without syncs: after a
 /// power cut it may be broken, and is made anew, or have rows of which one half is older than the other, which their seals tell.
-fn set_up(file: &Path) -> rusqlite::Result<Option<Connection>> {
+fn set_up(file: &Path, busy_timeout: Duration) -> rusqlite::Result<Option<Connection>> {
     // Names and hashes of files are nobody else's. What goes wrong here is seen when the file is opened.
     if let Some(folder) = file.parent() {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -360,7 +360,7 @@ fn set_up(file: &Path) -> rusqlite::Result<Option<Connection>> {
     let _ = File::options().append(true).create(true).mode(0o600).open(file);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(file, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(busy_timeout)?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     let version =
         |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
