@@ -6,6 +6,7 @@
 //! walk -> recall -> hash -> ask /images/missing -> PUT -> report
 //! ```
 
+mod devices;
 mod hash;
 mod memory;
 mod stages;
@@ -35,12 +36,13 @@ const ASKED_MAX: usize = 1_000;
 /// Outcomes that are not printed yet.
 const OUTCOMES_MAX: usize = 1_024;
 
-/// For the help.
-const MEMORY_HELP: &str = "The ids of files are remembered in $XDG_CACHE_HOME/progimage (else ~/.cache/progimage), at most 256 MiB. A file whose path, \
-     inode, size and times of modification and change are the same as when it was hashed is not read again. A change is missed \
-     only where all of these stay the same: on file systems without a time of change (FAT, sshfs) when a program keeps the size \
-     and restores the time of modification, while a file is written through a memory map, or after the clock was turned back. Use \
-     --checksum there, and before originals are deleted. What is sent is always checked against its id by the server.";
+/// For the help; and in the README.
+const MEMORY_HELP: &str = "The ids of files are remembered in $XDG_CACHE_HOME/progimage (else ~/.cache/progimage), at most 256 MiB: one whose path, \
+     device, inode, size and times of modification and change are as they were when it was hashed is not read again. On network \
+     file systems, FUSE and any that is not known to be local each file is read. A change is missed only where all of these stay \
+     as they were: on FAT and exFAT, which have no time of change, when a program keeps the size and puts the time of modification \
+     back; while a file is written through a memory map; after the clock was turned back. --checksum reads and hashes every file: \
+     use it there, and before originals are deleted. What is sent is held against its id by the server in any case.";
 
 pub fn command() -> Command {
     Command::new("put")

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use futures_util::future::try_join_all;
+use rustix::fs::StatFs;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
@@ -94,10 +95,9 @@ fn recall_each(
             match found {
                 Err(outcome) => given.failed(outcome)?,
                 Ok(path) if checksum => unknown.blocking_send(path).map_err(|_| InVain)?,
-                Ok(path) => match fs::metadata(&path) {
-                    Ok(file) => stamped.push((Stamp::of(&path, &file), path)),
-                    // Whoever reads it will say why not.
-                    Err(_) => unknown.blocking_send(path).map_err(|_| InVain)?,
+                Ok(path) => match stamp(memory, &path) {
+                    Some(stamp) => stamped.push((stamp, path)),
+                    None => unknown.blocking_send(path).map_err(|_| InVain)?,
                 },
             }
         }
@@ -109,6 +109,17 @@ fn recall_each(
             }
         }
     }
+}
+
+/// None where the file must be read. Where it cannot be, whoever reads it will say why not.
+fn stamp(memory: &Memory, path: &Path) -> Option<Stamp> {
+    let stamp = Stamp::of(path, &fs::metadata(path).ok()?);
+    memory.covers(&stamp, || kind(rustix::fs::statfs(path))).then_some(stamp)
+}
+
+/// The number of a file system's kind.
+fn kind(answer: rustix::io::Result<StatFs>) -> Option<u64> {
+    u64::try_from(answer.ok()?.f_type).ok()
 }
 
 fn hash_each(memory: &Memory, unread: &Mutex<Receiver<PathBuf>>, given: &Given) -> Result<(), InVain> {
@@ -138,6 +149,13 @@ pub async fn again(memory: &Arc<Memory>, file: Named) -> Result<Named, Outcome> 
     }
 }
 
+/// Forgets a file's id; not on the threads that wait for the server, because it may itself wait for another process.
+pub async fn forget(memory: &Arc<Memory>, file: Stamp) {
+    let memory = Arc::clone(memory);
+    // As all of it, this cannot fail.
+    let _ = tokio::task::spawn_blocking(move || memory.forget(file)).await;
+}
+
 /// Hashes a file, and remembers it where a later change would show.
 fn hash(
     memory: &Memory,
@@ -148,7 +166,8 @@ fn hash(
     let mut file = File::open(path)?;
     let (began, before) = (SystemTime::now(), Stamp::of(path, &file.metadata()?));
     let (id, bytes) = digest(&mut file, buffer, is_in_vain)?;
-    if is_certain(&before, began, bytes, &Stamp::of(path, &file.metadata()?)) {
+    let is_certain = is_certain(&before, began, bytes, &Stamp::of(path, &file.metadata()?));
+    if is_certain && memory.covers(&before, || kind(rustix::fs::fstatfs(&file))) {
         memory.remember(before, id);
     }
     Ok((id, bytes, before))
@@ -180,6 +199,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cli::put::memory;
 
     #[test]
     fn what_changes_while_it_is_hashed_or_just_before_is_not_certain() {
@@ -195,5 +215,24 @@ mod tests {
         assert!(!is_certain(&before, later, 4, &after), "it was written meanwhile");
         assert!(!is_certain(&before, later, 5, &before), "more was read than there was");
         assert!(!is_certain(&before, now, 4, &before), "it was written just before");
+    }
+
+    #[test]
+    fn what_lies_on_another_machine_is_read_each_time() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let id = Digest::of(&fs::read(&path).expect("there"));
+        let place = tempfile::tempdir().expect("a folder");
+        // Whatever file system the sources lie on: here it is local, then NFS, then local.
+        for (kind, is_local) in [(0xEF53, true), (0x6969, false), (0xEF53, true)] {
+            let memory = Memory::open(Some(place.path().join("digests")), memory::BYTES_MAX);
+            let file = Stamp::of(&path, &fs::metadata(&path).expect("there"));
+            assert_eq!(memory.covers(&file, || Some(kind)), is_local);
+            assert_eq!(stamp(&memory, &path), is_local.then_some(file));
+            assert_eq!(hash(&memory, &path, &mut [0; 99], || false).expect("read"), (id, file.bytes(), file));
+            memory.close();
+            assert_eq!(memory.recall(&[file]), [is_local.then_some(id)]);
+            memory.forget(file);
+            memory.close();
+        }
     }
 }

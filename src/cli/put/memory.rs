@@ -2,11 +2,11 @@
 //! one SQLite file: whatever is wrong with it, files are read as if it were not there. Reads no file but its own.
 //!
 //! A digest is believed when the file's path, device, inode, size, time of modification and time of change (`ctime`, which no program
-//! can set) are all what they were. Then its bytes are, too, but for:
+//! can set) are all what they were, on a file system that says so at once ([`Devices`]). Then its bytes are, too, but for:
 //! - a change in the tick of the clock in which it was hashed: files that are younger than [`YOUNG_NS`] are not remembered (git calls
 //!   them racy);
-//! - file systems without a time of change of their own (FAT, sshfs), when a program changes a file, keeps its size and puts the time of
-//!   modification back. They also number files anew at each mount, and the pictures of a burst may have one size and one time: hence
+//! - file systems without a time of change of their own (FAT, exFAT), when a program changes a file, keeps its size and puts the time
+//!   of modification back. They also number files anew at each mount, and the pictures of a burst may have one size and one time: hence
 //!   the path, without which one of them could be taken for another;
 //! - a program that writes through a memory map, until the system has noticed;
 //! - a clock that was turned back.
@@ -23,16 +23,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::devices::Devices;
 use crate::digest::Digest;
 
-/// What the file may take, give or take one write: some 3 million files, at 70 to 100 bytes each. When it is full, files that are new
+/// What the file may take, give or take one write: some 3 million files, at 80 to 110 bytes each. When it is full, files that are new
 /// to it are not remembered: to forget others for them would be to remember none when there are more than fit.
 pub const BYTES_MAX: u64 = 256 << 20;
 /// A file that was changed so shortly before it was hashed may change again and keep its times: those of FAT are in steps of 2 s.
 const YOUNG_NS: i64 = 2_000_000_000;
 /// A file that was not seen for so long is forgotten.
 const KEPT_DAYS: u64 = 90;
-/// That a file was seen is written so often, and not at each run.
+/// That a file was seen is written so often, and not at each run; and those that were not are looked for.
 const SEEN_EVERY_DAYS: u64 = 7;
 /// Changes that are written together, and how long the first of them waits.
 const WRITTEN_MAX: usize = 1_000;
@@ -43,7 +44,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Of the table; a file of a later one is left alone.
 const VERSION: i64 = 1;
 
-/// One row a file, in the order of inodes: what lies together on the device is looked up together. `path` is the start of a hash.
+/// One row a file, in the order of inodes: what lies together on the device is looked up together. `path` is the start of a hash; `seal`
+/// tells that a digest belongs to the rest of its row. `swept`, of one row, has the day when files were last forgotten.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS file (
         device INTEGER NOT NULL,
@@ -54,16 +56,22 @@ const SCHEMA: &str = "
         ctime_ns INTEGER NOT NULL,
         seen_day INTEGER NOT NULL,
         digest BLOB NOT NULL,
+        seal INTEGER NOT NULL,
         PRIMARY KEY (device, inode)
-    ) WITHOUT ROWID";
-const FIND: &str = "SELECT digest, seen_day FROM file
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS swept (day INTEGER NOT NULL);
+    INSERT INTO swept SELECT 0 WHERE NOT EXISTS (SELECT * FROM swept)";
+const FIND: &str = "SELECT digest, seen_day, seal FROM file
     WHERE device = ?1 AND inode = ?2 AND path = ?3 AND bytes = ?4 AND mtime_ns = ?5 AND ctime_ns = ?6";
-const REMEMBER: &str = "REPLACE INTO file (device, inode, path, bytes, mtime_ns, ctime_ns, seen_day, digest)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const REMEMBER: &str = "REPLACE INTO file (device, inode, path, bytes, mtime_ns, ctime_ns, seen_day, digest, seal)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 /// The same of a file that has its row.
-const CORRECT: &str = "UPDATE file SET path = ?3, bytes = ?4, mtime_ns = ?5, ctime_ns = ?6, seen_day = ?7, digest = ?8
+const CORRECT: &str = "UPDATE file
+    SET path = ?3, bytes = ?4, mtime_ns = ?5, ctime_ns = ?6, seen_day = ?7, digest = ?8, seal = ?9
     WHERE device = ?1 AND inode = ?2";
 const FORGET: &str = "DELETE FROM file WHERE device = ?1 AND inode = ?2";
+/// Changes its row when it is due, whichever way the clock was wrong.
+const SWEEP: &str = "UPDATE swept SET day = ?1 WHERE abs(day - ?1) >= ?2";
 const FORGET_UNSEEN: &str = "DELETE FROM file WHERE seen_day < ?1";
 
 /// A file as it stands, without its bytes: two that are equal have the same.
@@ -82,16 +90,23 @@ impl Stamp {
     pub fn of(path: &Path, file: &Metadata) -> Stamp {
         // Where there is no folder to be in, the path alone must do.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let [a, b, c, d, e, f, g, h, ..] = *Digest::of(path.as_os_str().as_bytes()).as_bytes();
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Stamp {
             device: file.dev().cast_signed(),
             inode: file.ino().cast_signed(),
-            path: i64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            path: start(&Digest::of(path.as_os_str().as_bytes())),
             bytes: file.len().cast_signed(),
             mtime_ns: nanoseconds(file.mtime(), file.mtime_nsec()),
             ctime_ns: nanoseconds(file.ctime(), file.ctime_nsec()),
         }
+    }
+
+    /// Of it together with `digest`: 8 bytes of a hash of both.
+    fn seal(&self, digest: &Digest) -> i64 {
+        let Stamp { device, inode, path, bytes, mtime_ns, ctime_ns } = self;
+        let mut both = [device, inode, path, bytes, mtime_ns, ctime_ns].map(|part| part.to_le_bytes()).concat();
+        both.extend_from_slice(digest.as_bytes());
+        start(&Digest::of(&both))
     }
 
     /// Its size.
@@ -107,6 +122,11 @@ impl Stamp {
     }
 }
 
+fn start(digest: &Digest) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+    i64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// Where it lies: `$XDG_CACHE_HOME/progimage/digests.sqlite`, else in `$HOME/.cache`; `None` where there is neither.
 pub fn place() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -119,6 +139,7 @@ pub fn place() -> Option<PathBuf> {
 /// Threads share it. Two processes may have the same file open.
 pub struct Memory {
     file: PathBuf,
+    devices: Devices,
     bytes_max: u64,
     /// Days since 1970, when it was opened.
     today: i64,
@@ -140,14 +161,15 @@ impl Memory {
     /// Opens `file`, or makes it, of about `bytes_max` at most; without one, nothing is ever known.
     pub fn open(file: Option<PathBuf>, bytes_max: u64) -> Memory {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Memory::open_on(file, bytes_max, (now.as_secs() / 86_400).cast_signed())
+        Memory::open_on(file, bytes_max, (now.as_secs() / 86_400).cast_signed(), BUSY_TIMEOUT)
     }
 
-    fn open_on(file: Option<PathBuf>, bytes_max: u64, today: i64) -> Memory {
-        let connection = file.as_deref().and_then(connect);
+    fn open_on(file: Option<PathBuf>, bytes_max: u64, today: i64, busy_timeout: Duration) -> Memory {
+        let connection = file.as_deref().and_then(|file| connect(file, busy_timeout));
         let is_there = connection.is_some();
         Memory {
             file: file.unwrap_or_default(),
+            devices: Devices::default(),
             bytes_max,
             today,
             connection: Mutex::new(connection),
@@ -156,6 +178,11 @@ impl Memory {
             has_written: AtomicBool::new(false),
             changes: Mutex::new(Changes { list: Vec::new(), since: Instant::now() }),
         }
+    }
+
+    /// Whether `file` may be recalled and remembered; `kind` is that of its file system.
+    pub fn covers(&self, file: &Stamp, kind: impl FnOnce() -> Option<u64>) -> bool {
+        self.devices.is_local(file.device.cast_unsigned(), kind)
     }
 
     /// The digests of files, where they are known. Better asked of many at once: each question locks the file.
@@ -187,12 +214,11 @@ impl Memory {
         self.change(file, None);
     }
 
-    /// Writes what is left to be written; if anything was, drops what was not seen for long.
+    /// Writes what is left to be written; if anything was, drops what was not seen for long, where that is due.
     pub fn close(&self) {
         self.write();
         if self.has_written.load(Ordering::Relaxed) {
-            let unseen = self.today - KEPT_DAYS.cast_signed();
-            self.attempt(&self.writes, |connection| connection.execute(FORGET_UNSEEN, [unseen]));
+            self.attempt(&self.writes, |connection| sweep(connection, self.today));
         }
     }
 
@@ -260,9 +286,12 @@ fn find(transaction: &Transaction, file: &Stamp) -> rusqlite::Result<Option<(Dig
     let Stamp { device, inode, path, bytes, mtime_ns, ctime_ns } = file;
     let found =
         transaction.prepare_cached(FIND)?.query_row(params![device, inode, path, bytes, mtime_ns, ctime_ns], |row| {
-            Ok((Digest::from_bytes(row.get(0)?), row.get(1)?))
+            let digest = Digest::from_bytes(row.get(0)?);
+            let (seen_day, seal): (i64, i64) = (row.get(1)?, row.get(2)?);
+            Ok((seal == file.seal(&digest)).then_some((digest, seen_day)))
         });
-    found.optional()
+    // Without its seal it is as good as none.
+    found.optional().map(Option::flatten)
 }
 
 fn apply(
@@ -283,10 +312,20 @@ fn apply(
             mtime_ns,
             ctime_ns,
             today,
-            digest.as_bytes()
+            digest.as_bytes(),
+            file.seal(&digest)
         ])?,
     };
     Ok(())
+}
+
+/// Looks at every row, and so not in every run.
+fn sweep(connection: &mut Connection, today: i64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if transaction.execute(SWEEP, [today, SEEN_EVERY_DAYS.cast_signed()])? > 0 {
+        transaction.execute(FORGET_UNSEEN, [today - KEPT_DAYS.cast_signed()])?;
+    }
+    transaction.commit()
 }
 
 /// Bytes of the file, without what is free for reuse.
@@ -297,12 +336,12 @@ fn size(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// Opens or makes `file`; one that is broken is replaced.
-fn connect(file: &Path) -> Option<Connection> {
-    let opened = set_up(file);
+fn connect(file: &Path, busy_timeout: Duration) -> Option<Connection> {
+    let opened = set_up(file, busy_timeout);
     let opened = match opened {
         Err(error) if is_broken(&error) => {
             remove(file);
-            set_up(file)
+            set_up(file, busy_timeout)
         }
         opened => opened,
     };
@@ -312,8 +351,8 @@ fn connect(file: &Path) -> Option<Connection> {
 /// None when the file is of a later version.
 ///
 /// With a rollback journal, because a home folder may be on NFS, where a write-ahead log cannot be shared; and without syncs: after a
-/// power cut it may be broken, and is made anew.
-fn set_up(file: &Path) -> rusqlite::Result<Option<Connection>> {
+/// power cut it may be broken, and is made anew, or have rows of which one half is older than the other, which their seals tell.
+fn set_up(file: &Path, busy_timeout: Duration) -> rusqlite::Result<Option<Connection>> {
     // Names and hashes of files are nobody else's. What goes wrong here is seen when the file is opened.
     if let Some(folder) = file.parent() {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -321,7 +360,7 @@ fn set_up(file: &Path) -> rusqlite::Result<Option<Connection>> {
     let _ = File::options().append(true).create(true).mode(0o600).open(file);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(file, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(busy_timeout)?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     let version =
         |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));

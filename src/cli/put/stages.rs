@@ -110,7 +110,7 @@ async fn send(client: &Client, memory: &Arc<Memory>, mut file: Named) -> Result<
             continue;
         };
         // Whatever the server has said of these bytes, they are looked at again the next time.
-        memory.forget(file.stamp);
+        hash::forget(memory, file.stamp).await;
         return Ok(Outcome::Failed { path: file.path, problem });
     }
 }
