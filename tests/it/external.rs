@@ -141,25 +141,29 @@ fn returned(trace: &[&str], at: usize, call: &str) -> usize {
         .expect("the call returns")
 }
 
+/// What strace saw of an upload by a server with these settings, and its id.
+fn upload_under_strace(settings: &[&str]) -> (String, String) {
+    let folder = folder();
+    let log = folder.path().with_extension("strace");
+    let log_path = log.to_str().expect("UTF-8");
+    let calls = "trace=fdatasync,fsync,syncfs,linkat,pwrite64,write,writev,sendto,sendmsg";
+    let mut options = vec!["-y", "-s", "80", "-o", log_path, "-e", calls];
+    options.extend(settings.iter().flat_map(|setting| ["-E", *setting]));
+    let server = Server::start(folder.path(), &options);
+    let body = photo("toy.jpg");
+    assert_eq!(server.status("POST", "/images", &body), Some(201));
+    drop(server);
+    let text = fs::read_to_string(&log).expect("strace wrote it");
+    _ = fs::remove_file(&log);
+    (text, Digest::of(&body).to_string())
+}
+
 #[test]
 fn an_upload_is_acknowledged_after_its_bytes_and_its_name_are_durable() {
     if strace_is_missing("an_upload_is_acknowledged_after_its_bytes_and_its_name_are_durable") {
         return;
     }
-    let folder = folder();
-    let log = folder.path().with_extension("strace");
-    let log_path = log.to_str().expect("UTF-8");
-    let server = Server::start(
-        folder.path(),
-        &["-y", "-s", "80", "-o", log_path, "-e", "trace=fdatasync,fsync,linkat,write,writev,sendto,sendmsg"],
-    );
-    let body = photo("toy.jpg");
-    let id = Digest::of(&body).to_string();
-    assert_eq!(server.status("POST", "/images", &body), Some(201));
-    drop(server);
-
-    let text = fs::read_to_string(&log).expect("strace wrote it");
-    _ = fs::remove_file(&log);
+    let (text, id) = upload_under_strace(&[]);
     let trace: Vec<&str> = text.lines().collect();
     let link = find(&trace, 0, &["linkat(", &id]);
     let data = trace[..link].iter().rposition(|line| line.contains("fdatasync(")).expect("fdatasync before linkat");
@@ -168,6 +172,31 @@ fn an_upload_is_acknowledged_after_its_bytes_and_its_name_are_durable() {
     assert!(returned(&trace, link, "linkat") < name, "the shard was synced before it held the name");
     let answer = find(&trace, 0, &["HTTP/1.1 201"]);
     assert!(returned(&trace, name, "fsync") < answer, "acknowledged before the name was durable");
+}
+
+/// The same by `syncfs`, unless the file system is of another kind or the machine has much to write: then as above.
+#[test]
+fn an_upload_of_a_large_batch_is_acknowledged_after_its_file_system_is_durable() {
+    if strace_is_missing("an_upload_of_a_large_batch_is_acknowledged_after_its_file_system_is_durable") {
+        return;
+    }
+    let (text, id) = upload_under_strace(&["PROGIMAGE_SYNCFS_BATCH_MIN=1"]);
+    let trace: Vec<&str> = text.lines().collect();
+    let link = find(&trace, 0, &["linkat(", &id]);
+    let is_sync = |line: &&str| line.contains(" fdatasync(") || line.contains(" syncfs(");
+    let data = trace[..link].iter().rposition(is_sync).expect("a sync before linkat");
+    let written = trace[..link].iter().rposition(|line| line.contains(" pwrite64(")).expect("a write before linkat");
+    let call = if trace[data].contains(" syncfs(") { "syncfs" } else { "fdatasync" };
+    assert!(returned(&trace, written, "pwrite64") < data, "synced before all was written");
+    assert!(returned(&trace, data, call) < link, "the name appeared before its bytes were durable");
+    let shard = find(&trace, link, &["fsync(", &format!("/blobs/{}", &id[..3])]);
+    if call == "syncfs" {
+        let names = find(&trace, link, &[" syncfs("]);
+        assert!(returned(&trace, link, "linkat") < names, "the file system was synced before it held the name");
+        assert!(returned(&trace, names, "syncfs") < shard, "the shard cannot tell of what comes later");
+    }
+    let answer = find(&trace, 0, &["HTTP/1.1 201"]);
+    assert!(returned(&trace, shard, "fsync") < answer, "acknowledged before the name was durable");
 }
 
 #[test]
