@@ -1,10 +1,10 @@
 //! [`Backlog`]: results of one request that have ended and wait for the client.
 //!
 //! A render holds memory of the bulk lane, for which all bulk requests and jobs wait: so nothing of it may wait for a client. A few
-//! results wait in memory that is counted for the request alone, and what is more in a temporary file, from which they are taken in
-//! pieces. Past a bound of the file no further item of the request is begun. Those that are under way may end past it, as long as all
-//! files have room for them; after that they are refused, in their lines, and so they are where the file fails. Nobody here waits for
-//! anything but the client, and holds only what is the request's own.
+//! results wait in memory that is counted for the request alone, and what is more in a temporary file (in several, where that is
+//! long), from which they are taken in pieces. Past a bound of bytes in files no further item of the request is begun. Those that are
+//! under way may end past it, as long as all files have room for them; after that they are refused, in their lines, and so they are
+//! where the file fails. Nobody here waits for anything but the client, and holds only what is the request's own.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! [`Shelf`]: the results of one request that wait for its client, in one temporary file without a name. Unlike those of an answer
-//! ([`super::spool`]) they are taken in any order: the file is made of pieces, each of which belongs to one result or is free.
-//! Waits for the disk alone.
+//! [`Shelf`]: the results of one request that wait for its client, in a temporary file without a name. Unlike those of an answer
+//! ([`super::spool`]) they are taken in any order: the file is made of pieces, each of which belongs to one result or is free. There
+//! are several files only where much waits. Waits for the disk alone.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,10 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::spool::{File, PIECE_BYTES, Spools, lost};
 
+/// Of one file, unless it is of one result that is longer. A file never becomes shorter and its room is given back once it is empty:
+/// one that took all there ever is would hold the most that has ever waited.
+const FILE_PIECES_MAX: u64 = 64 * 1024 * 1024 / PIECE_BYTES as u64;
+
 /// See the module.
 pub(in crate::http) struct Shelf {
     spools: Spools,
-    /// There while something is kept in it: its room is given back once it is empty.
+    file_pieces_max: u64,
+    /// What takes more; there while something is kept in it.
     file: Mutex<Weak<Pieces>>,
     /// Bytes that are kept, in whole pieces.
     bytes: watch::Sender<u64>,
@@ -47,7 +52,11 @@ pub(in crate::http) struct Kept {
 impl Shelf {
     /// Without a file yet; all that `spools` make share one room.
     pub(in crate::http) fn new(spools: Spools) -> Arc<Shelf> {
-        Arc::new(Shelf { spools, file: Mutex::default(), bytes: watch::Sender::new(0) })
+        Shelf::of_files(spools, FILE_PIECES_MAX)
+    }
+
+    fn of_files(spools: Spools, file_pieces_max: u64) -> Arc<Shelf> {
+        Arc::new(Shelf { spools, file_pieces_max, file: Mutex::default(), bytes: watch::Sender::new(0) })
     }
 
     /// Ready when no more than `bytes_max` are kept, in whole pieces.
@@ -69,9 +78,11 @@ impl Shelf {
 
     /// Pieces for so many bytes, all or none.
     fn take(self: &Arc<Self>, bytes: usize) -> Option<Kept> {
+        let count = bytes.div_ceil(PIECE_BYTES);
         let mut current = lock(&self.file);
-        let file = current.upgrade().unwrap_or_default();
-        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, bytes.div_ceil(PIECE_BYTES))?.into();
+        let fits = |file: &Arc<Pieces>| lock(&file.places).count_with(count) <= self.file_pieces_max;
+        let file = current.upgrade().filter(fits).unwrap_or_default();
+        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, count)?.into();
         *current = Arc::downgrade(&file);
         self.bytes.send_modify(|all| *all += bytes_of(places.len()));
         Some(Kept { shelf: self.clone(), file, places, bytes: bytes as u64 })
@@ -79,8 +90,13 @@ impl Shelf {
 }
 
 impl Places {
+    /// How many there are once `more` are taken.
+    fn count_with(&self, more: usize) -> u64 {
+        self.count + more.saturating_sub(self.free.len()) as u64
+    }
+
     fn take(&mut self, spools: &Spools, count: usize) -> Option<Vec<u64>> {
-        let missing = count.saturating_sub(self.free.len()) as u64;
+        let missing = self.count_with(count) - self.count;
         if !spools.hold(&mut self.held, missing) {
             return None;
         }
@@ -231,6 +247,24 @@ mod tests {
         assert_eq!(read(two).await, b"b");
         assert!(file.upgrade().is_none());
         assert_eq!(read(keep(&shelf, b"c").await.expect("room")).await, b"c", "in another one");
+    }
+
+    #[tokio::test]
+    async fn a_long_file_takes_no_more_and_gives_its_room_back_while_others_wait() {
+        let shelf = Shelf::of_files(Spools::new(1, bytes_of(9)), 2);
+        let same_file = |one: &Kept, other: &Kept| Arc::ptr_eq(&one.file, &other.file);
+        let one = keep(&shelf, b"1").await.expect("room");
+        let two = keep(&shelf, b"2").await.expect("room");
+        assert!(same_file(&one, &two), "the bound itself");
+        let long = keep(&shelf, &long(2, 1)).await.expect("room");
+        assert!(!same_file(&one, &long), "one past it");
+        let more = keep(&shelf, b"3").await.expect("room");
+        assert!(!same_file(&long, &more));
+        assert_eq!(shelf.spools.free_pieces(), 9 - 2 - 3 - 1);
+        drop(long);
+        assert_eq!(shelf.spools.free_pieces(), 9 - 2 - 1);
+        drop((one, two, more));
+        assert_eq!(shelf.spools.free_pieces(), 9);
     }
 
     #[tokio::test]
