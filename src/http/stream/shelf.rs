@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::spool::{File, PIECE_BYTES, Spools, lost};
 
-/// Of one file, unless it is of one result that is longer. A file never becomes shorter and its room is given back once it is empty:
-/// one that took all there ever is would hold the most that has ever waited.
+/// A file that is so long takes no more. It never becomes shorter, and its room is given back once it is empty: one that took all
+/// there ever is would hold the most that has ever waited. So long is each but the last, which bounds their number.
 const FILE_PIECES_MAX: u64 = 64 * 1024 * 1024 / PIECE_BYTES as u64;
 
 /// See the module.
@@ -78,11 +78,10 @@ impl Shelf {
 
     /// Pieces for so many bytes, all or none.
     fn take(self: &Arc<Self>, bytes: usize) -> Option<Kept> {
-        let count = bytes.div_ceil(PIECE_BYTES);
         let mut current = lock(&self.file);
-        let fits = |file: &Arc<Pieces>| lock(&file.places).count_with(count) <= self.file_pieces_max;
-        let file = current.upgrade().filter(fits).unwrap_or_default();
-        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, count)?.into();
+        let takes_more = |file: &Arc<Pieces>| lock(&file.places).count < self.file_pieces_max;
+        let file = current.upgrade().filter(takes_more).unwrap_or_default();
+        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, bytes.div_ceil(PIECE_BYTES))?.into();
         *current = Arc::downgrade(&file);
         self.bytes.send_modify(|all| *all += bytes_of(places.len()));
         Some(Kept { shelf: self.clone(), file, places, bytes: bytes as u64 })
@@ -90,13 +89,8 @@ impl Shelf {
 }
 
 impl Places {
-    /// How many there are once `more` are taken.
-    fn count_with(&self, more: usize) -> u64 {
-        self.count + more.saturating_sub(self.free.len()) as u64
-    }
-
     fn take(&mut self, spools: &Spools, count: usize) -> Option<Vec<u64>> {
-        let missing = self.count_with(count) - self.count;
+        let missing = count.saturating_sub(self.free.len()) as u64;
         if !spools.hold(&mut self.held, missing) {
             return None;
         }
