@@ -4,7 +4,6 @@
 //! over sockets. Not a place for pixels, blobs or caches: handlers are short paragraphs over the layers below.
 
 mod array;
-mod aside;
 mod asked;
 pub mod auth;
 mod body;

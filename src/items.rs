@@ -21,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use crate::aside::INLINE_BYTES_MAX;
 use crate::digest::Digest;
 use crate::fetch::Sources;
 use crate::pipeline::codec::Codec;
@@ -35,8 +36,6 @@ pub use held::Held;
 pub const OUTPUTS_MAX: usize = 16;
 /// Bytes of an item's key.
 pub const KEY_BYTES_MAX: usize = 256;
-/// What takes longer than so many bytes do is not for the runtime's threads; longer lines count in the budget of bodies, too.
-pub const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// What binds every item, as it binds every request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
+//! | `aside` | what takes a while, off the threads of the runtime; knows nothing else |
 //! | `flight` | many callers of one key share one run; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
@@ -40,6 +41,8 @@ pub mod digest;
 pub mod pipeline;
 
 pub mod store;
+
+mod aside;
 
 mod flight;
 

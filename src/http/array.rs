@@ -9,10 +9,13 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
-use super::aside::aside;
 use super::body::RequestBody;
 use super::error::Error;
+use crate::aside::aside;
 use crate::pipeline::object::Object;
+
+const MALFORMED: Error =
+    Error::Malformed { what: "the body must be a JSON array of items, or an object with such an array as its items" };
 
 /// The elements of a JSON array, by their places in its text, which counts in the budget of lists for as long as this lives. Each is
 /// a line: where the text had line feeds, between tokens, there are blanks.
@@ -26,9 +29,8 @@ impl Array {
     /// An array, or an object with an array as its `items`.
     pub(super) async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
         let (text, held) = app.lists.text(body, &app.options).await?;
-        let (text, places) = aside(text.len(), move || elements(text)).await?.ok_or(Error::Malformed {
-            what: "the body must be a JSON array of items, or an object with such an array as its items",
-        })?;
+        let (text, places) =
+            aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
         Ok(Array { text, places: places.into_iter(), _held: held })
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use tokio::time::Instant;
 
 use super::connection::Watch;
@@ -18,6 +19,12 @@ use super::error::Error;
 use super::options::{Options, ms};
 use super::stream::Lines;
 use crate::store::{self, Blob};
+
+/// `Content-Type` as it is written, empty where it is not there, and its media type in lower case and without parameters.
+pub(super) fn content_type(headers: &HeaderMap) -> (&str, String) {
+    let written = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    (written, written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
 
 /// A response body: a concrete type, so that hyper needs no boxing and a hit is one reference count.
 pub(super) enum Body {

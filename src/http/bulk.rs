@@ -12,6 +12,8 @@ mod backlog;
 mod form;
 mod intake;
 mod results;
+#[cfg(test)]
+mod tests;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -99,7 +101,8 @@ async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedS
     // As a stream, what was begun of an entry is not lost when the client takes no more.
     let mut entries = std::pin::pin!(intake.entries());
     let (tell, outcomes) = channel(1);
-    let window = Window { app: app.clone(), backlog: Backlog::of(&app), owed: owed.clone(), tell };
+    let backlog = Arc::new(Backlog::of(&app));
+    let window = Window { app: app.clone(), backlog, owed: owed.clone(), tell };
     // Each goes on while the other waits for the client: what arrives is held within times of its own.
     let reading = async { Ok(read(window, entries.as_mut()).await) };
     let written = match try_join(reading, write(outcomes, &owed, &mut results)).await {
@@ -129,12 +132,15 @@ async fn start(
 ) -> Result<(), Error> {
     let places = Arc::new(Semaphore::new(app.options.bulk_items_max));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
-        backlog.has_room().await;
-        let entry = tokio::select! {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
+            backlog.has_room().await;
+            (place, entries.next().await)
+        };
+        let (place, entry) = tokio::select! {
             biased;
             () = app.drains() => return Err(Error::Draining),
-            entry = entries.next() => entry,
+            next = next => next,
         };
         let Some(Entry { whose, item }) = entry.transpose()? else { return Ok(()) };
         owed.began();
@@ -164,22 +170,24 @@ async fn write(mut outcomes: Receiver<Outcome>, owed: &Owed, results: &mut Resul
 }
 
 /// Runs one item, so that it has an outcome whatever happens.
-async fn one(app: Arc<App>, backlog: &Arc<Backlog>, whose: Whose, item: Item) -> What {
+async fn one(app: Arc<App>, backlog: &Backlog, whose: Whose, item: Item) -> What {
     let outputs = item.outputs.len();
-    let ran = AssertUnwindSafe(app.items.run(item)).catch_unwind().await;
-    let ran = ran.unwrap_or_else(|_| {
+    let run = async {
+        let mut outcomes = Vec::with_capacity(outputs);
+        for outcome in app.items.run(item).await {
+            outcomes.push(made(outcome, backlog).await);
+        }
+        outcomes
+    };
+    let outcomes = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("a bulk item panicked: this is our bug");
-        vec![Err(renditions::Error::Panicked.into()); outputs]
+        (0..outputs).map(|_| Err(renditions::Error::Panicked.into())).collect()
     });
-    let mut outcomes = Vec::with_capacity(outputs);
-    for outcome in ran {
-        outcomes.push(made(outcome, backlog).await);
-    }
     What::Ran(Ran { index: whose.index, key: whose.key, outcomes })
 }
 
 /// What is left of an output until it is written.
-async fn made(outcome: Result<Done, items::Error>, backlog: &Arc<Backlog>) -> Result<Made, Error> {
+async fn made(outcome: Result<Done, items::Error>, backlog: &Backlog) -> Result<Made, Error> {
     Ok(match outcome? {
         Done::Response(rendition) => Made::Response(rendition.codec, backlog.wait(rendition.bytes).await?),
         Done::Blob(receipt) => Made::Blob(receipt),

@@ -10,13 +10,11 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use super::error::Error;
 use super::respond::value;
+use crate::aside::aside;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
-
-/// Longer bodies are hashed off the runtime's threads: without special instructions SHA-256 takes about a millisecond for these.
-const INLINE_BYTES_MAX: usize = 256 << 10;
 
 enum Hash {
     Sha256(Sha256),
@@ -99,12 +97,9 @@ pub(super) fn wants_repr_digest(headers: &HeaderMap) -> bool {
 /// `Repr-Digest` over a whole representation, if the request wishes for one that is known here.
 pub(super) async fn repr_digest(headers: &HeaderMap, whole: &Bytes) -> Option<HeaderValue> {
     let hash = wanted(headers)?;
-    if whole.len() <= INLINE_BYTES_MAX {
-        return Some(hash.digest(whole));
-    }
     let whole = whole.clone();
     // Lost only when the server is stopping; a wish need not be granted.
-    tokio::task::spawn_blocking(move || hash.digest(&whole)).await.ok()
+    aside(whole.len(), move || hash.digest(&whole)).await
 }
 
 /// The hash of the highest weight, 1 to 10, of those that are known here. The field is a wish: what cannot be read is none.
@@ -136,6 +131,7 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aside::INLINE_BYTES_MAX;
 
     fn check(field: &str, body: &[u8]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();

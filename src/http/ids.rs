@@ -6,12 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::HeaderMap;
 use serde::Deserializer as _;
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::RequestBody;
+use super::body::{RequestBody, content_type};
 use super::error::Error;
 use super::options::Options;
 use crate::digest::Digest;
@@ -129,11 +129,7 @@ pub(super) enum Form {
 impl Form {
     /// By `Content-Type`.
     pub(super) fn of(headers: &HeaderMap) -> Result<Form, Error> {
-        let media_type = headers.get(CONTENT_TYPE).map_or(Cow::Borrowed(""), |value| {
-            let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-            Cow::Owned(text.split(';').next().unwrap_or_default().trim().to_owned())
-        });
-        match media_type.as_ref() {
+        match content_type(headers).1.as_str() {
             "application/json" => Ok(Form::Json),
             // What curl's --data-binary says unasked is taken for a list, too.
             "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Form::Lines),

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use hyper::header::{HeaderMap, LOCATION};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::array::Array;
-use super::body::RequestBody;
+use super::body::{RequestBody, content_type};
 use super::error::Error;
 use super::permits::Permits;
 use super::query::{Pairs, pairs};
@@ -68,9 +68,7 @@ enum Given {
 
 impl Given {
     fn of(headers: &HeaderMap) -> Result<Given, Error> {
-        let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
+        match content_type(headers).1.as_str() {
             lines if is_lines(lines) => Ok(Given::Lines),
             "application/json" => Ok(Given::Array),
             _ => Err(Error::MediaType { allowed: MEDIA_TYPES }),
@@ -91,8 +89,8 @@ async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result
     Ok(())
 }
 
-/// Takes each element as a line; the same items are the same job in either form. The array holds the bytes of the last lines until
-/// the job is accepted.
+/// Takes each element as a line, as it is written: where that is its line to the byte, both are the same job. The array holds the
+/// bytes of the last lines until the job is accepted.
 async fn take_array(app: &App, body: RequestBody, intake: &mut Intake) -> Result<Array, Error> {
     let mut array = Array::read(app, body).await?;
     for text in &mut array {

@@ -13,8 +13,9 @@ use super::error::Error;
 use super::respond;
 use super::sign::Refused;
 use crate::jobs;
+use crate::pipeline::param::short;
 pub(super) use body::Problem;
-use body::{absent, busy, corrupt, internal, malformed, over, problem, short, too_large, unavailable};
+use body::{absent, busy, corrupt, internal, malformed, over, problem, too_large, unavailable};
 use layers::{of_fetch, of_jobs, of_pipeline, of_store};
 
 /// What a client is told of `error`.

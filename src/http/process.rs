@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use hyper::header::CONTENT_TYPE;
 
 use super::asked::Asked;
 use super::auth::Grant;
+use super::body::content_type;
 use super::error::Error;
 use super::fields::Claims;
 use super::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
@@ -32,8 +32,8 @@ pub(super) fn process(call: Call, extension: &str) -> Reply {
     };
     Reply::later(async move {
         let app = call.app.clone();
-        let content_type = call.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        match content_type.filter(|text| is_form(text)).map(multer::parse_boundary) {
+        let (content_type, media_type) = content_type(&call.parts.headers);
+        match (media_type == "multipart/form-data").then(|| multer::parse_boundary(content_type)) {
             None => {
                 // A body whose query is wrong need not be sent.
                 asked.check(&app)?;
@@ -67,11 +67,6 @@ fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Err
         _ => return Ok(()),
     };
     Err(invalid("part", name, allowed).into())
-}
-
-fn is_form(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("multipart/form-data")
 }
 
 /// An image in memory, within its bound and the budget of bodies; the right to hold it goes with it.

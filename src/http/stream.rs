@@ -3,26 +3,37 @@
 //!
 //! A client may send everything before it reads anything. So lines never wait for it: past a little memory they are kept in an
 //! unlinked temporary file ([`spool`]), up to a bound of the answer and one of all answers together. Only past these, and for
-//! bytes that are too many to keep ([`Answer::send`]), the server waits, and with it the reading of the request.
+//! bytes that are too many to keep ([`Answer::send`]), the server waits, and with it the reading of the request. What waits for its
+//! turn to be sent may lie on a [`Shelf`].
 
 mod answer;
 mod lines;
 mod queue;
 mod sending;
+mod shelf;
 mod spool;
 
 use bytes::Bytes;
 use serde_json::json;
 
 use super::error::Error;
+use super::problem::Problem;
 use super::service::told;
 pub(super) use answer::{Answer, Gone, spawn};
 pub(super) use lines::{Line, LineReader, is_lines};
 pub(super) use sending::Lines;
-pub(super) use spool::{Kept, Spools};
+pub(super) use shelf::{Kept, Shelf};
+pub(super) use spool::{PIECE_BYTES, Spools};
 
 /// One JSON text a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
+
+/// The end of a line that was left within a string, which stays cut short. A line that is sent in parts says `status` after these:
+/// so one that is ended in this way is no result.
+pub(super) fn cut_short(problem: Problem) -> String {
+    let status = problem.status().as_u16();
+    format!("\",\"problem\":{},\"status\":{status}}}\n", problem.json())
+}
 
 /// Lines that were answered, by how it went: what the last line says.
 #[derive(Default)]

@@ -6,9 +6,10 @@ mod many;
 mod tar;
 
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, ETAG, EXPECT, LOCATION};
+use hyper::header::{ETAG, EXPECT, LOCATION};
 use serde_json::{Value, json};
 
+use super::body::content_type;
 use super::conditional::{self, Condition};
 use super::error::Error;
 use super::fields::Claims;
@@ -24,10 +25,8 @@ use crate::store::{self, Receipt, Sealed};
 pub(super) fn post(call: Call) -> Reply {
     Reply::later(async move {
         let prerender = Prerender::of(&call)?;
-        let content_type =
-            call.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let response = match essence.as_str() {
+        let (content_type, media_type) = content_type(&call.parts.headers);
+        let response = match media_type.as_str() {
             "multipart/form-data" => {
                 let boundary = multer::parse_boundary(content_type)
                     .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;

@@ -8,11 +8,8 @@ use serde_json::value::RawValue;
 
 use super::read::OPS_BYTES_MAX;
 use super::{Error, OUTPUTS_MAX};
-use crate::pipeline::object::Object;
+use crate::pipeline::object::{Object, place_of};
 use crate::pipeline::param::{invalid, missing};
-
-/// Of a line that is none: more than a message shows.
-const LINE_BYTES_SHOWN: usize = 256;
 
 /// The members of one object, and where it stands in the item.
 pub(super) struct Members<'a> {
@@ -22,11 +19,9 @@ pub(super) struct Members<'a> {
 
 impl<'a> Members<'a> {
     pub(super) fn of_line(line: &'a [u8]) -> Result<Members<'a>, Error> {
-        let refused = |error: serde_json::Error| {
-            let begins = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_SHOWN)]);
-            let allowed = format!("one JSON object a line: {{\"source\": {{...}}, \"outputs\": [...]}} ({error})");
-            Error::from(invalid("item", &begins, allowed))
-        };
+        // Nothing of the line is shown, and so nothing kept with the results of a job: it may hold a URL with a password.
+        let allowed = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
+        let refused = |error| missing("item", allowed).because(place_of(&error));
         let Object(members) = serde_json::from_slice(line).map_err(refused)?;
         let item = Members { path: "", members };
         item.are_once()?;

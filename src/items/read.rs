@@ -247,13 +247,25 @@ mod tests {
     }
 
     #[test]
+    fn of_a_line_that_cannot_be_read_only_the_place_is_shown() {
+        let check = |line: &str, why: &str| {
+            let error = read(line).expect_err(line).error.to_string();
+            let allowed = "; allowed: one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
+            assert_eq!(error, format!("item: {why}{allowed}"), "{line}");
+        };
+        check("https://user:secret@host/", "it is no JSON at line 1, column 1");
+        check("\"https://user:secret@host/\"", "it is JSON of another shape at line 1, column 27");
+        check("{\"source\":\n\"https://user:secret@host/\"", "it is no JSON at line 2, column 27");
+    }
+
+    #[test]
     fn mistakes_are_told_by_their_member() {
         let check = |line: &str, parameter: &str, allowed: &str| {
             let (named, said) = mistake(line);
             assert!(named == parameter && said.contains(allowed), "{line}: {named}: {said}");
         };
         for bad in ["", "x", "[]", "{", "{} x", "\u{ff}", "1"] {
-            check(bad, "item", "one JSON object a line");
+            check(bad, "item", "[...]}");
         }
         check("{}", "source", "id, url, data, part");
         check(r#"{"key": 1}"#, "key", "a string");
@@ -299,14 +311,15 @@ mod tests {
             let unread = read(line).expect_err(line);
             assert!(unread.error.to_string().starts_with(told), "{line}: {}", unread.error);
         };
-        check("{\"key\": k}", "item: \"{\\\"key\\\": k}\" is not allowed; allowed: one JSON object a line: ");
-        check(&"x".repeat(1_000), &format!("item: \"{}\" is not allowed", "x".repeat(64)));
         check("{}", "source is missing; allowed: an object");
         check(r#"{"source": {"part": "p"}}"#, "outputs is missing; allowed: an array");
         check(&with("{}"), "outputs[0].format is missing; allowed: ");
         check(&with(r#"{"format": ""}"#), "outputs[0].format: \"\" is not allowed; allowed: ");
         let ops = |ops: &str| with(&format!("{{\"format\": \"png\", \"ops\": {ops}}}"));
-        check(&ops("[1]"), "outputs[0].ops: \"[1]\" is not allowed; allowed: a JSON array of objects");
+        check(
+            &ops("[1]"),
+            "outputs[0].ops: \"[1]\" is not allowed (it is JSON of another shape at line 1, column 2); allowed: a JSON array of ",
+        );
         check(&ops("[{}]"), "outputs[0].ops[0].op is missing; allowed: ");
         check(&ops("[{\"op\": 5}]"), "outputs[0].ops[0].op: \"5\" is not allowed; allowed: ");
         check(&ops("[{\"op\": \"resize\"}]"), "outputs[0].ops[0].width is missing; allowed: ");

@@ -13,10 +13,8 @@ use super::ledger::{bytes, now_ms};
 use super::queue::{self, Item};
 use super::scheduler::Shared;
 use super::{Error, Options, Place, Sender};
+use crate::aside::aside;
 use crate::digest::{Digest, Hasher};
-
-/// Longer lines are hashed beside the runtime.
-pub(super) const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// A job that is being received.
 pub struct Intake {
@@ -88,18 +86,15 @@ impl Intake {
     }
 
     async fn hash(&mut self, line: Bytes) -> Result<(), Error> {
-        if line.len() <= INLINE_BYTES_MAX {
-            self.hasher.update(&line);
-        } else {
-            let mut hasher = std::mem::take(&mut self.hasher);
-            let hash = move || {
-                hasher.update(&line);
-                hasher
-            };
-            // Lost only when the server is stopping.
-            self.hasher = tokio::task::spawn_blocking(hash).await.map_err(|_| Error::Ended)?;
-        }
-        self.hasher.update(b"\n");
+        let bytes = line.len();
+        let mut hasher = std::mem::take(&mut self.hasher);
+        let hash = move || {
+            hasher.update(&line);
+            hasher.update(b"\n");
+            hasher
+        };
+        // Lost only when the server is stopping.
+        self.hasher = aside(bytes, hash).await.ok_or(Error::Ended)?;
         Ok(())
     }
 

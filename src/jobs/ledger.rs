@@ -3,10 +3,11 @@
 //! Those three files are what another database would replace.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Error;
 
@@ -72,13 +73,18 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS result_by_job ON result (job, number);
 ";
 
+/// Calls that wait for the thread.
+pub(super) const CALLS_MAX: usize = 1_024;
+
 type Call = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// A handle on the database. The thread ends, and the file is closed, when the last handle is dropped.
 #[derive(Clone)]
 pub struct Ledger {
-    // Unbounded, but each caller waits for its answer: as many calls stand here as there are callers.
+    // Bounded by `places`, but for calls of those who cannot wait.
     calls: mpsc::UnboundedSender<Call>,
+    /// Of calls that are waited for: those whose callers have left stand here, too, while the thread does not come to them.
+    places: Arc<Semaphore>,
 }
 
 impl Ledger {
@@ -104,7 +110,7 @@ impl Ledger {
             .name("jobs".to_owned())
             .spawn(run)
             .map_err(|error| Error::Ledger(error.to_string()))?;
-        Ok(Ledger { calls })
+        Ok(Ledger { calls, places: Arc::new(Semaphore::new(CALLS_MAX)) })
     }
 
     /// Runs `statements` on the ledger's thread, outside a transaction.
@@ -112,7 +118,7 @@ impl Ledger {
         &self,
         statements: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.call(|connection| statements(connection)).await
+        self.call(true, |connection| statements(connection)).await
     }
 
     /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed:
@@ -121,7 +127,7 @@ impl Ledger {
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.call(|connection| transact(connection, "NORMAL", statements)).await
+        self.call(false, |connection| transact(connection, "NORMAL", statements)).await
     }
 
     /// Runs `statements` in one transaction that survives a power cut, with every transaction before it.
@@ -129,7 +135,7 @@ impl Ledger {
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.call(|connection| transact(connection, "FULL", statements)).await
+        self.call(false, |connection| transact(connection, "FULL", statements)).await
     }
 
     /// As [`Ledger::write`], for those who cannot wait.
@@ -142,15 +148,30 @@ impl Ledger {
         _ = self.calls.send(Box::new(call));
     }
 
+    /// What `only_asks` is left out once nobody waits for its answer.
     async fn call<T: Send + 'static>(
         &self,
+        only_asks: bool,
         run: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let gone = || Error::Ledger("its thread is gone".to_owned());
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        let call = move |connection: &mut Connection| _ = answer.send(run(connection));
+        let call = move |connection: &mut Connection| {
+            let _place = place;
+            if !(only_asks && answer.is_closed()) {
+                _ = answer.send(run(connection));
+            }
+        };
         self.calls.send(Box::new(call)).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    pub(super) fn free_places(&self) -> usize {
+        self.places.available_permits()
     }
 }
 

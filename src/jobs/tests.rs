@@ -6,11 +6,13 @@ mod restarts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::aside::INLINE_BYTES_MAX;
 use crate::store;
 
 /// What runs items in tests: the line says how they end.
@@ -133,6 +135,15 @@ async fn until(jobs: &Jobs, id: &Digest, wanted: impl Fn(&Status) -> bool) -> St
     }
 }
 
+/// Waits until something is so of which nobody is told. Where it never is, the test fails instead of standing still.
+async fn soon(is_so: impl AsyncFn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_so().await {
+        assert!(Instant::now() < end, "it is not so yet");
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn end(jobs: &Jobs, id: &Digest) -> Status {
     until(jobs, id, |status| status.state.has_ended()).await
 }
@@ -228,7 +239,7 @@ async fn submit_as(jobs: &Jobs, sender: Sender<'_>, line: &'static str) -> Resul
 #[tokio::test]
 async fn long_lines_name_a_job_as_short_ones_do() {
     let jobs = start(&Fake::new(), options()).await;
-    for bytes in [intake::INLINE_BYTES_MAX, intake::INLINE_BYTES_MAX + 1] {
+    for bytes in [INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1] {
         let line = "x".repeat(bytes);
         let id = submit(&jobs, None, &["a", &line, "b"]).await.unwrap().id;
         assert_eq!(id, Digest::of(format!("a\n{line}\nb\n").as_bytes()), "{bytes}");
@@ -280,9 +291,7 @@ async fn a_job_that_is_not_received_whole_leaves_nothing() {
     end(&jobs, &id).await;
     assert_eq!(jobs.list(10).await.unwrap().len(), 1);
     assert_eq!(fake.runs.lock().unwrap().len(), 1);
-    while rows(&jobs, "job").await > 1 {
-        tokio::task::yield_now().await;
-    }
+    soon(async || rows(&jobs, "job").await <= 1).await;
     assert_eq!(rows(&jobs, "chunk").await, 0);
 }
 
@@ -334,9 +343,7 @@ async fn failures_that_may_pass_are_tried_again_and_others_are_not() {
     assert_eq!(end(&jobs, &id).await.failed, 1);
     assert_eq!(fake.runs(0), 6);
     // They are counted just after they were written.
-    while jobs.counters().await.unwrap().items_failed < 3 {
-        tokio::task::yield_now().await;
-    }
+    soon(async || jobs.counters().await.unwrap().items_failed >= 3).await;
     let expected = Counters { done: 2, items_done: 2, items_failed: 3, items_retried: 4, ..Counters::default() };
     assert_eq!(jobs.counters().await, Ok(expected));
 }
@@ -366,9 +373,7 @@ async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
     let status = jobs.status(&id).await.unwrap();
     assert_eq!((status.state, status.done, status.running, status.queued()), (State::Cancelled, 10, 0, 0));
     assert_eq!(results(&jobs, &id).await.len(), 20);
-    while rows(&jobs, "chunk").await > 0 {
-        tokio::task::yield_now().await;
-    }
+    soon(async || rows(&jobs, "chunk").await == 0).await;
 }
 
 #[tokio::test]

@@ -6,12 +6,14 @@ use crate::digest::Digest;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An argument is unknown, malformed, out of range, given twice or missing.
-    #[error("{parameter}{}; allowed: {allowed}", refused(value.as_deref()))]
+    #[error("{parameter}{}; allowed: {allowed}", refused(value.as_deref(), reason.as_deref()))]
     Invalid {
         /// The parameter as the client wrote it.
         parameter: String,
-        /// The refused value, shortened; `None`: it is missing.
+        /// The refused value, shortened; `None`: it is missing, or not to be shown.
         value: Option<String>,
+        /// What is wrong with it, where that is more than that it is not allowed.
+        reason: Option<String>,
         /// What would be accepted, for people.
         allowed: String,
     },
@@ -69,8 +71,13 @@ pub enum Error {
     },
 }
 
-fn refused(value: Option<&str>) -> String {
-    value.map_or_else(|| " is missing".to_owned(), |value| format!(": {value:?} is not allowed"))
+fn refused(value: Option<&str>, reason: Option<&str>) -> String {
+    match (value, reason) {
+        (None, None) => " is missing".to_owned(),
+        (Some(value), None) => format!(": {value:?} is not allowed"),
+        (Some(value), Some(reason)) => format!(": {value:?} is not allowed ({reason})"),
+        (None, Some(reason)) => format!(": {reason}"),
+    }
 }
 
 impl Error {
@@ -79,11 +86,21 @@ impl Error {
         Error::Corrupt { format, reason: reason.to_string() }
     }
 
+    /// The same with what is wrong with a parameter that is invalid.
+    pub fn because(self, why: impl ToString) -> Error {
+        match self {
+            Error::Invalid { parameter, value, allowed, .. } => {
+                Error::Invalid { parameter, value, reason: Some(why.to_string()), allowed }
+            }
+            other => other,
+        }
+    }
+
     /// The same with another name of the parameter that is invalid.
     pub fn renamed(self, name: impl Fn(&str) -> String) -> Error {
         match self {
-            Error::Invalid { parameter, value, allowed } => {
-                Error::Invalid { parameter: name(&parameter), value, allowed }
+            Error::Invalid { parameter, value, reason, allowed } => {
+                Error::Invalid { parameter: name(&parameter), value, reason, allowed }
             }
             other => other,
         }

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 
 /// Members of one object: more than any object of ours has. Without a bound `{"":0,"":0...}` would be several times as large in
 /// memory as in a body.
@@ -36,6 +37,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
         deserializer.deserialize_map(Pairs(PhantomData))
     }
+}
+
+/// Where JSON is none, or not what is wanted; nothing of what is there, which may be long and is not for everybody.
+pub fn place_of(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Data => "it is JSON of another shape at",
+        Category::Syntax | Category::Eof | Category::Io => "it is no JSON at",
+    };
+    format!("{what} line {}, column {}", error.line(), error.column())
 }
 
 #[cfg(test)]

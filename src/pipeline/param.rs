@@ -34,15 +34,16 @@ impl Param {
 
 /// An [`Error::Invalid`]; what the client wrote is shortened, it may be of any length.
 pub fn invalid(parameter: &str, value: &str, allowed: impl Into<String>) -> Error {
-    Error::Invalid { parameter: short(parameter), value: Some(short(value)), allowed: allowed.into() }
+    Error::Invalid { parameter: short(parameter), value: Some(short(value)), reason: None, allowed: allowed.into() }
 }
 
 /// The same of a parameter that is not there, and must be.
 pub fn missing(parameter: &str, allowed: impl Into<String>) -> Error {
-    Error::Invalid { parameter: short(parameter), value: None, allowed: allowed.into() }
+    Error::Invalid { parameter: short(parameter), value: None, reason: None, allowed: allowed.into() }
 }
 
-fn short(text: &str) -> String {
+/// What a client wrote, not more than can be read.
+pub fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 
 use super::codec::{self, CODECS, Codec};
-use super::object::Object;
+use super::object::{Object, place_of};
 use super::operation::{self, OPERATIONS, Operation};
 use super::param::{Args, Param, invalid, missing};
 use super::plan::Step;
@@ -179,9 +179,8 @@ fn twice(key: &str, value: &str, canonical: &str) -> Error {
 }
 
 fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
-    let wanted = "a JSON array of objects, each with \"op\"";
-    let chain: Vec<Object<Json>> =
-        serde_json::from_str(json).map_err(|error| invalid(OPS, json, format!("{wanted} ({error})")))?;
+    let refused = |error| invalid(OPS, json, "a JSON array of objects, each with \"op\"").because(place_of(&error));
+    let chain: Vec<Object<Json>> = serde_json::from_str(json).map_err(refused)?;
     chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0, parts)).collect()
 }
 

@@ -23,6 +23,7 @@ mod uploads;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use progimage::digest::Digest;
 use progimage::http::server::{self, Stopped};
@@ -130,6 +131,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Waits until something is so. Where it never is, the test fails instead of standing still.
+#[track_caller]
+pub(crate) fn until(is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < end, "it is not so yet");
+        std::thread::yield_now();
     }
 }
 

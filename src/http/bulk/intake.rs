@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::HeaderMap;
 
 use super::PLACES;
 use super::form::Form;
 use crate::http::App;
 use crate::http::array::Array;
-use crate::http::body::RequestBody;
+use crate::http::body::{RequestBody, content_type};
 use crate::http::error::Error;
 use crate::http::permits::Permits;
 use crate::http::stream::{Line, LineReader, is_lines};
@@ -90,9 +90,8 @@ impl Intake {
         body: RequestBody,
         permits: Permits,
     ) -> Result<Intake, Error> {
-        let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let given = match essence.as_str() {
+        let (content_type, media_type) = content_type(headers);
+        let given = match media_type.as_str() {
             lines if is_lines(lines) => {
                 let reader = body.stream(&app.options);
                 let mut lines = Box::new(LineReader::new(reader, app.options.line_bytes_max, &app.uploads));

@@ -1,11 +1,14 @@
 //! [`Results`]: what became of the items, one line for each output, in the order in which they end; or a tar of the bytes.
 //!
 //! ```json
-//! {"item": 0, "key": "a", "output": 0, "status": 200, "media_type": "image/webp", "bytes": 812, "data": "<base64>"}
+//! {"item": 0, "key": "a", "output": 0, "media_type": "image/webp", "bytes": 812, "data": "<base64>", "status": 200}
 //! {"item": 0, "key": "a", "output": 1, "status": 201, "id": "<digest>", "url": "/images/<digest>", "bytes": 977}
 //! {"item": 1, "status": 400, "problem": {"type": "/problems/invalid-parameter", ...}}
 //! {"done": true, "ok": 2, "failed": 1}
 //! ```
+//!
+//! Bytes are sent in pieces, which are read from where they wait one by one: no result, however long, is held for the client. So how
+//! an output ended stands after its `data`: where the rest of that cannot be sent, `status` and `problem` say so.
 //!
 //! In a tar the bytes are entries named `<item>-<output>.<ext>`: keys are free text, which may be no file name, or that of two items.
 //! The lines stand in the last entry, `results.ndjson`, with `name` instead of `data`; so that no number of items fills memory, they
@@ -21,17 +24,19 @@ use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
 
+use super::backlog::Waiting;
 use super::intake::Whose;
 use super::{Made, Ran};
 use crate::http::App;
-use crate::http::aside::aside;
 use crate::http::error::Error;
 use crate::http::placed;
 use crate::http::service::told;
-use crate::http::stream::{Answer, Gone, NDJSON, Tally};
+use crate::http::stream::{Answer, Gone, NDJSON, Tally, cut_short};
 use crate::pipeline::codec::Codec;
 
 const TAR: &str = "application/x-tar";
+/// The end of a line whose `data` is whole.
+const DATA_ENDS: &str = "\",\"status\":200}\n";
 /// Of lines in one entry of a tar.
 const LINES_BYTES_MAX: usize = 1 << 20;
 /// Of tar; two of them end it.
@@ -121,9 +126,11 @@ impl Results {
     async fn made(&mut self, mut line: Map<String, Value>, place: (u64, usize), made: Made) -> Result<(), Gone> {
         match made {
             Made::Response(codec, waiting) => {
-                return match waiting.end().await {
-                    Ok(bytes) => self.response(line, place, (codec, bytes)).await,
-                    Err(error) => self.problem(line, &error).await,
+                line.insert("media_type".to_owned(), codec.media_type.into());
+                line.insert("bytes".to_owned(), waiting.len().into());
+                return match self.media {
+                    Media::Lines => self.data(line, waiting).await,
+                    Media::Tar => self.file(line, &file_name(place, codec), waiting).await,
                 };
             }
             Made::Blob(receipt) => placed::blob(&mut line, &receipt, &self.app.metrics),
@@ -133,32 +140,46 @@ impl Results {
         self.line(line).await
     }
 
-    async fn response(
-        &mut self,
-        mut line: Map<String, Value>,
-        place: (u64, usize),
-        (codec, bytes): (&Codec, Bytes),
-    ) -> Result<(), Gone> {
-        self.tally.count(true);
-        let mut say = |name: &str, value: Value| _ = line.insert(name.to_owned(), value);
-        say("status", StatusCode::OK.as_u16().into());
-        say("media_type", codec.media_type.into());
-        say("bytes", bytes.len().into());
-        match self.media {
-            Media::Lines => {
-                // The right to hold the bytes is the line's, too, until that is on its way.
-                let data = bytes.clone();
-                // It fails only with the runtime, which is on its way out.
-                let line = aside(data.len(), move || with_data(line, &data)).await.map_err(|_| Gone)?;
-                self.answer.send(line).await
-            }
-            Media::Tar => {
-                let name = format!("{}-{}.{}", place.0, place.1, codec.extensions[0]);
-                say("name", name.as_str().into());
-                self.entry(&name, bytes).await?;
-                self.line(line).await
+    /// A line with `data`: one piece at a time, and the whole where it is short.
+    async fn data(&mut self, line: Map<String, Value>, waiting: Waiting) -> Result<(), Gone> {
+        let mut text = begin_data(line);
+        let mut rest = Some(waiting);
+        while let Some(waiting) = rest {
+            let piece;
+            (piece, rest) = match waiting.next().await {
+                Ok(next) => next,
+                Err(error) => return self.end_data(text, false, &cut_short(told(&error, None))).await,
+            };
+            add_data(&mut text, &piece);
+            if rest.is_some() {
+                self.answer.send(std::mem::take(&mut text).into()).await?;
             }
         }
+        self.end_data(text, true, DATA_ENDS).await
+    }
+
+    async fn end_data(&mut self, mut text: String, ok: bool, end: &str) -> Result<(), Gone> {
+        self.tally.count(ok);
+        text.push_str(end);
+        self.answer.send(text.into()).await
+    }
+
+    /// A file of a tar, and its line.
+    async fn file(&mut self, mut line: Map<String, Value>, name: &str, waiting: Waiting) -> Result<(), Gone> {
+        let bytes = waiting.len();
+        self.answer.send(tar_head(name, bytes)).await?;
+        let mut rest = Some(waiting);
+        while let Some(waiting) = rest {
+            let piece;
+            // What is begun here can only be cut, and with it all of the tar.
+            (piece, rest) = waiting.next().await.map_err(|_| Gone)?;
+            self.answer.send(piece).await?;
+        }
+        self.answer.send(padding(bytes)).await?;
+        self.tally.count(true);
+        line.insert("status".to_owned(), StatusCode::OK.as_u16().into());
+        line.insert("name".to_owned(), name.into());
+        self.line(line).await
     }
 
     async fn problem(&mut self, mut line: Map<String, Value>, error: &Error) -> Result<(), Gone> {
@@ -186,12 +207,12 @@ impl Results {
         }
     }
 
-    /// One file of a tar.
-    async fn entry(&mut self, name: &str, bytes: Bytes) -> Result<(), Gone> {
-        let padding = bytes.len().next_multiple_of(BLOCK_BYTES) - bytes.len();
-        self.answer.send(tar_head(name, bytes.len() as u64)).await?;
-        self.answer.send(bytes).await?;
-        self.answer.send(Bytes::from_static(&ZEROS[..padding])).await
+    /// A file of a tar that is lines.
+    async fn entry(&mut self, name: &str, lines: Bytes) -> Result<(), Gone> {
+        let bytes = lines.len() as u64;
+        self.answer.send(tar_head(name, bytes)).await?;
+        self.answer.send(lines).await?;
+        self.answer.send(padding(bytes)).await
     }
 }
 
@@ -201,16 +222,26 @@ fn head(index: u64, key: Option<&str>) -> Map<String, Value> {
     line
 }
 
-/// The line with `data`, written once: it may be long.
-fn with_data(line: Map<String, Value>, bytes: &[u8]) -> Bytes {
-    const DATA: &str = ",\"data\":\"";
+/// The line up to the bytes of its `data`.
+fn begin_data(line: Map<String, Value>) -> String {
     let mut text = Value::Object(line).to_string();
-    text.reserve_exact(DATA.len() + bytes.len().div_ceil(3) * 4 + 3);
     text.pop();
-    text.push_str(DATA);
-    STANDARD.encode_string(bytes, &mut text);
-    text.push_str("\"}\n");
-    text.into()
+    text + ",\"data\":\""
+}
+
+/// Adds bytes that are no multiple of three only at the end; then there is room for the end of the line, too.
+fn add_data(text: &mut String, bytes: &[u8]) {
+    text.reserve_exact(bytes.len().div_ceil(3) * 4 + 32);
+    STANDARD.encode_string(bytes, text);
+}
+
+fn file_name((item, output): (u64, usize), codec: &Codec) -> String {
+    format!("{item}-{output}.{}", codec.extensions[0])
+}
+
+fn padding(bytes: u64) -> Bytes {
+    let blocks = BLOCK_BYTES as u64;
+    Bytes::from_static(&ZEROS[..(bytes.next_multiple_of(blocks) - bytes) as usize])
 }
 
 fn tar_head(name: &str, bytes: u64) -> Bytes {
@@ -247,11 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn data_is_written_into_its_line() {
-        for bytes in [b"".as_slice(), b"a", b"abc\xff"] {
-            let line = with_data(head(7, Some("k")), bytes);
-            let line: Value = serde_json::from_slice(&line).expect("JSON");
-            assert_eq!(line, json!({ "item": 7, "key": "k", "data": STANDARD.encode(bytes) }));
+    fn data_is_written_into_its_line_piece_by_piece() {
+        for pieces in [[b"".as_slice(), b""], [b"a", b""], [b"abc\xff\x00\x01", b"de"]] {
+            let mut text = begin_data(head(7, Some("k")));
+            pieces.iter().for_each(|piece| add_data(&mut text, piece));
+            let line: Value = serde_json::from_str(&(text + DATA_ENDS)).expect("JSON");
+            assert_eq!(line, json!({ "item": 7, "key": "k", "data": STANDARD.encode(pieces.concat()), "status": 200 }));
         }
     }
 }

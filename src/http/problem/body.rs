@@ -148,8 +148,3 @@ pub(super) fn internal() -> Problem {
 pub(super) fn over(name: &str, value: u64, max: u64) -> String {
     format!("{value} is more than {name} allows, which is {max}.")
 }
-
-/// What the client wrote, not more than can be read.
-pub(super) fn short(text: &str) -> String {
-    text.chars().take(64).collect()
-}

@@ -40,7 +40,7 @@ pub(super) fn of_store(error: &store::Error) -> Problem {
 
 pub(super) fn of_pipeline(error: &pipeline::Error) -> Problem {
     match error {
-        pipeline::Error::Invalid { parameter, value, allowed } => {
+        pipeline::Error::Invalid { parameter, value, allowed, .. } => {
             let problem = invalid(parameter, format!("{error}."), allowed);
             match value {
                 Some(value) => problem.member("value", value.as_str()),

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
-use super::NDJSON;
 use super::queue::{Offer, Shared, State};
 use super::sending::Lines;
+use super::{NDJSON, cut_short};
 use crate::http::body::Body;
 use crate::http::error::Error;
 use crate::http::options::ms;
@@ -24,6 +24,8 @@ pub(in crate::http) struct Gone;
 pub(in crate::http) struct Answer {
     shared: Arc<Shared>,
     media_type: &'static str,
+    /// The last bytes did not end their line.
+    within_a_line: bool,
     /// How long the client may take nothing while it is waited for: a little less than until its connection is closed for that,
     /// so that it can be told.
     patience: Duration,
@@ -37,7 +39,7 @@ pub(in crate::http) fn answer(app: &App, media_type: &'static str) -> (Answer, R
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let patience = ms(app.options.write_stall_ms) * 3 / 4;
-    (Answer { shared, media_type, patience }, response)
+    (Answer { shared, media_type, within_a_line: false, patience }, response)
 }
 
 /// A streamed 200 that `work` writes on a task of its own, which ends with the client.
@@ -68,13 +70,15 @@ impl Answer {
         }
     }
 
-    /// Adds bytes that are too many to keep for a client that does not read: waits until it has taken most of what came before.
+    /// Adds bytes that are too many to keep for a client that does not read: waits until it has taken most of what came before. Those
+    /// of a line may come in parts, which are parted within a string, a little at a time: so little is held for the client.
     pub(in crate::http) async fn send(&mut self, bytes: Bytes) -> Result<(), Gone> {
         loop {
             {
                 let mut queue = self.shared.lock();
                 match queue.state {
                     State::Open if queue.has_memory_for(bytes.len()) && queue.spool.len() == 0 => {
+                        self.within_a_line = bytes.last().unwrap_or(&b'\n') != &b'\n';
                         queue.push(bytes);
                         return Ok(());
                     }
@@ -107,6 +111,9 @@ impl Answer {
             watch.wait_again();
         }
         if self.media_type == NDJSON {
+            if self.within_a_line {
+                queue.push(cut_short(problem::of(&Error::NotReading)).into());
+            }
             let problem = problem::of(&Error::NotReading).json();
             queue.push(serde_json::json!({ "done": false, "problem": problem }).to_string().into());
             queue.push(Bytes::from_static(b"\n"));
@@ -220,6 +227,24 @@ mod tests {
         assert_eq!(answer.send(vec![2; 1].into()).now_or_never(), None);
         assert_eq!(answer.send(vec![2; 1].into()).await, Err(Gone), "it takes nothing");
         assert!(response.into_body().collect().await.is_err(), "and the body is cut");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_whose_rest_is_not_taken_is_ended_as_no_result() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        answer.send(Bytes::from_static(b"{\"data\":\"")).await.expect("nothing waits");
+        answer.send(vec![b'A'; MEMORY_BYTES_MAX - 9].into()).await.expect("the bound itself");
+        assert_eq!(answer.send(Bytes::from_static(b"B")).await, Err(Gone), "one past it");
+        let body = read(response).await;
+        let lines: Vec<serde_json::Value> = body
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| serde_json::from_slice(line).expect("JSON"))
+            .collect();
+        let [open, last] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(open["data"].as_str().map(str::len), Some(MEMORY_BYTES_MAX - 9));
+        assert_eq!((&open["problem"], &last["done"]), (&last["problem"], &false.into()));
+        assert_eq!(open["status"], open["problem"]["status"]);
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
 //! [`Spools`]: bytes that wait for their client, in temporary files without names. That of an answer is a ring, so that a client
-//! which is always a little behind needs no more room than it is behind; what is long may have a file of its own ([`Kept`]).
+//! which is always a little behind needs no more room than it is behind. What waits elsewhere shares their room ([`super::shelf`]).
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,30 +8,39 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The room of all files is counted in pieces of this size.
-const PIECE_BYTES: u64 = 64 << 10;
+/// The room of all files is counted in pieces of this size: pages of memory, and base64 without a remainder.
+pub(in crate::http) const PIECE_BYTES: usize = 48 << 10;
 
 /// The files of all answers together.
 #[derive(Clone)]
 pub(in crate::http) struct Spools {
     bytes_max: u64,
     free: Arc<Semaphore>,
+    create: fn() -> io::Result<File>,
 }
 
 impl Spools {
     /// Files of at most `bytes_max` bytes each, and `all_bytes_max` together.
     pub(in crate::http) fn new(bytes_max: u64, all_bytes_max: u64) -> Spools {
-        let pieces = usize::try_from(all_bytes_max / PIECE_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Spools { bytes_max, free: Arc::new(Semaphore::new(pieces)) }
+        let pieces = usize::try_from(all_bytes_max / PIECE_BYTES as u64).unwrap_or(usize::MAX);
+        let free = Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS)));
+        Spools { bytes_max, free, create: || Ok(Arc::new(tempfile::tempfile()?)) }
     }
 
-    /// Moves `bytes`, however many, to a file of their own; `None`: all files together have no room for them.
-    pub(in crate::http) async fn keep(&self, bytes: Bytes) -> io::Result<Option<Kept>> {
-        let mut spool = Spools { bytes_max: u64::MAX, ..self.clone() }.spool();
-        let Some(write) = spool.write(vec![bytes]) else { return Ok(None) };
-        let written = tokio::task::spawn_blocking(move || write.run()).await.unwrap_or_else(|_| Err(lost()));
-        spool.wrote(written)?;
-        Ok(Some(Kept(spool)))
+    /// Opens a new file. Blocks: not for a runtime's thread.
+    pub(super) fn create(&self) -> io::Result<File> {
+        (self.create)()
+    }
+
+    /// Takes the room of so many further pieces, all or none.
+    pub(super) fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, pieces: u64) -> bool {
+        let Ok(pieces) = u32::try_from(pieces) else { return false };
+        let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(pieces) else { return false };
+        match held {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
+        }
+        true
     }
 
     /// A spool without a file yet.
@@ -40,27 +49,12 @@ impl Spools {
     }
 }
 
-/// Bytes in a file of their own.
-pub(in crate::http) struct Kept(Spool);
-
-impl Kept {
-    pub(in crate::http) fn len(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// Takes them back into memory.
-    pub(in crate::http) async fn take(self) -> io::Result<Bytes> {
-        let read = move || self.0.next(self.len()).map_or(Ok(Bytes::new()), Read::run);
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(lost()))
-    }
-}
-
 pub(super) fn lost() -> io::Error {
     io::Error::other("the runtime is stopping")
 }
 
 /// What is read and written by position: an open file.
-type File = Arc<dyn FileExt + Send + Sync>;
+pub(super) type File = Arc<dyn FileExt + Send + Sync>;
 
 /// The bytes of one answer, first in first out.
 pub(super) struct Spool {
@@ -95,6 +89,7 @@ impl Spool {
         Some(Write {
             ring: Ring { bytes_max: self.spools.bytes_max },
             file: self.file.clone(),
+            create: self.spools.create,
             at: self.written,
             parts,
         })
@@ -129,15 +124,9 @@ impl Spool {
 
     /// Takes the room that a file which was written up to `end` needs.
     fn hold(&mut self, end: u64) -> bool {
-        let pieces = end.min(self.spools.bytes_max).div_ceil(PIECE_BYTES);
+        let pieces = end.min(self.spools.bytes_max).div_ceil(PIECE_BYTES as u64);
         let missing = pieces.saturating_sub(self.held.as_ref().map_or(0, |held| held.num_permits() as u64));
-        let Ok(missing) = u32::try_from(missing) else { return false };
-        let Ok(more) = Arc::clone(&self.spools.free).try_acquire_many_owned(missing) else { return false };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            none => *none = Some(more),
-        }
-        true
+        self.spools.hold(&mut self.held, missing)
     }
 }
 
@@ -160,6 +149,7 @@ impl Ring {
 pub(super) struct Write {
     ring: Ring,
     file: Option<File>,
+    create: fn() -> io::Result<File>,
     at: u64,
     parts: Vec<Bytes>,
 }
@@ -174,7 +164,7 @@ impl Write {
     pub(super) fn run(self) -> io::Result<Written> {
         let file = match self.file {
             Some(file) => file,
-            None => Arc::new(tempfile::tempfile()?),
+            None => (self.create)()?,
         };
         let mut at = self.at;
         for part in &self.parts {
@@ -212,6 +202,18 @@ impl Read {
 }
 
 #[cfg(test)]
+impl Spools {
+    /// With files of another kind.
+    pub(in crate::http) fn created_by(self, create: fn() -> io::Result<File>) -> Spools {
+        Spools { create, ..self }
+    }
+
+    pub(super) fn free_pieces(&self) -> usize {
+        self.free.available_permits()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -228,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_ring_gives_back_what_it_took_in_order_and_never_holds_more_than_its_bound() {
-        let mut spool = Spools::new(10, PIECE_BYTES).spool();
+        let mut spool = Spools::new(10, PIECE_BYTES as u64).spool();
         assert!(write(&mut spool, b"abcdef") && write(&mut spool, b"ghij"), "the bound itself");
         assert!(!write(&mut spool, b"k"), "one past it");
         assert_eq!(read(&mut spool, 4), "abcd");
@@ -244,26 +246,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_a_file_of_its_own_is_bounded_by_the_budget_of_all_alone() {
-        let spools = Spools::new(1, 2 * PIECE_BYTES);
-        let bytes = Bytes::from(vec![5; 2 * PIECE_BYTES as usize]);
-        let kept = spools.keep(bytes.clone()).await.expect("a temporary file").expect("the budget itself");
-        assert!(spools.keep(Bytes::from_static(b"x")).await.expect("no file").is_none(), "one past it");
-        assert!(kept.take().await.expect("a temporary file") == bytes);
-        assert_eq!(spools.free.available_permits(), 2);
-    }
-
-    #[tokio::test]
     async fn all_files_together_hold_the_budget_and_give_it_back() {
-        let spools = Spools::new(1 << 20, 2 * PIECE_BYTES + 1);
+        let spools = Spools::new(1 << 20, 2 * PIECE_BYTES as u64 + 1);
         let (mut first, mut second, mut third) = (spools.spool(), spools.spool(), spools.spool());
         assert!(write(&mut first, b"a") && write(&mut second, b"b"));
         assert!(!write(&mut third, b"c"));
-        assert!(write(&mut first, &[7; PIECE_BYTES as usize - 1]), "what its piece still holds");
+        assert!(write(&mut first, &[7; PIECE_BYTES - 1]), "what its piece still holds");
         assert!(!write(&mut first, b"x"));
         assert_eq!(read(&mut second, 1), "b");
         assert!(write(&mut third, b"c"));
         drop((first, third));
-        assert_eq!(spools.free.available_permits(), 2);
+        assert_eq!(spools.free_pieces(), 2);
     }
 }

@@ -22,9 +22,7 @@ async fn jobs_beside_something_are_bounded_among_themselves() {
         end(&jobs, &id).await;
         last = id;
     }
-    while rows(&jobs, "job").await > 2 {
-        tokio::task::yield_now().await;
-    }
+    soon(async || rows(&jobs, "job").await <= 2).await;
     assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [last, sent]);
 }
 
@@ -90,9 +88,7 @@ async fn the_oldest_ended_jobs_are_forgotten_first() {
         end(&jobs, &id).await;
         ids.push(id);
     }
-    while rows(&jobs, "job").await > 2 {
-        tokio::task::yield_now().await;
-    }
+    soon(async || rows(&jobs, "job").await <= 2).await;
     assert_eq!(jobs.status(&ids[0]).await, Err(Error::NotFound));
     assert_eq!(jobs.list(10).await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
     assert_eq!(rows(&jobs, "result").await, 4);
@@ -120,9 +116,7 @@ async fn jobs_are_forgotten_by_age_and_by_bytes() {
         jobs.status(&id).await.is_err()
     };
     assert!(!forget(Options { keep_s: 60, ..options() }).await);
-    while ledger::now_ms() == ended_ms {
-        tokio::task::yield_now().await;
-    }
+    soon(async || ledger::now_ms() != ended_ms).await;
     assert!(forget(Options { keep_s: 0, ..options() }).await);
 }
 
@@ -142,4 +136,29 @@ async fn a_hundred_thousand_items_end_with_few_in_hand() {
     });
     assert_eq!(most.await.done, 100_000);
     assert_eq!(rows(&jobs, "result").await, 200_000);
+}
+
+#[tokio::test]
+async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_have_left() {
+    let ledger = Ledger::in_memory().unwrap();
+    let (go_on, stuck) = std::sync::mpsc::channel::<()>();
+    ledger.write_later(move |_| {
+        _ = stuck.recv();
+        Ok(())
+    });
+    let asked = Arc::new(AtomicUsize::new(0));
+    let ask = || {
+        let asked = asked.clone();
+        ledger.read(move |_| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+    };
+    let ask_and_leave = || tokio::task::unconstrained(ask()).now_or_never();
+    (0..ledger::CALLS_MAX).for_each(|_| assert_eq!(ask_and_leave(), None));
+    assert_eq!(ledger.free_places(), 0, "the bound itself");
+    assert_eq!(ask_and_leave(), None, "one past it");
+    go_on.send(()).unwrap();
+    assert_eq!((ask().await, asked.load(Ordering::SeqCst)), (Ok(()), 1));
+    soon(async || ledger.free_places() == ledger::CALLS_MAX).await;
 }

@@ -47,9 +47,7 @@ async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
     drop(jobs);
     let fake = Fake::new();
     let jobs = start_on(&file, &fake).await;
-    while rows(&jobs, "job").await > 0 {
-        tokio::task::yield_now().await;
-    }
+    soon(async || rows(&jobs, "job").await == 0).await;
     assert_eq!(rows(&jobs, "chunk").await, 0);
     assert_eq!(fake.runs.lock().unwrap().len(), 0);
 }

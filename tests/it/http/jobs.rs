@@ -14,7 +14,7 @@ use sha2::Sha256;
 
 use super::bulk::{assert_failed, data, id, item, ndjson, resize, with};
 use super::metrics::figure;
-use super::{Answer, Server, Stopped, path_of, ppm};
+use super::{Answer, Server, Stopped, path_of, ppm, until};
 use crate::fetch::{PERMITTED, options};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson";
@@ -72,9 +72,7 @@ fn a_job_stores_its_sources_and_its_results_are_found() {
     assert_eq!(server.get(path).json()["state"], "done");
 
     // An item is counted once its result is written, from when on it is told.
-    while figure(&server, "job_items_done_total") + figure(&server, "job_items_failed_total") < 5 {
-        std::thread::yield_now();
-    }
+    until(|| figure(&server, "job_items_done_total") + figure(&server, "job_items_failed_total") >= 5);
     let figures = ["job_items_done_total", "jobs_done", "jobs_running", "jobs_answer"];
     assert_eq!(figures.map(|name| figure(&server, name)), [2, 1, 0, 1]);
 

@@ -10,7 +10,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::metrics::figure;
 use super::uploads::{FORM, form};
-use super::{Client, Server, path_of, ppm, runtime};
+use super::{Client, Server, path_of, ppm, runtime, until};
 
 const TAR: &str = "Content-Type: application/x-tar";
 
@@ -323,9 +323,7 @@ fn lines_come_while_entries_are_sent_and_what_they_say_stays() {
         assert_eq!(server.get(&path_of(&image(n))).body, image(n));
     }
     assert_eq!(server.get("/images").json()["images"].as_array().unwrap().len(), 5);
-    while figure(&server, "http_connections") > 1 {
-        std::thread::yield_now();
-    }
+    until(|| figure(&server, "http_connections") <= 1);
 }
 
 #[test]
@@ -483,9 +481,7 @@ fn entries_share_group_commits_on_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::on(folder.path().to_str().unwrap(), |_| {});
     // Its start-up sync waits for whatever else was written to the device.
-    while server.get("/readyz").status != 200 {
-        std::thread::yield_now();
-    }
+    until(|| server.get("/readyz").status == 200);
     let images: Vec<Vec<u8>> = (0..COUNT).map(image).collect();
     let body = tar(images.iter().map(|image| ("x", image.as_slice())));
     let (_, last) = server.send("POST", "/images", &[TAR], &body).lines();

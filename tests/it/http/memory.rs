@@ -3,7 +3,7 @@
 use progimage::digest::Digest;
 
 use super::metrics::figure;
-use super::{Client, Server};
+use super::{Client, Server, until};
 
 /// More than the buffers of both sockets take, and of one shade.
 fn large(shade: u8) -> Vec<u8> {
@@ -45,9 +45,7 @@ fn slow_readers_hold_no_more_than_the_budget() {
         assert_eq!(again.count() as u64, cache_bytes_max / 18_000_000);
         // Who leaves, or reads all, makes room.
         drop(readers);
-        while figure(&server, "rendition_bytes_held") > cache_bytes_max {
-            std::thread::yield_now();
-        }
+        until(|| figure(&server, "rendition_bytes_held") <= cache_bytes_max);
         assert_eq!(server.get(&paths[5]).body.len(), large(5).len());
     }
 }

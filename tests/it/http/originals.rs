@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use progimage::digest::Digest;
 
 use super::client::Client;
-use super::{Server, path_of};
+use super::{Server, path_of, until};
 
 /// Bytes of one frame of a blob.
 const FRAME: usize = 256 << 10;
@@ -67,8 +67,6 @@ fn an_original_is_proven_while_it_streams_and_its_last_frame_held_back() {
     assert_eq!(answer.len() - end, 2 * FRAME, "all that cannot be the whole");
     assert!(answer[end..] == image[..2 * FRAME]);
     // It is out of service now.
-    while file_of(folder.path(), &image).exists() {
-        std::thread::yield_now();
-    }
+    until(|| !file_of(folder.path(), &image).exists());
     assert_eq!(server.get(&path_of(&image)).status, 404);
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{Server, client::Client, ppm};
+use super::{Server, client::Client, ppm, until};
 
 #[test]
 fn a_silent_or_slow_head_is_closed() {
@@ -66,9 +66,7 @@ fn a_client_that_stops_reading_is_closed() {
     let (mut client, asked) = ask_for_more_than_buffers_hold(&server);
     client.stream.read_exact(&mut [0]).unwrap();
     // Not another byte is read until the server has given up and its count of connections says so.
-    while !server.get("/metrics").text().contains("progimage_http_connections 1\n") {
-        std::thread::yield_now();
-    }
+    until(|| server.get("/metrics").text().contains("progimage_http_connections 1\n"));
     let mut rest = Vec::new();
     // Cut off: fewer bytes than were asked for, by an end or a reset.
     _ = client.stream.read_to_end(&mut rest);

@@ -1,7 +1,6 @@
 //! Clients that send before they read, do not read, or leave.
 
 use std::io::Read;
-use std::time::{Duration, Instant};
 
 use progimage::http::server::Stopped;
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use super::{Server, data, id, item, lines_of, ndjson, path_of, ppm, resize, resu
 use crate::fetch::origin::Origin;
 use crate::fetch::{PERMITTED, options};
 use crate::http::metrics::figure;
+use crate::http::until;
 
 #[test]
 fn a_client_may_send_everything_before_it_reads() {
@@ -87,9 +87,7 @@ fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
     let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
     let refused = server.send("POST", "/bulk", &[], &small);
     refused.assert_problem(503, "busy");
-    while server.send("POST", "/bulk", &[], &small).status == 503 {
-        std::thread::yield_now();
-    }
+    until(|| server.send("POST", "/bulk", &[], &small).status != 503);
     assert!(figure(&server, "bulk_renders_total") < 40, "it was read no further than its window");
     let mut rest = Vec::new();
     _ = client.stream.read_to_end(&mut rest);
@@ -115,9 +113,7 @@ fn a_client_that_does_not_read_holds_nothing_of_the_bulk_lane() {
     let mut slow = server.connect();
     let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
     slow.write(&[head.as_bytes(), &body].concat());
-    while figure(&server, "bulk_renders_total") < 3 {
-        std::thread::yield_now();
-    }
+    until(|| figure(&server, "bulk_renders_total") >= 3);
     // This one may need all of the lane.
     let image = ppm(1_500, 1_000, [8, 8, 8]);
     let other = ndjson(&[item(data(&image), &[resize("png", 2)])]);
@@ -149,22 +145,14 @@ fn a_client_that_does_not_read_keeps_no_room_from_others() {
     let mut pausing = server.connect();
     let hangs = ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]);
     pausing.write(&[CHUNKED, &chunk(&hangs), &half_a_line].concat());
-    while origin.requests() == 0 {
-        std::thread::yield_now();
-    }
+    until(|| origin.requests() > 0);
     // The line of this one finds too little room, while what came before it waits for the client.
     let mut not_reading = server.connect();
     let large = ndjson(&vec![item(id(&image), &[resize("ppm", 2_000)]); 8]);
     not_reading.write(&[CHUNKED, &chunk(&large), &half_a_line].concat());
-    while figure(&server, "bulk_renders_total") < 2 {
-        std::thread::yield_now();
-    }
-    // It waits for room only as long as it may; a server that lets it wait for ever fails this instead of stopping it.
-    let end = Instant::now() + Duration::from_secs(120);
-    while server.send("POST", "/images", &[], &ppm(200, 100, [3, 2, 1])).status == 503 {
-        assert!(Instant::now() < end);
-        std::thread::yield_now();
-    }
+    until(|| figure(&server, "bulk_renders_total") >= 2);
+    // It waits for room only as long as it may.
+    until(|| server.send("POST", "/images", &[], &ppm(200, 100, [3, 2, 1])).status != 503);
     drop((pausing, not_reading));
 }
 
@@ -178,13 +166,9 @@ fn a_client_that_leaves_ends_its_items() {
     let body = large(&server);
     drop(begin(&server, &body));
     let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
-    while server.send("POST", "/bulk", &[], &small).status == 503 {
-        std::thread::yield_now();
-    }
+    until(|| server.send("POST", "/bulk", &[], &small).status != 503);
     assert!(figure(&server, "bulk_renders_total") < 40, "not all of them were rendered for nobody");
-    while figure(&server, "bulk_bytes_in_flight") > 0 {
-        std::thread::yield_now();
-    }
+    until(|| figure(&server, "bulk_bytes_in_flight") == 0);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Server, assert_failed, bulk, data, id, item, ndjson, ppm, resize, results, with};
 use crate::fetch::origin::{Origin, ok};
 use crate::fetch::{PERMITTED, options};
+use crate::http::until;
 
 const LIST: &str = "p:process:process-process-process b:process+read:reading-reading-reading w:process+write+read:writing-writing-writing";
 
@@ -183,9 +184,7 @@ fn no_more_items_run_at_once_than_may() {
         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         // Two by two: the first waits for the second.
         let place = came.fetch_add(1, Ordering::SeqCst);
-        while came.load(Ordering::SeqCst) < place / 2 * 2 + 2 {
-            std::thread::yield_now();
-        }
+        until(|| came.load(Ordering::SeqCst) >= place / 2 * 2 + 2);
         running.fetch_sub(1, Ordering::SeqCst);
         ok(&[], &ppm(2, 2, [1, 1, 1]))
     });

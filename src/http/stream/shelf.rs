@@ -1,0 +1,273 @@
+//! [`Shelf`]: the results of one request that wait for its client, in a temporary file without a name. Unlike those of an answer
+//! ([`super::spool`]) they are taken in any order: the file is made of pieces, each of which belongs to one result or is free. There
+//! are several files only where much waits. Waits for the disk alone.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::spool::{File, PIECE_BYTES, Spools, lost};
+
+/// A file that is so long takes no more. It never becomes shorter, and its room is given back once it is empty: one that took all
+/// there ever is would hold the most that has ever waited. So long is each but the last, which bounds their number.
+const FILE_PIECES_MAX: u64 = 64 * 1024 * 1024 / PIECE_BYTES as u64;
+
+/// See the module.
+pub(in crate::http) struct Shelf {
+    spools: Spools,
+    file_pieces_max: u64,
+    /// What takes more; there while something is kept in it.
+    file: Mutex<Weak<Pieces>>,
+    /// Bytes that are kept, in whole pieces.
+    bytes: watch::Sender<u64>,
+}
+
+/// A file in pieces.
+#[derive(Default)]
+struct Pieces {
+    /// Made by the first that writes. Only for threads that may block.
+    file: Mutex<Option<File>>,
+    places: Mutex<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// As many pieces as the file is long.
+    held: Option<OwnedSemaphorePermit>,
+    count: u64,
+    free: Vec<u64>,
+}
+
+/// A result in the file. Its pieces are free again as they are read, and with this.
+pub(in crate::http) struct Kept {
+    shelf: Arc<Shelf>,
+    file: Arc<Pieces>,
+    places: VecDeque<u64>,
+    bytes: u64,
+}
+
+impl Shelf {
+    /// Without a file yet; all that `spools` make share one room.
+    pub(in crate::http) fn new(spools: Spools) -> Arc<Shelf> {
+        Shelf::of_files(spools, FILE_PIECES_MAX)
+    }
+
+    fn of_files(spools: Spools, file_pieces_max: u64) -> Arc<Shelf> {
+        Arc::new(Shelf { spools, file_pieces_max, file: Mutex::default(), bytes: watch::Sender::new(0) })
+    }
+
+    /// Ready when no more than `bytes_max` are kept, in whole pieces.
+    pub(in crate::http) async fn is_within(&self, bytes_max: u64) {
+        // The sender is here.
+        _ = self.bytes.subscribe().wait_for(|bytes| *bytes <= bytes_max).await;
+    }
+
+    /// Moves `bytes`, however many, into the file; `None`: all files together have no room for them. The write goes on when it is no
+    /// longer waited for.
+    pub(in crate::http) async fn keep(self: &Arc<Self>, bytes: Bytes) -> io::Result<Option<Kept>> {
+        let Some(kept) = self.take(bytes.len()) else { return Ok(None) };
+        let write = move || {
+            kept.write(&bytes)?;
+            Ok(Some(kept))
+        };
+        tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Pieces for so many bytes, all or none.
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Kept> {
+        let mut current = lock(&self.file);
+        let takes_more = |file: &Arc<Pieces>| lock(&file.places).count < self.file_pieces_max;
+        let file = current.upgrade().filter(takes_more).unwrap_or_default();
+        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, bytes.div_ceil(PIECE_BYTES))?.into();
+        *current = Arc::downgrade(&file);
+        self.bytes.send_modify(|all| *all += bytes_of(places.len()));
+        Some(Kept { shelf: self.clone(), file, places, bytes: bytes as u64 })
+    }
+}
+
+impl Places {
+    fn take(&mut self, spools: &Spools, count: usize) -> Option<Vec<u64>> {
+        let missing = count.saturating_sub(self.free.len()) as u64;
+        if !spools.hold(&mut self.held, missing) {
+            return None;
+        }
+        self.free.extend(self.count..self.count + missing);
+        self.count += missing;
+        Some(self.free.split_off(self.free.len() - count))
+    }
+}
+
+impl Kept {
+    /// Bytes that were not read yet.
+    pub(in crate::http) fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The bytes of the next piece, and what is left after it.
+    pub(in crate::http) async fn next(mut self) -> io::Result<(Bytes, Option<Kept>)> {
+        let read = move || {
+            let bytes = self.read()?;
+            // The last one closes the file, which takes a while where that is long: here.
+            Ok((bytes, (self.bytes > 0).then_some(self)))
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let file = self.open()?;
+        let mut pieces = bytes.chunks(PIECE_BYTES).zip(&self.places);
+        pieces.try_for_each(|(piece, place)| file.write_all_at(piece, place * PIECE_BYTES as u64))
+    }
+
+    fn read(&mut self) -> io::Result<Bytes> {
+        let Some(place) = self.places.front() else { return Ok(Bytes::new()) };
+        let mut bytes = vec![0; PIECE_BYTES.min(usize::try_from(self.bytes).unwrap_or(PIECE_BYTES))];
+        self.open()?.read_exact_at(&mut bytes, place * PIECE_BYTES as u64)?;
+        self.bytes -= bytes.len() as u64;
+        self.give_back(1);
+        Ok(bytes.into())
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let mut file = lock(&self.file.file);
+        match &*file {
+            Some(file) => Ok(file.clone()),
+            None => Ok(file.insert(self.shelf.spools.create()?).clone()),
+        }
+    }
+
+    /// Makes the first `count` of its pieces free.
+    fn give_back(&mut self, count: usize) {
+        lock(&self.file.places).free.extend(self.places.drain(..count));
+        self.shelf.bytes.send_modify(|all| *all -= bytes_of(count));
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.give_back(self.places.len());
+    }
+}
+
+fn bytes_of(pieces: usize) -> u64 {
+    (pieces * PIECE_BYTES) as u64
+}
+
+/// Never held across an await.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+impl Shelf {
+    /// Pieces that are taken.
+    pub(in crate::http) fn pieces(&self) -> usize {
+        *self.bytes.borrow() as usize / PIECE_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Room for `pieces` in all files.
+    fn shelf(pieces: usize) -> Arc<Shelf> {
+        Shelf::new(Spools::new(1, bytes_of(pieces)))
+    }
+
+    async fn keep(shelf: &Arc<Shelf>, bytes: &[u8]) -> Option<Kept> {
+        shelf.keep(Bytes::copy_from_slice(bytes)).await.expect("a temporary file")
+    }
+
+    async fn read(kept: Kept) -> Vec<u8> {
+        let (mut all, mut rest) = (Vec::new(), Some(kept));
+        while let Some(kept) = rest {
+            let (piece, more) = kept.next().await.expect("a temporary file");
+            assert!(piece.len() <= PIECE_BYTES);
+            all.extend_from_slice(&piece);
+            rest = more;
+        }
+        all
+    }
+
+    fn long(pieces: usize, more: usize) -> Vec<u8> {
+        (0..pieces * PIECE_BYTES + more).map(|n| (n / 7) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_taken_in_any_order_and_its_places_are_used_again() {
+        let shelf = shelf(4);
+        let [first, second] = [long(1, 1), long(1, 0)];
+        let one = keep(&shelf, &first).await.expect("room");
+        let two = keep(&shelf, &second).await.expect("room");
+        let three = keep(&shelf, b"x").await.expect("the room itself");
+        assert!(keep(&shelf, b"y").await.is_none(), "one past it");
+        assert!(keep(&shelf, b"").await.is_some(), "which needs no room");
+        assert!(read(two).await == second);
+        // In a place of the second's.
+        let four = keep(&shelf, b"z").await.expect("room");
+        assert_eq!((read(three).await, read(four).await), (b"x".to_vec(), b"z".to_vec()));
+        // In places that lie apart.
+        let five = keep(&shelf, &first).await.expect("room");
+        assert!(read(one).await == first && read(five).await == first);
+        assert_eq!(shelf.spools.free_pieces(), 4);
+    }
+
+    #[tokio::test]
+    async fn pieces_count_whole_until_they_are_read() {
+        let shelf = shelf(8);
+        let kept = keep(&shelf, &long(1, 1)).await.expect("room");
+        assert!(shelf.is_within(bytes_of(2)).now_or_never().is_some(), "the bound itself");
+        assert!(shelf.is_within(bytes_of(2) - 1).now_or_never().is_none(), "one past it");
+        let (_, rest) = kept.next().await.expect("a temporary file");
+        assert_eq!(*shelf.bytes.borrow(), bytes_of(1));
+        assert_eq!(rest.as_ref().map(Kept::len), Some(1));
+        drop(rest);
+        assert_eq!((*shelf.bytes.borrow(), shelf.spools.free_pieces()), (0, 8));
+    }
+
+    #[tokio::test]
+    async fn one_file_holds_all_and_ends_with_the_last() {
+        let shelf = shelf(8);
+        let [one, two] = [keep(&shelf, b"a").await.expect("room"), keep(&shelf, b"b").await.expect("room")];
+        assert!(Arc::ptr_eq(&one.file, &two.file));
+        let file = Arc::downgrade(&one.file);
+        drop(one);
+        assert_eq!(read(two).await, b"b");
+        assert!(file.upgrade().is_none());
+        assert_eq!(read(keep(&shelf, b"c").await.expect("room")).await, b"c", "in another one");
+    }
+
+    #[tokio::test]
+    async fn a_long_file_takes_no_more_and_gives_its_room_back_while_others_wait() {
+        let shelf = Shelf::of_files(Spools::new(1, bytes_of(9)), 2);
+        let same_file = |one: &Kept, other: &Kept| Arc::ptr_eq(&one.file, &other.file);
+        let one = keep(&shelf, b"1").await.expect("room");
+        let two = keep(&shelf, b"2").await.expect("room");
+        assert!(same_file(&one, &two), "the bound itself");
+        let long = keep(&shelf, &long(2, 1)).await.expect("room");
+        assert!(!same_file(&one, &long), "one past it");
+        let more = keep(&shelf, b"3").await.expect("room");
+        assert!(!same_file(&long, &more));
+        assert_eq!(shelf.spools.free_pieces(), 9 - 2 - 3 - 1);
+        drop(long);
+        assert_eq!(shelf.spools.free_pieces(), 9 - 2 - 1);
+        drop((one, two, more));
+        assert_eq!(shelf.spools.free_pieces(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_fails_leaves_no_room_taken() {
+        let full = || Ok(Arc::new(std::fs::File::options().write(true).open("/dev/full")?) as File);
+        for create in [|| Err(io::Error::other("no folder")), full as fn() -> io::Result<File>] {
+            let shelf = Shelf::new(Spools::new(1, bytes_of(2)).created_by(create));
+            assert!(shelf.keep(Bytes::from_static(b"x")).await.is_err());
+            assert_eq!((*shelf.bytes.borrow(), shelf.spools.free_pieces()), (0, 2));
+        }
+    }
+}
