@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::progress::Progress;
 
-/// Failed items that are named at the end; of the others only the number is told (`--json` names each as it fails).
+/// Failed items that are named at the end; of the others only the number is told, and what names each.
 const PROBLEMS_MAX: usize = 1_000;
 /// Written when so much has come together, or when nothing more is there to be written.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -18,6 +18,8 @@ const BUFFER_BYTES: usize = 16 << 10;
 /// Standard output.
 pub struct Output {
     json: bool,
+    /// What names every failed item, however many they are.
+    all_named_by: &'static str,
     terminal: bool,
     buffer: Vec<u8>,
     problems: Vec<String>,
@@ -29,7 +31,14 @@ impl Output {
     /// Lines of JSON or of text, beside `progress`.
     pub fn new(json: bool, progress: Progress) -> Output {
         let terminal = io::stdout().is_terminal();
-        Output { json, terminal, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
+        let all_named_by = "--json names each";
+        Output { json, all_named_by, terminal, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
+    }
+
+    /// Lines as they are, of which those of failed items have a `problem`.
+    pub fn results(progress: Progress) -> Output {
+        let all_named_by = "in the results each is a line with a problem";
+        Output { all_named_by, ..Output::new(false, progress) }
     }
 
     /// An item that is done.
@@ -77,7 +86,7 @@ impl Output {
         }
         let unnamed = self.failed - self.problems.len() as u64;
         if unnamed > 0 && !self.json {
-            eprintln!("progimage {command}: and {unnamed} more; --json names each");
+            eprintln!("progimage {command}: and {unnamed} more; {}", self.all_named_by);
         }
         if !summary.is_empty() {
             eprintln!("progimage {command}: {summary}");

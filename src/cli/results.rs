@@ -61,7 +61,7 @@ pub async fn pass(
     progress: &Progress,
 ) -> Result<Counts, Failure> {
     let mut target = target(matches.get_one("results"))?;
-    let mut output = Output::new(false, progress.clone());
+    let mut output = Output::results(progress.clone());
     let mut counts = Counts::default();
     let (mut last, mut items) = (None, 0);
     while let Some(text) = lines.next().await? {

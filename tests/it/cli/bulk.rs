@@ -49,6 +49,17 @@ fn results_are_passed_on_and_failures_named() {
 }
 
 #[test]
+fn failures_past_those_that_are_named_are_found_in_the_results() {
+    let answer = |failed: usize| FAILED.repeat(failed) + "{\"done\":true}\n";
+    let ran = bulk(answer(1_000), &[]).with(1);
+    assert!(ran.stderr.matches("No image").count() == 1_000 && !ran.stderr.contains("more"), "{}", ran.stderr);
+    let ran = bulk(answer(1_001), &[]).with(1);
+    assert!(ran.stderr.contains("and 1 more; in the results each is a line with a problem"), "{}", ran.stderr);
+    assert_eq!(ran.stdout.matches("problem").count(), 1_001);
+    assert!(!ran.stderr.contains("--json"), "there is no such flag");
+}
+
+#[test]
 fn an_answer_without_its_last_line_was_cut() {
     for body in [WELL.to_owned(), [WELL, &END[..10]].concat(), String::new()] {
         let ran = bulk(body.clone(), &[]).with(3);
