@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use indicatif::HumanDuration;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -51,14 +52,17 @@ pub fn command() -> Command {
         )
         .arg(json());
     let status = Command::new("status")
-        .about("Print how far a job is: `id  state  done/items  failed`. Status 0 whatever its state")
+        .about("Print how far a job is: `id  state  2 of 3 items done, 1 failed`. Status 0 whatever its state")
         .arg(job())
         .arg(json());
     let watch = Command::new("watch")
         .about("Wait until a job has ended; prints `id  state`. Status 1 when it was cancelled or some items failed")
         .arg(job())
         .arg(json());
-    let results = Command::new("results").about("Print the results so far").arg(job()).arg(results::arg());
+    let results = Command::new("results")
+        .about("Print the results so far, a line for each output of an item")
+        .arg(job())
+        .arg(results::arg());
     let cancel = Command::new("cancel").about("End a job; what has a result keeps it").arg(job());
     Command::new("jobs")
         .about("Render many images while nobody waits")
@@ -89,6 +93,9 @@ struct Status {
     items: u64,
     done: u64,
     failed: u64,
+    started_ms: Option<i64>,
+    estimated_end_ms: Option<i64>,
+    items_per_second: Option<f64>,
 }
 
 impl Status {
@@ -96,11 +103,30 @@ impl Status {
         serde_json::from_slice(text).map_err(no_job)
     }
 
-    /// `id  state  done/items  failed`
+    /// `id  state  counts`
     fn line(&self) -> Vec<u8> {
-        let Status { id, state, items, done, failed } = self;
-        let (id, state) = (output::printable(id), output::printable(state));
-        format!("{id}  {state}  {done}/{items}  {failed}").into_bytes()
+        let (id, state) = (output::printable(&self.id), output::printable(&self.state));
+        format!("{id}  {state}  {}", self.counts()).into_bytes()
+    }
+
+    /// `2 of 3 items done, 1 failed`
+    fn counts(&self) -> String {
+        let Status { items, done, failed, .. } = self;
+        format!("{done} of {} done, {failed} failed", output::counted(*items, "item"))
+    }
+
+    /// `22.0/s, 3 minutes left, `, as the server reckons, which has seen all of the job; nothing before some of it has run.
+    fn pace(&self) -> String {
+        let rate = self.items_per_second.map(|rate| format!("{rate:.1}/s, ")).unwrap_or_default();
+        let left = self.left().map(|left| format!("{:#} left, ", HumanDuration(left))).unwrap_or_default();
+        rate + &left
+    }
+
+    /// Of the time from start to end as much is left as of the items: asks no clock, as ours may not be the server's.
+    fn left(&self) -> Option<Duration> {
+        let whole_ms = self.estimated_end_ms?.saturating_sub(self.started_ms?).max(0) as f64;
+        let waiting = self.items.saturating_sub(self.done.saturating_add(self.failed));
+        Duration::try_from_secs_f64(whole_ms / 1e3 * waiting as f64 / self.items as f64).ok()
     }
 
     fn exit(&self) -> Exit {
@@ -113,7 +139,7 @@ fn no_job(_: serde_json::Error) -> Error {
 }
 
 async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
-    let progress = Progress::items();
+    let progress = Progress::told();
     let client = Client::of(matches, progress.clone())?;
     let items = matches.get_one::<PathBuf>("items").map_or(Path::new("-"), PathBuf::as_path);
     let body = || {
@@ -191,7 +217,7 @@ fn print<'a>(matches: &ArgMatches, jobs: impl IntoIterator<Item = &'a [u8]>) -> 
 }
 
 async fn watch(matches: &ArgMatches) -> Result<Exit, Failure> {
-    let progress = Progress::items();
+    let progress = Progress::told();
     let client = Client::of(matches, progress.clone())?;
     let output = Output::new(matches.get_flag("json"), progress.clone());
     follow(&client, &id(matches), &progress, output).await
@@ -211,7 +237,7 @@ async fn follow(client: &Client, id: &str, progress: &Progress, mut output: Outp
         tokio::time::sleep(AGAIN).await;
     };
     let status = Status::read(&ended)?;
-    let text = format!("{} of {} done, {} failed: {}", status.done, status.items, status.failed, status.state);
+    let text = format!("{}: {}", status.counts(), status.state);
     output.item(
         || serde_json::from_slice(&ended).unwrap_or_default(),
         || format!("{id}  {}", status.state).into_bytes(),
@@ -238,8 +264,9 @@ async fn events(client: &Client, path: &str, progress: &Progress) -> Result<Opti
             let status = Status::read(data)?;
             seen = true;
             progress.set_total(status.items);
-            progress.set(status.done + status.failed);
-            progress.say(|| format!("{} failed, {}", status.failed, output::printable(&status.state)));
+            progress.set(status.done.saturating_add(status.failed));
+            let Status { done, failed, state, .. } = &status;
+            progress.say(|| format!("{}{done} done, {failed} failed, {}", status.pace(), output::printable(state)));
             if is_last {
                 return Ok(Some(data.to_vec()));
             }
@@ -261,4 +288,22 @@ async fn cancel(matches: &ArgMatches) -> Result<Exit, Failure> {
     let path = format!("/jobs/{}", id(matches));
     client.repeat(async || client.ask(Method::DELETE, &path, Body::none()).await).await?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_as_fast_as_its_server_says() {
+        let pace = |more: &str| {
+            let text = format!(r#"{{"id": "a", "state": "running", "items": 40, "done": 9, "failed": 1{more}}}"#);
+            Status::read(text.as_bytes()).expect("a status").pace()
+        };
+        assert_eq!(pace(""), "");
+        assert_eq!(pace(r#", "started_ms": 5000, "items_per_second": 0.5"#), "0.5/s, ", "while items are selected");
+        let times = r#", "started_ms": 5000, "estimated_end_ms": 85000, "items_per_second": 0.5"#;
+        assert_eq!(pace(times), "0.5/s, 60s left, ", "three quarters of 80 s");
+        assert_eq!(pace(r#", "started_ms": 5000, "estimated_end_ms": 1, "items_per_second": 0.5"#), "0.5/s, 0s left, ");
+    }
 }

@@ -131,6 +131,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// For people: `1 image`, `2 images`.
+pub fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// For people: `3.1 MB`.
 pub fn bytes(count: u64) -> String {
     indicatif::DecimalBytes(count).to_string()
@@ -147,6 +152,11 @@ mod tests {
         check("a\nid  b", "\\id  a\\nid  b");
         check("a\\b\r", "\\id  a\\\\b\\r");
         assert_eq!(printable("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "image")), ["0 images", "1 image", "2 images"]);
     }
 
     #[test]

@@ -174,7 +174,12 @@ async fn report(
                     *(if created { &mut tally.created } else { &mut tally.present }) += 1;
                     tally.bytes_sent += if created { file.bytes } else { 0 };
                     tally.bytes += file.bytes;
-                    progress.advance(file.bytes);
+                    if file.recalled && !created {
+                        // Neither read nor sent: the rate would be that of nothing.
+                        progress.pass_over(file.bytes);
+                    } else {
+                        progress.advance(file.bytes);
+                    }
                 }
                 Outcome::Failed { .. } => tally.failed += 1,
             }

@@ -33,7 +33,8 @@ fn results_are_passed_on_and_failures_named() {
     let ran = bulk(all.clone(), &[]).with(1);
     assert_eq!(ran.stdout, all);
     assert!(
-        ran.stderr.contains("item 1 (b): No image has this id.") && ran.stderr.contains("1 done, 1 failed"),
+        ran.stderr.contains("item 1 (b): No image has this id.")
+            && ran.stderr.contains("1 output done, 1 failed, of 2 items"),
         "{}",
         ran.stderr
     );
@@ -41,7 +42,7 @@ fn results_are_passed_on_and_failures_named() {
     let file = folder.path().join("out.ndjson");
     let ran = bulk(all.clone(), &["--results", text(&file)]).with(1);
     assert!(ran.stdout.is_empty() && fs::read_to_string(&file).unwrap() == all);
-    assert!(bulk([WELL, END].concat(), &[]).with(0).stderr.contains("1 done, 0 failed"));
+    assert!(bulk([WELL, END].concat(), &[]).with(0).stderr.contains("1 output done, 0 failed, of 1 item\n"));
     // Standard input comes in pieces of its own.
     let url = answers("POST /bulk", [WELL, END].concat());
     let ran: Ran = piped(&mut program(&["bulk", "-", "--server", &url]), b"{}\n{}\n").into();
@@ -64,6 +65,12 @@ fn an_answer_without_its_last_line_was_cut() {
     for body in [WELL.to_owned(), [WELL, &END[..10]].concat(), String::new()] {
         let ran = bulk(body.clone(), &[]).with(3);
         assert!(ran.stderr.contains("cut"), "{body}: {}", ran.stderr);
+    }
+    let url = origin::start(|_| Some((200, "X-Cut: yes\r\n", [WELL, FAILED].concat().into())));
+    let ran: Ran = piped(&mut program(&["bulk", "-", "--server", &url]), b"{}\n{}\n").into();
+    let ran = ran.with(3);
+    for part in ["results are missing: run this again", &url, "1 output done"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     let given_up = "{\"done\":false,\"problem\":{\"detail\":\"The client takes nothing.\"}}\n";
     assert!(bulk(given_up.to_owned(), &[]).with(1).stderr.contains("The client takes nothing."));
@@ -117,7 +124,7 @@ fn jobs_are_listed_and_their_status_is_told() {
             .unwrap();
         let ran = run(&["jobs", "submit", text(&items), "--watch", "--server", &url]).with(failed);
         let job = ran.stdout.lines().next().unwrap().to_owned();
-        lines.push(format!("{job}  done  {}/1  {failed}\n", 1 - failed));
+        lines.push(format!("{job}  done  {} of 1 item done, {failed} failed\n", 1 - failed));
         let told = run(&["jobs", "status", &job, "--server", &url]).with(0);
         assert_eq!(told.stdout, *lines.last().unwrap(), "the status is 0 for a failed one, too");
         let json = run(&["jobs", "status", &job, "--json", "--server", &url]).with(0).json();
@@ -185,7 +192,7 @@ fn a_real_server_does_what_is_asked() {
     let lines: Vec<&str> = watched.stdout.lines().collect();
     let job = lines[0];
     assert_eq!(lines[1], format!("{job}  done"));
-    assert!(watched.stderr.contains("1 failed"), "{}", watched.stderr);
+    assert!(watched.stderr.contains("1 of 2 items done, 1 failed: done"), "{}", watched.stderr);
     let results = run(&["jobs", "results", job, "--server", &url]).with(1);
     assert_eq!((results.json().len(), &results.json()[2]["done"]), (3, &true.into()));
     assert_eq!(
