@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::client::{self, Body, Client, Error, Lines, Problem};
-use super::ending::{self, Exit, Failure};
+use super::ending::{self, Exit, Failure, GoesOn};
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::{bulk, results};
@@ -72,12 +72,13 @@ pub fn command() -> Command {
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    ending::run("jobs", async {
+    let goes_on = GoesOn::new();
+    ending::run_beside("jobs", &goes_on, async {
         match matches.subcommand() {
-            Some(("submit", matches)) => submit(matches).await,
+            Some(("submit", matches)) => submit(matches, &goes_on).await,
             Some(("list", matches)) => list(matches).await,
             Some(("status", matches)) => status(matches).await,
-            Some(("watch", matches)) => watch(matches).await,
+            Some(("watch", matches)) => watch(matches, &goes_on).await,
             Some(("results", matches)) => results(matches).await,
             Some(("cancel", matches)) => cancel(matches).await,
             _ => Err(Failure::usage("submit, list, status, watch, results or cancel?")),
@@ -138,7 +139,7 @@ fn no_job(_: serde_json::Error) -> Error {
     Error::Answer(Problem::unreadable("the answer is no job: is this ProgImage?"))
 }
 
-async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
+async fn submit(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure> {
     let progress = Progress::told();
     let client = Client::of(matches, progress.clone())?;
     let items = matches.get_one::<PathBuf>("items").map_or(Path::new("-"), PathBuf::as_path);
@@ -173,7 +174,8 @@ async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
     }
     progress.aside(|| output::print(&[&line, &b"\n"[..]].concat()))?;
     if matches.get_flag("watch") {
-        follow(&client, &status.id, &progress, Output::new(matches.get_flag("json"), progress.clone())).await
+        let output = Output::new(matches.get_flag("json"), progress.clone());
+        Watched { client: &client, id: &status.id, progress: &progress, goes_on }.follow(output).await
     } else {
         Ok(Exit::Done)
     }
@@ -216,61 +218,77 @@ fn print<'a>(matches: &ArgMatches, jobs: impl IntoIterator<Item = &'a [u8]>) -> 
     Ok(Exit::Done)
 }
 
-async fn watch(matches: &ArgMatches) -> Result<Exit, Failure> {
+async fn watch(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure> {
     let progress = Progress::told();
     let client = Client::of(matches, progress.clone())?;
     let output = Output::new(matches.get_flag("json"), progress.clone());
-    follow(&client, &id(matches), &progress, output).await
+    Watched { client: &client, id: &id(matches), progress: &progress, goes_on }.follow(output).await
 }
 
 fn id(matches: &ArgMatches) -> String {
     matches.get_one::<Digest>("id").map(ToString::to_string).unwrap_or_default()
 }
 
-/// Watches a job until it has ended, and says how on `output`.
-async fn follow(client: &Client, id: &str, progress: &Progress, mut output: Output) -> Result<Exit, Failure> {
-    let path = format!("/jobs/{id}/events");
-    let ended = loop {
-        if let Some(ended) = client.repeat(async || events(client, &path, progress).await).await? {
-            break ended;
-        }
-        tokio::time::sleep(AGAIN).await;
-    };
-    let status = Status::read(&ended)?;
-    let text = format!("{}: {}", status.counts(), status.state);
-    output.item(
-        || serde_json::from_slice(&ended).unwrap_or_default(),
-        || format!("{id}  {}", status.state).into_bytes(),
-    )?;
-    output.end("jobs", &output::printable(&text))?;
-    Ok(status.exit())
+/// A job that is watched until it has ended.
+struct Watched<'a> {
+    client: &'a Client,
+    id: &'a str,
+    progress: &'a Progress,
+    goes_on: &'a GoesOn,
 }
 
-/// The last event of a job; none when the answer was cut after others, as by a server that starts anew: then it is asked again.
-async fn events(client: &Client, path: &str, progress: &Progress) -> Result<Option<Vec<u8>>, Error> {
-    let mut lines = Lines::new(client, client.ask(Method::GET, path, Body::none()).await?);
-    let (mut is_last, mut seen) = (false, false);
-    loop {
-        let line = match lines.next().await {
-            Ok(Some(line)) => line,
-            Err(error) if !seen => return Err(error),
-            Ok(None) if !seen => return Err(Error::Transport("the server tells nothing of this job".to_owned())),
-            Ok(None) | Err(_) => return Ok(None),
+impl Watched<'_> {
+    /// Says on `output` how it has ended.
+    async fn follow(&self, mut output: Output) -> Result<Exit, Failure> {
+        let ended = loop {
+            if let Some(ended) = self.client.repeat(async || self.events().await).await? {
+                break ended;
+            }
+            tokio::time::sleep(AGAIN).await;
         };
-        // Server-sent events: a line for the name, a line for the data; comments are heartbeats.
-        if let Some(name) = line.strip_prefix(b"event: ") {
-            is_last = name == b"end";
-        } else if let Some(data) = line.strip_prefix(b"data: ") {
-            let status = Status::read(data)?;
-            seen = true;
-            progress.set_total(status.items);
-            progress.set(status.done.saturating_add(status.failed));
-            let Status { done, failed, state, .. } = &status;
-            progress.say(|| format!("{}{done} done, {failed} failed, {}", status.pace(), output::printable(state)));
-            if is_last {
-                return Ok(Some(data.to_vec()));
+        let status = Status::read(&ended)?;
+        output.item(
+            || serde_json::from_slice(&ended).unwrap_or_default(),
+            || format!("{}  {}", self.id, status.state).into_bytes(),
+        )?;
+        output.end("jobs", &output::printable(&format!("{}: {}", status.counts(), status.state)))?;
+        Ok(status.exit())
+    }
+
+    /// The last event; none when the answer was cut after others, as by a server that starts anew: then it is asked again.
+    async fn events(&self) -> Result<Option<Vec<u8>>, Error> {
+        let path = format!("/jobs/{}/events", self.id);
+        let mut lines = Lines::new(self.client, self.client.ask(Method::GET, &path, Body::none()).await?);
+        let (mut is_last, mut seen) = (false, false);
+        loop {
+            let line = match lines.next().await {
+                Ok(Some(line)) => line,
+                Err(error) if !seen => return Err(error),
+                Ok(None) if !seen => return Err(Error::Transport("the server tells nothing of this job".to_owned())),
+                Ok(None) | Err(_) => return Ok(None),
+            };
+            // Server-sent events: a line for the name, a line for the data; comments are heartbeats.
+            if let Some(name) = line.strip_prefix(b"event: ") {
+                is_last = name == b"end";
+            } else if let Some(data) = line.strip_prefix(b"data: ") {
+                self.tell(&Status::read(data)?);
+                seen = true;
+                if is_last {
+                    return Ok(Some(data.to_vec()));
+                }
             }
         }
+    }
+
+    fn tell(&self, status: &Status) {
+        let Status { items, done, failed, state, .. } = status;
+        self.progress.set_total(*items);
+        self.progress.set(done.saturating_add(*failed));
+        self.progress.say(|| format!("{}{done} done, {failed} failed, {}", status.pace(), output::printable(state)));
+        self.goes_on.get_or_init(|| {
+            let id = self.id;
+            format!("the job goes on: `progimage jobs watch {id}` watches it, `progimage jobs cancel {id}` ends it")
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! `progimage bulk` and `progimage jobs` against a server that says what a test wants.
 
 use std::fs;
+use std::sync::mpsc;
 
 use progimage::digest::Digest;
 
@@ -140,6 +141,24 @@ fn jobs_are_listed_and_their_status_is_told() {
     run(&["jobs", "list", "--limit", "1000", "--server", &url]).with(0);
     let strange = origin::start(|_| Some((200, "", b"[]".to_vec())));
     assert!(run(&["jobs", "list", "--server", &strange]).with(1).stderr.contains("is this ProgImage?"));
+}
+
+#[test]
+fn a_job_outlives_its_watch() {
+    let id = Digest::of(b"job").to_string();
+    let (asked, again) = mpsc::channel();
+    let url = origin::start(move |_| {
+        asked.send(()).unwrap();
+        Some((200, "", format!("event: progress\ndata: {}\n\n", status("running", 1, 0)).into()))
+    });
+    let child = program(&["jobs", "watch", &id, "--server", &url]).spawn().unwrap();
+    // Who asks a second time has heard the first answer.
+    again.recv().unwrap();
+    again.recv().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap()).with(130);
+    let says = format!("interrupted; the job goes on: `progimage jobs watch {id}`");
+    assert!(ran.stderr.contains(&says), "{}", ran.stderr);
 }
 
 #[test]
