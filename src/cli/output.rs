@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::Value;
 
 use super::progress::Progress;
@@ -129,6 +131,15 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     } else {
         text.into()
     }
+}
+
+/// `fields` of an item that is a file. JSON is UTF-8 and a path need not be: one that is not stands there in base64, too.
+pub fn json_of(path: &Path, mut fields: Value) -> Value {
+    fields["path"] = path.to_string_lossy().into();
+    if path.to_str().is_none() {
+        fields["path_base64"] = BASE64.encode(path.as_os_str().as_bytes()).into();
+    }
+    fields
 }
 
 /// For people: `1 image`, `2 images`.
