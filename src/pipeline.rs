@@ -42,7 +42,7 @@ pub use limits::Limits;
 use param::{Args, Param};
 use plan::Course;
 pub use plan::{Headers, Plan, Step};
-pub use presets::Presets;
+pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
 pub use watch::Watch;

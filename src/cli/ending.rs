@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -101,8 +102,16 @@ pub fn printed(command: &str, data: &[u8]) -> ExitCode {
     end(command, output::print(data).map(|()| Exit::Done).map_err(Failure::from))
 }
 
+/// What goes on elsewhere when a signal ends the command: set once it does.
+pub type GoesOn = OnceLock<String>;
+
 /// Runs an asynchronous command until it ends or a signal does; what it has begun (temporary files) is cleaned up in both cases.
 pub fn run(command: &str, work: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
+    run_beside(command, &GoesOn::new(), work)
+}
+
+/// The same of a command beside which something else goes on.
+pub fn run_beside(command: &str, goes_on: &GoesOn, work: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(command, Err(Failure::new(Exit::Failed, error))),
@@ -110,12 +119,16 @@ pub fn run(command: &str, work: impl Future<Output = Result<Exit, Failure>>) -> 
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = work => outcome,
-            () = signalled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            () = signalled() => Err(Failure::new(Exit::Interrupted, interrupted(goes_on))),
         }
     });
     // A thread that still reads a slow file is not waited for.
     runtime.shutdown_background();
     end(command, outcome)
+}
+
+fn interrupted(goes_on: &GoesOn) -> String {
+    goes_on.get().map_or("interrupted".to_owned(), |text| format!("interrupted; {text}"))
 }
 
 async fn signalled() {

@@ -98,7 +98,7 @@ async fn get(matches: &ArgMatches) -> Result<Exit, Failure> {
         let text = target.as_str();
         match outcome {
             Ok(Fetched { path: Some(path), bytes }) if json || matches!(place, Place::Folder(_)) => output.item(
-                || json!({ "id": text, "path": path.to_string_lossy(), "bytes": bytes }),
+                || output::json_of(&path, json!({ "id": text, "bytes": bytes })),
                 || output::named(text, &path),
             )?,
             Ok(_) => {}

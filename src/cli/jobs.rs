@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use indicatif::HumanDuration;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::client::{self, Body, Client, Error, Lines, Problem};
-use super::ending::{self, Exit, Failure};
+use super::ending::{self, Exit, Failure, GoesOn};
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::{bulk, results};
@@ -51,14 +52,17 @@ pub fn command() -> Command {
         )
         .arg(json());
     let status = Command::new("status")
-        .about("Print how far a job is: `id  state  done/items  failed`. Status 0 whatever its state")
+        .about("Print how far a job is: `id  state  2 of 3 items done, 1 failed`. Status 0 whatever its state")
         .arg(job())
         .arg(json());
     let watch = Command::new("watch")
         .about("Wait until a job has ended; prints `id  state`. Status 1 when it was cancelled or some items failed")
         .arg(job())
         .arg(json());
-    let results = Command::new("results").about("Print the results so far").arg(job()).arg(results::arg());
+    let results = Command::new("results")
+        .about("Print the results so far, a line for each output of an item")
+        .arg(job())
+        .arg(results::arg());
     let cancel = Command::new("cancel").about("End a job; what has a result keeps it").arg(job());
     Command::new("jobs")
         .about("Render many images while nobody waits")
@@ -68,12 +72,13 @@ pub fn command() -> Command {
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    ending::run("jobs", async {
+    let goes_on = GoesOn::new();
+    ending::run_beside("jobs", &goes_on, async {
         match matches.subcommand() {
-            Some(("submit", matches)) => submit(matches).await,
+            Some(("submit", matches)) => submit(matches, &goes_on).await,
             Some(("list", matches)) => list(matches).await,
             Some(("status", matches)) => status(matches).await,
-            Some(("watch", matches)) => watch(matches).await,
+            Some(("watch", matches)) => watch(matches, &goes_on).await,
             Some(("results", matches)) => results(matches).await,
             Some(("cancel", matches)) => cancel(matches).await,
             _ => Err(Failure::usage("submit, list, status, watch, results or cancel?")),
@@ -89,6 +94,9 @@ struct Status {
     items: u64,
     done: u64,
     failed: u64,
+    started_ms: Option<i64>,
+    estimated_end_ms: Option<i64>,
+    items_per_second: Option<f64>,
 }
 
 impl Status {
@@ -96,11 +104,30 @@ impl Status {
         serde_json::from_slice(text).map_err(no_job)
     }
 
-    /// `id  state  done/items  failed`
+    /// `id  state  counts`
     fn line(&self) -> Vec<u8> {
-        let Status { id, state, items, done, failed } = self;
-        let (id, state) = (output::printable(id), output::printable(state));
-        format!("{id}  {state}  {done}/{items}  {failed}").into_bytes()
+        let (id, state) = (output::printable(&self.id), output::printable(&self.state));
+        format!("{id}  {state}  {}", self.counts()).into_bytes()
+    }
+
+    /// `2 of 3 items done, 1 failed`
+    fn counts(&self) -> String {
+        let Status { items, done, failed, .. } = self;
+        format!("{done} of {} done, {failed} failed", output::counted(*items, "item"))
+    }
+
+    /// `22.0/s, 3 minutes left, `, as the server reckons, which has seen all of the job; nothing before some of it has run.
+    fn pace(&self) -> String {
+        let rate = self.items_per_second.map(|rate| format!("{rate:.1}/s, ")).unwrap_or_default();
+        let left = self.left().map(|left| format!("{:#} left, ", HumanDuration(left))).unwrap_or_default();
+        rate + &left
+    }
+
+    /// Of the time from start to end as much is left as of the items: asks no clock, as ours may not be the server's.
+    fn left(&self) -> Option<Duration> {
+        let whole_ms = self.estimated_end_ms?.saturating_sub(self.started_ms?).max(0) as f64;
+        let waiting = self.items.saturating_sub(self.done.saturating_add(self.failed));
+        Duration::try_from_secs_f64(whole_ms / 1e3 * waiting as f64 / self.items as f64).ok()
     }
 
     fn exit(&self) -> Exit {
@@ -112,8 +139,8 @@ fn no_job(_: serde_json::Error) -> Error {
     Error::Answer(Problem::unreadable("the answer is no job: is this ProgImage?"))
 }
 
-async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
-    let progress = Progress::items();
+async fn submit(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure> {
+    let progress = Progress::told();
     let client = Client::of(matches, progress.clone())?;
     let items = matches.get_one::<PathBuf>("items").map_or(Path::new("-"), PathBuf::as_path);
     let body = || {
@@ -147,7 +174,8 @@ async fn submit(matches: &ArgMatches) -> Result<Exit, Failure> {
     }
     progress.aside(|| output::print(&[&line, &b"\n"[..]].concat()))?;
     if matches.get_flag("watch") {
-        follow(&client, &status.id, &progress, Output::new(matches.get_flag("json"), progress.clone())).await
+        let output = Output::new(matches.get_flag("json"), progress.clone());
+        Watched { client: &client, id: &status.id, progress: &progress, goes_on }.follow(output).await
     } else {
         Ok(Exit::Done)
     }
@@ -190,60 +218,77 @@ fn print<'a>(matches: &ArgMatches, jobs: impl IntoIterator<Item = &'a [u8]>) -> 
     Ok(Exit::Done)
 }
 
-async fn watch(matches: &ArgMatches) -> Result<Exit, Failure> {
-    let progress = Progress::items();
+async fn watch(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure> {
+    let progress = Progress::told();
     let client = Client::of(matches, progress.clone())?;
     let output = Output::new(matches.get_flag("json"), progress.clone());
-    follow(&client, &id(matches), &progress, output).await
+    Watched { client: &client, id: &id(matches), progress: &progress, goes_on }.follow(output).await
 }
 
 fn id(matches: &ArgMatches) -> String {
     matches.get_one::<Digest>("id").map(ToString::to_string).unwrap_or_default()
 }
 
-/// Watches a job until it has ended, and says how on `output`.
-async fn follow(client: &Client, id: &str, progress: &Progress, mut output: Output) -> Result<Exit, Failure> {
-    let path = format!("/jobs/{id}/events");
-    let ended = loop {
-        if let Some(ended) = client.repeat(async || events(client, &path, progress).await).await? {
-            break ended;
-        }
-        tokio::time::sleep(AGAIN).await;
-    };
-    let status = Status::read(&ended)?;
-    let text = format!("{} of {} done, {} failed: {}", status.done, status.items, status.failed, status.state);
-    output.item(
-        || serde_json::from_slice(&ended).unwrap_or_default(),
-        || format!("{id}  {}", status.state).into_bytes(),
-    )?;
-    output.end("jobs", &output::printable(&text))?;
-    Ok(status.exit())
+/// A job that is watched until it has ended.
+struct Watched<'a> {
+    client: &'a Client,
+    id: &'a str,
+    progress: &'a Progress,
+    goes_on: &'a GoesOn,
 }
 
-/// The last event of a job; none when the answer was cut after others, as by a server that starts anew: then it is asked again.
-async fn events(client: &Client, path: &str, progress: &Progress) -> Result<Option<Vec<u8>>, Error> {
-    let mut lines = Lines::new(client, client.ask(Method::GET, path, Body::none()).await?);
-    let (mut is_last, mut seen) = (false, false);
-    loop {
-        let line = match lines.next().await {
-            Ok(Some(line)) => line,
-            Err(error) if !seen => return Err(error),
-            Ok(None) if !seen => return Err(Error::Transport("the server tells nothing of this job".to_owned())),
-            Ok(None) | Err(_) => return Ok(None),
+impl Watched<'_> {
+    /// Says on `output` how it has ended.
+    async fn follow(&self, mut output: Output) -> Result<Exit, Failure> {
+        let ended = loop {
+            if let Some(ended) = self.client.repeat(async || self.events().await).await? {
+                break ended;
+            }
+            tokio::time::sleep(AGAIN).await;
         };
-        // Server-sent events: a line for the name, a line for the data; comments are heartbeats.
-        if let Some(name) = line.strip_prefix(b"event: ") {
-            is_last = name == b"end";
-        } else if let Some(data) = line.strip_prefix(b"data: ") {
-            let status = Status::read(data)?;
-            seen = true;
-            progress.set_total(status.items);
-            progress.set(status.done + status.failed);
-            progress.say(|| format!("{} failed, {}", status.failed, output::printable(&status.state)));
-            if is_last {
-                return Ok(Some(data.to_vec()));
+        let status = Status::read(&ended)?;
+        output.item(
+            || serde_json::from_slice(&ended).unwrap_or_default(),
+            || format!("{}  {}", self.id, status.state).into_bytes(),
+        )?;
+        output.end("jobs", &output::printable(&format!("{}: {}", status.counts(), status.state)))?;
+        Ok(status.exit())
+    }
+
+    /// The last event; none when the answer was cut after others, as by a server that starts anew: then it is asked again.
+    async fn events(&self) -> Result<Option<Vec<u8>>, Error> {
+        let path = format!("/jobs/{}/events", self.id);
+        let mut lines = Lines::new(self.client, self.client.ask(Method::GET, &path, Body::none()).await?);
+        let (mut is_last, mut seen) = (false, false);
+        loop {
+            let line = match lines.next().await {
+                Ok(Some(line)) => line,
+                Err(error) if !seen => return Err(error),
+                Ok(None) if !seen => return Err(Error::Transport("the server tells nothing of this job".to_owned())),
+                Ok(None) | Err(_) => return Ok(None),
+            };
+            // Server-sent events: a line for the name, a line for the data; comments are heartbeats.
+            if let Some(name) = line.strip_prefix(b"event: ") {
+                is_last = name == b"end";
+            } else if let Some(data) = line.strip_prefix(b"data: ") {
+                self.tell(&Status::read(data)?);
+                seen = true;
+                if is_last {
+                    return Ok(Some(data.to_vec()));
+                }
             }
         }
+    }
+
+    fn tell(&self, status: &Status) {
+        let Status { items, done, failed, state, .. } = status;
+        self.progress.set_total(*items);
+        self.progress.set(done.saturating_add(*failed));
+        self.progress.say(|| format!("{}{done} done, {failed} failed, {}", status.pace(), output::printable(state)));
+        self.goes_on.get_or_init(|| {
+            let id = self.id;
+            format!("the job goes on: `progimage jobs watch {id}` watches it, `progimage jobs cancel {id}` ends it")
+        });
     }
 }
 
@@ -261,4 +306,22 @@ async fn cancel(matches: &ArgMatches) -> Result<Exit, Failure> {
     let path = format!("/jobs/{}", id(matches));
     client.repeat(async || client.ask(Method::DELETE, &path, Body::none()).await).await?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_as_fast_as_its_server_says() {
+        let pace = |more: &str| {
+            let text = format!(r#"{{"id": "a", "state": "running", "items": 40, "done": 9, "failed": 1{more}}}"#);
+            Status::read(text.as_bytes()).expect("a status").pace()
+        };
+        assert_eq!(pace(""), "");
+        assert_eq!(pace(r#", "started_ms": 5000, "items_per_second": 0.5"#), "0.5/s, ", "while items are selected");
+        let times = r#", "started_ms": 5000, "estimated_end_ms": 85000, "items_per_second": 0.5"#;
+        assert_eq!(pace(times), "0.5/s, 60s left, ", "three quarters of 80 s");
+        assert_eq!(pace(r#", "started_ms": 5000, "estimated_end_ms": 1, "items_per_second": 0.5"#), "0.5/s, 0s left, ");
+    }
 }

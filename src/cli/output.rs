@@ -6,11 +6,13 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::Value;
 
 use super::progress::Progress;
 
-/// Failed items that are named at the end; of the others only the number is told (`--json` names each as it fails).
+/// Failed items that are named at the end; of the others only the number is told, and what names each.
 const PROBLEMS_MAX: usize = 1_000;
 /// Written when so much has come together, or when nothing more is there to be written.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -18,6 +20,8 @@ const BUFFER_BYTES: usize = 16 << 10;
 /// Standard output.
 pub struct Output {
     json: bool,
+    /// What names every failed item, however many they are.
+    all_named_by: &'static str,
     terminal: bool,
     buffer: Vec<u8>,
     problems: Vec<String>,
@@ -29,7 +33,14 @@ impl Output {
     /// Lines of JSON or of text, beside `progress`.
     pub fn new(json: bool, progress: Progress) -> Output {
         let terminal = io::stdout().is_terminal();
-        Output { json, terminal, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
+        let all_named_by = "--json names each";
+        Output { json, all_named_by, terminal, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
+    }
+
+    /// Lines as they are, of which those of failed items have a `problem`.
+    pub fn results(progress: Progress) -> Output {
+        let all_named_by = "in the results each is a line with a problem";
+        Output { all_named_by, ..Output::new(false, progress) }
     }
 
     /// An item that is done.
@@ -77,7 +88,7 @@ impl Output {
         }
         let unnamed = self.failed - self.problems.len() as u64;
         if unnamed > 0 && !self.json {
-            eprintln!("progimage {command}: and {unnamed} more; --json names each");
+            eprintln!("progimage {command}: and {unnamed} more; {}", self.all_named_by);
         }
         if !summary.is_empty() {
             eprintln!("progimage {command}: {summary}");
@@ -122,6 +133,20 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// `fields` of an item that is a file. JSON is UTF-8 and a path need not be: one that is not stands there in base64, too.
+pub fn json_of(path: &Path, mut fields: Value) -> Value {
+    fields["path"] = path.to_string_lossy().into();
+    if path.to_str().is_none() {
+        fields["path_base64"] = BASE64.encode(path.as_os_str().as_bytes()).into();
+    }
+    fields
+}
+
+/// For people: `1 image`, `2 images`.
+pub fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// For people: `3.1 MB`.
 pub fn bytes(count: u64) -> String {
     indicatif::DecimalBytes(count).to_string()
@@ -138,6 +163,11 @@ mod tests {
         check("a\nid  b", "\\id  a\\nid  b");
         check("a\\b\r", "\\id  a\\\\b\\r");
         assert_eq!(printable("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "image")), ["0 images", "1 image", "2 images"]);
     }
 
     #[test]

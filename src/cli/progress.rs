@@ -10,18 +10,27 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// A bar; clones are the same one. Cleared when the last is dropped.
 #[derive(Clone)]
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    bar: ProgressBar,
+    /// Never drawn: reckons the rate at which bytes are moved, whatever is passed over.
+    moved: ProgressBar,
+}
 
 impl Progress {
     /// Counts bytes.
     pub fn bytes() -> Progress {
         let shown = |bytes| DecimalBytes(bytes).to_string();
-        Progress::new("{bar:16} {count}, {decimal_bytes_per_sec}{left}  {wide_msg}", None, shown)
+        Progress::new("{bar:16} {count}{bytes_rate}{left}  {wide_msg}", None, shown)
     }
 
     /// Counts items.
     pub fn items() -> Progress {
-        Progress::new("{bar:16} {count}, {rate}{left}  {wide_msg}", None, |items| items.to_string())
+        Progress::new("{bar:16} {count} items, {rate}{left}  {wide_msg}", None, |items| items.to_string())
+    }
+
+    /// Counts items whose pace somebody else knows better, and tells.
+    pub fn told() -> Progress {
+        Progress::new("{bar:16} {count} items  {wide_msg}", None, |items| items.to_string())
     }
 
     /// How far a walk over `len` equal parts of a whole is.
@@ -36,56 +45,69 @@ impl Progress {
         let rate = |state: &ProgressState, out: &mut dyn fmt::Write| _ = write!(out, "{:.1}/s", state.per_sec());
         let count = move |state: &ProgressState, out: &mut dyn fmt::Write| _ = out.write_str(&count(state, shown));
         let left = |state: &ProgressState, out: &mut dyn fmt::Write| _ = out.write_str(&left(state));
-        let style = style.with_key("rate", rate).with_key("count", count).with_key("left", left);
+        let moved = ProgressBar::hidden();
+        let bytes = moved.clone();
+        let bytes_rate = move |_: &ProgressState, out: &mut dyn fmt::Write| _ = out.write_str(&bytes_rate(&bytes));
+        let style = style
+            .with_key("bytes_rate", bytes_rate)
+            .with_key("rate", rate)
+            .with_key("count", count)
+            .with_key("left", left);
         bar.set_style(style.progress_chars("=> "));
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);
         }
-        Progress(bar)
+        Progress { bar, moved }
     }
 
     /// Whether anybody sees it.
     pub fn is_seen(&self) -> bool {
-        !self.0.is_hidden()
+        !self.bar.is_hidden()
     }
 
     /// More is to be done.
     pub fn expect(&self, more: u64) {
         if more > 0 {
-            self.0.update(|state| state.set_len(state.len().unwrap_or(0).saturating_add(more)));
+            self.bar.update(|state| state.set_len(state.len().unwrap_or(0).saturating_add(more)));
         }
     }
 
     /// So much is to be done in all.
     pub fn set_total(&self, total: u64) {
-        self.0.set_length(total);
+        self.bar.set_length(total);
     }
 
     /// More is done.
     pub fn advance(&self, more: u64) {
-        self.0.inc(more);
+        self.bar.inc(more);
+        self.moved.inc(more);
+    }
+
+    /// More is done, and nothing had to be done for it.
+    pub fn pass_over(&self, more: u64) {
+        self.bar.inc(more);
     }
 
     /// So much is done.
     pub fn set(&self, position: u64) {
-        self.0.set_position(position);
+        self.bar.set_position(position);
     }
 
     /// Says `text` beside the bar.
     pub fn say(&self, text: impl FnOnce() -> String) {
         if self.is_seen() {
-            self.0.set_message(text());
+            self.bar.set_message(text());
         }
     }
 
     /// Runs `write`, which may write to the same terminal, with the bar out of the way.
     pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        self.0.suspend(write)
+        self.bar.suspend(write)
     }
 
     /// Takes the bar away.
     pub fn clear(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 
@@ -98,6 +120,11 @@ fn total(state: &ProgressState) -> Option<u64> {
 fn count(state: &ProgressState, shown: fn(u64) -> String) -> String {
     let done = shown(state.pos());
     total(state).map_or(done.clone(), |total| format!("{done} of {}", shown(total)))
+}
+
+/// `, 3.1 MB/s`; nothing while no byte is moved.
+fn bytes_rate(moved: &ProgressBar) -> String {
+    if moved.position() == 0 { String::new() } else { format!(", {}/s", DecimalBytes(moved.per_sec() as u64)) }
 }
 
 fn left(state: &ProgressState) -> String {
@@ -113,7 +140,7 @@ mod tests {
         let progress = Progress::bytes();
         let said = || {
             let mut said = (String::new(), false);
-            progress.0.update(|state| said = (count(state, |n| n.to_string()), left(state).ends_with(" left")));
+            progress.bar.update(|state| said = (count(state, |n| n.to_string()), left(state).ends_with(" left")));
             said
         };
         let check = |text: &str, left: bool| assert_eq!(said(), (text.to_owned(), left));
@@ -132,8 +159,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_passed_over_is_not_fast() {
+        let progress = Progress::bytes();
+        progress.pass_over(1 << 40);
+        assert_eq!((progress.bar.position(), bytes_rate(&progress.moved)), (1 << 40, String::new()));
+        progress.advance(1);
+        assert_eq!((progress.bar.position(), progress.moved.position()), ((1 << 40) + 1, 1));
+        let rate = bytes_rate(&progress.moved);
+        assert!(rate.starts_with(", ") && rate.ends_with("B/s"), "{rate}");
+    }
+
+    #[test]
     fn every_bar_has_a_template_that_parses() {
-        for progress in [Progress::bytes(), Progress::items(), Progress::parts(4096)] {
+        for progress in [Progress::bytes(), Progress::items(), Progress::told(), Progress::parts(4096)] {
             progress.expect(1);
             progress.advance(1);
             assert_eq!(progress.aside(|| 3), 3);

@@ -67,7 +67,7 @@ pub fn command() -> Command {
                 .help("Uploads at once, 1 to 256"),
         )
         .arg(flag("checksum", "Read and hash every file, also those that seem unchanged since they were last hashed"))
-        .arg(flag("json", "Lines of JSON: {id, path, created, bytes}, or {path, problem}"))
+        .arg(flag("json", "Lines of JSON: {id, path, created, bytes}, or {path, problem}; with path_base64 beside a path that is not UTF-8"))
         .args(client::args())
         .after_help(format!(
             "Prints `id  path` for each image once it is durable on the server. A line whose path has a line feed or a \
@@ -176,7 +176,12 @@ async fn report(
                     *(if created { &mut tally.created } else { &mut tally.present }) += 1;
                     tally.bytes_sent += if created { file.bytes } else { 0 };
                     tally.bytes += file.bytes;
-                    progress.advance(file.bytes);
+                    if file.recalled && !created {
+                        // Neither read nor sent: the rate would be that of nothing.
+                        progress.pass_over(file.bytes);
+                    } else {
+                        progress.advance(file.bytes);
+                    }
                 }
                 Outcome::Failed { .. } => tally.failed += 1,
             }
@@ -194,11 +199,11 @@ async fn report(
 fn print(outcome: &Outcome, output: &mut Output) -> Result<(), Failure> {
     match outcome {
         Outcome::Stored { file: Named { path, id, bytes, .. }, created } => output.item(
-            || json!({ "id": id, "path": path.to_string_lossy(), "created": created, "bytes": bytes }),
+            || output::json_of(path, json!({ "id": id, "created": created, "bytes": bytes })),
             || output::named(id.hex().as_str(), path),
         )?,
         Outcome::Failed { path, problem } => output.failed(
-            || json!({ "path": path.to_string_lossy(), "problem": problem }),
+            || output::json_of(path, json!({ "problem": problem })),
             || format!("{}: {problem}", path.display()),
         )?,
     }

@@ -1,7 +1,7 @@
 //! `progimage render`: one image from a file to a file, by the same pipeline as the server's; no server is needed.
 
 use std::error::Error;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,12 +24,9 @@ pub fn command() -> Command {
                 .required(true)
                 .help("The result; its extension is the format. Or -, with --format"),
         )
-        .arg(
-            Arg::new("query")
-                .value_name("QUERY")
-                .default_value("")
-                .help("What is to be done, as in a URL: 'w=300&blur=2'"),
-        )
+        .arg(Arg::new("query").value_name("QUERY").default_value("").help(
+            "What is to be done, as in a URL: 'w=300&blur=2'; presets are those of --config or PROGIMAGE_PRESETS",
+        ))
         .arg(Arg::new("format").long("format").value_name("EXT").help("The format, whatever the name of OUT"))
         .arg(
             Arg::new("image")
@@ -70,8 +67,10 @@ struct Asked {
 
 impl Asked {
     fn read(matches: &ArgMatches, output: &str, format: Option<&str>, query: &str) -> Result<Asked, Box<dyn Error>> {
-        let extension = format.or_else(|| Path::new(output).extension()?.to_str()).unwrap_or_default();
-        let codec = written(extension)?;
+        let codec = written(format.or_else(|| Path::new(output).extension()?.to_str()))?;
+        if output == "-" && io::stdout().is_terminal() {
+            return Err("a terminal shows no image: name a file, or pipe it on".into());
+        }
         let mut images = Images::new();
         let mut query = query.to_owned();
         for (place, path) in matches.get_many::<String>("image").unwrap_or_default().enumerate() {
@@ -81,18 +80,33 @@ impl Asked {
             query = query.replace(&name, &id.to_string());
             images.insert(id, bytes);
         }
-        let pairs = decode_query(&query)?;
-        let limits = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers.limits;
-        Ok(Asked { pipeline: Pipeline::from_query(codec, &pairs)?, images, limits })
+        if let Some(name) = unfilled(&query) {
+            return Err(format!("no --image is given for {name}").into());
+        }
+        let mut pairs = decode_query(&query)?;
+        let layers = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers;
+        layers.http.presets.expand(&mut pairs)?;
+        Ok(Asked { pipeline: Pipeline::from_query(codec, &pairs)?, images, limits: layers.limits })
     }
 }
 
-fn written(extension: &str) -> Result<&'static Codec, String> {
-    let codec = codec::by_extension(&extension.to_ascii_lowercase()).filter(|codec| codec.encoder.is_some());
+/// The first `{image}` or `{image2}` ... that no file has been put for.
+fn unfilled(query: &str) -> Option<&str> {
+    let from = &query[query.find("{image")?..];
+    let name = &from[..=from.find('}')?];
+    name["{image".len()..name.len() - 1].bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
+}
+
+fn written(extension: Option<&str>) -> Result<&'static Codec, String> {
+    let lower = extension.unwrap_or_default().to_ascii_lowercase();
+    let codec = codec::by_extension(&lower).filter(|codec| codec.encoder.is_some());
     codec.ok_or_else(|| {
         let known = CODECS.iter().filter(|codec| codec.encoder.is_some()).flat_map(|codec| codec.extensions);
-        let known: Vec<&str> = known.copied().collect();
-        format!("{extension:?} is no format to write; allowed: {}", known.join(", "))
+        let known = known.copied().collect::<Vec<&str>>().join(", ");
+        match extension {
+            Some(extension) => format!("{extension:?} is no format to write; allowed: {known}"),
+            None => format!("OUT has no extension that says the format: name it with --format; allowed: {known}"),
+        }
     })
 }
 

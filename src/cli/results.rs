@@ -9,9 +9,9 @@ use clap::{Arg, ArgMatches, value_parser};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::Lines;
+use super::client::{Error, Lines};
 use super::ending::{Exit, Failure};
-use super::output::Output;
+use super::output::{self, Output};
 use super::progress::Progress;
 
 /// Where results go.
@@ -41,10 +41,25 @@ struct Problem {
 /// What came of the lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Results that are well.
+    /// Outputs that are well.
     pub well: u64,
-    /// Results that are a problem.
+    /// Those that are a problem; an item whose outputs could not be read is one.
     pub failed: u64,
+    /// Items that all of these are of.
+    pub items: u64,
+}
+
+impl Counts {
+    fn count(&mut self, line: &Line) {
+        // In the order in which they end, but items begin in the order of their lines.
+        self.items = self.items.max(line.item.map_or(0, |item| item.saturating_add(1)));
+        *(if line.problem.is_none() { &mut self.well } else { &mut self.failed }) += 1;
+    }
+
+    fn text(&self) -> String {
+        let Counts { well, failed, items } = self;
+        format!("{} done, {failed} failed, of {}", output::counted(*well, "output"), output::counted(*items, "item"))
+    }
 }
 
 /// Standard output, or a file.
@@ -61,47 +76,51 @@ pub async fn pass(
     progress: &Progress,
 ) -> Result<Counts, Failure> {
     let mut target = target(matches.get_one("results"))?;
-    let mut output = Output::new(false, progress.clone());
+    let mut output = Output::results(progress.clone());
     let mut counts = Counts::default();
-    let (mut last, mut items) = (None, 0);
-    while let Some(text) = lines.next().await? {
-        let line: Line = serde_json::from_slice(&text)
-            .map_err(|_| Failure::new(Exit::Failed, "the answer has a line that is no result: is this ProgImage?"))?;
-        match &mut target {
-            Target::Output => {
-                output.line(&text)?;
-                // Results are as rare as renders: nobody waits for a full buffer.
-                output.flush()?;
+    let last = loop {
+        let line = match next(&mut lines).await {
+            Ok((text, line)) => {
+                write(&mut target, &mut output, &text)?;
+                line
             }
-            Target::File(file, path) => write(file, &text).map_err(|error| unwritten(path, &error))?,
-        }
+            Err(failure) => break Err(failure),
+        };
         if line.done.is_some() {
-            last = Some(line);
-            break;
+            break Ok(line);
         }
-        // In the order in which they end, but items begin in the order of their lines.
-        items = items.max(line.item.map_or(0, |item| item + 1));
-        progress.set(items);
-        match &line.problem {
-            None => counts.well += 1,
-            Some(problem) => {
-                counts.failed += 1;
-                output.failed(|| Value::Null, || named(&line, problem))?;
-            }
+        counts.count(&line);
+        progress.set(counts.items);
+        if let Some(problem) = &line.problem {
+            output.failed(|| Value::Null, || named(&line, problem))?;
         }
-        progress.say(|| format!("{} done, {} failed", counts.well, counts.failed));
-    }
+        progress.say(|| format!("{} done, {} failed", output::counted(counts.well, "output"), counts.failed));
+    };
+    // What came is told also where the rest is missing.
     if let Target::File(file, path) = &mut target {
         file.flush().map_err(|error| unwritten(path, &error))?;
     }
-    output.end(command, &format!("{} done, {} failed", counts.well, counts.failed))?;
-    match last {
-        None => Err(Failure::new(Exit::Unreached, "the answer was cut: results are missing")),
-        Some(Line { problem: Some(problem), .. }) => {
+    output.end(command, &counts.text())?;
+    match last?.problem {
+        Some(problem) => {
             Err(Failure::new(Exit::Failed, problem.detail.unwrap_or_else(|| "the server has given up".to_owned())))
         }
-        Some(_) => Ok(counts),
+        None => Ok(counts),
     }
+}
+
+/// The next line as it is, and what it says.
+async fn next(lines: &mut Lines<'_>) -> Result<(Vec<u8>, Line), Failure> {
+    const CUT: &str = "the answer was cut, and results are missing: run this again";
+    let text = match lines.next().await {
+        Ok(Some(text)) => text,
+        Ok(None) => return Err(Failure::new(Exit::Unreached, CUT)),
+        Err(Error::Transport(why)) => return Err(Failure::new(Exit::Unreached, format!("{CUT} ({why})"))),
+        Err(error) => return Err(error.into()),
+    };
+    let line = serde_json::from_slice(&text)
+        .map_err(|_| Failure::new(Exit::Failed, "the answer has a line that is no result: is this ProgImage?"))?;
+    Ok((text, line))
 }
 
 fn target(path: Option<&PathBuf>) -> Result<Target, Failure> {
@@ -110,9 +129,15 @@ fn target(path: Option<&PathBuf>) -> Result<Target, Failure> {
     Ok(Target::File(BufWriter::new(file), path.clone()))
 }
 
-fn write(file: &mut BufWriter<File>, line: &[u8]) -> std::io::Result<()> {
-    file.write_all(line)?;
-    file.write_all(b"\n")
+fn write(target: &mut Target, output: &mut Output, line: &[u8]) -> Result<(), Failure> {
+    match target {
+        // Results are as rare as renders: nobody waits for a full buffer.
+        Target::Output => Ok(output.line(line).and_then(|()| output.flush())?),
+        Target::File(file, path) => {
+            let written = file.write_all(line).and_then(|()| file.write_all(b"\n"));
+            written.map_err(|error| unwritten(path, &error))
+        }
+    }
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> Failure {

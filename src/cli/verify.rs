@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -31,8 +31,8 @@ pub fn command() -> Command {
             Arg::new("rate")
                 .long("rate")
                 .value_name("BYTES")
-                .value_parser(value_parser!(u64).range(1..))
-                .help("Bytes a second to read at most, beside a running server"),
+                .value_parser(bytes)
+                .help("Bytes a second to read at most, beside a running server: 10000000, 10M, 1.5G"),
         )
         .arg(
             Arg::new("jobs")
@@ -92,7 +92,29 @@ fn text(summary: &Summary) -> String {
             "; all is well, but a server runs: stop it and run this again to remove the note of a failed sync"
         }
     };
-    format!("{blobs} images, {}, {findings} findings, {quarantined} in quarantine{note}", output::bytes(*bytes))
+    format!(
+        "{}, {}, {}, {quarantined} in quarantine{note}",
+        images(*blobs),
+        output::bytes(*bytes),
+        output::counted(*findings, "finding")
+    )
+}
+
+fn images(count: u64) -> String {
+    output::counted(count, "image")
+}
+
+/// A number of bytes, at least one: with k, M, G or T after it, of thousands, millions and so on, as everywhere in what is said.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("k", 3), ("M", 6), ("G", 9), ("T", 12)];
+    let unit = units.iter().find_map(|(name, digits)| Some((text.strip_suffix(name)?, *digits)));
+    let (number, digits) = unit.unwrap_or((text, 0));
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    // As many further digits as the unit has: 1.5M is 1 and 500000.
+    let all = format!("{whole}{part:0<digits$}");
+    let is_number = !whole.is_empty() && part.len() <= digits && all.bytes().all(|byte| byte.is_ascii_digit());
+    let count = all.parse().ok().filter(|count| is_number && *count > 0);
+    count.ok_or_else(|| "a number of bytes of at least 1, such as 10000000, 10M or 1.5G".to_owned())
 }
 
 /// Tells the bar and the printer.
@@ -107,7 +129,7 @@ impl Watch for Told {
     fn blob(&self, bytes: u64) {
         let blobs = self.blobs.fetch_add(1, Ordering::Relaxed) + 1;
         let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.progress.say(|| format!("{blobs} images, {}", output::bytes(bytes)));
+        self.progress.say(|| format!("{}, {}", images(blobs), output::bytes(bytes)));
     }
 
     fn shard(&self) {
@@ -117,5 +139,38 @@ impl Watch for Told {
     fn found(&self, finding: Finding) {
         // Nobody prints any more when standard output was closed: the process is about to end.
         drop(self.sender.blocking_send(finding));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_by_their_unit() {
+        for (text, count) in
+            [("1", 1), ("10M", 10_000_000), ("1.5G", 1_500_000_000), ("0.001k", 1), ("18446744073709551615", u64::MAX)]
+        {
+            assert_eq!(bytes(text), Ok(count), "{text}");
+        }
+        for bad in [
+            "",
+            "0",
+            "0k",
+            "M",
+            ".5M",
+            "1.5",
+            "0.0001k",
+            "-1",
+            "+1",
+            "1 M",
+            "1e3",
+            "10MiB",
+            "1m",
+            "18446744073709551616",
+        ] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        assert!(bytes("18446745T").is_err(), "more than can be counted");
     }
 }

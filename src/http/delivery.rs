@@ -3,12 +3,12 @@
 
 use super::error::Error;
 use super::{App, Call, auth::Grant, query};
+use crate::pipeline::PRESET;
 use crate::pipeline::param::invalid;
-pub(super) use crate::pipeline::query::Pairs;
+pub(super) use crate::pipeline::query::{Pairs, once};
 
 /// Changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
-const PRESET: &str = "preset";
 /// Of a signed URL; they are verified before anything is read.
 const SIGNED: [&str; 3] = ["expires", "key_id", "sig"];
 const DOWNLOAD_BYTES_MAX: usize = 255;
@@ -39,23 +39,11 @@ pub(super) fn split(mut pairs: Pairs, app: &App, grant: Grant) -> Result<(Pairs,
     if let Some(name) = download.as_ref().filter(|name| !(1..=DOWNLOAD_BYTES_MAX).contains(&name.len())) {
         return Err(invalid(DOWNLOAD, name, format!("1 to {DOWNLOAD_BYTES_MAX} bytes")).into());
     }
-    let preset = once(&mut pairs, PRESET)?;
     let presets = &app.options.presets;
-    if let (true, Some((name, value))) = (presets.only, pairs.first()) {
+    let free = pairs.iter().find(|(name, _)| name != PRESET);
+    if let (true, Some((name, value))) = (presets.only, free) {
         return Err(invalid(name, value, format!("{PRESET}, {DOWNLOAD}; presets: {}", presets.names())).into());
     }
-    if let Some(name) = &preset {
-        let stands_for = presets.get(name).ok_or_else(|| invalid(PRESET, name, presets.names()))?;
-        pairs.splice(..0, stands_for.iter().cloned());
-    }
-    Ok((pairs, Delivery { download, preset: preset.is_some() }))
-}
-
-/// Takes the value of a name out of the pairs.
-pub(super) fn once(pairs: &mut Pairs, name: &str) -> Result<Option<String>, Error> {
-    let mut values = pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value),
-        (_, Some(second)) => Err(invalid(name, &second, "once only").into()),
-    }
+    let preset = presets.expand(&mut pairs)?;
+    Ok((pairs, Delivery { download, preset }))
 }

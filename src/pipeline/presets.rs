@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Pipeline;
 use super::codec::CODECS;
+use super::param::invalid;
 use super::query::{self, Pairs};
+use super::{Error, Pipeline};
+
+/// Its name in a query.
+pub const PRESET: &str = "preset";
 
 /// Presets of one server.
 const PRESETS_MAX: usize = 1_000;
@@ -42,6 +46,16 @@ impl Presets {
     /// What a name stands for.
     pub fn get(&self, name: &str) -> Option<&Pairs> {
         self.named.get(name)
+    }
+
+    /// Puts what a `preset=` among `pairs` stands for before the others; whether there was one.
+    ///
+    /// Errors: [`Error::Invalid`] where it is named twice, or is none of these.
+    pub fn expand(&self, pairs: &mut Pairs) -> Result<bool, Error> {
+        let Some(name) = query::once(pairs, PRESET)? else { return Ok(false) };
+        let stands_for = self.get(&name).ok_or_else(|| invalid(PRESET, &name, self.names()))?;
+        pairs.splice(..0, stands_for.iter().cloned());
+        Ok(true)
     }
 
     /// Replaces the presets.
@@ -87,6 +101,22 @@ fn preset(name: &str, query: &str) -> Result<Pairs, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preset_stands_before_what_is_said_beside_it() {
+        let presets = Presets { named: Presets::named("thumb:w=300").expect("good"), only: false };
+        let check = |text: &str, expected: &str, was_there: bool| {
+            let mut pairs = query::pairs(Some(text)).expect("good");
+            assert_eq!(presets.expand(&mut pairs), Ok(was_there));
+            assert_eq!(pairs, query::pairs(Some(expected)).expect("good"));
+        };
+        check("h=3&preset=thumb", "w=300&h=3", true);
+        check("h=3", "h=3", false);
+        for bad in ["preset=thumb&preset=thumb", "preset=big", "preset"] {
+            let mut pairs = query::pairs(Some(bad)).expect("good");
+            assert!(matches!(presets.expand(&mut pairs), Err(Error::Invalid { .. })), "{bad}");
+        }
+    }
 
     #[test]
     fn presets_are_read_and_printed_and_mistakes_are_told() {

@@ -27,6 +27,17 @@ pub fn pairs(query: Option<&str>) -> Result<Pairs, Error> {
         .collect()
 }
 
+/// Takes the value of a name out of the pairs.
+///
+/// Errors: [`Error::Invalid`] where it stands twice.
+pub fn once(pairs: &mut Pairs, name: &str) -> Result<Option<String>, Error> {
+    let mut values = pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(second)) => Err(invalid(name, &second, "once only")),
+    }
+}
+
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -37,6 +37,8 @@ pub struct Problem {
     pub status: StatusCode,
     /// The last part of `type`; empty when the answer is from something else than this program.
     pub kind: String,
+    /// Without its query.
+    url: String,
     text: String,
     retry_after: Option<Duration>,
 }
@@ -104,17 +106,33 @@ impl Problem {
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let member = |name: &str| problem[name].as_str().unwrap_or_default();
         let kind = member("type").strip_prefix("/problems/").unwrap_or_default().to_owned();
-        Problem { status, kind, text: member("detail").to_owned(), retry_after }
+        let mut url = response.url().clone();
+        url.set_query(None);
+        Problem { status, kind, url: url.into(), text: member("detail").to_owned(), retry_after }
     }
 
     /// Of a success that makes no sense.
     pub fn unreadable(text: &str) -> Problem {
-        Problem { status: StatusCode::OK, kind: String::new(), text: text.to_owned(), retry_after: None }
+        Problem {
+            status: StatusCode::OK,
+            kind: String::new(),
+            url: String::new(),
+            text: text.to_owned(),
+            retry_after: None,
+        }
+    }
+
+    /// Whether somebody else may have been asked than was meant: the answer is not of this program, or of none of its paths.
+    fn is_strange(&self) -> bool {
+        !self.url.is_empty() && ["", "not-found"].contains(&self.kind.as_str())
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_strange() {
+            write!(f, "{}: ", self.url)?;
+        }
         match self.text.as_str() {
             "" => write!(f, "the server answers {}", self.status),
             text => write!(f, "{} ({})", text.trim_end_matches('.'), self.status.as_u16()),

@@ -1,6 +1,7 @@
 //! `progimage bulk` and `progimage jobs` against a server that says what a test wants.
 
 use std::fs;
+use std::sync::mpsc;
 
 use progimage::digest::Digest;
 
@@ -33,7 +34,8 @@ fn results_are_passed_on_and_failures_named() {
     let ran = bulk(all.clone(), &[]).with(1);
     assert_eq!(ran.stdout, all);
     assert!(
-        ran.stderr.contains("item 1 (b): No image has this id.") && ran.stderr.contains("1 done, 1 failed"),
+        ran.stderr.contains("item 1 (b): No image has this id.")
+            && ran.stderr.contains("1 output done, 1 failed, of 2 items"),
         "{}",
         ran.stderr
     );
@@ -41,7 +43,7 @@ fn results_are_passed_on_and_failures_named() {
     let file = folder.path().join("out.ndjson");
     let ran = bulk(all.clone(), &["--results", text(&file)]).with(1);
     assert!(ran.stdout.is_empty() && fs::read_to_string(&file).unwrap() == all);
-    assert!(bulk([WELL, END].concat(), &[]).with(0).stderr.contains("1 done, 0 failed"));
+    assert!(bulk([WELL, END].concat(), &[]).with(0).stderr.contains("1 output done, 0 failed, of 1 item\n"));
     // Standard input comes in pieces of its own.
     let url = answers("POST /bulk", [WELL, END].concat());
     let ran: Ran = piped(&mut program(&["bulk", "-", "--server", &url]), b"{}\n{}\n").into();
@@ -49,10 +51,27 @@ fn results_are_passed_on_and_failures_named() {
 }
 
 #[test]
+fn failures_past_those_that_are_named_are_found_in_the_results() {
+    let answer = |failed: usize| FAILED.repeat(failed) + "{\"done\":true}\n";
+    let ran = bulk(answer(1_000), &[]).with(1);
+    assert!(ran.stderr.matches("No image").count() == 1_000 && !ran.stderr.contains("more"), "{}", ran.stderr);
+    let ran = bulk(answer(1_001), &[]).with(1);
+    assert!(ran.stderr.contains("and 1 more; in the results each is a line with a problem"), "{}", ran.stderr);
+    assert_eq!(ran.stdout.matches("problem").count(), 1_001);
+    assert!(!ran.stderr.contains("--json"), "there is no such flag");
+}
+
+#[test]
 fn an_answer_without_its_last_line_was_cut() {
     for body in [WELL.to_owned(), [WELL, &END[..10]].concat(), String::new()] {
         let ran = bulk(body.clone(), &[]).with(3);
         assert!(ran.stderr.contains("cut"), "{body}: {}", ran.stderr);
+    }
+    let url = origin::start(|_| Some((200, "X-Cut: yes\r\n", [WELL, FAILED].concat().into())));
+    let ran: Ran = piped(&mut program(&["bulk", "-", "--server", &url]), b"{}\n{}\n").into();
+    let ran = ran.with(3);
+    for part in ["results are missing: run this again", &url, "1 output done"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     let given_up = "{\"done\":false,\"problem\":{\"detail\":\"The client takes nothing.\"}}\n";
     assert!(bulk(given_up.to_owned(), &[]).with(1).stderr.contains("The client takes nothing."));
@@ -106,7 +125,7 @@ fn jobs_are_listed_and_their_status_is_told() {
             .unwrap();
         let ran = run(&["jobs", "submit", text(&items), "--watch", "--server", &url]).with(failed);
         let job = ran.stdout.lines().next().unwrap().to_owned();
-        lines.push(format!("{job}  done  {}/1  {failed}\n", 1 - failed));
+        lines.push(format!("{job}  done  {} of 1 item done, {failed} failed\n", 1 - failed));
         let told = run(&["jobs", "status", &job, "--server", &url]).with(0);
         assert_eq!(told.stdout, *lines.last().unwrap(), "the status is 0 for a failed one, too");
         let json = run(&["jobs", "status", &job, "--json", "--server", &url]).with(0).json();
@@ -122,6 +141,24 @@ fn jobs_are_listed_and_their_status_is_told() {
     run(&["jobs", "list", "--limit", "1000", "--server", &url]).with(0);
     let strange = origin::start(|_| Some((200, "", b"[]".to_vec())));
     assert!(run(&["jobs", "list", "--server", &strange]).with(1).stderr.contains("is this ProgImage?"));
+}
+
+#[test]
+fn a_job_outlives_its_watch() {
+    let id = Digest::of(b"job").to_string();
+    let (asked, again) = mpsc::channel();
+    let url = origin::start(move |_| {
+        asked.send(()).unwrap();
+        Some((200, "", format!("event: progress\ndata: {}\n\n", status("running", 1, 0)).into()))
+    });
+    let child = program(&["jobs", "watch", &id, "--server", &url]).spawn().unwrap();
+    // Who asks a second time has heard the first answer.
+    again.recv().unwrap();
+    again.recv().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap()).with(130);
+    let says = format!("interrupted; the job goes on: `progimage jobs watch {id}`");
+    assert!(ran.stderr.contains(&says), "{}", ran.stderr);
 }
 
 #[test]
@@ -174,7 +211,7 @@ fn a_real_server_does_what_is_asked() {
     let lines: Vec<&str> = watched.stdout.lines().collect();
     let job = lines[0];
     assert_eq!(lines[1], format!("{job}  done"));
-    assert!(watched.stderr.contains("1 failed"), "{}", watched.stderr);
+    assert!(watched.stderr.contains("1 of 2 items done, 1 failed: done"), "{}", watched.stderr);
     let results = run(&["jobs", "results", job, "--server", &url]).with(1);
     assert_eq!((results.json().len(), &results.json()[2]["done"]), (3, &true.into()));
     assert_eq!(

@@ -29,6 +29,33 @@ fn render_goes_from_files_to_files_and_through_pipes() {
 }
 
 #[test]
+fn render_knows_the_presets_of_file_and_environment() {
+    let folder = super::folder();
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, "[presets]\nthumb = \"w=30&grayscale\"\n").expect("written");
+    let toy = photo();
+    let rendered = |query: &str, more: &[&str], presets: &str| {
+        let all = [&["render", &toy, "-", query, "--format", "png"], more].concat();
+        let output = super::program(&all).env("PROGIMAGE_PRESETS", presets).output().expect("it ends");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let small = rendered("w=30&h=20&grayscale", &[], "");
+    assert!(rendered("h=20&preset=thumb", &["--config", super::text(&config)], "") == small);
+    assert!(rendered("preset=thumb&h=20", &[], "thumb:w=30&grayscale") == small);
+}
+
+#[test]
+fn render_writes_no_image_to_a_terminal() {
+    // To a program the master of a pseudoterminal is a terminal as good as the other side.
+    let terminal = std::fs::File::options().read(true).write(true).open("/dev/ptmx").expect("a pseudoterminal");
+    let mut command = super::program(&["render", &photo(), "-", "w=30", "--format", "png"]);
+    let output = command.stdout(terminal).output().expect("it ends");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a terminal shows no image"));
+}
+
+#[test]
 fn render_tells_a_wrong_argument_from_a_wrong_image() {
     let check = |arguments: &[&str], input: &[u8], status: i32, says: &str| {
         let output = progimage(arguments, input);
@@ -38,6 +65,16 @@ fn render_tells_a_wrong_argument_from_a_wrong_image() {
     };
     check(&["render", "-", "-", "w=0", "--format", "png"], b"", 2, "1..65535 px");
     check(&["render", "-", "x.heic"], b"", 2, "allowed: jpg");
+    check(&["render", "-", "-", "w=30"], b"", 2, "--format");
+    check(&["render", "-", "-", "preset=thumb", "--format", "png"], b"", 2, "preset");
+    let (toy, masked) = (photo(), "mask={image2}");
+    check(
+        &["render", &toy, "-", masked, "--format", "png", "--image", &toy],
+        b"",
+        2,
+        "no --image is given for {image2}",
+    );
+    check(&["render", &toy, "-", "mask={image}", "--format", "png"], b"", 2, "no --image is given for {image}");
     check(&["render", "-", "-", "w=%ff", "--format", "png"], b"", 2, "UTF-8");
     check(&["render", "-", "-", "--format", "png"], b"no image", 1, "not an image");
     check(&["render", "/nothing/here.jpg", "-", "--format", "png"], b"", 1, "cannot read /nothing/here.jpg");

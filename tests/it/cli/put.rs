@@ -1,13 +1,17 @@
 //! `progimage put` against real servers.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use progimage::digest::Digest;
 use progimage::http::auth::{Access, keys};
 
@@ -84,6 +88,35 @@ fn a_large_file_is_streamed_and_an_odd_name_is_kept() {
     let ran = run(&["put", text(&path), "--server", &url(&server)]).with(0);
     assert_eq!(ran.stdout, format!("\\{}  {}\n", Digest::of(&bytes), text(&path).replace('\n', "\\n")));
     assert!(server.get(&format!("/images/{}", Digest::of(&bytes))).body == bytes);
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_can_be_had_from_json() {
+    let (server, folder) = (Server::start(), folder());
+    for (name, bytes) in [(&b"\xff.ppm"[..], ppm(9, 9, [1, 2, 3])), (b"\xfe.txt", b"no image".to_vec())] {
+        fs::write(folder.path().join(OsStr::from_bytes(name)), bytes).unwrap();
+    }
+    fs::write(folder.path().join("a.ppm"), ppm(9, 9, [3, 2, 1])).unwrap();
+    let put = put(&url(&server), folder.path(), &["--json"]).with(1).json();
+    let encoded = |name: &[u8]| BASE64.encode(folder.path().join(OsStr::from_bytes(name)).as_os_str().as_bytes());
+    let of = |end: &str| put.iter().find(|line| line["path"].as_str().unwrap().ends_with(end)).unwrap();
+    assert_eq!(of("\u{fffd}.ppm")["path_base64"], encoded(b"\xff.ppm"));
+    assert_eq!(of("\u{fffd}.txt")["path_base64"], encoded(b"\xfe.txt"));
+    assert!(of("/a.ppm").get("path_base64").is_none(), "{put:?}");
+}
+
+#[test]
+fn an_answer_of_nothing_names_its_url() {
+    let (server, folder) = (Server::start(), folder());
+    tree(folder.path(), 1);
+    let url = url(&server);
+    let ran = put(&format!("{url}/prefix"), folder.path(), &[]).with(1);
+    let says = format!("{url}/prefix/images/missing: There is nothing at this path (404)");
+    assert!(ran.stderr.contains(&says), "{}", ran.stderr);
+    let proxy = origin::start(|_| Some((404, "", b"<html>".to_vec())));
+    let ran = run(&["get", &format!("{}?sig=secret", Digest::of(b"a")), "--server", &proxy]).with(1);
+    let says = format!("{proxy}/images/{}: the server answers 404", Digest::of(b"a"));
+    assert!(ran.stderr.contains(&says), "without its query: {}", ran.stderr);
 }
 
 #[test]

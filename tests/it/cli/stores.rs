@@ -165,7 +165,7 @@ fn verify_names_what_is_wrong_and_changes_nothing() {
     let found = verify(root, &["--jobs", "2"]).with(1);
     assert_eq!(found.lines(), expected);
     assert!(found.stderr.contains("10 images") && found.stderr.contains("9 findings"), "{}", found.stderr);
-    let json = verify(root, &["--json", "--rate", "1000000000"]).with(1).json();
+    let json = verify(root, &["--json", "--rate", "1G"]).with(1).json();
     assert_eq!(json.len(), 9);
     let corrupt = json.iter().find(|line| line["path"] == relative(&ids[0])).unwrap();
     assert!(corrupt["fault"] == "corrupt" && corrupt["detail"].as_str().unwrap().contains("hash to"), "{corrupt}");
@@ -179,6 +179,10 @@ fn verify_reads_beside_an_owner_and_no_other_folder() {
         let _owner = open(folder.path()).await;
         verify(folder.path(), &[]).with(0);
     });
+    fs::write(folder.path().join("stranger"), "x").unwrap();
+    let found = verify(folder.path(), &["--rate", "1000000000"]).with(1);
+    assert!(found.stderr.contains("2 images, ") && found.stderr.contains(", 1 finding, "), "{}", found.stderr);
+    assert!(verify(folder.path(), &["--rate", "0"]).with(2).stderr.contains("10M or 1.5G"));
     let none = folder.path().join("none");
     assert!(verify(&none, &[]).with(3).stderr.contains("none") && !none.exists());
     assert!(verify(&folder.path().join("tmp"), &[]).with(3).stderr.contains("PROGIMAGE"));
