@@ -55,6 +55,8 @@ pub(super) enum Error {
     Extension { extension: String },
     /// A `Content-Type` that the path does not take.
     MediaType { allowed: &'static str },
+    /// A `Content-Encoding` other than `identity`.
+    ContentCoding,
     /// An expectation other than `100-continue`.
     Expectation,
     /// `Content-Digest` or `Repr-Digest` names another digest than the bytes have; base64.

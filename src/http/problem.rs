@@ -7,7 +7,7 @@ mod body;
 mod layers;
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use super::error::Error;
 use super::respond;
@@ -102,6 +102,11 @@ pub(super) fn of(error: &Error) -> Problem {
             let detail = format!("This path takes {allowed}.");
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Content-Type not supported", detail)
                 .member("allowed", *allowed)
+        }
+        Error::ContentCoding => {
+            let detail = "Bodies are taken as they are: send it uncompressed, without Content-Encoding.";
+            problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", "Content-Encoding not supported", detail)
+                .field(ACCEPT_ENCODING, "identity")
         }
         Error::Expectation => {
             let detail = "The only expectation that is met is 100-continue.";

@@ -61,3 +61,22 @@ fn a_refusal_of_a_parameter_names_those_that_are_known() {
     check("GET", &format!("{image}/info?include=phash&include=phash"), "once only");
     check("POST", "/images/delete?dry_run", "no parameters");
 }
+
+#[test]
+fn coded_bodies_are_refused_wherever_one_is_read() {
+    let (server, image, job) = start();
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
+    for route in ROUTES.iter().filter(|route| ["POST", "PUT"].contains(&route.method())) {
+        let path = filled(route, &image, &job);
+        for coding in ["gzip", "identity, br", "GZIP"] {
+            let answer = server.send(route.method(), &path, &[&format!("Content-Encoding: {coding}")], gzip);
+            answer.assert_problem(415, "content-coding");
+            assert_eq!(answer.field("accept-encoding"), Some("identity"), "{path}");
+        }
+    }
+    let plain = ppm(4, 4, [7, 7, 7]);
+    for (coding, status) in [("Identity", 201), ("", 200)] {
+        let sent = server.send("POST", "/images", &[&format!("Content-Encoding: {coding}")], &plain);
+        assert_eq!(sent.status, status, "{coding}");
+    }
+}
