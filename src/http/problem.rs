@@ -26,6 +26,10 @@ pub(super) fn of(error: &Error) -> Problem {
         Error::Jobs(error) => of_jobs(error),
         Error::NoSuchJob => of_jobs(&jobs::Error::NotFound),
         Error::Busy { retry_after_s } => busy("Every place for a render is taken.", *retry_after_s),
+        Error::Bulks { max } => {
+            let detail = format!("As many bulk requests as bulk_requests_max allows, which is {max}, are under way.");
+            busy(&detail, 1).limit("bulk_requests_max", None, *max)
+        }
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
         Error::NoSuchId => absent("unknown-id", "No image has this id; an id is 64 lower-case hexadecimal digits."),
@@ -120,6 +124,12 @@ pub(super) fn of(error: &Error) -> Problem {
                 .member("expected", expected.as_str())
                 .member("actual", actual.as_str())
         }
+        Error::ArchiveCut { name, bytes } => {
+            let name = short(name);
+            malformed(&format!("the archive ends within the entry {name:?} of {bytes} bytes"))
+                .member("entry", name)
+                .member("bytes", *bytes)
+        }
         Error::Parts => malformed("multipart/form-data must hold an image"),
         Error::NotAFile => {
             let detail = "The entry is not a regular file: a link, a device, or a file with holes.";
@@ -128,6 +138,11 @@ pub(super) fn of(error: &Error) -> Problem {
         Error::BodyTooLarge { max } => too_large("bytes_max", *max),
         Error::TooLarge { name, max } => too_large(name, *max),
         Error::Lists => busy("Too many lists of ids are being read or answered at this moment.", 1),
+        Error::NotAnId { place, at, value } => {
+            let value = short(value);
+            let what = format!("{place} {at} is no id of 64 lower-case hexadecimal digits: {value:?}");
+            malformed(&what).member(place, *at).member("value", value)
+        }
         Error::Ids { value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max)).limit(
                 "ids_max",
