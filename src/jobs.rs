@@ -41,7 +41,7 @@ pub use history::{Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
 use scheduler::Shared;
-pub use selection::Selection;
+pub use selection::{Mistake, Selection};
 pub use webhook::Secret;
 
 /// Settings of jobs.
