@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout};
 
 use super::array::Array;
 use super::body::RequestBody;
-use super::delivery::{no_parameters, nothing_else};
 use super::error::Error;
 use super::permits::Permits;
 use super::query::{Pairs, pairs};
@@ -42,7 +41,7 @@ pub(super) fn submit(call: Call) -> Reply {
         let Call { app, parts, body, .. } = call;
         let mut pairs = pairs(parts.uri.query())?;
         let webhook = delivery::once(&mut pairs, "webhook")?;
-        nothing_else(&pairs, "webhook")?;
+        delivery::nothing_else(&pairs, "webhook")?;
         let given = Given::of(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
         let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
@@ -108,7 +107,7 @@ pub(super) fn list(call: Call) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let limit = number(&mut pairs, "limit", 1..=LIST_MAX as u64)?.unwrap_or(100);
-        nothing_else(&pairs, "limit")?;
+        delivery::nothing_else(&pairs, "limit")?;
         let jobs = call.app.jobs.list(limit as usize).await?;
         Ok(respond::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(Status::json).collect::<Vec<_>>() })))
     })
@@ -117,7 +116,7 @@ pub(super) fn list(call: Call) -> Reply {
 /// `GET /jobs/{id}`
 pub(super) fn status(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        no_parameters(&call.parts)?;
+        delivery::no_parameters(&call.parts)?;
         Ok(respond::json(StatusCode::OK, &call.app.jobs.status(&id).await?.json()))
     })
 }
@@ -125,7 +124,7 @@ pub(super) fn status(call: Call, id: Digest) -> Reply {
 /// `DELETE /jobs/{id}`: the job has ended when this is answered, 204, be it now or before.
 pub(super) fn cancel(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        no_parameters(&call.parts)?;
+        delivery::no_parameters(&call.parts)?;
         call.app.jobs.cancel(&id).await?;
         Ok(respond::with(StatusCode::NO_CONTENT, super::Body::Empty))
     })
@@ -136,7 +135,7 @@ pub(super) fn results(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
-        nothing_else(&pairs, "after")?;
+        delivery::nothing_else(&pairs, "after")?;
         // So that a job that is not there is an error, and no broken answer.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
@@ -171,7 +170,7 @@ fn joined(lines: &[Bytes]) -> Bytes {
 /// `GET /jobs/{id}/events`
 pub(super) fn events(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        no_parameters(&call.parts)?;
+        delivery::no_parameters(&call.parts)?;
         call.app.jobs.status(&id).await?;
         let app = call.app.clone();
         Ok(stream::spawn(&call.app, EVENTS, async move |answer| _ = send_events(app, id, answer).await))
