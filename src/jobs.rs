@@ -37,7 +37,7 @@ use crate::digest::Digest;
 use crate::fetch::{self, Hooks, HostPattern};
 use crate::store::{self, Store};
 pub use figures::Counters;
-pub use history::{Page, State, Status};
+pub use history::{Delivery, Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
 use scheduler::Shared;

@@ -1,5 +1,5 @@
 //! What a query says beside the pipeline: how the answer is delivered, and presets, which stand for other parameters. Part of no
-//! cache key: a preset is put in full before the pipeline is read. And what a query may not say: that nobody knows.
+//! cache key: a preset is put in full before the pipeline is read. And the refusal of what no route knows.
 
 use hyper::http::request::Parts;
 

@@ -108,7 +108,7 @@ pub(super) fn of(error: &Error) -> Problem {
                 .member("allowed", *allowed)
         }
         Error::ContentCoding => {
-            let detail = "Bodies are taken as they are: send it uncompressed, without Content-Encoding.";
+            let detail = "Bodies are taken as they are: send them uncompressed, without Content-Encoding.";
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", "Content-Encoding not supported", detail)
                 .field(ACCEPT_ENCODING, "identity")
         }

@@ -292,3 +292,21 @@ pub fn shrink(ledger: &Connection) -> Result<bool, Error> {
     ledger.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_is_given_up_with_its_last_call_and_not_before() {
+        let check = |is_due, failed_calls, has_ended, state: &str| {
+            let told = Delivery { is_due, failed_calls }.json(has_ended);
+            assert_eq!(told, json!({ "state": state, "failed_calls": failed_calls }));
+        };
+        check(false, 0, false, "waiting");
+        check(true, 0, true, "due");
+        check(true, CALLS_MAX - 1, true, "due");
+        check(false, CALLS_MAX - 1, true, "delivered");
+        check(false, CALLS_MAX, true, "given-up");
+    }
+}
