@@ -82,7 +82,7 @@ pub enum Error {
     #[error("refused, or not to be reached")]
     Refused,
     /// The origin answered, but with no image.
-    #[error("the origin answered {status:?}")]
+    #[error("the origin {}", answered(*status))]
     Failed {
         /// What it answered, if that was understood.
         status: Option<u16>,
@@ -99,6 +99,10 @@ pub enum Error {
     /// Too many fetches are under way.
     #[error("too many fetches")]
     Busy,
+}
+
+fn answered(status: Option<u16>) -> String {
+    status.map_or_else(|| "gave no answer that can be read".to_owned(), |status| format!("answered {status}"))
 }
 
 /// Finds the addresses of a name.

@@ -305,7 +305,12 @@ pub static ROUTES: &[Route] = &[
     ),
     route(Method::GET, At::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, youngest first."),
     route(Method::GET, At::Job("/jobs/{id}", jobs::status), Scope::Process, "How far a job is."),
-    route(Method::DELETE, At::Job("/jobs/{id}", jobs::cancel), Scope::Process, "End a job; its results so far stay."),
+    route(
+        Method::DELETE,
+        At::Job("/jobs/{id}", jobs::cancel),
+        Scope::Process,
+        "End a job; its results so far stay. 204 also when it had ended before.",
+    ),
     route(
         Method::GET,
         At::Job("/jobs/{id}/events", jobs::events),

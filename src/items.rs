@@ -252,7 +252,7 @@ impl Items {
                 let reserved = self.reserve(bytes.len() as u64).await?;
                 Held::from(bytes).within(reserved).into_bytes()
             }
-            Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
+            Source::Part(name) => return Err(partless(&name)),
         };
         let renditions = self.renditions.many_unstored(bytes, Images::new(), pipelines).await;
         Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect())
@@ -286,7 +286,7 @@ impl Items {
             Source::Stored(id) => return Ok(Source::Stored(id)),
             Source::Held(held) => held,
             Source::Remote(url) => self.sources.get(&url).await?.bytes.into(),
-            Source::Part(name) => return Err(invalid("source.part", &name, "the name of a part that follows").into()),
+            Source::Part(name) => return Err(partless(&name)),
         };
         Ok(Source::Stored(self.store(held).await?.digest))
     }
@@ -296,6 +296,11 @@ impl Items {
 fn url(source: &Digest, codec: &Codec, query: &str) -> String {
     let mark = if query.is_empty() { "" } else { "?" };
     ["/images/", source.hex().as_str(), ".", codec.extensions[0], mark, query].concat()
+}
+
+/// Nobody put what came in its part in its place: there are no parts where the item came.
+fn partless(name: &str) -> Error {
+    invalid("source.part", name, "id, url, data here; part in a multipart/form-data of /bulk").into()
 }
 
 fn unstored(output: usize) -> Error {

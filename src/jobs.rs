@@ -37,11 +37,11 @@ use crate::digest::Digest;
 use crate::fetch::{self, Hooks, HostPattern};
 use crate::store::{self, Store};
 pub use figures::Counters;
-pub use history::{Page, State, Status};
+pub use history::{Delivery, Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
 use scheduler::Shared;
-pub use selection::Selection;
+pub use selection::{Mistake, Selection};
 pub use webhook::Secret;
 
 /// Settings of jobs.

@@ -115,6 +115,8 @@ impl Client {
         let mut request = request(target, None)?;
         *request.method_mut() = Method::POST;
         *request.body_mut() = Full::new(body);
+        // Of an answer that nobody reads.
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
         request.headers_mut().extend(fields.iter().cloned());
         let asked = tokio::time::timeout(self.timeout, self.ask(target, request));
         let (response, _connection) = asked.await.unwrap_or(Err(Error::TooSlow))?;

@@ -49,7 +49,8 @@ pub(super) fn bulk(call: Call) -> Reply {
             return Err(invalid(name, value, "none: what is to be done stands in the items").into());
         }
         let Call { app, parts, body, .. } = call;
-        let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Busy { retry_after_s: 1 })?;
+        let max = app.options.bulk_requests_max as u64;
+        let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Bulks { max })?;
         let (media, permits) = (Media::of(&parts.headers), Permits::of(&app.access, &parts));
         let intake = Intake::of(&app, &parts.headers, body, permits).await?;
         let work = |answer| {

@@ -1,5 +1,7 @@
 //! What a query says beside the pipeline: how the answer is delivered, and presets, which stand for other parameters. Part of no
-//! cache key: a preset is put in full before the pipeline is read.
+//! cache key: a preset is put in full before the pipeline is read. And the refusal of what no route knows.
+
+use hyper::http::request::Parts;
 
 use super::error::Error;
 use super::{App, Call, auth::Grant, query};
@@ -46,4 +48,15 @@ pub(super) fn split(mut pairs: Pairs, app: &App, grant: Grant) -> Result<(Pairs,
     }
     let preset = presets.expand(&mut pairs)?;
     Ok((pairs, Delivery { download, preset }))
+}
+
+/// Refuses what nobody took out of the pairs: a parameter that is misspelt would be one that is ignored. `allowed` names the others.
+pub(super) fn nothing_else(pairs: &Pairs, allowed: &str) -> Result<(), Error> {
+    let Some((name, value)) = pairs.first() else { return Ok(()) };
+    Err(invalid(name, value, allowed).into())
+}
+
+/// The same for routes that know no parameters.
+pub(super) fn no_parameters(parts: &Parts) -> Result<(), Error> {
+    nothing_else(&query::pairs(parts.uri.query())?, "no parameters")
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
@@ -73,6 +73,9 @@ fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
     let asked = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let grant = app.access.check(route.scope, kind(route), asked, parts.headers.get_all(AUTHORIZATION))?;
     check_expect(&parts.headers)?;
+    if matches!(route.method, Method::POST | Method::PUT) {
+        check_coding(&parts.headers)?;
+    }
     Ok(Found::Route(index, grant))
 }
 
@@ -223,6 +226,18 @@ fn check_expect(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Error::Expectation),
         _ => Ok(()),
     }
+}
+
+/// Bodies are read as they are: compressed, they would be taken for images or lines, and are refused as RFC 9110, 15.5.16 says.
+fn check_coding(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
+    let is_plain = |field: &HeaderValue| {
+        field.as_bytes().split(|byte| *byte == b',').all(|coding| is_identity(coding.trim_ascii()))
+    };
+    if headers.get_all(CONTENT_ENCODING).iter().all(is_plain) { Ok(()) } else { Err(Error::ContentCoding) }
+}
+
+fn is_identity(coding: &[u8]) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
 }
 
 #[cfg(test)]

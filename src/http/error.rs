@@ -17,6 +17,8 @@ pub(super) enum Error {
     Jobs(jobs::Error),
     /// No permit in time.
     Busy { retry_after_s: u32 },
+    /// As many bulk requests as may be are under way.
+    Bulks { max: u64 },
     /// A codec or operation panicked.
     Panicked,
     /// No such path.
@@ -55,10 +57,14 @@ pub(super) enum Error {
     Extension { extension: String },
     /// A `Content-Type` that the path does not take.
     MediaType { allowed: &'static str },
+    /// A `Content-Encoding` other than `identity`.
+    ContentCoding,
     /// An expectation other than `100-continue`.
     Expectation,
     /// `Content-Digest` or `Repr-Digest` names another digest than the bytes have; base64.
     FieldDigest { algorithm: &'static str, expected: String, actual: String },
+    /// An archive that ends within an entry: its name, and how many bytes it was said to have.
+    ArchiveCut { name: String, bytes: u64 },
     /// A form without an image.
     Parts,
     /// An entry of an archive that is a link, a device, or a file with holes.
@@ -69,6 +75,8 @@ pub(super) enum Error {
     TooLarge { name: &'static str, max: u64 },
     /// Too many bytes of lists of ids are held at this moment.
     Lists,
+    /// An element of a list, which is no id: at which `line` from 1, or `index` from 0, and its text.
+    NotAnId { place: &'static str, at: u64, value: String },
     /// More ids than allowed.
     Ids { value: u64, max: u64 },
     /// An image that was there when its upload began went while it was compared.

@@ -9,12 +9,16 @@ use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde::Deserializer as _;
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{RequestBody, content_type};
 use super::error::Error;
 use super::options::Options;
 use crate::digest::Digest;
+
+/// Of what is no id: more than a message shows.
+const VALUE_BYTES_SHOWN: usize = 256;
 
 const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lower-case hexadecimal digits" };
 
@@ -149,15 +153,15 @@ impl Form {
     fn read(self, text: &[u8], max: usize) -> Result<Vec<Digest>, Error> {
         let (ids, count) = match self {
             Form::Json => {
-                let mut json = serde_json::Deserializer::from_slice(text);
-                let read = json.deserialize_seq(Ids { max });
-                read.and_then(|read| json.end().map(|()| read)).map_err(|_| MALFORMED)?
+                let (mut json, mut bad) = (serde_json::Deserializer::from_slice(text), None);
+                let read = json.deserialize_seq(Ids { max, bad: &mut bad });
+                read.and_then(|read| json.end().map(|()| read)).map_err(|_| bad.unwrap_or(MALFORMED))?
             }
             Form::Lines => {
-                let mut lines =
-                    text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-                let ids = lines.by_ref().take(max).map(Digest::from_hex).collect::<Result<Vec<_>, _>>();
-                let ids = ids.map_err(|_| MALFORMED)?;
+                let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+                let mut lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
+                let read = |(at, line)| Digest::from_hex(line).map_err(|_| not_an_id("line", at, line));
+                let ids = lines.by_ref().take(max).map(read).collect::<Result<Vec<_>, _>>()?;
                 let count = ids.len() + lines.count();
                 (ids, count)
             }
@@ -182,13 +186,24 @@ impl Form {
     }
 }
 
-/// Reads a JSON array one element at a time: the first that is no id ends it, and those past `max` are only counted. Read into a
-/// list of strings, `["","",...]` would be eight times as large in memory as in the body.
-struct Ids {
-    max: usize,
+/// Of the text, no more than is shown.
+fn not_an_id(place: &'static str, at: u64, text: &[u8]) -> Error {
+    Error::NotAnId {
+        place,
+        at,
+        value: String::from_utf8_lossy(&text[..text.len().min(VALUE_BYTES_SHOWN)]).into_owned(),
+    }
 }
 
-impl<'de> Visitor<'de> for Ids {
+/// Reads a JSON array one element at a time: the first that is no id ends it, and those past `max` are only counted. Read into a
+/// list of strings, `["","",...]` would be eight times as large in memory as in the body.
+struct Ids<'a> {
+    max: usize,
+    /// The first that is no id.
+    bad: &'a mut Option<Error>,
+}
+
+impl<'de> Visitor<'de> for Ids<'_> {
     type Value = (Vec<Digest>, usize);
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -198,8 +213,12 @@ impl<'de> Visitor<'de> for Ids {
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let mut ids: Vec<Digest> = Vec::new();
         while ids.len() < self.max {
-            let Some(id) = array.next_element::<Cow<'_, str>>()? else { break };
-            ids.push(id.parse().map_err(A::Error::custom)?);
+            let Some(element) = array.next_element::<&RawValue>()? else { break };
+            let id = serde_json::from_str::<Cow<'_, str>>(element.get()).ok().and_then(|id| id.parse().ok());
+            ids.push(id.ok_or_else(|| {
+                *self.bad = Some(not_an_id("index", ids.len() as u64, element.get().as_bytes()));
+                A::Error::custom("no id")
+            })?);
         }
         let mut count = ids.len();
         while array.next_element::<IgnoredAny>()?.is_some() {
@@ -223,14 +242,29 @@ mod tests {
             }
             let text = form.write(&ids);
             assert_eq!(form.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
-            for bad in [text.replace(&text[5..9], "oops"), text[..text.len() - 9].to_owned()] {
-                assert_eq!(form.read(bad.as_bytes(), 3), Err(MALFORMED), "{bad}");
-            }
         }
         assert_eq!(Form::Json.write(&ids), serde_json::json!(ids).to_string());
-        for bad in ["", "{}", "[1]", "[\"\"", "[] x"] {
+        let cut = Form::Json.write(&ids);
+        for bad in ["", "{}", "[", "[] x", &cut[..cut.len() - 9]] {
             assert_eq!(Form::Json.read(bad.as_bytes(), 3), Err(MALFORMED), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_no_id_is_named_by_its_place_and_shown() {
+        let good = Digest::of(b"").to_string();
+        let check = |form: Form, text: &str, place, at, value: &str| {
+            let expected = Error::NotAnId { place, at, value: value.to_owned() };
+            assert_eq!(form.read(text.as_bytes(), 3), Err(expected), "{text}");
+        };
+        check(Form::Lines, &format!("{good}\n\n {good}\r\noops\nworse"), "line", 4, "oops");
+        check(Form::Lines, &good[1..], "line", 1, &good[1..]);
+        check(Form::Lines, &"x".repeat(1_000), "line", 1, &"x".repeat(VALUE_BYTES_SHOWN));
+        check(Form::Json, &format!("[\"{good}\", 5]"), "index", 1, "5");
+        check(Form::Json, "[\"\"", "index", 0, "\"\"");
+        // Past the bound they are only counted.
+        let many = format!("{good}\n{good}\n{good}\noops");
+        assert_eq!(Form::Lines.read(many.as_bytes(), 3), Err(Error::Ids { value: 4, max: 3 }));
     }
 
     #[test]

@@ -208,6 +208,7 @@ async fn stat(app: &App, id: &Digest) -> Result<Option<store::Stat>, Error> {
 /// `DELETE /images/{id}`: 204, also when it is not there.
 pub(super) fn delete(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
+        delivery::no_parameters(&call.parts)?;
         if conditional::is_conditional(&call.parts.headers) {
             let etag = stat(&call.app, &id).await?.map(|_| ETag::of_original(&id));
             let etag = etag.as_ref().map(ETag::as_str);

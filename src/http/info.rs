@@ -100,7 +100,7 @@ fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> 
     let pairs = query::pairs(query)?;
     for (place, (name, value)) in pairs.iter().enumerate() {
         if name != "include" || place > 0 {
-            return Err(invalid(name, value, "include, once").into());
+            return Err(invalid(name, value, if name == "include" { "once only" } else { "include" }).into());
         }
         for word in value.split(',') {
             let entry =

@@ -41,7 +41,7 @@ pub(super) fn submit(call: Call) -> Reply {
         let Call { app, parts, body, .. } = call;
         let mut pairs = pairs(parts.uri.query())?;
         let webhook = delivery::once(&mut pairs, "webhook")?;
-        nothing_else(&pairs)?;
+        delivery::nothing_else(&pairs, "webhook")?;
         let given = Given::of(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
         let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
@@ -105,7 +105,7 @@ pub(super) fn list(call: Call) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let limit = number(&mut pairs, "limit", 1..=LIST_MAX as u64)?.unwrap_or(100);
-        nothing_else(&pairs)?;
+        delivery::nothing_else(&pairs, "limit")?;
         let jobs = call.app.jobs.list(limit as usize).await?;
         Ok(respond::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(Status::json).collect::<Vec<_>>() })))
     })
@@ -114,7 +114,7 @@ pub(super) fn list(call: Call) -> Reply {
 /// `GET /jobs/{id}`
 pub(super) fn status(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        nothing_else(&pairs(call.parts.uri.query())?)?;
+        delivery::no_parameters(&call.parts)?;
         Ok(respond::json(StatusCode::OK, &call.app.jobs.status(&id).await?.json()))
     })
 }
@@ -122,6 +122,7 @@ pub(super) fn status(call: Call, id: Digest) -> Reply {
 /// `DELETE /jobs/{id}`: the job has ended when this is answered, 204, be it now or before.
 pub(super) fn cancel(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
+        delivery::no_parameters(&call.parts)?;
         call.app.jobs.cancel(&id).await?;
         Ok(respond::with(StatusCode::NO_CONTENT, super::Body::Empty))
     })
@@ -132,7 +133,7 @@ pub(super) fn results(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
-        nothing_else(&pairs)?;
+        delivery::nothing_else(&pairs, "after")?;
         // So that a job that is not there is an error, and no broken answer.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
@@ -167,7 +168,7 @@ fn joined(lines: &[Bytes]) -> Bytes {
 /// `GET /jobs/{id}/events`
 pub(super) fn events(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        nothing_else(&pairs(call.parts.uri.query())?)?;
+        delivery::no_parameters(&call.parts)?;
         call.app.jobs.status(&id).await?;
         let app = call.app.clone();
         Ok(stream::spawn(&call.app, EVENTS, async move |answer| _ = send_events(app, id, answer).await))
@@ -226,11 +227,6 @@ fn number(pairs: &mut Pairs, name: &str, bounds: std::ops::RangeInclusive<u64>) 
     let number = text.parse().ok().filter(|number| bounds.contains(number));
     let refused = || invalid(name, &text, format!("{} to {}", bounds.start(), bounds.end()));
     Ok(Some(number.ok_or_else(refused)?))
-}
-
-fn nothing_else(pairs: &Pairs) -> Result<(), Error> {
-    let Some((name, value)) = pairs.first() else { return Ok(()) };
-    Err(invalid(name, value, "nothing else here").into())
 }
 
 impl From<jobs::Error> for Error {

@@ -9,6 +9,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::delivery::no_parameters;
 use super::error::Error;
 use super::info::Question;
 use super::service::told;
@@ -24,6 +25,7 @@ const DELETES_AT_ONCE: usize = 64;
 /// `POST /images/missing`: those that are not stored, in the form in which they were asked.
 pub(super) fn missing(call: Call) -> Reply {
     Reply::later(async move {
+        no_parameters(&call.parts)?;
         let form = ids::Form::of(&call.parts.headers)?;
         let Call { app, body, .. } = call;
         let (ids, held) = app.lists.read(body, form, &app.options).await?;
@@ -52,7 +54,10 @@ pub(super) fn delete(call: Call) -> Reply {
         images::remove(&app, id).await?;
         Ok((StatusCode::NO_CONTENT, json!({})))
     };
-    Reply::later(each(call, DELETES_AT_ONCE, delete))
+    Reply::later(async move {
+        no_parameters(&call.parts)?;
+        each(call, DELETES_AT_ONCE, delete).await
+    })
 }
 
 /// Answers with a line for each id as its `work` ends, `at_once` of them at once.

@@ -21,6 +21,8 @@ const NAME: &str = "prerender";
 pub(super) struct Prerender {
     app: Arc<App>,
     rights: u32,
+    /// As it was asked for.
+    list: String,
     presets: Vec<(String, Option<&'static Codec>)>,
 }
 
@@ -34,7 +36,7 @@ impl Prerender {
             return Err(invalid(name, value, NAME).into());
         }
         let Some(list) = list else {
-            return Ok(Prerender { app, rights: 0, presets: Vec::new() });
+            return Ok(Prerender { app, rights: 0, list: String::new(), presets: Vec::new() });
         };
         let presets: Vec<_> = list.split(',').map(|word| read(&app, word)).collect::<Option<_>>().ok_or_else(|| {
             let allowed = format!(
@@ -47,12 +49,21 @@ impl Prerender {
             let allowed = format!("at most {OUTPUTS_MAX} presets");
             return Err(invalid(NAME, &list, allowed).into());
         }
-        Ok(Prerender { rights: Permits::of(&app.access, &call.parts).bits(), app, presets })
+        Ok(Prerender { rights: Permits::of(&app.access, &call.parts).bits(), app, list, presets })
     }
 
     /// Whether nothing is asked for.
     pub(super) fn is_none(&self) -> bool {
         self.presets.is_empty()
+    }
+
+    /// Refuses an upload of many images that asks for anything: what it comes to is told line by line, when nothing can be refused
+    /// any more.
+    pub(super) fn of_many(&self) -> Result<(), Error> {
+        if self.is_none() {
+            return Ok(());
+        }
+        Err(invalid(NAME, &self.list, "for one image; for those of many, once they are stored: POST /jobs").into())
     }
 
     /// Begins the job of an image that was stored and names it in the answer. An upload never fails for it: what is not rendered

@@ -7,7 +7,7 @@ mod body;
 mod layers;
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use super::error::Error;
 use super::respond;
@@ -27,6 +27,10 @@ pub(super) fn of(error: &Error) -> Problem {
         Error::Jobs(error) => of_jobs(error),
         Error::NoSuchJob => of_jobs(&jobs::Error::NotFound),
         Error::Busy { retry_after_s } => busy("Every place for a render is taken.", *retry_after_s),
+        Error::Bulks { max } => {
+            let detail = format!("As many bulk requests as bulk_requests_max allows, which is {max}, are under way.");
+            busy(&detail, 1).limit("bulk_requests_max", None, *max)
+        }
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
         Error::NoSuchId => absent("unknown-id", "No image has this id; an id is 64 lower-case hexadecimal digits."),
@@ -104,6 +108,11 @@ pub(super) fn of(error: &Error) -> Problem {
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Content-Type not supported", detail)
                 .member("allowed", *allowed)
         }
+        Error::ContentCoding => {
+            let detail = "Bodies are taken as they are: send them uncompressed, without Content-Encoding.";
+            problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", "Content-Encoding not supported", detail)
+                .field(ACCEPT_ENCODING, "identity")
+        }
         Error::Expectation => {
             let detail = "The only expectation that is met is 100-continue.";
             problem(StatusCode::EXPECTATION_FAILED, "expectation-failed", "Expectation failed", detail)
@@ -116,6 +125,12 @@ pub(super) fn of(error: &Error) -> Problem {
                 .member("expected", expected.as_str())
                 .member("actual", actual.as_str())
         }
+        Error::ArchiveCut { name, bytes } => {
+            let name = short(name);
+            malformed(&format!("the archive ends within the entry {name:?} of {bytes} bytes"))
+                .member("entry", name)
+                .member("bytes", *bytes)
+        }
         Error::Parts => malformed("multipart/form-data must hold an image"),
         Error::NotAFile => {
             let detail = "The entry is not a regular file: a link, a device, or a file with holes.";
@@ -124,6 +139,11 @@ pub(super) fn of(error: &Error) -> Problem {
         Error::BodyTooLarge { max } => too_large("bytes_max", *max),
         Error::TooLarge { name, max } => too_large(name, *max),
         Error::Lists => busy("Too many lists of ids are being read or answered at this moment.", 1),
+        Error::NotAnId { place, at, value } => {
+            let value = short(value);
+            let what = format!("{place} {at} is no id of 64 lower-case hexadecimal digits: {value:?}");
+            malformed(&what).member(place, *at).member("value", value)
+        }
         Error::Ids { value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max)).limit(
                 "ids_max",

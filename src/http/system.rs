@@ -1,7 +1,9 @@
-//! Routes for those who run the server: health, readiness, metrics.
+//! Routes for those who run the server: health, readiness, metrics. The first two take any query: no probe fails for one that only
+//! keeps a cache away.
 
 use hyper::StatusCode;
 
+use super::delivery::no_parameters;
 use super::error::Error;
 use super::{Call, Reply, respond};
 
@@ -20,6 +22,7 @@ pub(super) fn readyz(call: Call) -> Reply {
 pub(super) fn metrics(call: Call) -> Reply {
     const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Reply::later(async move {
+        no_parameters(&call.parts)?;
         let text = call.app.metrics.text(&call.app).await.map_err(|_| Error::Internal)?;
         Ok(respond::text(StatusCode::OK, MEDIA_TYPE, text))
     })

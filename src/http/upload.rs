@@ -30,10 +30,13 @@ pub(super) fn post(call: Call) -> Reply {
             "multipart/form-data" => {
                 let boundary = multer::parse_boundary(content_type)
                     .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
-                form::upload(call, boundary).await?
+                form::upload(call, boundary, &prerender).await?
             }
             "application/json" => remote::upload(call).await?,
-            "application/x-tar" => tar::upload(call).await?,
+            "application/x-tar" => {
+                prerender.of_many()?;
+                tar::upload(call).await?
+            }
             _ => raw(call, None).await?,
         };
         Ok(prerender.begin(response).await)

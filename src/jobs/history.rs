@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 use serde_json::{Value, json};
 
 use super::ledger::{bytes, now_ms};
+use super::webhook::CALLS_MAX;
 use super::{Error, Options};
 use crate::digest::Digest;
 
@@ -58,6 +59,27 @@ impl State {
     }
 }
 
+/// Whether the URL that a job was sent with was told of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whether it will be called.
+    pub is_due: bool,
+    /// Calls that were not answered well.
+    pub failed_calls: u32,
+}
+
+impl Delivery {
+    fn json(self, has_ended: bool) -> Value {
+        let state = match self {
+            _ if !has_ended => "waiting",
+            Delivery { is_due: true, .. } => "due",
+            Delivery { failed_calls: CALLS_MAX.., .. } => "given-up",
+            _ => "delivered",
+        };
+        json!({ "state": state, "failed_calls": self.failed_calls })
+    }
+}
+
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -82,6 +104,8 @@ pub struct Status {
     pub running: u64,
     /// Whether selections will still bring more items.
     pub selecting: bool,
+    /// Of its webhook, if it has one.
+    pub webhook: Option<Delivery>,
 }
 
 impl Status {
@@ -121,6 +145,7 @@ impl Status {
         say("ended_ms", self.ended_ms.map(Value::from));
         say("items_per_second", self.rate().map(|rate| ((rate * 10.0).round() / 10.0).into()));
         say("estimated_end_ms", self.estimated_end_ms().map(Value::from));
+        say("webhook", self.webhook.map(|delivery| delivery.json(self.state.has_ended())));
         json
     }
 
@@ -132,7 +157,8 @@ impl Status {
 }
 
 const STATUS: &str = "SELECT number, id, state, created_ms, started_ms, ended_ms, items, done, failed,
-    EXISTS (SELECT 1 FROM selection WHERE selection.job = job.number) FROM job";
+    EXISTS (SELECT 1 FROM selection WHERE selection.job = job.number),
+    webhook IS NOT NULL, webhook_at_ms IS NOT NULL, webhook_attempts FROM job";
 
 fn read_status(row: &Row) -> rusqlite::Result<Status> {
     let count = |index| row.get::<_, i64>(index).map(|value| value.max(0) as u64);
@@ -148,6 +174,7 @@ fn read_status(row: &Row) -> rusqlite::Result<Status> {
         failed: count(8)?,
         running: 0,
         selecting: row.get(9)?,
+        webhook: if row.get(10)? { Some(Delivery { is_due: row.get(11)?, failed_calls: row.get(12)? }) } else { None },
     })
 }
 
@@ -264,4 +291,22 @@ pub fn shrink(ledger: &Connection) -> Result<bool, Error> {
     }
     ledger.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_is_given_up_with_its_last_call_and_not_before() {
+        let check = |is_due, failed_calls, has_ended, state: &str| {
+            let told = Delivery { is_due, failed_calls }.json(has_ended);
+            assert_eq!(told, json!({ "state": state, "failed_calls": failed_calls }));
+        };
+        check(false, 0, false, "waiting");
+        check(true, 0, true, "due");
+        check(true, CALLS_MAX - 1, true, "due");
+        check(false, CALLS_MAX - 1, true, "delivered");
+        check(false, CALLS_MAX, true, "given-up");
+    }
 }

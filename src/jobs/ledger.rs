@@ -19,9 +19,10 @@ const LOG_BYTES_MAX: i64 = 64 << 20;
 /// Of the tables; a file of a later one is refused.
 const VERSION: i64 = 1;
 
-/// `job`: one row each, `id` unknown until it is accepted, `body` the digest of its lines (none of a job beside
-/// something), and until then what its intake is known by. `chunk`: items that are still to be run. `selection`: what of the store
-/// a line still has to name. `result`: what came of each output, in the order in which it was known.
+/// `job`: one row each, `id` unknown until it is accepted, `body` the digest of its lines (none of a job beside something), and
+/// until then what its intake is known by; `webhook_attempts`: calls of its webhook that failed. `chunk`: items that are still to be
+/// run. `selection`: what of the store a line still has to name. `result`: what came of each output, in the order in which it was
+/// known.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS job (
         number INTEGER PRIMARY KEY AUTOINCREMENT,

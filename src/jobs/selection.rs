@@ -59,9 +59,49 @@ impl Selection {
         serde_json::from_slice::<Map<String, Value>>(line).ok()?;
         let Line { source: Source { all, after, limit }, outputs } = serde_json::from_slice(line).ok()?;
         let names_any = all == Some(true) || (all.is_none() && (after.is_some() || limit.is_some()));
+        let names_any = names_any && limit != Some(0);
         let after = after.map(|after| after.parse()).transpose().ok()?;
         let whole = outputs.iter().any(|output| output.to.as_ref().is_some_and(|to| to == "blob"));
         names_any.then_some(Selection { after, limit, whole })
+    }
+}
+
+/// What is wrong with the source of a line that names no part of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Of the source.
+    pub member: String,
+    /// Its value, as JSON.
+    pub value: String,
+    /// What would be good there.
+    pub allowed: &'static str,
+}
+
+impl Mistake {
+    /// The first one that is to be told of the source of a line; `None`: another reader knows better what is wrong.
+    pub fn of(line: &[u8]) -> Option<Mistake> {
+        let line = Some(line).filter(|line| line.len() <= LINE_BYTES_MAX)?;
+        let Value::Object(source) = serde_json::from_slice::<Map<String, Value>>(line).ok()?.remove("source")? else {
+            return None;
+        };
+        let selects = ["all", "after", "limit"].iter().any(|name| source.contains_key(*name));
+        source.into_iter().find_map(|(member, value)| {
+            let allowed = wrong(&member, &value, selects)?;
+            Some(Mistake { member, value: value.to_string(), allowed })
+        })
+    }
+}
+
+/// What would be good instead of a member of a source, if it is not good.
+fn wrong(member: &str, value: &Value, selects: bool) -> Option<&'static str> {
+    let is_id = |value: &Value| value.as_str().is_some_and(|text| text.parse::<Digest>().is_ok());
+    match member {
+        "all" => (value != true).then_some("true"),
+        "after" => (!is_id(value)).then_some("an id of 64 lower-case hexadecimal digits"),
+        "limit" => (value.as_u64().is_none_or(|limit| limit == 0)).then_some("1 or more"),
+        _ if selects => Some("all, after, limit"),
+        "id" | "url" | "data" | "part" => None,
+        _ => Some("id, url, data, or of what is stored: all, after, limit"),
     }
 }
 
@@ -97,7 +137,7 @@ mod tests {
         };
         check(r#"{"all": true}"#, "[]", Some(all));
         check(r#"{"all": true, "limit": 3}"#, "[]", Some(Selection { limit: Some(3), ..all }));
-        check(r#"{"limit": 0}"#, "[]", Some(Selection { limit: Some(0), ..all }));
+        check(r#"{"limit": 1}"#, "[]", Some(Selection { limit: Some(1), ..all }));
         let after = format!("{{\"after\": \"{id}\"}}");
         check(&after, r#"[{"format": "png"}]"#, Some(Selection { after: Some(id), ..all }));
         check(r#"{"all": true}"#, r#"[{"to": "rendition"}, {"to": "blob"}]"#, Some(Selection { whole: true, ..all }));
@@ -106,6 +146,8 @@ mod tests {
             r#"{"all": 1}"#,
             r#"{"after": "x"}"#,
             r#"{"limit": -1}"#,
+            r#"{"limit": 0}"#,
+            r#"{"all": true, "limit": 0}"#,
             r#"{"all": true, "id": "x"}"#,
         ] {
             check(other, "[]", none);
@@ -120,6 +162,27 @@ mod tests {
         assert_eq!(Selection::of(br#"[{"all": true}, []]"#), None);
         let long = format!("{{\"source\": {{\"all\": true}}, \"key\": \"{}\"}}", "x".repeat(LINE_BYTES_MAX));
         assert_eq!(Selection::of(long.as_bytes()), None);
+    }
+
+    #[test]
+    fn the_member_that_is_wrong_is_named() {
+        let check = |source: &str, expected: Option<(&str, &str, &str)>| {
+            let line = format!("{{\"source\": {source}, \"outputs\": []}}");
+            let mistake = Mistake::of(line.as_bytes());
+            let told = mistake.as_ref().map(|m| (m.member.as_str(), m.value.as_str(), m.allowed));
+            assert_eq!(told, expected, "{source}");
+        };
+        let ids = "id, url, data, or of what is stored: all, after, limit";
+        check(r#"{"after": "zz"}"#, Some(("after", "\"zz\"", "an id of 64 lower-case hexadecimal digits")));
+        check(r#"{"all": "yes"}"#, Some(("all", "\"yes\"", "true")));
+        check(r#"{"all": false}"#, Some(("all", "false", "true")));
+        check(r#"{"limit": 0}"#, Some(("limit", "0", "1 or more")));
+        check(r#"{"all": true, "limit": -1}"#, Some(("limit", "-1", "1 or more")));
+        check(r#"{"all": true, "id": "x"}"#, Some(("id", "\"x\"", "all, after, limit")));
+        check(r#"{"ids": []}"#, Some(("ids", "[]", ids)));
+        for other in [r#"{"all": true}"#, r#"{"id": "x"}"#, r#"{"part": 1}"#, "{}", "1"] {
+            check(other, None);
+        }
     }
 
     #[test]

@@ -428,7 +428,8 @@ async fn a_selection_stands_for_every_image_that_it_names() {
     let jobs = start(&fake, options()).await;
     let ids = blobs(&*jobs.shared.store, 1_000).await;
     let after = format!("{{\"source\":{{\"after\":\"{}\",\"limit\":300}}}}", ids[99]);
-    let lines = ["ok", r#"{"source":{"all":true},"outputs":[{"to":"blob"}]}"#, &after, r#"{"source":{"limit":0}}"#];
+    let none = format!("{{\"source\":{{\"after\":\"{}\"}}}}", "f".repeat(64));
+    let lines = ["ok", r#"{"source":{"all":true},"outputs":[{"to":"blob"}]}"#, &after, &none];
     let id = submit(&jobs, None, &lines).await.unwrap().id;
     let status = end(&jobs, &id).await;
     assert_eq!((status.items, status.done, status.selecting), (1_301, 1_301, false));

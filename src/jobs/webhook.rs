@@ -22,7 +22,7 @@ use crate::digest::Digest;
 
 const SIGNATURE: &str = "progimage-signature";
 /// How often a webhook is called that is not answered well.
-const ATTEMPTS_MAX: u32 = 8;
+pub(super) const CALLS_MAX: u32 = 8;
 /// Webhooks that are called at once.
 const AT_ONCE: i64 = 8;
 /// How much longer a webhook waits than an item: people restart servers.
@@ -63,9 +63,11 @@ impl Secret {
 
 /// A job that has ended and is to be told.
 struct Due {
-    job: i64,
+    number: i64,
+    id: Digest,
     url: String,
-    attempts: u32,
+    /// Calls that were not answered well.
+    failed: u32,
     body: String,
 }
 
@@ -102,19 +104,19 @@ async fn call(shared: &Shared, secret: &Secret, due: Due) {
     let signature = secret.sign(now_ms() / 1_000, &due.body);
     let posted = shared.hooks.post(&due.url, (SIGNATURE, signature), Bytes::from(due.body)).await;
     shared.figures.called(posted.is_ok());
-    let attempts = due.attempts + 1;
+    let failed = due.failed + u32::from(posted.is_err());
     let next_ms = match &posted {
         Ok(()) => None,
-        Err(error) if attempts >= ATTEMPTS_MAX => {
-            tracing::warn!(%error, job = due.job, "a webhook was called for the last time");
+        Err(error) if failed >= CALLS_MAX => {
+            tracing::warn!(%error, job = %due.id, failed, "a webhook was called for the last time");
             None
         }
         Err(error) => {
-            tracing::info!(%error, job = due.job, "a webhook will be called again");
-            Some(now_ms() + backoff_ms(shared.options.retry_ms.saturating_mul(SLOWER), due.attempts, due.job))
+            tracing::info!(%error, job = %due.id, failed, "a webhook will be called again");
+            Some(now_ms() + backoff_ms(shared.options.retry_ms.saturating_mul(SLOWER), due.failed, due.number))
         }
     };
-    let write = move |ledger: &Transaction| called(ledger, due.job, attempts, next_ms);
+    let write = move |ledger: &Transaction| called(ledger, due.number, failed, next_ms);
     if let Err(error) = shared.ledger.write(write).await {
         tracing::error!(%error, "the ledger of jobs");
         tokio::time::sleep(ERROR_WAIT).await;
@@ -129,16 +131,17 @@ fn due(ledger: &Connection) -> Result<(Vec<Due>, Option<i64>), Error> {
     let mut rows = statement.query(params![now_ms(), AT_ONCE])?;
     let mut due = Vec::new();
     while let Some(row) = rows.next()? {
-        let body = history::status(ledger, &Digest::from_bytes(row.get(3)?))?.json().to_string();
-        due.push(Due { job: row.get(0)?, url: row.get(1)?, attempts: row.get(2)?, body });
+        let id = Digest::from_bytes(row.get(3)?);
+        let body = history::status(ledger, &id)?.json().to_string();
+        due.push(Due { number: row.get(0)?, id, url: row.get(1)?, failed: row.get(2)?, body });
     }
     let next = "SELECT min(webhook_at_ms) FROM job WHERE webhook_at_ms IS NOT NULL AND id IS NOT NULL";
     Ok((due, ledger.query_row(next, [], |row| row.get(0))?))
 }
 
-fn called(ledger: &Transaction, job: i64, attempts: u32, next_ms: Option<i64>) -> Result<(), Error> {
+fn called(ledger: &Transaction, job: i64, failed: u32, next_ms: Option<i64>) -> Result<(), Error> {
     let update = "UPDATE job SET webhook_attempts = ?2, webhook_at_ms = ?3 WHERE number = ?1";
-    ledger.execute(update, params![job, attempts, next_ms])?;
+    ledger.execute(update, params![job, failed, next_ms])?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod originals;
 mod others;
 mod process;
 mod protocol;
+mod refusals;
 mod remote;
 mod signed;
 mod tier;

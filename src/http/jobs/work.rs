@@ -20,7 +20,8 @@ use crate::http::permits::Permits;
 use crate::http::placed;
 use crate::http::service::told;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
-use crate::jobs::{self, Outcome, Place, Selection, Verdict, Work};
+use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
+use crate::pipeline::param::invalid;
 
 /// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
 const PLACES: &[To] = &[To::Rendition, To::Blob];
@@ -66,7 +67,7 @@ impl ItemWork {
                 let verdict = verdict(&unread.error);
                 // No item, but well written: its sender may not list the store.
                 let unlisted = Selection::of(&line).and_then(|_| permits.list().err());
-                let error = unlisted.unwrap_or_else(|| unread.error.into());
+                let error = unlisted.or_else(|| mistaken(&line)).unwrap_or_else(|| unread.error.into());
                 return vec![failed(head(place, unread.key.as_deref()), 0, &error, verdict)];
             }
         };
@@ -112,6 +113,12 @@ impl ItemWork {
         }
         Outcome { output, line: Value::Object(line).to_string().into(), verdict: Verdict::Done }
     }
+}
+
+/// A source as only jobs take it, by the member that is wrong.
+fn mistaken(line: &[u8]) -> Option<Error> {
+    let Mistake { member, value, allowed } = Mistake::of(line)?;
+    Some(invalid(&format!("source.{member}"), &value, allowed).into())
 }
 
 /// What the right to send an item must hold: its source is stored, too.

@@ -14,13 +14,14 @@ use crate::http::body::Reader;
 use crate::http::error::Error;
 use crate::http::fields::Claims;
 use crate::http::options::ms;
+use crate::http::prerender::Prerender;
 use crate::http::{Call, Response};
 
 /// Bytes before, between and after the parts of a form.
 pub(in crate::http) const FORM_BYTES_MAX: u64 = 256 << 10;
 
 /// A form of any number of parts, whatever their names.
-pub(super) async fn upload(call: Call, boundary: String) -> Result<Response, Error> {
+pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) -> Result<Response, Error> {
     let Call { app, parts, body, .. } = call;
     // A digest in the head is over the whole form; it is held against a form that is one image.
     let claims = Claims::of(&parts.headers)?;
@@ -37,6 +38,8 @@ pub(super) async fn upload(call: Call, boundary: String) -> Result<Response, Err
     let first = tokio::time::timeout(ms(app.options.body_timeout_ms), first);
     let (entry, taken, second) = first.await.map_err(|_| Error::BodyTimeout)??;
     if second.is_some() {
+        // Nothing is stored yet.
+        prerender.of_many()?;
         form.peeked = second;
         return Ok(many::answer(&app, form, Some((entry, taken))));
     }
@@ -180,6 +183,9 @@ impl Source {
 pub(in crate::http) fn of_form(error: multer::Error) -> Error {
     match error {
         multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),
+        multer::Error::IncompleteFieldData { .. }
+        | multer::Error::IncompleteHeaders
+        | multer::Error::IncompleteStream => Error::Malformed { what: "the form ends before its last boundary" },
         _ => Error::Malformed { what: "the body is not multipart/form-data" },
     }
 }

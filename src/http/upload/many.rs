@@ -48,6 +48,11 @@ impl Entry {
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
         Entry { name, bytes: None, refused: None }
     }
+
+    /// As it is answered.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// What an entry came to before its commit.

@@ -19,6 +19,8 @@ const HEADER_BYTES_MAX: u64 = 256 << 10;
 
 const CUT: Error = Error::Malformed { what: "the archive ends before its end" };
 const HEADER: Error = Error::Malformed { what: "the archive holds what is no header where one should be" };
+const COMPRESSED: Error =
+    Error::Malformed { what: "the archive is compressed; send it as it is before that, a plain tar" };
 const PAX: Error = Error::Malformed { what: "the archive holds a pax header that cannot be read" };
 const BEHIND: Error = Error::Malformed { what: "the archive goes on behind its end" };
 const HEADER_TOO_LARGE: Error = Error::TooLarge { name: "tar_header_bytes_max", max: HEADER_BYTES_MAX };
@@ -27,9 +29,13 @@ const HEADER_TOO_LARGE: Error = Error::TooLarge { name: "tar_header_bytes_max", 
 pub(super) async fn upload(call: Call) -> Result<Response, Error> {
     let Call { app, body, .. } = call;
     app.uploads.admits()?;
-    let mut archive = Archive { reader: body.stream(&app.options), chunk: Bytes::new(), data: 0, padding: 0 };
+    let reader = body.stream(&app.options);
+    let mut archive = Archive { reader, chunk: Bytes::new(), data: 0, padding: 0, entry: None };
     // Read before it is answered: a client that waits for `100 Continue` would take the answer for a refusal.
     archive.fill().await?;
+    if is_compressed(&archive.chunk) {
+        return Err(COMPRESSED);
+    }
     Ok(many::answer(&app, archive, None))
 }
 
@@ -41,6 +47,8 @@ struct Archive {
     /// Bytes of the entry that are still to come, and what fills its last block.
     data: u64,
     padding: u64,
+    /// The name and the size of the entry under way.
+    entry: Option<(String, u64)>,
 }
 
 /// What headers before an entry's own say of it.
@@ -56,6 +64,7 @@ impl Entries for Archive {
         let mut before = Before::default();
         loop {
             self.skip().await?;
+            self.entry = None;
             let block = self.block().await?;
             if block.iter().all(|byte| *byte == 0) {
                 return self.end().await.map(|()| None);
@@ -94,7 +103,7 @@ impl Entries for Archive {
             return Ok(None);
         }
         if !self.fill().await? {
-            return Err(CUT);
+            return Err(self.entry.take().map_or(CUT, |(name, bytes)| Error::ArchiveCut { name, bytes }));
         }
         let count = self.chunk.len().min(usize::try_from(self.data).unwrap_or(usize::MAX));
         self.data -= count as u64;
@@ -121,6 +130,7 @@ impl Archive {
         // Of these POSIX says that no data follows, whatever the size.
         let bare = matches!(kind, Link | Symlink | Char | Block | Directory | Fifo);
         self.expect(if bare { 0 } else { size });
+        self.entry = Some((entry.name().to_owned(), size));
         match kind {
             Directory => return Ok(None),
             // As directories were written before there was a type for them.
@@ -205,6 +215,14 @@ impl Archive {
         }
         Ok(())
     }
+}
+
+/// By what files of gzip, bzip2, xz and zstd begin with, and no name of a first entry that anybody gives.
+fn is_compressed(begin: &[u8]) -> bool {
+    const BZIP2_BLOCK: &[u8] = b"\x31\x41\x59\x26\x53\x59";
+    let is_bzip2 = begin.starts_with(b"BZh") && begin.get(4..).is_some_and(|rest| rest.starts_with(BZIP2_BLOCK));
+    let others: [&[u8]; 3] = [b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    is_bzip2 || others.iter().any(|magic| begin.starts_with(magic))
 }
 
 /// The checksum: over the header, its own field taken for blanks; some old writers summed signed bytes.

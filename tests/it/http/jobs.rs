@@ -334,6 +334,7 @@ fn receiver() -> (u16, mpsc::Receiver<(String, String)>) {
                 match line.trim_end().split_once(": ") {
                     Some(("progimage-signature", value)) => signature = value.to_owned(),
                     Some(("content-length", value)) => length = value.parse().unwrap(),
+                    Some(("accept", value)) => assert_eq!(value, "*/*"),
                     Some(_) => {}
                     None if line.trim_end().is_empty() => break,
                     None => assert!(line.starts_with("POST /done?x=1 HTTP/1.1"), "{line}"),
@@ -369,12 +370,18 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
         let told: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((&told["state"], &told["failed"]), (&json!("done"), &json!(1)), "attempt {attempt}");
         assert_eq!(told["url"], sent.field("location").unwrap());
+        assert_eq!(told["webhook"], json!({ "state": "due", "failed_calls": attempt - 1 }));
         let (time, code) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
         let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
         mac.update(format!("{time}.{body}").as_bytes());
         let expected: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(code, expected);
     }
+    let delivery = || server.get(sent.field("location").unwrap()).json()["webhook"].clone();
+    while delivery()["state"] == "due" {
+        std::thread::yield_now();
+    }
+    assert_eq!(delivery(), json!({ "state": "delivered", "failed_calls": 1 }));
     // The second call was counted before the ledger knew of it.
     assert_eq!((figure(&server, "webhooks_failed_total"), figure(&server, "job_items_failed_total")), (1, 1));
     for same in [&named, "/jobs"] {

@@ -12,7 +12,7 @@ use super::metrics::figure;
 use super::uploads::{FORM, form};
 use super::{Client, Server, path_of, ppm, runtime, until};
 
-const TAR: &str = "Content-Type: application/x-tar";
+pub const TAR: &str = "Content-Type: application/x-tar";
 
 /// An image that no other number gives.
 fn image(n: u32) -> Vec<u8> {
@@ -29,7 +29,7 @@ fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-fn header(name: &str, kind: EntryType, size: u64) -> Header {
+pub fn header(name: &str, kind: EntryType, size: u64) -> Header {
     let mut header = Header::new_gnu();
     // Not by `set_path`, which refuses what is dangerous to unpack.
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
