@@ -3,7 +3,6 @@
 
 use hyper::StatusCode;
 
-use super::delivery::no_parameters;
 use super::error::Error;
 use super::{Call, Reply, respond};
 
@@ -18,11 +17,11 @@ pub(super) fn readyz(call: Call) -> Reply {
     Reply::Now(ready.map(|()| respond::text(StatusCode::OK, "text/plain", "ready\n".to_owned())))
 }
 
-/// `GET /metrics`: the OpenMetrics text that Prometheus reads.
+/// `GET /metrics`: the OpenMetrics text that Prometheus reads. Like the probes it takes no notice of parameters: monitoring must not
+/// fail for one.
 pub(super) fn metrics(call: Call) -> Reply {
     const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Reply::later(async move {
-        no_parameters(&call.parts)?;
         let text = call.app.metrics.text(&call.app).await.map_err(|_| Error::Internal)?;
         Ok(respond::text(StatusCode::OK, MEDIA_TYPE, text))
     })
