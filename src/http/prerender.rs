@@ -1,8 +1,9 @@
-//! `prerender=thumb.webp,hero`: presets that are rendered once an image is stored, by a job of its own, so that the first who asks
-//! for them need not wait. A preset without an extension is rendered in the image's own format.
+//! `prerender=thumb.webp,hero`: presets that are rendered once an upload is stored, be it of one image or of many, by a job of its
+//! own, so that the first who asks for them need not wait. A preset without an extension is rendered in the image's own format.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::header::LOCATION;
 use serde_json::{Value, json};
 
@@ -11,18 +12,17 @@ use super::permits::Permits;
 use super::query::pairs;
 use super::{App, Body, Call, Response, delivery};
 use crate::items::OUTPUTS_MAX;
-use crate::jobs::{self, Sender};
+use crate::jobs::{self, Intake, Sender};
 use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::param::invalid;
 
 const NAME: &str = "prerender";
 
 /// What is rendered of an image that is stored.
+#[derive(Clone)]
 pub(super) struct Prerender {
     app: Arc<App>,
     rights: u32,
-    /// As it was asked for.
-    list: String,
     presets: Vec<(String, Option<&'static Codec>)>,
 }
 
@@ -35,9 +35,7 @@ impl Prerender {
         if let Some((name, value)) = pairs.first() {
             return Err(invalid(name, value, NAME).into());
         }
-        let Some(list) = list else {
-            return Ok(Prerender { app, rights: 0, list: String::new(), presets: Vec::new() });
-        };
+        let Some(list) = list else { return Ok(Prerender { app, rights: 0, presets: Vec::new() }) };
         let presets: Vec<_> = list.split(',').map(|word| read(&app, word)).collect::<Option<_>>().ok_or_else(|| {
             let allowed = format!(
                 "names, each with or without an extension, separated by commas; presets: {}",
@@ -49,52 +47,78 @@ impl Prerender {
             let allowed = format!("at most {OUTPUTS_MAX} presets");
             return Err(invalid(NAME, &list, allowed).into());
         }
-        Ok(Prerender { rights: Permits::of(&app.access, &call.parts).bits(), app, list, presets })
+        Ok(Prerender { rights: Permits::of(&app.access, &call.parts).bits(), app, presets })
     }
 
-    /// Whether nothing is asked for.
-    pub(super) fn is_none(&self) -> bool {
-        self.presets.is_empty()
-    }
-
-    /// Refuses an upload of many images that asks for anything: what it comes to is told line by line, when nothing can be refused
-    /// any more.
-    pub(super) fn of_many(&self) -> Result<(), Error> {
-        if self.is_none() {
-            return Ok(());
-        }
-        Err(invalid(NAME, &self.list, "for one image; for those of many, once they are stored: POST /jobs").into())
-    }
-
-    /// Begins the job of an image that was stored and names it in the answer. An upload never fails for it: what is not rendered
-    /// beforehand is rendered when it is asked for.
-    pub(super) async fn begin(self, mut response: Response) -> Response {
+    /// Begins the job of an image that was stored and names it in the answer.
+    pub(super) async fn begin(&self, mut response: Response) -> Response {
         let one = response.headers().contains_key(LOCATION);
-        if self.is_none() || !one {
+        if self.presets.is_empty() || !one {
             return response;
         }
         let Body::Full(body) = response.body() else { return response };
         let Ok(mut told) = serde_json::from_slice::<Value>(body) else { return response };
-        match self.submit(&told).await {
-            Ok(job) => {
-                told["job"] = job.into();
-                *response.body_mut() = Body::Full(told.to_string().into());
-            }
-            Err(error) => tracing::debug!(%error, "presets are not rendered beforehand"),
+        let mut job = self.job();
+        job.add(&told).await;
+        if let Some(path) = job.submit().await {
+            told["job"] = path.into();
+            *response.body_mut() = Body::Full(told.to_string().into());
         }
         response
     }
 
-    async fn submit(&self, told: &Value) -> Result<String, jobs::Error> {
+    /// A job of images that are still to be stored.
+    pub(super) fn job(&self) -> Job<'_> {
+        Job { prerender: self, intake: Ok(None) }
+    }
+
+    fn line(&self, told: &Value) -> Bytes {
         let own = told["format"].as_str().and_then(by_extension).filter(|codec| codec.encoder.is_some());
         let format = |codec: Option<&Codec>| codec.or(own).map_or("png", |codec| codec.extensions[0]);
         let output =
             |(name, codec): &(String, Option<&'static Codec>)| json!({ "preset": name, "format": format(*codec) });
         let outputs: Vec<Value> = self.presets.iter().map(output).collect();
-        let line = json!({ "source": { "id": told["id"] }, "outputs": outputs });
-        let mut intake = self.app.jobs.receive(Sender { rights: self.rights, beside: true, ..Sender::default() })?;
-        intake.line(line.to_string().into()).await?;
-        Ok(format!("/jobs/{}", intake.accept().await?.id))
+        json!({ "source": { "id": told["id"] }, "outputs": outputs }).to_string().into()
+    }
+}
+
+/// The images of one upload on their way to be rendered. An upload never fails for it: what is not rendered beforehand is rendered
+/// when it is asked for.
+pub(super) struct Job<'a> {
+    prerender: &'a Prerender,
+    /// None until there is an image; an error once the job is given up.
+    intake: Result<Option<Intake>, jobs::Error>,
+}
+
+impl Job<'_> {
+    /// An image was stored, of which this is told.
+    pub(super) async fn add(&mut self, told: &Value) {
+        if self.prerender.presets.is_empty() {
+            return;
+        }
+        let intake = std::mem::replace(&mut self.intake, Ok(None));
+        self.intake = match intake {
+            Ok(intake) => self.take(intake, told).await.map(Some),
+            given_up => given_up,
+        };
+    }
+
+    async fn take(&self, intake: Option<Intake>, told: &Value) -> Result<Intake, jobs::Error> {
+        let Prerender { app, rights, .. } = self.prerender;
+        let begin = || app.jobs.receive(Sender { rights: *rights, beside: true, ..Sender::default() });
+        let mut intake = intake.map_or_else(begin, Ok)?;
+        intake.line(self.prerender.line(told)).await?;
+        Ok(intake)
+    }
+
+    /// The path of the job; `None` where there is nothing to render, or no room for it.
+    pub(super) async fn submit(self) -> Option<String> {
+        let accepted = match self.intake {
+            Ok(intake) => intake?.accept().await,
+            Err(error) => Err(error),
+        };
+        let accepted = accepted.inspect_err(|error| tracing::debug!(%error, "presets are not rendered beforehand"));
+        Some(format!("/jobs/{}", accepted.ok()?.id))
     }
 }
 

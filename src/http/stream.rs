@@ -13,8 +13,7 @@ mod sending;
 mod shelf;
 mod spool;
 
-use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::Error;
 use super::problem::Problem;
@@ -48,11 +47,11 @@ impl Tally {
     }
 
     /// The last line. After an error the request was not read to its end.
-    pub(super) fn last(&self, ended: Result<(), Error>) -> Bytes {
+    pub(super) fn last(&self, ended: Result<(), Error>) -> Value {
         let mut last = json!({ "done": ended.is_ok(), "ok": self.ok, "failed": self.failed });
         if let Err(error) = ended {
             last["problem"] = told(&error, None).json();
         }
-        last.to_string().into()
+        last
     }
 }

@@ -33,10 +33,7 @@ pub(super) fn post(call: Call) -> Reply {
                 form::upload(call, boundary, &prerender).await?
             }
             "application/json" => remote::upload(call).await?,
-            "application/x-tar" => {
-                prerender.of_many()?;
-                tar::upload(call).await?
-            }
+            "application/x-tar" => tar::upload(call, prerender.clone()).await?,
             _ => raw(call, None).await?,
         };
         Ok(prerender.begin(response).await)

@@ -19,7 +19,8 @@ use crate::digest::{Digest, Hasher};
 /// A job that is being received.
 pub struct Intake {
     shared: Arc<Shared>,
-    _place: OwnedSemaphorePermit,
+    /// Given back once the ledger is done with it: so what waits there is bounded.
+    place: Option<OwnedSemaphorePermit>,
     hasher: Hasher,
     key: Option<Digest>,
     rights: u32,
@@ -56,7 +57,7 @@ impl Intake {
             shared,
             mark,
             written: false,
-            _place: place,
+            place: Some(place),
             hasher: Hasher::default(),
             key: sender.key.map(id_of_key),
             rights: sender.rights,
@@ -134,8 +135,12 @@ impl Drop for Intake {
     /// there.
     fn drop(&mut self) {
         if self.written {
-            let mark = self.mark;
-            self.shared.ledger.write_later(move |ledger| forget(ledger, mark));
+            let (mark, place) = (self.mark, self.place.take());
+            self.shared.ledger.write_later(move |ledger| {
+                let forgotten = forget(ledger, mark);
+                drop(place);
+                forgotten
+            });
             self.shared.sweep.notify_one();
         }
         // It may have been accepted.

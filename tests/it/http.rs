@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod originals;
 mod others;
+mod prerender;
 mod process;
 mod protocol;
 mod refusals;

@@ -108,7 +108,7 @@ impl Results {
 
     /// The last line: without it the results are not whole.
     pub(super) async fn end(mut self, ended: Result<(), Error>) -> Result<(), Gone> {
-        let last = self.tally.last(ended);
+        let last = Bytes::from(self.tally.last(ended).to_string());
         match self.media {
             Media::Lines => self.answer.end(last).await,
             Media::Tar => {

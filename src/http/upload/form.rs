@@ -38,10 +38,8 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     let first = tokio::time::timeout(ms(app.options.body_timeout_ms), first);
     let (entry, taken, second) = first.await.map_err(|_| Error::BodyTimeout)??;
     if second.is_some() {
-        // Nothing is stored yet.
-        prerender.of_many()?;
         form.peeked = second;
-        return Ok(many::answer(&app, form, Some((entry, taken))));
+        return Ok(many::answer(&app, form, Some((entry, taken)), prerender.clone()));
     }
     let sealed = taken?;
     chunks.claims().check()?;

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join;
+use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Known;
 use crate::http::error::Error;
 use crate::http::options::ms;
+use crate::http::prerender::{Job, Prerender};
 use crate::http::service::told;
 use crate::http::stream::{Answer, Gone, NDJSON, Tally, spawn};
 use crate::http::{App, Response};
@@ -78,16 +80,34 @@ pub(super) async fn take(uploads: &Uploads, entries: &mut impl Entries, entry: &
 }
 
 /// Stores `entries`, after a `first` that was read already, and answers with a line for each.
-pub(super) fn answer(app: &Arc<App>, entries: impl Entries + 'static, first: Option<(Entry, Taken)>) -> Response {
+pub(super) fn answer(
+    app: &Arc<App>,
+    entries: impl Entries + 'static,
+    first: Option<(Entry, Taken)>,
+    prerender: Prerender,
+) -> Response {
     let shared = app.clone();
-    spawn(app, NDJSON, |answer| run(shared, entries, first, answer))
+    spawn(app, NDJSON, |answer| run(shared, entries, first, prerender, answer))
 }
 
-async fn run(app: Arc<App>, mut entries: impl Entries, first: Option<(Entry, Taken)>, mut answer: Answer) {
+async fn run(
+    app: Arc<App>,
+    mut entries: impl Entries,
+    first: Option<(Entry, Taken)>,
+    prerender: Prerender,
+    mut answer: Answer,
+) {
     let (tell, outcomes) = channel(1);
+    let mut job = prerender.job();
     let reading = async { Ok(read(&app, &mut entries, first, tell).await) };
-    match try_join(reading, write(&app, outcomes, &mut answer)).await {
-        Ok((ended, tally)) => _ = answer.end(tally.last(ended)).await,
+    match try_join(reading, write(&app, outcomes, &mut job, &mut answer)).await {
+        Ok((ended, tally)) => {
+            let mut last = tally.last(ended);
+            if let Some(path) = job.submit().await {
+                last["job"] = path.into();
+            }
+            _ = answer.end(last.to_string().into()).await;
+        }
         // A client that only sends must come to its end before it reads why it was not heard.
         Err(Gone) => {
             let linger = entries.drain(app.options.linger_bytes_max);
@@ -175,20 +195,29 @@ impl Lane {
     }
 }
 
-async fn write(app: &App, mut outcomes: Receiver<Outcome>, answer: &mut Answer) -> Result<Tally, Gone> {
+async fn write(
+    app: &App,
+    mut outcomes: Receiver<Outcome>,
+    job: &mut Job<'_>,
+    answer: &mut Answer,
+) -> Result<Tally, Gone> {
     let mut tally = Tally::default();
     while let Some(outcome) = outcomes.recv().await {
-        tally.count(outcome.result.is_ok());
-        if outcome.result.is_err() {
+        let stored = outcome.result.is_ok();
+        tally.count(stored);
+        let line = outcome.line();
+        if stored {
+            job.add(&line).await;
+        } else {
             app.metrics.refused();
         }
-        answer.line(outcome.line().into()).await?;
+        answer.line(line.to_string().into()).await?;
     }
     Ok(tally)
 }
 
 impl Outcome {
-    fn line(self) -> String {
+    fn line(self) -> Value {
         let mut line = match self.result {
             Ok((receipt, known)) => {
                 let mut line = super::describe(&receipt, Some(known));
@@ -199,7 +228,7 @@ impl Outcome {
         };
         line["index"] = self.index.into();
         line["name"] = self.name.into();
-        line.to_string()
+        line
     }
 }
 

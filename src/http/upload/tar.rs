@@ -10,6 +10,7 @@ use tar::{EntryType, Header};
 use super::many::{self, Entries, Entry};
 use crate::http::body::Reader;
 use crate::http::error::Error;
+use crate::http::prerender::Prerender;
 use crate::http::{Call, Response};
 
 const BLOCK_BYTES: usize = 512;
@@ -26,7 +27,7 @@ const BEHIND: Error = Error::Malformed { what: "the archive goes on behind its e
 const HEADER_TOO_LARGE: Error = Error::TooLarge { name: "tar_header_bytes_max", max: HEADER_BYTES_MAX };
 
 /// `POST /images` of an archive.
-pub(super) async fn upload(call: Call) -> Result<Response, Error> {
+pub(super) async fn upload(call: Call, prerender: Prerender) -> Result<Response, Error> {
     let Call { app, body, .. } = call;
     app.uploads.admits()?;
     let reader = body.stream(&app.options);
@@ -36,7 +37,7 @@ pub(super) async fn upload(call: Call) -> Result<Response, Error> {
     if is_compressed(&archive.chunk) {
         return Err(COMPRESSED);
     }
-    Ok(many::answer(&app, archive, None))
+    Ok(many::answer(&app, archive, None, prerender))
 }
 
 /// An archive on its way.

@@ -162,3 +162,22 @@ async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_h
     assert_eq!((ask().await, asked.load(Ordering::SeqCst)), (Ok(()), 1));
     soon(async || ledger.free_places() == ledger::CALLS_MAX).await;
 }
+
+#[tokio::test]
+async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_has_forgotten_it() {
+    let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..queue::CHUNK_ITEMS_MAX {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    }
+    let (go_on, stuck) = std::sync::mpsc::channel::<()>();
+    jobs.shared.ledger.write_later(move |_| {
+        _ = stuck.recv();
+        Ok(())
+    });
+    drop(intake);
+    assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
+    go_on.send(()).unwrap();
+    soon(async || jobs.receive(Sender::default()).is_ok()).await;
+    soon(async || rows(&jobs, "job").await == 0).await;
+}

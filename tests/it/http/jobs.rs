@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use progimage::digest::Digest;
-use progimage::http::Presets;
 use progimage::http::auth::{Access, keys};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -29,7 +28,7 @@ fn submit(server: &Server, items: &[Value]) -> String {
 }
 
 /// Follows a job to its end; what its last event says.
-fn end(server: &Server, path: &str) -> Value {
+pub fn end(server: &Server, path: &str) -> Value {
     let answer = server.get(&format!("{path}/events"));
     assert_eq!((answer.status, answer.field("content-type")), (200, Some("text/event-stream")));
     let text = answer.text();
@@ -38,7 +37,7 @@ fn end(server: &Server, path: &str) -> Value {
 }
 
 /// Result lines by item and output, and the last line.
-fn results(answer: &Answer) -> (Vec<Value>, Value) {
+pub fn results(answer: &Answer) -> (Vec<Value>, Value) {
     assert_eq!((answer.status, answer.field("content-type")), (200, Some("application/x-ndjson")));
     let mut lines: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let last = lines.pop().unwrap();
@@ -398,49 +397,4 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
     server.send("POST", &hook("gopher:x"), &[], &body).assert_problem(400, "invalid-parameter");
     let off = Server::start();
     off.send("POST", &hook("http://127.0.0.2/"), &[], &body).assert_problem(403, "webhook-off");
-}
-
-#[test]
-fn presets_are_rendered_once_an_image_is_stored() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::with(|settings| {
-        settings.renditions.tier_folder = Some(folder.path().to_owned());
-        let named = Presets::named("thumb:w=20 hero:w=30&sepia=50").unwrap();
-        settings.http.presets.set(named);
-    });
-    let image = ppm(60, 40, [1, 2, 3]);
-    let sent = server.send("POST", "/images?prerender=thumb.webp,hero", &[], &image);
-    assert_eq!(sent.status, 201, "{}", sent.text());
-    assert_eq!(sent.json()["id"], Digest::of(&image).to_string());
-    let job = sent.json()["job"].as_str().unwrap().to_owned();
-    assert_eq!(end(&server, &job)["done"], 1);
-    let (lines, _) = results(&server.get(&format!("{job}/results")));
-    let urls: Vec<_> = lines.iter().map(|line| line["url"].as_str().unwrap()).collect();
-    let path = path_of(&image);
-    assert_eq!(urls, [format!("{path}.webp?width=20"), format!("{path}.ppm?width=30&sepia=50")]);
-    for form in ["webp?preset=thumb", "ppm?preset=hero"] {
-        let found = server.get(&format!("{path}.{form}"));
-        assert_eq!((found.status, found.field("cache-status")), (200, Some("progimage; hit; detail=tier")), "{form}");
-    }
-    let again = server.send("PUT", &format!("{path}?prerender=thumb.webp,hero"), &[], &image);
-    let second = again.json()["job"].as_str().unwrap().to_owned();
-    assert!(again.status == 200 && second != job, "{}", again.text());
-    assert_eq!(end(&server, &second)["done"], 1);
-    assert_eq!(server.send("PUT", &path, &[], &image).json().get("job"), None);
-    let many = format!("thumb{}", ",thumb".repeat(16));
-    for bad in ["", "none", "thumb.xyz", "thumb,,hero", &many] {
-        server.send("POST", &format!("/images?prerender={bad}"), &[], &image).assert_problem(400, "invalid-parameter");
-        server.send("POST", "/images?w=300", &[], &image).assert_problem(400, "invalid-parameter");
-    }
-    assert_eq!(server.send("POST", &format!("/images?prerender={}", &many[6..]), &[], &image).status, 200);
-}
-
-#[test]
-fn an_upload_does_not_fail_when_nothing_can_be_rendered_beforehand() {
-    let server = Server::with(|settings| {
-        settings.http.presets.set(Presets::named("thumb:w=20").unwrap());
-        settings.jobs.bytes_max = 1;
-    });
-    let sent = server.send("POST", "/images?prerender=thumb", &[], &ppm(6, 4, [1, 2, 3]));
-    assert_eq!((sent.status, sent.json().get("job")), (201, None));
 }

@@ -21,7 +21,7 @@ fn image(n: u32) -> Vec<u8> {
 }
 
 /// An archive of regular files.
-fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
+pub fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut archive = Builder::new(Vec::new());
     for (name, bytes) in files {
         archive.append(&header(name, EntryType::Regular, bytes.len() as u64), bytes).unwrap();

@@ -1,7 +1,7 @@
-//! What is refused whole rather than read as something else: parameters that a route does not know, coded bodies, and requests that
-//! ask for more than the route does. Nothing of them is stored, deleted or begun.
+//! What is refused whole rather than read as something else: parameters that a route does not know, coded bodies, cut archives.
+//! Nothing of them is stored, deleted or begun.
 
-use progimage::http::{Presets, ROUTES, Route};
+use progimage::http::{ROUTES, Route};
 use serde_json::json;
 use tar::EntryType;
 
@@ -83,25 +83,6 @@ fn coded_bodies_are_refused_wherever_one_is_read() {
         let sent = server.send("POST", "/images", &[&format!("Content-Encoding: {coding}")], &plain);
         assert_eq!(sent.status, status, "{coding}");
     }
-}
-
-#[test]
-fn presets_are_rendered_for_one_image_and_many_that_ask_for_them_are_not_stored() {
-    let server = Server::with(|settings| settings.http.presets.set(Presets::named("thumb:w=20").unwrap()));
-    let images = [ppm(2, 2, [1, 1, 1]), ppm(2, 2, [2, 2, 2])];
-    let both = form(&images.each_ref().map(Vec::as_slice));
-    let entry = header("a.ppm", EntryType::Regular, images[0].len() as u64);
-    let tar = [entry.as_bytes().as_slice(), &images[0], &vec![0; 512 - images[0].len() + 1_024]].concat();
-    for (field, body) in [(FORM, &both), (TAR, &tar)] {
-        let answer = server.send("POST", "/images?prerender=thumb", &[field], body);
-        answer.assert_problem(400, "invalid-parameter");
-        assert_eq!((&answer.json()["parameter"], &answer.json()["value"]), (&json!("prerender"), &json!("thumb")));
-        assert!(answer.json()["allowed"].as_str().unwrap().contains("POST /jobs"), "{}", answer.text());
-        assert_eq!(server.get("/images").json()["images"], json!([]), "{field}");
-    }
-    let one = server.send("POST", "/images?prerender=thumb", &[FORM], &form(&[&images[0]]));
-    assert!(one.status == 201 && one.json()["job"].is_string(), "{}", one.text());
-    assert_eq!(server.send("POST", "/images", &[TAR], &tar).lines().1["ok"], 1);
 }
 
 #[test]
