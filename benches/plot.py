@@ -43,7 +43,7 @@ def store(target):
     groups = []
     for call in ("put", "duplicate", "get"):
         for writers in (1, 64):
-            path = target / f"criterion/store/{call}/{writers}" / "new/estimates.json"
+            path = target / f"criterion/store/{call}_{writers}/new/estimates.json"
             us = json.loads(path.read_text())["median"]["point_estimate"] / 1000
             groups.append((f"{call}, {writers} at once", [(us, OURS)]))
     return bars("One call of 100 KB on disk, microseconds (logarithmic)", groups, [("ProgImage", OURS)], logarithmic=True)
