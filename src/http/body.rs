@@ -191,13 +191,14 @@ impl RequestBody {
     /// Reads under the bounds that hold for the body of one image.
     pub(super) fn read(self, options: &Options) -> Reader {
         let pace = Pace::Whole { started: Instant::now() };
-        Reader { body: self, options: options.clone(), pace, bytes: 0 }
+        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
     }
 
     /// Reads a body without an end in size or time. A pause ends it, and so does a client that is too slow, for as long as it is
     /// waited for: time in which nobody calls [`Reader::next`] is not the client's.
     pub(super) fn stream(self, options: &Options) -> Reader {
-        Reader { body: self, options: options.clone(), pace: Pace::Stream { waited: Duration::ZERO }, bytes: 0 }
+        let pace = Pace::Stream { waited: Duration::ZERO };
+        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
     }
 }
 
@@ -208,6 +209,8 @@ pub(super) struct Reader {
     pace: Pace,
     /// Since `pace` began.
     bytes: u64,
+    /// What came when too little had: for whoever reads on.
+    late: Option<Bytes>,
 }
 
 /// What the least rate is held against.
@@ -219,8 +222,12 @@ enum Pace {
 }
 
 impl Reader {
-    /// The next chunk; `None` at the end.
+    /// The next chunk; `None` at the end. After [`Error::BodyTimeout`] a stream may be read on: nothing of it is lost, and a new
+    /// stretch begins.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(late) = self.late.take() {
+            return Ok(Some(late));
+        }
         if self.body.ended {
             return Ok(None);
         }
@@ -232,7 +239,10 @@ impl Reader {
             // Trailers say nothing that is asked here.
             let Ok(bytes) = frame.into_data() else { continue };
             self.bytes += bytes.len() as u64;
-            self.keeps_rate()?;
+            if let Err(slow) = self.keeps_rate() {
+                self.late = Some(bytes);
+                return Err(slow);
+            }
             return Ok(Some(bytes));
         }
     }
@@ -265,12 +275,10 @@ impl Reader {
             return Ok(());
         }
         let due = elapsed.as_micros() * u128::from(self.options.body_rate_min) / 1_000_000;
-        if u128::from(self.bytes) < due {
-            return Err(Error::BodyTimeout);
-        }
+        let keeps = u128::from(self.bytes) >= due;
         if let Pace::Stream { waited } = &mut self.pace {
             (*waited, self.bytes) = (Duration::ZERO, 0);
         }
-        Ok(())
+        if keeps { Ok(()) } else { Err(Error::BodyTimeout) }
     }
 }

@@ -51,7 +51,8 @@ impl LineReader {
         LineReader { reader, uploads, line_bytes_max, chunk: Bytes::new(), partial: Partial::default() }
     }
 
-    /// The next line; `None` at the end. After an error there is none, but a pause ([`Error::BodyTimeout`]) may be waited out.
+    /// The next line; `None` at the end. After an error there is none, but a client that pauses or crawls
+    /// ([`Error::BodyTimeout`]) may be waited for: the next call goes on, and no byte is lost.
     pub(in crate::http) async fn next(&mut self) -> Result<Option<Line>, Error> {
         loop {
             if self.chunk.is_empty() {
@@ -226,5 +227,34 @@ mod tests {
         crawl.abort();
         assert_eq!(ended, Err(Error::BodyTimeout), "two bytes a second");
         assert!((10..=30).contains(&read), "{read}: not for long, whatever came before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_crawling_client_loses_nothing() {
+        // Far more is due than comes: every chunk past the grace is late.
+        let options =
+            Options { body_rate_min: 1_000, body_grace_ms: 3_000, body_stall_ms: 2_500, ..Options::default() };
+        let (mut client, mut lines) = arriving(&options, &uploads(|_| {}).await).await;
+        let expected: Vec<_> = (0..40).map(|n| format!("line number {n}")).collect();
+        let body = expected.iter().map(|line| format!("{line}\n")).collect::<String>();
+        tokio::spawn(async move {
+            // Lines are cut anywhere; some pauses are too long by themselves.
+            for (n, part) in body.as_bytes().chunks(7).enumerate() {
+                tokio::time::sleep(Duration::from_millis(if n % 5 == 0 { 3_000 } else { 1_300 })).await;
+                send(&mut client, part).await;
+            }
+            send(&mut client, b"").await;
+        });
+        let (mut read, mut excused) = (Vec::new(), 0);
+        loop {
+            match lines.next().await {
+                Ok(Some(Line::Text(text))) => read.push(String::from_utf8(text.to_vec()).expect("UTF-8")),
+                Ok(None) => break,
+                Err(Error::BodyTimeout) => excused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(read, expected);
+        assert!(excused > 40, "{excused}: it was hardly late");
     }
 }

@@ -233,6 +233,36 @@ fn a_client_may_wait_for_its_results_before_it_says_more() {
 }
 
 #[test]
+fn nothing_is_lost_of_a_client_that_is_slower_than_the_least_rate_while_it_reads_its_results() {
+    let server = Server::with(|settings| {
+        settings.http.body_grace_ms = 50;
+        settings.http.body_rate_min = 1_000_000_000;
+    });
+    let source = data(&ppm(2, 2, [1, 1, 1]));
+    let named = |n: usize| with(item(source.clone(), &[resize("png", 1)]), "key", &format!("{n:03}"));
+    let lines: Vec<Value> = (0..200).map(named).collect();
+    let body = ndjson(&lines);
+    // Each piece is the end of a line and the beginning of the next one.
+    let (first, rest) = body.split_at(body.len() / lines.len() * 3 / 2);
+    let mut client = server.connect();
+    client.write(&[CHUNKED, &chunk(first)].concat());
+    let mut answer = client.head().unwrap();
+    answer.body = client.chunk().unwrap().expect("a result");
+    for piece in rest.chunks(body.len() / lines.len()) {
+        client.write(&chunk(piece));
+        answer.body.extend(client.chunk().unwrap().expect("a result"));
+    }
+    client.write(&chunk(b""));
+    while let Some(more) = client.chunk().unwrap() {
+        answer.body.extend(more);
+    }
+    let (results, last) = lines_of(&answer);
+    let told: Vec<_> = results.iter().map(|line| (line["item"].clone(), line["key"].clone())).collect();
+    let expected: Vec<_> = (0..200).map(|n| (json!(n), json!(format!("{n:03}")))).collect();
+    assert!(told == expected && last == json!({ "done": true, "ok": 200, "failed": 0 }), "{}", answer.text());
+}
+
+#[test]
 fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
     let server = Server::with(|settings| {
         settings.http.write_stall_ms = 8_000;
