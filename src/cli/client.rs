@@ -171,9 +171,11 @@ impl Client {
                 Err(error) => error,
             };
             let Some(asked) = error.retry_after() else { return Err(error) };
-            let wait = asked.unwrap_or(delay).max(DELAY_MIN).mul_f64(1.0 + jitter());
-            let since = first_failure.get_or_insert_with(Instant::now).elapsed();
-            if !self.reached.load(Ordering::Relaxed) || since + wait > self.patience {
+            let left = self.patience.saturating_sub(first_failure.get_or_insert_with(Instant::now).elapsed());
+            // A server that says when is not asked earlier; else the last attempt is at the end of patience.
+            let wait = asked.unwrap_or(delay.min(left)).max(DELAY_MIN).mul_f64(1.0 + jitter());
+            let in_time = asked.map_or(!left.is_zero(), |_| wait <= left);
+            if !self.reached.load(Ordering::Relaxed) || !in_time {
                 return Err(error);
             }
             self.progress.say(|| "waiting for the server".to_owned());

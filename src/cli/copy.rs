@@ -63,6 +63,13 @@ async fn copy(matches: &ArgMatches) -> Result<Exit, Failure> {
     let name = |id: &str| matches.get_one::<String>(id).cloned().unwrap_or_default();
     let (from, to) = (name("from"), name("to"));
     let named = |which: &'static str| move |error: Error| Failure::new(Exit::Unreached, format!("--{which}: {error}"));
+    for (which, url) in [("from", &from), ("to", &to)] {
+        if store::folder(url).is_none() {
+            return Err(Failure::usage(format!(
+                "--{which} {url}: no store that outlives this command; expected a folder"
+            )));
+        }
+    }
     let source = store::open_to_read(&from, &options).await.map_err(named("from"))?;
     let target = store::open(&to, &options).await.map_err(named("to"))?;
     let progress = Progress::parts(PARTS);

@@ -17,7 +17,7 @@ use reqwest::{Method, Response};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::client::{self, Body, Client, Error};
+use super::client::{self, Body, Client, Error, Problem};
 use super::ending::{self, Exit, Failure};
 use super::output::{self, Output};
 use super::progress::Progress;
@@ -183,9 +183,8 @@ impl Job<'_> {
     /// To a file; the outer error is one that may pass.
     async fn save(&self, target: &Target) -> Result<Result<Fetched, Wrong>, Error> {
         let response = self.ask(target).await?;
-        let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let path = match self.place {
-            Place::Folder(folder) => folder.join(target.file_name(media_type)),
+            Place::Folder(folder) => folder.join(target.file_name(media_type(&response))),
             Place::File(path) => path.clone(),
             Place::Stdout => PathBuf::new(),
         };
@@ -205,7 +204,13 @@ impl Job<'_> {
     }
 
     async fn ask(&self, target: &Target) -> Result<Response, Error> {
-        self.client.ask(Method::GET, &format!("/images/{}", target.as_str()), Body::none()).await
+        let path = format!("/images/{}", target.as_str());
+        let response = self.client.ask(Method::GET, &path, Body::none()).await?;
+        // An original is proven by its bytes.
+        if target.is_original() || media_type(&response).starts_with("image/") {
+            return Ok(response);
+        }
+        Err(Error::Answer(Problem::unreadable("the answer is no image: is this ProgImage?")))
     }
 
     async fn receive(&self, target: &Target, mut response: Response, out: &mut dyn Write) -> Result<Received, Error> {
@@ -225,6 +230,10 @@ impl Job<'_> {
         let actual = hasher.digest();
         Ok(if target.is_original() && actual != target.id { Received::Wrong(actual) } else { Received::Whole(bytes) })
     }
+}
+
+fn media_type(response: &Response) -> &str {
+    response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn wrong(actual: Digest) -> Wrong {

@@ -35,6 +35,7 @@ struct Line {
 
 #[derive(Deserialize)]
 struct Problem {
+    status: Option<u16>,
     detail: Option<String>,
 }
 
@@ -102,16 +103,27 @@ pub async fn pass(
     }
     output.end(command, &counts.text())?;
     match last?.problem {
-        Some(problem) => {
-            Err(Failure::new(Exit::Failed, problem.detail.unwrap_or_else(|| "the server has given up".to_owned())))
-        }
+        Some(problem) => Err(problem.cut()),
         None => Ok(counts),
     }
 }
 
+impl Problem {
+    /// Of the last line: what comes after it was not done.
+    fn cut(self) -> Failure {
+        let passes = self.status.is_some_and(|status| status >= 500);
+        let why = self.detail.as_deref().map_or("the server has given up", |detail| detail.trim_end_matches('.'));
+        match passes {
+            true => Failure::new(Exit::Unreached, format!("{CUT} ({why})")),
+            false => Failure::new(Exit::Failed, format!("{why}; results are missing")),
+        }
+    }
+}
+
+const CUT: &str = "the answer was cut, and results are missing: run this again";
+
 /// The next line as it is, and what it says.
 async fn next(lines: &mut Lines<'_>) -> Result<(Vec<u8>, Line), Failure> {
-    const CUT: &str = "the answer was cut, and results are missing: run this again";
     let text = match lines.next().await {
         Ok(Some(text)) => text,
         Ok(None) => return Err(Failure::new(Exit::Unreached, CUT)),
@@ -125,7 +137,7 @@ async fn next(lines: &mut Lines<'_>) -> Result<(Vec<u8>, Line), Failure> {
 
 fn target(path: Option<&PathBuf>) -> Result<Target, Failure> {
     let Some(path) = path else { return Ok(Target::Output) };
-    let file = File::create(path).map_err(|error| unwritten(path, &error))?;
+    let file = File::create(path).map_err(|error| Failure::usage(format!("--results {}: {error}", path.display())))?;
     Ok(Target::File(BufWriter::new(file), path.clone()))
 }
 

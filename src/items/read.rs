@@ -253,8 +253,9 @@ mod tests {
             let allowed = "; allowed: one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
             assert_eq!(error, format!("item: {why}{allowed}"), "{line}");
         };
-        check("https://user:secret@host/", "it is no JSON at line 1, column 1");
-        check("\"https://user:secret@host/\"", "it is JSON of another shape at line 1, column 27");
+        check("https://user:secret@host/", "it is no JSON at column 1");
+        check("\"https://user:secret@host/\"", "it is JSON of another shape at column 27");
+        check("null", "it is JSON of another shape");
         check("{\"source\":\n\"https://user:secret@host/\"", "it is no JSON at line 2, column 27");
     }
 

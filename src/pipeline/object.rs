@@ -42,10 +42,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 /// Where JSON is none, or not what is wanted; nothing of what is there, which may be long and is not for everybody.
 pub fn place_of(error: &serde_json::Error) -> String {
     let what = match error.classify() {
-        Category::Data => "it is JSON of another shape at",
-        Category::Syntax | Category::Eof | Category::Io => "it is no JSON at",
+        Category::Data => "it is JSON of another shape",
+        Category::Syntax | Category::Eof | Category::Io => "it is no JSON",
     };
-    format!("{what} line {}, column {}", error.line(), error.column())
+    match (error.line(), error.column()) {
+        (_, 0) => what.to_owned(),
+        // Most often it is one line of many, and its number is not that of the line.
+        (1, column) => format!("{what} at column {column}"),
+        (line, column) => format!("{what} at line {line}, column {column}"),
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::memory::Memory;
@@ -63,17 +65,33 @@ async fn fill(named: &mut Receiver<Named>, batch: &mut Vec<Named>) {
     }
 }
 
+/// Asks for an id that no server has, too: an answer that does not name it is no answer to the question, however well it looks.
+/// What nobody lacks is taken for stored.
 async fn lacking(client: &Client, files: &[Named]) -> Result<HashSet<Digest>, Error> {
-    let lines: String = files.iter().flat_map(|file| [file.id.to_string(), "\n".to_owned()]).collect();
+    let none = nobodys();
+    let ids = files.iter().map(|file| file.id).chain([none]);
+    let lines: String = ids.flat_map(|id| [id.to_string(), "\n".to_owned()]).collect();
     let answer = client.repeat(async || {
         let body = Body::bytes("text/plain", lines.clone());
         let response = client.ask(Method::POST, "/images/missing", body).await?;
-        client.whole(response, files.len() * LINE_BYTES).await
+        client.whole(response, (files.len() + 1) * LINE_BYTES).await
     });
     let answer = answer.await?;
     let ids = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Digest::from_hex);
-    ids.collect::<Result<_, _>>()
-        .map_err(|_| Error::Answer(Problem::unreadable("the answer has no ids: is this ProgImage?")))
+    let lacking: Option<HashSet<Digest>> = ids.collect::<Result<_, _>>().ok();
+    lacking.filter(|lacking| lacking.contains(&none)).ok_or_else(|| {
+        Error::Answer(Problem::unreadable("the answer does not name the ids that are missing: is this ProgImage?"))
+    })
+}
+
+/// An id of which nobody knows the bytes, another one each time.
+fn nobodys() -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 id that no server has");
+    for word in 0..4 {
+        // Keyed by the system's randomness.
+        hasher.update(&RandomState::new().hash_one(word).to_le_bytes());
+    }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
 /// Sends files, up to `jobs` at once.
@@ -121,8 +139,12 @@ async fn put(client: &Client, file: &Named) -> Result<bool, Error> {
     let stored = client.repeat(async || {
         let response = client.ask(Method::PUT, &path, body(file)?).await?;
         let created = response.status() == StatusCode::CREATED;
-        // Read to its end, so that the connection can be used again.
-        client.whole(response, ANSWER_BYTES_MAX).await.map(|_| created)
+        let answer: Value =
+            serde_json::from_slice(&client.whole(response, ANSWER_BYTES_MAX).await?).unwrap_or_default();
+        if answer["id"].as_str() == Some(file.id.hex().as_str()) {
+            return Ok(created);
+        }
+        Err(Error::Answer(Problem::unreadable("the answer does not name the image that was sent: is this ProgImage?")))
     });
     stored.await
 }

@@ -74,8 +74,12 @@ fn an_answer_without_its_last_line_was_cut() {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     let given_up = "{\"done\":false,\"problem\":{\"detail\":\"The client takes nothing.\"}}\n";
-    assert!(bulk(given_up.to_owned(), &[]).with(1).stderr.contains("The client takes nothing."));
+    assert!(bulk(given_up.to_owned(), &[]).with(1).stderr.contains("The client takes nothing; results are missing"));
+    let stopped = "{\"done\":false,\"problem\":{\"status\":503,\"detail\":\"The server is shutting down.\"}}\n";
+    let said = bulk(stopped.to_owned(), &[]).with(3).stderr;
+    assert!(said.contains("run this again (The server is shutting down)"), "{said}");
     assert!(bulk("<html>\n".to_owned(), &[]).with(1).stderr.contains("is this ProgImage?"));
+    assert!(run(&["bulk", "-", "--results", "/nothing/here"]).with(2).stderr.contains("--results /nothing/here"));
     assert!(run(&["bulk", "/nothing/here"]).with(2).stderr.contains("/nothing/here"));
 }
 

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use progimage::digest::Digest;
+
 use super::{folder, origin, run, text};
+
+const BYTES: &[u8] = b"P6 1 1 255 abc";
 
 /// An upload against a server that answers `/images/missing` well and the `n`-th PUT as `put(n)` says; the status, what was said,
 /// and how many PUT there were.
@@ -18,7 +22,7 @@ fn upload(retry_s: &str, put: impl Fn(usize) -> origin::Said + Send + 'static) -
     });
     let folder = folder();
     let file = folder.path().join("a.ppm");
-    std::fs::write(&file, "P6 1 1 255 abc").unwrap();
+    std::fs::write(&file, BYTES).unwrap();
     let ran = run(&["put", text(&file), "--server", &url, "--retry-s", retry_s]);
     (ran.status.unwrap(), ran.stderr, puts.load(Ordering::SeqCst))
 }
@@ -36,7 +40,7 @@ fn a_busy_server_and_a_cut_connection_are_asked_again() {
         1 => None,
         2 => Some((502, "", Vec::new())),
         3 => Some((503, "", b"from a proxy".to_vec())),
-        _ => Some((201, "", Vec::new())),
+        _ => Some((201, "", format!("{{\"id\":\"{}\"}}", Digest::of(BYTES)).into())),
     });
     assert_eq!((status, puts), (0, 5), "{said}");
 }
@@ -62,6 +66,32 @@ fn what_will_not_pass_is_not_asked_again() {
     assert_eq!((status, puts), (1, 1), "{said}");
     let (status, said, puts) = upload("30", |_| Some((302, "Location: http://127.0.0.1:9/\r\n", Vec::new())));
     assert_eq!((status, puts), (1, 1), "a key goes to no other server: {said}");
+}
+
+#[test]
+fn what_any_server_may_answer_acknowledges_nothing() {
+    let folder = folder();
+    let file = folder.path().join("a.ppm");
+    std::fs::write(&file, BYTES).unwrap();
+    // To the question what is missing: nothing, an id of its own, and a page.
+    for said in [String::new(), format!("{}\n", Digest::of(BYTES)), "<html>".to_owned()] {
+        let url = origin::start(move |_| Some((200, "", said.clone().into())));
+        let ran = run(&["put", text(&file), "--server", &url]).with(1);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("is this ProgImage?"), "{}", ran.stderr);
+    }
+    // To the upload.
+    let other = format!("{{\"id\":\"{}\"}}", Digest::of(b"other"));
+    for said in [String::new(), "<html>".to_owned(), other] {
+        let (status, said, puts) = upload("0", move |_| Some((201, "", said.clone().into())));
+        assert_eq!((status, puts), (1, 1), "{said}");
+        assert!(said.contains("is this ProgImage?") && said.contains("0 stored, 0 there before, 1 failed"), "{said}");
+    }
+    for fields in ["", "Content-Type: text/html\r\n"] {
+        let url = origin::start(move |_| Some((200, fields, b"<html>".to_vec())));
+        let (to, id) = (folder.path().join("got.webp"), Digest::of(BYTES).to_string());
+        let ran = run(&["get", &format!("{id}.webp"), "-o", text(&to), "--server", &url]).with(1);
+        assert!(ran.stderr.contains("is this ProgImage?") && !to.exists(), "{}", ran.stderr);
+    }
 }
 
 #[test]
