@@ -255,7 +255,7 @@ mod tests {
         };
         check("https://user:secret@host/", "it is no JSON at column 1");
         check("\"https://user:secret@host/\"", "it is JSON of another shape at column 27");
-        check("null", "it is JSON of another shape");
+        check("null", "it is JSON of another shape at column 4");
         check("{\"source\":\n\"https://user:secret@host/\"", "it is no JSON at line 2, column 27");
     }
 
@@ -319,7 +319,7 @@ mod tests {
         let ops = |ops: &str| with(&format!("{{\"format\": \"png\", \"ops\": {ops}}}"));
         check(
             &ops("[1]"),
-            "outputs[0].ops: \"[1]\" is not allowed (it is JSON of another shape at line 1, column 2); allowed: a JSON array of ",
+            "outputs[0].ops: \"[1]\" is not allowed (it is JSON of another shape at column 2); allowed: a JSON array of ",
         );
         check(&ops("[{}]"), "outputs[0].ops[0].op is missing; allowed: ");
         check(&ops("[{\"op\": 5}]"), "outputs[0].ops[0].op: \"5\" is not allowed; allowed: ");
