@@ -390,7 +390,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "spools_bytes_max",
-        "Bytes of all such files together; results of bulk requests that find no room in them are refused, in their lines.",
+        "Bytes of all such files together, in the folder that `TMPDIR` names (else `/tmp`, which may be memory); results of bulk \
+         requests that find no room in them are refused, in their lines. Half of it is shared out to bulk requests evenly, each of \
+         which takes more than its share, and than `spool_bytes_max`, only while the other half is free.",
         0..=BYTES_MAX,
         layers.http.spools_bytes_max
     ),

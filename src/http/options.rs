@@ -44,7 +44,8 @@ pub struct Options {
     /// Bytes of one answer that is made while its request is read, which wait in a temporary file for the client to take them. While
     /// more bytes of results of a bulk request wait in files, no further item of it is begun.
     pub spool_bytes_max: u64,
-    /// Bytes of all such files together; results of bulk requests that find no room in them are refused.
+    /// Bytes of all such files together; results of bulk requests that find no room in them are refused. Half of it is shared out
+    /// evenly to as many bulk requests as there may be, each of which takes more only while the other half is free.
     pub spools_bytes_max: u64,
     /// How long a client may take no byte of an answer.
     pub write_stall_ms: u64,
