@@ -27,9 +27,10 @@ pub struct Options {
     pub body_grace_ms: u64,
     /// How long the body of one image may take.
     pub body_timeout_ms: u64,
-    /// Bytes of a list of ids.
+    /// Bytes of a list of ids, of an array of items, or of the items of a form.
     pub list_bytes_max: usize,
-    /// Bytes of all lists of ids that are read or answered at once.
+    /// Bytes of all lists of ids that are read or answered at once. Arrays and forms of items, which are held until the last one has
+    /// begun, may have as many again.
     pub lists_bytes_max: usize,
     /// Ids of one list, asked or answered.
     pub ids_max: usize,

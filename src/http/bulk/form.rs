@@ -48,7 +48,7 @@ impl Form {
             return Err(FIRST);
         }
         chunks.allow_more(u64::MAX);
-        let mut text = Text::new(&app.lists, &app.options)?;
+        let mut text = Text::new(&app.batches, &app.options)?;
         while let Some(chunk) = first.chunk().await.map_err(of_form)? {
             text.take(&chunk)?;
         }
