@@ -94,7 +94,7 @@ fn items_of_a_form_find_their_parts() {
         part("one", with(resize("png", 7), "to", "blob")),
         item(id(&stored), &[resize("png", 5)]),
         part("two", resize("webp", 6)),
-        part("gone", resize("png", 5)),
+        with(part("gone", resize("png", 5)), "key", "kept"),
         json!({}),
         part("long", resize("png", 5)),
     ]);
@@ -117,7 +117,7 @@ fn items_of_a_form_find_their_parts() {
     let blob = server.get(lines[1]["url"].as_str().unwrap());
     assert!(blob.body == server.get(&format!("{}.png?w=7", path_of(&one))).body);
     assert_failed(&lines[4], 400, "invalid-parameter");
-    assert_eq!(lines[4]["problem"]["parameter"], "source.part");
+    assert_eq!((&lines[4]["problem"]["parameter"], &lines[4]["key"]), (&"source.part".into(), &"kept".into()));
     assert_failed(&lines[5], 400, "invalid-parameter");
     assert_failed(&lines[6], 413, "too-large");
 }
