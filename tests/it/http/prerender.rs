@@ -40,8 +40,8 @@ fn presets_are_rendered_once_an_image_is_stored() {
     let many = format!("thumb{}", ",thumb".repeat(16));
     for bad in ["", "none", "thumb.xyz", "thumb,,hero", &many] {
         server.send("POST", &format!("/images?prerender={bad}"), &[], &image).assert_problem(400, "invalid-parameter");
-        server.send("POST", "/images?w=300", &[], &image).assert_problem(400, "invalid-parameter");
     }
+    server.send("POST", "/images?w=300", &[], &image).assert_problem(400, "invalid-parameter");
     assert_eq!(server.send("POST", &format!("/images?prerender={}", &many[6..]), &[], &image).status, 200);
 }
 
