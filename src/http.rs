@@ -23,12 +23,12 @@ mod metrics;
 mod negotiate;
 mod options;
 mod permits;
-mod placed;
 mod prerender;
 mod problem;
 mod process;
 mod remote;
 mod respond;
+mod said;
 pub mod server;
 mod service;
 pub mod sign;
@@ -76,6 +76,8 @@ pub struct App {
     store: Arc<dyn Store>,
     uploads: Uploads,
     lists: Lists,
+    /// Arrays and forms of items, which are held until the last one has begun: apart, so that they shut out no list of ids.
+    batches: Lists,
     spools: Spools,
     renditions: Arc<Renditions>,
     sources: Arc<Sources>,
@@ -141,6 +143,7 @@ impl App {
             renditions,
             bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
             lists: Lists::new(http.lists_bytes_max),
+            batches: Lists::new(http.lists_bytes_max),
             sources,
             spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             store,

@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -60,7 +61,8 @@ pub fn command() -> Command {
         .after_help(format!(
             "A file in a folder is named by what is asked for: ID.EXT, or ID-DIGITS.EXT with a query, whose hash the eight digits \
              begin, so that all forms of an image lie side by side and the same one has the same name each time. An original, and \
-             what is asked for as .auto, has the extension of the format that comes. Into a folder, prints `ID[.EXT][?QUERY]  path` \
+             what is asked for as .auto, has the extension of the format that comes; where that makes one name of two, as of ID and \
+             ID.jpg, the first that is whole has it and the other is an error. Into a folder, prints `ID[.EXT][?QUERY]  path` \
              for each file. A file has its name only when it is whole. Bytes of an \
              original that do not hash to its id are an error; on standard output they have been written by then.\n\n{}",
             ending::HELP
@@ -92,7 +94,7 @@ async fn get(matches: &ArgMatches) -> Result<Exit, Failure> {
     // The same thing twice would be two writers of one file.
     let mut seen = HashSet::new();
     let targets = targets.into_iter().filter(|target| seen.insert(target.as_str().to_owned()));
-    let job = Job { client: &client, place: &place, progress: &progress };
+    let job = Job { client: &client, place: &place, progress: &progress, written: Mutex::default() };
     let mut fetched = std::pin::pin!(stream::iter(targets).map(|target| job.fetch(target)).buffer_unordered(jobs));
     while let Some((target, outcome)) = fetched.next().await {
         let text = target.as_str();
@@ -150,6 +152,8 @@ struct Job<'a> {
     client: &'a Client,
     place: &'a Place,
     progress: &'a Progress,
+    /// Files of this run, at most one of each target: only the format that comes tells what two of them are named.
+    written: Mutex<HashSet<PathBuf>>,
 }
 
 /// How an answer's body ended.
@@ -194,6 +198,9 @@ impl Job<'_> {
             Err(error) => return Ok(Err(failed(error))),
         };
         Ok(match self.receive(target, response, draft.file()).await? {
+            Received::Whole(_) if !self.is_first(&path) => {
+                Err(Wrong::Item(format!("{} is another one of these already", path.display())))
+            }
             Received::Whole(bytes) => match draft.keep(&path) {
                 Ok(()) => Ok(Fetched { path: Some(path), bytes }),
                 Err(error) => Err(failed(error)),
@@ -201,6 +208,11 @@ impl Job<'_> {
             Received::Wrong(actual) => Err(wrong(actual)),
             Received::Unwritten(error) => Err(failed(error)),
         })
+    }
+
+    /// Whether nothing of this run has the name yet; then it has.
+    fn is_first(&self, path: &Path) -> bool {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
     }
 
     async fn ask(&self, target: &Target) -> Result<Response, Error> {

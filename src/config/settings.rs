@@ -299,10 +299,10 @@ pub const SETTINGS: &[Setting] = &[
     number!("body_grace_ms", "How long a body may be slower.", 0..=MS_MAX, layers.http.body_grace_ms),
     number!("body_timeout_ms", "How long the body of one image may take.", 1..=MS_MAX, layers.http.body_timeout_ms),
     number!("ids_max", "Ids of one list.", 1..=10_000_000, layers.http.ids_max),
-    number!("list_bytes_max", "Bytes of one list of ids.", 65..=1 << 30, layers.http.list_bytes_max),
+    number!("list_bytes_max", "Bytes of one list of ids, or array of items.", 65..=1 << 30, layers.http.list_bytes_max),
     number!(
         "lists_bytes_max",
-        "Bytes of all lists of ids that are read or answered at once.",
+        "Bytes of all lists of ids that are read or answered at once; arrays and forms of items may have as many again.",
         65..=1 << 31,
         layers.http.lists_bytes_max
     ),
@@ -390,7 +390,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "spools_bytes_max",
-        "Bytes of all such files together; results of bulk requests that find no room in them are refused, in their lines.",
+        "Bytes of all such files together, in the folder that `TMPDIR` names (else `/tmp`, which may be memory); results of bulk \
+         requests that find no room in them are refused, in their lines. Half of it is shared out to bulk requests evenly, each of \
+         which takes more than its share, and than `spool_bytes_max`, only while the other half is free.",
         0..=BYTES_MAX,
         layers.http.spools_bytes_max
     ),

@@ -17,8 +17,8 @@ use crate::pipeline::object::Object;
 const MALFORMED: Error =
     Error::Malformed { what: "the body must be a JSON array of items, or an object with such an array as its items" };
 
-/// The elements of a JSON array, by their places in its text, which counts in the budget of lists for as long as this lives. Each is
-/// a line: where the text had line feeds, between tokens, there are blanks.
+/// The elements of a JSON array, by their places in its text, which counts in the budget of batches for as long as this lives. Each
+/// is a line: where the text had line feeds, between tokens, there are blanks.
 pub(super) struct Array {
     text: Bytes,
     places: std::vec::IntoIter<(u32, u32)>,
@@ -28,7 +28,7 @@ pub(super) struct Array {
 impl Array {
     /// An array, or an object with an array as its `items`.
     pub(super) async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
-        let (text, held) = app.lists.text(body, &app.options).await?;
+        let (text, held) = app.batches.text(body, &app.options).await?;
         let (text, places) =
             aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
         Ok(Array { text, places: places.into_iter(), _held: held })

@@ -73,7 +73,7 @@ pub(super) enum Error {
     BodyTooLarge { max: u64 },
     /// Something beside images is too long, by the name of its bound.
     TooLarge { name: &'static str, max: u64 },
-    /// Too many bytes of lists of ids are held at this moment.
+    /// Too many bytes of lists, of ids or of items, are held at this moment.
     Lists,
     /// An element of a list, which is no id: at which `line` from 1, or `index` from 0, and its text.
     NotAnId { place: &'static str, at: u64, value: String },

@@ -1,5 +1,5 @@
-//! Lists of ids in bodies: one id a line or a JSON array, all of them together within one budget of bytes ([`Lists`]). What the ids
-//! are asked for is not here.
+//! Lists of ids in bodies: one id a line or a JSON array, all of them together within one budget of bytes ([`Lists`]); batches of
+//! items have one of the same kind. What the ids are asked for is not here.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -21,8 +21,6 @@ use crate::pipeline::param::invalid;
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
-/// A rendition with all of the original's metadata is for those who may have the original.
-const METADATA: (&str, &str) = ("metadata", "all");
 /// Longer originals are not taken into memory to tell their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
 /// Of an original that no codec knows any more.
@@ -93,6 +91,11 @@ pub(super) fn form(mut call: Call, id: Digest, extension: &str) -> Reply {
     }
 }
 
+/// Whether a rendition has all of the original's metadata: then it is for those who may have the original.
+pub(super) fn has_all_metadata(pairs: &Pairs) -> bool {
+    pairs.iter().any(|(name, value)| name == "metadata" && value == "all")
+}
+
 enum Wanted {
     Codec(Pipeline, Delivery),
     Bucket(Bucket, Pairs, Delivery),
@@ -100,7 +103,7 @@ enum Wanted {
 
 fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
     let (pairs, delivery) = delivery::of(call)?;
-    if pairs.iter().any(|(name, value)| name == METADATA.0 && value == METADATA.1) {
+    if has_all_metadata(&pairs) {
         call.grant = auth::of_original(&call.app.access, &call.parts)?;
     }
     if extension == "auto" {

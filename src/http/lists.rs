@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::delivery::no_parameters;
 use super::error::Error;
 use super::info::Question;
-use super::service::told;
 use super::stream::{Answer, NDJSON, Tally, spawn};
-use super::{App, Call, Reply, Response, ids, images, respond};
+use super::{App, Call, Reply, Response, ids, images, respond, said};
 use crate::digest::Digest;
 
 /// Images of one request that are looked at, or summed up, at once.
@@ -98,7 +97,7 @@ async fn run<F>(
                 known["status"] = status.as_u16().into();
                 known
             }
-            Err(error) => told(&error, None).line(),
+            Err(error) => said::failed(Map::new(), &error).into(),
         };
         line["index"] = index.into();
         line["id"] = json!(id);

@@ -27,9 +27,10 @@ pub struct Options {
     pub body_grace_ms: u64,
     /// How long the body of one image may take.
     pub body_timeout_ms: u64,
-    /// Bytes of a list of ids.
+    /// Bytes of a list of ids, of an array of items, or of the items of a form.
     pub list_bytes_max: usize,
-    /// Bytes of all lists of ids that are read or answered at once.
+    /// Bytes of all lists of ids that are read or answered at once. Arrays and forms of items, which are held until the last one has
+    /// begun, may have as many again.
     pub lists_bytes_max: usize,
     /// Ids of one list, asked or answered.
     pub ids_max: usize,
@@ -44,7 +45,8 @@ pub struct Options {
     /// Bytes of one answer that is made while its request is read, which wait in a temporary file for the client to take them. While
     /// more bytes of results of a bulk request wait in files, no further item of it is begun.
     pub spool_bytes_max: u64,
-    /// Bytes of all such files together; results of bulk requests that find no room in them are refused.
+    /// Bytes of all such files together; results of bulk requests that find no room in them are refused. Half of it is shared out
+    /// evenly to as many bulk requests as there may be, each of which takes more only while the other half is free.
     pub spools_bytes_max: u64,
     /// How long a client may take no byte of an answer.
     pub write_stall_ms: u64,

@@ -8,10 +8,11 @@ use hyper::header::LOCATION;
 use serde_json::{Value, json};
 
 use super::error::Error;
+use super::images::has_all_metadata;
 use super::permits::Permits;
 use super::query::pairs;
 use super::{App, Body, Call, Response, delivery};
-use crate::items::OUTPUTS_MAX;
+use crate::items::{Needs, OUTPUTS_MAX};
 use crate::jobs::{self, Intake, Sender};
 use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::param::invalid;
@@ -47,7 +48,10 @@ impl Prerender {
             let allowed = format!("at most {OUTPUTS_MAX} presets");
             return Err(invalid(NAME, &list, allowed).into());
         }
-        Ok(Prerender { rights: Permits::of(&app.access, &call.parts).bits(), app, presets })
+        let permits = Permits::of(&app.access, &call.parts);
+        // Each image would fail for it, long after whoever sent them has left.
+        permits.check(needs(&app, &presets))?;
+        Ok(Prerender { rights: permits.bits(), app, presets })
     }
 
     /// Begins the job of an image that was stored and names it in the answer.
@@ -69,7 +73,7 @@ impl Prerender {
 
     /// A job of images that are still to be stored.
     pub(super) fn job(&self) -> Job<'_> {
-        Job { prerender: self, intake: Ok(None) }
+        Job { prerender: self, intake: None, ended: self.presets.is_empty() }
     }
 
     fn line(&self, told: &Value) -> Bytes {
@@ -86,40 +90,56 @@ impl Prerender {
 /// when it is asked for.
 pub(super) struct Job<'a> {
     prerender: &'a Prerender,
-    /// None until there is an image; an error once the job is given up.
-    intake: Result<Option<Intake>, jobs::Error>,
+    /// None until there is an image, and again once the job is given up.
+    intake: Option<Intake>,
+    /// No further image is taken.
+    ended: bool,
 }
 
 impl Job<'_> {
     /// An image was stored, of which this is told.
     pub(super) async fn add(&mut self, told: &Value) {
-        if self.prerender.presets.is_empty() {
+        if self.ended {
             return;
         }
-        let intake = std::mem::replace(&mut self.intake, Ok(None));
-        self.intake = match intake {
-            Ok(intake) => self.take(intake, told).await.map(Some),
-            given_up => given_up,
-        };
+        if let Err(error) = self.take(told).await {
+            log(&error);
+            self.ended = true;
+            // Those before there were too many are a whole job.
+            self.intake = self.intake.take().filter(|_| matches!(error, jobs::Error::TooManyItems { .. }));
+        }
     }
 
-    async fn take(&self, intake: Option<Intake>, told: &Value) -> Result<Intake, jobs::Error> {
+    async fn take(&mut self, told: &Value) -> Result<(), jobs::Error> {
         let Prerender { app, rights, .. } = self.prerender;
-        let begin = || app.jobs.receive(Sender { rights: *rights, beside: true, ..Sender::default() });
-        let mut intake = intake.map_or_else(begin, Ok)?;
-        intake.line(self.prerender.line(told)).await?;
-        Ok(intake)
+        let intake = match &mut self.intake {
+            Some(intake) => intake,
+            none => none.insert(app.jobs.receive(Sender { rights: *rights, beside: true, ..Sender::default() })?),
+        };
+        intake.line(self.prerender.line(told)).await
     }
 
     /// The path of the job; `None` where there is nothing to render, or no room for it.
     pub(super) async fn submit(self) -> Option<String> {
-        let accepted = match self.intake {
-            Ok(intake) => intake?.accept().await,
-            Err(error) => Err(error),
-        };
-        let accepted = accepted.inspect_err(|error| tracing::debug!(%error, "presets are not rendered beforehand"));
-        Some(format!("/jobs/{}", accepted.ok()?.id))
+        let accepted = self.intake?.accept().await.inspect_err(log).ok()?;
+        Some(format!("/jobs/{}", accepted.id))
     }
+}
+
+/// Says why images are not rendered beforehand, which nobody else is told. A bound that was reached is no trouble.
+fn log(error: &jobs::Error) {
+    const MESSAGE: &str = "presets are not rendered beforehand";
+    match error {
+        jobs::Error::Ledger(_) => tracing::warn!(%error, "{MESSAGE}"),
+        _ => tracing::debug!(%error, "{MESSAGE}"),
+    }
+}
+
+/// What the right to have presets rendered of a stored image must hold.
+fn needs(app: &App, presets: &[(String, Option<&'static Codec>)]) -> Needs {
+    let mut pairs = presets.iter().filter_map(|(name, _)| app.options.presets.get(name));
+    let original = pairs.any(has_all_metadata);
+    Needs { read: true, write: false, original }
 }
 
 /// A preset and the format it is rendered in.
@@ -130,4 +150,28 @@ fn read(app: &App, word: &str) -> Option<(String, Option<&'static Codec>)> {
     };
     app.options.presets.get(name)?;
     Some((name.to_owned(), codec))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, pipe};
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_fails_is_told_in_the_log_and_a_full_one_is_not() {
+        let check = |error: &jobs::Error, expected: bool| {
+            let (mut logged, writer) = pipe().expect("a pipe");
+            let subscriber =
+                tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(Mutex::new(writer));
+            tracing::subscriber::with_default(subscriber.finish(), || log(error));
+            let mut text = String::new();
+            logged.read_to_string(&mut text).expect("text");
+            assert_eq!(text.contains("presets are not rendered beforehand"), expected, "{error}: {text}");
+        };
+        check(&jobs::Error::Ledger("disk I/O error".to_owned()), true);
+        check(&jobs::Error::Full { max: 1 }, false);
+        check(&jobs::Error::Busy, false);
+    }
 }

@@ -138,7 +138,7 @@ pub(super) fn of(error: &Error) -> Problem {
         }
         Error::BodyTooLarge { max } => too_large("bytes_max", *max),
         Error::TooLarge { name, max } => too_large(name, *max),
-        Error::Lists => busy("Too many lists of ids are being read or answered at this moment.", 1),
+        Error::Lists => busy("Too many lists are being read or answered at this moment.", 1),
         Error::NotAnId { place, at, value } => {
             let value = short(value);
             let what = format!("{place} {at} is no id of 64 lower-case hexadecimal digits: {value:?}");

@@ -33,7 +33,7 @@ pub(super) fn post(call: Call) -> Reply {
                 form::upload(call, boundary, &prerender).await?
             }
             "application/json" => remote::upload(call).await?,
-            "application/x-tar" => tar::upload(call, prerender.clone()).await?,
+            "application/x-tar" => tar::upload(call, &prerender).await?,
             _ => raw(call, None).await?,
         };
         Ok(prerender.begin(response).await)

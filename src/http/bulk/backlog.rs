@@ -3,8 +3,9 @@
 //! A render holds memory of the bulk lane, for which all bulk requests and jobs wait: so nothing of it may wait for a client. A few
 //! results wait in memory that is counted for the request alone, and what is more in a temporary file (in several, where that is
 //! long), from which they are taken in pieces. Past a bound of bytes in files no further item of the request is begun. Those that are
-//! under way may end past it, as long as all files have room for them; after that they are refused, in their lines, and so they are
-//! where the file fails. Nobody here waits for anything but the client, and holds only what is the request's own.
+//! under way may end past it, as long as there is room for them; after that they are refused, in their lines, and so they are where
+//! the file fails. One half of the room is shared out evenly, so that no request can take that of the others; the other half is for
+//! whoever needs it. Nobody here waits for anything but the client, and holds only what is the request's own.
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl Backlog {
     pub(super) fn new(spools: Spools, options: &Options) -> Backlog {
         let memory_bytes_max = options.bulk_results_bytes_max.min(Semaphore::MAX_PERMITS);
         let memory = Arc::new(Semaphore::new(memory_bytes_max));
-        Backlog { memory, file: Shelf::new(spools), file_bytes_max: options.spool_bytes_max }
+        Backlog { memory, file: Shelf::new(spools, share_bytes(options)), file_bytes_max: options.spool_bytes_max }
     }
 
     /// Ready when a further item may begin.
@@ -88,6 +89,12 @@ impl Waiting {
             }
         }
     }
+}
+
+/// What a request may keep in files, however much the others do; never less than what it may keep before it is read no further.
+fn share_bytes(options: &Options) -> u64 {
+    let requests = options.bulk_requests_max.max(1) as u64;
+    (options.spools_bytes_max / 2 / requests).max(options.spool_bytes_max)
 }
 
 /// Bytes in memory, and their right to be there.
@@ -189,9 +196,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_whose_client_is_slow_leaves_the_others_their_shares() {
+        for (bulk_requests_max, share) in [(2, 4), (99, 3)] {
+            let options = Options {
+                bulk_results_bytes_max: 0,
+                bulk_requests_max,
+                spool_bytes_max: 3 * PIECE,
+                spools_bytes_max: 16 * PIECE,
+                ..Options::default()
+            };
+            let spools = Spools::new(0, options.spools_bytes_max);
+            let [slow, other] = [(); 2].map(|()| Backlog::new(spools.clone(), &options));
+            let mut waiting = Vec::new();
+            for (backlog, pieces) in [(&slow, 8), (&other, share)] {
+                for _ in 0..pieces {
+                    waiting.push(backlog.wait(vec![1].into()).await.expect("room"));
+                }
+                assert!(matches!(backlog.wait(vec![2].into()).await, Err(Error::Busy { .. })), "one past {pieces}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn results_that_a_file_fails_to_take_are_refused_and_hold_nothing_of_the_lane() {
         let (lane, mut backlog) = (Arc::new(Semaphore::new(1)), backlog());
-        backlog.file = Shelf::new(Spools::new(0, 4 * PIECE).created_by(|| Err(io::Error::other("no folder"))));
+        backlog.file = Shelf::new(Spools::new(0, 4 * PIECE).created_by(|| Err(io::Error::other("no folder"))), 0);
         let _memory = backlog.wait(vec![0; 10].into()).await.expect("room");
         assert!(matches!(backlog.wait(held(&lane, b"x")).await, Err(Error::Busy { .. })));
         assert_eq!(lane.available_permits(), 1);

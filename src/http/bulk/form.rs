@@ -30,7 +30,7 @@ pub(super) struct Form {
     lines: Bytes,
     /// Items that wait for their part, by its name: their place in the request and their line.
     waiting: HashMap<String, Vec<(u64, Bytes)>>,
-    /// Those whose part has come, or failed.
+    /// Those whose part has come, has failed, or is missing.
     ready: VecDeque<(u64, Bytes)>,
     part: Result<Held, Error>,
     _held: OwnedSemaphorePermit,
@@ -48,7 +48,7 @@ impl Form {
             return Err(FIRST);
         }
         chunks.allow_more(u64::MAX);
-        let mut text = Text::new(&app.lists, &app.options)?;
+        let mut text = Text::new(&app.batches, &app.options)?;
         while let Some(chunk) = first.chunk().await.map_err(of_form)? {
             text.take(&chunk)?;
         }
@@ -83,7 +83,10 @@ impl Form {
             } else {
                 self.part = Ok(Bytes::new().into());
                 if let Some(entry) = self.next_part(&reader.app).await? {
-                    return Ok(entry);
+                    return Ok(Some(entry));
+                }
+                if self.ready.is_empty() {
+                    return Ok(None);
                 }
             }
         }
@@ -102,11 +105,14 @@ impl Form {
         None
     }
 
-    /// Makes the items of the next part ready. `Some`: there is an entry, or the end, instead.
-    async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<Option<Entry>>, Error> {
+    /// Makes the items of the next part ready, or once there is none those of a part that is missing. `Some`: an entry instead.
+    async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<Entry>, Error> {
         // Between parts, the heads of which the parser holds in memory.
         self.chunks.allow_more(FORM_BYTES_MAX);
-        let Some(mut part) = self.parser.next_field().await.map_err(of_form)? else { return Ok(Some(self.missing())) };
+        let Some(mut part) = self.parser.next_field().await.map_err(of_form)? else {
+            self.miss();
+            return Ok(None);
+        };
         // What is in them is bounded as it is taken.
         self.chunks.allow_more(u64::MAX);
         let name = part.name().unwrap_or_default().to_owned();
@@ -114,23 +120,18 @@ impl Form {
             while part.chunk().await.map_err(of_form)?.is_some() {}
             let error = invalid("part", &name, "parts that an item names").into();
             let whose = Whose { index: 0, key: None, part: Some(short(&name)) };
-            return Ok(Some(Some(Entry { whose, item: Err(error) })));
+            return Ok(Some(Entry { whose, item: Err(error) }));
         };
         self.ready = waiting.into();
         self.part = take(app, &mut part).await?;
         Ok(None)
     }
 
-    /// An item whose part has never come, while there are such.
-    fn missing(&mut self) -> Option<Entry> {
-        let name = self.waiting.keys().next()?.clone();
-        let items = self.waiting.get_mut(&name)?;
-        let (index, _) = items.pop()?;
-        if items.is_empty() {
-            self.waiting.remove(&name);
-        }
-        let error = invalid("source.part", &name, "the name of a part of this form");
-        Some(Entry { whose: Whose { index, key: None, part: None }, item: Err(error.into()) })
+    /// Makes items ready whose part has never come, while there are such.
+    fn miss(&mut self) {
+        let Some(name) = self.waiting.keys().next().cloned() else { return };
+        self.part = Err(invalid("source.part", &name, "the name of a part of this form").into());
+        self.ready = self.waiting.remove(&name).unwrap_or_default().into();
     }
 }
 

@@ -29,7 +29,7 @@ use super::intake::Whose;
 use super::{Made, Ran};
 use crate::http::App;
 use crate::http::error::Error;
-use crate::http::placed;
+use crate::http::said;
 use crate::http::service::told;
 use crate::http::stream::{Answer, Gone, NDJSON, Tally, cut_short};
 use crate::pipeline::codec::Codec;
@@ -87,7 +87,7 @@ impl Results {
     pub(super) async fn ran(&mut self, ran: Ran) -> Result<(), Gone> {
         let Ran { index, key, outcomes } = ran;
         for (output, outcome) in outcomes.into_iter().enumerate() {
-            let mut line = head(index, key.as_deref());
+            let mut line = said::head(index, key.as_deref());
             line.insert("output".to_owned(), output.into());
             match outcome {
                 Ok(made) => self.made(line, (index, output), made).await?,
@@ -101,7 +101,7 @@ impl Results {
     pub(super) async fn refused(&mut self, whose: Whose, error: &Error) -> Result<(), Gone> {
         let line = match whose.part {
             Some(part) => Map::from_iter([("part".to_owned(), part.into())]),
-            None => head(whose.index, whose.key.as_deref()),
+            None => said::head(whose.index, whose.key.as_deref()),
         };
         self.problem(line, error).await
     }
@@ -133,8 +133,8 @@ impl Results {
                     Media::Tar => self.file(line, &file_name(place, codec), waiting).await,
                 };
             }
-            Made::Blob(receipt) => placed::blob(&mut line, &receipt, &self.app.metrics),
-            Made::Rendition { url } => placed::rendition(&mut line, url),
+            Made::Blob(receipt) => said::blob(&mut line, &receipt, &self.app.metrics),
+            Made::Rendition { url } => said::rendition(&mut line, url),
         }
         self.tally.count(true);
         self.line(line).await
@@ -182,12 +182,9 @@ impl Results {
         self.line(line).await
     }
 
-    async fn problem(&mut self, mut line: Map<String, Value>, error: &Error) -> Result<(), Gone> {
+    async fn problem(&mut self, line: Map<String, Value>, error: &Error) -> Result<(), Gone> {
         self.tally.count(false);
-        let problem = told(error, None);
-        line.insert("status".to_owned(), problem.status().as_u16().into());
-        line.insert("problem".to_owned(), problem.json());
-        self.line(line).await
+        self.line(said::failed(line, error)).await
     }
 
     async fn line(&mut self, line: Map<String, Value>) -> Result<(), Gone> {
@@ -214,12 +211,6 @@ impl Results {
         self.answer.send(lines).await?;
         self.answer.send(padding(bytes)).await
     }
-}
-
-fn head(index: u64, key: Option<&str>) -> Map<String, Value> {
-    let mut line = Map::from_iter([("item".to_owned(), index.into())]);
-    line.extend(key.map(|key| ("key".to_owned(), key.into())));
-    line
 }
 
 /// The line up to the bytes of its `data`.
@@ -280,7 +271,7 @@ mod tests {
     #[test]
     fn data_is_written_into_its_line_piece_by_piece() {
         for pieces in [[b"".as_slice(), b""], [b"a", b""], [b"abc\xff\x00\x01", b"de"]] {
-            let mut text = begin_data(head(7, Some("k")));
+            let mut text = begin_data(said::head(7, Some("k")));
             pieces.iter().for_each(|piece| add_data(&mut text, piece));
             let line: Value = serde_json::from_str(&(text + DATA_ENDS)).expect("JSON");
             assert_eq!(line, json!({ "item": 7, "key": "k", "data": STANDARD.encode(pieces.concat()), "status": 200 }));

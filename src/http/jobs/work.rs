@@ -17,8 +17,7 @@ use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::metrics::Metrics;
 use crate::http::permits::Permits;
-use crate::http::placed;
-use crate::http::service::told;
+use crate::http::said;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
 use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
 use crate::pipeline::param::invalid;
@@ -46,11 +45,11 @@ impl Work for ItemWork {
     }
 
     fn refused(&self, place: Place, error: jobs::Error) -> Outcome {
-        failed(head(place, None), 0, &error.into(), Verdict::Failed)
+        failed(said::head(place.item, None), 0, &error.into(), Verdict::Failed)
     }
 
     fn lost(&self, place: Place) -> Outcome {
-        failed(head(place, None), 0, &Error::Panicked, Verdict::Failed)
+        failed(said::head(place.item, None), 0, &Error::Panicked, Verdict::Failed)
     }
 }
 
@@ -58,7 +57,7 @@ impl ItemWork {
     async fn outcomes(&self, rights: u32, place: Place, line: Bytes) -> Vec<Outcome> {
         if line.is_empty() {
             let error = Error::TooLarge { name: "line_bytes_max", max: self.line_bytes_max as u64 };
-            return vec![failed(head(place, None), 0, &error, Verdict::Failed)];
+            return vec![failed(said::head(place.item, None), 0, &error, Verdict::Failed)];
         }
         let permits = Permits::of_bits(rights);
         let item = match self.items.read(line.clone(), PLACES).await {
@@ -68,10 +67,10 @@ impl ItemWork {
                 // No item, but well written: its sender may not list the store.
                 let unlisted = Selection::of(&line).and_then(|_| permits.list().err());
                 let error = unlisted.or_else(|| mistaken(&line)).unwrap_or_else(|| unread.error.into());
-                return vec![failed(head(place, unread.key.as_deref()), 0, &error, verdict)];
+                return vec![failed(said::head(place.item, unread.key.as_deref()), 0, &error, verdict)];
             }
         };
-        let mut head = head(place, item.key.as_deref());
+        let mut head = said::head(place.item, item.key.as_deref());
         if let Err(error) = permits.check(needs(&item)) {
             return vec![failed(head, 0, &error, Verdict::Failed)];
         }
@@ -106,8 +105,8 @@ impl ItemWork {
             }
         };
         match done {
-            Done::Blob(receipt) => placed::blob(&mut line, &receipt, &self.metrics),
-            Done::Rendition { url } => placed::rendition(&mut line, url),
+            Done::Blob(receipt) => said::blob(&mut line, &receipt, &self.metrics),
+            Done::Rendition { url } => said::rendition(&mut line, url),
             // None of the places that are read.
             Done::Response(_) => return failed(line, output, &Error::Internal, Verdict::Failed),
         }
@@ -131,15 +130,7 @@ fn verdict(error: &items::Error) -> Verdict {
     if error.is_transient() { Verdict::Retry } else { Verdict::Failed }
 }
 
-fn head(place: Place, key: Option<&str>) -> Map<String, Value> {
-    let mut line = Map::from_iter([("item".to_owned(), place.item.into())]);
-    line.extend(key.map(|key| ("key".to_owned(), key.into())));
-    line
-}
-
-fn failed(mut line: Map<String, Value>, output: u32, error: &Error, verdict: Verdict) -> Outcome {
-    let problem = told(error, None);
-    line.insert("status".to_owned(), problem.status().as_u16().into());
-    line.insert("problem".to_owned(), problem.json());
-    Outcome { output, line: Value::Object(line).to_string().into(), verdict }
+fn failed(line: Map<String, Value>, output: u32, error: &Error, verdict: Verdict) -> Outcome {
+    let line = Value::Object(said::failed(line, error));
+    Outcome { output, line: line.to_string().into(), verdict }
 }

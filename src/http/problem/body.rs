@@ -3,7 +3,7 @@
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::http::{Body, Response, respond};
 
@@ -69,11 +69,6 @@ impl Problem {
         body.insert("detail".to_owned(), self.detail.into());
         body.extend(self.members.into_iter().map(|(name, value)| (name.to_owned(), value)));
         Value::Object(body)
-    }
-
-    /// What stands in a line of an answer about one of many.
-    pub(in crate::http) fn line(self) -> Value {
-        json!({ "status": self.status.as_u16(), "problem": self.json() })
     }
 
     /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.

@@ -18,6 +18,7 @@ const FILE_PIECES_MAX: u64 = 64 * 1024 * 1024 / PIECE_BYTES as u64;
 /// See the module.
 pub(in crate::http) struct Shelf {
     spools: Spools,
+    share_bytes: u64,
     file_pieces_max: u64,
     /// What takes more; there while something is kept in it.
     file: Mutex<Weak<Pieces>>,
@@ -50,13 +51,13 @@ pub(in crate::http) struct Kept {
 }
 
 impl Shelf {
-    /// Without a file yet; all that `spools` make share one room.
-    pub(in crate::http) fn new(spools: Spools) -> Arc<Shelf> {
-        Shelf::of_files(spools, FILE_PIECES_MAX)
+    /// Without a file yet; all that `spools` make share one room, of which this takes more than `share_bytes` only while half is free.
+    pub(in crate::http) fn new(spools: Spools, share_bytes: u64) -> Arc<Shelf> {
+        Shelf::of_files(spools, share_bytes, FILE_PIECES_MAX)
     }
 
-    fn of_files(spools: Spools, file_pieces_max: u64) -> Arc<Shelf> {
-        Arc::new(Shelf { spools, file_pieces_max, file: Mutex::default(), bytes: watch::Sender::new(0) })
+    fn of_files(spools: Spools, share_bytes: u64, file_pieces_max: u64) -> Arc<Shelf> {
+        Arc::new(Shelf { spools, share_bytes, file_pieces_max, file: Mutex::default(), bytes: watch::Sender::new(0) })
     }
 
     /// Ready when no more than `bytes_max` are kept, in whole pieces.
@@ -65,8 +66,8 @@ impl Shelf {
         _ = self.bytes.subscribe().wait_for(|bytes| *bytes <= bytes_max).await;
     }
 
-    /// Moves `bytes`, however many, into the file; `None`: all files together have no room for them. The write goes on when it is no
-    /// longer waited for.
+    /// Moves `bytes`, however many, into the file; `None`: there is no room for them, be it in all files together or beside what is
+    /// left to others. The write goes on when it is no longer waited for.
     pub(in crate::http) async fn keep(self: &Arc<Self>, bytes: Bytes) -> io::Result<Option<Kept>> {
         let Some(kept) = self.take(bytes.len()) else { return Ok(None) };
         let write = move || {
@@ -78,10 +79,14 @@ impl Shelf {
 
     /// Pieces for so many bytes, all or none.
     fn take(self: &Arc<Self>, bytes: usize) -> Option<Kept> {
+        let count = bytes.div_ceil(PIECE_BYTES);
         let mut current = lock(&self.file);
+        if *self.bytes.borrow() + bytes_of(count) > self.share_bytes && !self.spools.leaves_half(count) {
+            return None;
+        }
         let takes_more = |file: &Arc<Pieces>| lock(&file.places).count < self.file_pieces_max;
         let file = current.upgrade().filter(takes_more).unwrap_or_default();
-        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, bytes.div_ceil(PIECE_BYTES))?.into();
+        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, count)?.into();
         *current = Arc::downgrade(&file);
         self.bytes.send_modify(|all| *all += bytes_of(places.len()));
         Some(Kept { shelf: self.clone(), file, places, bytes: bytes as u64 })
@@ -177,7 +182,7 @@ mod tests {
 
     /// Room for `pieces` in all files.
     fn shelf(pieces: usize) -> Arc<Shelf> {
-        Shelf::new(Spools::new(1, bytes_of(pieces)))
+        Shelf::new(Spools::new(1, bytes_of(pieces)), u64::MAX)
     }
 
     async fn keep(shelf: &Arc<Shelf>, bytes: &[u8]) -> Option<Kept> {
@@ -219,6 +224,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn more_than_its_share_is_taken_only_while_half_of_all_room_is_free() {
+        let spools = Spools::new(1, bytes_of(16));
+        let [one, other] = [(); 2].map(|()| Shelf::new(spools.clone(), bytes_of(4)));
+        let fits = async |shelf: &Arc<Shelf>, pieces: usize| keep(shelf, &long(pieces - 1, 1)).await;
+        let first = fits(&one, 7).await.expect("alone");
+        assert!(fits(&one, 2).await.is_none(), "one past half");
+        let second = fits(&one, 1).await.expect("half itself");
+        let third = fits(&other, 4).await.expect("the share itself");
+        assert!(fits(&other, 1).await.is_none() && fits(&one, 1).await.is_none(), "one past it");
+        drop((first, second));
+        assert!(fits(&other, 5).await.is_none() && fits(&other, 4).await.is_some());
+        drop(third);
+    }
+
+    #[tokio::test]
     async fn pieces_count_whole_until_they_are_read() {
         let shelf = shelf(8);
         let kept = keep(&shelf, &long(1, 1)).await.expect("room");
@@ -245,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_file_takes_no_more_and_gives_its_room_back_while_others_wait() {
-        let shelf = Shelf::of_files(Spools::new(1, bytes_of(9)), 2);
+        let shelf = Shelf::of_files(Spools::new(1, bytes_of(9)), u64::MAX, 2);
         let same_file = |one: &Kept, other: &Kept| Arc::ptr_eq(&one.file, &other.file);
         let one = keep(&shelf, b"1").await.expect("room");
         let two = keep(&shelf, b"2").await.expect("room");
@@ -265,7 +285,7 @@ mod tests {
     async fn a_file_that_fails_leaves_no_room_taken() {
         let full = || Ok(Arc::new(std::fs::File::options().write(true).open("/dev/full")?) as File);
         for create in [|| Err(io::Error::other("no folder")), full as fn() -> io::Result<File>] {
-            let shelf = Shelf::new(Spools::new(1, bytes_of(2)).created_by(create));
+            let shelf = Shelf::new(Spools::new(1, bytes_of(2)).created_by(create), u64::MAX);
             assert!(shelf.keep(Bytes::from_static(b"x")).await.is_err());
             assert_eq!((*shelf.bytes.borrow(), shelf.spools.free_pieces()), (0, 2));
         }

@@ -15,6 +15,8 @@ pub(in crate::http) const PIECE_BYTES: usize = 48 << 10;
 #[derive(Clone)]
 pub(in crate::http) struct Spools {
     bytes_max: u64,
+    /// The room of all, and what of it is free.
+    pieces: usize,
     free: Arc<Semaphore>,
     create: fn() -> io::Result<File>,
 }
@@ -23,8 +25,9 @@ impl Spools {
     /// Files of at most `bytes_max` bytes each, and `all_bytes_max` together.
     pub(in crate::http) fn new(bytes_max: u64, all_bytes_max: u64) -> Spools {
         let pieces = usize::try_from(all_bytes_max / PIECE_BYTES as u64).unwrap_or(usize::MAX);
-        let free = Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS)));
-        Spools { bytes_max, free, create: || Ok(Arc::new(tempfile::tempfile()?)) }
+        let pieces = pieces.min(Semaphore::MAX_PERMITS);
+        let free = Arc::new(Semaphore::new(pieces));
+        Spools { bytes_max, pieces, free, create: || Ok(Arc::new(tempfile::tempfile()?)) }
     }
 
     /// Opens a new file. Blocks: not for a runtime's thread.
@@ -41,6 +44,11 @@ impl Spools {
             none => *none = Some(more),
         }
         true
+    }
+
+    /// Whether half of the room stays free beside so many further pieces.
+    pub(super) fn leaves_half(&self, pieces: usize) -> bool {
+        self.free.available_permits() >= self.pieces / 2 + pieces
     }
 
     /// A spool without a file yet.

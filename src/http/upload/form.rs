@@ -39,7 +39,7 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     let (entry, taken, second) = first.await.map_err(|_| Error::BodyTimeout)??;
     if second.is_some() {
         form.peeked = second;
-        return Ok(many::answer(&app, form, Some((entry, taken)), prerender.clone()));
+        return Ok(many::answer(&app, form, Some((entry, taken)), prerender));
     }
     let sealed = taken?;
     chunks.claims().check()?;

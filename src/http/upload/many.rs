@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,9 +16,8 @@ use super::Known;
 use crate::http::error::Error;
 use crate::http::options::ms;
 use crate::http::prerender::{Job, Prerender};
-use crate::http::service::told;
 use crate::http::stream::{Answer, Gone, NDJSON, Tally, spawn};
-use crate::http::{App, Response};
+use crate::http::{App, Response, said};
 use crate::store::{Receipt, Sealed, Uploads};
 
 /// Bytes of an entry's name in the answer.
@@ -84,9 +83,9 @@ pub(super) fn answer(
     app: &Arc<App>,
     entries: impl Entries + 'static,
     first: Option<(Entry, Taken)>,
-    prerender: Prerender,
+    prerender: &Prerender,
 ) -> Response {
-    let shared = app.clone();
+    let (shared, prerender) = (app.clone(), prerender.clone());
     spawn(app, NDJSON, |answer| run(shared, entries, first, prerender, answer))
 }
 
@@ -224,7 +223,7 @@ impl Outcome {
                 line["status"] = super::status(&receipt).as_u16().into();
                 line
             }
-            Err(error) => told(&error, None).line(),
+            Err(error) => said::failed(Map::new(), &error).into(),
         };
         line["index"] = self.index.into();
         line["name"] = self.name.into();

@@ -27,7 +27,7 @@ const BEHIND: Error = Error::Malformed { what: "the archive goes on behind its e
 const HEADER_TOO_LARGE: Error = Error::TooLarge { name: "tar_header_bytes_max", max: HEADER_BYTES_MAX };
 
 /// `POST /images` of an archive.
-pub(super) async fn upload(call: Call, prerender: Prerender) -> Result<Response, Error> {
+pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response, Error> {
     let Call { app, body, .. } = call;
     app.uploads.admits()?;
     let reader = body.stream(&app.options);

@@ -52,6 +52,25 @@ fn what_is_not_there_is_named_and_the_rest_comes() {
 }
 
 #[test]
+fn what_would_have_the_name_of_another_one_replaces_nothing() {
+    let (server, folder) = (Server::start(), folder());
+    let image = ppm(4, 4, [1, 2, 3]);
+    server.store(&image);
+    let (url, id) = (format!("http://{}", server.address), Digest::of(&image).to_string());
+    // The second is of the format of the first, and so is named as that.
+    let targets = [id.clone(), format!("{id}.ppm")];
+    let ran = run(&["get", &targets[0], &targets[1], "-o", text(folder.path()), "--server", &url]).with(1);
+    let path = folder.path().join(format!("{id}.ppm"));
+    let told = |target: &String| ran.stdout == format!("{target}  {}\n", text(&path));
+    let first = targets.iter().position(told).expect(&ran.stdout);
+    let other = &targets[1 - first];
+    assert!(ran.stderr.contains(&format!("{other}: {} is another one", text(&path))), "{}", ran.stderr);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    // What an earlier run left is replaced.
+    run(&["get", other, "-o", text(folder.path()), "--server", &url]).with(0);
+}
+
+#[test]
 fn wrong_arguments_are_told_before_anything_is_asked() {
     let id = Digest::of(b"").to_string();
     for (arguments, says) in [

@@ -2,6 +2,7 @@
 
 use progimage::digest::Digest;
 use progimage::http::Presets;
+use progimage::http::auth::{Access, keys};
 use serde_json::json;
 
 use super::jobs::{end, results};
@@ -39,8 +40,8 @@ fn presets_are_rendered_once_an_image_is_stored() {
     let many = format!("thumb{}", ",thumb".repeat(16));
     for bad in ["", "none", "thumb.xyz", "thumb,,hero", &many] {
         server.send("POST", &format!("/images?prerender={bad}"), &[], &image).assert_problem(400, "invalid-parameter");
-        server.send("POST", "/images?w=300", &[], &image).assert_problem(400, "invalid-parameter");
     }
+    server.send("POST", "/images?w=300", &[], &image).assert_problem(400, "invalid-parameter");
     assert_eq!(server.send("POST", &format!("/images?prerender={}", &many[6..]), &[], &image).status, 200);
 }
 
@@ -95,4 +96,52 @@ fn an_upload_does_not_fail_when_nothing_can_be_rendered_beforehand() {
         .send("POST", "/images?prerender=thumb", &[FORM], &form(&[&ppm(2, 2, [1; 3]), &ppm(2, 2, [2; 3])]))
         .lines();
     assert_eq!((&last["done"], &last["ok"], last.get("job")), (&json!(true), &json!(2), None));
+}
+
+#[test]
+fn those_before_there_were_too_many_are_rendered() {
+    let server = Server::with(|settings| {
+        settings.http.presets.set(Presets::named("thumb:w=20").unwrap());
+        settings.jobs.items_max = 2;
+    });
+    let images = [1, 2, 3].map(|n| ppm(6, 4, [n; 3]));
+    for count in [2, 3] {
+        let archive = tar(images[..count].iter().map(|image| ("a.ppm", image.as_slice())));
+        let (_, last) = server.send("POST", "/images?prerender=thumb", &[TAR], &archive).lines();
+        assert_eq!((&last["done"], &last["ok"]), (&json!(true), &json!(count)), "{last}");
+        assert_eq!(end(&server, last["job"].as_str().unwrap())["done"], 2, "of {count}");
+    }
+}
+
+#[test]
+fn who_may_not_read_what_would_be_rendered_is_told_before_anything_is_stored() {
+    const WRITER: &str = "Authorization: Bearer writer-writer-writer";
+    const BOTH: &str = "Authorization: Bearer both-both-both-both";
+    // Whether everybody may read, and whether only renditions; and what the one with only `write` may have rendered.
+    for (anonymous, originals_need_key, allowed) in
+        [("none", false, &[][..]), ("read", false, &["thumb", "whole"]), ("read", true, &["thumb"])]
+    {
+        let server = Server::with(|settings| {
+            settings.http.presets.set(Presets::named("thumb:w=20 whole:w=20&metadata=all").unwrap());
+            settings.access = Access {
+                keys: keys("w:write:writer-writer-writer b:read+write:both-both-both-both").unwrap(),
+                anonymous: anonymous.parse().unwrap(),
+                originals_need_key,
+                ..Access::default()
+            };
+        });
+        for (n, preset) in (0..).zip(["thumb", "whole"]) {
+            let image = ppm(6, 4, [n; 3]);
+            let path = format!("/images?prerender={preset}");
+            let sent = server.send("POST", &path, &[WRITER], &image);
+            if allowed.contains(&preset) {
+                assert!(sent.status == 201 && sent.json()["job"].is_string(), "{preset}: {}", sent.text());
+            } else {
+                sent.assert_problem(403, "scope-needed");
+                let sent = server.send("POST", &path, &[BOTH], &image);
+                assert!(sent.status == 201 && sent.json()["job"].is_string(), "{preset}: {}", sent.text());
+            }
+        }
+        assert_eq!(server.send("POST", "/images", &[WRITER], &ppm(6, 4, [9; 3])).status, 201);
+    }
 }

@@ -2,9 +2,13 @@
 
 use std::io::Read;
 
+use progimage::digest::Digest;
 use serde_json::{Value, json};
 
 use super::{Server, assert_failed, bytes_of, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
+use crate::fetch::origin::Origin;
+use crate::fetch::{PERMITTED, options};
+use crate::http::until;
 
 const JSON: &str = "Content-Type: application/json";
 pub const FORM: &str = "Content-Type: multipart/form-data; boundary=edge";
@@ -48,6 +52,37 @@ fn an_array_has_the_bound_of_lists() {
 }
 
 #[test]
+fn batches_whose_items_wait_hold_their_own_room_and_none_of_lists() {
+    const BYTES: usize = 1_000;
+    let origin = Origin::start(PERMITTED, |_| Vec::new());
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[origin.port()]);
+        (settings.fetch.stall_ms, settings.fetch.timeout_ms) = (600_000, 600_000);
+        settings.http.lists_bytes_max = BYTES;
+        // The second waits for the first.
+        settings.http.bulk_items_max = 1;
+    });
+    let hangs = item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)]);
+    let array = format!("{:<BYTES$}", json!([hangs, hangs]).to_string()).into_bytes();
+    let lines = format!("{:<BYTES$}", String::from_utf8(ndjson(&[hangs.clone(), hangs])).unwrap());
+    let form = form(&[("items", lines.as_bytes())]);
+    for (requests, (content_type, body)) in (1..).zip([(JSON, &array), (FORM, &form)]) {
+        let mut client = server.connect();
+        let head =
+            format!("POST /bulk HTTP/1.1\r\nHost: a\r\n{content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+        client.write(&[head.as_bytes(), body].concat());
+        until(|| origin.requests() == requests);
+        for path in ["/bulk", "/jobs"] {
+            server.send("POST", path, &[JSON], b"[]").assert_problem(503, "busy");
+        }
+        let id = format!("{:<BYTES$}", Digest::of(b"").to_string());
+        assert_eq!(server.send("POST", "/images/missing", &[], id.as_bytes()).status, 200, "{content_type}");
+        drop(client);
+        until(|| server.send("POST", "/bulk", &[JSON], b"[]").status == 200);
+    }
+}
+
+#[test]
 fn items_of_a_form_find_their_parts() {
     let server = Server::start();
     // Of several chunks.
@@ -59,7 +94,7 @@ fn items_of_a_form_find_their_parts() {
         part("one", with(resize("png", 7), "to", "blob")),
         item(id(&stored), &[resize("png", 5)]),
         part("two", resize("webp", 6)),
-        part("gone", resize("png", 5)),
+        with(part("gone", resize("png", 5)), "key", "kept"),
         json!({}),
         part("long", resize("png", 5)),
     ]);
@@ -82,7 +117,7 @@ fn items_of_a_form_find_their_parts() {
     let blob = server.get(lines[1]["url"].as_str().unwrap());
     assert!(blob.body == server.get(&format!("{}.png?w=7", path_of(&one))).body);
     assert_failed(&lines[4], 400, "invalid-parameter");
-    assert_eq!(lines[4]["problem"]["parameter"], "source.part");
+    assert_eq!((&lines[4]["problem"]["parameter"], &lines[4]["key"]), (&"source.part".into(), &"kept".into()));
     assert_failed(&lines[5], 400, "invalid-parameter");
     assert_failed(&lines[6], 413, "too-large");
 }

@@ -135,7 +135,7 @@ fn a_client_that_does_not_read_keeps_no_room_from_others() {
         settings.fetch = options(&[origin.port()]);
         (settings.fetch.stall_ms, settings.fetch.timeout_ms) = (600_000, 600_000);
         settings.store.uploads_bytes_max = BUDGET;
-        settings.http.body_stall_ms = 1_000;
+        settings.http.body_stall_ms = 2_000;
         settings.http.write_stall_ms = 600_000;
     });
     let image = ppm(2, 1, [1, 2, 3]);
@@ -150,9 +150,11 @@ fn a_client_that_does_not_read_keeps_no_room_from_others() {
     let mut not_reading = server.connect();
     let large = ndjson(&vec![item(id(&image), &[resize("ppm", 2_000)]); 8]);
     not_reading.write(&[CHUNKED, &chunk(&large), &half_a_line].concat());
+    let upload = || server.send("POST", "/images", &[], &ppm(200, 100, [3, 2, 1])).status;
+    until(|| upload() == 503);
     until(|| figure(&server, "bulk_renders_total") >= 2);
     // It waits for room only as long as it may.
-    until(|| server.send("POST", "/images", &[], &ppm(200, 100, [3, 2, 1])).status != 503);
+    until(|| upload() != 503);
     drop((pausing, not_reading));
 }
 
