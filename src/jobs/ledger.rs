@@ -122,8 +122,8 @@ impl Ledger {
         self.call(true, |connection| statements(connection)).await
     }
 
-    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed:
-    /// what a power cut can take is only work, and work is done again.
+    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed.
+    /// Never for what is told, as results are: what a power cut can take is only work, and work is done again.
     pub async fn write<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,

@@ -110,7 +110,7 @@ impl Run<'_> {
     async fn record(&mut self) -> Result<(), Error> {
         let (chunk, job, ended) = (self.chunk.number, self.chunk.job, Arc::new(std::mem::take(&mut self.ended)));
         let written = ended.clone();
-        persist(self.shared, false, move |ledger| queue::record(ledger, chunk, job, &written)).await?;
+        persist(self.shared, move |ledger| queue::record(ledger, chunk, job, &written)).await?;
         self.shared.figures.ended(&ended);
         Ok(())
     }
@@ -119,15 +119,14 @@ impl Run<'_> {
         if self.partial {
             self.record().await?;
             let chunk = self.chunk.number;
-            return persist(self.shared, false, move |ledger| queue::trust(ledger, chunk)).await;
+            return persist(self.shared, move |ledger| queue::trust(ledger, chunk)).await;
         }
         self.rest.run_at_ms =
             now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
-        // It may be the end of the job, which is told at once and must be true for ever.
         let (written, left) = (ended.clone(), rest.clone());
         let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &written, &left);
-        let over = persist(self.shared, true, finish).await?;
+        let over = persist(self.shared, finish).await?;
         self.shared.figures.ended(&ended);
         self.shared.figures.retried(rest.again.len());
         over.into_iter().for_each(|job| self.shared.ended(job));
@@ -136,17 +135,14 @@ impl Run<'_> {
 }
 
 /// Writes to the ledger, again and again while it cannot: a full device may have room later, and the results are known only here.
+/// Durably, since what is told must be true for ever: numbers that a power cut took back would be given to other results, and whoever
+/// goes on behind those that were told would miss them.
 async fn persist<T: Send + 'static>(
     shared: &Shared,
-    durably: bool,
     write: impl Fn(&Transaction) -> Result<T, Error> + Clone + Send + 'static,
 ) -> Result<T, Error> {
     loop {
-        let written = match durably {
-            true => shared.ledger.write_durably(write.clone()).await,
-            false => shared.ledger.write(write.clone()).await,
-        };
-        match written {
+        match shared.ledger.write_durably(write.clone()).await {
             Err(Error::Ledger(error)) => {
                 tracing::error!(error, "the ledger of jobs takes no results");
                 tokio::time::sleep(ERROR_WAIT).await;

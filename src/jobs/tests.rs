@@ -184,29 +184,53 @@ async fn a_job_ends_with_every_output_of_every_item() {
     assert_each_once(&jobs, &id, 1_000).await;
 }
 
+/// Notes from now on how durably is written what `trigger` names.
+async fn watch(jobs: &Jobs, trigger: &'static str) {
+    let watch = move |ledger: &rusqlite::Transaction| {
+        Ok(ledger.execute_batch(&format!(
+            "CREATE TEMP TABLE seen (synchronous INTEGER);
+             CREATE TEMP TRIGGER watch AFTER {trigger}
+             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;"
+        ))?)
+    };
+    jobs.shared.ledger.write(watch).await.unwrap();
+}
+
+/// How often that was written, and how durably at least; 2: FULL.
+async fn seen(jobs: &Jobs) -> (i64, i64) {
+    let seen = |ledger: &rusqlite::Connection| {
+        let query = "SELECT count(*), min(synchronous) FROM seen";
+        Ok(ledger.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    };
+    jobs.shared.ledger.read(seen).await.unwrap()
+}
+
 #[tokio::test]
 async fn the_end_of_a_job_survives_a_power_cut() {
     let fake = Fake::held();
     let jobs = start(&fake, options()).await;
-    let watch = |ledger: &rusqlite::Transaction| {
-        Ok(ledger.execute_batch(
-            "CREATE TEMP TABLE seen (synchronous INTEGER);
-             CREATE TEMP TRIGGER at_end AFTER UPDATE OF state ON main.job WHEN new.state = 3
-             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;",
-        )?)
-    };
-    jobs.shared.ledger.write(watch).await.unwrap();
+    watch(&jobs, "UPDATE OF state ON main.job WHEN new.state = 3").await;
     for line in ["ok", r#"{"source":{"all":true}}"#] {
         let id = submit(&jobs, None, &[line]).await.unwrap().id;
         fake.gate.close();
         end(&jobs, &id).await;
     }
-    // 2: FULL.
-    let seen = |ledger: &rusqlite::Connection| {
-        let query = "SELECT count(*), min(synchronous) FROM seen";
-        Ok(ledger.query_row(query, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
-    };
-    assert_eq!(jobs.shared.ledger.read(seen).await, Ok((2, 2)));
+    assert_eq!(seen(&jobs).await, (2, 2));
+}
+
+#[tokio::test]
+async fn results_survive_a_power_cut_once_they_are_told() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    watch(&jobs, "INSERT ON main.result").await;
+    let id = submit(&jobs, None, &["ok"; 2]).await.unwrap().id;
+    fake.gate.add_permits(1);
+    // Before the chunk has ended.
+    until(&jobs, &id, |status| status.done == 1).await;
+    assert_eq!(seen(&jobs).await, (2, 2));
+    fake.gate.close();
+    end(&jobs, &id).await;
+    assert_eq!(seen(&jobs).await, (4, 2));
 }
 
 #[tokio::test]
