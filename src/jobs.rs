@@ -282,6 +282,18 @@ impl Jobs {
         self.shared.ledger.read(move |ledger| history::results(ledger, &id, after, limit)).await
     }
 
+    /// How far this very job is: not one that was sent again under its id since.
+    pub async fn status_now(&self, of: &Status) -> Result<Status, Error> {
+        let now = self.status(&of.id).await?;
+        if now.number == of.number { Ok(now) } else { Err(Error::NotFound) }
+    }
+
+    /// The results behind a page, of this very job: not of one that was sent again under its id since.
+    pub async fn page_after(&self, page: &Page, limit: usize) -> Result<Page, Error> {
+        let next = self.results(&page.status.id, page.after, limit).await?;
+        if next.status.number == page.status.number { Ok(next) } else { Err(Error::NotFound) }
+    }
+
     /// Ends a job: what runs is given up, what has a result keeps it. Whether it had not ended before.
     pub async fn cancel(&self, id: &Digest) -> Result<bool, Error> {
         let id = *id;

@@ -303,6 +303,26 @@ async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_d
 }
 
 #[tokio::test]
+async fn whoever_reads_a_job_is_never_told_of_another_of_its_id() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let id = submit(&jobs, None, &["a", "b"]).await.unwrap().id;
+    fake.gate.add_permits(1);
+    let first = until(&jobs, &id, |status| status.done == 1).await;
+    let page = jobs.results(&id, 0, 1).await.unwrap();
+    assert_eq!(jobs.page_after(&page, 7).await.unwrap().lines.len(), 1);
+    assert_eq!(jobs.cancel(&id).await, Ok(true));
+    assert_eq!(jobs.page_after(&page, 7).await.unwrap().lines.len(), 1);
+    assert_eq!(jobs.status_now(&first).await.unwrap().state, State::Cancelled);
+    fake.gate.close();
+    assert!(submit(&jobs, None, &["a", "b"]).await.unwrap().new);
+    end(&jobs, &id).await;
+    assert_eq!(results(&jobs, &id).await.len(), 4);
+    assert_eq!(jobs.page_after(&page, 7).await.err(), Some(Error::NotFound));
+    assert_eq!(jobs.status_now(&first).await, Err(Error::NotFound));
+}
+
+#[tokio::test]
 async fn a_job_that_is_not_received_whole_leaves_nothing() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
