@@ -248,6 +248,10 @@ impl Jobs {
             // It was given up, or has panicked and been told.
             _ = task.await;
         }
+        let left = self.shared.taken().chunks;
+        if let Err(error) = self.shared.ledger.write(move |ledger| queue::leave(ledger, &left)).await {
+            tracing::warn!(%error, "what ran may be suspected to have ended the process");
+        }
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {

@@ -65,6 +65,7 @@ impl Run<'_> {
             }
             if alone {
                 self.record().await?;
+                self.put_off().await?;
             }
         }
     }
@@ -86,7 +87,7 @@ impl Run<'_> {
         // Those that may have run when the process ended; nothing else runs meanwhile, so the others wait for a better time.
         self.partial = items.len() > self.shared.options.items_at_once;
         items.truncate(self.shared.options.items_at_once);
-        // Alone and one by one, the first without a result is the one that ran.
+        // Alone and one by one, the first that is left is the one that ran.
         if self.chunk.starts > STARTS_TRUSTED + STARTS_ALONE
             && let Some(item) = items.pop_front()
         {
@@ -115,14 +116,33 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Has what is tried again leave the chunk at once.
+    async fn put_off(&mut self) -> Result<(), Error> {
+        if self.rest.again.is_empty() {
+            return Ok(());
+        }
+        let again = std::mem::take(&mut self.rest.again);
+        let (moved, run_at_ms) = (again.len(), self.again_ms());
+        let rest = Arc::new(Rest { again, run_at_ms, selections: Vec::new() });
+        let (number, job, attempts) = (self.chunk.number, self.chunk.job, self.chunk.attempts);
+        persist(self.shared, move |ledger| queue::put_off(ledger, number, job, attempts, &rest)).await?;
+        self.shared.figures.retried(moved);
+        self.left.fetch_sub(moved as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// When what is tried again is run.
+    fn again_ms(&self) -> i64 {
+        now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number)
+    }
+
     async fn finish(mut self) -> Result<(), Error> {
         if self.partial {
             self.record().await?;
             let chunk = self.chunk.number;
             return persist(self.shared, move |ledger| queue::trust(ledger, chunk)).await;
         }
-        self.rest.run_at_ms =
-            now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
+        self.rest.run_at_ms = self.again_ms();
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
         let (written, left) = (ended.clone(), rest.clone());
         let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &written, &left);

@@ -121,7 +121,7 @@ impl Shared {
         self.sweep.notify_one();
     }
 
-    fn taken(&self) -> Taken {
+    pub fn taken(&self) -> Taken {
         let mut taken = Taken::default();
         for run in self.runs().keys() {
             match run {

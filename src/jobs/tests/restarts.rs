@@ -76,6 +76,55 @@ async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_
 }
 
 #[tokio::test]
+async fn an_item_that_is_tried_again_is_not_taken_for_one_that_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &["third time", "ends it", "ok"]).await.unwrap().id;
+    until(&jobs, &id, |status| status.state == State::Running).await;
+    drop(jobs);
+    let die_with = async |starts: i64| {
+        let ledger = Ledger::open(&file).unwrap();
+        let update = "UPDATE chunk SET starts = ?1 WHERE attempts = 0";
+        ledger.write(move |ledger| Ok(ledger.execute(update, [starts])?)).await.unwrap();
+    };
+    die_with(3).await;
+    // It runs alone: the first is tried again later, and the second ends the process.
+    let second = Fake::held();
+    let jobs = start_on(&file, &second).await;
+    second.gate.add_permits(1);
+    soon(async || second.runs(1) > 0).await;
+    drop(jobs);
+    assert_eq!(second.runs(0), 1);
+    die_with(5).await;
+    let third = Fake::new();
+    let jobs = start_on(&file, &third).await;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.items, status.done, status.failed), (3, 2, 1));
+    let mut results = results(&jobs, &id).await;
+    results.sort();
+    assert_eq!(results, ["0 0 0", "0 0 1", "1 0 99", "2 0 0", "2 0 1"]);
+}
+
+#[tokio::test]
+async fn a_process_that_is_stopped_was_not_ended_by_what_ran() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let held = Fake::held();
+    let mut id = None;
+    for _ in 0..8 {
+        let jobs = start_on(&file, &held).await;
+        let runs = held.runs(0);
+        id = Some(submit(&jobs, None, &["ok"]).await.unwrap().id);
+        soon(async || held.runs(0) > runs).await;
+        jobs.stop().await;
+    }
+    let jobs = start_on(&file, &Fake::new()).await;
+    assert_eq!(end(&jobs, &id.unwrap()).await.done, 1);
+}
+
+#[tokio::test]
 async fn a_ledger_of_a_later_version_is_refused_and_one_of_this_is_not_written_to() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jobs.sqlite");
