@@ -59,9 +59,10 @@ pub struct Options {
     pub unfinished_max: usize,
     /// Jobs that are being received at once.
     pub receiving_max: usize,
-    /// Jobs that have ended and are remembered, and as many again of those beside something; the oldest are forgotten first.
+    /// Jobs that have ended and are remembered, as many again of those beside something, and as many again whose webhook is still to be
+    /// called; the oldest are forgotten first.
     pub ended_max: usize,
-    /// How long an ended job is remembered.
+    /// How long an ended job is remembered; a little longer while its webhook is still to be called.
     pub keep_s: u64,
     /// Bytes of the ledger past which no line is accepted. Ended jobs are forgotten from three quarters of it on; the results of accepted jobs are
     /// always taken.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::history::State;
+use super::history::{self, State};
 use super::ledger::{bytes, now_ms};
 use super::queue::{self, Item};
 use super::scheduler::Shared;
@@ -261,8 +261,7 @@ fn is_known(ledger: &Transaction, names: &Names, arrival: &Arrival) -> Result<bo
         return Err(Error::KeyReused);
     }
     if state == State::Cancelled as i64 && names.id == names.body {
-        let update = "UPDATE job SET state = ?2, id = NULL WHERE number = ?1";
-        ledger.execute(update, params![number, State::Forgotten as i64])?;
+        history::forget(ledger, "?1", params![number])?;
         return Ok(false);
     }
     // It may have failed where this would not.

@@ -96,6 +96,31 @@ async fn the_oldest_ended_jobs_are_forgotten_first() {
 }
 
 #[tokio::test]
+async fn a_job_whose_webhook_is_due_is_forgotten_among_its_like_and_later() {
+    let jobs = start(&Fake::new(), options()).await;
+    for line in ["1", "2", "3", "4"] {
+        let id = submit(&jobs, None, &[line]).await.unwrap().id;
+        end(&jobs, &id).await;
+    }
+    let set = async |update: String| jobs.shared.ledger.write(move |ledger| Ok(ledger.execute(&update, [])?)).await;
+    // Nobody calls here.
+    set("UPDATE job SET webhook = 'x', webhook_at_ms = 0 WHERE number <= 2".to_owned()).await.unwrap();
+    let left = async |options: Options| {
+        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        while jobs.shared.ledger.write(history::sweep).await.unwrap() {}
+        let list = jobs.list(10).await.unwrap();
+        list.iter().map(|status| status.number).collect::<Vec<_>>()
+    };
+    assert_eq!(left(Options { ended_max: 2, ..options() }).await, [4, 3, 2, 1]);
+    assert_eq!(left(Options { ended_max: 1, ..options() }).await, [4, 2]);
+    set("UPDATE job SET ended_ms = ended_ms - 1".to_owned()).await.unwrap();
+    assert_eq!(left(Options { bytes_max: 1, ..options() }).await, [2]);
+    assert_eq!(left(Options { keep_s: 0, ..options() }).await, [2]);
+    set(format!("UPDATE job SET ended_ms = ended_ms - {}", history::DUE_MS_MAX)).await.unwrap();
+    assert_eq!(left(Options { keep_s: 0, ..options() }).await, [0; 0]);
+}
+
+#[tokio::test]
 async fn jobs_are_forgotten_by_age_and_by_bytes() {
     let jobs = start(&Fake::new(), options()).await;
     let id = submit(&jobs, None, &["1"]).await.unwrap().id;
