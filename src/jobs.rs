@@ -21,6 +21,7 @@ mod history;
 mod intake;
 mod ledger;
 mod queue;
+mod receiving;
 mod runner;
 mod scheduler;
 mod selection;
@@ -57,7 +58,7 @@ pub struct Options {
     pub items_max: u64,
     /// Jobs that have not ended: of those that were sent, and as many again of those [beside](Sender::beside) something.
     pub unfinished_max: usize,
-    /// Jobs that are being received at once.
+    /// Jobs that are being received at once, and as many again beside something.
     pub receiving_max: usize,
     /// Jobs that have ended and are remembered, as many again of those beside something, and as many again whose webhook is still to be
     /// called; the oldest are forgotten first.
@@ -229,8 +230,6 @@ pub struct Jobs {
 impl Jobs {
     /// Takes up what the ledger holds. Must be called on a tokio runtime.
     pub fn start(ledger: Ledger, work: Arc<dyn Work>, store: Arc<dyn Store>, hooks: Hooks, options: Options) -> Jobs {
-        // The ledger takes calls in order: nothing that this process receives is meant.
-        ledger.write_later(history::forget_unaccepted);
         let shared = Arc::new(Shared::new(ledger, work, store, hooks, options));
         let mut tasks =
             vec![tokio::spawn(scheduler::run(shared.clone())), tokio::spawn(scheduler::sweep(shared.clone()))];

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row, ToSql, Transaction, params};
 use serde_json::{Value, json};
 
 use super::ledger::{bytes, now_ms};
+use super::receiving::Receiving;
 use super::webhook::CALLS_MAX;
 use super::{Error, Options, RETRY_MS_MAX};
 use crate::digest::Digest;
@@ -230,11 +231,18 @@ pub fn cancel(ledger: &Transaction, id: &Digest) -> Result<(i64, bool), Error> {
     Ok((status.number, true))
 }
 
-/// What a process that died was receiving is nobody's.
-pub fn forget_unaccepted(ledger: &Transaction) -> Result<(), Error> {
-    let update = "UPDATE job SET state = ?1 WHERE state = ?2";
-    ledger.execute(update, [State::Forgotten as i64, State::Receiving as i64])?;
-    Ok(())
+/// Forgets what was never accepted and is not received any more: it was cut, or the process that received it died. Where that used a
+/// mark of this one, it goes with that.
+pub fn forget_unaccepted(ledger: &Transaction, receiving: &Receiving) -> Result<(), Error> {
+    let mut unaccepted = ledger.prepare_cached("SELECT number, body FROM job WHERE state = ?1")?;
+    let mut rows = unaccepted.query([State::Receiving as i64])?;
+    let mut cut = Vec::new();
+    while let Some(row) = rows.next()? {
+        if !receiving.is_received(row.get(1)?) {
+            cut.push(row.get::<_, i64>(0)?);
+        }
+    }
+    cut.iter().try_for_each(|number| forget(ledger, "?1", params![number]))
 }
 
 /// Forgets the oldest ended jobs past the bounds of number, age and bytes. Of number, those beside something are counted apart, and

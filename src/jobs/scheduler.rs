@@ -2,7 +2,7 @@
 //! works.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::figures::Figures;
 use super::ledger::now_ms;
 use super::queue::{self, Taken, Task};
+use super::receiving::Receiving;
 use super::{Error, Ledger, Options, Work, history, runner};
 use crate::fetch::Hooks;
 use crate::store::Store;
@@ -36,10 +37,7 @@ pub struct Shared {
     pub hooks: Hooks,
     pub options: Options,
     pub figures: Figures,
-    /// Places for jobs that are being received.
-    pub receiving: Arc<Semaphore>,
-    /// Jobs that this process began to receive.
-    pub intakes: AtomicI64,
+    pub receiving: Receiving,
     /// Places for items that run.
     pub places: Arc<Semaphore>,
     /// Something may be there to run.
@@ -72,8 +70,7 @@ impl Shared {
             work,
             store,
             hooks,
-            receiving: Arc::new(Semaphore::new(options.receiving_max)),
-            intakes: AtomicI64::new(0),
+            receiving: Receiving::new(options.receiving_max),
             places: Arc::new(Semaphore::new(options.items_at_once)),
             options,
             figures: Figures::default(),
@@ -251,7 +248,9 @@ pub async fn sweep(shared: Arc<Shared>) {
 }
 
 async fn sweep_all(shared: &Shared) -> Result<(), Error> {
-    let options = shared.options.clone();
+    // Seen in its turn by the ledger: what is seated then is still written, and what is not was asked for before.
+    let (options, receiving) = (shared.options.clone(), shared.receiving.clone());
+    shared.ledger.write(move |ledger| history::forget_unaccepted(ledger, &receiving)).await?;
     shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await?;
     while shared.ledger.write(history::sweep).await? {}
     while shared.ledger.read(history::shrink).await? {}

@@ -27,6 +27,18 @@ async fn jobs_beside_something_are_bounded_among_themselves() {
 }
 
 #[tokio::test]
+async fn jobs_beside_something_keep_no_place_from_those_that_are_sent() {
+    let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
+    let receive = |beside| jobs.receive(Sender { beside, ..Sender::default() });
+    for (first, other) in [(true, false), (false, true)] {
+        let _first = receive(first).unwrap();
+        assert_eq!(receive(first).err(), Some(Error::Busy));
+        let _other = receive(other).unwrap();
+        assert_eq!(receive(other).err(), Some(Error::Busy));
+    }
+}
+
+#[tokio::test]
 async fn a_selection_fits_the_bounds_of_a_job() {
     let jobs = start(&Fake::new(), Options { items_max: 4, ..options() }).await;
     blobs(&*jobs.shared.store, 5).await;
@@ -167,10 +179,7 @@ async fn a_hundred_thousand_items_end_with_few_in_hand() {
 async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_have_left() {
     let ledger = Ledger::in_memory().unwrap();
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    ledger.write_later(move |_| {
-        _ = stuck.recv();
-        Ok(())
-    });
+    ledger.afterwards(move || _ = stuck.recv());
     let asked = Arc::new(AtomicUsize::new(0));
     let ask = || {
         let asked = asked.clone();
@@ -189,20 +198,36 @@ async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_h
 }
 
 #[tokio::test]
-async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_has_forgotten_it() {
+async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_is_done_with_it() {
     let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
     let mut intake = jobs.receive(Sender::default()).unwrap();
     for _ in 0..queue::CHUNK_ITEMS_MAX {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
     }
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    jobs.shared.ledger.write_later(move |_| {
-        _ = stuck.recv();
-        Ok(())
-    });
+    jobs.shared.ledger.afterwards(move || _ = stuck.recv());
     drop(intake);
     assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
     go_on.send(()).unwrap();
     soon(async || jobs.receive(Sender::default()).is_ok()).await;
     soon(async || rows(&jobs, "job").await == 0).await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_cut_is_forgotten_as_soon_as_the_ledger_can_be_written() {
+    let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..queue::CHUNK_ITEMS_MAX {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    }
+    let run = async |statements| jobs.shared.ledger.write(move |ledger| Ok(ledger.execute_batch(statements)?)).await;
+    let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF state ON main.job WHEN new.state = 5
+        BEGIN SELECT RAISE(ABORT, 'full'); END";
+    run(full).await.unwrap();
+    drop(intake);
+    soon(async || jobs.receive(Sender::default()).is_ok()).await;
+    assert_eq!(rows(&jobs, "job").await, 1);
+    run("DROP TRIGGER full").await.unwrap();
+    jobs.shared.sweep.notify_one();
+    soon(async || rows(&jobs, "job").await + rows(&jobs, "chunk").await == 0).await;
 }
