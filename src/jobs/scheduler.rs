@@ -207,17 +207,11 @@ impl Scheduler {
 
     async fn wait(&mut self, wait: Option<Duration>) {
         let shared = self.shared.clone();
-        let sleep = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         let full = self.runs.len() >= CHUNKS_AT_ONCE;
         tokio::select! {
             () = self.join(), if !self.runs.is_empty() => {}
             () = shared.wake.notified(), if !full => {}
-            () = sleep => {}
+            () = sleep(wait) => {}
         }
     }
 
@@ -231,6 +225,14 @@ impl Scheduler {
         }
         self.shared.sweep.notify_one();
         self.shared.changed();
+    }
+}
+
+/// Sleeps so long; `None`: for ever.
+pub async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 
