@@ -98,9 +98,11 @@ impl Run<'_> {
     }
 
     fn end(&mut self, item: Item, outcomes: Vec<Outcome>) {
-        let again = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry)
-            && self.chunk.attempts + 1 < self.shared.options.attempts_max;
-        if again {
+        let may_pass = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry);
+        if may_pass {
+            self.shared.suspects_store.store(true, Ordering::Relaxed);
+        }
+        if may_pass && self.chunk.attempts + 1 < self.shared.options.attempts_max {
             self.rest.again.push(item);
         } else {
             self.left.fetch_sub(1, Ordering::Relaxed);

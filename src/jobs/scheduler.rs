@@ -2,7 +2,7 @@
 //! works.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Shared {
     pub receiving: Receiving,
     /// Places for items that run.
     pub places: Arc<Semaphore>,
+    /// An item failed for a reason that may be the store's.
+    pub suspects_store: AtomicBool,
     /// Something may be there to run.
     wake: Notify,
     /// Something may be there to forget.
@@ -72,6 +74,7 @@ impl Shared {
             hooks,
             receiving: Receiving::new(options.receiving_max),
             places: Arc::new(Semaphore::new(options.items_at_once)),
+            suspects_store: AtomicBool::new(false),
             options,
             figures: Figures::default(),
             wake: Notify::new(),
@@ -159,6 +162,9 @@ impl Scheduler {
     /// Begins as much as may run; how long it makes sense to wait before looking again.
     async fn fill(&mut self) -> Result<Option<Duration>, Error> {
         while self.runs.len() < CHUNKS_AT_ONCE {
+            if !self.store_answers().await {
+                return Ok(Some(ERROR_WAIT));
+            }
             let (taken, last_job) = (self.shared.taken(), self.last_job);
             let task = self.shared.ledger.write(move |ledger| queue::take(ledger, &taken, last_job, now_ms())).await?;
             match task {
@@ -176,6 +182,21 @@ impl Scheduler {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the store is there, where that is in doubt. While it is not, nothing is begun: an item is tried a few times, within
+    /// seconds, and a store may be away for longer.
+    async fn store_answers(&self) -> bool {
+        let Shared { suspects_store, store, .. } = &*self.shared;
+        if !suspects_store.swap(false, Ordering::Relaxed) {
+            return true;
+        }
+        let answer = store.list(None, 1).await;
+        if let Err(error) = &answer {
+            tracing::warn!(%error, "jobs wait for the store");
+            suspects_store.store(true, Ordering::Relaxed);
+        }
+        answer.is_ok()
     }
 
     fn begin(&mut self, chunk: queue::Chunk, alone: bool) {

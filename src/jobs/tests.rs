@@ -1,6 +1,7 @@
 //! Jobs over a fake that runs items as their lines say: each bound, each way to end, each restart.
 
 mod bounds;
+mod outage;
 mod restarts;
 
 use std::collections::{BTreeMap, BTreeSet};

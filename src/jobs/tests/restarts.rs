@@ -44,6 +44,8 @@ async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
     }
     std::mem::forget(intake);
+    // So that it asks nothing more of the ledger.
+    jobs.stop().await;
     drop(jobs);
     let fake = Fake::new();
     let jobs = start_on(&file, &fake).await;
