@@ -21,6 +21,7 @@ mod history;
 mod intake;
 mod ledger;
 mod queue;
+mod receiving;
 mod runner;
 mod scheduler;
 mod selection;
@@ -57,11 +58,12 @@ pub struct Options {
     pub items_max: u64,
     /// Jobs that have not ended: of those that were sent, and as many again of those [beside](Sender::beside) something.
     pub unfinished_max: usize,
-    /// Jobs that are being received at once.
+    /// Jobs that are being received at once, and as many again beside something.
     pub receiving_max: usize,
-    /// Jobs that have ended and are remembered, and as many again of those beside something; the oldest are forgotten first.
+    /// Jobs that have ended and are remembered, as many again of those beside something, and as many again whose webhook is still to be
+    /// called; the oldest are forgotten first.
     pub ended_max: usize,
-    /// How long an ended job is remembered.
+    /// How long an ended job is remembered; a little longer while its webhook is still to be called.
     pub keep_s: u64,
     /// Bytes of the ledger past which no line is accepted. Ended jobs are forgotten from three quarters of it on; the results of accepted jobs are
     /// always taken.
@@ -228,8 +230,6 @@ pub struct Jobs {
 impl Jobs {
     /// Takes up what the ledger holds. Must be called on a tokio runtime.
     pub fn start(ledger: Ledger, work: Arc<dyn Work>, store: Arc<dyn Store>, hooks: Hooks, options: Options) -> Jobs {
-        // The ledger takes calls in order: nothing that this process receives is meant.
-        ledger.write_later(history::forget_unaccepted);
         let shared = Arc::new(Shared::new(ledger, work, store, hooks, options));
         let mut tasks =
             vec![tokio::spawn(scheduler::run(shared.clone())), tokio::spawn(scheduler::sweep(shared.clone()))];
@@ -247,6 +247,10 @@ impl Jobs {
         for task in tasks {
             // It was given up, or has panicked and been told.
             _ = task.await;
+        }
+        let left = self.shared.taken().chunks;
+        if let Err(error) = self.shared.ledger.write(move |ledger| queue::leave(ledger, &left)).await {
+            tracing::warn!(%error, "what ran may be suspected to have ended the process");
         }
     }
 
@@ -280,6 +284,18 @@ impl Jobs {
     pub async fn results(&self, id: &Digest, after: u64, limit: usize) -> Result<Page, Error> {
         let id = *id;
         self.shared.ledger.read(move |ledger| history::results(ledger, &id, after, limit)).await
+    }
+
+    /// How far this very job is: not one that was sent again under its id since.
+    pub async fn status_now(&self, of: &Status) -> Result<Status, Error> {
+        let now = self.status(&of.id).await?;
+        if now.number == of.number { Ok(now) } else { Err(Error::NotFound) }
+    }
+
+    /// The results behind a page, of this very job: not of one that was sent again under its id since.
+    pub async fn page_after(&self, page: &Page, limit: usize) -> Result<Page, Error> {
+        let next = self.results(&page.status.id, page.after, limit).await?;
+        if next.status.number == page.status.number { Ok(next) } else { Err(Error::NotFound) }
     }
 
     /// Ends a job: what runs is given up, what has a result keeps it. Whether it had not ended before.

@@ -332,10 +332,15 @@ pub const SETTINGS: &[Setting] = &[
         1..=10_000,
         layers.jobs.unfinished_max
     ),
-    number!("jobs_receiving_max", "Jobs that are being received at once.", 1..=1_000, layers.jobs.receiving_max),
+    number!(
+        "jobs_receiving_max",
+        "Jobs that are being received at once; those of uploads with `prerender` are counted apart, up to as many again.",
+        1..=1_000,
+        layers.jobs.receiving_max
+    ),
     number!(
         "jobs_ended_max",
-        "Ended jobs that are remembered; those of uploads with `prerender` are counted apart, up to as many again.",
+        "Ended jobs that are remembered; those of uploads with `prerender`, and those whose webhook is still to be called, are counted apart, up to as many again of each.",
         0..=100_000,
         layers.jobs.ended_max
     ),

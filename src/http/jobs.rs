@@ -137,11 +137,11 @@ pub(super) fn results(call: Call, id: Digest) -> Reply {
         // So that a job that is not there is an error, and no broken answer.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
-        Ok(stream::spawn(&call.app, NDJSON, async move |answer| _ = send_results(&app, id, first, answer).await))
+        Ok(stream::spawn(&call.app, NDJSON, async move |answer| _ = send_results(&app, first, answer).await))
     })
 }
 
-async fn send_results(app: &App, id: Digest, mut page: Page, mut answer: Answer) -> Result<(), Gone> {
+async fn send_results(app: &App, mut page: Page, mut answer: Answer) -> Result<(), Gone> {
     loop {
         if !page.lines.is_empty() {
             answer.send(joined(&page.lines)).await?;
@@ -151,8 +151,8 @@ async fn send_results(app: &App, id: Digest, mut page: Page, mut answer: Answer)
             let last = json!({ "done": state.has_ended(), "state": state.name(), "after": page.after });
             return answer.end(last.to_string().into()).await;
         }
-        // Forgotten meanwhile, or the ledger does not answer: an answer without its last line was cut.
-        page = app.jobs.results(&id, page.after, PAGE).await.map_err(|_| Gone)?;
+        // Forgotten or sent again meanwhile, or the ledger does not answer: an answer without its last line was cut.
+        page = app.jobs.page_after(&page, PAGE).await.map_err(|_| Gone)?;
     }
 }
 
@@ -169,19 +169,19 @@ fn joined(lines: &[Bytes]) -> Bytes {
 pub(super) fn events(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         delivery::no_parameters(&call.parts)?;
-        call.app.jobs.status(&id).await?;
+        let first = call.app.jobs.status(&id).await?;
         let app = call.app.clone();
-        Ok(stream::spawn(&call.app, EVENTS, async move |answer| _ = send_events(app, id, answer).await))
+        Ok(stream::spawn(&call.app, EVENTS, async move |answer| _ = send_events(app, first, answer).await))
     })
 }
 
 /// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
 /// how far the job is and nothing more: the client asks another, or again.
-async fn send_events(app: Arc<App>, id: Digest, mut answer: Answer) -> Result<(), Gone> {
+async fn send_events(app: Arc<App>, first: Status, mut answer: Answer) -> Result<(), Gone> {
     let mut ends = app.jobs.ends();
     let (mut said, mut at) = (None, Instant::now());
     loop {
-        let status = app.jobs.status(&id).await.map_err(|_| Gone)?;
+        let status = app.jobs.status_now(&first).await.map_err(|_| Gone)?;
         if status.state.has_ended() {
             answer.send(event("end", &status)).await?;
             break;

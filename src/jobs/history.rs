@@ -1,12 +1,13 @@
 //! What is asked about jobs, how they are cancelled, and how they are forgotten: statements over the ledger.
 
 use bytes::Bytes;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Row, ToSql, Transaction, params};
 use serde_json::{Value, json};
 
 use super::ledger::{bytes, now_ms};
+use super::receiving::Receiving;
 use super::webhook::CALLS_MAX;
-use super::{Error, Options};
+use super::{Error, Options, RETRY_MS_MAX};
 use crate::digest::Digest;
 
 /// Rows that one step of the sweeper removes: others wait for the ledger meanwhile.
@@ -15,6 +16,8 @@ const SWEEP_ROWS: i64 = 1_000;
 const SWEEP_CHUNKS: i64 = 16;
 /// Pages that one step gives back to the file system.
 const VACUUM_PAGES: i64 = 1_000;
+/// How much longer than others an ended job is remembered at most while its webhook is due: longer than all calls take.
+pub(super) const DUE_MS_MAX: i64 = (CALLS_MAX as u64 * RETRY_MS_MAX * 2) as i64;
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,29 +231,52 @@ pub fn cancel(ledger: &Transaction, id: &Digest) -> Result<(i64, bool), Error> {
     Ok((status.number, true))
 }
 
-/// What a process that died was receiving is nobody's.
-pub fn forget_unaccepted(ledger: &Transaction) -> Result<(), Error> {
-    let update = "UPDATE job SET state = ?1 WHERE state = ?2";
-    ledger.execute(update, [State::Forgotten as i64, State::Receiving as i64])?;
+/// Forgets what was never accepted and is not received any more: it was cut, or the process that received it died. Where that used a
+/// mark of this one, it goes with that.
+pub fn forget_unaccepted(ledger: &Transaction, receiving: &Receiving) -> Result<(), Error> {
+    let mut unaccepted = ledger.prepare_cached("SELECT number, body FROM job WHERE state = ?1")?;
+    let mut rows = unaccepted.query([State::Receiving as i64])?;
+    let mut cut = Vec::new();
+    while let Some(row) = rows.next()? {
+        if !receiving.is_received(row.get(1)?) {
+            cut.push(row.get::<_, i64>(0)?);
+        }
+    }
+    cut.iter().try_for_each(|number| forget(ledger, "?1", params![number]))
+}
+
+/// Forgets the oldest ended jobs past the bounds of number, age and bytes. Of number, those beside something are counted apart, and
+/// those whose webhook is due, so that it is called before they go.
+pub fn forget_old(ledger: &Transaction, options: &Options) -> Result<(), Error> {
+    let (done, cancelled) = (State::Done as i64, State::Cancelled as i64);
+    let by_number =
+        "SELECT number FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?4 AND (webhook_at_ms IS NULL) = ?5
+        ORDER BY ended_ms DESC, number DESC LIMIT -1 OFFSET ?3";
+    for (beside, told) in [(false, true), (false, false), (true, true)] {
+        forget(ledger, by_number, params![done, cancelled, options.ended_max as i64, beside, told])?;
+    }
+    let by_age = "SELECT number FROM job WHERE state IN (?1, ?2) AND ended_ms < iif(webhook_at_ms IS NULL, ?3, ?4)";
+    let oldest_ms = now_ms().saturating_sub_unsigned(options.keep_s.saturating_mul(1_000));
+    forget(ledger, by_age, params![done, cancelled, oldest_ms, oldest_ms.saturating_sub(DUE_MS_MAX)])?;
+    if bytes(ledger)? > options.bytes_max / 4 * 3 && !has_forgotten(ledger)? {
+        let by_bytes = "SELECT number FROM job WHERE state IN (?1, ?2)
+            ORDER BY body IS NOT NULL, webhook_at_ms IS NOT NULL, ended_ms, number LIMIT 1";
+        forget(ledger, by_bytes, params![done, cancelled])?;
+    }
     Ok(())
 }
 
-/// Forgets the oldest ended jobs past the bounds of number, age and bytes; those beside something never push out one that was sent. They are removed by [`sweep`].
-pub fn forget_old(ledger: &Transaction, options: &Options) -> Result<(), Error> {
-    let ended = [State::Done as i64, State::Cancelled as i64, State::Forgotten as i64];
-    let by_number = "UPDATE job SET state = ?3, id = NULL WHERE number IN
-        (SELECT number FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?5
-         ORDER BY ended_ms DESC, number DESC LIMIT -1 OFFSET ?4)";
-    for beside in [false, true] {
-        ledger.execute(by_number, params![ended[0], ended[1], ended[2], options.ended_max as i64, beside])?;
-    }
-    let by_age = "UPDATE job SET state = ?3, id = NULL WHERE state IN (?1, ?2) AND ended_ms < ?4";
-    let oldest_ms = now_ms().saturating_sub_unsigned(options.keep_s.saturating_mul(1_000));
-    ledger.execute(by_age, params![ended[0], ended[1], ended[2], oldest_ms])?;
-    if bytes(ledger)? > options.bytes_max / 4 * 3 && !has_forgotten(ledger)? {
-        let by_bytes = "UPDATE job SET state = ?3, id = NULL WHERE number IN
-            (SELECT number FROM job WHERE state IN (?1, ?2) ORDER BY body IS NOT NULL, ended_ms, number LIMIT 1)";
-        ledger.execute(by_bytes, ended)?;
+/// Forgets the jobs that a query names. They are removed by [`sweep`].
+pub fn forget(ledger: &Transaction, numbers: &str, parameters: &[&dyn ToSql]) -> Result<(), Error> {
+    let forgotten = State::Forgotten as i64;
+    let update = format!(
+        "UPDATE job SET state = {forgotten}, id = NULL WHERE number IN ({numbers}) RETURNING webhook_at_ms IS NOT NULL"
+    );
+    let mut update = ledger.prepare_cached(&update)?;
+    let due = update.query_map(parameters, |row| row.get::<_, bool>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let untold = due.into_iter().filter(|due| *due).count();
+    if untold > 0 {
+        tracing::warn!(jobs = untold, "jobs are forgotten whose webhooks were still to be called");
     }
     Ok(())
 }

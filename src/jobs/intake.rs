@@ -2,15 +2,14 @@
 //! job is accepted; so a job is there whole or not at all, and never held in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::history::State;
+use super::history::{self, State};
 use super::ledger::{bytes, now_ms};
 use super::queue::{self, Item};
+use super::receiving::Seat;
 use super::scheduler::Shared;
 use super::{Error, Options, Place, Sender};
 use crate::aside::aside;
@@ -20,13 +19,13 @@ use crate::digest::{Digest, Hasher};
 pub struct Intake {
     shared: Arc<Shared>,
     /// Given back once the ledger is done with it: so what waits there is bounded.
-    place: Option<OwnedSemaphorePermit>,
+    seat: Option<Seat>,
     hasher: Hasher,
     key: Option<Digest>,
     rights: u32,
     webhook: Option<String>,
     beside: bool,
-    /// What its row is known by while it is received, to this process.
+    /// Its seat's.
     mark: i64,
     /// Whether the ledger was asked for a row.
     written: bool,
@@ -51,13 +50,12 @@ impl Intake {
         if let Some(url) = &sender.webhook {
             shared.hooks.check(url)?;
         }
-        let place = shared.receiving.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
-        let mark = shared.intakes.fetch_add(1, Ordering::Relaxed);
+        let seat = shared.receiving.begin(sender.beside).ok_or(Error::Busy)?;
         Ok(Intake {
             shared,
-            mark,
+            mark: seat.mark,
             written: false,
-            place: Some(place),
+            seat: Some(seat),
             hasher: Hasher::default(),
             key: sender.key.map(id_of_key),
             rights: sender.rights,
@@ -132,15 +130,11 @@ impl Intake {
 
 impl Drop for Intake {
     /// Whoever waited for an answer may have left before it came, so this knows only what was asked of the ledger, which comes first
-    /// there.
+    /// there. Unless that was to accept it, the sweeper finds its row without a seat.
     fn drop(&mut self) {
         if self.written {
-            let (mark, place) = (self.mark, self.place.take());
-            self.shared.ledger.write_later(move |ledger| {
-                let forgotten = forget(ledger, mark);
-                drop(place);
-                forgotten
-            });
+            let seat = self.seat.take();
+            self.shared.ledger.afterwards(move || drop(seat));
             self.shared.sweep.notify_one();
         }
         // It may have been accepted.
@@ -261,8 +255,7 @@ fn is_known(ledger: &Transaction, names: &Names, arrival: &Arrival) -> Result<bo
         return Err(Error::KeyReused);
     }
     if state == State::Cancelled as i64 && names.id == names.body {
-        let update = "UPDATE job SET state = ?2, id = NULL WHERE number = ?1";
-        ledger.execute(update, params![number, State::Forgotten as i64])?;
+        history::forget(ledger, "?1", params![number])?;
         return Ok(false);
     }
     // It may have failed where this would not.
@@ -274,11 +267,4 @@ fn is_known(ledger: &Transaction, names: &Names, arrival: &Arrival) -> Result<bo
         return Err(Error::OtherWebhook);
     }
     Ok(true)
-}
-
-/// Leaves a job that was never accepted to the sweeper.
-fn forget(ledger: &Transaction, mark: i64) -> Result<(), Error> {
-    let update = "UPDATE job SET state = ?2 WHERE body = ?1 AND state = ?3";
-    ledger.execute(update, params![mark, State::Forgotten as i64, State::Receiving as i64])?;
-    Ok(())
 }

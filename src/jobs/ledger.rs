@@ -82,7 +82,7 @@ type Call = Box<dyn FnOnce(&mut Connection) + Send>;
 /// A handle on the database. The thread ends, and the file is closed, when the last handle is dropped.
 #[derive(Clone)]
 pub struct Ledger {
-    // Bounded by `places`, but for calls of those who cannot wait.
+    // Bounded by `places`, but for those who cannot wait.
     calls: mpsc::UnboundedSender<Call>,
     /// Of calls that are waited for: those whose callers have left stand here, too, while the thread does not come to them.
     places: Arc<Semaphore>,
@@ -122,8 +122,8 @@ impl Ledger {
         self.call(true, |connection| statements(connection)).await
     }
 
-    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed:
-    /// what a power cut can take is only work, and work is done again.
+    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed.
+    /// Never for what is told, as results are: what a power cut can take is only work, and work is done again.
     pub async fn write<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
@@ -139,14 +139,9 @@ impl Ledger {
         self.call(false, |connection| transact(connection, "FULL", statements)).await
     }
 
-    /// As [`Ledger::write`], for those who cannot wait.
-    pub fn write_later(&self, statements: impl FnOnce(&Transaction) -> Result<(), Error> + Send + 'static) {
-        let call = move |connection: &mut Connection| {
-            if let Err(error) = transact(connection, "NORMAL", statements) {
-                tracing::warn!(%error, "the ledger of jobs");
-            }
-        };
-        _ = self.calls.send(Box::new(call));
+    /// Runs `then` on the ledger's thread once all that was asked before is done, for those who cannot wait.
+    pub fn afterwards(&self, then: impl FnOnce() + Send + 'static) {
+        _ = self.calls.send(Box::new(|_| then()));
     }
 
     /// What `only_asks` is left out once nobody waits for its answer.

@@ -211,6 +211,23 @@ fn tell(ledger: &Transaction, job: i64, ended: &[Ended]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Moves items out of a chunk, to be tried again later: where they stay, they would be taken for what ends the process.
+pub fn put_off(ledger: &Transaction, chunk: i64, job: i64, attempts: u32, rest: &Rest) -> Result<(), Error> {
+    let items: Vec<u8> = ledger.query_row("SELECT items FROM chunk WHERE number = ?1", [chunk], |row| row.get(0))?;
+    let mut items = unpack(&items.into());
+    items.retain(|item| rest.again.iter().all(|again| again.place != item.place));
+    ledger.execute("UPDATE chunk SET items = ?2 WHERE number = ?1", params![chunk, pack(&items)])?;
+    insert(ledger, job, &rest.again, rest.run_at_ms, attempts + 1)?;
+    trust(ledger, chunk)
+}
+
+/// Takes back that chunks were begun: the process ends, and not by them.
+pub fn leave(ledger: &Transaction, chunks: &HashSet<i64>) -> Result<(), Error> {
+    let mut update = ledger.prepare_cached("UPDATE chunk SET starts = max(starts - 1, 0) WHERE number = ?1")?;
+    chunks.iter().try_for_each(|chunk| update.execute([chunk]).map(drop))?;
+    Ok(())
+}
+
 /// Notes that a chunk does not end the process, or not at once.
 pub fn trust(ledger: &Transaction, chunk: i64) -> Result<(), Error> {
     ledger.prepare_cached("UPDATE chunk SET starts = 0 WHERE number = ?1")?.execute([chunk])?;

@@ -65,6 +65,7 @@ impl Run<'_> {
             }
             if alone {
                 self.record().await?;
+                self.put_off().await?;
             }
         }
     }
@@ -86,7 +87,7 @@ impl Run<'_> {
         // Those that may have run when the process ended; nothing else runs meanwhile, so the others wait for a better time.
         self.partial = items.len() > self.shared.options.items_at_once;
         items.truncate(self.shared.options.items_at_once);
-        // Alone and one by one, the first without a result is the one that ran.
+        // Alone and one by one, the first that is left is the one that ran.
         if self.chunk.starts > STARTS_TRUSTED + STARTS_ALONE
             && let Some(item) = items.pop_front()
         {
@@ -97,9 +98,11 @@ impl Run<'_> {
     }
 
     fn end(&mut self, item: Item, outcomes: Vec<Outcome>) {
-        let again = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry)
-            && self.chunk.attempts + 1 < self.shared.options.attempts_max;
-        if again {
+        let may_pass = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry);
+        if may_pass {
+            self.shared.suspects_store.store(true, Ordering::Relaxed);
+        }
+        if may_pass && self.chunk.attempts + 1 < self.shared.options.attempts_max {
             self.rest.again.push(item);
         } else {
             self.left.fetch_sub(1, Ordering::Relaxed);
@@ -110,24 +113,42 @@ impl Run<'_> {
     async fn record(&mut self) -> Result<(), Error> {
         let (chunk, job, ended) = (self.chunk.number, self.chunk.job, Arc::new(std::mem::take(&mut self.ended)));
         let written = ended.clone();
-        persist(self.shared, false, move |ledger| queue::record(ledger, chunk, job, &written)).await?;
+        persist(self.shared, move |ledger| queue::record(ledger, chunk, job, &written)).await?;
         self.shared.figures.ended(&ended);
         Ok(())
+    }
+
+    /// Has what is tried again leave the chunk at once.
+    async fn put_off(&mut self) -> Result<(), Error> {
+        if self.rest.again.is_empty() {
+            return Ok(());
+        }
+        let again = std::mem::take(&mut self.rest.again);
+        let (moved, run_at_ms) = (again.len(), self.again_ms());
+        let rest = Arc::new(Rest { again, run_at_ms, selections: Vec::new() });
+        let (number, job, attempts) = (self.chunk.number, self.chunk.job, self.chunk.attempts);
+        persist(self.shared, move |ledger| queue::put_off(ledger, number, job, attempts, &rest)).await?;
+        self.shared.figures.retried(moved);
+        self.left.fetch_sub(moved as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// When what is tried again is run.
+    fn again_ms(&self) -> i64 {
+        now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number)
     }
 
     async fn finish(mut self) -> Result<(), Error> {
         if self.partial {
             self.record().await?;
             let chunk = self.chunk.number;
-            return persist(self.shared, false, move |ledger| queue::trust(ledger, chunk)).await;
+            return persist(self.shared, move |ledger| queue::trust(ledger, chunk)).await;
         }
-        self.rest.run_at_ms =
-            now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number);
+        self.rest.run_at_ms = self.again_ms();
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
-        // It may be the end of the job, which is told at once and must be true for ever.
         let (written, left) = (ended.clone(), rest.clone());
         let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &written, &left);
-        let over = persist(self.shared, true, finish).await?;
+        let over = persist(self.shared, finish).await?;
         self.shared.figures.ended(&ended);
         self.shared.figures.retried(rest.again.len());
         over.into_iter().for_each(|job| self.shared.ended(job));
@@ -136,17 +157,14 @@ impl Run<'_> {
 }
 
 /// Writes to the ledger, again and again while it cannot: a full device may have room later, and the results are known only here.
+/// Durably, since what is told must be true for ever: numbers that a power cut took back would be given to other results, and whoever
+/// goes on behind those that were told would miss them.
 async fn persist<T: Send + 'static>(
     shared: &Shared,
-    durably: bool,
     write: impl Fn(&Transaction) -> Result<T, Error> + Clone + Send + 'static,
 ) -> Result<T, Error> {
     loop {
-        let written = match durably {
-            true => shared.ledger.write_durably(write.clone()).await,
-            false => shared.ledger.write(write.clone()).await,
-        };
-        match written {
+        match shared.ledger.write_durably(write.clone()).await {
             Err(Error::Ledger(error)) => {
                 tracing::error!(error, "the ledger of jobs takes no results");
                 tokio::time::sleep(ERROR_WAIT).await;

@@ -2,7 +2,7 @@
 //! works.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::figures::Figures;
 use super::ledger::now_ms;
 use super::queue::{self, Taken, Task};
+use super::receiving::Receiving;
 use super::{Error, Ledger, Options, Work, history, runner};
 use crate::fetch::Hooks;
 use crate::store::Store;
@@ -36,12 +37,11 @@ pub struct Shared {
     pub hooks: Hooks,
     pub options: Options,
     pub figures: Figures,
-    /// Places for jobs that are being received.
-    pub receiving: Arc<Semaphore>,
-    /// Jobs that this process began to receive.
-    pub intakes: AtomicI64,
+    pub receiving: Receiving,
     /// Places for items that run.
     pub places: Arc<Semaphore>,
+    /// An item failed for a reason that may be the store's.
+    pub suspects_store: AtomicBool,
     /// Something may be there to run.
     wake: Notify,
     /// Something may be there to forget.
@@ -72,9 +72,9 @@ impl Shared {
             work,
             store,
             hooks,
-            receiving: Arc::new(Semaphore::new(options.receiving_max)),
-            intakes: AtomicI64::new(0),
+            receiving: Receiving::new(options.receiving_max),
             places: Arc::new(Semaphore::new(options.items_at_once)),
+            suspects_store: AtomicBool::new(false),
             options,
             figures: Figures::default(),
             wake: Notify::new(),
@@ -121,7 +121,7 @@ impl Shared {
         self.sweep.notify_one();
     }
 
-    fn taken(&self) -> Taken {
+    pub fn taken(&self) -> Taken {
         let mut taken = Taken::default();
         for run in self.runs().keys() {
             match run {
@@ -162,6 +162,9 @@ impl Scheduler {
     /// Begins as much as may run; how long it makes sense to wait before looking again.
     async fn fill(&mut self) -> Result<Option<Duration>, Error> {
         while self.runs.len() < CHUNKS_AT_ONCE {
+            if !self.store_answers().await {
+                return Ok(Some(ERROR_WAIT));
+            }
             let (taken, last_job) = (self.shared.taken(), self.last_job);
             let task = self.shared.ledger.write(move |ledger| queue::take(ledger, &taken, last_job, now_ms())).await?;
             match task {
@@ -179,6 +182,21 @@ impl Scheduler {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the store is there, where that is in doubt. While it is not, nothing is begun: an item is tried a few times, within
+    /// seconds, and a store may be away for longer.
+    async fn store_answers(&self) -> bool {
+        let Shared { suspects_store, store, .. } = &*self.shared;
+        if !suspects_store.swap(false, Ordering::Relaxed) {
+            return true;
+        }
+        let answer = store.list(None, 1).await;
+        if let Err(error) = &answer {
+            tracing::warn!(%error, "jobs wait for the store");
+            suspects_store.store(true, Ordering::Relaxed);
+        }
+        answer.is_ok()
     }
 
     fn begin(&mut self, chunk: queue::Chunk, alone: bool) {
@@ -210,17 +228,11 @@ impl Scheduler {
 
     async fn wait(&mut self, wait: Option<Duration>) {
         let shared = self.shared.clone();
-        let sleep = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         let full = self.runs.len() >= CHUNKS_AT_ONCE;
         tokio::select! {
             () = self.join(), if !self.runs.is_empty() => {}
             () = shared.wake.notified(), if !full => {}
-            () = sleep => {}
+            () = sleep(wait) => {}
         }
     }
 
@@ -234,6 +246,14 @@ impl Scheduler {
         }
         self.shared.sweep.notify_one();
         self.shared.changed();
+    }
+}
+
+/// Sleeps so long; `None`: for ever.
+pub async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -251,7 +271,9 @@ pub async fn sweep(shared: Arc<Shared>) {
 }
 
 async fn sweep_all(shared: &Shared) -> Result<(), Error> {
-    let options = shared.options.clone();
+    // Seen in its turn by the ledger: what is seated then is still written, and what is not was asked for before.
+    let (options, receiving) = (shared.options.clone(), shared.receiving.clone());
+    shared.ledger.write(move |ledger| history::forget_unaccepted(ledger, &receiving)).await?;
     shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await?;
     while shared.ledger.write(history::sweep).await? {}
     while shared.ledger.read(history::shrink).await? {}

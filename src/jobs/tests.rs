@@ -1,6 +1,7 @@
 //! Jobs over a fake that runs items as their lines say: each bound, each way to end, each restart.
 
 mod bounds;
+mod outage;
 mod restarts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,29 +185,53 @@ async fn a_job_ends_with_every_output_of_every_item() {
     assert_each_once(&jobs, &id, 1_000).await;
 }
 
+/// Notes from now on how durably is written what `trigger` names.
+async fn watch(jobs: &Jobs, trigger: &'static str) {
+    let watch = move |ledger: &rusqlite::Transaction| {
+        Ok(ledger.execute_batch(&format!(
+            "CREATE TEMP TABLE seen (synchronous INTEGER);
+             CREATE TEMP TRIGGER watch AFTER {trigger}
+             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;"
+        ))?)
+    };
+    jobs.shared.ledger.write(watch).await.unwrap();
+}
+
+/// How often that was written, and how durably at least; 2: FULL.
+async fn seen(jobs: &Jobs) -> (i64, i64) {
+    let seen = |ledger: &rusqlite::Connection| {
+        let query = "SELECT count(*), min(synchronous) FROM seen";
+        Ok(ledger.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    };
+    jobs.shared.ledger.read(seen).await.unwrap()
+}
+
 #[tokio::test]
 async fn the_end_of_a_job_survives_a_power_cut() {
     let fake = Fake::held();
     let jobs = start(&fake, options()).await;
-    let watch = |ledger: &rusqlite::Transaction| {
-        Ok(ledger.execute_batch(
-            "CREATE TEMP TABLE seen (synchronous INTEGER);
-             CREATE TEMP TRIGGER at_end AFTER UPDATE OF state ON main.job WHEN new.state = 3
-             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;",
-        )?)
-    };
-    jobs.shared.ledger.write(watch).await.unwrap();
+    watch(&jobs, "UPDATE OF state ON main.job WHEN new.state = 3").await;
     for line in ["ok", r#"{"source":{"all":true}}"#] {
         let id = submit(&jobs, None, &[line]).await.unwrap().id;
         fake.gate.close();
         end(&jobs, &id).await;
     }
-    // 2: FULL.
-    let seen = |ledger: &rusqlite::Connection| {
-        let query = "SELECT count(*), min(synchronous) FROM seen";
-        Ok(ledger.query_row(query, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
-    };
-    assert_eq!(jobs.shared.ledger.read(seen).await, Ok((2, 2)));
+    assert_eq!(seen(&jobs).await, (2, 2));
+}
+
+#[tokio::test]
+async fn results_survive_a_power_cut_once_they_are_told() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    watch(&jobs, "INSERT ON main.result").await;
+    let id = submit(&jobs, None, &["ok"; 2]).await.unwrap().id;
+    fake.gate.add_permits(1);
+    // Before the chunk has ended.
+    until(&jobs, &id, |status| status.done == 1).await;
+    assert_eq!(seen(&jobs).await, (2, 2));
+    fake.gate.close();
+    end(&jobs, &id).await;
+    assert_eq!(seen(&jobs).await, (4, 2));
 }
 
 #[tokio::test]
@@ -279,6 +304,26 @@ async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_d
 }
 
 #[tokio::test]
+async fn whoever_reads_a_job_is_never_told_of_another_of_its_id() {
+    let fake = Fake::held();
+    let jobs = start(&fake, options()).await;
+    let id = submit(&jobs, None, &["a", "b"]).await.unwrap().id;
+    fake.gate.add_permits(1);
+    let first = until(&jobs, &id, |status| status.done == 1).await;
+    let page = jobs.results(&id, 0, 1).await.unwrap();
+    assert_eq!(jobs.page_after(&page, 7).await.unwrap().lines.len(), 1);
+    assert_eq!(jobs.cancel(&id).await, Ok(true));
+    assert_eq!(jobs.page_after(&page, 7).await.unwrap().lines.len(), 1);
+    assert_eq!(jobs.status_now(&first).await.unwrap().state, State::Cancelled);
+    fake.gate.close();
+    assert!(submit(&jobs, None, &["a", "b"]).await.unwrap().new);
+    end(&jobs, &id).await;
+    assert_eq!(results(&jobs, &id).await.len(), 4);
+    assert_eq!(jobs.page_after(&page, 7).await.err(), Some(Error::NotFound));
+    assert_eq!(jobs.status_now(&first).await, Err(Error::NotFound));
+}
+
+#[tokio::test]
 async fn a_job_that_is_not_received_whole_leaves_nothing() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
@@ -312,11 +357,7 @@ async fn a_sender_who_leaves_before_the_answer_leaves_a_job_that_runs_or_nothing
     }
     _ = intake.line(Bytes::from_static(b"3")).now_or_never();
     drop(intake);
-    let receiving = |ledger: &rusqlite::Connection| {
-        let query = "SELECT count(*) FROM job WHERE state = ?1";
-        Ok(ledger.query_row(query, [State::Receiving as i64], |row| row.get::<_, i64>(0))?)
-    };
-    assert_eq!(jobs.shared.ledger.read(receiving).await, Ok(0));
+    soon(async || rows(&jobs, "job").await == 2).await;
 }
 
 async fn rows(jobs: &Jobs, table: &'static str) -> i64 {

@@ -16,7 +16,7 @@ use rusqlite::{Connection, Transaction, params};
 use sha2::Sha256;
 
 use super::ledger::now_ms;
-use super::scheduler::{ERROR_WAIT, Shared};
+use super::scheduler::{ERROR_WAIT, Shared, sleep};
 use super::{Error, backoff_ms, history};
 use crate::digest::Digest;
 
@@ -87,15 +87,9 @@ pub async fn run(shared: Arc<Shared>, secret: Secret) {
                 Some(ERROR_WAIT)
             }
         };
-        let sleep = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             _ = changes.changed() => {}
-            () = sleep => {}
+            () = sleep(wait) => {}
         }
     }
 }

@@ -27,6 +27,18 @@ async fn jobs_beside_something_are_bounded_among_themselves() {
 }
 
 #[tokio::test]
+async fn jobs_beside_something_keep_no_place_from_those_that_are_sent() {
+    let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
+    let receive = |beside| jobs.receive(Sender { beside, ..Sender::default() });
+    for (first, other) in [(true, false), (false, true)] {
+        let _first = receive(first).unwrap();
+        assert_eq!(receive(first).err(), Some(Error::Busy));
+        let _other = receive(other).unwrap();
+        assert_eq!(receive(other).err(), Some(Error::Busy));
+    }
+}
+
+#[tokio::test]
 async fn a_selection_fits_the_bounds_of_a_job() {
     let jobs = start(&Fake::new(), Options { items_max: 4, ..options() }).await;
     blobs(&*jobs.shared.store, 5).await;
@@ -96,6 +108,31 @@ async fn the_oldest_ended_jobs_are_forgotten_first() {
 }
 
 #[tokio::test]
+async fn a_job_whose_webhook_is_due_is_forgotten_among_its_like_and_later() {
+    let jobs = start(&Fake::new(), options()).await;
+    for line in ["1", "2", "3", "4"] {
+        let id = submit(&jobs, None, &[line]).await.unwrap().id;
+        end(&jobs, &id).await;
+    }
+    let set = async |update: String| jobs.shared.ledger.write(move |ledger| Ok(ledger.execute(&update, [])?)).await;
+    // Nobody calls here.
+    set("UPDATE job SET webhook = 'x', webhook_at_ms = 0 WHERE number <= 2".to_owned()).await.unwrap();
+    let left = async |options: Options| {
+        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        while jobs.shared.ledger.write(history::sweep).await.unwrap() {}
+        let list = jobs.list(10).await.unwrap();
+        list.iter().map(|status| status.number).collect::<Vec<_>>()
+    };
+    assert_eq!(left(Options { ended_max: 2, ..options() }).await, [4, 3, 2, 1]);
+    assert_eq!(left(Options { ended_max: 1, ..options() }).await, [4, 2]);
+    set("UPDATE job SET ended_ms = ended_ms - 1".to_owned()).await.unwrap();
+    assert_eq!(left(Options { bytes_max: 1, ..options() }).await, [2]);
+    assert_eq!(left(Options { keep_s: 0, ..options() }).await, [2]);
+    set(format!("UPDATE job SET ended_ms = ended_ms - {}", history::DUE_MS_MAX)).await.unwrap();
+    assert_eq!(left(Options { keep_s: 0, ..options() }).await, [0; 0]);
+}
+
+#[tokio::test]
 async fn jobs_are_forgotten_by_age_and_by_bytes() {
     let jobs = start(&Fake::new(), options()).await;
     let id = submit(&jobs, None, &["1"]).await.unwrap().id;
@@ -142,10 +179,7 @@ async fn a_hundred_thousand_items_end_with_few_in_hand() {
 async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_have_left() {
     let ledger = Ledger::in_memory().unwrap();
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    ledger.write_later(move |_| {
-        _ = stuck.recv();
-        Ok(())
-    });
+    ledger.afterwards(move || _ = stuck.recv());
     let asked = Arc::new(AtomicUsize::new(0));
     let ask = || {
         let asked = asked.clone();
@@ -164,20 +198,36 @@ async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_h
 }
 
 #[tokio::test]
-async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_has_forgotten_it() {
+async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_is_done_with_it() {
     let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
     let mut intake = jobs.receive(Sender::default()).unwrap();
     for _ in 0..queue::CHUNK_ITEMS_MAX {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
     }
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    jobs.shared.ledger.write_later(move |_| {
-        _ = stuck.recv();
-        Ok(())
-    });
+    jobs.shared.ledger.afterwards(move || _ = stuck.recv());
     drop(intake);
     assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
     go_on.send(()).unwrap();
     soon(async || jobs.receive(Sender::default()).is_ok()).await;
     soon(async || rows(&jobs, "job").await == 0).await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_cut_is_forgotten_as_soon_as_the_ledger_can_be_written() {
+    let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..queue::CHUNK_ITEMS_MAX {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    }
+    let run = async |statements| jobs.shared.ledger.write(move |ledger| Ok(ledger.execute_batch(statements)?)).await;
+    let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF state ON main.job WHEN new.state = 5
+        BEGIN SELECT RAISE(ABORT, 'full'); END";
+    run(full).await.unwrap();
+    drop(intake);
+    soon(async || jobs.receive(Sender::default()).is_ok()).await;
+    assert_eq!(rows(&jobs, "job").await, 1);
+    run("DROP TRIGGER full").await.unwrap();
+    jobs.shared.sweep.notify_one();
+    soon(async || rows(&jobs, "job").await + rows(&jobs, "chunk").await == 0).await;
 }

@@ -44,12 +44,21 @@ async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
     }
     std::mem::forget(intake);
+    // So that it asks nothing more of the ledger.
+    jobs.stop().await;
     drop(jobs);
     let fake = Fake::new();
     let jobs = start_on(&file, &fake).await;
-    soon(async || rows(&jobs, "job").await == 0).await;
-    assert_eq!(rows(&jobs, "chunk").await, 0);
-    assert_eq!(fake.runs.lock().unwrap().len(), 0);
+    // Its own stay, whatever was left.
+    let mut intake = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..300 {
+        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    }
+    soon(async || rows(&jobs, "job").await == 1).await;
+    let id = intake.accept().await.unwrap().id;
+    assert_eq!(end(&jobs, &id).await.done, 300);
+    assert_eq!((rows(&jobs, "job").await, rows(&jobs, "chunk").await), (1, 0));
+    assert_eq!(fake.runs.lock().unwrap().values().sum::<u32>(), 300);
 }
 
 #[tokio::test]
@@ -73,6 +82,55 @@ async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_
     assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
     // One by one, in their order, those that may have run beside it.
     assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
+}
+
+#[tokio::test]
+async fn an_item_that_is_tried_again_is_not_taken_for_one_that_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &["third time", "ends it", "ok"]).await.unwrap().id;
+    until(&jobs, &id, |status| status.state == State::Running).await;
+    drop(jobs);
+    let die_with = async |starts: i64| {
+        let ledger = Ledger::open(&file).unwrap();
+        let update = "UPDATE chunk SET starts = ?1 WHERE attempts = 0";
+        ledger.write(move |ledger| Ok(ledger.execute(update, [starts])?)).await.unwrap();
+    };
+    die_with(3).await;
+    // It runs alone: the first is tried again later, and the second ends the process.
+    let second = Fake::held();
+    let jobs = start_on(&file, &second).await;
+    second.gate.add_permits(1);
+    soon(async || second.runs(1) > 0).await;
+    drop(jobs);
+    assert_eq!(second.runs(0), 1);
+    die_with(5).await;
+    let third = Fake::new();
+    let jobs = start_on(&file, &third).await;
+    let status = end(&jobs, &id).await;
+    assert_eq!((status.items, status.done, status.failed), (3, 2, 1));
+    let mut results = results(&jobs, &id).await;
+    results.sort();
+    assert_eq!(results, ["0 0 0", "0 0 1", "1 0 99", "2 0 0", "2 0 1"]);
+}
+
+#[tokio::test]
+async fn a_process_that_is_stopped_was_not_ended_by_what_ran() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let held = Fake::held();
+    let mut id = None;
+    for _ in 0..8 {
+        let jobs = start_on(&file, &held).await;
+        let runs = held.runs(0);
+        id = Some(submit(&jobs, None, &["ok"]).await.unwrap().id);
+        soon(async || held.runs(0) > runs).await;
+        jobs.stop().await;
+    }
+    let jobs = start_on(&file, &Fake::new()).await;
+    assert_eq!(end(&jobs, &id.unwrap()).await.done, 1);
 }
 
 #[tokio::test]
