@@ -81,6 +81,10 @@ pub enum Error {
     /// networks that they cannot see.
     #[error("refused, or not to be reached")]
     Refused,
+    /// No connection came about, to an address that was allowed. For who waits to try again; whoever asked is told what
+    /// [`Error::Refused`] tells.
+    #[error("refused, or not to be reached")]
+    Unreached,
     /// The origin answered, but with no image.
     #[error("the origin {}", answered(*status))]
     Failed {

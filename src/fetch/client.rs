@@ -160,21 +160,20 @@ impl Client {
         let addresses = match &target.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
-            Host::Domain(name) => {
-                self.within((self.resolver)(name.clone())).await?.map_err(|error| refused("lookup", &error))?
-            }
+            Host::Domain(name) => self.within((self.resolver)(name.clone())).await?.map_err(unresolved)?,
         };
         if let Some(address) = addresses.iter().find(|address| !self.rules.permits(**address)) {
             tracing::info!(%address, url = target.as_str(), "a remote source leads to an address that is not public");
             return Err(Error::Refused);
         }
+        let mut failure = Error::Refused;
         for address in addresses.into_iter().take(ADDRESSES_MAX) {
             match self.within(TcpStream::connect(SocketAddr::new(address, target.port))).await? {
                 Ok(stream) => return Ok(stream),
-                Err(error) => _ = refused("connection", &error),
+                Err(error) => failure = unreached(&error),
             }
         }
-        Err(Error::Refused)
+        Err(failure)
     }
 
     async fn exchange<S>(
@@ -281,9 +280,16 @@ fn failed<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> Error {
     }
 }
 
-fn refused(step: &'static str, error: &io::Error) -> Error {
-    tracing::debug!(step, %error, "a remote source cannot be reached");
+/// The same as a name that leads to an address that is not allowed, also to who would try again: by the time that takes, nobody
+/// shall tell which names there are in networks that they cannot see.
+fn unresolved(error: io::Error) -> Error {
+    tracing::debug!(step = "lookup", %error, "a remote source cannot be reached");
     Error::Refused
+}
+
+fn unreached(error: &io::Error) -> Error {
+    tracing::debug!(step = "connection", %error, "a remote source cannot be reached");
+    Error::Unreached
 }
 
 fn tls(roots: RootCertStore) -> TlsConnector {

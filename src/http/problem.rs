@@ -200,6 +200,7 @@ mod tests {
         assert_eq!(status(pipeline::Error::Timeout), (422, "render-timeout"));
         assert_eq!(status(fetch::Error::Off), (403, "remote-off"));
         assert_eq!(status(fetch::Error::Refused), (403, "remote-refused"));
+        assert_eq!(status(fetch::Error::Unreached), (403, "remote-refused"));
         assert_eq!(status(fetch::Error::Failed { status: None }), (502, "remote-failed"));
         assert_eq!(status(fetch::Error::TooSlow), (504, "remote-timeout"));
         assert_eq!(status(fetch::Error::TooLarge { max: 1 }), (413, "too-large"));

@@ -49,9 +49,10 @@ fn store_is_transient(error: &store::Error) -> bool {
 fn fetch_is_transient(error: &fetch::Error) -> bool {
     match error {
         fetch::Error::Busy | fetch::Error::TooSlow | fetch::Error::Failed { status: None } => true,
+        // As an origin that starts again refuses connections.
+        fetch::Error::Unreached => true,
         // RFC 6585 and RFC 9110: too many requests, and what the server itself is at fault for.
         fetch::Error::Failed { status: Some(status) } => *status == 429 || *status >= 500,
-        // An address that cannot be reached now is one error with one that is never allowed.
         fetch::Error::Refused | fetch::Error::Off => false,
         fetch::Error::Url { .. } | fetch::Error::TooLarge { .. } => false,
     }
@@ -70,6 +71,8 @@ mod tests {
         check(store::Error::NotFound.into(), false);
         check(pipeline::Error::Timeout.into(), false);
         check(fetch::Error::TooSlow.into(), true);
+        check(fetch::Error::Unreached.into(), true);
+        check(fetch::Error::Refused.into(), false);
         for (status, expected) in [(404, false), (429, true), (499, false), (500, true)] {
             check(fetch::Error::Failed { status: Some(status) }.into(), expected);
         }

@@ -160,7 +160,7 @@ pub(super) fn of_fetch(error: &fetch::Error) -> Problem {
             invalid("url", format!("url is not of the allowed form; allowed: {allowed}."), allowed)
         }
         // Nothing tells a blocked address from one where nobody is.
-        fetch::Error::Refused => {
+        fetch::Error::Refused | fetch::Error::Unreached => {
             let detail = "This URL, or where it leads, is not allowed here or cannot be reached.";
             problem(StatusCode::FORBIDDEN, "remote-refused", "Remote source refused", detail)
         }

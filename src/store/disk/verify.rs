@@ -3,8 +3,9 @@
 //!
 //! The one thing that is ever removed is the note of a failed sync, by [`Options::recent`].
 
+mod page_cache;
+
 use std::fmt;
-use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -12,7 +13,6 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FileType, Stat};
-use rustix::io::ReadWriteFlags;
 
 use super::fs::{Errno, Fs, Open, Wait};
 use super::layout;
@@ -21,8 +21,6 @@ use super::{check_marker, unavailable};
 use crate::digest::{Digest, Hasher};
 use crate::store::Error;
 
-/// How much of a file one probe of the page cache stands for.
-const PROBE_BYTES: u64 = 256 << 10;
 /// Read, and hashed, at once.
 const READ_BYTES: usize = 1 << 20;
 /// What counts as recent: older bytes were written back long before a sync could fail.
@@ -30,8 +28,6 @@ const RECENT: Duration = Duration::from_secs(3600);
 /// Names in the root that the program makes, and what a file system has in its own.
 const ROOT_NAMES: [&str; 7] = [layout::MARKER, "blobs", "tmp", "quarantine", "state", "renditions", "lost+found"];
 const ROOT_PREFIX: &str = "jobs.sqlite";
-/// A file system in memory has no device behind its cache.
-const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// How to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,10 +302,12 @@ impl Scan<'_> {
         if self.options.recent {
             // Pages that are still to be written cannot be dropped.
             rustix::fs::fdatasync(&file)?;
-        }
-        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
-        if self.options.recent && is_cached(&file, stat.st_size as u64)? {
-            return Ok(Some(Fault::Unreadable("it stays in the page cache; stop what reads it, and try again".into())));
+            if !page_cache::drop_pages(&file, stat.st_size as u64)? {
+                let why = "it stays in the page cache; stop what reads it, and try again";
+                return Ok(Some(Fault::Unreadable(why.into())));
+            }
+        } else {
+            rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         }
         let (actual, bytes) = self.hash(&file, buffer)?;
         // What a server beside this needs in memory is not what was only hashed.
@@ -332,21 +330,6 @@ impl Scan<'_> {
             self.pace.take(count as u64);
         }
     }
-}
-
-/// Whether a part of a file would still be answered from memory: it is asked for one byte of each stretch. A file system that cannot
-/// tell is taken at its word.
-fn is_cached(file: &OwnedFd, bytes: u64) -> Result<bool, Errno> {
-    if u64::try_from(rustix::fs::fstatfs(file)?.f_type) == Ok(TMPFS_MAGIC) {
-        return Ok(false);
-    }
-    let is_answered = |offset| {
-        let mut byte = [0];
-        let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-        read.is_ok_and(|count| count > 0)
-    };
-    // From the end: what asks for a byte may have the ones after it read.
-    Ok((0..bytes.div_ceil(PROBE_BYTES)).rev().any(|stretch| is_answered(stretch * PROBE_BYTES)))
 }
 
 /// Keeps all threads together at a rate.

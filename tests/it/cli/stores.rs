@@ -227,3 +227,22 @@ fn the_note_of_a_failed_sync_goes_when_recent_images_are_well_and_nobody_owns_th
     assert!(!note.exists());
     on(async { assert_eq!(put(&*open(root).await, b"again").await, Commit::New) });
 }
+
+#[test]
+fn an_image_that_stays_in_memory_is_not_taken_as_read_from_the_device() {
+    let (made, folder) = (folder(), tempfile::tempdir().unwrap());
+    let ids = filled(made.path(), 3);
+    let root = &folder.path().join("data");
+    let status = std::process::Command::new("cp").arg("-a").args([made.path(), root]).status().unwrap();
+    assert!(status.success());
+    let note = note(root);
+    // Pages that wait in a pipe are held, not copied.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let file = fs::File::open(path_of(root, &ids[1])).unwrap();
+    assert!(rustix::fs::sendfile(&writer, &file, Some(&mut 0), 1 << 10).unwrap() > 0);
+    let found = verify(root, &["--recent"]).with(1);
+    assert_eq!(found.stdout, format!("unreadable  {}\n", relative(&ids[1])));
+    assert!(note.exists());
+    drop((reader, writer));
+    assert!(verify(root, &["--recent"]).with(0).stderr.contains("removed"));
+}

@@ -102,10 +102,12 @@ async fn only_a_whole_plain_200_is_a_source() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_reads_like_one_that_is_refused() {
+async fn a_port_where_nobody_listens_reads_like_one_that_is_refused_and_may_be_tried_again() {
     let free = std::net::TcpListener::bind((PERMITTED, 0)).unwrap().local_addr().unwrap();
     let sources = sources(&options(&[free.port()]));
-    assert_eq!(sources.get(&format!("http://{free}/")).await, Err(Error::Refused));
+    let unreached = sources.get(&format!("http://{free}/")).await;
+    assert_eq!(unreached, Err(Error::Unreached));
+    assert_eq!(unreached.unwrap_err().to_string(), Error::Refused.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,7 +20,10 @@ impl Origin {
     }
 
     pub fn at(address: SocketAddr, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
-        let listener = TcpListener::bind(address).unwrap();
+        Origin::on(TcpListener::bind(address).unwrap(), answer)
+    }
+
+    pub fn on(listener: TcpListener, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
         let address = listener.local_addr().unwrap();
         let (heads, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let (noted, counted, answer) = (heads.clone(), connections.clone(), Arc::new(answer));

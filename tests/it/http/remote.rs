@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 
 use progimage::http::Settings;
 use progimage::http::auth::{Access, keys};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket};
 
-use super::{Server, path_of, ppm};
+use super::bulk::{assert_failed, item, ndjson, resize};
+use super::metrics::figure;
+use super::{Server, jobs, path_of, ppm, runtime, until};
 use crate::fetch::origin::{Origin, answer, ok, redirect};
 use crate::fetch::{PERMITTED, options};
 
@@ -208,4 +212,56 @@ fn simultaneous_requests_fetch_and_render_once() {
         }
     });
     assert_eq!(origin.requests(), 1);
+}
+
+/// An origin that holds its port and refuses connections, and a job over one of its images.
+fn refused_job(attempts_max: u32) -> (TcpSocket, Server, String) {
+    let origin = TcpSocket::new_v4().unwrap();
+    origin.bind(format!("{PERMITTED}:0").parse().unwrap()).unwrap();
+    let address = origin.local_addr().unwrap();
+    let server = Server::with(|settings| {
+        settings.fetch = options(&[address.port()]);
+        settings.jobs.attempts_max = attempts_max;
+        settings.jobs.retry_ms = 1;
+    });
+    let path = submit(&server, &format!("http://{address}/a.ppm"));
+    (origin, server, path)
+}
+
+fn submit(server: &Server, url: &str) -> String {
+    let body = ndjson(&[item(json!({ "url": url }), &[resize("png", 2)])]);
+    let answer = server.send("POST", "/jobs", &[], &body);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    answer.field("location").unwrap().to_owned()
+}
+
+/// The result of a job of one item, at its end.
+fn result(server: &Server, path: &str) -> Value {
+    jobs::end(server, path);
+    let (mut lines, _) = jobs::results(&server.get(&format!("{path}/results")));
+    lines.remove(0)
+}
+
+#[test]
+fn a_job_tries_an_origin_that_refuses_connections_again_as_often_as_it_may() {
+    let (origin, server, path) = refused_job(3);
+    let failed = result(&server, &path);
+    assert_failed(&failed, 403, "remote-refused");
+    assert_eq!(figure(&server, "job_items_retried_total"), 2);
+    // What is never allowed is not tried again, and reads the same.
+    let port = origin.local_addr().unwrap().port();
+    let forbidden = result(&server, &submit(&server, &format!("http://127.0.0.3:{port}/a.ppm")));
+    assert_eq!(forbidden["problem"], failed["problem"]);
+    assert_eq!(figure(&server, "job_items_retried_total"), 2);
+}
+
+#[test]
+fn a_job_outlasts_the_restart_of_an_origin() {
+    let (origin, server, path) = refused_job(30);
+    until(|| figure(&server, "job_items_retried_total") > 0);
+    let listener = runtime().block_on(async { origin.listen(16) }).and_then(TcpListener::into_std).unwrap();
+    listener.set_nonblocking(false).unwrap();
+    Origin::on(listener, |_| ok(FRESH, &ppm(8, 4, [1, 2, 3])));
+    let done = result(&server, &path);
+    assert_eq!(done["status"], 200, "{done}");
 }
