@@ -6,8 +6,9 @@
 //! ```
 //!
 //! **Exactly once.** A chunk stays in the ledger until everything in it has ended; results are written as items end, each item's
-//! in one transaction, under a unique (job, item, part, output). A process that dies runs again what has no result yet, so an item
-//! may run twice and be told once. What a process has taken is known to it alone: a new one finds nothing to wait for.
+//! in one transaction, under a unique (job, item, part, output), and are durable before anybody is told of them. A process that dies
+//! runs again what has no result yet, so an item may run twice and be told once. What a process has taken is known to it alone: a new
+//! one finds nothing to wait for.
 //!
 //! **Why not a queue crate.** apalis 1.0 with apalis-sqlite 1.0 was tried by its own statements: a worker of the same name is
 //! refused for a heartbeat after a kill, its task counts that as an attempt, `vacuum_before` compares a number with a text and so removes
@@ -28,11 +29,13 @@ mod selection;
 mod webhook;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::digest::Digest;
 use crate::fetch::{self, Hooks, HostPattern};
@@ -50,7 +53,7 @@ pub use webhook::Secret;
 pub struct Options {
     /// Items that run at once, of all jobs.
     pub items_at_once: usize,
-    /// How often an item is tried that fails for a reason that may pass.
+    /// How often an item is tried that fails for a reason that may pass. While the store is away, nothing is tried again.
     pub attempts_max: u32,
     /// How long an item waits before its second attempt; twice as long before each further one, up to [`RETRY_MS_MAX`].
     pub retry_ms: u64,
@@ -76,6 +79,9 @@ pub struct Options {
 
 /// The longest wait before a further attempt, before jitter.
 pub const RETRY_MS_MAX: u64 = 300_000;
+
+/// How long a stop waits for the ledger.
+const STOP_WAIT: Duration = Duration::from_secs(1);
 
 impl Default for Options {
     fn default() -> Options {
@@ -249,7 +255,10 @@ impl Jobs {
             _ = task.await;
         }
         let left = self.shared.taken().chunks;
-        if let Err(error) = self.shared.ledger.write(move |ledger| queue::leave(ledger, &left)).await {
+        let leave = self.shared.ledger.write(move |ledger| queue::leave(ledger, &left));
+        // Requests under way are given their time after this: a backup that has the file locked must not take it.
+        let written = timeout(STOP_WAIT, leave).await.unwrap_or_else(|_| Err(Error::Ledger("it is in use".to_owned())));
+        if let Err(error) = written {
             tracing::warn!(%error, "what ran may be suspected to have ended the process");
         }
     }

@@ -231,3 +231,13 @@ async fn a_job_that_was_cut_is_forgotten_as_soon_as_the_ledger_can_be_written() 
     jobs.shared.sweep.notify_one();
     soon(async || rows(&jobs, "job").await + rows(&jobs, "chunk").await == 0).await;
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_ledger_that_is_in_use() {
+    let jobs = start(&Fake::new(), options()).await;
+    let (go_on, stuck) = std::sync::mpsc::channel::<()>();
+    jobs.shared.ledger.afterwards(move || _ = stuck.recv());
+    assert_eq!(timeout(60 * STOP_WAIT, jobs.stop()).await, Ok(()));
+    drop(go_on);
+    assert_eq!(rows(&jobs, "job").await, 0);
+}
