@@ -197,13 +197,19 @@ async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_h
     soon(async || ledger.free_places() == ledger::CALLS_MAX).await;
 }
 
-#[tokio::test]
-async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_is_done_with_it() {
+/// The only place for a job that is received, taken by one of which the ledger has a chunk.
+async fn receiving() -> (Jobs, Intake) {
     let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
     let mut intake = jobs.receive(Sender::default()).unwrap();
     for _ in 0..queue::CHUNK_ITEMS_MAX {
         intake.line(Bytes::from_static(b"ok")).await.unwrap();
     }
+    (jobs, intake)
+}
+
+#[tokio::test]
+async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_is_done_with_it() {
+    let (jobs, intake) = receiving().await;
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
     jobs.shared.ledger.afterwards(move || _ = stuck.recv());
     drop(intake);
@@ -215,11 +221,7 @@ async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_is_done_with_it() {
 
 #[tokio::test]
 async fn a_job_that_was_cut_is_forgotten_as_soon_as_the_ledger_can_be_written() {
-    let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    for _ in 0..queue::CHUNK_ITEMS_MAX {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
-    }
+    let (jobs, intake) = receiving().await;
     let run = async |statements| jobs.shared.ledger.write(move |ledger| Ok(ledger.execute_batch(statements)?)).await;
     let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF state ON main.job WHEN new.state = 5
         BEGIN SELECT RAISE(ABORT, 'full'); END";

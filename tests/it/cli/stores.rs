@@ -191,6 +191,17 @@ fn verify_reads_beside_an_owner_and_no_other_folder() {
     assert!(verify(&folder.path().join("tmp"), &[]).with(3).stderr.contains("PROGIMAGE"));
 }
 
+/// A store of images in `data`, on the device that tests usually have: in memory there is nothing past the page cache. Made
+/// elsewhere: 4,096 syncs are slow.
+fn filled_on_a_device(count: u32) -> (tempfile::TempDir, Vec<Digest>) {
+    let (made, folder) = (folder(), tempfile::tempdir().unwrap());
+    let ids = filled(made.path(), count);
+    let root = folder.path().join("data");
+    let status = std::process::Command::new("cp").arg("-a").args([made.path(), &root]).status().unwrap();
+    assert!(status.success());
+    (folder, ids)
+}
+
 /// Notes a failed sync, as the store does.
 fn note(root: &Path) -> PathBuf {
     let note = root.join("state/failed-sync");
@@ -200,12 +211,8 @@ fn note(root: &Path) -> PathBuf {
 
 #[test]
 fn the_note_of_a_failed_sync_goes_when_recent_images_are_well_and_nobody_owns_the_folder() {
-    // On the device that tests usually have: in memory there is nothing past the page cache. Made elsewhere: 4,096 syncs are slow.
-    let (made, folder) = (folder(), tempfile::tempdir().unwrap());
-    let ids = filled(made.path(), 3);
+    let (folder, ids) = filled_on_a_device(3);
     let root = &folder.path().join("data");
-    let status = std::process::Command::new("cp").arg("-a").args([made.path(), root]).status().unwrap();
-    assert!(status.success());
     assert!(verify(root, &["--recent"]).with(0).stderr.contains("3 images"));
     let note = note(root);
     assert!(verify(root, &[]).with(0).stderr.contains("verify --recent"));
@@ -230,11 +237,8 @@ fn the_note_of_a_failed_sync_goes_when_recent_images_are_well_and_nobody_owns_th
 
 #[test]
 fn an_image_that_stays_in_memory_is_not_taken_as_read_from_the_device() {
-    let (made, folder) = (folder(), tempfile::tempdir().unwrap());
-    let ids = filled(made.path(), 3);
+    let (folder, ids) = filled_on_a_device(3);
     let root = &folder.path().join("data");
-    let status = std::process::Command::new("cp").arg("-a").args([made.path(), root]).status().unwrap();
-    assert!(status.success());
     let note = note(root);
     // Pages that wait in a pipe are held, not copied.
     let (reader, writer) = std::io::pipe().unwrap();
