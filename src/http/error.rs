@@ -1,6 +1,6 @@
-//! [`Error`]: why a request got no good answer. Statuses are chosen in [`super::problem`].
+//! [`Error`]: why a request got no good answer. Statuses are chosen in [`super::protocol::problem`].
 
-use super::sign::Refused;
+use super::protocol::sign::Refused;
 use crate::digest::Digest;
 use crate::{fetch, items, jobs, pipeline, renditions, store};
 

@@ -1,0 +1,141 @@
+//! [`RequestBody`]: what the server reads, under stall, rate and time bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use tokio::time::Instant;
+
+use super::activity::Watch;
+use super::options::{Options, ms};
+use crate::http::error::Error;
+
+/// `Content-Type` as it is written, empty where it is not there, and its media type in lower case and without parameters.
+pub(in crate::http) fn content_type(headers: &HeaderMap) -> (&str, String) {
+    let written = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    (written, written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// A request's body. Dropped before its end, it tells the connection, which then drains what the client still sends and closes.
+pub(in crate::http) struct RequestBody {
+    incoming: Incoming,
+    watch: Arc<Watch>,
+    ended: bool,
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.watch.leave_unread();
+        }
+    }
+}
+
+impl RequestBody {
+    pub(in crate::http) fn new(incoming: Incoming, watch: Arc<Watch>) -> RequestBody {
+        let ended = hyper::body::Body::is_end_stream(&incoming);
+        RequestBody { incoming, watch, ended }
+    }
+
+    /// The declared length, if any.
+    pub(in crate::http) fn declared(&self) -> Option<u64> {
+        hyper::body::Body::size_hint(&self.incoming).exact()
+    }
+
+    /// Reads under the bounds that hold for the body of one image.
+    pub(in crate::http) fn read(self, options: &Options) -> Reader {
+        let pace = Pace::Whole { started: Instant::now() };
+        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
+    }
+
+    /// Reads a body without an end in size or time. A pause ends it, and so does a client that is too slow, for as long as it is
+    /// waited for: time in which nobody calls [`Reader::next`] is not the client's.
+    pub(in crate::http) fn stream(self, options: &Options) -> Reader {
+        let pace = Pace::Stream { waited: Duration::ZERO };
+        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
+    }
+}
+
+/// Reads a request's body chunk by chunk.
+pub(in crate::http) struct Reader {
+    body: RequestBody,
+    options: Options,
+    pace: Pace,
+    /// Since `pace` began.
+    bytes: u64,
+    /// What came when too little had: for whoever reads on.
+    late: Option<Bytes>,
+}
+
+/// What the least rate is held against.
+enum Pace {
+    /// The whole body, which has an end in time too.
+    Whole { started: Instant },
+    /// A stretch of `body_grace_ms` of waiting; then the next one begins, so that no haste at first buys a crawl later.
+    Stream { waited: Duration },
+}
+
+impl Reader {
+    /// The next chunk; `None` at the end. After [`Error::BodyTimeout`] a stream may be read on: nothing of it is lost, and a new
+    /// stretch begins.
+    pub(in crate::http) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(late) = self.late.take() {
+            return Ok(Some(late));
+        }
+        if self.body.ended {
+            return Ok(None);
+        }
+        loop {
+            let Some(frame) = self.frame().await? else {
+                self.body.ended = true;
+                return Ok(None);
+            };
+            // Trailers say nothing that is asked here.
+            let Ok(bytes) = frame.into_data() else { continue };
+            self.bytes += bytes.len() as u64;
+            if let Err(slow) = self.keeps_rate() {
+                self.late = Some(bytes);
+                return Err(slow);
+            }
+            return Ok(Some(bytes));
+        }
+    }
+
+    /// How long a client may pause, and how long it may be made to wait for room.
+    pub(in crate::http) fn patience(&self) -> Duration {
+        ms(self.options.body_stall_ms)
+    }
+
+    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Error> {
+        let stall = ms(self.options.body_stall_ms);
+        let wait = match &self.pace {
+            Pace::Whole { started } => ms(self.options.body_timeout_ms).saturating_sub(started.elapsed()).min(stall),
+            Pace::Stream { .. } => stall,
+        };
+        let asked = Instant::now();
+        let frame = tokio::time::timeout(wait, self.body.incoming.frame()).await.map_err(|_| Error::BodyTimeout)?;
+        if let Pace::Stream { waited } = &mut self.pace {
+            *waited += asked.elapsed();
+        }
+        frame.transpose().map_err(|_| Error::BodyBroken)
+    }
+
+    fn keeps_rate(&mut self) -> Result<(), Error> {
+        let elapsed = match &self.pace {
+            Pace::Whole { started } => started.elapsed(),
+            Pace::Stream { waited } => *waited,
+        };
+        if elapsed <= ms(self.options.body_grace_ms) {
+            return Ok(());
+        }
+        let due = elapsed.as_micros() * u128::from(self.options.body_rate_min) / 1_000_000;
+        let keeps = u128::from(self.bytes) >= due;
+        if let Pace::Stream { waited } = &mut self.pace {
+            (*waited, self.bytes) = (Duration::ZERO, 0);
+        }
+        if keeps { Ok(()) } else { Err(Error::BodyTimeout) }
+    }
+}

@@ -1,0 +1,110 @@
+//! [`Chunks`]: the bytes of `multipart/form-data` on their way to the parser, and the bound of what it holds.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+
+use super::body::Reader;
+use crate::http::error::Error;
+use crate::http::protocol::digest_fields::Claims;
+
+/// Bytes before, between and after the parts of a form.
+pub(in crate::http) const FORM_BYTES_MAX: u64 = 256 << 10;
+
+/// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch. Clones are the
+/// same stream, so that the handler can set the bound and read what the parser leaves.
+#[derive(Clone)]
+pub(in crate::http) struct Chunks(Arc<Mutex<Source>>);
+
+struct Source {
+    stream: BoxStream<'static, Result<Bytes, Error>>,
+    claims: Claims,
+    bytes: u64,
+    max: u64,
+    /// What is said of more.
+    over: Error,
+    /// A chunk was given; the parser looks at it before it gets the next one.
+    given: bool,
+}
+
+/// Of the heads of parts, and what stands around them.
+const FORM_TOO_LARGE: Error = Error::TooLarge { name: "form_bytes_max", max: FORM_BYTES_MAX };
+
+impl Chunks {
+    pub(in crate::http) fn new(reader: Reader, claims: Claims) -> Chunks {
+        // Fused: the parser may have seen the end already when the rest is read.
+        let stream = futures_util::stream::unfold(reader, |mut reader| async {
+            reader.next().await.transpose().map(|chunk| (chunk, reader))
+        });
+        let stream = stream.fuse().boxed();
+        let (max, over) = (FORM_BYTES_MAX, FORM_TOO_LARGE);
+        Chunks(Arc::new(Mutex::new(Source { stream, claims, bytes: 0, max, over, given: false })))
+    }
+
+    /// Never held across an await: only while the stream is polled.
+    fn lock(&self) -> MutexGuard<'_, Source> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An image comes, of which the parser reads ahead.
+    pub(in crate::http) fn allow_image(&self, bytes_max: u64) {
+        self.allow_more(bytes_max.saturating_add(FORM_BYTES_MAX));
+        self.lock().over = Error::BodyTooLarge { max: bytes_max };
+    }
+
+    /// A part comes that is bounded where it goes.
+    pub(in crate::http) fn allow_any(&self) {
+        self.allow_more(u64::MAX);
+    }
+
+    pub(in crate::http) fn allow_more(&self, more: u64) {
+        let mut source = self.lock();
+        source.max = source.bytes.saturating_add(more);
+        source.over = FORM_TOO_LARGE;
+    }
+
+    pub(in crate::http) fn claims(&self) -> Claims {
+        std::mem::take(&mut self.lock().claims)
+    }
+}
+
+impl Stream for Chunks {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut source = self.lock();
+        // The parser takes all that is ready before it looks at any of it, and holds it in memory: so that is one chunk.
+        if std::mem::take(&mut source.given) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let chunk = ready!(source.stream.as_mut().poll_next(context));
+        source.given = chunk.is_some();
+        Poll::Ready(chunk.map(|chunk| chunk.and_then(|chunk| source.take(chunk))))
+    }
+}
+
+impl Source {
+    fn take(&mut self, chunk: Bytes) -> Result<Bytes, Error> {
+        self.bytes += chunk.len() as u64;
+        if self.bytes > self.max {
+            return Err(self.over.clone());
+        }
+        self.claims.update(&chunk);
+        Ok(chunk)
+    }
+}
+
+pub(in crate::http) fn of_form(error: multer::Error) -> Error {
+    match error {
+        multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),
+        multer::Error::IncompleteFieldData { .. }
+        | multer::Error::IncompleteHeaders
+        | multer::Error::IncompleteStream => Error::Malformed { what: "the form ends before its last boundary" },
+        _ => Error::Malformed { what: "the body is not multipart/form-data" },
+    }
+}

@@ -1,0 +1,286 @@
+//! Lists of ids in bodies: one id a line or a JSON array, all of them together within one budget of bytes ([`Lists`]); batches of
+//! items have one of the same kind. What the ids are asked for is not here.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::HeaderMap;
+use serde::Deserializer as _;
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::body::{RequestBody, content_type};
+use super::options::Options;
+use crate::digest::Digest;
+use crate::http::error::Error;
+
+/// Of what is no id: more than a message shows.
+const VALUE_BYTES_SHOWN: usize = 256;
+
+const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lower-case hexadecimal digits" };
+
+/// The budget of all lists that are read or answered at once. Bytes of text are counted: what is made of them while a request is
+/// worked on is a few times that.
+pub(in crate::http) struct Lists {
+    bytes_max: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Lists {
+    /// A budget of `bytes_max` bytes.
+    pub(in crate::http) fn new(bytes_max: usize) -> Lists {
+        Lists { bytes_max, free: Arc::new(Semaphore::new(bytes_max)) }
+    }
+
+    /// The right to hold `bytes`; one list longer than the whole budget is alone with it.
+    pub(in crate::http) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
+        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::Lists)
+    }
+
+    /// Makes `held` the right to hold `bytes`.
+    fn grow(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Error> {
+        held.merge(self.hold(bytes.min(self.bytes_max).saturating_sub(held.num_permits()))?);
+        Ok(())
+    }
+
+    /// The ids of a body, and the right to hold as many bytes as it had.
+    pub(in crate::http) async fn read(
+        &self,
+        body: RequestBody,
+        form: Form,
+        options: &Options,
+    ) -> Result<(Vec<Digest>, OwnedSemaphorePermit), Error> {
+        let (text, held) = self.text(body, options).await?;
+        Ok((form.read(&text, options.ids_max)?, held))
+    }
+
+    /// The text of a body, and the right to hold it. It is taken as the bytes arrive, so that clients which only declare a length
+    /// shut nobody out.
+    pub(in crate::http) async fn text(
+        &self,
+        body: RequestBody,
+        options: &Options,
+    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Error> {
+        if body.declared().is_some_and(|declared| declared > options.list_bytes_max as u64) {
+            return Err(too_large(options));
+        }
+        let mut text = Text::new(self, options)?;
+        let mut reader = body.read(options);
+        while let Some(chunk) = reader.next().await? {
+            text.take(&chunk)?;
+        }
+        Ok(text.end())
+    }
+}
+
+/// Text on its way into memory.
+pub(in crate::http) struct Text<'a> {
+    lists: &'a Lists,
+    options: &'a Options,
+    text: Vec<u8>,
+    held: OwnedSemaphorePermit,
+}
+
+impl<'a> Text<'a> {
+    pub(in crate::http) fn new(lists: &'a Lists, options: &'a Options) -> Result<Text<'a>, Error> {
+        Ok(Text { lists, options, text: Vec::new(), held: lists.hold(0)? })
+    }
+
+    pub(in crate::http) fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let bytes = self.text.len() + chunk.len();
+        if bytes > self.options.list_bytes_max {
+            return Err(too_large(self.options));
+        }
+        self.lists.grow(&mut self.held, bytes)?;
+        self.text.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    pub(in crate::http) fn end(self) -> (Vec<u8>, OwnedSemaphorePermit) {
+        (self.text, self.held)
+    }
+}
+
+fn too_large(options: &Options) -> Error {
+    Error::TooLarge { name: "list_bytes_max", max: options.list_bytes_max as u64 }
+}
+
+/// The text of an answer, which gives its part of the budget back when it is sent.
+pub(in crate::http) fn held(text: String, mut held: OwnedSemaphorePermit) -> Bytes {
+    struct Held(Box<[u8]>, #[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let kept = held.split(text.len().min(held.num_permits()));
+    Bytes::from_owner(Held(text.into_bytes().into(), kept))
+}
+
+/// How a list of ids is written.
+#[derive(Clone, Copy)]
+pub(in crate::http) enum Form {
+    /// A JSON array.
+    Json,
+    /// One id a line.
+    Lines,
+}
+
+impl Form {
+    /// By `Content-Type`.
+    pub(in crate::http) fn of(headers: &HeaderMap) -> Result<Form, Error> {
+        match content_type(headers).1.as_str() {
+            "application/json" => Ok(Form::Json),
+            // What curl's --data-binary says unasked is taken for a list, too.
+            "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Form::Lines),
+            _ => Err(Error::MediaType { allowed: "text/plain with one id a line, or application/json" }),
+        }
+    }
+
+    /// Of the answer.
+    pub(in crate::http) fn media_type(self) -> &'static str {
+        match self {
+            Form::Json => "application/json",
+            Form::Lines => "text/plain",
+        }
+    }
+
+    /// Up to `max` ids; what comes after them is counted and not kept.
+    fn read(self, text: &[u8], max: usize) -> Result<Vec<Digest>, Error> {
+        let (ids, count) = match self {
+            Form::Json => {
+                let (mut json, mut bad) = (serde_json::Deserializer::from_slice(text), None);
+                let read = json.deserialize_seq(Ids { max, bad: &mut bad });
+                read.and_then(|read| json.end().map(|()| read)).map_err(|_| bad.unwrap_or(MALFORMED))?
+            }
+            Form::Lines => {
+                let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+                let mut lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
+                let read = |(at, line)| Digest::from_hex(line).map_err(|_| not_an_id("line", at, line));
+                let ids = lines.by_ref().take(max).map(read).collect::<Result<Vec<_>, _>>()?;
+                let count = ids.len() + lines.count();
+                (ids, count)
+            }
+        };
+        if count > max { Err(Error::Ids { value: count as u64, max: max as u64 }) } else { Ok(ids) }
+    }
+
+    /// The text of `ids`.
+    pub(in crate::http) fn write(self, ids: &[Digest]) -> String {
+        let mut text = String::with_capacity(ids.len() * 67 + 2);
+        let (open, before, between, after, close) = match self {
+            Form::Json => ("[", "\"", ",", "\"", "]"),
+            Form::Lines => ("", "", "", "\n", ""),
+        };
+        text.push_str(open);
+        for (index, id) in ids.iter().enumerate() {
+            text.push_str(if index > 0 { between } else { "" });
+            text.extend([before, id.hex().as_str(), after]);
+        }
+        text.push_str(close);
+        text
+    }
+}
+
+/// Of the text, no more than is shown.
+fn not_an_id(place: &'static str, at: u64, text: &[u8]) -> Error {
+    Error::NotAnId {
+        place,
+        at,
+        value: String::from_utf8_lossy(&text[..text.len().min(VALUE_BYTES_SHOWN)]).into_owned(),
+    }
+}
+
+/// Reads a JSON array one element at a time: the first that is no id ends it, and those past `max` are only counted. Read into a
+/// list of strings, `["","",...]` would be eight times as large in memory as in the body.
+struct Ids<'a> {
+    max: usize,
+    /// The first that is no id.
+    bad: &'a mut Option<Error>,
+}
+
+impl<'de> Visitor<'de> for Ids<'_> {
+    type Value = (Vec<Digest>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array of ids")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut ids: Vec<Digest> = Vec::new();
+        while ids.len() < self.max {
+            let Some(element) = array.next_element::<&RawValue>()? else { break };
+            let id = serde_json::from_str::<Cow<'_, str>>(element.get()).ok().and_then(|id| id.parse().ok());
+            ids.push(id.ok_or_else(|| {
+                *self.bad = Some(not_an_id("index", ids.len() as u64, element.get().as_bytes()));
+                A::Error::custom("no id")
+            })?);
+        }
+        let mut count = ids.len();
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((ids, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_as_they_are_written() {
+        let ids: Vec<Digest> = (0..3).map(|n| Digest::of(&[n])).collect();
+        for form in [Form::Json, Form::Lines] {
+            for count in 0..=3 {
+                let text = form.write(&ids[..count]);
+                assert_eq!(form.read(text.as_bytes(), 3), Ok(ids[..count].to_vec()), "{text}");
+            }
+            let text = form.write(&ids);
+            assert_eq!(form.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
+        }
+        assert_eq!(Form::Json.write(&ids), serde_json::json!(ids).to_string());
+        let cut = Form::Json.write(&ids);
+        for bad in ["", "{}", "[", "[] x", &cut[..cut.len() - 9]] {
+            assert_eq!(Form::Json.read(bad.as_bytes(), 3), Err(MALFORMED), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_named_by_its_place_and_shown() {
+        let good = Digest::of(b"").to_string();
+        let check = |form: Form, text: &str, place, at, value: &str| {
+            let expected = Error::NotAnId { place, at, value: value.to_owned() };
+            assert_eq!(form.read(text.as_bytes(), 3), Err(expected), "{text}");
+        };
+        check(Form::Lines, &format!("{good}\n\n {good}\r\noops\nworse"), "line", 4, "oops");
+        check(Form::Lines, &good[1..], "line", 1, &good[1..]);
+        check(Form::Lines, &"x".repeat(1_000), "line", 1, &"x".repeat(VALUE_BYTES_SHOWN));
+        check(Form::Json, &format!("[\"{good}\", 5]"), "index", 1, "5");
+        check(Form::Json, "[\"\"", "index", 0, "\"\"");
+        // Past the bound they are only counted.
+        let many = format!("{good}\n{good}\n{good}\noops");
+        assert_eq!(Form::Lines.read(many.as_bytes(), 3), Err(Error::Ids { value: 4, max: 3 }));
+    }
+
+    #[test]
+    fn lists_together_hold_the_budget_and_not_one_byte_more() {
+        let lists = Lists::new(100);
+        let mut first = lists.hold(60).expect("free");
+        assert_eq!(lists.hold(41).err(), Some(Error::Lists));
+        let second = lists.hold(40).expect("free");
+        assert_eq!(lists.grow(&mut first, 61), Err(Error::Lists));
+        drop(second);
+        assert_eq!(lists.grow(&mut first, 1000), Ok(()), "longer than the whole budget: alone");
+        assert_eq!(lists.hold(1).err(), Some(Error::Lists));
+        // An answer keeps its own length of it until it is sent.
+        let answer = held("x".repeat(30), first);
+        assert!(lists.hold(71).is_err());
+        drop((lists.hold(70), answer));
+        assert!(lists.hold(100).is_ok());
+    }
+}

@@ -1,0 +1,121 @@
+//! [`Array`]: a body that is a small batch of items, one JSON array. Knows nothing of what an item says.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserializer as _;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::body::RequestBody;
+use crate::aside::aside;
+use crate::http::app::App;
+use crate::http::error::Error;
+use crate::pipeline::object::Object;
+
+const MALFORMED: Error =
+    Error::Malformed { what: "the body must be a JSON array of items, or an object with such an array as its items" };
+
+/// The elements of a JSON array, by their places in its text, which counts in the budget of batches for as long as this lives. Each
+/// is a line: where the text had line feeds, between tokens, there are blanks.
+pub(in crate::http) struct Array {
+    text: Bytes,
+    places: std::vec::IntoIter<(u32, u32)>,
+    _held: OwnedSemaphorePermit,
+}
+
+impl Array {
+    /// An array, or an object with an array as its `items`.
+    pub(in crate::http) async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
+        let (text, held) = app.batches.text(body, &app.options).await?;
+        let (text, places) =
+            aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
+        Ok(Array { text, places: places.into_iter(), _held: held })
+    }
+}
+
+impl Iterator for Array {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let (start, end) = self.places.next()?;
+        Some(self.text.slice(start as usize..end as usize))
+    }
+}
+
+/// The text with its elements as lines, and where they lie.
+fn elements(mut text: Vec<u8>) -> Option<(Bytes, Vec<(u32, u32)>)> {
+    let places = places(&text)?;
+    // It is JSON, so no string holds one.
+    text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    Some((text.into(), places))
+}
+
+/// Where the elements lie. Eight bytes for each, of which the text has at least two: references would be twice as large.
+fn places(text: &[u8]) -> Option<Vec<(u32, u32)>> {
+    let text = str::from_utf8(text).ok()?;
+    let array = match serde_json::from_str::<Object<&RawValue>>(text) {
+        Ok(Object(members)) => match members.as_slice() {
+            [(name, items)] if name == "items" => items.get(),
+            _ => return None,
+        },
+        Err(_) => text,
+    };
+    let mut json = serde_json::Deserializer::from_str(array);
+    let places = json.deserialize_seq(Places { text }).ok()?;
+    json.end().ok()?;
+    Some(places)
+}
+
+struct Places<'a> {
+    text: &'a str,
+}
+
+impl<'de> Visitor<'de> for Places<'de> {
+    type Value = Vec<(u32, u32)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut places = Vec::new();
+        while let Some(element) = array.next_element::<&RawValue>()? {
+            let start = element.get().as_ptr() as usize - self.text.as_ptr() as usize;
+            let place = u32::try_from(start).ok().zip(u32::try_from(start + element.get().len()).ok());
+            places.push(place.ok_or_else(|| A::Error::custom("more than 4 GiB"))?);
+        }
+        Ok(places)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_elements_of_an_array_are_found_where_they_lie() {
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let found = places(text.as_bytes());
+            let found = found.as_ref().map(|places| {
+                places.iter().map(|(start, end)| &text[*start as usize..*end as usize]).collect::<Vec<_>>()
+            });
+            assert_eq!(found.as_deref(), expected, "{text}");
+        };
+        check("[]", Some(&[]));
+        check(" [ {\"a\": [1, 2]} ,3]\n", Some(&["{\"a\": [1, 2]}", "3"]));
+        check("{\"items\": [{}, {}]}", Some(&["{}", "{}"]));
+        for bad in ["", "{}", "1", "[", "[1] 2", "{\"items\": {}}", "{\"items\": [], \"more\": 1}", "{\"items\": 1}"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn elements_are_lines() {
+        let (text, places) = elements(b"[\n {\"a\":\r\n \"\\n\"},\n1]".to_vec()).expect("an array");
+        let lines: Vec<_> = places.iter().map(|(start, end)| text.slice(*start as usize..*end as usize)).collect();
+        assert_eq!(lines, ["{\"a\":   \"\\n\"}", "1"]);
+        assert!(elements(b"[\"\n\"]".to_vec()).is_none(), "no string holds a line feed");
+    }
+}

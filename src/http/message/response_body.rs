@@ -1,0 +1,155 @@
+//! [`Body`]: what the server sends. What is sent line by line is made in [`super::stream_body`].
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use super::stream_body::Lines;
+use crate::store::{self, Blob};
+
+/// A response of ours.
+pub(in crate::http) type Response = hyper::Response<Body>;
+
+/// A response body: a concrete type, so that hyper needs no boxing and a hit is one reference count.
+pub(in crate::http) enum Body {
+    Empty,
+    Full(Bytes),
+    /// Sent one after the other: slices of one buffer need no copy.
+    Parts(VecDeque<Bytes>),
+    Pieces(Box<Pieces>),
+    /// Made while it is sent.
+    Lines(Box<Lines>),
+}
+
+/// Bytes and ranges of a blob, sent one after the other, one frame in memory at a time.
+pub(in crate::http) struct Pieces {
+    /// One for all frames: it proves the whole as they pass, in order.
+    blob: Arc<Blob>,
+    queue: VecDeque<Piece>,
+    left: u64,
+    reading: Option<store::Future<'static, Bytes>>,
+}
+
+/// A part of a streamed body.
+pub(in crate::http) enum Piece {
+    Bytes(Bytes),
+    Range(Range<u64>),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Range(range) => range.end - range.start,
+        }
+    }
+}
+
+impl Body {
+    /// The pieces of `blob`. The first frame is read before this returns, so that a blob which cannot be read is an error answer
+    /// and not a broken one; a body of one frame is sent whole.
+    pub(in crate::http) async fn of_blob(
+        blob: Blob,
+        pieces: impl IntoIterator<Item = Piece>,
+    ) -> Result<Body, store::Error> {
+        let mut queue: VecDeque<Piece> = pieces.into_iter().filter(|piece| piece.len() > 0).collect();
+        let left = queue.iter().map(Piece::len).sum();
+        if let Some(Piece::Range(range)) = queue.front().filter(|piece| matches!(piece, Piece::Range(_))) {
+            let range = range.clone();
+            let first = blob.frame(range.clone()).await?;
+            let end = range.start + first.len() as u64;
+            queue.pop_front();
+            if end < range.end {
+                queue.push_front(Piece::Range(end..range.end));
+            } else if queue.is_empty() {
+                return Ok(Body::Full(first));
+            }
+            queue.push_front(Piece::Bytes(first));
+        }
+        Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None })))
+    }
+
+    /// Bytes of the whole body, where they are known.
+    pub(in crate::http) fn len(&self) -> Option<u64> {
+        match self {
+            Body::Empty => Some(0),
+            Body::Full(bytes) => Some(bytes.len() as u64),
+            Body::Parts(parts) => Some(parts.iter().map(|part| part.len() as u64).sum()),
+            Body::Pieces(pieces) => Some(pieces.left),
+            Body::Lines(_) => None,
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = store::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, store::Error>>> {
+        match &mut *self {
+            Body::Empty => Poll::Ready(None),
+            Body::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Body::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Body::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
+            Body::Pieces(pieces) => pieces.poll_frame(context),
+            Body::Lines(lines) => lines.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.len().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Pieces {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, store::Error>>> {
+        if self.reading.is_none() {
+            match self.queue.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Piece::Bytes(bytes)) => return Poll::Ready(Some(Ok(self.frame(bytes)))),
+                Some(Piece::Range(range)) => {
+                    let (blob, asked) = (Arc::clone(&self.blob), range.clone());
+                    self.reading = Some(Box::pin(async move { blob.frame(asked).await }));
+                    self.queue.push_front(Piece::Range(range));
+                }
+            }
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let result = ready!(reading.as_mut().poll(context));
+        self.reading = None;
+        Poll::Ready(Some(result.map(|bytes| {
+            self.advance(bytes.len() as u64);
+            self.frame(bytes)
+        })))
+    }
+
+    /// Takes `count` bytes off the range in front.
+    fn advance(&mut self, count: u64) {
+        if let Some(Piece::Range(range)) = self.queue.front_mut() {
+            range.start = (range.start + count).min(range.end);
+            if range.start == range.end {
+                self.queue.pop_front();
+            }
+        }
+    }
+
+    fn frame(&mut self, bytes: Bytes) -> Frame<Bytes> {
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        Frame::data(bytes)
+    }
+}

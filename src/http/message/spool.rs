@@ -1,0 +1,269 @@
+//! [`Spools`]: bytes that wait for their client, in temporary files without names. That of an answer is a ring, so that a client
+//! which is always a little behind needs no more room than it is behind. What waits elsewhere shares their room ([`super::spill_file`]).
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The room of all files is counted in pieces of this size: pages of memory, and base64 without a remainder.
+pub(in crate::http) const PIECE_BYTES: usize = 48 << 10;
+
+/// The files of all answers together.
+#[derive(Clone)]
+pub(in crate::http) struct Spools {
+    bytes_max: u64,
+    /// The room of all, and what of it is free.
+    pieces: usize,
+    free: Arc<Semaphore>,
+    create: fn() -> io::Result<File>,
+}
+
+impl Spools {
+    /// Files of at most `bytes_max` bytes each, and `all_bytes_max` together.
+    pub(in crate::http) fn new(bytes_max: u64, all_bytes_max: u64) -> Spools {
+        let pieces = usize::try_from(all_bytes_max / PIECE_BYTES as u64).unwrap_or(usize::MAX);
+        let pieces = pieces.min(Semaphore::MAX_PERMITS);
+        let free = Arc::new(Semaphore::new(pieces));
+        Spools { bytes_max, pieces, free, create: || Ok(Arc::new(tempfile::tempfile()?)) }
+    }
+
+    /// Opens a new file. Blocks: not for a runtime's thread.
+    pub(in crate::http) fn create(&self) -> io::Result<File> {
+        (self.create)()
+    }
+
+    /// Takes the room of so many further pieces, all or none.
+    pub(in crate::http) fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, pieces: u64) -> bool {
+        let Ok(pieces) = u32::try_from(pieces) else { return false };
+        let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(pieces) else { return false };
+        match held {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
+        }
+        true
+    }
+
+    /// Whether half of the room stays free beside so many further pieces.
+    pub(in crate::http) fn leaves_half(&self, pieces: usize) -> bool {
+        self.free.available_permits() >= self.pieces / 2 + pieces
+    }
+
+    /// A spool without a file yet.
+    pub(in crate::http) fn spool(&self) -> Spool {
+        Spool { spools: self.clone(), file: None, held: None, writing: false, read: 0, written: 0 }
+    }
+}
+
+pub(in crate::http) fn lost() -> io::Error {
+    io::Error::other("the runtime is stopping")
+}
+
+/// What is read and written by position: an open file.
+pub(in crate::http) type File = Arc<dyn FileExt + Send + Sync>;
+
+/// The bytes of one answer, first in first out.
+pub(in crate::http) struct Spool {
+    spools: Spools,
+    file: Option<File>,
+    /// As many pieces as the file is long.
+    held: Option<OwnedSemaphorePermit>,
+    /// Bytes are on their way into the file.
+    writing: bool,
+    read: u64,
+    written: u64,
+}
+
+impl Spool {
+    /// Bytes that wait.
+    pub(in crate::http) fn len(&self) -> u64 {
+        self.written - self.read
+    }
+
+    /// Whether bytes are on their way into the file: what comes now comes after them.
+    pub(in crate::http) fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// What writes `parts` behind the rest, if there is room for them.
+    pub(in crate::http) fn write(&mut self, parts: Vec<Bytes>) -> Option<Write> {
+        let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        if self.len() + len > self.spools.bytes_max || !self.hold(self.written + len) {
+            return None;
+        }
+        self.writing = true;
+        Some(Write {
+            ring: Ring { bytes_max: self.spools.bytes_max },
+            file: self.file.clone(),
+            create: self.spools.create,
+            at: self.written,
+            parts,
+        })
+    }
+
+    /// Takes note of what a [`Write`] came to.
+    pub(in crate::http) fn wrote(&mut self, written: io::Result<Written>) -> io::Result<()> {
+        self.writing = false;
+        let written = written?;
+        self.written += written.len;
+        self.file = Some(written.file);
+        Ok(())
+    }
+
+    /// What reads the next bytes, up to `max`; `None`: there are none.
+    pub(in crate::http) fn next(&self, max: u64) -> Option<Read> {
+        let file = Arc::clone(self.file.as_ref()?);
+        let (ring, len) = (Ring { bytes_max: self.spools.bytes_max }, self.len().min(max));
+        (len > 0).then_some(Read { ring, file, at: self.read, len })
+    }
+
+    /// Takes note of what was read, and gives the file back once that is all.
+    pub(in crate::http) fn advance(&mut self, count: u64) {
+        self.read += count;
+        if self.len() == 0 && !self.writing {
+            let file = self.file.take();
+            *self = self.spools.spool();
+            // The blocks of a long file take a while to free.
+            drop(tokio::task::spawn_blocking(move || drop(file)));
+        }
+    }
+
+    /// Takes the room that a file which was written up to `end` needs.
+    fn hold(&mut self, end: u64) -> bool {
+        let pieces = end.min(self.spools.bytes_max).div_ceil(PIECE_BYTES as u64);
+        let missing = pieces.saturating_sub(self.held.as_ref().map_or(0, |held| held.num_permits() as u64));
+        self.spools.hold(&mut self.held, missing)
+    }
+}
+
+/// Where positions lie in a file.
+#[derive(Clone, Copy)]
+struct Ring {
+    bytes_max: u64,
+}
+
+impl Ring {
+    /// Where `at` lies, and how many of `len` bytes lie there in one piece.
+    fn piece(self, at: u64, len: usize) -> (u64, usize) {
+        let offset = at % self.bytes_max;
+        let before_the_end = usize::try_from(self.bytes_max - offset).unwrap_or(usize::MAX);
+        (offset, len.min(before_the_end))
+    }
+}
+
+/// Bytes on their way into a file. Blocks: not for a runtime's thread.
+pub(in crate::http) struct Write {
+    ring: Ring,
+    file: Option<File>,
+    create: fn() -> io::Result<File>,
+    at: u64,
+    parts: Vec<Bytes>,
+}
+
+/// What a [`Write`] came to.
+pub(in crate::http) struct Written {
+    file: File,
+    len: u64,
+}
+
+impl Write {
+    pub(in crate::http) fn run(self) -> io::Result<Written> {
+        let file = match self.file {
+            Some(file) => file,
+            None => (self.create)()?,
+        };
+        let mut at = self.at;
+        for part in &self.parts {
+            let mut rest = part.as_ref();
+            while !rest.is_empty() {
+                let (offset, count) = self.ring.piece(at, rest.len());
+                file.write_all_at(&rest[..count], offset)?;
+                rest = &rest[count..];
+                at += count as u64;
+            }
+        }
+        Ok(Written { file, len: at - self.at })
+    }
+}
+
+/// Bytes on their way out of a file. Blocks: not for a runtime's thread.
+pub(in crate::http) struct Read {
+    ring: Ring,
+    file: File,
+    at: u64,
+    len: u64,
+}
+
+impl Read {
+    pub(in crate::http) fn run(self) -> io::Result<Bytes> {
+        let mut bytes = vec![0; usize::try_from(self.len).map_err(io::Error::other)?];
+        let mut done = 0;
+        while done < bytes.len() {
+            let (offset, count) = self.ring.piece(self.at + done as u64, bytes.len() - done);
+            self.file.read_exact_at(&mut bytes[done..done + count], offset)?;
+            done += count;
+        }
+        Ok(bytes.into())
+    }
+}
+
+#[cfg(test)]
+impl Spools {
+    /// With files of another kind.
+    pub(in crate::http) fn created_by(self, create: fn() -> io::Result<File>) -> Spools {
+        Spools { create, ..self }
+    }
+
+    pub(in crate::http) fn free_pieces(&self) -> usize {
+        self.free.available_permits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(spool: &mut Spool, bytes: &'static [u8]) -> bool {
+        let write = spool.write(vec![Bytes::from_static(bytes)]);
+        write.map(|write| spool.wrote(write.run()).expect("a temporary file")).is_some()
+    }
+
+    fn read(spool: &mut Spool, max: u64) -> Bytes {
+        let bytes = spool.next(max).map_or(Bytes::new(), |read| read.run().expect("a temporary file"));
+        spool.advance(bytes.len() as u64);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_ring_gives_back_what_it_took_in_order_and_never_holds_more_than_its_bound() {
+        let mut spool = Spools::new(10, PIECE_BYTES as u64).spool();
+        assert!(write(&mut spool, b"abcdef") && write(&mut spool, b"ghij"), "the bound itself");
+        assert!(!write(&mut spool, b"k"), "one past it");
+        assert_eq!(read(&mut spool, 4), "abcd");
+        assert!(write(&mut spool, b"klmn"), "round the end of the file");
+        assert!(!write(&mut spool, b"o"));
+        // The file runs empty while more is on its way into it.
+        assert_eq!(read(&mut spool, 9), "efghijklm");
+        let write = spool.write(vec![Bytes::from_static(b"op")]).expect("room");
+        assert_eq!(read(&mut spool, 100), "n");
+        spool.wrote(write.run()).expect("a temporary file");
+        assert_eq!(read(&mut spool, 100), "op");
+        assert_eq!(read(&mut spool, 100), "");
+    }
+
+    #[tokio::test]
+    async fn all_files_together_hold_the_budget_and_give_it_back() {
+        let spools = Spools::new(1 << 20, 2 * PIECE_BYTES as u64 + 1);
+        let (mut first, mut second, mut third) = (spools.spool(), spools.spool(), spools.spool());
+        assert!(write(&mut first, b"a") && write(&mut second, b"b"));
+        assert!(!write(&mut third, b"c"));
+        assert!(write(&mut first, &[7; PIECE_BYTES - 1]), "what its piece still holds");
+        assert!(!write(&mut first, b"x"));
+        assert_eq!(read(&mut second, 1), "b");
+        assert!(write(&mut third, b"c"));
+        drop((first, third));
+        assert_eq!(spools.free_pieces(), 2);
+    }
+}

@@ -1,0 +1,348 @@
+//! Who may do what: keys with scopes, signed URLs, and what is open to everybody. How a URL is signed is in [`super::sign`].
+//!
+//! A key is written `name:scope+scope:secret`, for example `cdn:read:3xTr4Lo9...`; scopes are `read`, `write`, `process` and `admin`.
+//! Only a digest of the secret is kept.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::header::{AUTHORIZATION, GetAll, HeaderValue};
+use hyper::http::request::Parts;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::sign::{self, SigningKey};
+use crate::http::error::Error;
+
+/// Shorter secrets are refused: they can be guessed.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// What a request needs, and what a key may be good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Needs no key, ever: health.
+    Open,
+    /// Originals, renditions, what is known of an image.
+    Read,
+    /// Uploads.
+    Write,
+    /// Renders of images that are not stored, and bulk.
+    Process,
+    /// Deletes, lists, metrics.
+    Admin,
+}
+
+/// The scopes that keys can have.
+const SCOPES: [(Scope, &str); 4] =
+    [(Scope::Read, "read"), (Scope::Write, "write"), (Scope::Process, "process"), (Scope::Admin, "admin")];
+
+impl Scope {
+    /// "read".
+    pub fn name(self) -> &'static str {
+        SCOPES.iter().find(|(scope, _)| *scope == self).map_or("open", |(_, name)| name)
+    }
+}
+
+/// Some scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// One scope.
+    pub const fn of(scope: Scope) -> Scopes {
+        Scopes(1 << scope as u8)
+    }
+
+    fn contains(self, scope: Scope) -> bool {
+        self.0 & Scopes::of(scope).0 != 0
+    }
+}
+
+impl FromStr for Scopes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Scopes, String> {
+        if text == "none" {
+            return Ok(Scopes::default());
+        }
+        text.split('+').try_fold(Scopes::default(), |scopes, name| {
+            let (scope, _) = SCOPES.iter().find(|(_, known)| *known == name).ok_or_else(|| {
+                format!("unknown scope {name:?}; scopes are read, write, process, admin, joined by +")
+            })?;
+            Ok(Scopes(scopes.0 | Scopes::of(*scope).0))
+        })
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> =
+            SCOPES.iter().filter(|(scope, _)| self.contains(*scope)).map(|(_, name)| *name).collect();
+        f.write_str(if names.is_empty() { "none".to_owned() } else { names.join("+") }.as_str())
+    }
+}
+
+/// A key, without its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// For logs.
+    pub name: String,
+    /// What it is good for.
+    pub scopes: Scopes,
+    secret: [u8; 32],
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.scopes)
+    }
+}
+
+impl FromStr for Key {
+    type Err = String;
+
+    /// Reads `name:scope+scope:secret`; the message never shows the secret.
+    fn from_str(text: &str) -> Result<Key, String> {
+        let mut parts = text.splitn(3, ':');
+        let (Some(name), Some(scopes), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err("a key is written name:scope+scope:secret".to_owned());
+        };
+        if name.is_empty() {
+            return Err("a key needs a name: name:scope+scope:secret".to_owned());
+        }
+        let scopes = scopes.parse().map_err(|error| format!("key {name:?}: {error}"))?;
+        if secret.len() < SECRET_BYTES_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!(
+                "key {name:?}: the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"
+            ));
+        }
+        Ok(Key { name: name.to_owned(), scopes, secret: Sha256::digest(secret).into() })
+    }
+}
+
+/// Keys of a list: separated by commas, blanks or line ends; a line that begins with `#` is a comment.
+pub fn keys(text: &str) -> Result<Vec<Key>, Vec<String>> {
+    let words = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .flat_map(|line| line.split([',', ' ', '\t']))
+        .filter(|word| !word.is_empty());
+    let (mut keys, mut mistakes): (Vec<Key>, Vec<String>) = (Vec::new(), Vec::new());
+    for word in words {
+        match word.parse::<Key>() {
+            Ok(key) if keys.iter().any(|other| other.name == key.name) => {
+                mistakes.push(format!("key {:?} is given twice", key.name));
+            }
+            Ok(key) => keys.push(key),
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    if mistakes.is_empty() { Ok(keys) } else { Err(mistakes) }
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Without keys everything is open to all, and the server listens on loopback addresses only.
+    pub keys: Vec<Key>,
+    /// Once there are keys: what needs none.
+    pub anonymous: Scopes,
+    /// Originals (with their metadata: places, names) need a key with `read`, as do renditions with `metadata=all` and the place in
+    /// `/info`; other renditions do not. Conversions become renders, since
+    /// one to the source's own format would be the original.
+    pub originals_need_key: bool,
+    /// Keys that sign URLs; any of them is good. A signature opens what it signs, whatever keys there are.
+    pub signing_keys: Vec<SigningKey>,
+    /// Renditions need a signed URL, or a key with the scope of their route: nobody spends processors with parameters of their own.
+    pub renditions_need_signature: bool,
+}
+
+impl Default for Access {
+    fn default() -> Access {
+        Access {
+            keys: Vec::new(),
+            anonymous: Scopes::of(Scope::Read),
+            originals_need_key: false,
+            signing_keys: Vec::new(),
+            renditions_need_signature: false,
+        }
+    }
+}
+
+/// Why a request was let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Grant {
+    /// Anybody may: shared caches may keep the answer.
+    Public,
+    /// A key was needed.
+    Private,
+    /// Anybody who has this URL may, for as long as it is good.
+    Signed {
+        /// Seconds; `None`: for ever.
+        left_s: Option<u64>,
+    },
+}
+
+impl Grant {
+    /// Whose caches may keep the answer, in `Cache-Control`.
+    pub(in crate::http) fn caches(self) -> &'static str {
+        if self == Grant::Private { "private" } else { "public" }
+    }
+}
+
+/// What is asked for, as far as access differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Kind {
+    /// Stored bytes as they are.
+    Original,
+    /// Something that is rendered.
+    Rendition,
+    /// The same, as a body says: no signature, which is over the URL alone, could bind it.
+    Bulk,
+    /// Everything else.
+    Other,
+}
+
+impl Access {
+    /// Whether any key exists.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Lets a request for `target` through that needs `scope`, or says which of 401 and 403 it is.
+    pub(in crate::http) fn check(
+        &self,
+        scope: Scope,
+        kind: Kind,
+        target: &str,
+        authorization: GetAll<'_, HeaderValue>,
+    ) -> Result<Grant, Error> {
+        if matches!(scope, Scope::Read | Scope::Process)
+            && kind != Kind::Bulk
+            && let Some(grant) = self.signed(target)?
+        {
+            return Ok(grant);
+        }
+        let guarded = match kind {
+            Kind::Original => self.originals_need_key,
+            Kind::Rendition | Kind::Bulk => self.renditions_need_signature,
+            Kind::Other => false,
+        };
+        let open = !self.has_keys() || self.anonymous.contains(scope);
+        if scope == Scope::Open || (open && !guarded) {
+            return Ok(Grant::Public);
+        }
+        if kind == Kind::Rendition && guarded && authorization.iter().next().is_none() {
+            return Err(Error::Unsigned);
+        }
+        let mut values = authorization.iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return Err(Error::Unauthorized) };
+        let secret = bearer(value.as_bytes()).ok_or(Error::Unauthorized)?;
+        let key = self.key(secret).ok_or(Error::Unauthorized)?;
+        if key.scopes.contains(scope) { Ok(Grant::Private) } else { Err(Error::Forbidden { scope: scope.name() }) }
+    }
+
+    /// What the signature of a URL grants; `None`: it carries none.
+    fn signed(&self, target: &str) -> Result<Option<Grant>, Error> {
+        if !target.contains("sig=") {
+            return Ok(None);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
+        let signed = sign::verify(&self.signing_keys, target, now).map_err(Error::Signature)?;
+        Ok(signed.map(|signed| Grant::Signed { left_s: signed.expires.map(|end| end.saturating_sub(now)) }))
+    }
+
+    /// The key of this secret. Every key is compared, each in constant time.
+    fn key(&self, secret: &[u8]) -> Option<&Key> {
+        let digest: [u8; 32] = Sha256::digest(secret).into();
+        self.keys.iter().fold(None, |found, key| if bool::from(key.secret.ct_eq(&digest)) { Some(key) } else { found })
+    }
+}
+
+/// What somebody gets who reads an original, with its places and names.
+pub(in crate::http) fn of_original(access: &Access, parts: &Parts) -> Result<Grant, Error> {
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    access.check(Scope::Read, Kind::Original, target, parts.headers.get_all(AUTHORIZATION))
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, secret) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| secret.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderMap;
+
+    const SECRET: &str = "0123456789abcdef";
+
+    fn access(list: &str) -> Access {
+        Access { keys: keys(list).expect("good keys"), ..Access::default() }
+    }
+
+    fn asks(access: &Access, scope: Scope, original: bool, fields: &[&str]) -> Result<Grant, Error> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(AUTHORIZATION, field.parse().expect("a field value"));
+        }
+        access.check(
+            scope,
+            if original { Kind::Original } else { Kind::Other },
+            "/images",
+            headers.get_all(AUTHORIZATION),
+        )
+    }
+
+    #[test]
+    fn without_keys_everything_is_open() {
+        for (scope, _) in SCOPES {
+            assert_eq!(asks(&Access::default(), scope, true, &[]), Ok(Grant::Public));
+        }
+    }
+
+    #[test]
+    fn keys_open_their_scopes_and_nothing_else() {
+        let access = access(&format!("up:write:{SECRET}, all:read+write+process+admin:{SECRET}x"));
+        let good = format!("Bearer {SECRET}");
+        let all = format!("bearer  {SECRET}x");
+        let check = |scope, fields: &[&str], expected| assert_eq!(asks(&access, scope, true, fields), expected);
+        check(Scope::Open, &[], Ok(Grant::Public));
+        check(Scope::Read, &[], Ok(Grant::Public));
+        check(Scope::Write, &[], Err(Error::Unauthorized));
+        check(Scope::Write, &[&good], Ok(Grant::Private));
+        check(Scope::Write, &[&good, &good], Err(Error::Unauthorized));
+        check(Scope::Write, &[SECRET], Err(Error::Unauthorized));
+        check(Scope::Write, &["Basic abc"], Err(Error::Unauthorized));
+        check(Scope::Write, &["Bearer wrong-secret-wrong"], Err(Error::Unauthorized));
+        check(Scope::Admin, &[&good], Err(Error::Forbidden { scope: "admin" }));
+        check(Scope::Admin, &[&all], Ok(Grant::Private));
+    }
+
+    #[test]
+    fn originals_can_need_a_key_while_renditions_do_not() {
+        let access = Access { originals_need_key: true, ..access(&format!("r:read:{SECRET}")) };
+        assert_eq!(asks(&access, Scope::Read, false, &[]), Ok(Grant::Public));
+        assert_eq!(asks(&access, Scope::Read, true, &[]), Err(Error::Unauthorized));
+        assert_eq!(asks(&access, Scope::Read, true, &[&format!("Bearer {SECRET}")]), Ok(Grant::Private));
+    }
+
+    #[test]
+    fn mistakes_in_keys_are_all_told_and_no_secret_is() {
+        let mistakes = keys(
+            "a:read:tooshortsecret,b:fly:0123456789abcdef\n# c\nd,e:read:0123456789abcdef e:read:0123456789abcdef",
+        )
+        .expect_err("four mistakes");
+        assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+        assert!(!mistakes.concat().contains("secret:") && !mistakes.concat().contains("tooshort"), "{mistakes:?}");
+        assert!(!format!("{:?}", access(&format!("a:read:{SECRET}"))).contains(SECRET));
+    }
+
+    #[test]
+    fn scopes_print_as_they_are_read() {
+        for text in ["none", "read", "read+write", "read+write+process+admin"] {
+            assert_eq!(text.parse::<Scopes>().map(|scopes| scopes.to_string()), Ok(text.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Responses that are images: bytes, caching fields, 304, 206. Chooses no error status.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK,
+};
+use hyper::http::request::Parts;
+
+use super::auth::Grant;
+use super::conditional::{self, Condition, ETag, Ranges};
+use super::response::{value, with};
+use super::response_options::Delivery;
+use crate::digest::Digest;
+use crate::http::error::Error;
+use crate::http::message::response_body::{Body, Piece, Response};
+use crate::renditions::Rendition;
+use crate::store::Blob;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// What stands above an immutable answer, whatever its status.
+pub(in crate::http) struct Image<'a> {
+    pub(in crate::http) parts: &'a Parts,
+    pub(in crate::http) etag: ETag,
+    pub(in crate::http) media_type: &'static str,
+    pub(in crate::http) grant: Grant,
+    pub(in crate::http) delivery: &'a Delivery,
+}
+
+impl Image<'_> {
+    /// What the conditions of the request say of this image; `Some` is the answer.
+    pub(in crate::http) fn condition(&self) -> Result<Option<Response>, Error> {
+        match conditional::condition(&self.parts.method, &self.parts.headers, Some(self.etag.as_str())) {
+            Condition::Proceed => Ok(None),
+            Condition::NotModified => Ok(Some(self.head(StatusCode::NOT_MODIFIED, Body::Empty))),
+            Condition::Failed => Err(Error::Precondition),
+        }
+    }
+
+    /// All or some of bytes in memory.
+    pub(in crate::http) fn bytes(&self, bytes: &Bytes) -> Result<Response, Error> {
+        let total = bytes.len() as u64;
+        Ok(match self.ranges(total) {
+            Ranges::Whole => self.whole(Body::Full(bytes.clone())),
+            Ranges::One(range) => {
+                let part = bytes.slice(range.start as usize..range.end as usize);
+                self.part(Body::Full(part), &range, total)
+            }
+            Ranges::Many(ranges) => {
+                let part = |piece| match piece {
+                    Piece::Bytes(head) => head,
+                    Piece::Range(range) => bytes.slice(range.start as usize..range.end as usize),
+                };
+                self.parts_of(Body::Parts(self.pieces(&ranges, total).into_iter().map(part).collect()))
+            }
+            Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
+        })
+    }
+
+    /// All or some of a blob, streamed.
+    pub(in crate::http) async fn blob(&self, blob: Blob) -> Result<Response, Error> {
+        let total = blob.len;
+        Ok(match self.ranges(total) {
+            Ranges::Whole => self.whole(Body::of_blob(blob, [Piece::Range(0..total)]).await?),
+            Ranges::One(range) => {
+                let body = Body::of_blob(blob, [Piece::Range(range.clone())]).await?;
+                self.part(body, &range, total)
+            }
+            Ranges::Many(ranges) => self.parts_of(Body::of_blob(blob, self.pieces(&ranges, total)).await?),
+            Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
+        })
+    }
+
+    fn ranges(&self, total: u64) -> Ranges {
+        conditional::ranges(&self.parts.method, &self.parts.headers, self.etag.as_str(), total)
+    }
+
+    fn whole(&self, body: Body) -> Response {
+        let mut response = self.head(StatusCode::OK, body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        if let Some(disposition) = self.delivery.download.as_deref().map(disposition) {
+            response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
+        }
+        response
+    }
+
+    fn part(&self, body: Body, range: &std::ops::Range<u64>, total: u64) -> Response {
+        let mut response = self.whole(body);
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let field = format!("bytes {}-{}/{total}", range.start, range.end - 1);
+        response.headers_mut().insert(CONTENT_RANGE, value(field));
+        response
+    }
+
+    fn parts_of(&self, body: Body) -> Response {
+        let mut response = self.whole(body);
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let field = format!("multipart/byteranges; boundary={}", self.boundary());
+        response.headers_mut().insert(CONTENT_TYPE, value(field));
+        response
+    }
+
+    /// Nobody can have put these digits into the bytes: that would take a preimage of the hash that names them.
+    fn boundary(&self) -> &str {
+        self.etag.as_str().trim_matches('"')
+    }
+
+    fn pieces(&self, ranges: &[std::ops::Range<u64>], total: u64) -> Vec<Piece> {
+        let (boundary, media_type) = (self.boundary(), self.media_type);
+        let mut pieces = Vec::with_capacity(ranges.len() * 2 + 1);
+        for range in ranges {
+            let (first, last) = (range.start, range.end - 1);
+            let head = format!(
+                "\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: bytes {first}-{last}/{total}\r\n\r\n"
+            );
+            pieces.push(Piece::Bytes(head.into()));
+            pieces.push(Piece::Range(range.clone()));
+        }
+        pieces.push(Piece::Bytes(format!("\r\n--{boundary}--\r\n").into()));
+        pieces
+    }
+
+    fn head(&self, status: StatusCode, body: Body) -> Response {
+        let mut response = with(status, body);
+        let headers = response.headers_mut();
+        headers.insert(ETAG, self.etag.value());
+        headers.insert(CACHE_CONTROL, cache_control(self.grant, self.delivery.preset));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        response
+    }
+}
+
+/// What is named by content never changes; what a preset means may, and a signed URL ends.
+fn cache_control(grant: Grant, preset: bool) -> HeaderValue {
+    const YEAR_S: u64 = 31_536_000;
+    const PRESET_S: u64 = 300;
+    match (grant, preset) {
+        (Grant::Public | Grant::Signed { left_s: None }, false) => {
+            HeaderValue::from_static("public, max-age=31536000, immutable, no-transform")
+        }
+        (Grant::Private, false) => HeaderValue::from_static("private, max-age=31536000, immutable, no-transform"),
+        _ => {
+            let left_s = if let Grant::Signed { left_s: Some(left_s) } = grant { left_s } else { YEAR_S };
+            let age = left_s.min(if preset { PRESET_S } else { YEAR_S });
+            value(format!("{}, max-age={age}, no-transform", grant.caches()))
+        }
+    }
+}
+
+/// A rendition that nobody keeps: made of what came with the request.
+pub(in crate::http) fn unkept(rendition: &crate::renditions::Rendition, download: Option<&str>) -> Response {
+    let mut response = with(StatusCode::OK, Body::Full(rendition.bytes.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(rendition.codec.media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(disposition) = download.map(disposition) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
+/// Bounds how long an answer may be kept: for as long as what it was made of; `None`: not at all.
+pub(in crate::http) fn aged(response: &mut Response, grant: Grant, max_age: Option<std::time::Duration>) {
+    let who = grant.caches();
+    let field = max_age.map_or("no-store".to_owned(), |age| format!("{who}, max-age={}", age.as_secs()));
+    response.headers_mut().insert(CACHE_CONTROL, value(field));
+}
+
+/// RFC 6266: the name in ASCII for old clients, and as UTF-8.
+fn disposition(name: &str) -> HeaderValue {
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || " ._-".contains(c) { c } else { '_' }).collect();
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    value(format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"))
+}
+
+/// Says where a rendition came from.
+pub(in crate::http) fn came_from(response: &mut Response, origin: crate::renditions::Origin) {
+    use crate::renditions::Origin;
+    let (status, timing) = match origin {
+        Origin::Hit => (HeaderValue::from_static("progimage; hit"), None),
+        // RFC 9211, 2.8: what a detail means is the cache's own business.
+        Origin::Tier => (HeaderValue::from_static("progimage; hit; detail=tier"), None),
+        Origin::Rendered { queue, decode, operations, encode } => {
+            let ms = |part: std::time::Duration| part.as_secs_f64() * 1e3;
+            let timing = format!(
+                "queue;dur={:.3}, decode;dur={:.3}, operations;dur={:.3}, encode;dur={:.3}",
+                ms(queue),
+                ms(decode),
+                ms(operations),
+                ms(encode)
+            );
+            (HeaderValue::from_static("progimage; fwd=miss"), Some(value(timing)))
+        }
+    };
+    response.headers_mut().insert(CACHE_STATUS, status);
+    if let Some(timing) = timing {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+}
+
+/// Names the one URL of a rendition of `id` (RFC 6596), whatever way it was asked; left out where it would be longer than
+/// `url_bytes_max` and so could not be asked.
+pub(in crate::http) fn canonical(response: &mut Response, id: &Digest, rendition: &Rendition, url_bytes_max: usize) {
+    const OPEN: &str = "<";
+    const CLOSE: &str = ">; rel=\"canonical\"";
+    let Rendition { codec, query, .. } = rendition;
+    let mark = if query.is_empty() { "" } else { "?" };
+    // One allocation: this is on the path of hits.
+    let link = [OPEN, "/images/", id.hex().as_str(), ".", codec.extensions[0], mark, query, CLOSE].concat();
+    if link.len() <= OPEN.len() + url_bytes_max + CLOSE.len() {
+        response.headers_mut().insert(LINK, value(link));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_bytes_in_memory_are_not_copied() {
+        let bytes = Bytes::from(vec![7; 1000]);
+        let (parts, ()) =
+            hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
+        let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
+        let image = Image { parts: &parts, etag, media_type: "x/y", grant, delivery: &Delivery::default() };
+        let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
+        let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
+        assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);
+    }
+
+    #[test]
+    fn an_answer_says_where_its_rendition_came_from() {
+        use crate::renditions::Origin;
+        let none = std::time::Duration::ZERO;
+        let rendered = Origin::Rendered { queue: none, decode: none, operations: none, encode: none };
+        for (origin, status) in [
+            (Origin::Hit, "progimage; hit"),
+            (Origin::Tier, "progimage; hit; detail=tier"),
+            (rendered, "progimage; fwd=miss"),
+        ] {
+            let mut response = with(StatusCode::OK, Body::Empty);
+            came_from(&mut response, origin);
+            assert_eq!(response.headers()[CACHE_STATUS], status);
+        }
+    }
+
+    #[test]
+    fn no_name_breaks_out_of_a_disposition() {
+        let check = |name: &str, expected: &str| assert_eq!(disposition(name), expected);
+        check("a b.png", "attachment; filename=\"a b.png\"; filename*=UTF-8''a%20b.png");
+        check("é\"\r\n;", "attachment; filename=\"_____\"; filename*=UTF-8''%C3%A9%22%0D%0A%3B");
+    }
+}

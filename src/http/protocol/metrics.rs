@@ -1,0 +1,333 @@
+//! Counters of the edge and the text exposition. The layers below keep figures of their own; [`SAMPLES`] is where they are read.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use self::Sample::{Now, Total};
+use crate::http::app::App;
+use crate::http::table::ROUTES;
+use crate::store::{self, Receipt};
+use crate::{jobs, renditions};
+
+/// Upper bounds of latency, in seconds: hits are tens of microseconds, renders up to ten seconds.
+const LATENCY_S: [f64; 12] = [0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0];
+
+/// How long the page waits for the queue of jobs.
+const JOBS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Of every name on the page.
+const PREFIX: &str = "progimage";
+
+/// The label of requests that reached no route.
+const NO_ROUTE: &str = "none";
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Answer {
+    method: &'static str,
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Place {
+    method: &'static str,
+    route: &'static str,
+}
+
+/// The figures that other layers keep, taken when the page is asked for.
+struct Figures {
+    accepted: u64,
+    draining: bool,
+    writable: bool,
+    renditions: renditions::Counters,
+    store: store::Counters,
+    jobs: jobs::Counters,
+    /// Whether the queue of jobs has answered.
+    jobs_answer: bool,
+}
+
+impl Figures {
+    async fn of(app: &App) -> Figures {
+        // The page is most needed when something does not answer.
+        let jobs = tokio::time::timeout(JOBS_PATIENCE, app.jobs.counters()).await;
+        let jobs = jobs.ok().and_then(Result::ok);
+        Figures {
+            accepted: app.metrics.accepted.load(Ordering::Relaxed),
+            draining: app.draining(),
+            writable: app.store.writable().is_ok(),
+            renditions: app.renditions.counters(),
+            store: app.store.counters(),
+            jobs_answer: jobs.is_some(),
+            jobs: jobs.unwrap_or_default(),
+        }
+    }
+}
+
+/// One of them on the page.
+enum Sample {
+    /// What only grows.
+    Total(&'static str, &'static str, fn(&Figures) -> u64),
+    /// What is so now.
+    Now(&'static str, &'static str, fn(&Figures) -> u64),
+}
+
+/// Every such figure.
+const SAMPLES: &[Sample] = &[
+    Total("http_connections_accepted", "Connections since the start", |figures| figures.accepted),
+    Now("draining", "Whether the server is on its way out", |figures| u64::from(figures.draining)),
+    Total("rendition_hits", "Renditions answered from the cache", |figures| figures.renditions.hits),
+    Total("rendition_misses", "Renditions that were not in the cache when asked", |figures| figures.renditions.misses),
+    Total("rendition_joined", "Misses that shared a render under way", |figures| figures.renditions.joined),
+    Total("rendition_cancelled", "Renders that nobody waited for any more", |figures| figures.renditions.cancelled),
+    Total("rendition_evictions", "Renditions dropped from the cache for want of room", |figures| {
+        figures.renditions.evictions
+    }),
+    Now("rendition_cache_entries", "Renditions in the cache", |figures| figures.renditions.cache_entries),
+    Now("rendition_cache_bytes", "Weight of the cache", |figures| figures.renditions.cache_bytes),
+    Total("renders", "Renders of single requests that ended, well or not", |figures| figures.renditions.renders),
+    Total("render_panics", "Renders that panicked: our bugs", |figures| figures.renditions.panics),
+    Total("render_refusals", "Renders and header reads refused for want of room or time", |figures| {
+        figures.renditions.busy
+    }),
+    Now("render_queue", "Renders that wait for admission", |figures| figures.renditions.queue_len),
+    Now("render_bytes_in_flight", "Memory granted to renders, sources included", |figures| {
+        figures.renditions.bytes_in_flight
+    }),
+    Now("rendition_bytes_held", "Bytes of renditions that the cache or an answer holds", |figures| {
+        figures.renditions.result_bytes
+    }),
+    Total("bulk_renders", "Outputs that the bulk lane has rendered, well or not", |figures| {
+        figures.renditions.bulk_renders
+    }),
+    Now("bulk_waiting", "Callers that wait for room in the bulk lane", |figures| figures.renditions.bulk_waiting),
+    Now("bulk_bytes_in_flight", "Memory granted in the bulk lane, sources included", |figures| {
+        figures.renditions.bulk_bytes_in_flight
+    }),
+    Now("tier_entries", "Renditions in the tier on disk", |figures| figures.renditions.tier_entries),
+    Now("tier_bytes", "Bytes of the device that the tier takes", |figures| figures.renditions.tier_bytes),
+    Total("tier_hits", "Renditions answered from the tier", |figures| figures.renditions.tier_hits),
+    Total("tier_evictions", "Renditions dropped from the tier for want of room", |figures| {
+        figures.renditions.tier_evictions
+    }),
+    Now("jobs_answer", "Whether the queue of jobs answers; where not, its figures are 0", |figures| {
+        u64::from(figures.jobs_answer)
+    }),
+    Now("jobs_queued", "Jobs of which nothing has run", |figures| figures.jobs.queued),
+    Now("jobs_running", "Jobs of which something has run", |figures| figures.jobs.running),
+    Now("jobs_done", "Jobs that have ended and are remembered", |figures| figures.jobs.done),
+    Now("jobs_cancelled", "Jobs that were cancelled and are remembered", |figures| figures.jobs.cancelled),
+    Total("job_items_done", "Items of jobs that ended well", |figures| figures.jobs.items_done),
+    Total("job_items_failed", "Items of jobs that did not end well", |figures| figures.jobs.items_failed),
+    Total("job_items_retried", "Items of jobs that were put back for another attempt", |figures| {
+        figures.jobs.items_retried
+    }),
+    Total("webhooks_delivered", "Webhooks that were called and answered well", |figures| {
+        figures.jobs.webhooks_delivered
+    }),
+    Total("webhooks_failed", "Calls of webhooks that were not answered well", |figures| figures.jobs.webhooks_failed),
+    Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
+    Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
+    Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
+    Total("store_syncfs", "Syncs of the whole file system", |figures| figures.store.syncfs),
+    Total("store_commits", "Group commits", |figures| figures.store.commits),
+    Total("store_published", "Blobs published by group commits", |figures| figures.store.published),
+    Total("store_quarantined", "Blobs taken out of service", |figures| figures.store.quarantined),
+];
+
+/// What one route is counted under; found once, so that a request costs an index and not a hash of labels.
+struct RouteMetrics {
+    place: Place,
+    statuses: Box<[OnceLock<Counter>]>,
+    latency: Histogram,
+}
+
+/// An open connection; its end is counted even when its task panics.
+struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The counters of the edge.
+pub(in crate::http) struct Metrics {
+    registry: Registry,
+    requests: Family<Answer, Counter>,
+    routes: Vec<RouteMetrics>,
+    uploads: Counter,
+    duplicates: Counter,
+    refused: Counter,
+    uploaded_bytes: Counter,
+    /// Connections that are open now.
+    connections: Gauge,
+    accepted: AtomicU64,
+}
+
+impl Metrics {
+    pub(in crate::http) fn new() -> Metrics {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let requests = Family::<Answer, Counter>::default();
+        registry.register("http_requests", "Answers by route and status", requests.clone());
+        let latency = Family::<Place, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
+        registry.register("http_request_seconds", "Time from a request's head to its answer's head", latency.clone());
+        let places = ROUTES.iter().map(|route| (route.method(), route.path())).chain([(NO_ROUTE, NO_ROUTE)]);
+        let routes = places
+            .map(|(method, route)| {
+                let place = Place { method, route };
+                let latency = latency.get_or_create_owned(&place);
+                RouteMetrics { place, latency, statuses: (100..600).map(|_| OnceLock::new()).collect() }
+            })
+            .collect();
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let (uploads, duplicates, refused) = (
+            counter("uploads", "Uploads that stored an image"),
+            counter("uploads_duplicate", "Uploads of an image that was stored already"),
+            counter("upload_entries_refused", "Entries of forms and archives that were not stored"),
+        );
+        let uploaded_bytes = counter("uploaded_bytes", "Bytes of acknowledged uploads");
+        let connections = Gauge::default();
+        registry.register("http_connections", "Open connections", connections.clone());
+        Metrics {
+            registry,
+            requests,
+            routes,
+            uploads,
+            duplicates,
+            refused,
+            uploaded_bytes,
+            connections,
+            accepted: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts an answer; `route` is its index in [`ROUTES`].
+    pub(in crate::http) fn answered(&self, route: Option<usize>, status: StatusCode, elapsed: Duration) {
+        let Some(metrics) = self.routes.get(route.unwrap_or(ROUTES.len())) else { return };
+        metrics.latency.observe(elapsed.as_secs_f64());
+        let status = status.as_u16();
+        let Some(counter) = metrics.statuses.get(usize::from(status) - 100) else { return };
+        counter
+            .get_or_init(|| {
+                let Place { method, route } = metrics.place;
+                self.requests.get_or_create_owned(&Answer { method, route, status })
+            })
+            .inc();
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    pub(in crate::http) fn connected(&self) -> impl Drop + use<> {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.connections.inc();
+        Connected(self.connections.clone())
+    }
+
+    /// Counts an acknowledged upload.
+    pub(in crate::http) fn uploaded(&self, receipt: &Receipt) {
+        if receipt.created { &self.uploads } else { &self.duplicates }.inc();
+        self.uploaded_bytes.inc_by(receipt.bytes);
+    }
+
+    /// Counts an entry of many that was not stored.
+    pub(in crate::http) fn refused(&self) {
+        self.refused.inc();
+    }
+
+    /// The whole page.
+    pub(in crate::http) async fn text(&self, app: &App) -> Result<String, std::fmt::Error> {
+        let figures = Figures::of(app).await;
+        let mut text = String::new();
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &registry_of(&figures))?;
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+fn registry_of(figures: &Figures) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    for sample in SAMPLES {
+        match *sample {
+            Total(name, help, read) => registry.register(name, help, ConstCounter::new(read(figures))),
+            // A gauge is signed in the exposition; no figure of ours comes near the sign.
+            Now(name, help, read) => registry.register(name, help, ConstGauge::new(read(figures).cast_signed())),
+        }
+    }
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every field is written out: a new one stops the build until it has its row.
+    #[test]
+    fn every_figure_of_the_layers_is_on_the_page() {
+        let renditions = renditions::Counters {
+            hits: 101,
+            misses: 102,
+            joined: 103,
+            cancelled: 104,
+            renders: 105,
+            panics: 106,
+            busy: 107,
+            queue_len: 108,
+            bytes_in_flight: 109,
+            result_bytes: 120,
+            cache_entries: 110,
+            cache_bytes: 111,
+            evictions: 112,
+            bulk_renders: 121,
+            bulk_waiting: 122,
+            bulk_bytes_in_flight: 123,
+            tier_entries: 124,
+            tier_bytes: 125,
+            tier_hits: 126,
+            tier_evictions: 127,
+        };
+        let store =
+            store::Counters { fdatasync: 113, fsync: 114, syncfs: 115, commits: 116, published: 117, quarantined: 118 };
+        let jobs = jobs::Counters {
+            queued: 128,
+            running: 129,
+            done: 130,
+            cancelled: 131,
+            items_done: 132,
+            items_failed: 133,
+            items_retried: 134,
+            webhooks_delivered: 135,
+            webhooks_failed: 136,
+        };
+        let figures =
+            Figures { accepted: 119, draining: true, writable: true, renditions, store, jobs, jobs_answer: true };
+        let mut text = String::new();
+        encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
+        for value in 101..=136 {
+            assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
+        }
+    }
+
+    #[test]
+    fn no_two_figures_share_a_name() {
+        let name = |sample: &Sample| match sample {
+            Total(name, ..) | Now(name, ..) => *name,
+        };
+        for (index, sample) in SAMPLES.iter().enumerate() {
+            assert!(SAMPLES[index + 1..].iter().all(|other| name(other) != name(sample)), "{}", name(sample));
+        }
+    }
+}

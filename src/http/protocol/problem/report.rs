@@ -1,0 +1,63 @@
+//! What is told of an error, to the client and in the log.
+
+use hyper::StatusCode;
+
+use super::Problem;
+use crate::http::error::Error;
+use crate::http::protocol::problem;
+use crate::{jobs, store};
+
+/// What the client is told of an error; what somebody must know of it is logged.
+pub(in crate::http) fn told(error: &Error, request_id: Option<&str>) -> Problem {
+    let problem = problem::of(error);
+    match weight(error, problem.status()) {
+        Weight::Fault => tracing::error!(%error, request_id, "a request failed"),
+        Weight::Trouble => tracing::warn!(%error, request_id, "a request failed"),
+        Weight::Refusal => tracing::debug!(%error, request_id, "a request was refused"),
+    }
+    problem
+}
+
+/// How much of a log line an error is worth.
+#[derive(Debug, PartialEq, Eq)]
+enum Weight {
+    /// Somebody must look: our bug, or lost bytes.
+    Fault,
+    /// The store is not as it should be, for every request alike.
+    Trouble,
+    /// The client's doing, or a bound that was reached: counted at `/metrics`, and under load far too often for a log.
+    Refusal,
+}
+
+fn weight(error: &Error, status: StatusCode) -> Weight {
+    match error {
+        Error::Store(store::Error::Corrupt(_)) => Weight::Fault,
+        Error::Store(store::Error::Full | store::Error::ReadOnly | store::Error::Unavailable(_)) => Weight::Trouble,
+        Error::Jobs(jobs::Error::Ledger(_)) => Weight::Trouble,
+        _ if status == StatusCode::INTERNAL_SERVER_ERROR => Weight::Fault,
+        _ => Weight::Refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::pipeline;
+
+    #[test]
+    fn only_what_somebody_must_look_at_is_an_error_in_the_log() {
+        let check =
+            |error: Error, expected| assert_eq!(weight(&error, problem::of(&error).status()), expected, "{error}");
+        check(Error::Internal, Weight::Fault);
+        check(pipeline::Error::Encode { format: "png", reason: String::new() }.into(), Weight::Fault);
+        check(store::Error::Corrupt(Digest::of(b"")).into(), Weight::Fault);
+        check(store::Error::Full.into(), Weight::Trouble);
+        check(store::Error::Unavailable(String::new()).into(), Weight::Trouble);
+        check(jobs::Error::Ledger(String::new()).into(), Weight::Trouble);
+        for refusal in [Error::Busy { retry_after_s: 1 }, Error::Lists, Error::Draining, Error::NoRoute] {
+            check(refusal, Weight::Refusal);
+        }
+        check(store::Error::Busy.into(), Weight::Refusal);
+    }
+}

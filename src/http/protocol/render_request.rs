@@ -1,0 +1,100 @@
+//! What an extension and a query ask for, where the source is not a stored image. Knows neither bodies nor sources.
+
+use super::negotiate::{self, Bucket};
+use super::response_options::{self, Delivery, Pairs};
+use crate::digest::Digest;
+use crate::http::app::App;
+use crate::http::call::Call;
+use crate::http::error::Error;
+use crate::pipeline::Pipeline;
+use crate::pipeline::codec::{Codec, Header, by_extension};
+use crate::pipeline::query;
+
+/// A format and how the result should look.
+pub(in crate::http) struct Asked {
+    format: Format,
+    /// Of the pipeline; what is delivery is taken out.
+    pub(in crate::http) pairs: Pairs,
+    /// How the result is delivered.
+    pub(in crate::http) delivery: Delivery,
+}
+
+enum Format {
+    Codec(&'static Codec),
+    Bucket(Bucket),
+}
+
+impl Asked {
+    /// Reads the query; `own` takes out what only the route itself understands.
+    pub(in crate::http) fn of(
+        call: &Call,
+        extension: &str,
+        own: impl FnOnce(&mut Pairs) -> Result<(), Error>,
+    ) -> Result<Asked, Error> {
+        let mut pairs = query::pairs(call.parts.uri.query())?;
+        own(&mut pairs)?;
+        let (pairs, delivery) = response_options::split(pairs, &call.app, call.grant)?;
+        let format = match extension {
+            "auto" => Format::Bucket(negotiate::bucket(&call.parts.headers)?),
+            extension => Format::Codec(writable(extension)?),
+        };
+        Ok(Asked { format, pairs, delivery })
+    }
+
+    /// Whether the format depends on `Accept`.
+    pub(in crate::http) fn is_negotiated(&self) -> bool {
+        matches!(self.format, Format::Bucket(_))
+    }
+
+    /// Whether the query could be good, told before a source is there: what is allowed does not depend on it.
+    pub(in crate::http) fn check(&self, app: &App) -> Result<(), Error> {
+        self.forms(app, &[]).map(drop)
+    }
+
+    /// The pipeline for a source, of which more need be known only where the format is negotiated; `parts` are images that came
+    /// beside the query.
+    pub(in crate::http) fn pipeline(
+        &self,
+        app: &App,
+        source: Option<(&'static Codec, Header)>,
+        parts: &[(&str, Digest)],
+    ) -> Result<Pipeline, Error> {
+        let mut forms = self.forms(app, parts)?;
+        let fitting = match &self.format {
+            Format::Codec(_) => None,
+            Format::Bucket(bucket) => source.and_then(|(source, header)| bucket.codec(source, &header)),
+        };
+        let place = forms.iter().position(|form| Some(form.codec()) == fitting).unwrap_or_default();
+        Ok(forms.swap_remove(place))
+    }
+
+    /// What the query means in each format that it may come to, at least one. A format that cannot take the arguments is left
+    /// out; they are an error when all refuse them.
+    fn forms(&self, app: &App, parts: &[(&str, Digest)]) -> Result<Vec<Pipeline>, Error> {
+        let codecs: Vec<&'static Codec> = match &self.format {
+            Format::Codec(codec) => vec![codec],
+            Format::Bucket(bucket) => bucket.codecs().collect(),
+        };
+        let form = |codec| Ok(unless_converts(app, Pipeline::from_form(codec, &self.pairs, parts)?));
+        let (mut forms, mut refused) = (Vec::new(), None);
+        for result in codecs.into_iter().map(form) {
+            match result {
+                Ok(form) => forms.push(form),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        if forms.is_empty() { Err(refused.unwrap_or(Error::NotAcceptable)) } else { Ok(forms) }
+    }
+}
+
+/// The format of an extension, if it can be written.
+pub(in crate::http) fn writable(extension: &str) -> Result<&'static Codec, Error> {
+    let codec = by_extension(extension).filter(|codec| codec.encoder.is_some());
+    codec.ok_or_else(|| Error::Extension { extension: extension.to_owned() })
+}
+
+/// The pipeline, turned into a render where originals are not for everybody.
+pub(in crate::http) fn unless_converts(app: &App, pipeline: Pipeline) -> Pipeline {
+    let renders = app.options.convert_renders || app.access.originals_need_key;
+    if renders && pipeline.is_conversion() { pipeline.into_render() } else { pipeline }
+}

@@ -1,0 +1,61 @@
+//! [`Permits`]: what whoever sends many items may do with them, asked once for all of them.
+
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+
+use super::auth::{Access, Kind, Scope};
+use crate::http::error::Error;
+use crate::items::Needs;
+
+/// Beside the scope of the route.
+pub(in crate::http) struct Permits {
+    read: Result<(), Error>,
+    write: Result<(), Error>,
+    original: Result<(), Error>,
+    list: Result<(), Error>,
+}
+
+impl Permits {
+    /// Of a request.
+    pub(in crate::http) fn of(access: &Access, parts: &Parts) -> Permits {
+        // No signature counts: it is over the URL, and what is done stands in the body.
+        let may = |scope, kind| access.check(scope, kind, "", parts.headers.get_all(AUTHORIZATION)).map(drop);
+        Permits {
+            read: may(Scope::Read, Kind::Other),
+            write: may(Scope::Write, Kind::Other),
+            original: may(Scope::Read, Kind::Original),
+            list: may(Scope::Admin, Kind::Other),
+        }
+    }
+
+    /// As a number, to be written down.
+    pub(in crate::http) fn bits(&self) -> u32 {
+        let all = [&self.read, &self.write, &self.original, &self.list];
+        all.iter().enumerate().map(|(index, permit)| u32::from(permit.is_ok()) << index).sum()
+    }
+
+    /// What was written down.
+    pub(in crate::http) fn of_bits(bits: u32) -> Permits {
+        let permit = |index: u32, scope: Scope| match bits >> index & 1 {
+            1 => Ok(()),
+            _ => Err(Error::Forbidden { scope: scope.name() }),
+        };
+        Permits {
+            read: permit(0, Scope::Read),
+            write: permit(1, Scope::Write),
+            original: permit(2, Scope::Read),
+            list: permit(3, Scope::Admin),
+        }
+    }
+
+    /// Whether it may be told which images are stored.
+    pub(in crate::http) fn list(&self) -> Result<(), Error> {
+        self.list.clone()
+    }
+
+    /// Whether an item may be run.
+    pub(in crate::http) fn check(&self, needs: Needs) -> Result<(), Error> {
+        let asked = [(needs.read, &self.read), (needs.write, &self.write), (needs.original, &self.original)];
+        asked.into_iter().filter(|(needed, _)| *needed).try_for_each(|(_, permit)| permit.clone())
+    }
+}

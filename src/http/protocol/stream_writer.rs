@@ -1,0 +1,299 @@
+//! [`Answer`]: the writing end of a body that is made while it is sent.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+
+use super::problem::{self, Problem};
+use super::response;
+use crate::http::app::App;
+use crate::http::error::Error;
+use crate::http::message::line_reader::NDJSON;
+use crate::http::message::options::ms;
+use crate::http::message::queue::{Offer, Shared, State};
+use crate::http::message::response_body::{Body, Response};
+use crate::http::message::stream_body::Lines;
+
+/// The client has left, or takes nothing: what is still made for it is for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Gone;
+
+/// The writing end. Dropped without [`Answer::end`], it leaves a body that is visibly cut off.
+pub(in crate::http) struct Answer {
+    shared: Arc<Shared>,
+    media_type: &'static str,
+    /// The last bytes did not end their line.
+    within_a_line: bool,
+    /// How long the client may take nothing while it is waited for: a little less than until its connection is closed for that,
+    /// so that it can be told.
+    patience: Duration,
+}
+
+/// A streamed 200, and what its body is written to.
+pub(in crate::http) fn answer(app: &App, media_type: &'static str) -> (Answer, Response) {
+    let shared = Shared::new(app.spools.spool());
+    let lines = Lines::new(shared.clone());
+    let mut response = response::with(StatusCode::OK, Body::Lines(Box::new(lines)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let patience = ms(app.options.write_stall_ms) * 3 / 4;
+    (Answer { shared, media_type, within_a_line: false, patience }, response)
+}
+
+/// A streamed 200 that `work` writes on a task of its own, which ends with the client.
+pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
+    app: &App,
+    media_type: &'static str,
+    work: impl FnOnce(Answer) -> F,
+) -> Response {
+    let (answer, mut response) = answer(app, media_type);
+    let task = tokio::spawn(work(answer));
+    if let Body::Lines(lines) = response.body_mut() {
+        lines.work = Some(task.abort_handle());
+    }
+    response
+}
+
+/// The end of a line that was left within a string, which stays cut short. A line that is sent in parts says `status` after these:
+/// so one that is ended in this way is no result.
+pub(in crate::http) fn cut_short(problem: Problem) -> String {
+    let status = problem.status().as_u16();
+    format!("\",\"problem\":{},\"status\":{status}}}\n", problem.json())
+}
+
+impl Answer {
+    /// Adds a line, given without its end. Does not wait for the client until the file that holds what it has not taken is full.
+    pub(in crate::http) async fn line(&mut self, line: Bytes) -> Result<(), Gone> {
+        loop {
+            let offer = self.shared.lock().offer(&line);
+            match offer {
+                Offer::Taken => return Ok(()),
+                Offer::Gone => return Err(Gone),
+                Offer::Spool(write, parts) => self.shared.spool(write, parts).await,
+                Offer::Wait => self.wait().await?,
+            }
+        }
+    }
+
+    /// Adds bytes that are too many to keep for a client that does not read: waits until it has taken most of what came before. Those
+    /// of a line may come in parts, which are parted within a string, a little at a time: so little is held for the client.
+    pub(in crate::http) async fn send(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        loop {
+            {
+                let mut queue = self.shared.lock();
+                match queue.state {
+                    State::Open if queue.has_memory_for(bytes.len()) && queue.spool.len() == 0 => {
+                        self.within_a_line = bytes.last().unwrap_or(&b'\n') != &b'\n';
+                        queue.push(bytes);
+                        return Ok(());
+                    }
+                    State::Open => {}
+                    _ => return Err(Gone),
+                }
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Ends the body with a last line.
+    pub(in crate::http) async fn end(mut self, last: Bytes) -> Result<(), Gone> {
+        self.line(last).await?;
+        self.shared.lock().close(State::Ended);
+        Ok(())
+    }
+
+    /// Ends a body that is not made of lines.
+    pub(in crate::http) fn finish(self) {
+        self.shared.lock().close(State::Ended);
+    }
+
+    async fn wait(&self) -> Result<(), Gone> {
+        if tokio::time::timeout(self.patience, self.shared.room.notified()).await.is_ok() {
+            return Ok(());
+        }
+        let mut queue = self.shared.lock();
+        if let Some(watch) = &queue.watch {
+            watch.wait_again();
+        }
+        if self.media_type == NDJSON {
+            if self.within_a_line {
+                queue.push(cut_short(problem::of(&Error::NotReading)).into());
+            }
+            let problem = problem::of(&Error::NotReading).json();
+            queue.push(serde_json::json!({ "done": false, "problem": problem }).to_string().into());
+            queue.push(Bytes::from_static(b"\n"));
+            queue.close(State::Ended);
+        } else {
+            queue.close(State::Cut);
+        }
+        Err(Gone)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.shared.lock().close(State::Cut);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::http::app::Settings;
+    use crate::http::message::queue::MEMORY_BYTES_MAX;
+    use crate::http::message::spool::lost;
+    use crate::store;
+
+    async fn app(change: impl FnOnce(&mut Settings)) -> Arc<App> {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        App::new(store::open("memory:", &settings.store).await.expect("memory"), settings)
+    }
+
+    fn line(n: usize) -> Bytes {
+        format!("{n:099}").into()
+    }
+
+    async fn read(response: Response) -> Bytes {
+        response.into_body().collect().await.expect("a whole body").to_bytes()
+    }
+
+    #[tokio::test]
+    async fn lines_wait_for_a_client_that_reads_late_and_come_in_order() {
+        // In memory alone, and in a file.
+        for count in [1, 50, 20_000] {
+            let app = app(|_| {}).await;
+            let (mut answer, response) = answer(&app, NDJSON);
+            for n in 0..count {
+                answer.line(line(n)).await.expect("never waits");
+            }
+            answer.end(line(count)).await.expect("never waits");
+            let expected: String = (0..=count).map(|n| format!("{n:099}\n")).collect();
+            assert!(read(response).await == expected, "{count}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_and_bytes_come_in_order_while_they_are_taken() {
+        let app = app(|settings| settings.http.spool_bytes_max = 100_000).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        let reading = tokio::spawn(read(response));
+        let mut expected = Vec::new();
+        for n in 0..20_000 {
+            expected.extend_from_slice(&line(n));
+            expected.push(b'\n');
+            answer.line(line(n)).await.expect("read");
+            if n % 1_000 == 0 {
+                let long = vec![b'x'; n * 10];
+                expected.extend_from_slice(&long);
+                answer.send(long.into()).await.expect("read");
+            }
+        }
+        answer.finish();
+        assert!(reading.await.expect("read") == expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn past_the_spool_the_client_is_waited_for_and_told() {
+        const LINES: usize = (2 * MEMORY_BYTES_MAX) / 100;
+        for (each, all) in [(MEMORY_BYTES_MAX as u64, u64::MAX), (u64::MAX >> 1, 64 << 10), (0, 0)] {
+            let app = app(|settings| {
+                settings.http.spool_bytes_max = each;
+                settings.http.spools_bytes_max = all;
+            });
+            let app = app.await;
+            let (mut answer, response) = answer(&app, NDJSON);
+            let mut taken = 0;
+            while answer.line(line(taken)).await == Ok(()) {
+                taken += 1;
+            }
+            let fit = if each == 0 { LINES / 2 } else { LINES };
+            assert!((fit - 2..=fit + MEMORY_BYTES_MAX / 100 + 2).contains(&taken), "{taken} of {fit}");
+            assert_eq!(answer.line(line(0)).await, Err(Gone));
+            let body = read(response).await;
+            let mut lines = body.split(|byte| *byte == b'\n');
+            assert!((0..taken).all(|n| lines.next() == Some(&line(n))));
+            let last: serde_json::Value = serde_json::from_slice(lines.next().expect("a last line")).expect("JSON");
+            assert_eq!(
+                (&last["done"], &last["problem"]["type"]),
+                (&false.into(), &"/problems/client-not-reading".into())
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_wait_for_the_client() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, "application/x-tar");
+        answer.send(vec![1; 1 << 20].into()).await.expect("nothing waits");
+        assert_eq!(answer.send(vec![2; 1].into()).now_or_never(), None);
+        assert_eq!(answer.send(vec![2; 1].into()).await, Err(Gone), "it takes nothing");
+        assert!(response.into_body().collect().await.is_err(), "and the body is cut");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_whose_rest_is_not_taken_is_ended_as_no_result() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        answer.send(Bytes::from_static(b"{\"data\":\"")).await.expect("nothing waits");
+        answer.send(vec![b'A'; MEMORY_BYTES_MAX - 9].into()).await.expect("the bound itself");
+        assert_eq!(answer.send(Bytes::from_static(b"B")).await, Err(Gone), "one past it");
+        let body = read(response).await;
+        let lines: Vec<serde_json::Value> = body
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| serde_json::from_slice(line).expect("JSON"))
+            .collect();
+        let [open, last] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(open["data"].as_str().map(str::len), Some(MEMORY_BYTES_MAX - 9));
+        assert_eq!((&open["problem"], &last["done"]), (&last["problem"], &false.into()));
+        assert_eq!(open["status"], open["problem"]["status"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_file_fails_to_take_is_not_lost() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        answer.line(line(0)).await.expect("taken");
+        {
+            let mut queue = answer.shared.lock();
+            let parts: Vec<Bytes> = queue.memory.drain(..).collect();
+            queue.memory_bytes = 0;
+            drop(queue.spool.write(parts.clone()).expect("room"));
+            queue.push(line(1));
+            queue.spooled(Err(lost()), parts);
+        }
+        answer.finish();
+        assert_eq!(read(response).await, format!("{:099}\n{:099}", 0, 1));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_ended_is_cut() {
+        let app = app(|_| {}).await;
+        let (mut answer, response) = answer(&app, NDJSON);
+        answer.line(line(1)).await.expect("taken");
+        drop(answer);
+        assert!(response.into_body().collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn work_ends_when_the_client_leaves() {
+        let app = app(|_| {}).await;
+        let (mut first, response) = answer(&app, NDJSON);
+        drop(response);
+        assert_eq!((first.line(line(1)).await, first.send(line(1)).await), (Err(Gone), Err(Gone)));
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        let response = spawn(&app, NDJSON, |_answer| async {
+            let _alive = alive;
+            std::future::pending().await
+        });
+        drop(response);
+        assert!(ended.await.is_err(), "it was dropped");
+    }
+}

@@ -1,0 +1,155 @@
+//! [`Form`]: the items of `multipart/form-data`: a part `items`, one JSON object a line, then the parts that they name as
+//! `{"part": "<name>"}`. One part is held at a time, and for as long as its items run.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use multer::{Field, Multipart};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::request_items::{Entry, Reader, Whose};
+use crate::http::app::App;
+use crate::http::error::Error;
+use crate::http::message::body::RequestBody;
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::id_list::Text;
+use crate::http::message::options::ms;
+use crate::http::protocol::digest_fields::Claims;
+use crate::items::{Held, Item, Source};
+use crate::pipeline::param::{invalid, short};
+use crate::store;
+
+const FIRST: Error = Error::Malformed { what: "the first part of the form must be items: one JSON object a line" };
+
+/// See the module.
+pub(super) struct Form {
+    parser: Multipart<'static>,
+    chunks: Chunks,
+    /// Items that were not read yet.
+    lines: Bytes,
+    /// Items that wait for their part, by its name: their place in the request and their line.
+    waiting: HashMap<String, Vec<(u64, Bytes)>>,
+    /// Those whose part has come, has failed, or is missing.
+    ready: VecDeque<(u64, Bytes)>,
+    part: Result<Held, Error>,
+    _held: OwnedSemaphorePermit,
+}
+
+impl Form {
+    /// Reads the first part.
+    pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<Form, Error> {
+        let boundary = multer::parse_boundary(content_type)
+            .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
+        let chunks = Chunks::new(body.stream(&app.options), Claims::default());
+        let mut parser = Multipart::new(chunks.clone(), boundary);
+        let mut first = parser.next_field().await.map_err(of_form)?.ok_or(FIRST)?;
+        if first.name() != Some("items") {
+            return Err(FIRST);
+        }
+        chunks.allow_more(u64::MAX);
+        let mut text = Text::new(&app.batches, &app.options)?;
+        while let Some(chunk) = first.chunk().await.map_err(of_form)? {
+            text.take(&chunk)?;
+        }
+        drop(first);
+        let (text, _held) = text.end();
+        Ok(Form {
+            parser,
+            chunks,
+            lines: text.into(),
+            waiting: HashMap::new(),
+            ready: VecDeque::new(),
+            part: Ok(Bytes::new().into()),
+            _held,
+        })
+    }
+
+    /// The next item: first those that wait for no part.
+    pub(super) async fn next(&mut self, reader: &mut Reader) -> Result<Option<Entry>, Error> {
+        loop {
+            if let Some(line) = self.line() {
+                let entry = reader.entry(line.clone()).await;
+                match &entry.item {
+                    Ok(Item { source: Source::Part(name), .. }) => {
+                        self.waiting.entry(name.clone()).or_default().push((entry.whose.index, line));
+                    }
+                    _ => return Ok(Some(entry)),
+                }
+            } else if let Some((index, line)) = self.ready.pop_front() {
+                let mut entry = reader.read(index, line).await;
+                entry.item = entry.item.and_then(|item| Ok(Item { source: Source::Held(self.part.clone()?), ..item }));
+                return Ok(Some(entry));
+            } else {
+                self.part = Ok(Bytes::new().into());
+                if let Some(entry) = self.next_part(&reader.app).await? {
+                    return Ok(Some(entry));
+                }
+                if self.ready.is_empty() {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The next line of the first part that is not blank.
+    fn line(&mut self) -> Option<Bytes> {
+        while !self.lines.is_empty() {
+            let end = memchr::memchr(b'\n', &self.lines);
+            let line = self.lines.split_to(end.unwrap_or(self.lines.len()));
+            self.lines.advance(usize::from(end.is_some()));
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// Makes the items of the next part ready, or once there is none those of a part that is missing. `Some`: an entry instead.
+    async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<Entry>, Error> {
+        // Between parts, the heads of which the parser holds in memory.
+        self.chunks.allow_more(FORM_BYTES_MAX);
+        let Some(mut part) = self.parser.next_field().await.map_err(of_form)? else {
+            self.miss();
+            return Ok(None);
+        };
+        // What is in them is bounded as it is taken.
+        self.chunks.allow_more(u64::MAX);
+        let name = part.name().unwrap_or_default().to_owned();
+        let Some(waiting) = self.waiting.remove(&name) else {
+            while part.chunk().await.map_err(of_form)?.is_some() {}
+            let error = invalid("part", &name, "parts that an item names").into();
+            let whose = Whose { index: 0, key: None, part: Some(short(&name)) };
+            return Ok(Some(Entry { whose, item: Err(error) }));
+        };
+        self.ready = waiting.into();
+        self.part = take(app, &mut part).await?;
+        Ok(None)
+    }
+
+    /// Makes items ready whose part has never come, while there are such.
+    fn miss(&mut self) {
+        let Some(name) = self.waiting.keys().next().cloned() else { return };
+        self.part = Err(invalid("source.part", &name, "the name of a part of this form").into());
+        self.ready = self.waiting.remove(&name).unwrap_or_default().into();
+    }
+}
+
+/// The bytes of a part, within the budget of bodies: what is wrong with them is for its items alone, so it is read to its end.
+async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<Held, Error>, Error> {
+    let max = app.limits.bytes_max;
+    let mut reserved = app.uploads.patient(ms(app.options.body_stall_ms)).hold();
+    let mut bytes = Ok(Vec::new());
+    while let Some(chunk) = part.chunk().await.map_err(of_form)? {
+        let Ok(taken) = &mut bytes else { continue };
+        let len = (taken.len() + chunk.len()) as u64;
+        if len > max {
+            bytes = Err(Error::BodyTooLarge { max });
+        } else if reserved.make_room(len).await.is_err() {
+            bytes = Err(store::Error::Busy.into());
+        } else {
+            taken.extend_from_slice(&chunk);
+        }
+    }
+    Ok(bytes.map(|bytes| Held::from(Bytes::from(bytes)).within(reserved)))
+}

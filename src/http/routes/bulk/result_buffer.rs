@@ -1,0 +1,230 @@
+//! [`Backlog`]: results of one request that have ended and wait for the client.
+//!
+//! A render holds memory of the bulk lane, for which all bulk requests and jobs wait: so nothing of it may wait for a client. A few
+//! results wait in memory that is counted for the request alone, and what is more in a temporary file (in several, where that is
+//! long), from which they are taken in pieces. Past a bound of bytes in files no further item of the request is begun. Those that are
+//! under way may end past it, as long as there is room for them; after that they are refused, in their lines, and so they are where
+//! the file fails. One half of the room is shared out evenly, so that no request can take that of the others; the other half is for
+//! whoever needs it. Nobody here waits for anything but the client, and holds only what is the request's own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::http::app::App;
+use crate::http::error::Error;
+use crate::http::message::options::Options;
+use crate::http::message::spill_file::{Kept, Shelf};
+use crate::http::message::spool::{PIECE_BYTES, Spools};
+
+/// See the module.
+pub(super) struct Backlog {
+    /// Bytes that may wait in memory.
+    memory: Arc<Semaphore>,
+    file: Arc<Shelf>,
+    file_bytes_max: u64,
+}
+
+/// A result that waits. The right to do so goes with its bytes.
+pub(super) enum Waiting {
+    Memory(Bytes),
+    File(Kept),
+}
+
+impl Backlog {
+    pub(super) fn of(app: &App) -> Backlog {
+        Backlog::new(app.spools.clone(), &app.options)
+    }
+
+    pub(super) fn new(spools: Spools, options: &Options) -> Backlog {
+        let memory_bytes_max = options.bulk_results_bytes_max.min(Semaphore::MAX_PERMITS);
+        let memory = Arc::new(Semaphore::new(memory_bytes_max));
+        Backlog { memory, file: Shelf::new(spools, share_bytes(options)), file_bytes_max: options.spool_bytes_max }
+    }
+
+    /// Ready when a further item may begin.
+    pub(super) async fn has_room(&self) {
+        self.file.is_within(self.file_bytes_max).await;
+    }
+
+    /// Puts a result where it may wait; it gives back what it held until now.
+    pub(super) async fn wait(&self, result: Bytes) -> Result<Waiting, Error> {
+        if let Some(room) = self.room_for(result.len()) {
+            let copy = Within { bytes: result.as_ref().into(), _room: room };
+            return Ok(Waiting::Memory(Bytes::from_owner(copy)));
+        }
+        let kept = self.file.keep(result).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a result cannot be kept in a temporary file: it is refused");
+            None
+        });
+        kept.map(Waiting::File).ok_or(Error::Busy { retry_after_s: 1 })
+    }
+
+    fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.memory.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
+    }
+}
+
+impl Waiting {
+    /// Bytes that are left.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Waiting::Memory(bytes) => bytes.len() as u64,
+            Waiting::File(kept) => kept.len(),
+        }
+    }
+
+    /// The next bytes, up to [`PIECE_BYTES`], and what is left after them. All pieces but the last are whole.
+    pub(super) async fn next(self) -> Result<(Bytes, Option<Waiting>), Error> {
+        match self {
+            Waiting::Memory(mut rest) => {
+                let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+                Ok((piece, (!rest.is_empty()).then_some(Waiting::Memory(rest))))
+            }
+            Waiting::File(kept) => {
+                let (piece, rest) = kept.next().await.map_err(|error| {
+                    tracing::error!(%error, "a result cannot be read back from its temporary file");
+                    Error::Internal
+                })?;
+                Ok((piece, rest.map(Waiting::File)))
+            }
+        }
+    }
+}
+
+/// What a request may keep in files, however much the others do; never less than what it may keep before it is read no further.
+fn share_bytes(options: &Options) -> u64 {
+    let requests = options.bulk_requests_max.max(1) as u64;
+    (options.spools_bytes_max / 2 / requests).max(options.spool_bytes_max)
+}
+
+/// Bytes in memory, and their right to be there.
+struct Within {
+    bytes: Box<[u8]>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Within {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+impl Backlog {
+    pub(super) fn file_pieces(&self) -> usize {
+        self.file.pieces()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const PIECE: u64 = PIECE_BYTES as u64;
+
+    /// Ten bytes in memory, two pieces in the file, and four in all files.
+    fn backlog() -> Backlog {
+        let options = Options { bulk_results_bytes_max: 10, spool_bytes_max: 2 * PIECE, ..Options::default() };
+        Backlog::new(Spools::new(0, 4 * PIECE), &options)
+    }
+
+    /// A result that holds something of the lane.
+    fn held(lane: &Arc<Semaphore>, bytes: &[u8]) -> Bytes {
+        let room = lane.clone().try_acquire_owned().expect("room");
+        Bytes::from_owner(Within { bytes: bytes.into(), _room: room })
+    }
+
+    async fn read(waiting: Waiting) -> Vec<u8> {
+        let (mut all, mut rest) = (Vec::new(), Some(waiting));
+        while let Some(waiting) = rest {
+            let (piece, more) = waiting.next().await.expect("its bytes");
+            all.extend_from_slice(&piece);
+            rest = more;
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn results_wait_in_memory_up_to_their_bound_then_in_a_file_and_hold_nothing_of_the_lane() {
+        let (lane, backlog) = (Arc::new(Semaphore::new(1)), backlog());
+        let whole = backlog.wait(held(&lane, b"0123456789")).await.expect("room");
+        assert!(matches!(whole, Waiting::Memory(_)), "the bound itself");
+        let past = backlog.wait(held(&lane, b"x")).await.expect("room");
+        assert!(matches!(past, Waiting::File(..)), "one past it");
+        assert_eq!(lane.available_permits(), 1);
+        assert_eq!((whole.len(), past.len()), (10, 1));
+        assert_eq!(read(whole).await, b"0123456789");
+        assert_eq!(read(past).await, b"x");
+        let again = backlog.wait(held(&lane, b"0123456789")).await.expect("room");
+        assert!(matches!(again, Waiting::Memory(_)), "it is given back");
+    }
+
+    #[tokio::test]
+    async fn a_result_counts_until_its_last_piece_is_on_its_way() {
+        let options = Options { bulk_results_bytes_max: PIECE_BYTES + 1, ..Options::default() };
+        let backlog = Backlog::new(Spools::new(0, 0), &options);
+        let waiting = backlog.wait(vec![7; PIECE_BYTES + 1].into()).await.expect("room");
+        let (first, rest) = waiting.next().await.expect("its bytes");
+        let (last, end) = rest.expect("one byte more").next().await.expect("its bytes");
+        assert_eq!((first.len(), last.len(), end.is_none()), (PIECE_BYTES, 1, true));
+        drop(first);
+        assert!(
+            matches!(backlog.wait(vec![8].into()).await, Err(Error::Busy { .. })),
+            "memory is full, files have no room"
+        );
+        drop(last);
+        assert!(backlog.wait(vec![8].into()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn items_begin_until_the_file_is_past_its_bound_and_again_when_it_is_not() {
+        let backlog = backlog();
+        let _memory = backlog.wait(vec![0; 10].into()).await.expect("room");
+        let first = backlog.wait(vec![1; PIECE_BYTES + 1].into()).await.expect("room");
+        assert!(backlog.has_room().now_or_never().is_some(), "the bound itself");
+        let second = backlog.wait(vec![2; 1].into()).await.expect("room");
+        assert!(backlog.has_room().now_or_never().is_none(), "one piece past it");
+        let third = backlog.wait(vec![3; 1].into()).await.expect("the room of all files itself");
+        assert!(matches!(backlog.wait(vec![4; 1].into()).await, Err(Error::Busy { .. })), "no file has room");
+        assert!(read(first).await == vec![1; PIECE_BYTES + 1]);
+        assert!(backlog.has_room().now_or_never().is_some());
+        drop((second, third));
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_client_is_slow_leaves_the_others_their_shares() {
+        for (bulk_requests_max, share) in [(2, 4), (99, 3)] {
+            let options = Options {
+                bulk_results_bytes_max: 0,
+                bulk_requests_max,
+                spool_bytes_max: 3 * PIECE,
+                spools_bytes_max: 16 * PIECE,
+                ..Options::default()
+            };
+            let spools = Spools::new(0, options.spools_bytes_max);
+            let [slow, other] = [(); 2].map(|()| Backlog::new(spools.clone(), &options));
+            let mut waiting = Vec::new();
+            for (backlog, pieces) in [(&slow, 8), (&other, share)] {
+                for _ in 0..pieces {
+                    waiting.push(backlog.wait(vec![1].into()).await.expect("room"));
+                }
+                assert!(matches!(backlog.wait(vec![2].into()).await, Err(Error::Busy { .. })), "one past {pieces}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn results_that_a_file_fails_to_take_are_refused_and_hold_nothing_of_the_lane() {
+        let (lane, mut backlog) = (Arc::new(Semaphore::new(1)), backlog());
+        backlog.file = Shelf::new(Spools::new(0, 4 * PIECE).created_by(|| Err(io::Error::other("no folder"))), 0);
+        let _memory = backlog.wait(vec![0; 10].into()).await.expect("room");
+        assert!(matches!(backlog.wait(held(&lane, b"x")).await, Err(Error::Busy { .. })));
+        assert_eq!(lane.available_permits(), 1);
+    }
+}

@@ -1,0 +1,119 @@
+//! What is known of a stored image: its header, and what is asked for with `include=`.
+
+use hyper::http::request::Parts;
+use serde_json::{Map, Value, json};
+
+use super::images;
+use crate::digest::Digest;
+use crate::http::app::App;
+use crate::http::call::{Call, Reply};
+use crate::http::error::Error;
+use crate::http::protocol::{auth, response};
+use crate::pipeline::codec::Codec;
+use crate::pipeline::param::invalid;
+use crate::pipeline::query;
+use crate::pipeline::summary::{self, ENTRIES};
+use crate::pipeline::{Channels, Pipeline};
+
+/// `GET /images/{id}/info`
+pub(in crate::http) fn info(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        let question = Question::of(&call.app, &call.parts)?;
+        response::revalidated(&call.parts, &question.answer(&call.app, &id).await?)
+    })
+}
+
+/// What is asked of an image, or of many.
+pub(in crate::http) struct Question {
+    entries: Vec<&'static summary::Entry>,
+    /// Where it was taken is for those who may read the original, which says it too.
+    place: bool,
+}
+
+impl Question {
+    /// Reads the query, and who asks.
+    pub(in crate::http) fn of(app: &App, parts: &Parts) -> Result<Question, Error> {
+        let place = auth::of_original(&app.access, parts).is_ok();
+        Ok(Question { entries: included(parts.uri.query())?, place })
+    }
+
+    /// What is known of `id`.
+    pub(in crate::http) async fn answer(&self, app: &App, id: &Digest) -> Result<Value, Error> {
+        let bytes = images::exists(app, id).await?;
+        let (codec, header) = app.renditions.header(id).await?;
+        let size = header.size.oriented(header.orientation);
+        let channels = match header.channels {
+            Channels::Gray => "gray",
+            Channels::GrayAlpha => "gray+alpha",
+            Channels::Rgb => "rgb",
+            Channels::Rgba => "rgb+alpha",
+            Channels::Cmyk => "cmyk",
+        };
+        let mut known = json!({
+            "id": id,
+            "bytes": bytes,
+            "format": codec.name,
+            "media_type": codec.media_type,
+            "width": size.w,
+            "height": size.h,
+            "frames": header.frames,
+            "orientation": header.orientation.to_exif(),
+            "channels": channels,
+            "bits": header.bits,
+            "icc": header.icc,
+        });
+        self.exif(app, id, codec, &mut known).await?;
+        self.include(app, id, &mut known).await?;
+        Ok(known)
+    }
+
+    /// Adds what the camera says.
+    async fn exif(&self, app: &App, id: &Digest, codec: &Codec, known: &mut Value) -> Result<(), Error> {
+        if codec.metadata.is_none() {
+            return Ok(());
+        }
+        let Some(camera) = app.renditions.camera(id).await? else { return Ok(()) };
+        let mut exif = serde_json::to_value(&*camera).map_err(|_| Error::Internal)?;
+        if let Some(object) = exif.as_object_mut().filter(|_| !self.place) {
+            object.remove("gps");
+        }
+        if exif.as_object().is_some_and(|object| !object.is_empty()) {
+            known["exif"] = exif;
+        }
+        Ok(())
+    }
+
+    /// Adds the entries. All of them are made at once and kept as a rendition: the next request finds them there.
+    async fn include(&self, app: &App, id: &Digest, known: &mut Value) -> Result<(), Error> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let (rendition, _) = app.renditions.get(id, &Pipeline::summary()).await?;
+        let mut summary: Map<String, Value> = serde_json::from_slice(&rendition.bytes).map_err(|_| Error::Internal)?;
+        for entry in &self.entries {
+            known[entry.name] = summary.remove(entry.name).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+/// The entries of a summary that `include=` names, each once.
+fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> {
+    let mut entries: Vec<&summary::Entry> = Vec::new();
+    let allowed = || ENTRIES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+    let pairs = query::pairs(query)?;
+    for (place, (name, value)) in pairs.iter().enumerate() {
+        if name != "include" || place > 0 {
+            return Err(invalid(name, value, if name == "include" { "once only" } else { "include" }).into());
+        }
+        for word in value.split(',') {
+            let entry =
+                ENTRIES.iter().find(|entry| entry.name == word).ok_or_else(|| invalid("include", word, allowed()))?;
+            if entries.iter().any(|other| other.name == entry.name) {
+                return Err(invalid("include", value, format!("each once of {}", allowed())).into());
+            }
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}

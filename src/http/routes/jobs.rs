@@ -1,0 +1,240 @@
+//! `/jobs`: bulk work that outlives its request. How it is queued is in [`crate::jobs`], how an item runs in [`work`].
+
+pub(in crate::http) mod executor;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, LOCATION};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use crate::digest::Digest;
+use crate::http::app::App;
+use crate::http::call::{Call, Reply};
+use crate::http::error::Error;
+use crate::http::message::body::{RequestBody, content_type};
+use crate::http::message::json_array::Array;
+use crate::http::message::line_reader::{Line, LineReader, NDJSON, is_lines};
+use crate::http::message::response_body::Body;
+use crate::http::protocol::rights::Permits;
+use crate::http::protocol::stream_writer::{self, Answer, Gone};
+use crate::http::protocol::{response, response_options};
+use crate::jobs::{self, Intake, Page, Sender, Status};
+use crate::pipeline::param::invalid;
+use crate::pipeline::query::{Pairs, pairs};
+use crate::store;
+
+const MEDIA_TYPES: &str = "application/x-ndjson or application/json";
+const EVENTS: &str = "text/event-stream";
+const KEY_BYTES_MAX: usize = 256;
+/// Jobs of one list.
+const LIST_MAX: usize = 1_000;
+/// Results that are read and sent together.
+const PAGE: usize = 256;
+/// The time between two looks at a job that goes on, and so the least between two events.
+const EVENT_EVERY: Duration = Duration::from_secs(1);
+/// How long nothing is said while nothing happens: less than proxies wait.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// `POST /jobs`
+pub(in crate::http) fn submit(call: Call) -> Reply {
+    Reply::later(async move {
+        let Call { app, parts, body, .. } = call;
+        let mut pairs = pairs(parts.uri.query())?;
+        let webhook = response_options::once(&mut pairs, "webhook")?;
+        response_options::nothing_else(&pairs, "webhook")?;
+        let given = Given::of(&parts.headers)?;
+        let rights = Permits::of(&app.access, &parts).bits();
+        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
+        let _array = match given {
+            Given::Lines => {
+                take_lines(&app, body, &mut intake).await?;
+                None
+            }
+            Given::Array => Some(take_array(&app, body, &mut intake).await?),
+        };
+        let accepted = intake.accept().await?;
+        let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
+        let mut response = response::json(status, &app.jobs.status(&accepted.id).await?.json());
+        response.headers_mut().insert(LOCATION, response::value(path(&accepted.id)));
+        Ok(response)
+    })
+}
+
+/// What a body is.
+enum Given {
+    Lines,
+    Array,
+}
+
+impl Given {
+    fn of(headers: &HeaderMap) -> Result<Given, Error> {
+        match content_type(headers).1.as_str() {
+            lines if is_lines(lines) => Ok(Given::Lines),
+            "application/json" => Ok(Given::Array),
+            _ => Err(Error::MediaType { allowed: MEDIA_TYPES }),
+        }
+    }
+}
+
+async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result<(), Error> {
+    let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
+    while let Some(line) = lines.next().await? {
+        match line {
+            Line::Text(text) => intake.line(text).await?,
+            Line::TooLong { .. } => intake.line(Bytes::new()).await?,
+            // A job is there whole or not at all.
+            Line::NoRoom => return Err(store::Error::Busy.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Takes each element as a line, as it is written: where that is its line to the byte, both are the same job. The array holds the
+/// bytes of the last lines until the job is accepted.
+async fn take_array(app: &App, body: RequestBody, intake: &mut Intake) -> Result<Array, Error> {
+    let mut array = Array::read(app, body).await?;
+    for text in &mut array {
+        let fits = text.len() <= app.options.line_bytes_max;
+        intake.line(if fits { text } else { Bytes::new() }).await?;
+    }
+    Ok(array)
+}
+
+/// `GET /jobs`
+pub(in crate::http) fn list(call: Call) -> Reply {
+    Reply::later(async move {
+        let mut pairs = pairs(call.parts.uri.query())?;
+        let limit = number(&mut pairs, "limit", 1..=LIST_MAX as u64)?.unwrap_or(100);
+        response_options::nothing_else(&pairs, "limit")?;
+        let jobs = call.app.jobs.list(limit as usize).await?;
+        Ok(response::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(Status::json).collect::<Vec<_>>() })))
+    })
+}
+
+/// `GET /jobs/{id}`
+pub(in crate::http) fn status(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        response_options::no_parameters(&call.parts)?;
+        Ok(response::json(StatusCode::OK, &call.app.jobs.status(&id).await?.json()))
+    })
+}
+
+/// `DELETE /jobs/{id}`: the job has ended when this is answered, 204, be it now or before.
+pub(in crate::http) fn cancel(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        response_options::no_parameters(&call.parts)?;
+        call.app.jobs.cancel(&id).await?;
+        Ok(response::with(StatusCode::NO_CONTENT, Body::Empty))
+    })
+}
+
+/// `GET /jobs/{id}/results`
+pub(in crate::http) fn results(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        let mut pairs = pairs(call.parts.uri.query())?;
+        let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
+        response_options::nothing_else(&pairs, "after")?;
+        // So that a job that is not there is an error, and no broken answer.
+        let first = call.app.jobs.results(&id, after, PAGE).await?;
+        let app = call.app.clone();
+        Ok(stream_writer::spawn(&call.app, NDJSON, async move |answer| _ = send_results(&app, first, answer).await))
+    })
+}
+
+async fn send_results(app: &App, mut page: Page, mut answer: Answer) -> Result<(), Gone> {
+    loop {
+        if !page.lines.is_empty() {
+            answer.send(joined(&page.lines)).await?;
+        }
+        if page.last {
+            let Status { state, .. } = page.status;
+            let last = json!({ "done": state.has_ended(), "state": state.name(), "after": page.after });
+            return answer.end(last.to_string().into()).await;
+        }
+        // Forgotten or sent again meanwhile, or the ledger does not answer: an answer without its last line was cut.
+        page = app.jobs.page_after(&page, PAGE).await.map_err(|_| Gone)?;
+    }
+}
+
+fn joined(lines: &[Bytes]) -> Bytes {
+    let mut text = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+    for line in lines {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text.into()
+}
+
+/// `GET /jobs/{id}/events`
+pub(in crate::http) fn events(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        response_options::no_parameters(&call.parts)?;
+        let first = call.app.jobs.status(&id).await?;
+        let app = call.app.clone();
+        Ok(stream_writer::spawn(&call.app, EVENTS, async move |answer| _ = send_events(app, first, answer).await))
+    })
+}
+
+/// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
+/// how far the job is and nothing more: the client asks another, or again.
+async fn send_events(app: Arc<App>, first: Status, mut answer: Answer) -> Result<(), Gone> {
+    let mut ends = app.jobs.ends();
+    let (mut said, mut at) = (None, Instant::now());
+    loop {
+        let status = app.jobs.status_now(&first).await.map_err(|_| Gone)?;
+        if status.state.has_ended() {
+            answer.send(event("end", &status)).await?;
+            break;
+        }
+        if said.as_ref() != Some(&status) {
+            answer.send(event("progress", &status)).await?;
+            (said, at) = (Some(status.clone()), Instant::now());
+        } else if at.elapsed() >= HEARTBEAT {
+            answer.send(Bytes::from_static(b":\n\n")).await?;
+            at = Instant::now();
+        }
+        if app.draining() {
+            break;
+        }
+        // Not at each change: every look is a turn of the one ledger.
+        _ = timeout(EVENT_EVERY, ends.wait(&status)).await;
+    }
+    answer.finish();
+    Ok(())
+}
+
+fn event(name: &str, status: &Status) -> Bytes {
+    format!("event: {name}\ndata: {}\n\n", status.json()).into()
+}
+
+fn path(id: &Digest) -> String {
+    format!("/jobs/{id}")
+}
+
+/// The sender's own name for a job.
+fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    const MALFORMED: Error =
+        Error::Malformed { what: "Idempotency-Key must be 1 to 256 visible ASCII characters, once" };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let (value, None) = (values.next(), values.next()) else { return Err(MALFORMED) };
+    let Some(value) = value else { return Ok(None) };
+    let fits = (1..=KEY_BYTES_MAX).contains(&value.len());
+    value.to_str().ok().filter(|_| fits).map(Some).ok_or(MALFORMED)
+}
+
+fn number(pairs: &mut Pairs, name: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Error> {
+    let Some(text) = response_options::once(pairs, name)? else { return Ok(None) };
+    let number = text.parse().ok().filter(|number| bounds.contains(number));
+    let refused = || invalid(name, &text, format!("{} to {}", bounds.start(), bounds.end()));
+    Ok(Some(number.ok_or_else(refused)?))
+}
+
+impl From<jobs::Error> for Error {
+    fn from(error: jobs::Error) -> Error {
+        Error::Jobs(error)
+    }
+}

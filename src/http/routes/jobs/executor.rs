@@ -1,0 +1,136 @@
+//! [`ItemWork`]: how the items of jobs run, and what their results say. The queue is in [`crate::jobs`], items in [`crate::items`].
+//!
+//! ```json
+//! {"item": 0, "key": "a", "output": 0, "status": 200, "url": "/images/<digest>.webp?w=300"}
+//! {"item": 1, "output": 0, "status": 201, "source": "<digest>", "id": "<digest>", "url": "/images/<digest>", "bytes": 977}
+//! {"item": 2, "status": 400, "problem": {"type": "/problems/invalid-parameter", ...}}
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::http::error::Error;
+use crate::http::protocol::metrics::Metrics;
+use crate::http::protocol::result_line;
+use crate::http::protocol::rights::Permits;
+use crate::items::{self, Done, Item, Items, Needs, Source, To};
+use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
+use crate::pipeline::param::invalid;
+
+/// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
+const PLACES: &[To] = &[To::Rendition, To::Blob];
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::http) struct ItemWork {
+    pub(in crate::http) items: Arc<Items>,
+    pub(in crate::http) metrics: Arc<Metrics>,
+    /// What a line that was too long was longer than.
+    pub(in crate::http) line_bytes_max: usize,
+}
+
+impl Work for ItemWork {
+    fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
+        let work = self.clone();
+        async move { work.outcomes(rights, place, line).await }.boxed()
+    }
+
+    fn may_select(&self, rights: u32) -> bool {
+        Permits::of_bits(rights).list().is_ok()
+    }
+
+    fn refused(&self, place: Place, error: jobs::Error) -> Outcome {
+        failed(result_line::head(place.item, None), 0, &error.into(), Verdict::Failed)
+    }
+
+    fn lost(&self, place: Place) -> Outcome {
+        failed(result_line::head(place.item, None), 0, &Error::Panicked, Verdict::Failed)
+    }
+}
+
+impl ItemWork {
+    async fn outcomes(&self, rights: u32, place: Place, line: Bytes) -> Vec<Outcome> {
+        if line.is_empty() {
+            let error = Error::TooLarge { name: "line_bytes_max", max: self.line_bytes_max as u64 };
+            return vec![failed(result_line::head(place.item, None), 0, &error, Verdict::Failed)];
+        }
+        let permits = Permits::of_bits(rights);
+        let item = match self.items.read(line.clone(), PLACES).await {
+            Ok(item) => item,
+            Err(unread) => {
+                let verdict = verdict(&unread.error);
+                // No item, but well written: its sender may not list the store.
+                let unlisted = Selection::of(&line).and_then(|_| permits.list().err());
+                let error = unlisted.or_else(|| mistaken(&line)).unwrap_or_else(|| unread.error.into());
+                return vec![failed(result_line::head(place.item, unread.key.as_deref()), 0, &error, verdict)];
+            }
+        };
+        let mut head = result_line::head(place.item, item.key.as_deref());
+        if let Err(error) = permits.check(needs(&item)) {
+            return vec![failed(head, 0, &error, Verdict::Failed)];
+        }
+        let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };
+        let (outcomes, source) = self.run_item(item).await;
+        // Whoever sent the line does not know it yet.
+        if let Some(source) = source.filter(|_| place.part > 0 || named.is_none()) {
+            head.insert("source".to_owned(), source.to_string().into());
+        }
+        outcomes.into_iter().zip(0..).map(|(outcome, output)| self.outcome(head.clone(), output, outcome)).collect()
+    }
+
+    /// Stores the source, where it is not, and runs the item over it: a job outlives what came with its request.
+    async fn run_item(&self, item: Item) -> (Vec<Result<Done, items::Error>>, Option<Digest>) {
+        let outputs = item.outputs.len();
+        match self.items.stored(item.source).await {
+            Ok(source) => {
+                let id = if let Source::Stored(id) = &source { Some(*id) } else { None };
+                (self.items.run(Item { source, ..item }).await, id)
+            }
+            Err(error) => (vec![Err(error); outputs], None),
+        }
+    }
+
+    fn outcome(&self, mut line: Map<String, Value>, output: u32, outcome: Result<Done, items::Error>) -> Outcome {
+        line.insert("output".to_owned(), output.into());
+        let done = match outcome {
+            Ok(done) => done,
+            Err(error) => {
+                let verdict = verdict(&error);
+                return failed(line, output, &error.into(), verdict);
+            }
+        };
+        match done {
+            Done::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.metrics),
+            Done::Rendition { url } => result_line::rendition(&mut line, url),
+            // None of the places that are read.
+            Done::Response(_) => return failed(line, output, &Error::Internal, Verdict::Failed),
+        }
+        Outcome { output, line: Value::Object(line).to_string().into(), verdict: Verdict::Done }
+    }
+}
+
+/// A source as only jobs take it, by the member that is wrong.
+fn mistaken(line: &[u8]) -> Option<Error> {
+    let Mistake { member, value, allowed } = Mistake::of(line)?;
+    Some(invalid(&format!("source.{member}"), &value, allowed).into())
+}
+
+/// What the right to send an item must hold: its source is stored, too.
+fn needs(item: &Item) -> Needs {
+    let needs = item.needs();
+    Needs { write: needs.write || !matches!(item.source, Source::Stored(_)), ..needs }
+}
+
+fn verdict(error: &items::Error) -> Verdict {
+    if error.is_transient() { Verdict::Retry } else { Verdict::Failed }
+}
+
+fn failed(line: Map<String, Value>, output: u32, error: &Error, verdict: Verdict) -> Outcome {
+    let line = Value::Object(result_line::failed(line, error));
+    Outcome { output, line: line.to_string().into(), verdict }
+}

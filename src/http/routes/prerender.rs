@@ -1,0 +1,180 @@
+//! `prerender=thumb.webp,hero`: presets that are rendered once an upload is stored, be it of one image or of many, by a job of its
+//! own, so that the first who asks for them need not wait. A preset without an extension is rendered in the image's own format.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::LOCATION;
+use serde_json::{Value, json};
+
+use super::images::has_all_metadata;
+use crate::http::app::App;
+use crate::http::call::Call;
+use crate::http::error::Error;
+use crate::http::message::response_body::{Body, Response};
+use crate::http::protocol::response_options;
+use crate::http::protocol::rights::Permits;
+use crate::items::{Needs, OUTPUTS_MAX};
+use crate::jobs::{self, Intake, Sender};
+use crate::pipeline::codec::{Codec, by_extension};
+use crate::pipeline::param::invalid;
+use crate::pipeline::query::pairs;
+
+const NAME: &str = "prerender";
+
+/// What is rendered of an image that is stored.
+#[derive(Clone)]
+pub(in crate::http) struct Prerender {
+    app: Arc<App>,
+    rights: u32,
+    presets: Vec<(String, Option<&'static Codec>)>,
+}
+
+impl Prerender {
+    /// What an upload asks for: often nothing.
+    pub(in crate::http) fn of(call: &Call) -> Result<Prerender, Error> {
+        let app = call.app.clone();
+        let mut pairs = pairs(call.parts.uri.query())?;
+        let list = response_options::once(&mut pairs, NAME)?;
+        if let Some((name, value)) = pairs.first() {
+            return Err(invalid(name, value, NAME).into());
+        }
+        let Some(list) = list else { return Ok(Prerender { app, rights: 0, presets: Vec::new() }) };
+        let presets: Vec<_> = list.split(',').map(|word| read(&app, word)).collect::<Option<_>>().ok_or_else(|| {
+            let allowed = format!(
+                "names, each with or without an extension, separated by commas; presets: {}",
+                app.options.presets.names()
+            );
+            invalid(NAME, &list, allowed)
+        })?;
+        if presets.len() > OUTPUTS_MAX {
+            let allowed = format!("at most {OUTPUTS_MAX} presets");
+            return Err(invalid(NAME, &list, allowed).into());
+        }
+        let permits = Permits::of(&app.access, &call.parts);
+        // Each image would fail for it, long after whoever sent them has left.
+        permits.check(needs(&app, &presets))?;
+        Ok(Prerender { rights: permits.bits(), app, presets })
+    }
+
+    /// Begins the job of an image that was stored and names it in the answer.
+    pub(in crate::http) async fn begin(&self, mut response: Response) -> Response {
+        let one = response.headers().contains_key(LOCATION);
+        if self.presets.is_empty() || !one {
+            return response;
+        }
+        let Body::Full(body) = response.body() else { return response };
+        let Ok(mut told) = serde_json::from_slice::<Value>(body) else { return response };
+        let mut job = self.job();
+        job.add(&told).await;
+        if let Some(path) = job.submit().await {
+            told["job"] = path.into();
+            *response.body_mut() = Body::Full(told.to_string().into());
+        }
+        response
+    }
+
+    /// A job of images that are still to be stored.
+    pub(in crate::http) fn job(&self) -> Job<'_> {
+        Job { prerender: self, intake: None, ended: self.presets.is_empty() }
+    }
+
+    fn line(&self, told: &Value) -> Bytes {
+        let own = told["format"].as_str().and_then(by_extension).filter(|codec| codec.encoder.is_some());
+        let format = |codec: Option<&Codec>| codec.or(own).map_or("png", |codec| codec.extensions[0]);
+        let output =
+            |(name, codec): &(String, Option<&'static Codec>)| json!({ "preset": name, "format": format(*codec) });
+        let outputs: Vec<Value> = self.presets.iter().map(output).collect();
+        json!({ "source": { "id": told["id"] }, "outputs": outputs }).to_string().into()
+    }
+}
+
+/// The images of one upload on their way to be rendered. An upload never fails for it: what is not rendered beforehand is rendered
+/// when it is asked for.
+pub(in crate::http) struct Job<'a> {
+    prerender: &'a Prerender,
+    /// None until there is an image, and again once the job is given up.
+    intake: Option<Intake>,
+    /// No further image is taken.
+    ended: bool,
+}
+
+impl Job<'_> {
+    /// An image was stored, of which this is told.
+    pub(in crate::http) async fn add(&mut self, told: &Value) {
+        if self.ended {
+            return;
+        }
+        if let Err(error) = self.take(told).await {
+            log(&error);
+            self.ended = true;
+            // Those before there were too many are a whole job.
+            self.intake = self.intake.take().filter(|_| matches!(error, jobs::Error::TooManyItems { .. }));
+        }
+    }
+
+    async fn take(&mut self, told: &Value) -> Result<(), jobs::Error> {
+        let Prerender { app, rights, .. } = self.prerender;
+        let intake = match &mut self.intake {
+            Some(intake) => intake,
+            none => none.insert(app.jobs.receive(Sender { rights: *rights, beside: true, ..Sender::default() })?),
+        };
+        intake.line(self.prerender.line(told)).await
+    }
+
+    /// The path of the job; `None` where there is nothing to render, or no room for it.
+    pub(in crate::http) async fn submit(self) -> Option<String> {
+        let accepted = self.intake?.accept().await.inspect_err(log).ok()?;
+        Some(format!("/jobs/{}", accepted.id))
+    }
+}
+
+/// Says why images are not rendered beforehand, which nobody else is told. A bound that was reached is no trouble.
+fn log(error: &jobs::Error) {
+    const MESSAGE: &str = "presets are not rendered beforehand";
+    match error {
+        jobs::Error::Ledger(_) => tracing::warn!(%error, "{MESSAGE}"),
+        _ => tracing::debug!(%error, "{MESSAGE}"),
+    }
+}
+
+/// What the right to have presets rendered of a stored image must hold.
+fn needs(app: &App, presets: &[(String, Option<&'static Codec>)]) -> Needs {
+    let mut pairs = presets.iter().filter_map(|(name, _)| app.options.presets.get(name));
+    let original = pairs.any(has_all_metadata);
+    Needs { read: true, write: false, original }
+}
+
+/// A preset and the format it is rendered in.
+fn read(app: &App, word: &str) -> Option<(String, Option<&'static Codec>)> {
+    let (name, codec) = match word.rsplit_once('.') {
+        Some((name, extension)) => (name, Some(by_extension(extension).filter(|codec| codec.encoder.is_some())?)),
+        None => (word, None),
+    };
+    app.options.presets.get(name)?;
+    Some((name.to_owned(), codec))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, pipe};
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_fails_is_told_in_the_log_and_a_full_one_is_not() {
+        let check = |error: &jobs::Error, expected: bool| {
+            let (mut logged, writer) = pipe().expect("a pipe");
+            let subscriber =
+                tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(Mutex::new(writer));
+            tracing::subscriber::with_default(subscriber.finish(), || log(error));
+            let mut text = String::new();
+            logged.read_to_string(&mut text).expect("text");
+            assert_eq!(text.contains("presets are not rendered beforehand"), expected, "{error}: {text}");
+        };
+        check(&jobs::Error::Ledger("disk I/O error".to_owned()), true);
+        check(&jobs::Error::Full { max: 1 }, false);
+        check(&jobs::Error::Busy, false);
+    }
+}

@@ -1,0 +1,199 @@
+//! `POST /process.{ext}`: the chain on the body of the request. Nothing is stored, cached or shared.
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+
+use crate::digest::{Digest, Hasher};
+use crate::http::app::App;
+use crate::http::call::{Call, Reply};
+use crate::http::error::Error;
+use crate::http::message::body::content_type;
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::response_body::Response;
+use crate::http::protocol::auth::Grant;
+use crate::http::protocol::digest_fields::Claims;
+use crate::http::protocol::image_response;
+use crate::http::protocol::render_request::Asked;
+use crate::pipeline::Images;
+use crate::pipeline::Presets;
+use crate::pipeline::param::invalid;
+use crate::renditions::inspect;
+use crate::store::Reserved;
+
+/// Bytes of the part `ops`.
+const OPS_BYTES_MAX: u64 = 64 << 10;
+/// Parts that may stand where an operation asks for an image; the names are also the keys of a flat query.
+const IMAGE_PARTS: [&str; 2] = ["mask", "overlay"];
+const PARTS: Error = Error::Malformed {
+    what: "the parts of the form are image and, where they are needed, mask, overlay and ops, each once",
+};
+
+/// `POST /process.{ext}`
+pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
+    let asked = match Asked::of(&call, extension, |_| Ok(())) {
+        Ok(asked) => asked,
+        Err(error) => return Reply::Now(Err(error)),
+    };
+    Reply::later(async move {
+        let app = call.app.clone();
+        let (content_type, media_type) = content_type(&call.parts.headers);
+        match (media_type == "multipart/form-data").then(|| multer::parse_boundary(content_type)) {
+            None => {
+                // A body whose query is wrong need not be sent.
+                asked.check(&app)?;
+                let image = raw(call).await?;
+                render(&app, &asked, image, &[]).await
+            }
+            Some(boundary) => {
+                let boundary =
+                    boundary.map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
+                let (grant, presets) = (call.grant, &app.options.presets);
+                let (form, ops) = form(call, boundary).await?;
+                let free = ops.as_ref().map(|_| "ops").or(form.others.first().map(|(name, _)| *name));
+                if let Some(name) = free {
+                    parts_are_free(name, grant, presets)?;
+                }
+                let mut asked = asked;
+                asked.pairs.extend(ops.map(|ops| ("ops".to_owned(), ops)));
+                let Form { image, others } = form;
+                render(&app, &asked, image.ok_or(PARTS)?, &others).await
+            }
+        }
+    })
+}
+
+/// Parts say what is to be done as the query does, so what binds the query binds them: presets, and a signature, which is over the
+/// URL alone.
+fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Error> {
+    let allowed = match grant {
+        _ if presets.only => format!("no part but image; presets: {}", presets.names()),
+        Grant::Signed { .. } => "no part but image beside a signed URL".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(invalid("part", name, allowed).into())
+}
+
+/// An image in memory, within its bound and the budget of bodies; the right to hold it goes with it.
+struct Held {
+    bytes: Bytes,
+    digest: Digest,
+    _reserved: Reserved,
+}
+
+/// An image on its way into memory.
+struct Arriving {
+    bytes: Vec<u8>,
+    hasher: Hasher,
+    reserved: Reserved,
+}
+
+impl Arriving {
+    /// Refuses at once what is declared to be too much.
+    fn new(app: &App, declared: Option<u64>) -> Result<Arriving, Error> {
+        let reserved = app.uploads.reserve(declared.unwrap_or(0))?;
+        Ok(Arriving { bytes: Vec::new(), hasher: Hasher::default(), reserved })
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.reserved.grow(self.bytes.len() as u64 + chunk.len() as u64)?;
+        self.hasher.update(chunk);
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    fn end(self) -> Held {
+        Held { bytes: self.bytes.into(), digest: self.hasher.digest(), _reserved: self.reserved }
+    }
+}
+
+async fn raw(call: Call) -> Result<Held, Error> {
+    let Call { app, parts, body, .. } = call;
+    let mut claims = Claims::of(&parts.headers)?;
+    let mut image = Arriving::new(&app, body.declared())?;
+    let mut reader = body.read(&app.options);
+    while let Some(chunk) = reader.next().await? {
+        claims.update(&chunk);
+        image.take(&chunk)?;
+    }
+    claims.check()?;
+    Ok(image.end())
+}
+
+/// The images of a form.
+#[derive(Default)]
+struct Form {
+    image: Option<Held>,
+    others: Vec<(&'static str, Held)>,
+}
+
+impl Form {
+    fn has(&self, name: &str) -> bool {
+        self.others.iter().any(|(other, _)| *other == name)
+    }
+}
+
+async fn form(call: Call, boundary: String) -> Result<(Form, Option<String>), Error> {
+    let Call { app, parts, body, .. } = call;
+    // A digest in the head is over the whole form.
+    let claims = Claims::of(&parts.headers)?;
+    let max = app.limits.bytes_max;
+    let parts_max = 1 + IMAGE_PARTS.len() as u64;
+    if body.declared().is_some_and(|declared| declared > max.saturating_add(FORM_BYTES_MAX).saturating_mul(parts_max)) {
+        return Err(Error::BodyTooLarge { max });
+    }
+    let chunks = Chunks::new(body.read(&app.options), claims);
+    let mut parser = multer::Multipart::new(chunks.clone(), boundary);
+    let (mut form, mut ops) = (Form::default(), None);
+    while let Some(mut part) = parser.next_field().await.map_err(of_form)? {
+        let name = part.name().unwrap_or_default();
+        let image_part = IMAGE_PARTS.into_iter().find(|known| *known == name);
+        if name == "ops" && ops.is_none() {
+            ops = Some(text(&mut part).await?);
+        } else if let Some(name) = image_part.filter(|name| !form.has(name)) {
+            form.others.push((name, image(&app, &chunks, &mut part).await?));
+        } else if name == "image" && form.image.is_none() {
+            form.image = Some(image(&app, &chunks, &mut part).await?);
+        } else {
+            return Err(PARTS);
+        }
+        // Until the next part begins.
+        chunks.allow_more(FORM_BYTES_MAX);
+    }
+    // What follows the last boundary belongs to the body, and to its digest.
+    let mut rest = chunks.clone();
+    while rest.try_next().await?.is_some() {}
+    chunks.claims().check()?;
+    Ok((form, ops))
+}
+
+async fn image(app: &App, chunks: &Chunks, part: &mut multer::Field<'static>) -> Result<Held, Error> {
+    // The exact bound is that of what arrives; the parser may read on a little.
+    chunks.allow_image(app.limits.bytes_max);
+    let mut image = Arriving::new(app, None)?;
+    while let Some(chunk) = part.chunk().await.map_err(of_form)? {
+        image.take(&chunk)?;
+    }
+    Ok(image.end())
+}
+
+async fn text(part: &mut multer::Field<'static>) -> Result<String, Error> {
+    let mut text = Vec::new();
+    while let Some(chunk) = part.chunk().await.map_err(of_form)? {
+        if (text.len() + chunk.len()) as u64 > OPS_BYTES_MAX {
+            return Err(Error::TooLarge { name: "ops_bytes_max", max: OPS_BYTES_MAX });
+        }
+        text.extend_from_slice(&chunk);
+    }
+    String::from_utf8(text).map_err(|_| Error::Malformed { what: "the part ops must be UTF-8" })
+}
+
+async fn render(app: &App, asked: &Asked, image: Held, others: &[(&str, Held)]) -> Result<Response, Error> {
+    let known = inspect(&image.bytes).await?;
+    let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
+    let pipeline = asked.pipeline(app, Some(known), &parts)?;
+    let given: Images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
+    let (rendition, origin) = app.renditions.render(image.bytes.clone(), given, &pipeline).await?;
+    let mut response = image_response::unkept(&rendition, asked.delivery.download.as_deref());
+    image_response::came_from(&mut response, origin);
+    Ok(response)
+}

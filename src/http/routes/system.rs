@@ -1,0 +1,29 @@
+//! Routes for those who run the server: health, readiness, metrics. The first two take any query: no probe fails for one that only
+//! keeps a cache away.
+
+use hyper::StatusCode;
+
+use crate::http::call::{Call, Reply};
+use crate::http::error::Error;
+use crate::http::protocol::response;
+
+/// `GET /healthz`: the process answers.
+pub(in crate::http) fn healthz(_call: Call) -> Reply {
+    Reply::Now(Ok(response::text(StatusCode::OK, "text/plain", "ok\n".to_owned())))
+}
+
+/// `GET /readyz`: requests should be sent here; not while the store takes no uploads or the server is on its way out.
+pub(in crate::http) fn readyz(call: Call) -> Reply {
+    let ready = if call.app.draining() { Err(Error::Draining) } else { call.app.store.writable().map_err(Error::from) };
+    Reply::Now(ready.map(|()| response::text(StatusCode::OK, "text/plain", "ready\n".to_owned())))
+}
+
+/// `GET /metrics`: the OpenMetrics text that Prometheus reads. Like the probes it takes no notice of parameters: monitoring must not
+/// fail for one.
+pub(in crate::http) fn metrics(call: Call) -> Reply {
+    const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Reply::later(async move {
+        let text = call.app.metrics.text(&call.app).await.map_err(|_| Error::Internal)?;
+        Ok(response::text(StatusCode::OK, MEDIA_TYPE, text))
+    })
+}

@@ -1,0 +1,160 @@
+//! Uploads: through the store's digest and the gate of the codecs to an acknowledged id. Here a body that is one image; in
+//! [`form`] and [`tar`] what may be many, which [`many`] stores.
+
+mod form;
+mod many;
+mod tar;
+
+use hyper::StatusCode;
+use hyper::header::{ETAG, EXPECT, LOCATION};
+use serde_json::{Value, json};
+
+use super::prerender::Prerender;
+use super::remote;
+use crate::digest::{Digest, Hasher};
+use crate::http::app::App;
+use crate::http::call::{Call, Reply};
+use crate::http::error::Error;
+use crate::http::message::body::content_type;
+use crate::http::message::response_body::Response;
+use crate::http::protocol::conditional::{self, Condition, ETag};
+use crate::http::protocol::digest_fields::Claims;
+use crate::http::protocol::response;
+use crate::pipeline::codec::{Codec, Header};
+use crate::renditions;
+use crate::store::{self, Receipt, Sealed};
+
+/// `POST /images`
+pub(in crate::http) fn post(call: Call) -> Reply {
+    Reply::later(async move {
+        let prerender = Prerender::of(&call)?;
+        let (content_type, media_type) = content_type(&call.parts.headers);
+        let response = match media_type.as_str() {
+            "multipart/form-data" => {
+                let boundary = multer::parse_boundary(content_type)
+                    .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
+                form::upload(call, boundary, &prerender).await?
+            }
+            "application/json" => remote::upload(call).await?,
+            "application/x-tar" => tar::upload(call, &prerender).await?,
+            _ => raw(call, None).await?,
+        };
+        Ok(prerender.begin(response).await)
+    })
+}
+
+/// `PUT /images/{id}`
+pub(in crate::http) fn put(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        let prerender = Prerender::of(&call)?;
+        Ok(prerender.begin(put_image(call, id).await?).await)
+    })
+}
+
+async fn put_image(call: Call, id: Digest) -> Result<Response, Error> {
+    let present = call.app.store.stat(&[id]).await?.first().copied().flatten();
+    let etag = present.map(|_| ETag::of_original(&id));
+    let etag = etag.as_ref().map(ETag::as_str);
+    if conditional::condition(&call.parts.method, &call.parts.headers, etag) != Condition::Proceed {
+        return Err(Error::Precondition);
+    }
+    let Some(stat) = present else { return raw(call, Some(id)).await };
+    let app = call.app.clone();
+    // With `Expect` the answer says that the id is stored and nothing of the bytes, which are never sent.
+    if !call.parts.headers.contains_key(EXPECT) {
+        verify(call, id).await?;
+    }
+    let receipt = Receipt { digest: id, bytes: stat.len, created: false };
+    Ok(accepted(&receipt, known(&app, &id).await?))
+}
+
+/// What the gate knows of an image.
+type Known = (&'static Codec, Header);
+
+/// What is known of an image that was there when the request came; `None`: this release cannot read what another took.
+async fn known(app: &App, id: &Digest) -> Result<Option<Known>, Error> {
+    match app.renditions.header(id).await {
+        Ok(known) => Ok(Some(known)),
+        Err(renditions::Error::Pipeline(_)) => Ok(None),
+        Err(renditions::Error::Store(store::Error::NotFound)) => Err(Error::DeletedMeanwhile),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads a body that is stored already: hashed, held against its name, written nowhere.
+async fn verify(call: Call, id: Digest) -> Result<(), Error> {
+    let mut claims = Claims::of(&call.parts.headers)?;
+    let max = call.app.limits.bytes_max;
+    if call.body.declared().is_some_and(|declared| declared > max) {
+        return Err(Error::BodyTooLarge { max });
+    }
+    let mut reader = call.body.read(&call.app.options);
+    let (mut hasher, mut bytes) = (Hasher::default(), 0);
+    while let Some(chunk) = reader.next().await? {
+        bytes += chunk.len() as u64;
+        if bytes > max {
+            return Err(Error::BodyTooLarge { max });
+        }
+        hasher.update(&chunk);
+        claims.update(&chunk);
+    }
+    let actual = hasher.digest();
+    if actual != id {
+        return Err(Error::mismatch(id, actual));
+    }
+    claims.check()
+}
+
+async fn raw(call: Call, expected: Option<Digest>) -> Result<Response, Error> {
+    let Call { app, parts, body, .. } = call;
+    let mut claims = Claims::of(&parts.headers)?;
+    let mut upload = app.uploads.begin(body.declared()).await?;
+    let mut reader = body.read(&app.options);
+    while let Some(chunk) = reader.next().await? {
+        claims.update(&chunk);
+        upload.write(chunk).await?;
+    }
+    claims.check()?;
+    store(&app, upload.seal(expected).await?).await
+}
+
+/// The gate, then the commit, as an answer.
+pub(in crate::http) async fn store(app: &App, sealed: Sealed) -> Result<Response, Error> {
+    let (receipt, known) = commit(app, sealed).await?;
+    Ok(accepted(&receipt, Some(known)))
+}
+
+/// The gate, then the commit.
+async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error> {
+    let bytes = sealed.bytes().await?;
+    let known = renditions::inspect(&bytes).await?;
+    drop(bytes);
+    let receipt = sealed.commit().await?;
+    app.metrics.uploaded(&receipt);
+    Ok((receipt, known))
+}
+
+fn accepted(receipt: &Receipt, known: Option<Known>) -> Response {
+    let mut response = response::json(status(receipt), &describe(receipt, known));
+    let headers = response.headers_mut();
+    headers.insert(ETAG, ETag::of_original(&receipt.digest).value());
+    headers.insert(LOCATION, response::value(format!("/images/{}", receipt.digest)));
+    response
+}
+
+fn status(receipt: &Receipt) -> StatusCode {
+    if receipt.created { StatusCode::CREATED } else { StatusCode::OK }
+}
+
+fn describe(receipt: &Receipt, known: Option<Known>) -> Value {
+    let (codec, header) = known.unzip();
+    let size = header.map(|header| header.size.oriented(header.orientation));
+    json!({
+        "id": receipt.digest,
+        "bytes": receipt.bytes,
+        "format": codec.map(|codec| codec.name),
+        "width": size.map(|size| size.w),
+        "height": size.map(|size| size.h),
+        "created": receipt.created,
+    })
+}

@@ -1,0 +1,87 @@
+//! `multipart/form-data`: one part is the same as a raw body, two or more are [`super::many`].
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+
+use super::many::{self, Entries, Entry};
+use crate::http::call::Call;
+use crate::http::error::Error;
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::options::ms;
+use crate::http::message::response_body::Response;
+use crate::http::protocol::digest_fields::Claims;
+use crate::http::routes::prerender::Prerender;
+
+/// A form of any number of parts, whatever their names.
+pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) -> Result<Response, Error> {
+    let Call { app, parts, body, .. } = call;
+    // A digest in the head is over the whole form; it is held against a form that is one image.
+    let claims = Claims::of(&parts.headers)?;
+    // Said before anything is read, since afterwards it would be said of one part of many.
+    app.uploads.admits()?;
+    drop(app.uploads.reserve(0)?);
+    let chunks = Chunks::new(body.stream(&app.options), claims);
+    let mut form = Form::new(chunks.clone(), boundary);
+    let first = async {
+        let entry = form.next().await?.ok_or(Error::Parts)?;
+        let taken = many::take(&app.uploads, &mut form, &entry).await?;
+        Ok::<_, Error>((entry, taken, form.next().await?))
+    };
+    let first = tokio::time::timeout(ms(app.options.body_timeout_ms), first);
+    let (entry, taken, second) = first.await.map_err(|_| Error::BodyTimeout)??;
+    if second.is_some() {
+        form.peeked = second;
+        return Ok(many::answer(&app, form, Some((entry, taken)), prerender));
+    }
+    let sealed = taken?;
+    chunks.claims().check()?;
+    super::store(&app, sealed).await
+}
+
+/// The parts of a form.
+struct Form {
+    chunks: Chunks,
+    parser: multer::Multipart<'static>,
+    part: Option<multer::Field<'static>>,
+    /// A part whose head was read, and given back.
+    peeked: Option<Entry>,
+}
+
+impl Form {
+    fn new(chunks: Chunks, boundary: String) -> Form {
+        let parser = multer::Multipart::new(chunks.clone(), boundary);
+        Form { chunks, parser, part: None, peeked: None }
+    }
+}
+
+impl Entries for Form {
+    async fn next(&mut self) -> Result<Option<Entry>, Error> {
+        if let Some(entry) = self.peeked.take() {
+            return Ok(Some(entry));
+        }
+        // The parser gives the next part only once the last one is dropped.
+        self.part = None;
+        self.chunks.allow_more(FORM_BYTES_MAX);
+        self.part = self.parser.next_field().await.map_err(of_form)?;
+        let Some(part) = &self.part else {
+            // What follows the last boundary belongs to the body, and to its digest.
+            while self.chunks.try_next().await?.is_some() {}
+            return Ok(None);
+        };
+        self.chunks.allow_any();
+        let name = part.file_name().or(part.name()).unwrap_or_default();
+        Ok(Some(Entry::new(name.as_bytes())))
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        match &mut self.part {
+            Some(part) => part.chunk().await.map_err(of_form),
+            None => Ok(None),
+        }
+    }
+
+    async fn drain(mut self, bytes_max: u64) {
+        self.chunks.allow_more(bytes_max);
+        while let Ok(Some(_)) = self.chunks.try_next().await {}
+    }
+}

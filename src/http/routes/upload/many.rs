@@ -1,0 +1,263 @@
+//! Many images in one request: entries are hashed as they arrive and committed while the next ones do, so that they share group
+//! commits; one line of the answer each, as it becomes durable. An entry that is no good stops no other.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::try_join;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Known;
+use crate::http::app::App;
+use crate::http::error::Error;
+use crate::http::message::line_reader::NDJSON;
+use crate::http::message::options::ms;
+use crate::http::message::response_body::Response;
+use crate::http::protocol::result_line::{self, Tally};
+use crate::http::protocol::stream_writer::{Answer, Gone, spawn};
+use crate::http::routes::prerender::{Job, Prerender};
+use crate::store::{Receipt, Sealed, Uploads};
+
+/// Bytes of an entry's name in the answer.
+const NAME_BYTES_MAX: usize = 1_024;
+
+/// Where entries come from, one after the other.
+pub(super) trait Entries: Send {
+    /// The head of the next entry, whatever was left of the last one; `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
+    /// The next bytes of the entry; `None` at its end.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
+    /// Reads on, for nothing.
+    fn drain(self, bytes_max: u64) -> impl Future<Output = ()> + Send;
+}
+
+/// The head of an entry.
+pub(super) struct Entry {
+    name: String,
+    /// Its length, where that is said beforehand.
+    pub(super) bytes: Option<u64>,
+    /// Why it is not stored, whatever its bytes are.
+    pub(super) refused: Option<Error>,
+}
+
+impl Entry {
+    /// Of this name, as much of it as is answered.
+    pub(super) fn new(name: &[u8]) -> Entry {
+        let mut name = String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_MAX)]).into_owned();
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+        Entry { name, bytes: None, refused: None }
+    }
+
+    /// As it is answered.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// What an entry came to before its commit.
+pub(super) type Taken = Result<Sealed, Error>;
+
+/// Reads an entry to its end. What is wrong with it alone is inside; outside is what is wrong with the request.
+pub(super) async fn take(uploads: &Uploads, entries: &mut impl Entries, entry: &Entry) -> Result<Taken, Error> {
+    let mut upload = match &entry.refused {
+        Some(refused) => Err(refused.clone()),
+        None => uploads.begin(entry.bytes).await.map_err(Error::from),
+    };
+    while let Some(chunk) = entries.chunk().await? {
+        if let Ok(open) = &mut upload
+            && let Err(error) = open.write(chunk).await
+        {
+            upload = Err(error.into());
+        }
+    }
+    Ok(match upload {
+        Ok(upload) => upload.seal(None).await.map_err(Error::from),
+        Err(error) => Err(error),
+    })
+}
+
+/// Stores `entries`, after a `first` that was read already, and answers with a line for each.
+pub(super) fn answer(
+    app: &Arc<App>,
+    entries: impl Entries + 'static,
+    first: Option<(Entry, Taken)>,
+    prerender: &Prerender,
+) -> Response {
+    let (shared, prerender) = (app.clone(), prerender.clone());
+    spawn(app, NDJSON, |answer| run(shared, entries, first, prerender, answer))
+}
+
+async fn run(
+    app: Arc<App>,
+    mut entries: impl Entries,
+    first: Option<(Entry, Taken)>,
+    prerender: Prerender,
+    mut answer: Answer,
+) {
+    let (tell, outcomes) = channel(1);
+    let mut job = prerender.job();
+    let reading = async { Ok(read(&app, &mut entries, first, tell).await) };
+    match try_join(reading, write(&app, outcomes, &mut job, &mut answer)).await {
+        Ok((ended, tally)) => {
+            let mut last = tally.last(ended);
+            if let Some(path) = job.submit().await {
+                last["job"] = path.into();
+            }
+            _ = answer.end(last.to_string().into()).await;
+        }
+        // A client that only sends must come to its end before it reads why it was not heard.
+        Err(Gone) => {
+            let linger = entries.drain(app.options.linger_bytes_max);
+            _ = tokio::time::timeout(ms(app.options.linger_ms), linger).await;
+        }
+    }
+}
+
+/// What became of an entry.
+struct Outcome {
+    index: u64,
+    name: String,
+    result: Result<(Receipt, Known), Error>,
+}
+
+async fn read(
+    app: &Arc<App>,
+    entries: &mut impl Entries,
+    first: Option<(Entry, Taken)>,
+    tell: Sender<Outcome>,
+) -> Result<(), Error> {
+    let uploads = app.uploads.patient(ms(app.options.body_stall_ms));
+    let lane = Lane::new(uploads.batch());
+    let mut next = match first {
+        Some(first) => Some(first),
+        None => follow(&uploads, entries).await?,
+    };
+    let mut index = 0;
+    while let Some((entry, taken)) = next {
+        let outcome = |result| Outcome { index, name: entry.name, result };
+        match taken {
+            Ok(sealed) => {
+                let place = lane.place(sealed.len).await;
+                tokio::spawn(commit(app.clone(), sealed, place, tell.clone(), outcome(Err(Error::Internal))));
+            }
+            // The writer ends only with everything.
+            Err(error) => _ = tell.send(outcome(Err(error))).await,
+        }
+        index += 1;
+        next = follow(&uploads, entries).await?;
+    }
+    Ok(())
+}
+
+async fn follow(uploads: &Uploads, entries: &mut impl Entries) -> Result<Option<(Entry, Taken)>, Error> {
+    let Some(entry) = entries.next().await? else { return Ok(None) };
+    let taken = take(uploads, entries, &entry).await?;
+    Ok(Some((entry, taken)))
+}
+
+/// On a task of its own: the entries of a batch wait for each other. It ends although the client has left.
+async fn commit(
+    app: Arc<App>,
+    sealed: Sealed,
+    place: OwnedSemaphorePermit,
+    tell: Sender<Outcome>,
+    mut outcome: Outcome,
+) {
+    if let Ok(result) = AssertUnwindSafe(super::commit(&app, sealed)).catch_unwind().await {
+        outcome.result = result;
+    }
+    // Nobody is told once the client has left.
+    _ = tell.send(outcome).await;
+    drop(place);
+}
+
+/// What one request may have on its way to the disk: in number as much as two group commits take, so that one fills while the other
+/// is made durable; in bytes as much as one.
+struct Lane {
+    places: Arc<Semaphore>,
+    places_max: usize,
+    place_bytes: u64,
+}
+
+impl Lane {
+    fn new((uploads_max, bytes_max): (usize, u64)) -> Lane {
+        let places_max = 2 * uploads_max;
+        let places = Arc::new(Semaphore::new(places_max));
+        Lane { places, places_max, place_bytes: (bytes_max / places_max as u64).max(1) }
+    }
+
+    async fn place(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let share = bytes.div_ceil(self.place_bytes).clamp(1, self.places_max as u64) as u32;
+        Arc::clone(&self.places).acquire_many_owned(share).await.expect("this semaphore is never closed")
+    }
+}
+
+async fn write(
+    app: &App,
+    mut outcomes: Receiver<Outcome>,
+    job: &mut Job<'_>,
+    answer: &mut Answer,
+) -> Result<Tally, Gone> {
+    let mut tally = Tally::default();
+    while let Some(outcome) = outcomes.recv().await {
+        let stored = outcome.result.is_ok();
+        tally.count(stored);
+        let line = outcome.line();
+        if stored {
+            job.add(&line).await;
+        } else {
+            app.metrics.refused();
+        }
+        answer.line(line.to_string().into()).await?;
+    }
+    Ok(tally)
+}
+
+impl Outcome {
+    fn line(self) -> Value {
+        let mut line = match self.result {
+            Ok((receipt, known)) => {
+                let mut line = super::describe(&receipt, Some(known));
+                line["status"] = super::status(&receipt).as_u16().into();
+                line
+            }
+            Err(error) => result_line::failed(Map::new(), &error).into(),
+        };
+        line["index"] = self.index.into();
+        line["name"] = self.name.into();
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_answered_up_to_their_bound() {
+        let check = |name: &[u8], expected: &str| assert_eq!(Entry::new(name).name, expected);
+        check(b"", "");
+        check(b"../a", "../a");
+        check(b"\xff", "\u{fffd}");
+        check(&[b'x'; NAME_BYTES_MAX], &"x".repeat(NAME_BYTES_MAX));
+        check(&[b'x'; NAME_BYTES_MAX + 1], &"x".repeat(NAME_BYTES_MAX));
+        assert!(Entry::new(&[0xff; 9_999]).name.len() <= NAME_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn one_request_has_two_batches_under_way() {
+        let lane = Lane::new((2, 400));
+        let places = [lane.place(0).await, lane.place(100).await, lane.place(101).await];
+        assert!(lane.place(1).now_or_never().is_none(), "four places are taken");
+        drop(places);
+        let all = lane.place(10_000).await;
+        assert!(lane.place(1).now_or_never().is_none(), "one that is larger than all of them is alone");
+        drop(all);
+        assert!(lane.place(1).now_or_never().is_some());
+    }
+}

@@ -1,0 +1,168 @@
+//! One connection: hyper over a socket whose timeouts sit where hyper has none.
+//!
+//! hyper's own header timeout also runs while a kept connection idles and arms a timer for each request; a client that stops reading
+//! is never looked at again. So a [`Watch`] notes what the socket does (a few stores a request), and one lazy timer a
+//! connection compares it with the bounds.
+//!
+//! What is being sent is held in memory, so a client must not only take a byte now and then: from the moment in which it is
+//! behind until it has caught up, it must keep a rate.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::service::Service;
+use crate::http::app::App;
+use crate::http::message::activity::Watch;
+use crate::http::message::options::Options;
+
+/// A socket that tells its [`Watch`] what happens.
+struct Socket {
+    stream: TcpStream,
+    watch: Arc<Watch>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buf);
+        if buf.filled().len() > before {
+            self.watch.arrived();
+        }
+        result
+    }
+}
+
+impl Socket {
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Pending => self.watch.stalled(),
+            Poll::Ready(Ok(bytes)) => self.watch.written(*bytes),
+            // The connection is over.
+            Poll::Ready(Err(_)) => {}
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// hyper flushes once it has written all that it had.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch.caught_up();
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// How a connection came to its end.
+enum End {
+    Done,
+    /// hyper refused what it read, and has answered so where it could.
+    Refused,
+    TimedOut,
+}
+
+/// Serves one connection to its end. `stop` turning true ends it after the request under way.
+pub(in crate::http) async fn run(
+    stream: TcpStream,
+    app: Arc<App>,
+    builder: &http1::Builder,
+    stop: watch::Receiver<bool>,
+) {
+    let watch = Arc::new(Watch::new());
+    let io = TokioIo::new(Socket { stream, watch: watch.clone() });
+    let mut connection = builder.serve_connection(io, Service::new(app.clone(), watch.clone()));
+    let end = drive(&mut connection, &watch, &app.options, stop).await;
+    let lingers = match end {
+        End::Done => watch.unread(),
+        End::Refused => true,
+        End::TimedOut => false,
+    };
+    if lingers {
+        let mut socket = connection.into_parts().io.into_inner();
+        linger(&mut socket.stream, &app.options).await;
+    }
+}
+
+type Connection = http1::Connection<TokioIo<Socket>, Service>;
+
+async fn drive(connection: &mut Connection, watch: &Watch, options: &Options, mut stop: watch::Receiver<bool>) -> End {
+    let mut stopped = false;
+    let stopping = async move { stop.wait_for(|stop| *stop).await.is_ok() };
+    tokio::pin!(stopping);
+    let timer = tokio::time::sleep_until(watch.deadline(options));
+    tokio::pin!(timer);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = Pin::new(&mut *connection).poll(context) {
+            return Poll::Ready(if result.is_ok() { End::Done } else { End::Refused });
+        }
+        // After the poll above: a request that had arrived when the signal came is answered.
+        if !stopped && stopping.as_mut().poll(context).is_ready() {
+            stopped = true;
+            Pin::new(&mut *connection).graceful_shutdown();
+            context.waker().wake_by_ref();
+        }
+        loop {
+            let due = watch.deadline(options);
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if due <= Instant::now() {
+                return Poll::Ready(End::TimedOut);
+            }
+            timer.as_mut().reset(due);
+        }
+    })
+    .await
+}
+
+/// Reads what the client still sends, within bounds: closing a socket with unread input resets it, and a reset takes the answer
+/// that is on its way with it.
+async fn linger(stream: &mut TcpStream, options: &Options) {
+    let drain = async {
+        let mut scratch = vec![0; 64 << 10];
+        let mut left = options.linger_bytes_max;
+        while left > 0 {
+            match stream.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count as u64),
+            }
+        }
+    };
+    // Either way the socket is closed next.
+    let _ = tokio::time::timeout(Duration::from_millis(options.linger_ms), drain).await;
+}

@@ -1,0 +1,315 @@
+//! From a request's head to its handler: the checks that hold for every request, the path parser, the table, the key.
+
+use std::sync::Arc;
+
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, EXPECT, HOST, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Uri, Version};
+
+use crate::digest::Digest;
+use crate::http::app::App;
+use crate::http::call::{Call, Reply};
+use crate::http::error::Error;
+use crate::http::message::body::RequestBody;
+use crate::http::message::options::Options;
+use crate::http::protocol::auth::{Grant, Kind, Scope};
+use crate::http::protocol::response;
+use crate::http::table::{At, ROUTES, Route};
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target<'a> {
+    Fixed(&'a str),
+    /// The path of its route, and the extension.
+    Bare(&'static str, &'a str),
+    Image(Digest),
+    Form(Digest, &'a str),
+    Info(Digest),
+    /// The path of its route, and the job.
+    Job(&'static str, Digest),
+}
+
+/// Finds the route of a request (its index in [`ROUTES`], and why it was let through) and lets its handler answer.
+pub(in crate::http) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody) -> (Option<(usize, Grant)>, Reply) {
+    match find(app, &parts) {
+        Ok(Found::Route(index, grant)) => {
+            // The path is parsed again rather than borrowed: `parts` moves into the call. It costs some 40 ns.
+            let uri = parts.uri.clone();
+            let call = Call { app: app.clone(), parts, body, grant };
+            let reply = match (&ROUTES[index].at, target(uri.path())) {
+                (At::Fixed(_, handler), _) => handler(call),
+                (At::Bare(_, handler), Ok(Target::Bare(_, extension))) => handler(call, extension),
+                (At::Image(handler), Ok(Target::Image(id))) => handler(call, id),
+                (At::Form(handler), Ok(Target::Form(id, extension))) => handler(call, id, extension),
+                (At::Info(handler), Ok(Target::Info(id))) => handler(call, id),
+                (At::Job(_, handler), Ok(Target::Job(_, id))) => handler(call, id),
+                _ => Reply::Now(Err(Error::NoRoute)),
+            };
+            (Some((index, grant)), reply)
+        }
+        Ok(Found::Options(allow)) => (None, Reply::Now(Ok(response::options(&allow)))),
+        Err(error) => (None, Reply::Now(Err(error))),
+    }
+}
+
+enum Found {
+    Route(usize, Grant),
+    Options(String),
+}
+
+fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
+    check_head(parts, &app.options)?;
+    let method = known(&parts.method)?;
+    if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+        return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
+    }
+    let target = target(parts.uri.path())?;
+    let Some((index, route)) =
+        ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, target))
+    else {
+        let allow = allow(target).ok_or(Error::NoRoute)?;
+        if method == Method::OPTIONS {
+            return Ok(Found::Options(allow));
+        }
+        return Err(Error::MethodNotAllowed { allow });
+    };
+    let asked = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let grant = app.access.check(route.scope, kind(route), asked, parts.headers.get_all(AUTHORIZATION))?;
+    check_expect(&parts.headers)?;
+    if matches!(route.method, Method::POST | Method::PUT) {
+        check_coding(&parts.headers)?;
+    }
+    Ok(Found::Route(index, grant))
+}
+
+fn kind(route: &Route) -> Kind {
+    match route.at {
+        At::Image(_) if route.method == Method::GET => Kind::Original,
+        At::Form(_) | At::Bare(..) => Kind::Rendition,
+        _ if route.scope == Scope::Process => Kind::Bulk,
+        _ => Kind::Other,
+    }
+}
+
+/// The method to look for: HEAD runs as GET.
+fn known(method: &Method) -> Result<Method, Error> {
+    match *method {
+        Method::HEAD | Method::GET => Ok(Method::GET),
+        Method::POST | Method::PUT | Method::DELETE | Method::OPTIONS | Method::PATCH | Method::TRACE => {
+            Ok(method.clone())
+        }
+        _ => Err(Error::NotImplemented { what: "this method" }),
+    }
+}
+
+fn matches(route: &Route, target: Target) -> bool {
+    match (&route.at, target) {
+        (At::Fixed(path, _), Target::Fixed(asked)) => *path == asked,
+        (At::Bare(path, _), Target::Bare(asked, _)) => *path == asked,
+        (At::Job(path, _), Target::Job(asked, _)) => *path == asked,
+        (At::Image(_), Target::Image(_)) | (At::Form(_), Target::Form(..)) | (At::Info(_), Target::Info(_)) => true,
+        _ => false,
+    }
+}
+
+/// The methods of a path, for `Allow`; `None` when there is no such path.
+fn allow(target: Target) -> Option<String> {
+    let mut methods: Vec<&str> = Vec::new();
+    for route in ROUTES.iter().filter(|route| matches(route, target)) {
+        methods.push(route.method.as_str());
+        if route.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    if methods.is_empty() {
+        return None;
+    }
+    methods.push("OPTIONS");
+    Some(methods.join(", "))
+}
+
+/// Reads a path; one that cannot name an image is [`Error::NoSuchId`].
+fn target(path: &str) -> Result<Target<'_>, Error> {
+    if let Some(rest) = path.strip_prefix("/jobs/") {
+        return job(rest).ok_or(Error::NoSuchJob);
+    }
+    let Some(rest) = path.strip_prefix("/images/") else { return Ok(bare(path).unwrap_or(Target::Fixed(path))) };
+    if ROUTES.iter().any(|route| matches(route, Target::Fixed(path))) {
+        return Ok(Target::Fixed(path));
+    }
+    let bytes = rest.as_bytes();
+    let (id, tail) = bytes.split_at_checked(64).ok_or(Error::NoSuchId)?;
+    let id = Digest::from_hex(id).map_err(|_| Error::NoSuchId)?;
+    match tail {
+        [] => Ok(Target::Image(id)),
+        b"/info" => Ok(Target::Info(id)),
+        // The id is ASCII, so 65 is a character boundary.
+        [b'.', extension @ ..] if !extension.contains(&b'/') => Ok(Target::Form(id, &rest[65..])),
+        _ => Err(Error::NoSuchId),
+    }
+}
+
+/// What follows `/jobs/`: an id, and the rest of a route's path.
+fn job(rest: &str) -> Option<Target<'_>> {
+    const JOB: &str = "/jobs/{id}";
+    let (id, tail) = rest.as_bytes().split_at_checked(64)?;
+    let id = Digest::from_hex(id).ok()?;
+    ROUTES.iter().find_map(|route| {
+        let At::Job(written, _) = &route.at else { return None };
+        (written.strip_prefix(JOB)?.as_bytes() == tail).then_some(Target::Job(written, id))
+    })
+}
+
+/// A path such as `/process.png`.
+fn bare(path: &str) -> Option<Target<'_>> {
+    ROUTES.iter().find_map(|route| {
+        let At::Bare(written, _) = &route.at else { return None };
+        let extension = path.strip_prefix(written.strip_suffix("{ext}")?)?;
+        (!extension.contains('/')).then_some(Target::Bare(written, extension))
+    })
+}
+
+/// What hyper lets pass and we do not: bounds on the target and the fields, and `Host`.
+fn check_head(parts: &Parts, options: &Options) -> Result<(), Error> {
+    if url_bytes(&parts.uri) > options.url_bytes_max {
+        return Err(Error::UrlTooLong { max: options.url_bytes_max });
+    }
+    let (count, max) = (parts.headers.len(), options.headers_max);
+    if count > max {
+        return Err(Error::HeadTooLarge { name: "headers_max", value: count as u64, max: max as u64 });
+    }
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let max = options.head_bytes_max;
+    if bytes > max {
+        return Err(Error::HeadTooLarge { name: "head_bytes_max", value: bytes as u64, max: max as u64 });
+    }
+    check_host(parts)
+}
+
+fn url_bytes(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+        + uri.authority().map_or(0, |host| host.as_str().len())
+}
+
+fn check_host(parts: &Parts) -> Result<(), Error> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (None, None) if parts.version < Version::HTTP_11 => Ok(()),
+        _ => Err(Error::Host),
+    }
+}
+
+/// RFC 9110, 7.2: `uri-host [":" port]`; not empty, since an "http" URI without a host is not one.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+            let address = &rest[..end];
+            let is_address = str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
+            if !is_address {
+                return false;
+            }
+            (address, &rest[end + 1..])
+        }
+        _ => host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len())),
+    };
+    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_name = !name.is_empty() && (host[0] == b'[' || name.iter().all(is_name_byte));
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_name && is_port
+}
+
+fn check_expect(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
+    match headers.get(EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Error::Expectation),
+        _ => Ok(()),
+    }
+}
+
+/// Bodies are read as they are: compressed, they would be taken for images or lines, and are refused as RFC 9110, 15.5.16 says.
+fn check_coding(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
+    let is_plain = |field: &HeaderValue| {
+        field.as_bytes().split(|byte| *byte == b',').all(|coding| is_identity(coding.trim_ascii()))
+    };
+    if headers.get_all(CONTENT_ENCODING).iter().all(is_plain) { Ok(()) } else { Err(Error::ContentCoding) }
+}
+
+fn is_identity(coding: &[u8]) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> Digest {
+        Digest::of(b"x")
+    }
+
+    #[test]
+    fn paths_name_what_they_should() {
+        let hex = id().to_string();
+        let check = |path: &str, expected| assert_eq!(target(path), expected, "{path}");
+        check("/images", Ok(Target::Fixed("/images")));
+        check("/images/missing", Ok(Target::Fixed("/images/missing")));
+        check("/healthz", Ok(Target::Fixed("/healthz")));
+        check("/process.png", Ok(Target::Bare("/process.{ext}", "png")));
+        check("/process.", Ok(Target::Bare("/process.{ext}", "")));
+        for none in ["/process", "/process/png", "/process.png/", "/processpng"] {
+            check(none, Ok(Target::Fixed(none)));
+        }
+        check(&format!("/images/{hex}"), Ok(Target::Image(id())));
+        check(&format!("/images/{hex}.webp"), Ok(Target::Form(id(), "webp")));
+        check(&format!("/images/{hex}."), Ok(Target::Form(id(), "")));
+        check(&format!("/images/{hex}.tar.gz"), Ok(Target::Form(id(), "tar.gz")));
+        check(&format!("/images/{hex}/info"), Ok(Target::Info(id())));
+        for bad in [
+            "/images/".to_owned(),
+            "/images/abc".to_owned(),
+            format!("/images/{}", hex.to_uppercase()),
+            format!("/images/{hex}0"),
+            format!("/images/{hex}/"),
+            format!("/images/{hex}/info/"),
+            format!("/images/{hex}.png/info"),
+            format!("/images//{hex}"),
+            format!("/images/{}é", &hex[..63]),
+        ] {
+            check(&bad, Err(Error::NoSuchId));
+        }
+    }
+
+    #[test]
+    fn every_path_allows_the_methods_of_its_routes() {
+        let check = |target, expected: Option<&str>| assert_eq!(allow(target).as_deref(), expected);
+        check(Target::Image(id()), Some("GET, HEAD, PUT, DELETE, OPTIONS"));
+        check(Target::Fixed("/images"), Some("POST, GET, HEAD, OPTIONS"));
+        check(Target::Bare("/process.{ext}", "png"), Some("POST, OPTIONS"));
+        check(Target::Fixed("/nothing"), None);
+    }
+
+    #[test]
+    fn no_two_routes_answer_the_same_request() {
+        for (index, route) in ROUTES.iter().enumerate() {
+            for other in &ROUTES[index + 1..] {
+                assert!(route.method != other.method || route.path() != other.path(), "{}", route.path());
+            }
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for good in ["a", "localhost:8080", "a.b-c:1", "127.0.0.1", "[::1]:80", "[::1]", "a:"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["", ":80", "a b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[x]", "[]", "[::1]x", "a,b/", "a\u{7f}"]
+        {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}

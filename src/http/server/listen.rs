@@ -1,0 +1,110 @@
+//! The accept loop: connections within their bound, through errors, until it is told to stop; then no request is cut off.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::connection;
+use crate::http::app::App;
+use crate::http::message::options::ms;
+
+/// hyper's buffer for a head, and for what is written before a flush. Above our own bounds on heads, so that what is a little
+/// too large gets an answer in full.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// The pause after an accept failed for want of descriptors or memory: at first, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// How a server came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every request under way was answered.
+    Drained,
+    /// Some were not, within `shutdown_ms`.
+    CutOff,
+}
+
+/// Serves `app` on `listener` until `stop` is ready, then lets requests under way end.
+pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) -> Stopped {
+    let places = Arc::new(Semaphore::new(app.options.connections_max));
+    let (tell, told) = watch::channel(false);
+    let mut builder = http1::Builder::new();
+    // The connection's own watch does what hyper's timers do, and what they do not.
+    builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
+    let accepting = accept_all(&listener, &app, &builder, &places, &told);
+    tokio::select! {
+        () = stop => {}
+        () = accepting => {}
+    }
+    app.draining.send_replace(true);
+    drop(listener);
+    // No receiver is left when no connection is.
+    drop(told);
+    tell.send_replace(true);
+    // Requests under way have the processors for themselves; jobs go on with the next process.
+    app.jobs.stop().await;
+    let drained = tokio::time::timeout(ms(app.options.shutdown_ms), tell.closed()).await.is_ok();
+    if drained { Stopped::Drained } else { Stopped::CutOff }
+}
+
+async fn accept_all(
+    listener: &TcpListener,
+    app: &Arc<App>,
+    builder: &http1::Builder,
+    places: &Arc<Semaphore>,
+    told: &watch::Receiver<bool>,
+) {
+    let mut pause = BACK_OFF.0;
+    loop {
+        // The place first: connections beyond the bound wait in the kernel, and cost nothing here.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                pause = BACK_OFF.0;
+                let (app, builder, told) = (app.clone(), builder.clone(), told.clone());
+                tokio::spawn(async move {
+                    let _place = place;
+                    run(stream, app, &builder, told).await;
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+}
+
+async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, told: watch::Receiver<bool>) {
+    // Without it the last segment of an answer may wait for an acknowledgement; a socket that refuses still works.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let _connected = app.metrics.connected();
+    // A clone: the connection drops its own once it was told, and the one here says that it is not over.
+    connection::run(stream, app, builder, told.clone()).await;
+}
+
+/// Whether only the connection that was to be accepted is lost (accept(2), "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, NetworkDown, TimedOut};
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | Interrupted
+            | NetworkDown
+            | TimedOut
+            | HostUnreachable
+            | NetworkUnreachable
+    )
+}

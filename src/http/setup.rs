@@ -1,0 +1,61 @@
+//! From [`Settings`] to an [`App`]: makes each layer over the one below it.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+
+use super::app::{App, Settings};
+use super::message::id_list::Lists;
+use super::message::spool::Spools;
+use super::protocol::metrics::Metrics;
+use super::routes::jobs::executor::ItemWork;
+use crate::fetch::{self, Hooks, Sources};
+use crate::items::{self, Items};
+use crate::jobs::{Jobs, Ledger};
+use crate::renditions::Renditions;
+use crate::store::{Store, Uploads};
+
+impl App {
+    /// Sets the layers above `store` up, with jobs that end with the process. Must be called on a tokio runtime.
+    pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
+        App::with_ledger(store, Ledger::in_memory().expect("a database in memory opens"), settings)
+    }
+
+    /// Sets the layers above `store` up, and takes up the jobs of `ledger`. Must be called on a tokio runtime.
+    pub fn with_ledger(store: Arc<dyn Store>, ledger: Ledger, settings: Settings) -> Arc<App> {
+        let Settings { store: store_options, limits, mut fetch, renditions, jobs, http, access } = settings;
+        fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
+        let items_options = items::Options {
+            presets: http.presets.clone(),
+            convert_renders: http.convert_renders || access.originals_need_key,
+            bytes_max: limits.bytes_max.min(store_options.blob_bytes_max),
+            url_bytes_max: http.url_bytes_max,
+            busy_wait_ms: http.body_stall_ms,
+        };
+        let uploads = Uploads::new(store.clone(), store_options);
+        let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
+        let sources = Arc::new(Sources::new(&fetch));
+        let items = Items::new(&uploads, renditions.clone(), sources.clone(), items_options);
+        let metrics = Arc::new(Metrics::new());
+        let line_bytes_max = http.line_bytes_max;
+        let hooks = Hooks::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
+        let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
+        Arc::new(App {
+            jobs: Jobs::start(ledger, work, store.clone(), hooks, jobs),
+            items,
+            uploads,
+            renditions,
+            bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
+            lists: Lists::new(http.lists_bytes_max),
+            batches: Lists::new(http.lists_bytes_max),
+            sources,
+            spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
+            store,
+            limits,
+            access,
+            options: http,
+            metrics,
+            draining: watch::Sender::new(false),
+        })
+    }
+}
