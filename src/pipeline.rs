@@ -115,7 +115,7 @@ impl Pipeline {
         };
         let steps = steps.into_iter().enumerate().map(canonical);
         let steps: Vec<Step> = steps.filter_map(Result::transpose).collect::<Result<_, Error>>()?;
-        let mut encode = encode::normalized(codec, encode)?;
+        let mut encode = encode::canonicalized(codec, encode)?;
         if !steps.is_empty() {
             // The source is another picture then.
             encode.reset("never_larger");

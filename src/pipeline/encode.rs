@@ -1,17 +1,17 @@
 //! The last step: the encode arguments ([`ENCODE`]) and what makes a picture fit an encoder. The encoders are in `codec`.
 
-mod judge;
-mod normal;
+mod canonicalize;
 mod params;
-mod tries;
+mod quality_search;
+mod ssimulacra;
 
 use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder, Palette, palette};
 use super::metadata::Metadata;
 use super::param::Args;
 use super::plan::encoder;
-pub(super) use judge::working_bytes as judging_bytes;
-pub(super) use normal::normalized;
+pub(super) use canonicalize::canonicalized;
 pub use params::ENCODE;
+pub(super) use ssimulacra::working_bytes as scoring_bytes;
 
 use super::{Channels, Error, Picture, Raster, Watch, color};
 
@@ -56,12 +56,12 @@ pub(super) fn encode(
     let mut options = options(args, watch);
     options.effort = bounded_effort(encoder, &picture, options.effort);
     if args.word("quality") == Some("auto") {
-        options.quality = Some(judge::quality(codec, encoder, &picture, &options)?);
+        options.quality = Some(ssimulacra::quality(codec, encoder, &picture, &options)?);
     }
     let bytes = match args.number("max_bytes") {
         Some(bytes_max) => {
             let room = (bytes_max as u64).saturating_sub(metadata.bytes_max());
-            tries::within_bytes(encoder, &picture, &options, room)?
+            quality_search::within_bytes(encoder, &picture, &options, room)?
         }
         None => (encoder.encode)(&picture, &options)?,
     };

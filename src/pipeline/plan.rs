@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
-use super::encode::{asked, encoded_channels, judging_bytes};
+use super::encode::{asked, encoded_channels, scoring_bytes};
 use super::limits::within;
 use super::metadata::Keep;
 use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
@@ -388,7 +388,7 @@ impl Memory {
         self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
         self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
         if args.word("quality").is_some() {
-            self.reach(frames_bytes.saturating_add(judging_bytes(fitted)));
+            self.reach(frames_bytes.saturating_add(scoring_bytes(fitted)));
         }
     }
 

@@ -1,4 +1,4 @@
-//! [`ENCODE`]: the arguments of the last step. What a format makes of them is in `normal` and in its row.
+//! [`ENCODE`]: the arguments of the last step. What a format makes of them is in `canonicalize` and in its row.
 
 use crate::pipeline::param::{Kind, Param, Value};
 

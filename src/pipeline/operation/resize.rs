@@ -1,11 +1,11 @@
 //! `resize`: scales, crops or pads to a size. The geometry is in [`geometry`], the pixels are in [`resample`], the subject of a
-//! crop is found in [`focus`], and [`part`] is what is left of a crop and a resize once a decoder has shrunk.
+//! crop is found in [`smartcrop`], and [`crop_resize`] is what is left of a crop and a resize once a decoder has shrunk.
 
 mod anchor;
-mod focus;
+mod crop_resize;
 mod geometry;
-mod part;
 mod resample;
+mod smartcrop;
 
 use super::canvas::{Rect, WHITE, channels_with, laid};
 use super::{Context, Cost, Operation, crop, gravity};
@@ -13,9 +13,9 @@ use crate::pipeline::param::{Args, Kind, Param, Value, invalid, missing};
 use crate::pipeline::plan::Step;
 use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
 use anchor::Anchor;
+pub(in crate::pipeline) use crop_resize::shrunk;
 pub(super) use geometry::by_width;
 use geometry::{Box, Fit, Geometry};
-pub(in crate::pipeline) use part::shrunk;
 use resample::{Kernel, Light};
 
 const SIDE_MAX: i64 = 65_535;
@@ -186,8 +186,8 @@ fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Err
 /// The same with a point in `part` instead of a word that leaves it to the pixels.
 fn with_subject(raster: &Raster, part: Rect, target: Size, args: &Args, context: &Context<'_>) -> Result<Args, Error> {
     let anchor = match args.word("gravity") {
-        Some("entropy") => focus::busiest(raster, part, target, context.watch)?,
-        Some("attention") => focus::subject(raster, part, target, context.watch)?,
+        Some("entropy") => smartcrop::busiest(raster, part, target, context.watch)?,
+        Some("attention") => smartcrop::subject(raster, part, target, context.watch)?,
         _ => return Ok(args.clone()),
     };
     Ok(args.clone().with("gravity", anchor.value()))

@@ -5,7 +5,7 @@ use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless, Palette};
 use crate::pipeline::param::{Args, Value, invalid};
 
 /// Takes arguments back to their defaults that mean nothing to `codec`, so that equal bytes have equal keys.
-pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
+pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
     palette(encoder, &mut args)?;
     lossless(encoder, &mut args)?;
@@ -128,7 +128,7 @@ mod tests {
     fn text(encoder: Encoder, args: &str) -> Result<String, Error> {
         let png = by_name("png").expect("a row");
         let codec = Codec { encoder: Some(encoder), extensions: &[], ..*png };
-        normalized(&codec, Args::parse(ENCODE, args).expect(args)).map(|args| args.to_string())
+        canonicalized(&codec, Args::parse(ENCODE, args).expect(args)).map(|args| args.to_string())
     }
 
     fn check(encoder: Encoder, args: &str, expected: &str) {

@@ -18,8 +18,8 @@ const fn side(name: &'static str) -> Param {
     Param { name, keys: &[], kind: SIDE, default: None, doc: "" }
 }
 
-static PART: Operation = Operation {
-    name: "resize_part",
+static CROP_RESIZE: Operation = Operation {
+    name: "crop_resize",
     doc: "A crop and a resize of an image that was shrunk.",
     params: &[
         // The size that the crop is meant for.
@@ -83,14 +83,14 @@ pub(in crate::pipeline) fn shrunk(whole: Size, crop: Rect, args: &Args) -> Optio
         ("to_width", geometry.scaled.w),
         ("to_height", geometry.scaled.h),
     ];
-    let part = Args::defaults(PART.params);
+    let part = Args::defaults(CROP_RESIZE.params);
     let mut part = sides.into_iter().fold(part, |part, (name, px)| part.with(name, Value::Number(px.into())));
     part = part.with("cover", Value::Flag(crops(args)));
     for name in ["gravity", "kernel"] {
         part = args.get(name).cloned().into_iter().fold(part, |part, value| part.with(name, value));
     }
     let padding = geometry.pads().then(|| (&OPERATION, args.clone()));
-    Some((Size::new(w, h), std::iter::once((&PART, part)).chain(padding).collect()))
+    Some((Size::new(w, h), std::iter::once((&CROP_RESIZE, part)).chain(padding).collect()))
 }
 
 fn target(args: &Args) -> Size {
@@ -123,7 +123,7 @@ fn geometry(size: Size, args: &Args) -> (Rect, Geometry) {
 
 fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
     let (part, _) = crop_in(raster.size(), args);
-    Ok((&PART, with_subject(raster, part, target(args), args, context)?))
+    Ok((&CROP_RESIZE, with_subject(raster, part, target(args), args, context)?))
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
