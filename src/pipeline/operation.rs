@@ -55,7 +55,7 @@ pub struct Operation {
     pub canonical: fn(Args) -> Result<Option<Args>, Error>,
     /// Where the arguments leave something to the pixels (the place of a subject, a border of one colour): the step that says it
     /// in numbers, from the first frame, so that every frame of an animation is treated alike.
-    pub look: Option<Look>,
+    pub resolve: Option<Resolve>,
     /// The shape of the result and what making it costs; runs before any pixel exists. What it takes to bring another image to
     /// size comes on top: `image_bytes`. No less for a larger raster, but for what [`at_most`] says of another row.
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
@@ -63,8 +63,8 @@ pub struct Operation {
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,
 }
 
-/// See [`Operation::look`].
-pub type Look = fn(&Raster, &Args, &Context<'_>) -> Result<Step, Error>;
+/// See [`Operation::resolve`].
+pub type Resolve = fn(&Raster, &Args, &Context<'_>) -> Result<Step, Error>;
 
 /// What an operation will make of a raster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -203,8 +203,8 @@ fn operated(
     context: &Context<'_>,
 ) -> Result<Picture, Error> {
     for (place, (operation, args)) in course.steps.iter().enumerate() {
-        let step = match operation.look {
-            Some(look) => &look(picture.first(), args, context)?,
+        let step = match operation.resolve {
+            Some(resolve) => &resolve(picture.first(), args, context)?,
             None => &(*operation, args.clone()),
         };
         if (operation.plan)(picture.first().shape(), args)?.at_most {

@@ -21,7 +21,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&blur=4",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, sigma(args)))),
     apply,
 };

@@ -11,7 +11,7 @@ pub(super) static OPERATION: Operation = Operation {
     example: "w=300&h=300&fit=cover&circle",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply: |raster, _, context| {
         let (image, side) = (raster.size(), raster.size().w.min(raster.size().h));

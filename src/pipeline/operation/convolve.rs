@@ -22,7 +22,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&convolve=0,-1,0,-1,5,-1,0,-1,0",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };

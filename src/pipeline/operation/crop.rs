@@ -31,7 +31,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "crop=40,20,320,240",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan: |shape, args| Ok(Cost::new(Shape { size: part(shape.size, args)?.size, ..shape }, 0)),
     apply: |raster, args, _| {
         let part = part(raster.size(), args)?;

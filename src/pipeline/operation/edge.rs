@@ -14,7 +14,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&edge",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };

@@ -10,7 +10,7 @@ pub(super) static OPERATION: Operation = Operation {
     example: "w=300&ellipse",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply: |raster, _, context| {
         let image = raster.size();

@@ -11,7 +11,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&emboss",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, working_bytes(shape, &kernel()))),
     apply: |raster, _, context| convolved(raster, &kernel(), context.watch),
 };

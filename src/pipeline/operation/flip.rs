@@ -18,7 +18,7 @@ pub(super) static OPERATION: Operation = Operation {
     example: "flip=h",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, 0)),
     apply: |raster, args, _| oriented(raster, orientation(args)),
 };

@@ -38,7 +38,7 @@ pub(super) static OPERATION: Operation = Operation {
     example: "w=300&mask={id}&mask_mode=luma",
     revision: 2,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply,
 };

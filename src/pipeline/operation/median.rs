@@ -23,7 +23,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&median=5",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };

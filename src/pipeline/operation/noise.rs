@@ -28,7 +28,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&noise=8,1",
     revision: 1,
     canonical: |args| Ok(Some(args).filter(|args| amount(args) > 0)),
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, 0)),
     apply,
 };

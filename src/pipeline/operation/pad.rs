@@ -33,7 +33,7 @@ pub(super) static OPERATION: Operation = Operation {
     example: "w=300&pad=20,40&bg=336699",
     revision: 1,
     canonical: |args| Ok(Some(args).filter(|args| EDGES.iter().any(|name| edge(args, name) > 0))),
-    look: None,
+    resolve: None,
     plan: |shape, args| {
         let channels = channels_with(shape.channels, background(args));
         let converted = if channels == shape.channels { 0 } else { Shape { channels, ..shape }.bytes() };

@@ -20,7 +20,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&pixelate=10",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, side(args)))),
     apply,
 };

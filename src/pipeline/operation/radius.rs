@@ -19,7 +19,7 @@ pub(super) static OPERATION: Operation = Operation {
     example: "w=300&radius=40",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply: |raster, args, context| {
         let image = raster.size();

@@ -96,7 +96,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&h=200&fit=cover&gravity=attention",
     revision: 3,
     canonical,
-    look: Some(look),
+    resolve: Some(resolve),
     plan,
     apply,
 };
@@ -178,7 +178,7 @@ fn seeks(args: &Args) -> bool {
     matches!(args.word("gravity"), Some("entropy" | "attention"))
 }
 
-fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
+fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
     let target = geometry_of(raster.size(), args).scaled;
     Ok((&OPERATION, with_subject(raster, crop::whole(raster.size()), target, args, context)?))
 }

@@ -39,7 +39,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&sharpen=1,1.5,3",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };

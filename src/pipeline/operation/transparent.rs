@@ -33,7 +33,7 @@ pub(super) static OPERATION: Operation = Operation {
     example: "w=300&transparent=ffffff,40",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply,
 };

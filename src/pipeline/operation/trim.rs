@@ -23,15 +23,15 @@ pub(super) static OPERATION: Operation = Operation {
     example: "trim=40",
     revision: 1,
     canonical: with_first,
-    look: Some(look),
+    resolve: Some(resolve),
     plan: |shape, _| Ok(Cost { shape, working_bytes: working_bytes(shape), at_most: true }),
     apply: |raster, args, context| {
-        let (operation, args) = look(&raster, args, context)?;
+        let (operation, args) = resolve(&raster, args, context)?;
         (operation.apply)(raster, &args, context)
     },
 };
 
-fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
+fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
     // The kind holds it within 255.
     let threshold = args.number("threshold").unwrap_or(0) as u32;
     let shape = raster.shape();

@@ -20,7 +20,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&vignette=70",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, u64::from(shape.size.w) * 4)),
     apply,
 };

@@ -41,8 +41,8 @@ fn refused(query: &str, parameter: &str) {
 fn apply(raster: Raster, query: &str) -> Result<Raster, Error> {
     let context = Context { watch: &Watch::default(), images: &HashMap::new() };
     pipeline(query)?.steps().iter().try_fold(raster, |raster, (operation, args)| {
-        let (operation, args) = match operation.look {
-            Some(look) => look(&raster, args, &context)?,
+        let (operation, args) = match operation.resolve {
+            Some(resolve) => resolve(&raster, args, &context)?,
             None => (*operation, args.clone()),
         };
         let planned = (operation.plan)(raster.shape(), &args)?;
@@ -239,7 +239,7 @@ fn found(source: &Raster, gravity: &str, ratio: &str, from: (u32, u32), to: (u32
     let context = Context { watch: &Watch::default(), images: &HashMap::new() };
     let pipeline = pipeline(&query).expect("valid");
     let (operation, args) = &pipeline.steps()[0];
-    let (_, args) = operation.look.expect("resize looks")(source, args, &context).expect("small");
+    let (_, args) = operation.resolve.expect("resize resolves")(source, args, &context).expect("small");
     let text = args.to_string();
     // The centre is the default.
     let (x, y) =
@@ -283,7 +283,7 @@ fn a_picture_without_a_subject_is_cropped_around_its_centre() {
         let picture = pipeline(&format!("ar=1:1&g={gravity}")).expect("valid");
         let (operation, args) = &picture.steps()[0];
         let context = Context { watch: &Watch::default(), images: &HashMap::new() };
-        let (_, args) = operation.look.expect("resize looks")(&flat, args, &context).expect("small");
+        let (_, args) = operation.resolve.expect("resize resolves")(&flat, args, &context).expect("small");
         assert_eq!(args.to_string(), "aspect=1:1", "{gravity}");
     }
 }
@@ -457,7 +457,7 @@ fn libvips_trims_the_same_part() {
     let context = Context { watch: &Watch::default(), images: &HashMap::new() };
     let trim = pipeline("trim=10").expect("valid");
     let (operation, args) = &trim.steps()[0];
-    let (_, part) = operation.look.expect("trim looks")(&source, args, &context).expect("small");
+    let (_, part) = operation.resolve.expect("trim resolves")(&source, args, &context).expect("small");
     assert_eq!(part.to_string(), "x=16&y=4&width=50&height=44");
     assert!(by_name("trim").is_some_and(|trim| (trim.plan)(source.shape(), args).is_ok_and(|cost| cost.at_most)));
 }

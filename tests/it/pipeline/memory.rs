@@ -35,10 +35,10 @@ fn check_operation(operation: &'static Operation, raster: &Raster) {
     }
     let cost = (operation.plan)(raster.shape(), args).expect("inside");
     let context = Context { watch: &Watch::default(), images: images::rasters() };
-    if let Some(look) = operation.look {
-        let (held, _) = peak_bytes(|| look(raster, args, &context).expect("small"));
+    if let Some(resolve) = operation.resolve {
+        let (held, _) = peak_bytes(|| resolve(raster, args, &context).expect("small"));
         let planned = raster.bytes() + cost.working_bytes + cost.shape.bytes();
-        holds(planned, held + raster.bytes(), FIXED_BYTES, &format!("the look of {}", operation.name));
+        holds(planned, held + raster.bytes(), FIXED_BYTES, &format!("resolving {}", operation.name));
     }
     let copy = raster.clone();
     let (held, _) = peak_bytes(|| (operation.apply)(copy, args, &context).expect("small"));

@@ -17,7 +17,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "contrast=30",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply,
 };

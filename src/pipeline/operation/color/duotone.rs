@@ -29,7 +29,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "duotone=1e3264,ffd2a0",
     revision: 1,
     canonical: |args| with_firsts(opaque(opaque(args, "dark"), "light"), 2),
-    look: None,
+    resolve: None,
     plan: plan_rgb,
     apply,
 };

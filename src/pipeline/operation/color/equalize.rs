@@ -11,12 +11,12 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "equalize",
     revision: 1,
     canonical: unless_off,
-    look: Some(look),
+    resolve: Some(resolve),
     plan: plan_same,
-    apply: |raster, args, context| tone::seen(look, raster, args, context),
+    apply: |raster, args, context| tone::resolved(resolve, raster, args, context),
 };
 
-fn look(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
+fn resolve(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
     Ok(tone::step(equalized(&tone::histogram(raster, context.watch)?)))
 }
 

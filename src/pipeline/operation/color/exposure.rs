@@ -16,7 +16,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "exposure=1",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply,
 };

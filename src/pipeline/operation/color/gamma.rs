@@ -15,7 +15,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "gamma=1.8",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply,
 };

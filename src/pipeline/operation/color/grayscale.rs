@@ -13,7 +13,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "grayscale",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: plan_gray,
     apply: |raster, _, context| grayscaled(raster, context),
 };

@@ -16,7 +16,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "hue=90",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply: |raster, args, context| matrix::applied(raster, &matrix_of(angle(args)), context.watch),
 };

@@ -9,7 +9,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "invert",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply: |raster, _, context| curves::applied(raster, &[|value, full| full - value], context.watch),
 };

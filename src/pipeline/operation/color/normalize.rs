@@ -12,12 +12,12 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "normalize",
     revision: 1,
     canonical: unless_off,
-    look: Some(look),
+    resolve: Some(resolve),
     plan: plan_same,
-    apply: |raster, args, context| tone::seen(look, raster, args, context),
+    apply: |raster, args, context| tone::resolved(resolve, raster, args, context),
 };
 
-fn look(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
+fn resolve(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
     let bins = tone::histogram(raster, context.watch)?;
     Ok(tone::step(stretched(percentile(&bins, 1), percentile(&bins, 99))))
 }

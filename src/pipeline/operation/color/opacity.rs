@@ -19,7 +19,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "opacity=50",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(Shape { channels: with_alpha(shape.channels), ..shape }, 0)),
     apply,
 };

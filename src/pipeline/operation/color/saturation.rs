@@ -16,7 +16,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "saturation=60",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply: |raster, args, context| matrix::applied(raster, &matrix_of(args), context.watch),
 };

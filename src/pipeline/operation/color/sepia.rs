@@ -16,7 +16,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "sepia=80",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_rgb,
     apply,
 };

@@ -16,7 +16,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "threshold=128",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: plan_gray,
     apply,
 };

@@ -19,7 +19,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "tint=ff8000",
     revision: 1,
     canonical: |args| with_first(opaque(args, "color")),
-    look: None,
+    resolve: None,
     plan: plan_rgb,
     apply,
 };

@@ -2,7 +2,7 @@
 //! settled on the first frame, so an animation does not flicker.
 
 use super::{
-    Args, Context, Cost, Error, Kind, Look, Operation, Param, Raster, Sample, Samples, Step, Value, change_rgb, curves,
+    Args, Context, Cost, Error, Kind, Resolve, Operation, Param, Raster, Sample, Samples, Step, Value, change_rgb, curves,
     lab, luminance, rounded,
 };
 use crate::pipeline::Watch;
@@ -26,10 +26,10 @@ static OPERATION: Operation = Operation {
         doc: "The gray of 16 bits that each gray of 8 bits becomes.",
     }],
     example: "",
-    // No key holds it, for a look makes it after the key: raise those of `normalize` and `equalize`.
+    // No key holds it, for `resolve` makes it after the key: raise those of `normalize` and `equalize`.
     revision: 0,
     canonical: |args| Ok(Some(args)),
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, 0)),
     apply,
 };
@@ -40,8 +40,8 @@ pub fn step(curve: [i64; KNOTS]) -> Step {
 }
 
 /// Looks at a raster and applies what was seen: for a frame that stands alone.
-pub fn seen(look: Look, raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
-    let (operation, args) = look(&raster, args, context)?;
+pub fn resolved(resolve: Resolve, raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let (operation, args) = resolve(&raster, args, context)?;
     (operation.apply)(raster, &args, context)
 }
 

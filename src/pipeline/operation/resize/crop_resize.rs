@@ -54,7 +54,7 @@ static CROP_RESIZE: Operation = Operation {
     // No key holds it, for a plan makes it after the key: raise those of `resize` and `crop`.
     revision: 0,
     canonical: |args| Ok(Some(args)),
-    look: Some(look),
+    resolve: Some(resolve),
     plan,
     apply,
 };
@@ -121,7 +121,7 @@ fn geometry(size: Size, args: &Args) -> (Rect, Geometry) {
     (part, Geometry { source: part.size, region, scaled, uncropped: scaled, result: scaled })
 }
 
-fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
+fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
     let (part, _) = crop_in(raster.size(), args);
     Ok((&CROP_RESIZE, with_subject(raster, part, target(args), args, context)?))
 }
@@ -166,8 +166,8 @@ mod tests {
             assert!(at_least.w < size.w && at_least.h < size.h);
             let run = |raster: Raster, steps: &[Step]| {
                 steps.iter().fold(raster, |raster, (operation, args)| {
-                    let look = operation.look.map(|look| look(&raster, args, &context).expect("small"));
-                    let (operation, args) = look.unwrap_or((operation, args.clone()));
+                    let resolved = operation.resolve.map(|resolve| resolve(&raster, args, &context).expect("small"));
+                    let (operation, args) = resolved.unwrap_or((operation, args.clone()));
                     (operation.apply)(raster, &args, &context).expect("small")
                 })
             };
