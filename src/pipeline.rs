@@ -15,6 +15,7 @@ pub mod codec;
 pub mod color;
 mod encode;
 mod error;
+mod ifd;
 mod limits;
 pub mod metadata;
 pub mod object;

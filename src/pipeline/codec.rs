@@ -10,14 +10,14 @@ mod farbfeld;
 mod gif;
 mod hdr;
 mod ico;
+mod image_crate;
 mod jpeg;
-mod library;
 pub(super) mod palette;
 mod png;
 mod pnm;
 mod qoi;
 mod tga;
-pub(super) mod tiff;
+mod tiff;
 mod webp;
 
 use super::metadata::{Blocks, Metadata};

@@ -4,7 +4,7 @@
 use image::codecs::bmp::{BmpDecoder, BmpEncoder};
 
 use super::cursor::Cursor;
-use super::library::{self, Source};
+use super::image_crate::{self, Source};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::{Channels, Error, Picture, Size};
 
@@ -36,8 +36,8 @@ pub(super) static CODEC: Codec = Codec {
 const HEADER_AT: usize = 14;
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
-    let decoder = BmpDecoder::new(std::io::Cursor::new(bytes)).map_err(|e| library::decode_error("bmp", e))?;
-    let header = library::header("bmp", &decoder)?;
+    let decoder = BmpDecoder::new(std::io::Cursor::new(bytes)).map_err(|e| image_crate::decode_error("bmp", e))?;
+    let header = image_crate::header("bmp", &decoder)?;
     check_body(bytes, header.size)?;
     Ok(Header { icc: profile(bytes).is_some(), working_bytes: u64::from(header.size.w) * 4, ..header })
 }
@@ -59,7 +59,7 @@ fn check_body(bytes: &[u8], size: Size) -> Result<(), Error> {
         1 | 2 => 2,
         _ => (u64::from(size.w) * bits).div_ceil(32) * 4 * u64::from(size.h),
     };
-    library::body_holds("bmp", bytes.len().saturating_sub(data_at), least)
+    image_crate::body_holds("bmp", bytes.len().saturating_sub(data_at), least)
 }
 
 /// The ICC profile that a version 5 header points at.
@@ -74,14 +74,15 @@ fn profile(bytes: &[u8]) -> Option<&[u8]> {
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(bytes)?;
-    let decoder = BmpDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error("bmp", e))?;
-    let mut picture = Picture::still(library::decode("bmp", decoder, options)?);
+    let decoder =
+        BmpDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("bmp", e))?;
+    let mut picture = Picture::still(image_crate::decode("bmp", decoder, options)?);
     picture.icc = profile(bytes).filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
     Ok(picture)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    library::encode("bmp", BmpEncoder::new(&mut out), picture)?;
+    image_crate::encode("bmp", BmpEncoder::new(&mut out), picture)?;
     Ok(out)
 }

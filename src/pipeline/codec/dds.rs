@@ -3,7 +3,7 @@
 
 use image::codecs::dds::DdsDecoder;
 
-use super::library::{self, Source};
+use super::image_crate::{self, Source};
 use super::{Codec, DecodeOptions, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
@@ -23,17 +23,18 @@ pub(super) static CODEC: Codec = Codec {
 };
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
-    let decoder = DdsDecoder::new(bytes).map_err(|e| library::decode_error("dds", e))?;
-    let header = library::header("dds", &decoder)?;
+    let decoder = DdsDecoder::new(bytes).map_err(|e| image_crate::decode_error("dds", e))?;
+    let header = image_crate::header("dds", &decoder)?;
     let body_at = if bytes.get(84..88) == Some(b"DX10") { 148 } else { 128 };
     let block_bytes = if header.channels == Channels::Rgb { 8 } else { 16 };
     let blocks = u64::from(header.size.w / 4) * u64::from(header.size.h / 4);
-    library::body_holds("dds", bytes.len().saturating_sub(body_at), blocks * block_bytes)?;
+    image_crate::body_holds("dds", bytes.len().saturating_sub(body_at), blocks * block_bytes)?;
     Ok(Header { working_bytes: u64::from(header.size.w) * 4, ..header })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(bytes)?;
-    let decoder = DdsDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error("dds", e))?;
-    library::decode("dds", decoder, options).map(Picture::still)
+    let decoder =
+        DdsDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("dds", e))?;
+    image_crate::decode("dds", decoder, options).map(Picture::still)
 }

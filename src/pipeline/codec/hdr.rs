@@ -4,7 +4,7 @@
 //! twelve bytes a pixel.
 
 use super::cursor::Cursor;
-use super::library::{self, srgb16};
+use super::image_crate::{self, srgb16};
 use super::{Codec, DecodeOptions, Header};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Orientation, Picture, Raster, Samples};
@@ -52,7 +52,7 @@ fn layout(bytes: &[u8]) -> Result<(Header, usize), Error> {
     }
     let header = resolution(line(bytes, &mut at)?)?;
     // Four bytes begin every scanline in both encodings.
-    library::body_holds("hdr", bytes.len() - at, u64::from(header.size.h) * 4)?;
+    image_crate::body_holds("hdr", bytes.len() - at, u64::from(header.size.h) * 4)?;
     Ok((Header { working_bytes: u64::from(header.size.w) * 4, ..header }, at))
 }
 
@@ -80,13 +80,13 @@ fn resolution(line: &[u8]) -> Result<Header, Error> {
         _ => return Err(corrupt()),
     };
     let side = |text: &str| text.parse().map_err(|_| corrupt());
-    let size = library::size("hdr", side(w)?, side(h)?)?;
-    Ok(Header { orientation, ..library::still(size, Channels::Rgb, 16) })
+    let size = image_crate::size("hdr", side(w)?, side(h)?)?;
+    Ok(Header { orientation, ..image_crate::still(size, Channels::Rgb, 16) })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let (header, body) = layout(bytes)?;
-    let count = library::samples_count(header.size, header.channels, 2, options.limits)?;
+    let count = image_crate::samples_count(header.size, header.channels, 2, options.limits)?;
     let w = header.size.w as usize;
     let mut samples = try_zeroed::<u16>(count)?;
     let mut scanline = try_zeroed::<Rgbe>(w)?;

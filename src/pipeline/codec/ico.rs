@@ -6,7 +6,7 @@ use image::codecs::png::PngDecoder;
 use image::{DynamicImage, ImageDecoder};
 
 use super::cursor::Cursor;
-use super::library::{self, Source};
+use super::image_crate::{self, Source};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 
@@ -55,7 +55,7 @@ impl Entry<'_> {
     fn header(&self) -> Header {
         // A PNG is decoded in its own shape (8 bytes a pixel at most) before it becomes RGBA; a bitmap is copied first.
         let working_bytes = self.size.pixels().saturating_mul(8).saturating_add(self.data.len() as u64 + (64 << 10));
-        Header { working_bytes, ..library::still(self.size, Channels::Rgba, 8) }
+        Header { working_bytes, ..image_crate::still(self.size, Channels::Rgba, 8) }
     }
 }
 
@@ -90,33 +90,33 @@ fn entry(data: &[u8]) -> Result<Entry<'_>, Error> {
         if at.take(4)? != b"IHDR" {
             return Err(at.corrupt("a PNG without header"));
         }
-        let size = library::size("ico", at.u32_be()?, at.u32_be()?)?;
+        let size = image_crate::size("ico", at.u32_be()?, at.u32_be()?)?;
         return Ok(Entry { size, bits: 32, data });
     }
     let header_bytes = u64::from(at.u32_le()?);
     let (w, twice_h) = (at.u32_le()?, at.u32_le()?);
     // The height counts a mask below the pixels; rows always run from the bottom.
-    let size = library::size("ico", w, twice_h / 2)?;
+    let size = image_crate::size("ico", w, twice_h / 2)?;
     at.skip(2)?;
     let (bits, compression) = (at.u16_le()?, at.u32_le()?);
     if size.w > BITMAP_SIDE_MAX || size.h > BITMAP_SIDE_MAX || header_bytes < 40 || !matches!(compression, 0 | 3) {
         return Err(at.corrupt("neither a PNG nor a bitmap of an icon"));
     }
     let rows = (u64::from(size.w) * u64::from(bits)).div_ceil(32) * 4 * u64::from(size.h);
-    library::body_holds("ico", data.len(), header_bytes + rows)?;
+    image_crate::body_holds("ico", data.len(), header_bytes + rows)?;
     Ok(Entry { size, bits, data })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let entry = largest(bytes)?;
-    library::samples_count(entry.size, Channels::Rgba, 2, options.limits)?;
+    image_crate::samples_count(entry.size, Channels::Rgba, 2, options.limits)?;
     if entry.is_png() { decode_png(&entry, options) } else { decode_bitmap(&entry, options) }
 }
 
 fn decode_png(entry: &Entry, options: &DecodeOptions) -> Result<Picture, Error> {
-    let failed = |error| options.watch.check().err().unwrap_or_else(|| library::decode_error("ico", error));
+    let failed = |error| options.watch.check().err().unwrap_or_else(|| image_crate::decode_error("ico", error));
     let source = Source::new(entry.data, options.watch);
-    let decoder = PngDecoder::with_limits(source, library::limits(options.limits)).map_err(failed)?;
+    let decoder = PngDecoder::with_limits(source, image_crate::limits(options.limits)).map_err(failed)?;
     if decoder.dimensions() != (entry.size.w, entry.size.h) {
         return Err(Error::corrupt("ico", "two readings of the header differ"));
     }
@@ -133,15 +133,16 @@ fn decode_bitmap(entry: &Entry, options: &DecodeOptions) -> Result<Picture, Erro
     icon.extend(length.to_le_bytes());
     icon.extend(((DIRECTORY_BYTES + ENTRY_BYTES) as u32).to_le_bytes());
     icon.extend(entry.data);
-    let decoder = IcoDecoder::new(Source::new(&icon, options.watch)).map_err(|e| library::decode_error("ico", e))?;
+    let decoder =
+        IcoDecoder::new(Source::new(&icon, options.watch)).map_err(|e| image_crate::decode_error("ico", e))?;
     if decoder.dimensions() != (entry.size.w, entry.size.h) {
         return Err(Error::corrupt("ico", "two readings of the header differ"));
     }
-    library::decode("ico", decoder, options).map(Picture::still)
+    image_crate::decode("ico", decoder, options).map(Picture::still)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    library::encode("ico", IcoEncoder::new(&mut out), picture)?;
+    image_crate::encode("ico", IcoEncoder::new(&mut out), picture)?;
     Ok(out)
 }

@@ -3,7 +3,7 @@
 
 use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 
-use super::library::{self, Source};
+use super::image_crate::{self, Source};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 
@@ -66,8 +66,8 @@ fn sniff(bytes: &[u8], digits: &[u8; 2]) -> bool {
 }
 
 fn inspect(format: &'static str, bytes: &[u8]) -> Result<Header, Error> {
-    let decoder = PnmDecoder::new(bytes).map_err(|e| library::decode_error(format, e))?;
-    let header = library::header(format, &decoder)?;
+    let decoder = PnmDecoder::new(bytes).map_err(|e| image_crate::decode_error(format, e))?;
+    let header = image_crate::header(format, &decoder)?;
     let subtype = decoder.subtype();
     let (body, _) = decoder.into_inner();
     let samples = header.size.pixels().saturating_mul(header.channels.count() as u64);
@@ -80,7 +80,7 @@ fn inspect(format: &'static str, bytes: &[u8]) -> Result<Header, Error> {
         }
         _ => samples.saturating_mul(u64::from(header.bits / 8)),
     };
-    library::body_holds(format, body.len(), least)?;
+    image_crate::body_holds(format, body.len(), least)?;
     // White space must follow every decimal sample: without it, a cut last sample would pass for a smaller one.
     let decimal = matches!(bytes, [b'P', b'2' | b'3', ..]);
     if decimal && body.last().is_some_and(u8::is_ascii_digit) {
@@ -91,8 +91,9 @@ fn inspect(format: &'static str, bytes: &[u8]) -> Result<Header, Error> {
 
 fn decode(format: &'static str, bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(format, bytes)?;
-    let decoder = PnmDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error(format, e))?;
-    library::decode(format, decoder, options).map(Picture::still)
+    let decoder =
+        PnmDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error(format, e))?;
+    image_crate::decode(format, decoder, options).map(Picture::still)
 }
 
 /// The header, then the samples with the high byte first. Not with the crate's encoder, which has no P5 and P6 of 16 bits.
@@ -118,6 +119,6 @@ fn binary_header(format: &'static str, raster: &Raster) -> Result<String, Error>
         Channels::Rgb => Ok(format!("P6\n{w} {h}\n{max}\n")),
         Channels::GrayAlpha => Ok(pam(2, "GRAYSCALE_ALPHA")),
         Channels::Rgba => Ok(pam(4, "RGB_ALPHA")),
-        Channels::Cmyk => Err(library::encode_error(format, "cannot hold CMYK")),
+        Channels::Cmyk => Err(image_crate::encode_error(format, "cannot hold CMYK")),
     }
 }

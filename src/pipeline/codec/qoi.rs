@@ -3,7 +3,7 @@
 use image::codecs::qoi::{QoiDecoder, QoiEncoder};
 
 use super::cursor::Cursor;
-use super::library::{self, Source};
+use super::image_crate::{self, Source};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::{Channels, Error, Picture};
 
@@ -40,7 +40,7 @@ const RUN_PIXELS: u64 = 62;
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     let mut at = Cursor::new("qoi", bytes);
     at.skip(4)?;
-    let size = library::size("qoi", at.u32_be()?, at.u32_be()?)?;
+    let size = image_crate::size("qoi", at.u32_be()?, at.u32_be()?)?;
     let channels = match at.u8()? {
         3 => Channels::Rgb,
         4 => Channels::Rgba,
@@ -49,8 +49,8 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     if at.u8()? > 1 {
         return Err(at.corrupt("unknown colour space"));
     }
-    library::body_holds("qoi", at.rest().len(), size.pixels().div_ceil(RUN_PIXELS) + END_BYTES)?;
-    Ok(library::still(size, channels, 8))
+    image_crate::body_holds("qoi", at.rest().len(), size.pixels().div_ceil(RUN_PIXELS) + END_BYTES)?;
+    Ok(image_crate::still(size, channels, 8))
 }
 
 /// The crate passes over alpha in files that say they have none, and loses its place: those are refused.
@@ -80,12 +80,13 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let header = inspect(bytes)?;
     options.limits.check(header.size, 1)?;
     check_chunks(bytes, &header)?;
-    let decoder = QoiDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error("qoi", e))?;
-    library::decode("qoi", decoder, options).map(Picture::still)
+    let decoder =
+        QoiDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("qoi", e))?;
+    image_crate::decode("qoi", decoder, options).map(Picture::still)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    library::encode("qoi", QoiEncoder::new(&mut out), picture)?;
+    image_crate::encode("qoi", QoiEncoder::new(&mut out), picture)?;
     Ok(out)
 }

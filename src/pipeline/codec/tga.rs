@@ -4,7 +4,7 @@
 
 use image::codecs::tga::{TgaDecoder, TgaEncoder};
 
-use super::library::{self, Source};
+use super::image_crate::{self, Source};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
 use crate::pipeline::{Channels, Error, Picture};
 
@@ -83,21 +83,22 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     } else {
         fields.pixels * fields.pixel_bytes
     };
-    library::body_holds("tga", bytes.len().saturating_sub(fields.body_at), least)?;
-    let decoder = TgaDecoder::new(bytes).map_err(|e| library::decode_error("tga", e))?;
-    let header = library::header("tga", &decoder)?;
+    image_crate::body_holds("tga", bytes.len().saturating_sub(fields.body_at), least)?;
+    let decoder = TgaDecoder::new(bytes).map_err(|e| image_crate::decode_error("tga", e))?;
+    let header = image_crate::header("tga", &decoder)?;
     // Indices and 15-bit pixels are expanded from a copy; a colour map has at most 65,535 entries, held twice.
     Ok(Header { working_bytes: fields.pixels * fields.pixel_bytes + (512 << 10), ..header })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(bytes)?;
-    let decoder = TgaDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error("tga", e))?;
-    library::decode("tga", decoder, options).map(Picture::still)
+    let decoder =
+        TgaDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("tga", e))?;
+    image_crate::decode("tga", decoder, options).map(Picture::still)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    library::encode("tga", TgaEncoder::new(&mut out).disable_rle(), picture)?;
+    image_crate::encode("tga", TgaEncoder::new(&mut out).disable_rle(), picture)?;
     Ok(out)
 }

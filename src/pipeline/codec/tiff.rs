@@ -7,7 +7,6 @@
 
 mod directory;
 mod encode;
-pub mod fields;
 mod metadata;
 mod pixels;
 

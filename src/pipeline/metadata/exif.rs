@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::Keep;
 use crate::pipeline::Size;
-use crate::pipeline::codec::tiff::fields::{Directory, File};
+use crate::pipeline::ifd::{Directory, File};
 
 /// Tags of the three directories, by name.
 pub mod tag {

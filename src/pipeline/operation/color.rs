@@ -25,7 +25,7 @@ mod lab;
 mod matrix;
 mod tone;
 
-use super::{Context, Cost, Resolve, Operation, switch, unless_defaults, unless_off, with_first, with_firsts};
+use super::{Context, Cost, Operation, Resolve, switch, unless_defaults, unless_off, with_first, with_firsts};
 use crate::pipeline::color::{Sample, luminance, to_channels};
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::plan::Step;

@@ -1,7 +1,7 @@
 //! The gate of OpenEXR: attributes, windows, and every chunk of the largest level where its table says and whole.
 
 use super::super::cursor::Cursor;
-use super::super::{Header, library};
+use super::super::{Header, image_crate};
 use crate::pipeline::{Channels, Error, Size};
 
 /// The first bytes of every file.
@@ -61,7 +61,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Layout, Error> {
     // The crate's own float buffer and ours; a block packed, unpacked and as lines.
     let floats = display.size.pixels().saturating_mul(channels.count() as u64 * 4);
     let working_bytes = floats.saturating_mul(2).saturating_add(block.pixels().saturating_mul(pixel_bytes * 3));
-    let header = Header { working_bytes, ..library::still(display.size, channels, 16) };
+    let header = Header { working_bytes, ..image_crate::still(display.size, channels, 16) };
     Ok(Layout { header, data: data.size, block })
 }
 
@@ -85,7 +85,7 @@ fn attributes(at: &mut Cursor) -> Result<Attributes, Error> {
             b"compression" => attributes.compression = Some(value.u8()?),
             b"dataWindow" => attributes.data = Some(window(&mut value)?),
             b"displayWindow" => attributes.display = Some(window(&mut value)?),
-            b"tiles" => attributes.tile = Some(library::size("exr", value.u32_le()?, value.u32_le()?)?),
+            b"tiles" => attributes.tile = Some(image_crate::size("exr", value.u32_le()?, value.u32_le()?)?),
             _ => {}
         }
     }
@@ -128,7 +128,7 @@ fn window(value: &mut Cursor) -> Result<Window, Error> {
     if [x, y, right, bottom].iter().any(|n| n.unsigned_abs() > 1 << 30) {
         return Err(value.corrupt("a window beyond any image"));
     }
-    Ok(Window { y, size: library::size("exr", side(x, right), side(y, bottom))? })
+    Ok(Window { y, size: image_crate::size("exr", side(x, right), side(y, bottom))? })
 }
 
 /// Scanlines of a chunk by compression: none, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A.
@@ -145,7 +145,7 @@ fn lines_per_chunk(compression: u8) -> Result<u32, Error> {
 /// Holds every chunk of the largest level against its place in the table: the decoder would leave a missing one black.
 fn check_chunks(mut table: Cursor, data: Window, block: Size, tiled: bool) -> Result<(), Error> {
     let (across, down) = (u64::from(data.size.w.div_ceil(block.w)), u64::from(data.size.h.div_ceil(block.h)));
-    library::body_holds("exr", table.rest().len(), across.saturating_mul(down).saturating_mul(8))?;
+    image_crate::body_holds("exr", table.rest().len(), across.saturating_mul(down).saturating_mul(8))?;
     let mut chunk = table;
     for index in 0..across * down {
         let offset = u64::from(table.u32_le()?) | u64::from(table.u32_le()?) << 32;

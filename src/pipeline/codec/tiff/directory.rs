@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::super::cursor::Cursor;
-use super::super::library;
-use super::fields::{Directory, File, corrupt};
+use super::super::image_crate;
+use crate::pipeline::ifd::{Directory, File, corrupt};
 use crate::pipeline::{Channels, Error, Orientation, Size};
 
 /// Pages that are walked; only the first is decoded.
@@ -167,7 +167,7 @@ fn page<'a>(directory: &Directory<'a>, big_endian: bool) -> Result<Page<'a>, Err
     if directory.field(tag::DNG_VERSION)?.is_some() || directory.number(tag::SUBFILE_TYPE, 0)? & 1 == 1 {
         return Err(unsupported("camera RAW or a first page that is a thumbnail"));
     }
-    let size = library::size("tiff", directory.number(tag::WIDTH, 0)?, directory.number(tag::HEIGHT, 0)?)?;
+    let size = image_crate::size("tiff", directory.number(tag::WIDTH, 0)?, directory.number(tag::HEIGHT, 0)?)?;
     let bits = sample_bits(directory)?;
     let samples = directory.number(tag::SAMPLES, 1)?;
     let colour = colour(directory, bits)?;
@@ -267,10 +267,10 @@ fn chunk_shape(directory: &Directory, size: Size) -> Result<(Size, bool), Error>
         if w > tile_side_max(size.w) || h > tile_side_max(size.h) {
             return Err(corrupt("tiles far larger than the image"));
         }
-        return Ok((library::size("tiff", w, h)?, true));
+        return Ok((image_crate::size("tiff", w, h)?, true));
     }
     let rows = directory.number(tag::STRIP_ROWS, u32::MAX)?;
-    Ok((library::size("tiff", size.w, rows.min(size.h))?, false))
+    Ok((image_crate::size("tiff", size.w, rows.min(size.h))?, false))
 }
 
 /// Sides of tiles are multiples of 16, and writers take the same for images of any size.
@@ -295,7 +295,7 @@ fn chunks<'a>(directory: &Directory<'a>, page: &Page) -> Result<Vec<&'a [u8]>, E
         let packed = at.take(usize::try_from(length).map_err(|_| corrupt("a chunk outside the file"))?)?;
         let rows = u64::from(page.rows((index as u64 % per_plane) as u32));
         let least = page.row_bytes().saturating_mul(rows).div_ceil(page.packing.ratio());
-        library::body_holds("tiff", packed.len(), least)?;
+        image_crate::body_holds("tiff", packed.len(), least)?;
         Ok(packed)
     };
     offsets.iter().zip(lengths.iter()).take(count as usize).enumerate().map(place).collect()

@@ -6,7 +6,7 @@ use tiff::encoder::colortype::{ColorType, Gray8, Gray16, RGB8, RGB16, RGBA8, RGB
 use tiff::encoder::{Compression, DeflateLevel, Predictor, TiffEncoder, TiffValue};
 use tiff::tags::{PhotometricInterpretation, SampleFormat, Tag};
 
-use super::super::library::encode_error;
+use super::super::image_crate::encode_error;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples};
 
 /// `ExtraSamples`: alpha that the colours are not multiplied by.

@@ -1,8 +1,8 @@
 //! EXIF, XMP and ICC in TIFF: fields of the first directory, and the Exif and GPS directories below it.
 
-use super::fields::{File, corrupt};
 use crate::pipeline::Error;
 use crate::pipeline::codec::MetadataBlocks;
+use crate::pipeline::ifd::{File, corrupt};
 use crate::pipeline::metadata::exif::{Exif, Field, describes, tag};
 use crate::pipeline::metadata::{Blocks, Metadata, fitting};
 

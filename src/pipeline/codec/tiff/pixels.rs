@@ -5,7 +5,7 @@ use std::io::Read;
 use flate2::bufread::ZlibDecoder;
 use weezl::BitOrder;
 
-use super::super::{DecodeOptions, library};
+use super::super::{DecodeOptions, image_crate};
 use super::directory::{Alpha, Colour, Packing, Page};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
@@ -14,7 +14,7 @@ use crate::pipeline::{Channels, Error, Raster, Samples};
 /// Decodes the page into its own channels and 8 or 16 bits.
 pub(super) fn decode(page: &Page, options: &DecodeOptions) -> Result<Raster, Error> {
     let sample_bytes = if page.bits == 16 { 2 } else { 1 };
-    let count = library::samples_count(page.size, page.channels(), sample_bytes, options.limits)?;
+    let count = image_crate::samples_count(page.size, page.channels(), sample_bytes, options.limits)?;
     let samples = if page.bits == 16 {
         let mut samples = try_zeroed::<u16>(count)?;
         fill(page, options, &mut samples, |value| value)?;

@@ -2,8 +2,8 @@
 //! settled on the first frame, so an animation does not flicker.
 
 use super::{
-    Args, Context, Cost, Error, Kind, Resolve, Operation, Param, Raster, Sample, Samples, Step, Value, change_rgb, curves,
-    lab, luminance, rounded,
+    Args, Context, Cost, Error, Kind, Operation, Param, Raster, Resolve, Sample, Samples, Step, Value, change_rgb,
+    curves, lab, luminance, rounded,
 };
 use crate::pipeline::Watch;
 

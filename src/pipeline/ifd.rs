@@ -1,7 +1,7 @@
 //! The fields of TIFF and BigTIFF directories: types, counts and values, bounded by the file. Knows no meaning of a tag.
 
-use super::super::cursor::Cursor;
-use crate::pipeline::Error;
+use super::Error;
+use super::codec::cursor::Cursor;
 
 /// Fields of a page, which 16 bits count in classic TIFF.
 const FIELDS_MAX: u64 = 65_535;
