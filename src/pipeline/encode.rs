@@ -1,4 +1,5 @@
-//! The last step: the encode arguments ([`ENCODE`]) and what makes a picture fit an encoder. The encoders are in `codec`.
+//! The last step: the encode arguments ([`ENCODE`]) and the conversion of a picture to what an encoder accepts. The
+//! encoders are in `codec`.
 
 mod canonicalize;
 mod params;
@@ -15,7 +16,7 @@ pub(super) use ssimulacra::working_bytes as scoring_bytes;
 
 use super::{Channels, Error, Picture, Raster, Watch, color};
 
-/// The channels that `encoder` is given for a raster of `channels`: the nearest of its list that loses least.
+/// Channels of `encoder` that lose least of a raster with `channels`.
 pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channels {
     use Channels::{Cmyk, Gray, GrayAlpha, Rgb, Rgba};
     let preferred = match channels {
@@ -27,7 +28,7 @@ pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channel
     preferred.into_iter().find(|channels| encoder.channels.contains(channels)).unwrap_or(channels)
 }
 
-/// The encoder as `args` ask for it: what it takes then, and what it holds.
+/// The encoder's row, adjusted to the arguments: accepted samples and memory depend on them.
 pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
     let mut encoder = *encoder;
     if encoder.palette == Palette::Choice && args.has("colors") {
@@ -35,15 +36,15 @@ pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
         encoder.sixteen_bit = false;
         encoder.frames_held = palette::FRAMES_HELD;
     }
-    // Planes and coefficients of 4:4:4 are twice those of 4:2:0.
+    // 4:4:4 planes and coefficients hold twice the samples of 4:2:0.
     if encoder.chroma && args.word("chroma") != Some("420") {
         encoder.frames_held *= 2;
     }
     encoder
 }
 
-/// Brings every frame to channels and a depth that `encoder` takes, then encodes. `max_bytes` leaves room for `metadata`, which is
-/// not yet written.
+/// Converts every frame to channels and a depth that `encoder` accepts, then encodes. `max_bytes` leaves room for
+/// `metadata`, which is written later.
 pub(super) fn encode(
     picture: Picture,
     codec: &Codec,
@@ -65,12 +66,12 @@ pub(super) fn encode(
         }
         None => (encoder.encode)(&picture, &options)?,
     };
-    // Some libraries cannot be stopped inside a frame: what is late is late nevertheless.
+    // Some libraries cannot be interrupted within a frame, so the deadline is checked once more.
     watch.check()?;
     Ok(bytes)
 }
 
-/// See [`Effort::pixels_max`].
+/// Effort, capped for large pictures; see [`Effort::pixels_max`].
 fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>) -> Option<u8> {
     let Effort { default, pixels_max, .. } = encoder.effort?;
     let pixels = picture.first().size().pixels().saturating_mul(picture.frames.len() as u64);
@@ -78,7 +79,7 @@ fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>) -> Op
 }
 
 fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
-    // The kinds hold every number within a byte.
+    // The parameter's kind keeps every number below 256.
     let number = |name| args.number(name).map(|number| number as u8);
     EncodeOptions {
         quality: number("quality"),
@@ -90,7 +91,7 @@ fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
             Some("422") => Chroma::HalfWidth,
             _ => Chroma::Half,
         },
-        // The kinds hold these within 256 and 100.
+        // The parameter's kind allows 2..=256.
         colors: args.number("colors").map(|colors| colors as u16),
         dither_percent: number("dither").unwrap_or(100),
         watch,
@@ -106,7 +107,7 @@ fn fitted(picture: Picture, encoder: &Encoder, background: [u8; 4], watch: &Watc
     if picture.frames.iter().all(|frame| frame.raster.channels() == channels) {
         return Ok(picture);
     }
-    // A gray frame became RGB on a coloured background, another was opaque.
+    // Frames can differ: one became RGB on a coloured background, another was opaque gray.
     picture.map(|raster| color::to_channels(raster, encoded_channels(encoder, Channels::Rgb)))
 }
 

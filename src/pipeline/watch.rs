@@ -1,4 +1,4 @@
-//! [`Watch`]: whether a render should go on. Polled between operations and, in long loops, per band of rows.
+//! [`Watch`]: when a render must stop. Checked between operations and, in long loops, per band of rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Error;
 
-/// The end of a render's time and a flag that is raised when nobody waits any more.
+/// Time limit of a render, and a flag that is set when no caller waits for the result.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     end: Option<End>,
@@ -18,29 +18,29 @@ pub struct Watch {
 #[derive(Clone, Copy, Debug)]
 enum End {
     At(Instant),
-    /// By the clock that runs while this thread has a processor.
+    /// Limit on the processor time of the current thread.
     OfThread {
-        /// It cannot be over before: a thread uses no more than the time that passes. Asking this clock is no system call, and a
-        /// render asks hundreds of times.
+        /// Earliest time at which the limit can be reached, since processor time never exceeds elapsed time. Reading
+        /// this clock needs no system call, and a render checks hundreds of times.
         not_before: Instant,
         end: Duration,
     },
 }
 
 impl Watch {
-    /// Watches `deadline` and `cancelled`.
+    /// A limit at the time `deadline`, or earlier when `cancelled` is set.
     pub fn new(deadline: Instant, cancelled: Arc<AtomicBool>) -> Watch {
         Watch { end: Some(End::At(deadline)), cancelled }
     }
 
-    /// Lets a render on the present thread use `time` of a processor, however long it has to wait for one. To be asked on this
-    /// thread only.
+    /// A limit of `time` on the processor time of the current thread, which excludes waiting for a processor. Must be
+    /// checked on this thread only.
     pub fn of_thread(time: Duration, cancelled: Arc<AtomicBool>) -> Watch {
         let (not_before, end) = (Instant::now() + time, thread_time() + time);
         Watch { end: Some(End::OfThread { not_before, end }), cancelled }
     }
 
-    /// Errs with [`Error::Cancelled`] or [`Error::Timeout`] when the render should stop.
+    /// Errs with [`Error::Cancelled`] or [`Error::Timeout`] if the render must stop.
     pub fn check(&self) -> Result<(), Error> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
@@ -54,7 +54,7 @@ impl Watch {
     }
 }
 
-/// What the present thread has used of a processor.
+/// Processor time used by the current thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_thread_that_waits_uses_no_time() {
         let watch = Watch::of_thread(Duration::from_millis(20), Arc::default());
-        // Time passes in another thread: this one waits.
+        // Time passes in another thread while this one waits.
         let passed = std::thread::spawn(|| {
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(40) {}

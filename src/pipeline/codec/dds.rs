@@ -1,5 +1,5 @@
-//! DDS: the first surface of a DXT1, DXT3 or DXT5 texture, read only. Mip levels, cube faces and the one-bit alpha of DXT1
-//! are not given; other texture formats are refused.
+//! DDS, read only: the first surface of a DXT1, DXT3 or DXT5 texture. Mip levels, cube faces and the one-bit alpha of
+//! DXT1 are ignored; other texture formats are refused.
 
 use image::codecs::dds::DdsDecoder;
 
@@ -15,7 +15,7 @@ pub(super) static CODEC: Codec = Codec {
     revision: 1,
     shrinks: None,
     metadata: None,
-    // The magic and the header's fixed size.
+    // Magic number and fixed header size.
     sniff: |bytes| bytes.starts_with(b"DDS \x7C\0\0\0"),
     inspect,
     decode,

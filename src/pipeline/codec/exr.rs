@@ -1,6 +1,6 @@
-//! OpenEXR, read only: one part of RGB or RGBA, scanlines or tiles. Linear light, its alpha divided out, is clipped to 0..=1
-//! and sRGB-encoded into 16 bits; the display window is the picture and what the data window leaves out of it is black.
-//! Deep data, several parts, luminance-chroma, subsampling and DWA compression are refused.
+//! OpenEXR, read only: one part of RGB or RGBA, scanlines or tiles. Linear light, divided by alpha, is clipped to
+//! 0..=1 and encoded in 16-bit sRGB. The picture is the display window; parts of it outside the data window are
+//! black. Deep data, several parts, luminance-chroma, subsampling and DWA compression are refused.
 
 mod gate;
 
@@ -16,7 +16,7 @@ pub(super) static CODEC: Codec = Codec {
     name: "exr",
     extensions: &["exr"],
     media_type: "image/x-exr",
-    doc: "OpenEXR: linear RGB and RGBA of one part, clipped at 1 and sRGB-encoded into 16 bits; read only.",
+    doc: "OpenEXR: linear RGB and RGBA of one part, clipped at 1 and encoded in 16-bit sRGB; read only.",
     revision: 1,
     shrinks: None,
     metadata: None,
@@ -35,7 +35,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let failed = |error| options.watch.check().err().unwrap_or_else(|| image_crate::decode_error("exr", error));
     let decoder = OpenExrDecoder::new(Source::new(bytes, options.watch)).map_err(failed)?;
     if decoder.dimensions() != (header.size.w, header.size.h) || !matches_channels(&decoder, header.channels) {
-        return Err(Error::corrupt("exr", "two readings of the header differ"));
+        return Err(Error::corrupt("exr", "inconsistent header"));
     }
     let mut linear = try_zeroed::<f32>(count)?;
     decoder.read_image(bytemuck::cast_slice_mut(&mut linear)).map_err(failed)?;
@@ -62,7 +62,7 @@ fn encode_samples(linear: &[f32], header: &Header, options: &DecodeOptions) -> R
     Ok(samples)
 }
 
-/// Alpha is linear and colour premultiplied by it, by the format's definition.
+/// Converts a pixel to straight alpha: the format has linear alpha and premultiplied colour.
 fn encode_pixel([r, g, b, a]: [f32; 4]) -> [u16; 4] {
     let alpha = if a > 0.0 { a.min(1.0) } else { 0.0 };
     if alpha == 0.0 {

@@ -1,4 +1,4 @@
-//! farbfeld: 16-bit RGBA without compression, read only.
+//! farbfeld, read only: 16-bit RGBA without compression.
 
 use super::cursor::Cursor;
 use super::image_crate;

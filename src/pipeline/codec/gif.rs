@@ -1,4 +1,5 @@
-//! GIF: the codec's row. Blocks are walked in `blocks`, frames composed in `canvas`, written in `encode`; LZW is the crate `gif`'s.
+//! GIF: the codec's row and decoder. `blocks` walks the file, `canvas` composes frames, `encode` writes; LZW is from
+//! the crate `gif`.
 
 mod blocks;
 mod canvas;
@@ -29,7 +30,7 @@ pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["gif"],
     media_type: "image/gif",
-    doc: "GIF: 256 colours a frame (k-means in Oklab with error diffusion; exact up to 256), one transparent, animation.",
+    doc: "GIF: animation; 256 colours per frame, one of them transparent (exact up to 256, else k-means in Oklab with error diffusion).",
     revision: 3,
     shrinks: None,
     metadata: None,
@@ -59,7 +60,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         channels: blocks.channels(),
         bits: 8,
         icc: blocks.icc,
-        // The canvas, what a frame will be disposed to, and the indices of the largest frame.
+        // The canvas, its copy for disposal, and the indices of the largest frame.
         working_bytes: 8 * blocks.size.pixels() + blocks.frame_pixels_max + (1 << 16),
     })
 }
@@ -67,7 +68,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let blocks = Blocks::read(bytes)?;
     if !blocks.complete {
-        return Err(Error::corrupt(NAME, "ends early"));
+        return Err(Error::corrupt(NAME, "truncated file"));
     }
     let wanted = blocks.frames.min(options.frames_max.max(1));
     options.limits.check(blocks.size, wanted)?;
@@ -78,7 +79,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let mut indices = Vec::new();
     while frames.len() < wanted as usize {
         options.watch.check()?;
-        let frame = decoder.next_frame_info().map_err(damaged)?.ok_or_else(|| Error::corrupt(NAME, "ends early"))?;
+        let frame = decoder.next_frame_info().map_err(damaged)?.ok_or_else(|| Error::corrupt(NAME, "truncated file"))?;
         let delay = Delay { numerator: u32::from(frame.delay), denominator: 100 };
         let frame = frame.clone();
         if indices.len() < decoder.buffer_size() {
@@ -97,13 +98,13 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
 fn reader(bytes: &[u8], frame_pixels_max: u64) -> Result<gif::Decoder<&[u8]>, Error> {
     let mut options = gif::DecodeOptions::new();
     options.set_color_output(gif::ColorOutput::Indexed);
-    // Also the bound of metadata, which is never longer than the file.
+    // Bound of metadata as well, which is never longer than the file.
     let bytes_max = frame_pixels_max.max(bytes.len() as u64);
     options.set_memory_limit(gif::MemoryLimit::Bytes(NonZeroU64::new(bytes_max).unwrap_or(NonZeroU64::MIN)));
     options.read_info(bytes).map_err(damaged)
 }
 
-/// The extension counts repetitions: once more than that is it played; without it, once.
+/// Number of plays: the extension counts repetitions after the first; without it the animation plays once.
 fn plays(frames: u32, repeat: gif::Repeat) -> u32 {
     match repeat {
         _ if frames == 1 => 0,

@@ -1,5 +1,5 @@
-//! The Netpbm formats in three rows: PPM (P3, P6), PGM (P2, P5) and PNM (P1, P4, P7 when read; P5, P6 or P7 by channels
-//! when written). Samples are scaled to the full range of 8 or 16 bits.
+//! Netpbm formats in three rows: PPM (P3, P6), PGM (P2, P5) and PNM (reads P1, P4, P7; writes P5, P6 or P7 by
+//! channels). Samples are scaled to the full range of 8 or 16 bits.
 
 use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 
@@ -39,7 +39,7 @@ pub(super) static PNM: Codec = Codec {
     name: "pnm",
     extensions: &["pnm"],
     media_type: "image/x-portable-anymap",
-    doc: "Portable anymap: bitmaps and PAM are read; P5, P6 or (with alpha) P7 is written, 8 or 16 bits, uncompressed.",
+    doc: "Portable anymap: reads bitmaps and PAM; writes P5, P6 or (with alpha) P7 of 8 or 16 bits, uncompressed.",
     revision: 1,
     shrinks: None,
     metadata: None,
@@ -74,17 +74,17 @@ fn inspect(format: &'static str, bytes: &[u8]) -> Result<Header, Error> {
     let least = match subtype {
         PnmSubtype::Bitmap(SampleEncoding::Binary) => u64::from(header.size.w).div_ceil(8) * u64::from(header.size.h),
         PnmSubtype::Bitmap(SampleEncoding::Ascii) => samples,
-        // A digit and a separator each.
+        // Each sample has at least a digit and a separator.
         PnmSubtype::Graymap(SampleEncoding::Ascii) | PnmSubtype::Pixmap(SampleEncoding::Ascii) => {
             samples.saturating_mul(2)
         }
         _ => samples.saturating_mul(u64::from(header.bits / 8)),
     };
     image_crate::body_holds(format, body.len(), least)?;
-    // White space must follow every decimal sample: without it, a cut last sample would pass for a smaller one.
+    // Every decimal sample must be followed by white space; otherwise a cut last sample would pass for a smaller one.
     let decimal = matches!(bytes, [b'P', b'2' | b'3', ..]);
     if decimal && body.last().is_some_and(u8::is_ascii_digit) {
-        return Err(Error::corrupt(format, "ends inside a sample"));
+        return Err(Error::corrupt(format, "truncated file"));
     }
     Ok(header)
 }
@@ -96,7 +96,7 @@ fn decode(format: &'static str, bytes: &[u8], options: &DecodeOptions) -> Result
     image_crate::decode(format, decoder, options).map(Picture::still)
 }
 
-/// The header, then the samples with the high byte first. Not with the crate's encoder, which has no P5 and P6 of 16 bits.
+/// Writes the header, then the samples, high byte first. The crate's encoder cannot write P5 and P6 of 16 bits.
 fn encode(format: &'static str, picture: &Picture) -> Result<Vec<u8>, Error> {
     let raster = picture.first();
     let mut out = binary_header(format, raster)?.into_bytes();
@@ -107,7 +107,7 @@ fn encode(format: &'static str, picture: &Picture) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// P5 for gray, P6 for RGB, P7 with alpha.
+/// Header of P5 for gray, P6 for RGB, P7 with alpha.
 fn binary_header(format: &'static str, raster: &Raster) -> Result<String, Error> {
     let Size { w, h } = raster.size();
     let max = if matches!(raster.samples(), Samples::U16(_)) { 65_535 } else { 255 };

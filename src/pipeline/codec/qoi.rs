@@ -32,9 +32,9 @@ pub(super) static CODEC: Codec = Codec {
 };
 
 const HEADER_BYTES: usize = 14;
-/// The stream's end: seven zeros and a one.
+/// End of the stream: seven zeros and a one.
 const END_BYTES: u64 = 8;
-/// The most pixels that one byte can stand for.
+/// Most pixels that one byte can encode.
 const RUN_PIXELS: u64 = 62;
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
@@ -44,22 +44,22 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     let channels = match at.u8()? {
         3 => Channels::Rgb,
         4 => Channels::Rgba,
-        _ => return Err(at.corrupt("neither 3 nor 4 channels")),
+        _ => return Err(at.corrupt("invalid number of channels")),
     };
     if at.u8()? > 1 {
-        return Err(at.corrupt("unknown colour space"));
+        return Err(at.corrupt("invalid colour space"));
     }
     image_crate::body_holds("qoi", at.rest().len(), size.pixels().div_ceil(RUN_PIXELS) + END_BYTES)?;
     Ok(image_crate::still(size, channels, 8))
 }
 
-/// The crate passes over alpha in files that say they have none, and loses its place: those are refused.
+/// Refuses alpha in files of three channels: the crate's decoder skips it and loses its place.
 fn check_chunks(bytes: &[u8], header: &Header) -> Result<(), Error> {
     let mut rest = &bytes[HEADER_BYTES..];
     let mut pixels = header.size.pixels();
     while pixels > 0 {
         let (chunk_bytes, chunk_pixels) = match rest.first() {
-            None => return Err(Error::corrupt("qoi", "ends early")),
+            None => return Err(Error::corrupt("qoi", "truncated file")),
             Some(0xFF) if header.channels == Channels::Rgb => {
                 return Err(Error::Unsupported { format: "qoi", feature: "alpha in a file of three channels" });
             }
@@ -69,9 +69,9 @@ fn check_chunks(bytes: &[u8], header: &Header) -> Result<(), Error> {
             Some(0x80..) => (2, 1),
             Some(_) => (1, 1),
         };
-        rest = rest.get(chunk_bytes..).ok_or_else(|| Error::corrupt("qoi", "ends early"))?;
+        rest = rest.get(chunk_bytes..).ok_or_else(|| Error::corrupt("qoi", "truncated file"))?;
         pixels =
-            pixels.checked_sub(chunk_pixels).ok_or_else(|| Error::corrupt("qoi", "a run passes the last pixel"))?;
+            pixels.checked_sub(chunk_pixels).ok_or_else(|| Error::corrupt("qoi", "run beyond the last pixel"))?;
     }
     Ok(())
 }

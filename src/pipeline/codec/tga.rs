@@ -1,6 +1,6 @@
-//! TGA: true colour, gray and colour-mapped, plain or run-length encoded, from any corner; written plain:
-//! the library's run-length packets cross rows, which some readers (Pillow) refuse, and photographs hold no runs.
-//! The format has no magic, so `sniff` holds the whole header against what writers write; last in the table.
+//! TGA: reads true colour, gray and colour-mapped, plain or run-length encoded, from any corner; writes plain, since
+//! the crate's run-length packets cross rows, which some readers (Pillow) refuse, and photographs have no runs. The
+//! format has no magic number, so `sniff` checks the whole header, and the row is last in the table.
 
 use image::codecs::tga::{TgaDecoder, TgaEncoder};
 
@@ -32,12 +32,12 @@ pub(super) static CODEC: Codec = Codec {
     }),
 };
 
-/// Bytes of the header.
+/// Length of the header.
 const HEADER_BYTES: usize = 18;
-/// The most pixels that one packet of a run-length encoded image can stand for.
+/// Most pixels that one run-length packet can encode.
 const PACKET_PIXELS: u64 = 128;
 
-/// Where the pixels are and how they are packed.
+/// Place and packing of the pixels.
 struct Fields {
     body_at: usize,
     pixels: u64,
@@ -45,7 +45,7 @@ struct Fields {
     packets: bool,
 }
 
-/// The header, when every field of it is plausible.
+/// Parses the header, if every field of it is plausible.
 fn fields(bytes: &[u8]) -> Option<Fields> {
     let head: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
     let word = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
@@ -77,7 +77,7 @@ fn fields(bytes: &[u8]) -> Option<Fields> {
 }
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
-    let fields = fields(bytes).ok_or_else(|| Error::corrupt("tga", "the header is implausible"))?;
+    let fields = fields(bytes).ok_or_else(|| Error::corrupt("tga", "invalid header"))?;
     let least = if fields.packets {
         fields.pixels.div_ceil(PACKET_PIXELS) * (1 + fields.pixel_bytes)
     } else {

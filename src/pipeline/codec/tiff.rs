@@ -1,9 +1,9 @@
-//! TIFF and BigTIFF: the first page as gray, RGB, palette or CMYK of up to 16 bits, in strips or tiles, chunky or planar,
-//! plain, LZW, deflate or PackBits; written deflated with the horizontal predictor.
+//! TIFF and BigTIFF: the first page as gray, RGB, palette or CMYK of up to 16 bits, in strips or tiles, chunky or
+//! planar, plain, LZW, deflate or PackBits. Results are deflated with the horizontal predictor.
 //!
-//! Pixels are laid out here: the crate `tiff` has no palette, gives CMYK converted and gray with alpha not at all, reads past
-//! the end of plain strips, and predicts wrongly where it drops samples. JPEG and fax inside TIFF, floats and camera RAW
-//! are refused.
+//! Pixels are decoded here because the crate `tiff` has no palette, returns CMYK converted and no gray with alpha,
+//! reads past the end of plain strips, and predicts wrongly where it drops samples. JPEG and fax inside TIFF, floats
+//! and camera RAW are refused.
 
 mod directory;
 mod encode;
@@ -17,7 +17,7 @@ pub(super) static CODEC: Codec = Codec {
     name: "tiff",
     extensions: &["tiff", "tif"],
     media_type: "image/tiff",
-    doc: "TIFF: gray, RGB, palette and CMYK of up to 16 bits, LZW, deflate or PackBits; deflated when written.",
+    doc: "TIFF: gray, RGB, palette and CMYK of up to 16 bits, LZW, deflate or PackBits; writes deflate.",
     revision: 1,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
@@ -45,7 +45,7 @@ fn header(page: &directory::Page) -> Header {
         channels: page.channels(),
         bits: if page.bits == 16 { 16 } else { 8 },
         icc: page.icc.is_some(),
-        // One chunk unpacked, and a row of it as samples.
+        // One unpacked chunk, and a row of it as samples.
         working_bytes: page.chunk_bytes().saturating_add(page.row_samples().saturating_mul(2)),
     }
 }

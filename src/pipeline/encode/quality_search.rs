@@ -1,15 +1,15 @@
-//! Looking for a quality: each try is a whole encode, and their number is bounded.
+//! Search for the highest quality within a size limit: each try is a whole encode, and their number is bounded.
 
 use crate::pipeline::codec::{EncodeOptions, Encoder};
 use crate::pipeline::{Error, Picture};
 
-/// Tries below the first: halving 1..=99 comes down to 1 with the sixth.
+/// Tries after the first: six halve the range 1..=99 down to one quality.
 const TRIES_MAX: u32 = 6;
 
-/// The result of the highest quality, of 1 up to the one that is asked for, that has at most `bytes_max`; after few tries perhaps
-/// one or two below it.
+/// Encodes at the highest quality, from 1 up to the requested one, whose result has at most `bytes_max` bytes. Since
+/// the number of tries is bounded, the quality may be one or two below the best.
 ///
-/// Errors: [`Error::Limit`] `max_bytes`, with the fewest bytes that were reached.
+/// Errors: [`Error::Limit`] `max_bytes`, with the smallest size that was reached.
 pub(super) fn within_bytes(
     encoder: &Encoder,
     picture: &Picture,
@@ -58,7 +58,7 @@ mod tests {
         static TRIED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Ten bytes for each quality.
+    /// An encoder whose result has ten bytes for each step of quality.
     const TEN: Encoder = Encoder {
         quality: Some(80),
         encode: |_, options| {
@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    /// The search may end one short of the best.
+    /// Number of tries; the search may end one quality below the best.
     fn tried_for(asked: Option<u8>, bytes_max: u64) -> usize {
         TRIED.with_borrow_mut(Vec::clear);
         let picture = Picture::still(Raster::new(Size::new(1, 1), Channels::Gray, Samples::U8(vec![0])));

@@ -1,5 +1,5 @@
-//! Writes GIF: each frame with its own palette. Opaque animations hold only the rectangle that changed; others clear the screen
-//! between frames, since a drawn pixel can become transparent in no other way.
+//! Writes GIF, each frame with its own palette. Frames of opaque animations hold only the rectangle that changed;
+//! others clear the screen between frames, since a drawn pixel cannot become transparent in any other way.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::pipeline::codec::palette::{self, Settings};
 use crate::pipeline::codec::{EncodeOptions, eight_bit_samples};
 use crate::pipeline::{Delay, Error, Picture, Raster, Size, Watch};
 
-/// Alpha below this is transparent: GIF knows nothing between.
+/// Alpha below which a pixel is transparent; GIF has no partial transparency.
 const ALPHA_MIN: u8 = 128;
 
 pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
@@ -49,7 +49,7 @@ fn side(side: u32) -> Result<u16, Error> {
     })
 }
 
-/// The extension counts repetitions after the first play; without it the animation plays once.
+/// Writes the number of plays: the extension counts repetitions after the first; without it the animation plays once.
 fn write_plays(encoder: &mut gif::Encoder<&mut Vec<u8>>, plays: u32) -> Result<(), Error> {
     let repeat = match plays {
         0 => gif::Repeat::Infinite,
@@ -59,7 +59,7 @@ fn write_plays(encoder: &mut gif::Encoder<&mut Vec<u8>>, plays: u32) -> Result<(
     encoder.set_repeat(repeat).map_err(failed)
 }
 
-/// Whether a pixel of RGB or RGBA is drawn at all.
+/// Whether an RGB or RGBA pixel is drawn.
 fn opaque(pixel: &[u8]) -> bool {
     pixel.get(3).is_none_or(|&alpha| alpha >= ALPHA_MIN)
 }
@@ -74,7 +74,7 @@ fn shows_through(picture: &Picture) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The smallest rectangle that holds every difference; one pixel when there is none, since a frame cannot be empty.
+/// Smallest rectangle around all differences; one pixel if there is none, since a frame cannot be empty.
 fn changed(previous: &[u8], samples: &[u8], raster: &Raster) -> Area {
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     let mut bounds: Option<(usize, usize, usize, usize)> = None;
@@ -113,7 +113,7 @@ fn draw(raster: &Raster, samples: &[u8], area: Area, options: &EncodeOptions) ->
     })
 }
 
-/// The LZW data that the crate `gif` would write, byte by byte, in steps between which the watch is polled.
+/// LZW data, byte for byte as the crate `gif` writes it, with checks of the deadline in between.
 fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
     const STEP_BYTES: usize = 4 << 10;
     let colors = indices.iter().max().map_or(1, |&last| u32::from(last) + 1);
@@ -134,7 +134,7 @@ fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Rounded; zero stays zero, which players take as they please.
+/// Delay in hundredths of a second, rounded. Zero stays zero; players choose a duration for it.
 fn hundredths(delay: Delay) -> u16 {
     let denominator = u64::from(delay.denominator);
     let hundredths = (u64::from(delay.numerator) * 100 + denominator / 2) / denominator;
