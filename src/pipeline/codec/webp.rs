@@ -1,5 +1,5 @@
-//! WebP: the codec's row. The container is walked in `container`, frames are decoded and encoded by libwebp in `libwebp`.
-//! Not here: any other RIFF format.
+//! WebP: the codec's row. `container` walks the file; `libwebp` decodes and encodes frames. Other RIFF formats are
+//! refused.
 
 mod container;
 mod libwebp;
@@ -14,7 +14,7 @@ use container::Container;
 
 const NAME: &str = "webp";
 
-/// Both sides of a WebP are held in 14 bits.
+/// Largest side: WebP holds sides in 14 bits.
 const SIDE_PX_MAX: u32 = 16_383;
 
 const QUALITY: u8 = 75;
@@ -63,8 +63,8 @@ fn orientation(exif: &[u8]) -> Option<Orientation> {
     Orientation::from_exif_chunk(metadata::without_name(exif))
 }
 
-/// libwebp holds, beside the result: for an animation two canvases and a frame, each RGBA; for a lossless frame its ARGB;
-/// for a lossy one its alpha plane and some rows.
+/// Memory of libwebp in addition to the result. Animation: two canvases and a frame, all RGBA. Lossless frame: its
+/// ARGB. Lossy frame: its alpha plane and some rows.
 fn working_bytes(container: &Container) -> u64 {
     let pixels = container.size.pixels();
     let rows = 256 * u64::from(container.size.w) + (1 << 20);
@@ -79,7 +79,7 @@ fn working_bytes(container: &Container) -> u64 {
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let container = Container::read(bytes)?;
     if container.truncated {
-        return Err(Error::corrupt(NAME, "ends early"));
+        return Err(Error::corrupt(NAME, "truncated file"));
     }
     options.limits.check(container.size, container.frames.min(options.frames_max.max(1)))?;
     let icc = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
@@ -115,7 +115,7 @@ fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Res
     Ok(Picture { frames, plays: container.plays, icc: None })
 }
 
-/// Takes an RGBA canvas as the channels that the header promised.
+/// Copies an RGBA canvas to the channels stated in the header.
 fn copy_canvas(canvas: &[u8], channels: Channels, samples: &mut [u8]) {
     if channels.alpha() {
         samples.copy_from_slice(canvas);

@@ -1,4 +1,5 @@
-//! Composing the frames of an APNG to whole canvases, by the rules of the specification (PNG third edition, 11.3.2 and 12.7).
+//! Composes the frames of an APNG to whole canvases, by the rules of the specification (PNG third edition, 11.3.2 and
+//! 12.7).
 
 use png::{BlendOp, DisposeOp, FrameControl};
 
@@ -28,7 +29,7 @@ fn compose<T: Sample>(
     let mut canvas = Canvas::<T>::new(header)?;
     let mut frames = Vec::new();
     for index in 0..count {
-        // The first is already at hand, unless the default image before it is no frame.
+        // The first frame control is already available, unless the default image is not a frame.
         let control = match reader.info().frame_control {
             Some(control) if index == 0 => control,
             _ => *reader.next_frame_info().map_err(corrupt)?,
@@ -48,13 +49,13 @@ fn compose<T: Sample>(
     Ok(frames)
 }
 
-/// A denominator of 0 stands for hundredths.
+/// Delay of a frame; a denominator of 0 means hundredths.
 fn delay(control: &FrameControl) -> Delay {
     let denominator = if control.delay_den == 0 { 100 } else { u32::from(control.delay_den) };
     Delay { numerator: u32::from(control.delay_num), denominator }
 }
 
-/// Where a frame lies on the canvas.
+/// Position of a frame on the canvas.
 struct Region {
     x: usize,
     y: usize,
@@ -69,15 +70,15 @@ impl Region {
             let size = Size::new(control.width, control.height);
             Ok(Region { x: control.x_offset as usize, y: control.y_offset as usize, size })
         } else {
-            Err(Error::corrupt(FORMAT, "a frame outside the canvas"))
+            Err(Error::corrupt(FORMAT, "frame outside the canvas"))
         }
     }
 }
 
-/// What is shown so far; transparent black at first.
+/// The composed image so far; initially transparent black.
 struct Canvas<T> {
     samples: Vec<T>,
-    /// Samples of a row and of a pixel; the last of a pixel is alpha.
+    /// Samples per row and per pixel; the last sample of a pixel is alpha.
     stride: usize,
     pixel: usize,
 }
@@ -144,7 +145,7 @@ impl Sample for u16 {
     }
 }
 
-/// Straight alpha over straight alpha, rounded once. Opaque and fully transparent pixels are exact.
+/// Blends straight alpha over straight alpha, rounded once. Opaque and fully transparent pixels are exact.
 fn over<T: Sample>((below, above): (&mut [T], &[T])) {
     let last = below.len() - 1;
     let (front, back) = (above[last].widen(), below[last].widen());
@@ -154,7 +155,7 @@ fn over<T: Sample>((below, above): (&mut [T], &[T])) {
     if front == 0 {
         return;
     }
-    // In units of MAX squared: what the front covers, and what it leaves of the back.
+    // In units of MAX squared: coverage of the front, and the part of the back that it leaves.
     let (covered, left) = (front * T::MAX, (T::MAX - front) * back);
     let alpha = covered + left;
     for (below, above) in below[..last].iter_mut().zip(above) {
