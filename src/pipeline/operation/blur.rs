@@ -9,14 +9,14 @@ use crate::pipeline::{Error, Raster, Samples};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "blur",
-    doc: "Blurs with a Gaussian (`blur()` of CSS Filter Effects Level 1, sharp's `blur`), in linear light with premultiplied \
-          alpha; beyond the edges the outermost pixels go on.",
+    doc: "Gaussian blur (`blur()` of CSS Filter Effects Level 1, sharp's `blur`), in linear light with \
+          premultiplied alpha. Edge pixels are extended outwards.",
     params: &[Param {
         name: "sigma",
         keys: &["blur"],
         kind: Kind::Decimal { min: 30, max: 25_000, places: 2, unit: "px" },
         default: None,
-        doc: "Standard deviation; its size costs no time.",
+        doc: "Standard deviation; larger values take no longer.",
     }],
     example: "w=300&blur=4",
     revision: 1,
@@ -26,7 +26,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     apply,
 };
 
-/// In pixels.
+/// Standard deviation in pixels.
 fn sigma(args: &Args) -> f64 {
     args.number("sigma").unwrap_or(30) as f64 / 100.0
 }

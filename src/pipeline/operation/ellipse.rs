@@ -5,8 +5,9 @@ use super::{Operation, switch, unless_off};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "ellipse",
-    doc: "Makes everything transparent but the ellipse that touches the four sides. Edges are antialiased by exact area.",
-    params: &[switch(&["ellipse"], "Whether the ellipse is cut out; in JSON the operation's name is enough.")],
+    doc: "Makes everything outside the ellipse that touches all four sides transparent. Edges are antialiased by \
+          exact area.",
+    params: &[switch(&["ellipse"], "Cuts out the ellipse; in JSON the operation's name is enough.")],
     example: "w=300&ellipse",
     revision: 1,
     canonical: unless_off,

@@ -13,7 +13,7 @@ pub(super) static OPERATION: Operation = Operation {
         keys: &["flip"],
         kind: Kind::Choice(&["h", "v", "hv"]),
         default: None,
-        doc: "`h` exchanges left and right, `v` top and bottom, `hv` both; not mirrored when it is not given.",
+        doc: "`h` exchanges left and right, `v` top and bottom, `hv` both. No mirroring by default.",
     }],
     example: "flip=h",
     revision: 1,

@@ -1,10 +1,13 @@
-//! A Gaussian blur in linear light with premultiplied alpha, edges clamped: for `blur` and `sharpen`. Rows come out one by one.
+//! A Gaussian blur in linear light with premultiplied alpha and extended edges, for `blur` and `sharpen`. Returns
+//! rows one by one.
 //!
-//! The reference is the kernel exp(-x^2 / 2 sigma^2), sampled at whole pixels and normalised. Small sigmas convolve with it, cut
-//! off at 3.5 sigma ([`separable`]). Larger ones do so on a coarser grid, where it is small again ([`coarse`]): neither time nor
-//! memory grows with sigma. The greatest error of both, measured by the tests below, is 20 of 65535 beside a step of full height.
+//! The reference is the kernel exp(-x^2 / 2 sigma^2), sampled at whole pixels and normalised. Small sigmas use it
+//! directly, cut off at 3.5 sigma ([`separable`]). Larger ones use it on a coarser grid, where it is small again
+//! ([`coarse`]), so that time and memory do not grow with sigma. The largest error of both, measured by the tests
+//! below, is 20 of 65535 next to a step of full height.
 //!
-//! Plain f32 in one order of operations, weights from additions, multiplications and one square root: the same on every CPU.
+//! Computed in plain f32 in one order of operations, with weights from additions, multiplications and one square
+//! root, so equal on every CPU.
 
 mod coarse;
 mod separable;
@@ -14,15 +17,15 @@ use crate::pipeline::color::{self, Sample, linear_row};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
 
-/// Sigmas from here on leave pixels of the coarser grid this small beside them; below, errors grow quickly.
+/// Smallest sigma per pixel of the coarser grid; below it errors grow quickly.
 const SIGMA_PER_STEP: f64 = 1.75;
 
-/// Pixels of the image to one of the grid on which it is blurred; 1 is the image itself.
+/// Pixels of the image per pixel of the grid on which it is blurred; 1 is the image itself.
 fn step(sigma: f64) -> usize {
     ((sigma / SIGMA_PER_STEP) as usize).max(1)
 }
 
-/// Blurs, and calls `each` with every row from the top: linear light of 16 bits, premultiplied if [`has_alpha`].
+/// Blurs, and calls `each` with every row from the top: 16-bit linear light, premultiplied if [`has_alpha`].
 pub(super) fn blurred(
     raster: &Raster,
     sigma: f64,
@@ -35,12 +38,12 @@ pub(super) fn blurred(
     }
 }
 
-/// Whether rows are premultiplied: where alpha is opaque it is a channel like any other.
+/// Whether rows are premultiplied; opaque alpha is treated as an ordinary channel.
 pub(super) fn has_alpha(raster: &Raster) -> bool {
     raster.channels().alpha() && !color::opaque(raster)
 }
 
-/// Bytes held beside source and result.
+/// Bytes held in addition to source and result.
 pub(super) fn working_bytes(shape: Shape, sigma: f64) -> u64 {
     let rows = Rows::of(shape);
     let samples = (rows.w * rows.count) as u64;
@@ -48,7 +51,7 @@ pub(super) fn working_bytes(shape: Shape, sigma: f64) -> u64 {
         1 => separable::working_bytes(rows, sigma),
         step => coarse::working_bytes(rows, sigma, step),
     };
-    // A row of linear light before and one after.
+    // One row of linear light before and one after.
     blurred + 4 * samples
 }
 
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
     use crate::pipeline::{Channels, Size};
 
-    /// The definition, in 64 bits, on one line of values.
+    /// Blurs one line of values by the definition, in 64 bits.
     fn exact(line: &[f64], sigma: f64) -> Vec<f64> {
         let reach = (8.0 * sigma).ceil() as isize;
         let weights: Vec<f64> = (-reach..=reach).map(|k| (-(k * k) as f64 / (2.0 * sigma * sigma)).exp()).collect();
@@ -93,7 +96,7 @@ mod tests {
         clamped.windows(weights.len()).map(|around| weighed(around) / sum).collect()
     }
 
-    /// Blurs a line of linear light, lying or standing.
+    /// Blurs a line of linear light, horizontally or vertically.
     fn blurred_line(line: &[f64], sigma: f64, standing: bool) -> Vec<f64> {
         let encoded = u16::encoded_table();
         let samples = line.iter().map(|value| encoded[*value as usize]).collect();
@@ -106,7 +109,7 @@ mod tests {
         result
     }
 
-    /// Steps at every place of the grid, a single pixel, the edges of the image, noise.
+    /// Checks steps at every position of the grid, a single pixel, the edges of the image, and noise.
     #[test]
     fn the_error_against_the_exact_kernel_is_small() {
         let lines = |sigma: f64| {
@@ -130,7 +133,7 @@ mod tests {
         }
     }
 
-    /// The grid of step 2 is the most: two of it, of f32, a quarter of the pixels each.
+    /// A grid of step 2 is the largest: two copies of f32, with a quarter of the pixels each.
     #[test]
     fn the_held_bytes_have_a_bound_whatever_sigma_is() {
         let shape = Shape { size: Size::new(4000, 3000), channels: Channels::Rgba, bits: 8 };

@@ -1,4 +1,5 @@
-//! `mask`: another image says what stays. Its coverage is taken at its own size, then brought to that of the image.
+//! `mask`: another image determines the parts to keep. Its coverage is computed at its own size, then scaled to that
+//! of the image.
 
 use super::coverage::{covered, plan};
 use super::resize::{Content, Window, windowed, windowed_bytes};
@@ -17,22 +18,22 @@ pub(super) static OPERATION: Operation = Operation {
             keys: &["mask"],
             kind: Kind::Image,
             default: None,
-            doc: "The mask; of an animation its first frame.",
+            doc: "Id of the mask; only the first frame of an animation is used.",
         },
         Param {
             name: "mode",
             keys: &["mask_mode"],
             kind: Kind::Choice(&["alpha", "luma"]),
             default: Some(Value::Word("alpha")),
-            doc: "What covers: its `alpha`, everything where it has none; or its luminance times alpha (`luma`: 0.2125 R + 0.7154 G + \
-                  0.0721 B of sRGB-encoded values, as browsers do).",
+            doc: "Source of the coverage: `alpha` (opaque if the mask has none), or `luma`, luminance times alpha (0.2125 \
+                  R + 0.7154 G + 0.0721 B of sRGB-encoded values, as in browsers).",
         },
         Param {
             name: "invert",
             keys: &["mask_invert"],
             kind: Kind::Flag,
             default: Some(Value::Flag(false)),
-            doc: "Whether the mask hides what it would keep.",
+            doc: "Inverts the coverage.",
         },
     ],
     example: "w=300&mask={id}&mask_mode=luma",
@@ -43,10 +44,10 @@ pub(super) static OPERATION: Operation = Operation {
     apply,
 };
 
-/// The coverage at the mask's own size, and what stretching it makes and holds.
+/// Bytes of the coverage at the mask's own size and of its stretched copy.
 pub(super) fn image_bytes(from: Shape, image: Shape) -> u64 {
     let coverage = Shape { channels: Channels::Gray, ..image };
-    // Also where both sizes are the same: `from` may be but a bound.
+    // Counted even if both sizes are equal, since `from` may be only a bound.
     let stretched = windowed_bytes(coverage, stretched(from.size), Content::Coverage);
     coverage.bytes().saturating_add(stretched)
 }
@@ -69,7 +70,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     })
 }
 
-/// A gray raster of what the mask covers.
+/// Coverage of the mask as a gray raster.
 fn coverage(image: &Raster, args: &Args) -> Result<Raster, Error> {
     let channels = image.channels();
     let samples = match image.samples() {

@@ -1,4 +1,4 @@
-//! `median`: each sample becomes the median of those around it.
+//! `median`: replaces each sample by the median of its neighbourhood.
 
 mod network;
 
@@ -11,8 +11,9 @@ use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "median",
-    doc: "Takes away specks: each channel becomes its median in a square window (sharp's `median`, Pillow's `MedianFilter`); \
-          where there is transparency, in linear light with premultiplied alpha; beyond the edges the outermost pixels go on.",
+    doc: "Median filter: removes specks by replacing each channel by its median in a square window (sharp's \
+          `median`, Pillow's `MedianFilter`). With transparency, in linear light with premultiplied alpha. Edge \
+          pixels are extended outwards.",
     params: &[Param {
         name: "size",
         keys: &["median"],
@@ -42,7 +43,7 @@ fn reach(side: usize) -> Reach {
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     let (rows, reach) = (Rows::of(shape), reach(side(args)));
-    // Of 16 bits where there is transparency: the rows around, their columns sorted, one result.
+    // With transparency samples have 16 bits: the surrounding rows, their sorted columns, one result.
     let padded = ((rows.w + 2 * reach.x) * rows.count * 2) as u64;
     Ok(Cost::new(shape, window::working_bytes::<u16>(rows, reach) + (side(args) as u64 + 1) * padded))
 }
@@ -68,7 +69,7 @@ fn of_raster<const SIDE: usize>(raster: Raster, watch: &Watch) -> Result<Raster,
     Ok(Raster::new(raster.size(), raster.channels(), samples))
 }
 
-/// The order of samples is the same in linear light: without transparency they stay encoded.
+/// Medians of encoded samples, for opaque images: their order is equal in linear light.
 fn medians<const SIDE: usize, S: Sample + Ord>(samples: &[S], rows: Rows, watch: &Watch) -> Result<Vec<S>, Error> {
     let length = rows.w * rows.count;
     let mut result = try_zeroed(samples.len())?;
@@ -77,7 +78,7 @@ fn medians<const SIDE: usize, S: Sample + Ord>(samples: &[S], rows: Rows, watch:
     Ok(result)
 }
 
-/// Premultiplied, what cannot be seen weighs nothing.
+/// Medians of premultiplied samples, so that invisible pixels have no weight.
 fn premultiplied<const SIDE: usize, S: Sample>(samples: &[S], rows: Rows, watch: &Watch) -> Result<Vec<S>, Error> {
     let length = rows.w * rows.count;
     let mut result = try_zeroed(samples.len())?;

@@ -6,28 +6,29 @@ use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::{Channels, Error, Raster, Samples};
 
-/// Pixels between two looks at the watch.
+/// Pixels between two checks of the deadline.
 const BAND_PIXELS: usize = 1 << 18;
 
 pub(super) static OPERATION: Operation = Operation {
     name: "transparent",
-    doc: "Makes one colour transparent. The distance of a pixel from it is the largest difference of its red, green or blue, \
-          sRGB-encoded.",
+    doc: "Makes one colour transparent. The distance of a pixel from it is the largest difference in red, green or \
+          blue, sRGB-encoded.",
     params: &[
         Param {
             name: "color",
             keys: &["transparent"],
             kind: Kind::Color,
             default: None,
-            doc: "The colour; its alpha is not used.",
+            doc: "Colour to remove; its alpha is ignored.",
         },
         Param {
             name: "tolerance",
             keys: &[],
             kind: Kind::Integer { min: 0, max: 255, step: 1, unit: "" },
             default: Some(Value::Number(0)),
-            doc: "Distance up to which pixels are transparent. From there alpha rises to opaque over the same distance again (never \
-                  past 255), and the colour is taken out of what is partly transparent: edges get no fringe of it.",
+            doc: "Distance up to which pixels become transparent. From there alpha rises to opaque over the same distance \
+                  again (never past 255), and the colour is removed from partly transparent pixels, so that edges have no \
+                  fringe.",
         },
     ],
     example: "w=300&transparent=ffffff,40",
@@ -44,13 +45,13 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
     Ok(Some(args.with("color", Value::Color([r, g, b, 255]))))
 }
 
-/// The colour and how far its reach goes, in the units of the samples.
+/// The colour and its tolerance, in the units of the samples.
 struct Key {
     color: [i64; 3],
     tolerance: i64,
-    /// Over this distance behind `tolerance` alpha rises.
+    /// Distance beyond `tolerance` over which alpha rises.
     ramp: i64,
-    /// A gray pixel can lose a gray only.
+    /// Whether the colour can be removed; gray images only lose grays.
     removable: bool,
 }
 
@@ -75,7 +76,7 @@ impl Key {
         }
     }
 
-    /// How much of a pixel stays: of `ramp`; or all of it.
+    /// The part of a pixel to keep, in units of `ramp`; `None` keeps all of it.
     fn rest<S: Sample>(&self, colors: &[S]) -> Option<i64> {
         let value = |place: usize| i64::from(colors[place.min(colors.len() - 1)].into());
         let distance = (0..3).map(|place| (value(place) - self.color[place]).abs()).max().unwrap_or(0);
@@ -113,7 +114,7 @@ fn keyed<S: Sample>(
     Ok(samples)
 }
 
-/// The colour of which `rest / ramp`, laid on the key, gives the pixel.
+/// The colour that gives the pixel when `rest / ramp` of it is laid on the key.
 fn without<S: Sample>(color: S, key: i64, rest: i64, ramp: i64) -> S {
     let full = i64::from(S::MAX.into());
     let difference = (i64::from(color.into()) - key) * ramp;
