@@ -1,10 +1,10 @@
-//! Curves on samples: what a sample becomes depends on itself alone, so it is computed once for every value there is, 256 or
-//! 65,536 of them, and looked up.
+//! Curves on samples: each result depends on one sample alone, so it is computed once for each of the 256 or 65,536
+//! values, and then looked up.
 
 use super::{BAND_PIXELS, Channels, Error, Raster, Sample, Samples, Watch, full, sample};
 
-/// Applies one curve to every colour sample, or one to each sample of a pixel, alpha included. A curve takes a value and the full
-/// range; what it gives is held within that range. In place.
+/// Applies one curve to every colour sample, or one curve to each sample of a pixel, alpha included. A curve maps a
+/// value and the full range to a value, which is clamped to the range. Works in place.
 pub fn applied<F: Fn(i64, i64) -> i64>(raster: Raster, curves: &[F], watch: &Watch) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), raster.channels());
     let samples = match raster.into_samples() {

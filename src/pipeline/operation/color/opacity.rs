@@ -1,4 +1,4 @@
-//! `opacity`: lets the background through.
+//! `opacity`: makes the image partly transparent.
 
 use super::{
     Args, Context, Cost, Error, Kind, Operation, Param, Raster, Shape, Value, curves, rounded, to_channels,
@@ -14,7 +14,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         keys: &["opacity"],
         kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
         default: Some(Value::Number(100)),
-        doc: "What is left of its alpha; 0 is invisible.",
+        doc: "Factor for alpha; 0 is invisible.",
     }],
     example: "opacity=50",
     revision: 1,

@@ -1,5 +1,5 @@
-//! Curves on lightness that are chosen from the picture: a histogram of it, and the step that applies what was chosen. The step is
-//! settled on the first frame, so an animation does not flicker.
+//! Curves on lightness chosen from the picture: its histogram, and the step that applies the curve. The curve is
+//! chosen from the first frame, so that animations do not flicker.
 
 use super::{
     Args, Context, Cost, Error, Kind, Operation, Param, Raster, Resolve, Sample, Samples, Step, Value, change_rgb,
@@ -7,14 +7,14 @@ use super::{
 };
 use crate::pipeline::Watch;
 
-/// How many values a curve is given by, and a histogram counts.
+/// Number of values in a curve, and of bins in a histogram.
 pub const KNOTS: usize = 256;
-/// What a curve gives for white.
+/// Value of a curve for white.
 pub const WHITE: i64 = 65_535;
-/// Distance of two knots.
+/// Distance between two knots.
 const SPACING: i64 = 257;
 
-/// What a curve is settled to. Not a row of the table: the picture chooses it, not a client.
+/// Operation that applies a chosen curve. Not in the table, since it is chosen from the picture and not requested.
 static OPERATION: Operation = Operation {
     name: "tone",
     doc: "Maps luminance through a curve; colours keep their CIE a* and b*.",
@@ -23,10 +23,11 @@ static OPERATION: Operation = Operation {
         keys: &[],
         kind: Kind::Numbers { counts: &[KNOTS], max: WHITE, places: 0 },
         default: None,
-        doc: "The gray of 16 bits that each gray of 8 bits becomes.",
+        doc: "16-bit gray for each 8-bit gray.",
     }],
     example: "",
-    // No key holds it, for `resolve` makes it after the key: raise those of `normalize` and `equalize`.
+    // No key contains this revision, since `resolve` runs after the key is made: raise those of `normalize` and
+    // `equalize`.
     revision: 0,
     canonical: |args| Ok(Some(args)),
     resolve: None,
@@ -34,23 +35,23 @@ static OPERATION: Operation = Operation {
     apply,
 };
 
-/// The step that makes of each gray of 8 bits what `curve` says, in 16 bits; between them, what lies between.
+/// A step that maps each 8-bit gray to the 16-bit gray in `curve`, and interpolates between them.
 pub fn step(curve: [i64; KNOTS]) -> Step {
     (&OPERATION, Args::defaults(OPERATION.params).with("curve", Value::Numbers(curve.to_vec())))
 }
 
-/// Looks at a raster and applies what was seen: for a frame that stands alone.
+/// Resolves the arguments on a raster and applies them to it, for a single frame.
 pub fn resolved(resolve: Resolve, raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let (operation, args) = resolve(&raster, args, context)?;
     (operation.apply)(raster, &args, context)
 }
 
-/// The curve that changes nothing.
+/// Curve that changes nothing.
 pub fn identity() -> [i64; KNOTS] {
     std::array::from_fn(|gray| gray as i64 * SPACING)
 }
 
-/// How many pixels have each luminance, in 8 bits. What is transparent has none.
+/// Number of pixels with each luminance, in 8 bits; transparent pixels are not counted.
 pub fn histogram(raster: &Raster, watch: &Watch) -> Result<[u64; KNOTS], Error> {
     match raster.samples() {
         Samples::U8(samples) => counted(samples, raster, watch),
@@ -92,25 +93,25 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     Ok(Raster::new(size, channels, samples))
 }
 
-/// The curve at a gray of 16 bits.
+/// Value of the curve at a 16-bit gray.
 fn at(curve: &[i64], gray: i64) -> i64 {
     let (knot, past) = ((gray / SPACING) as usize, gray % SPACING);
     let next = curve[(knot + 1).min(KNOTS - 1)];
     curve[knot] + (next - curve[knot]) * past / SPACING
 }
 
-/// By how much the curve moves `f` of each luminance of linear light.
+/// Change of `f` that the curve makes at each luminance of linear light.
 fn shifts(curve: &[i64]) -> Vec<i32> {
     let shift = |light: i64| {
         let gray = u16::encoded_table()[light as usize];
         let becomes = u16::linear_table()[at(curve, gray.into()) as usize];
-        // Below 2^20 in size, as every value of `f` up to white is.
+        // Below 2^20 in size, like every value of `f` up to white.
         (lab::f(becomes.into()) - lab::f(light)) as i32
     };
     (0..=WHITE).map(shift).collect()
 }
 
-/// The colour with its lightness moved, and with its own a* and b*.
+/// A colour with changed lightness and unchanged a* and b*.
 fn shifted<S: Sample>(pixel: [S; 3], shifts: &[i32]) -> [S; 3] {
     let linear = pixel.map(|sample| i64::from(S::linear_table()[sample.into() as usize]));
     let xyz = lab::xyz(linear);
