@@ -126,7 +126,7 @@ mod tests {
         assert!((mean(2) - 1.0).abs() < 0.02, "{}", mean(2));
         assert!(mean(3).abs() < 0.05, "{}", mean(3));
         assert!((mean(4) - 3.0).abs() < 0.15, "{}", mean(4));
-        let beside = values.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / count as f64;
-        assert!(beside.abs() < 0.01, "{beside}");
+        let neighbours = values.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / count as f64;
+        assert!(neighbours.abs() < 0.01, "{neighbours}");
     }
 }

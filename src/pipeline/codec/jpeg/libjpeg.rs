@@ -127,7 +127,7 @@ impl<'a> Decoder<'a> {
         while filled < pointers.len() {
             let rest = &mut pointers[filled..];
             // SAFETY: each pointer is to `stride` writable bytes of `rows`, which is what a scanline takes, and libjpeg fills at
-            // most as many rows as it is told, none past the last of the image.
+            // most as many rows as requested, none past the last of the image.
             let count = self.call(|cinfo| unsafe {
                 sys::jpeg_read_scanlines(&mut *cinfo, rest.as_mut_ptr(), rest.len() as sys::JDIMENSION)
             })?;
@@ -183,7 +183,7 @@ impl Drop for Decoder<'_> {
 
 /// Hooks of a `cinfo` made by `Decoder::create`.
 fn hooks<'a>(cinfo: &sys::jpeg_common_struct) -> &'a mut Hooks<'a> {
-    // SAFETY: `create` stored this pointer; the hooks outlive the `cinfo`, lie beside it, and each callback runs to its end
+    // SAFETY: `create` stored this pointer; the hooks outlive the `cinfo`, are stored apart from it, and each callback runs to its end
     // before the next, so no other reference to them is alive.
     unsafe { &mut *cinfo.client_data.cast() }
 }
