@@ -61,7 +61,6 @@ pub(super) static CODEC: Codec = Codec {
         side_px_max: SIDE_PX_MAX,
         pixels_max: PIXELS_MAX,
         lossless_pixels_max: LOSSLESS_PIXELS_MAX,
-        frames_max: 1,
         // Measured on 8 megapixels: libaom's references and statistics hold 5.6 times the samples.
         frames_held: 6,
         channels: &[Channels::Rgb, Channels::Rgba, Channels::Gray, Channels::GrayAlpha],

@@ -4,9 +4,9 @@
 use image::codecs::bmp::{BmpDecoder, BmpEncoder};
 
 use super::cursor::Cursor;
-use super::image_crate::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
-use crate::pipeline::{Channels, Error, Picture, Size};
+use super::image_crate;
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
+use crate::pipeline::{Error, Picture, Size};
 
 pub(super) static CODEC: Codec = Codec {
     name: "bmp",
@@ -19,17 +19,7 @@ pub(super) static CODEC: Codec = Codec {
     sniff: |bytes| bytes.starts_with(b"BM") && bytes.get(15..18).is_some_and(|high| high == [0; 3]),
     inspect,
     decode,
-    encoder: Some(Encoder {
-        side_px_max: 65_535,
-        frames_max: 1,
-        frames_held: 2,
-        channels: &[Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
-        lossless: Lossless::Always,
-        encode,
-        ..Encoder::PLAIN
-    }),
+    encoder: Some(Encoder { side_px_max: 65_535, encode, ..Encoder::PLAIN }),
 };
 
 /// Offset of the bitmap header, after the file header.
@@ -74,9 +64,7 @@ fn profile(bytes: &[u8]) -> Option<&[u8]> {
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(bytes)?;
-    let decoder =
-        BmpDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("bmp", e))?;
-    let mut picture = Picture::still(image_crate::decode("bmp", decoder, options)?);
+    let mut picture = image_crate::still_picture("bmp", bytes, options, BmpDecoder::new)?;
     picture.icc = profile(bytes).filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
     Ok(picture)
 }

@@ -3,7 +3,7 @@
 
 use image::codecs::dds::DdsDecoder;
 
-use super::image_crate::{self, Source};
+use super::image_crate;
 use super::{Codec, DecodeOptions, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
@@ -34,7 +34,5 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(bytes)?;
-    let decoder =
-        DdsDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("dds", e))?;
-    image_crate::decode("dds", decoder, options).map(Picture::still)
+    image_crate::still_picture("dds", bytes, options, DdsDecoder::new)
 }

@@ -42,9 +42,6 @@ pub(super) static CODEC: Codec = Codec {
         frames_max: u32::MAX,
         frames_held: palette::FRAMES_HELD,
         palette: Palette::Always,
-        channels: &[Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
         lossless: Lossless::Never,
         encode: encode::encode,
         ..Encoder::PLAIN
@@ -79,7 +76,8 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let mut indices = Vec::new();
     while frames.len() < wanted as usize {
         options.watch.check()?;
-        let frame = decoder.next_frame_info().map_err(damaged)?.ok_or_else(|| Error::corrupt(NAME, "truncated file"))?;
+        let frame =
+            decoder.next_frame_info().map_err(damaged)?.ok_or_else(|| Error::corrupt(NAME, "truncated file"))?;
         let delay = Delay { numerator: u32::from(frame.delay), denominator: 100 };
         let frame = frame.clone();
         if indices.len() < decoder.buffer_size() {

@@ -59,8 +59,7 @@ fn layout(bytes: &[u8]) -> Result<(Header, usize), Error> {
 /// Reads the next line, without its line feed.
 fn line<'a>(bytes: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
     let rest = &bytes[*at..bytes.len().min(HEADER_BYTES_MAX).max(*at)];
-    let end =
-        rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| Error::corrupt("hdr", "header without end"))?;
+    let end = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| Error::corrupt("hdr", "header without end"))?;
     *at += end + 1;
     Ok(&rest[..end])
 }

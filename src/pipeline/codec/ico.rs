@@ -7,7 +7,7 @@ use image::{DynamicImage, ImageDecoder};
 
 use super::cursor::Cursor;
 use super::image_crate::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 
 pub(super) static CODEC: Codec = Codec {
@@ -21,17 +21,7 @@ pub(super) static CODEC: Codec = Codec {
     sniff: |bytes| matches!(bytes, [0, 0, 1, 0, count_low, count_high, ..] if *count_low != 0 || *count_high != 0),
     inspect: |bytes| largest(bytes).map(|entry| entry.header()),
     decode,
-    encoder: Some(Encoder {
-        side_px_max: 256,
-        frames_max: 1,
-        frames_held: 2,
-        channels: &[Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
-        lossless: Lossless::Always,
-        encode,
-        ..Encoder::PLAIN
-    }),
+    encoder: Some(Encoder { side_px_max: 256, channels: &[Channels::Rgba], encode, ..Encoder::PLAIN }),
 };
 
 const DIRECTORY_BYTES: usize = 6;

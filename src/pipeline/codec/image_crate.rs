@@ -49,6 +49,17 @@ pub(super) fn body_holds(format: &'static str, body_bytes: usize, least: u64) ->
     Ok(())
 }
 
+/// Decodes a file into a still picture, with the decoder that `open` makes of a reader.
+pub(super) fn still_picture<'a, D: ImageDecoder>(
+    format: &'static str,
+    bytes: &'a [u8],
+    options: &'a DecodeOptions,
+    open: impl FnOnce(Source<'a>) -> Result<D, ImageError>,
+) -> Result<Picture, Error> {
+    let decoder = open(Source::new(bytes, options.watch)).map_err(|error| decode_error(format, error))?;
+    decode(format, decoder, options).map(Picture::still)
+}
+
 /// Decodes all pixels into new memory, within the limits.
 pub(super) fn decode(
     format: &'static str,

@@ -11,7 +11,7 @@ mod strip;
 
 use std::io::Cursor as IoCursor;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
+use super::{Codec, DecodeOptions, Encoder, Header, Palette};
 use crate::pipeline::{Channels, Delay, Error, Frame, Picture};
 use container::Container;
 
@@ -32,11 +32,8 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         side_px_max: i32::MAX as u32,
         frames_max: i32::MAX as u32,
-        frames_held: 2,
         channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
         sixteen_bit: true,
-        quality: None,
-        lossless: Lossless::Always,
         effort: Some(encode::EFFORT),
         palette: Palette::Choice,
         encode: encode::encode,

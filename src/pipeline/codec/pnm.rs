@@ -3,8 +3,8 @@
 
 use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 
-use super::image_crate::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::image_crate;
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 
 pub(super) static PPM: Codec = Codec {
@@ -50,13 +50,8 @@ pub(super) static PNM: Codec = Codec {
 };
 
 const ENCODER: Encoder = Encoder {
-    side_px_max: u32::MAX,
-    frames_max: 1,
-    frames_held: 2,
     channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
     sixteen_bit: true,
-    quality: None,
-    lossless: Lossless::Always,
     encode: |picture, _: &EncodeOptions| encode("pnm", picture),
     ..Encoder::PLAIN
 };
@@ -91,9 +86,7 @@ fn inspect(format: &'static str, bytes: &[u8]) -> Result<Header, Error> {
 
 fn decode(format: &'static str, bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(format, bytes)?;
-    let decoder =
-        PnmDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error(format, e))?;
-    image_crate::decode(format, decoder, options).map(Picture::still)
+    image_crate::still_picture(format, bytes, options, PnmDecoder::new)
 }
 
 /// Writes the header, then the samples, high byte first. The crate's encoder cannot write P5 and P6 of 16 bits.

@@ -3,8 +3,8 @@
 use image::codecs::qoi::{QoiDecoder, QoiEncoder};
 
 use super::cursor::Cursor;
-use super::image_crate::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::image_crate;
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
 pub(super) static CODEC: Codec = Codec {
@@ -18,17 +18,7 @@ pub(super) static CODEC: Codec = Codec {
     sniff: |bytes| bytes.starts_with(b"qoif"),
     inspect,
     decode,
-    encoder: Some(Encoder {
-        side_px_max: 65_535,
-        frames_max: 1,
-        frames_held: 2,
-        channels: &[Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
-        lossless: Lossless::Always,
-        encode,
-        ..Encoder::PLAIN
-    }),
+    encoder: Some(Encoder { side_px_max: 65_535, encode, ..Encoder::PLAIN }),
 };
 
 const HEADER_BYTES: usize = 14;
@@ -70,8 +60,7 @@ fn check_chunks(bytes: &[u8], header: &Header) -> Result<(), Error> {
             Some(_) => (1, 1),
         };
         rest = rest.get(chunk_bytes..).ok_or_else(|| Error::corrupt("qoi", "truncated file"))?;
-        pixels =
-            pixels.checked_sub(chunk_pixels).ok_or_else(|| Error::corrupt("qoi", "run beyond the last pixel"))?;
+        pixels = pixels.checked_sub(chunk_pixels).ok_or_else(|| Error::corrupt("qoi", "run beyond the last pixel"))?;
     }
     Ok(())
 }
@@ -80,9 +69,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let header = inspect(bytes)?;
     options.limits.check(header.size, 1)?;
     check_chunks(bytes, &header)?;
-    let decoder =
-        QoiDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("qoi", e))?;
-    image_crate::decode("qoi", decoder, options).map(Picture::still)
+    image_crate::still_picture("qoi", bytes, options, QoiDecoder::new)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {

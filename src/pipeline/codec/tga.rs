@@ -4,8 +4,8 @@
 
 use image::codecs::tga::{TgaDecoder, TgaEncoder};
 
-use super::image_crate::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::image_crate;
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
 pub(super) static CODEC: Codec = Codec {
@@ -21,12 +21,7 @@ pub(super) static CODEC: Codec = Codec {
     decode,
     encoder: Some(Encoder {
         side_px_max: 65_535,
-        frames_max: 1,
-        frames_held: 2,
         channels: &[Channels::Gray, Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
-        lossless: Lossless::Always,
         encode,
         ..Encoder::PLAIN
     }),
@@ -92,9 +87,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(bytes)?;
-    let decoder =
-        TgaDecoder::new(Source::new(bytes, options.watch)).map_err(|e| image_crate::decode_error("tga", e))?;
-    image_crate::decode("tga", decoder, options).map(Picture::still)
+    image_crate::still_picture("tga", bytes, options, TgaDecoder::new)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {

@@ -10,7 +10,7 @@ mod encode;
 mod metadata;
 mod pixels;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use super::{Codec, DecodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
 pub(super) static CODEC: Codec = Codec {
@@ -25,13 +25,8 @@ pub(super) static CODEC: Codec = Codec {
     inspect: |bytes| directory::walk(bytes).map(|page| header(&page)),
     decode,
     encoder: Some(Encoder {
-        side_px_max: u32::MAX,
-        frames_max: 1,
-        frames_held: 2,
         channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
         sixteen_bit: true,
-        quality: None,
-        lossless: Lossless::Always,
         encode: |picture, _| encode::encode(picture),
         ..Encoder::PLAIN
     }),

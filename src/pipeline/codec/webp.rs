@@ -33,9 +33,6 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         side_px_max: SIDE_PX_MAX,
         frames_max: u32::MAX,
-        frames_held: 2,
-        channels: &[Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
         quality: Some(QUALITY),
         score: 71,
         lossless: Lossless::Choice,

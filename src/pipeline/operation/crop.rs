@@ -19,7 +19,13 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
             doc: "Left edge of the part, in pixels or in percent of the image's width (`%25` in a URL). In a query all \
                   four values are required: `crop=x,y,width,height`.",
         },
-        Param { name: "y", keys: &[], kind: LENGTH, default: None, doc: "Top edge, in pixels or in percent of the image's height." },
+        Param {
+            name: "y",
+            keys: &[],
+            kind: LENGTH,
+            default: None,
+            doc: "Top edge, in pixels or in percent of the image's height.",
+        },
         Param {
             name: "width",
             keys: &[],
@@ -27,7 +33,13 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
             default: None,
             doc: "Width, in pixels or in percent of the image's width; more than 0, at least one pixel.",
         },
-        Param { name: "height", keys: &[], kind: LENGTH, default: None, doc: "Height, in pixels or in percent of the image's height; more than 0, at least one pixel." },
+        Param {
+            name: "height",
+            keys: &[],
+            kind: LENGTH,
+            default: None,
+            doc: "Height, in pixels or in percent of the image's height; more than 0, at least one pixel.",
+        },
     ],
     example: "crop=40,20,320,240",
     revision: 1,

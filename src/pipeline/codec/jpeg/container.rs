@@ -146,8 +146,7 @@ impl<'a> Draft<'a> {
             _ => {}
         }
         let length = usize::from(cursor.u16_be()?);
-        let body =
-            cursor.take(length.checked_sub(2).ok_or_else(|| cursor.corrupt("invalid segment length"))?)?;
+        let body = cursor.take(length.checked_sub(2).ok_or_else(|| cursor.corrupt("invalid segment length"))?)?;
         match marker {
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => self.frame_header(marker, body)?,
             0xda => {

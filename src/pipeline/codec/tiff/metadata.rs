@@ -26,7 +26,8 @@ fn write(mut file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     let exif = metadata.exif.as_deref();
     let mut whole = exif.and_then(|exif| Exif::read(exif, exif.len(), describes, |_| true)).unwrap_or_default();
     let written = file.clone();
-    let mut image = Exif::read(&written, written.len(), |_| true, |_| false).ok_or_else(|| corrupt("missing directory"))?;
+    let mut image =
+        Exif::read(&written, written.len(), |_| true, |_| false).ok_or_else(|| corrupt("missing directory"))?;
     // The resolution is in both.
     image.main.retain(|field| whole.main.iter().all(|other| other.tag != field.tag));
     whole.main.extend(image.main);

@@ -131,7 +131,8 @@ fn unpack_bits(mut packed: &[u8], mut out: &mut [u8]) -> Result<(), Error> {
             129.. => 257 - usize::from(code),
         };
         let literal = code < 128;
-        let (now, later) = out.split_at_mut_checked(count).ok_or_else(|| Error::corrupt("tiff", "run beyond the chunk"))?;
+        let (now, later) =
+            out.split_at_mut_checked(count).ok_or_else(|| Error::corrupt("tiff", "run beyond the chunk"))?;
         let taken = packed.get(..if literal { count } else { 1 }).ok_or_else(short)?;
         if literal {
             now.copy_from_slice(taken);

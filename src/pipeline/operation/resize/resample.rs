@@ -162,64 +162,62 @@ pub(super) fn resampled(
     light: Light,
     watch: &Watch,
 ) -> Result<Raster, Error> {
-    let shape = raster.shape();
+    let resampling = Resampling { shape: raster.shape(), geometry, kernel, light, watch };
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(resampled_samples(samples, shape, geometry, kernel, light, watch)?),
-        Samples::U16(samples) => Samples::U16(resampled_samples(samples, shape, geometry, kernel, light, watch)?),
+        Samples::U8(samples) => Samples::U8(resampling.samples(samples)?),
+        Samples::U16(samples) => Samples::U16(resampling.samples(samples)?),
     };
-    Ok(Raster::new(geometry.scaled, shape.channels, samples))
+    Ok(Raster::new(geometry.scaled, raster.channels(), samples))
 }
 
-fn resampled_samples<S: Sample>(
-    samples: &[S],
+/// Settings of one resampling, for samples of either depth.
+struct Resampling<'a> {
+    /// Shape of the source.
     shape: Shape,
-    geometry: &Geometry,
+    geometry: &'a Geometry,
     kernel: Kernel,
     light: Light,
-    watch: &Watch,
-) -> Result<Vec<S>, Error> {
-    let resize = match (kernel, shape.channels.count()) {
-        (Kernel::Nearest, _) => return nearest(samples, shape, geometry),
-        (_, 1) => in_bands::<S, U16>,
-        (_, 2) => in_bands::<S, U16x2>,
-        (_, 3) => in_bands::<S, U16x3>,
-        _ => in_bands::<S, U16x4>,
-    };
-    resize(samples, shape, geometry, kernel, light, watch)
+    watch: &'a Watch,
 }
 
-fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(
-    samples: &[S],
-    shape: Shape,
-    geometry: &Geometry,
-    kernel: Kernel,
-    light: Light,
-    watch: &Watch,
-) -> Result<Vec<S>, Error> {
-    let (count, target) = (shape.channels.count(), geometry.scaled);
-    let (source_row, target_row) = (shape.size.w as usize * count, target.w as usize * count);
-    let mut result = try_zeroed(target.h as usize * target_row)?;
-    let rows = band_rows(shape, geometry, kernel);
-    let mut resizer = Resizer::new();
-    let (mut linear, mut scaled) = (Vec::<P>::new(), vec![P::default(); rows as usize * target.w as usize]);
-    for (band, result) in result.chunks_mut(rows as usize * target_row).enumerate() {
-        watch.check()?;
-        let first_row = band as u32 * rows;
-        let band = Band::new(geometry, kernel, first_row, (result.len() / target_row) as u32);
-        linear.resize(band.source_rows() * shape.size.w as usize, P::default());
-        let source = &samples[band.first as usize * source_row..band.end as usize * source_row];
-        match light {
-            Light::Linear => linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha()),
-            Light::Plain => rescaled_row(source, P::components_mut(&mut linear)),
-        }
-        let scaled = &mut scaled[..result.len() / count];
-        convolve(&mut resizer, (&linear, shape.size.w), (scaled, target.w), band.region, kernel)?;
-        match light {
-            Light::Linear => encode_row(P::components(scaled), result, count, shape.channels.alpha()),
-            Light::Plain => rescaled_row(P::components(scaled), result),
+impl Resampling<'_> {
+    fn samples<S: Sample>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
+        match (self.kernel, self.shape.channels.count()) {
+            (Kernel::Nearest, _) => nearest(samples, self.shape, self.geometry),
+            (_, 1) => self.in_bands::<S, U16>(samples),
+            (_, 2) => self.in_bands::<S, U16x2>(samples),
+            (_, 3) => self.in_bands::<S, U16x3>(samples),
+            _ => self.in_bands::<S, U16x4>(samples),
         }
     }
-    Ok(result)
+
+    fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
+        let Resampling { shape, geometry, kernel, light, watch } = *self;
+        let (count, target) = (shape.channels.count(), geometry.scaled);
+        let (source_row, target_row) = (shape.size.w as usize * count, target.w as usize * count);
+        let mut result = try_zeroed(target.h as usize * target_row)?;
+        let rows = band_rows(shape, geometry, kernel);
+        let mut resizer = Resizer::new();
+        let (mut linear, mut scaled) = (Vec::<P>::new(), vec![P::default(); rows as usize * target.w as usize]);
+        for (band, result) in result.chunks_mut(rows as usize * target_row).enumerate() {
+            watch.check()?;
+            let first_row = band as u32 * rows;
+            let band = Band::new(geometry, kernel, first_row, (result.len() / target_row) as u32);
+            linear.resize(band.source_rows() * shape.size.w as usize, P::default());
+            let source = &samples[band.first as usize * source_row..band.end as usize * source_row];
+            match light {
+                Light::Linear => linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha()),
+                Light::Plain => rescaled_row(source, P::components_mut(&mut linear)),
+            }
+            let scaled = &mut scaled[..result.len() / count];
+            convolve(&mut resizer, (&linear, shape.size.w), (scaled, target.w), band.region, kernel)?;
+            match light {
+                Light::Linear => encode_row(P::components(scaled), result, count, shape.channels.alpha()),
+                Light::Plain => rescaled_row(P::components(scaled), result),
+            }
+        }
+        Ok(result)
+    }
 }
 
 fn rescaled_row<S: Sample, T: Sample>(source: &[S], target: &mut [T]) {
