@@ -29,7 +29,7 @@ pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channel
 }
 
 /// The encoder's row, adjusted to the arguments: accepted samples and memory depend on them.
-pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
+pub(super) fn encoder_for(encoder: &Encoder, args: &Args) -> Encoder {
     let mut encoder = *encoder;
     if encoder.palette == Palette::Choice && args.has("colors") {
         encoder.channels = &[Channels::Rgb, Channels::Rgba];
@@ -52,7 +52,7 @@ pub(super) fn encode(
     metadata: &Metadata,
     watch: &Watch,
 ) -> Result<Vec<u8>, Error> {
-    let encoder = &asked(encoder(codec)?, args);
+    let encoder = &encoder_for(encoder(codec)?, args);
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
     let mut options = options(args, watch);
     options.effort = bounded_effort(encoder, &picture, options.effort);

@@ -13,7 +13,7 @@ pub fn corrupt(reason: &str) -> Error {
 }
 
 /// Byte order and offset width of a file.
-pub struct File<'a> {
+pub struct TiffFile<'a> {
     pub bytes: &'a [u8],
     pub big_endian: bool,
     big_tiff: bool,
@@ -21,10 +21,10 @@ pub struct File<'a> {
     pub first: u64,
 }
 
-impl<'a> File<'a> {
-    pub fn open(bytes: &'a [u8]) -> Result<File<'a>, Error> {
+impl<'a> TiffFile<'a> {
+    pub fn open(bytes: &'a [u8]) -> Result<TiffFile<'a>, Error> {
         let big_endian = bytes.starts_with(b"MM");
-        let mut file = File { bytes, big_endian, big_tiff: false, first: 0 };
+        let mut file = TiffFile { bytes, big_endian, big_tiff: false, first: 0 };
         let mut at = Cursor::new("tiff", bytes);
         at.skip(2)?;
         file.big_tiff = file.u16(&mut at)? == 43;
@@ -72,36 +72,36 @@ impl<'a> File<'a> {
         Ok((Directory { file: self.view(), entries, entry_bytes }, at))
     }
 
-    fn view(&self) -> File<'a> {
-        File { ..*self }
+    fn view(&self) -> TiffFile<'a> {
+        TiffFile { ..*self }
     }
 }
 
 /// Type, count and value bytes of a field.
-pub type Field<'a> = (u16, u64, &'a [u8]);
+pub type RawField<'a> = (u16, u64, &'a [u8]);
 
 /// Fields of one directory.
 pub struct Directory<'a> {
-    pub file: File<'a>,
+    pub file: TiffFile<'a>,
     entries: &'a [u8],
     entry_bytes: usize,
 }
 
 impl<'a> Directory<'a> {
     /// The field with this tag; its values are inside the file.
-    pub fn field(&self, tag: u16) -> Result<Option<Field<'a>>, Error> {
+    pub fn field(&self, tag: u16) -> Result<Option<RawField<'a>>, Error> {
         self.iter().find(|(other, _)| *other == tag).map(|(_, field)| field).transpose()
     }
 
     /// Every tag and its field, in file order.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, Result<Field<'a>, Error>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u16, Result<RawField<'a>, Error>)> {
         self.entries.chunks_exact(self.entry_bytes).filter_map(|entry| {
             let mut at = Cursor::new("tiff", entry);
             Some((self.file.u16(&mut at).ok()?, self.value(at)))
         })
     }
 
-    fn value(&self, mut at: Cursor<'a>) -> Result<Field<'a>, Error> {
+    fn value(&self, mut at: Cursor<'a>) -> Result<RawField<'a>, Error> {
         let (kind, count) = (self.file.u16(&mut at)?, self.file.offset(&mut at)?);
         let width = match kind {
             1 | 2 | 6 | 7 => 1,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
-use super::encode::{asked, encoded_channels, scoring_bytes};
+use super::encode::{encoded_channels, encoder_for, scoring_bytes};
 use super::limits::within;
 use super::metadata::Keep;
 use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
@@ -269,7 +269,7 @@ impl<'a> Chain<'a> {
     fn new(pipeline: &'a Pipeline, images: &'a Headers, limits: &'a Limits) -> Result<Chain<'a>, Error> {
         let args = pipeline.encode_args();
         let background = args.color("background").unwrap_or([255; 4]);
-        Ok(Chain { encoder: asked(encoder(pipeline.codec())?, args), args, background, images, limits })
+        Ok(Chain { encoder: encoder_for(encoder(pipeline.codec())?, args), args, background, images, limits })
     }
 
     /// See [`Course::result_bytes`].

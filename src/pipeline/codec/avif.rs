@@ -21,7 +21,7 @@ use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size, color};
 use container::{Cicp, Container, Image, obus};
 use planes::{Form, planes};
 use rav1d::Sequence;
-use yuv::{Layout, Sample, Target};
+use yuv::{Layout, Target, YuvSample};
 
 const NAME: &str = "avif";
 
@@ -164,7 +164,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     Ok(Picture { icc, ..Picture::still(Raster::new(container.color.size, channels, samples)) })
 }
 
-fn fill<S: Sample>(
+fn fill<S: YuvSample>(
     container: &Container,
     cicp: Cicp,
     sequence: &Sequence,
@@ -236,7 +236,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
         };
         // sRGB in full range: what libavif writes and all decoders accept.
         let cicp = Cicp { primaries: 1, transfer: 13, matrix, full_range: true };
-        aom::encode(&aom::Frame { size, layout, bits, planes: &planes, cicp, quality, effort })
+        aom::encode(&aom::PlanarFrame { size, layout, bits, planes: &planes, cicp, quality, effort })
     };
     let color = encode(form, layout, matrix, quality)?;
     let alpha = if channels.alpha() {

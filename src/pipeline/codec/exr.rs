@@ -7,7 +7,7 @@ mod gate;
 use image::ImageDecoder;
 use image::codecs::openexr::OpenExrDecoder;
 
-use super::image_crate::{self, Source, srgb16};
+use super::image_crate::{self, PolledReader, srgb16};
 use super::{Codec, DecodeOptions, Header};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples};
@@ -33,7 +33,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     options.limits.check(block, 1)?;
     let count = image_crate::samples_count(header.size, header.channels, 4, options.limits)?;
     let failed = |error| options.watch.check().err().unwrap_or_else(|| image_crate::decode_error("exr", error));
-    let decoder = OpenExrDecoder::new(Source::new(bytes, options.watch)).map_err(failed)?;
+    let decoder = OpenExrDecoder::new(PolledReader::new(bytes, options.watch)).map_err(failed)?;
     if decoder.dimensions() != (header.size.w, header.size.h) || !matches_channels(&decoder, header.channels) {
         return Err(Error::corrupt("exr", "inconsistent header"));
     }

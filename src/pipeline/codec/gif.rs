@@ -1,8 +1,8 @@
-//! GIF: the codec's row and decoder. `blocks` walks the file, `canvas` composes frames, `encode` writes; LZW is from
+//! GIF: the codec's row and decoder. `container` walks the file, `canvas` composes frames, `encode` writes; LZW is from
 //! the crate `gif`.
 
-mod blocks;
 mod canvas;
+mod container;
 mod encode;
 
 use std::num::NonZeroU64;
@@ -12,8 +12,8 @@ use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
-use blocks::Blocks;
 use canvas::Canvas;
+use container::Container;
 
 const NAME: &str = "gif";
 
@@ -49,29 +49,29 @@ pub(super) static CODEC: Codec = Codec {
 };
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
-    let blocks = Blocks::read(bytes)?;
+    let container = Container::read(bytes)?;
     Ok(Header {
-        size: blocks.size,
+        size: container.size,
         orientation: Orientation::NoTransforms,
-        frames: blocks.frames,
-        channels: blocks.channels(),
+        frames: container.frames,
+        channels: container.channels(),
         bits: 8,
-        icc: blocks.icc,
+        icc: container.icc,
         // The canvas, its copy for disposal, and the indices of the largest frame.
-        working_bytes: 8 * blocks.size.pixels() + blocks.frame_pixels_max + (1 << 16),
+        working_bytes: 8 * container.size.pixels() + container.frame_pixels_max + (1 << 16),
     })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
-    let blocks = Blocks::read(bytes)?;
-    if !blocks.complete {
+    let container = Container::read(bytes)?;
+    if !container.complete {
         return Err(Error::corrupt(NAME, "truncated file"));
     }
-    let wanted = blocks.frames.min(options.frames_max.max(1));
-    options.limits.check(blocks.size, wanted)?;
-    within("pixels_max", blocks.frame_pixels_max, options.limits.pixels_max)?;
-    let mut decoder = reader(bytes, blocks.frame_pixels_max)?;
-    let mut canvas = Canvas::new(blocks.size, blocks.channels())?;
+    let wanted = container.frames.min(options.frames_max.max(1));
+    options.limits.check(container.size, wanted)?;
+    within("pixels_max", container.frame_pixels_max, options.limits.pixels_max)?;
+    let mut decoder = reader(bytes, container.frame_pixels_max)?;
+    let mut canvas = Canvas::new(container.size, container.channels())?;
     let mut frames = Vec::new();
     let mut indices = Vec::new();
     while frames.len() < wanted as usize {
@@ -86,11 +86,11 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         let indices = &mut indices[..decoder.buffer_size()];
         decoder.read_into_buffer(indices).map_err(damaged)?;
         let samples = canvas.show(&frame, indices, decoder.palette().map_err(damaged)?)?;
-        frames.push(Frame { raster: Raster::new(blocks.size, blocks.channels(), Samples::U8(samples)), delay });
+        frames.push(Frame { raster: Raster::new(container.size, container.channels(), Samples::U8(samples)), delay });
     }
     let icc = decoder.icc_profile().filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
-    let plays = plays(blocks.frames, decoder.repeat());
-    Ok(still_without_delay(Picture { frames, plays, icc }, blocks.frames))
+    let plays = plays(container.frames, decoder.repeat());
+    Ok(still_without_delay(Picture { frames, plays, icc }, container.frames))
 }
 
 fn reader(bytes: &[u8], frame_pixels_max: u64) -> Result<gif::Decoder<&[u8]>, Error> {

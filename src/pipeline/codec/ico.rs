@@ -6,7 +6,7 @@ use image::codecs::png::PngDecoder;
 use image::{DynamicImage, ImageDecoder};
 
 use super::cursor::Cursor;
-use super::image_crate::{self, Source};
+use super::image_crate::{self, PolledReader};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 
@@ -31,13 +31,13 @@ const PNG_MAGIC: &[u8] = b"\x89PNG\r\n\x1A\n";
 const BITMAP_SIDE_MAX: u32 = 256;
 
 /// One image of an icon.
-struct Entry<'a> {
+struct IconImage<'a> {
     size: Size,
     bits: u16,
     data: &'a [u8],
 }
 
-impl Entry<'_> {
+impl IconImage<'_> {
     fn is_png(&self) -> bool {
         self.data.starts_with(PNG_MAGIC)
     }
@@ -52,12 +52,12 @@ impl Entry<'_> {
 
 /// The entry with the most pixels, then the most bits. Sizes are read from the images, since directories can be
 /// wrong.
-fn largest(bytes: &[u8]) -> Result<Entry<'_>, Error> {
+fn largest(bytes: &[u8]) -> Result<IconImage<'_>, Error> {
     let mut at = Cursor::new("ico", bytes);
     at.skip(4)?;
     let count = at.u16_le()?;
     let images_at = DIRECTORY_BYTES + usize::from(count) * ENTRY_BYTES;
-    let mut best: Option<Entry> = None;
+    let mut best: Option<IconImage> = None;
     for _ in 0..count {
         at.skip(8)?;
         let (length, offset) = (at.u32_le()? as usize, at.u32_le()? as usize);
@@ -67,7 +67,7 @@ fn largest(bytes: &[u8]) -> Result<Entry<'_>, Error> {
         let mut image = Cursor::new("ico", bytes);
         image.seek(offset)?;
         let entry = entry(image.take(length)?)?;
-        let rank = |entry: &Entry| (entry.size.pixels(), entry.bits);
+        let rank = |entry: &IconImage| (entry.size.pixels(), entry.bits);
         if best.as_ref().is_none_or(|best| rank(&entry) > rank(best)) {
             best = Some(entry);
         }
@@ -75,7 +75,7 @@ fn largest(bytes: &[u8]) -> Result<Entry<'_>, Error> {
     best.ok_or_else(|| at.corrupt("no image in the file"))
 }
 
-fn entry(data: &[u8]) -> Result<Entry<'_>, Error> {
+fn entry(data: &[u8]) -> Result<IconImage<'_>, Error> {
     let mut at = Cursor::new("ico", data);
     if data.starts_with(PNG_MAGIC) {
         at.skip(12)?;
@@ -83,7 +83,7 @@ fn entry(data: &[u8]) -> Result<Entry<'_>, Error> {
             return Err(at.corrupt("PNG without header"));
         }
         let size = image_crate::size("ico", at.u32_be()?, at.u32_be()?)?;
-        return Ok(Entry { size, bits: 32, data });
+        return Ok(IconImage { size, bits: 32, data });
     }
     let header_bytes = u64::from(at.u32_le()?);
     let (w, twice_h) = (at.u32_le()?, at.u32_le()?);
@@ -96,7 +96,7 @@ fn entry(data: &[u8]) -> Result<Entry<'_>, Error> {
     }
     let rows = (u64::from(size.w) * u64::from(bits)).div_ceil(32) * 4 * u64::from(size.h);
     image_crate::body_holds("ico", data.len(), header_bytes + rows)?;
-    Ok(Entry { size, bits, data })
+    Ok(IconImage { size, bits, data })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
@@ -105,9 +105,9 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     if entry.is_png() { decode_png(&entry, options) } else { decode_bitmap(&entry, options) }
 }
 
-fn decode_png(entry: &Entry, options: &DecodeOptions) -> Result<Picture, Error> {
+fn decode_png(entry: &IconImage, options: &DecodeOptions) -> Result<Picture, Error> {
     let failed = |error| options.watch.check().err().unwrap_or_else(|| image_crate::decode_error("ico", error));
-    let source = Source::new(entry.data, options.watch);
+    let source = PolledReader::new(entry.data, options.watch);
     let decoder = PngDecoder::with_limits(source, image_crate::limits(options.limits)).map_err(failed)?;
     if decoder.dimensions() != (entry.size.w, entry.size.h) {
         return Err(Error::corrupt("ico", "inconsistent header"));
@@ -118,7 +118,7 @@ fn decode_png(entry: &Entry, options: &DecodeOptions) -> Result<Picture, Error> 
 
 /// Decodes a bitmap. The crate chooses by the directory, so it receives an icon of this one entry with a correct
 /// directory.
-fn decode_bitmap(entry: &Entry, options: &DecodeOptions) -> Result<Picture, Error> {
+fn decode_bitmap(entry: &IconImage, options: &DecodeOptions) -> Result<Picture, Error> {
     let side = |px: u32| (px % 256) as u8;
     let length = u32::try_from(entry.data.len()).map_err(|_| Error::corrupt("ico", "image of 4 GiB or more"))?;
     let mut icon = Vec::with_capacity(DIRECTORY_BYTES + ENTRY_BYTES + entry.data.len());
@@ -127,7 +127,7 @@ fn decode_bitmap(entry: &Entry, options: &DecodeOptions) -> Result<Picture, Erro
     icon.extend(((DIRECTORY_BYTES + ENTRY_BYTES) as u32).to_le_bytes());
     icon.extend(entry.data);
     let decoder =
-        IcoDecoder::new(Source::new(&icon, options.watch)).map_err(|e| image_crate::decode_error("ico", e))?;
+        IcoDecoder::new(PolledReader::new(&icon, options.watch)).map_err(|e| image_crate::decode_error("ico", e))?;
     if decoder.dimensions() != (entry.size.w, entry.size.h) {
         return Err(Error::corrupt("ico", "inconsistent header"));
     }

@@ -54,9 +54,9 @@ pub(super) fn still_picture<'a, D: ImageDecoder>(
     format: &'static str,
     bytes: &'a [u8],
     options: &'a DecodeOptions,
-    open: impl FnOnce(Source<'a>) -> Result<D, ImageError>,
+    open: impl FnOnce(PolledReader<'a>) -> Result<D, ImageError>,
 ) -> Result<Picture, Error> {
-    let decoder = open(Source::new(bytes, options.watch)).map_err(|error| decode_error(format, error))?;
+    let decoder = open(PolledReader::new(bytes, options.watch)).map_err(|error| decode_error(format, error))?;
     decode(format, decoder, options).map(Picture::still)
 }
 
@@ -158,7 +158,7 @@ pub(super) fn color_type(format: &'static str, raster: &Raster) -> Result<Extend
 }
 
 /// Reader of the source's bytes that errs once the render must stop, since the crate's decoders check no deadline.
-pub(super) struct Source<'a> {
+pub(super) struct PolledReader<'a> {
     bytes: Cursor<&'a [u8]>,
     watch: &'a Watch,
     reads: u32,
@@ -167,10 +167,10 @@ pub(super) struct Source<'a> {
 /// Reads between two checks of the deadline: one clock read per some 10 microseconds of decoding.
 const READS_A_POLL: u32 = 4096;
 
-impl<'a> Source<'a> {
+impl<'a> PolledReader<'a> {
     /// A reader at the start of `bytes`.
-    pub(super) fn new(bytes: &'a [u8], watch: &'a Watch) -> Source<'a> {
-        Source { bytes: Cursor::new(bytes), watch, reads: 0 }
+    pub(super) fn new(bytes: &'a [u8], watch: &'a Watch) -> PolledReader<'a> {
+        PolledReader { bytes: Cursor::new(bytes), watch, reads: 0 }
     }
 
     fn poll(&mut self) -> io::Result<()> {
@@ -179,7 +179,7 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Read for Source<'_> {
+impl Read for PolledReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.poll()?;
         self.bytes.read(buffer)
@@ -191,7 +191,7 @@ impl Read for Source<'_> {
     }
 }
 
-impl BufRead for Source<'_> {
+impl BufRead for PolledReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.poll()?;
         self.bytes.fill_buf()
@@ -202,7 +202,7 @@ impl BufRead for Source<'_> {
     }
 }
 
-impl Seek for Source<'_> {
+impl Seek for PolledReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.bytes.seek(to)
     }

@@ -69,7 +69,7 @@ pub(super) fn reduce(
     if let Some(indexed) = exact(frames, count, settings) {
         return Ok(indexed);
     }
-    let source = Source { frames, w, count, settings, watch };
+    let source = Reduction { frames, w, count, settings, watch };
     let mut target = Indexed { palette: Vec::new(), frames: Vec::new() };
     for frame in frames {
         target.frames.push(try_zeroed(frame.len() / count)?);
@@ -86,7 +86,7 @@ pub(super) fn reduce(
 }
 
 /// Frames to reduce, and how.
-struct Source<'a> {
+struct Reduction<'a> {
     frames: &'a [&'a [u8]],
     w: usize,
     count: usize,
@@ -94,7 +94,7 @@ struct Source<'a> {
     watch: &'a Watch,
 }
 
-impl Source<'_> {
+impl Reduction<'_> {
     fn seen<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = [u8; 4]> + 'a {
         frame.chunks_exact(self.count).map(|pixel| self.settings.seen(pixel))
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::Keep;
 use crate::pipeline::Size;
-use crate::pipeline::ifd::{Directory, File};
+use crate::pipeline::ifd::{Directory, TiffFile};
 
 /// Tags of the three directories.
 pub mod tag {
@@ -102,7 +102,7 @@ impl<'a> Exif<'a> {
         main: impl Fn(u16) -> bool,
         exif: impl Fn(u16) -> bool,
     ) -> Option<Exif<'a>> {
-        let file = File::open(block).ok()?;
+        let file = TiffFile::open(block).ok()?;
         let (directory, _) = file.fields(file.first).ok()?;
         let mut left = bytes_max;
         let child = |pointer: u16| {

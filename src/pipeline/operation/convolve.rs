@@ -1,6 +1,6 @@
 //! `convolve`: a kernel given by the client.
 
-use super::window::{self, Reach, Rows, Window, windows};
+use super::window::{self, Reach, RowWindow, Rows, windows};
 use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
@@ -57,10 +57,10 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     convolved(raster, &kernel(args), context.watch)
 }
 
-fn kernel(args: &Args) -> Kernel {
+fn kernel(args: &Args) -> SquareKernel {
     match args.get("kernel") {
-        Some(Value::Numbers(weights)) => Kernel::new(weights),
-        _ => Kernel::new(&[ONE]),
+        Some(Value::Numbers(weights)) => SquareKernel::new(weights),
+        _ => SquareKernel::new(&[ONE]),
     }
 }
 
@@ -68,7 +68,7 @@ fn kernel(args: &Args) -> Kernel {
 pub(super) const ONE: i64 = 10_000;
 
 /// A square of weights.
-pub(super) struct Kernel {
+pub(super) struct SquareKernel {
     side: usize,
     /// Weights, divided by their sum.
     weights: Vec<f32>,
@@ -76,14 +76,14 @@ pub(super) struct Kernel {
     around_gray: bool,
 }
 
-impl Kernel {
+impl SquareKernel {
     /// A kernel of 1, 9 or 25 weights, scaled by [`ONE`].
-    pub fn new(weights: &[i64]) -> Kernel {
+    pub fn new(weights: &[i64]) -> SquareKernel {
         let sum: i64 = weights.iter().sum();
         let divisor = if sum == 0 { ONE } else { sum } as f64;
         let side = weights.len().isqrt();
         let weights = weights.iter().map(|weight| (*weight as f64 / divisor) as f32).collect();
-        Kernel { side, weights, around_gray: sum == 0 }
+        SquareKernel { side, weights, around_gray: sum == 0 }
     }
 
     fn is_identity(&self) -> bool {
@@ -97,7 +97,7 @@ impl Kernel {
 }
 
 /// Bytes that [`convolved`] holds in addition to source and result.
-pub(super) fn working_bytes(shape: Shape, kernel: &Kernel) -> u64 {
+pub(super) fn working_bytes(shape: Shape, kernel: &SquareKernel) -> u64 {
     let rows = Rows::of(shape);
     let row = (rows.w * rows.count * size_of::<f32>()) as u64;
     let taps = kernel.weights.len() * size_of::<(f32, &[f32])>();
@@ -105,7 +105,7 @@ pub(super) fn working_bytes(shape: Shape, kernel: &Kernel) -> u64 {
 }
 
 /// Convolves a raster.
-pub(super) fn convolved(raster: Raster, kernel: &Kernel, watch: &Watch) -> Result<Raster, Error> {
+pub(super) fn convolved(raster: Raster, kernel: &SquareKernel, watch: &Watch) -> Result<Raster, Error> {
     let samples = match raster.samples() {
         Samples::U8(samples) => Samples::U8(convolved_samples(samples, &raster, kernel, watch)?),
         Samples::U16(samples) => Samples::U16(convolved_samples(samples, &raster, kernel, watch)?),
@@ -116,7 +116,7 @@ pub(super) fn convolved(raster: Raster, kernel: &Kernel, watch: &Watch) -> Resul
 fn convolved_samples<S: Sample>(
     samples: &[S],
     raster: &Raster,
-    kernel: &Kernel,
+    kernel: &SquareKernel,
     watch: &Watch,
 ) -> Result<Vec<S>, Error> {
     let (rows, channels) = (Rows::of(raster.shape()), raster.channels());
@@ -151,9 +151,9 @@ fn premultiply<S: Sample>(source: &[S], target: &mut [f32], count: usize, transp
     }
 }
 
-impl Kernel {
+impl SquareKernel {
     /// Weights with the rows that they apply to, each row from the sample under the first of `length` results.
-    fn taps<'a>(&self, window: &'a Window<f32>, count: usize, length: usize) -> Vec<(f32, &'a [f32])> {
+    fn taps<'a>(&self, window: &'a RowWindow<f32>, count: usize, length: usize) -> Vec<(f32, &'a [f32])> {
         let reach = self.reach().y as isize;
         let row = |place: usize| {
             let (dy, x) = ((place / self.side) as isize - reach, place % self.side);

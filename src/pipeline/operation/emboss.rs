@@ -1,6 +1,6 @@
 //! `emboss`: a relief lit from the top left.
 
-use super::convolve::{Kernel, ONE, convolved, working_bytes};
+use super::convolve::{ONE, SquareKernel, convolved, working_bytes};
 use super::{Cost, Operation, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
@@ -17,6 +17,6 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     apply: |raster, _, context| convolved(raster, &kernel(), context.watch),
 };
 
-fn kernel() -> Kernel {
-    Kernel::new(&[-ONE, 0, 0, 0, ONE, 0, 0, 0, 0])
+fn kernel() -> SquareKernel {
+    SquareKernel::new(&[-ONE, 0, 0, 0, ONE, 0, 0, 0, 0])
 }

@@ -2,7 +2,7 @@
 //! of the image.
 
 use super::coverage::{covered, plan};
-use super::resize::{Content, Window, windowed, windowed_bytes};
+use super::resize::{Content, ScaledPart, windowed, windowed_bytes};
 use super::{Context, Operation, with_first};
 use crate::pipeline::color::Sample;
 use crate::pipeline::param::{Args, Kind, Param, Value};
@@ -52,8 +52,8 @@ pub(super) fn image_bytes(from: Shape, image: Shape) -> u64 {
     coverage.bytes().saturating_add(stretched)
 }
 
-fn stretched(size: Size) -> Window {
-    Window { scaled: size, at: (0, 0), size }
+fn stretched(size: Size) -> ScaledPart {
+    ScaledPart { scaled: size, at: (0, 0), size }
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {

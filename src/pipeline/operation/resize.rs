@@ -15,7 +15,7 @@ use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
 use anchor::Anchor;
 pub(in crate::pipeline) use crop_resize::shrunk;
 pub(super) use geometry::by_width;
-use geometry::{Box, Fit, Geometry};
+use geometry::{Fit, Geometry, TargetBox};
 use resample::{Kernel, Light};
 
 const SIDE_MAX: i64 = 65_535;
@@ -209,7 +209,7 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
 /// as long as the narrowest source would make it.
 pub(in crate::pipeline) fn at_most(most: Shape, args: &Args) -> Cost {
     let scales = !args.has("aspect");
-    let asked = Box { w: side(args, "width").filter(|_| scales), h: side(args, "height").filter(|_| scales) };
+    let asked = TargetBox { w: side(args, "width").filter(|_| scales), h: side(args, "height").filter(|_| scales) };
     let fit = fit(args);
     let channels = if fit == Fit::Contain { channels_with(most.channels, background(args)) } else { most.channels };
     let size = geometry::at_most(most.size, asked, fit, args.flag("enlarge"));
@@ -256,7 +256,7 @@ fn scaled(raster: Raster, geometry: &Geometry, kernel: Kernel, context: &Context
 
 /// A part of a scaled image, so that only the visible parts of masks and overlays are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
+pub(super) struct ScaledPart {
     /// Size of the whole image after scaling, enlarged and distorted if necessary.
     pub scaled: Size,
     /// Upper left corner of the window in the scaled image.
@@ -285,14 +285,14 @@ impl Content {
 }
 
 /// Computes `window` of an image.
-pub(super) fn windowed(raster: &Raster, window: Window, content: Content, watch: &Watch) -> Result<Raster, Error> {
+pub(super) fn windowed(raster: &Raster, window: ScaledPart, content: Content, watch: &Watch) -> Result<Raster, Error> {
     let geometry = Geometry::window(raster.size(), window.scaled, window.at, window.size);
     let (kernel, light) = content.sampling();
     resample::resampled(raster, &geometry, kernel, light, watch)
 }
 
 /// Bytes of the result of [`windowed`] for an image of this shape, and of the memory held meanwhile.
-pub(super) fn windowed_bytes(image: Shape, window: Window, content: Content) -> u64 {
+pub(super) fn windowed_bytes(image: Shape, window: ScaledPart, content: Content) -> u64 {
     let geometry = Geometry::window(image.size, window.scaled, window.at, window.size);
     let made = Shape { size: window.size, ..image }.bytes();
     made.saturating_add(resample::working_bytes(image, &geometry, content.sampling().0))
@@ -309,7 +309,7 @@ fn geometry_of(source: Size, args: &Args) -> Geometry {
     if let Some(Value::Ratio(w, h)) = args.get("aspect") {
         return Geometry::of_ratio(source, Size::new(*w, *h), anchor);
     }
-    let asked = Box { w: side(args, "width"), h: side(args, "height") };
+    let asked = TargetBox { w: side(args, "width"), h: side(args, "height") };
     Geometry::new(source, asked, fit(args), anchor, args.flag("enlarge"))
 }
 

@@ -70,7 +70,7 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
     let (channels, alpha) = (raster.channels(), has_alpha(raster));
     let count = channels.count();
     let full: u32 = S::MAX.into();
-    let mask = Mask {
+    let mask = UnsharpMask {
         amount: args.number("amount").unwrap_or(100) as i32,
         threshold: args.number("threshold").unwrap_or(0) as u32 * (full / 255),
     };
@@ -95,14 +95,14 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
 }
 
 /// Settings for the added difference.
-struct Mask {
+struct UnsharpMask {
     /// Factor in hundredths.
     amount: i32,
     /// Threshold in levels of the samples.
     threshold: u32,
 }
 
-impl Mask {
+impl UnsharpMask {
     /// Adds the difference from `blurred`, a row of linear light.
     fn add<S: Sample>(&self, samples: &mut [S], blurred: &[u16]) {
         let (linear, encoded) = (S::linear_table(), S::encoded_table());

@@ -46,7 +46,7 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
 }
 
 /// The colour and its tolerance, in the units of the samples.
-struct Key {
+struct ColorKey {
     color: [i64; 3],
     tolerance: i64,
     /// Distance beyond `tolerance` over which alpha rises.
@@ -58,17 +58,17 @@ struct Key {
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), with_alpha(raster.channels()));
     let samples = match color::to_channels(raster, channels)?.into_samples() {
-        Samples::U8(samples) => Samples::U8(keyed(samples, channels, &Key::new(args, channels, 1), context)?),
-        Samples::U16(samples) => Samples::U16(keyed(samples, channels, &Key::new(args, channels, 257), context)?),
+        Samples::U8(samples) => Samples::U8(keyed(samples, channels, &ColorKey::new(args, channels, 1), context)?),
+        Samples::U16(samples) => Samples::U16(keyed(samples, channels, &ColorKey::new(args, channels, 257), context)?),
     };
     Ok(Raster::new(size, channels, samples))
 }
 
-impl Key {
-    fn new(args: &Args, channels: Channels, unit: i64) -> Key {
+impl ColorKey {
+    fn new(args: &Args, channels: Channels, unit: i64) -> ColorKey {
         let [r, g, b, _] = args.color("color").unwrap_or_default();
         let tolerance = args.number("tolerance").unwrap_or(0);
-        Key {
+        ColorKey {
             color: [r, g, b].map(|v| i64::from(v) * unit),
             tolerance: tolerance * unit,
             ramp: tolerance.min(255 - tolerance) * unit,
@@ -88,7 +88,7 @@ impl Key {
 fn keyed<S: Sample>(
     mut samples: Vec<S>,
     channels: Channels,
-    key: &Key,
+    key: &ColorKey,
     context: &Context<'_>,
 ) -> Result<Vec<S>, Error> {
     let count = channels.count();

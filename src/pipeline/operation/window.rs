@@ -30,7 +30,7 @@ pub(super) struct Reach {
 }
 
 /// The rows around one row.
-pub(super) struct Window<T> {
+pub(super) struct RowWindow<T> {
     samples: Vec<T>,
     /// Samples per row, including padding.
     stride: usize,
@@ -41,7 +41,7 @@ pub(super) struct Window<T> {
     y: usize,
 }
 
-impl<T> Window<T> {
+impl<T> RowWindow<T> {
     /// The row `dy` below the middle, or the outermost one. Its first and last [`Reach::x`] pixels repeat the edge of
     /// the image.
     pub fn row(&self, dy: isize) -> &[T] {
@@ -63,11 +63,11 @@ pub(super) fn windows<T: Copy + Default>(
     reach: Reach,
     watch: &Watch,
     mut source: impl FnMut(usize, &mut [T]),
-    mut filter: impl FnMut(usize, &Window<T>),
+    mut filter: impl FnMut(usize, &RowWindow<T>),
 ) -> Result<(), Error> {
     let Rows { w, h, count } = rows;
     let (stride, held) = ((w + 2 * reach.x) * count, (2 * reach.y + 1).min(h));
-    let mut window = Window { samples: try_zeroed(held * stride)?, stride, held, h, y: 0 };
+    let mut window = RowWindow { samples: try_zeroed(held * stride)?, stride, held, h, y: 0 };
     let mut read = 0;
     for y in 0..h {
         watch.check()?;

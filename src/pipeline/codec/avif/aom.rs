@@ -26,7 +26,7 @@ const SPEEDS: [c_int; 10] = [9, 7, 7, 6, 6, 5, 5, 4, 4, 3];
 pub(super) const EFFORT: Effort = Effort { default: 0, steps: &[0, 1, 3, 5, 7, 9], pixels_max: 4_000_000 };
 
 /// A frame to encode.
-pub(super) struct Frame<'a> {
+pub(super) struct PlanarFrame<'a> {
     /// Size of the first plane.
     pub size: Size,
     /// Size of the chroma planes.
@@ -44,9 +44,9 @@ pub(super) struct Frame<'a> {
 }
 
 /// Encodes one frame to AV1 data with a sequence header.
-pub(super) fn encode(frame: &Frame) -> Result<Vec<u8>, Error> {
-    let image = Image::new(frame)?;
-    let mut encoder = Encoder::new(frame)?;
+pub(super) fn encode(frame: &PlanarFrame) -> Result<Vec<u8>, Error> {
+    let image = AomImage::new(frame)?;
+    let mut encoder = AomContext::new(frame)?;
     let mut data = Vec::new();
     for image in [image.0.cast_const(), ptr::null()] {
         // SAFETY: the encoder is live; the image is live and complete, or null, which flushes.
@@ -83,10 +83,10 @@ pub(super) fn profile(layout: Layout) -> u8 {
 }
 
 /// A frame in libaom's own memory, freed on drop.
-struct Image(*mut aom_image_t);
+struct AomImage(*mut aom_image_t);
 
-impl Image {
-    fn new(frame: &Frame) -> Result<Image, Error> {
+impl AomImage {
+    fn new(frame: &PlanarFrame) -> Result<AomImage, Error> {
         let format = match frame.layout {
             Layout::Full => AOM_IMG_FMT_I444,
             Layout::HalfWidth => AOM_IMG_FMT_I422,
@@ -95,7 +95,7 @@ impl Image {
         };
         let deep = if frame.bits > 8 { AOM_IMG_FMT_HIGHBITDEPTH } else { 0 };
         // SAFETY: without a place of ours, libaom allocates the image and its planes, or gives null.
-        let image = Image(unsafe { aom_img_alloc(ptr::null_mut(), format | deep, frame.size.w, frame.size.h, 32) });
+        let image = AomImage(unsafe { aom_img_alloc(ptr::null_mut(), format | deep, frame.size.w, frame.size.h, 32) });
         if image.0.is_null() {
             return Err(Error::Limit { name: "memory_bytes_max", value: 0, max: 0 });
         }
@@ -106,12 +106,12 @@ impl Image {
         fields.bit_depth = c_uint::from(frame.bits);
         for plane in 0..3 {
             let codes = frame.planes.get(plane).map(Vec::as_slice);
-            Image::fill(fields, plane, frame, codes);
+            AomImage::fill(fields, plane, frame, codes);
         }
         Ok(image)
     }
 
-    fn fill(image: &mut aom_image_t, plane: usize, frame: &Frame, codes: Option<&[u16]>) {
+    fn fill(image: &mut aom_image_t, plane: usize, frame: &PlanarFrame, codes: Option<&[u16]>) {
         let size = match (plane, frame.layout) {
             (0, _) => frame.size,
             (_, Layout::Gray) => Layout::Half.chroma(frame.size),
@@ -141,7 +141,7 @@ fn write_row(codes: &[u16], depth: usize, row: &mut [u8]) {
     }
 }
 
-impl Drop for Image {
+impl Drop for AomImage {
     fn drop(&mut self) {
         // SAFETY: the image came from `aom_img_alloc`, or is null, and is not used again.
         unsafe { aom_img_free(self.0) }
@@ -149,13 +149,13 @@ impl Drop for Image {
 }
 
 /// A codec context, destroyed on drop.
-struct Encoder(aom_codec_ctx_t);
+struct AomContext(aom_codec_ctx_t);
 
-impl Encoder {
-    fn new(frame: &Frame) -> Result<Encoder, Error> {
+impl AomContext {
+    fn new(frame: &PlanarFrame) -> Result<AomContext, Error> {
         // SAFETY: has no precondition.
         let interface = unsafe { aom_codec_av1_cx() };
-        let config = Encoder::config(interface, frame)?;
+        let config = AomContext::config(interface, frame)?;
         let flags = if frame.bits > 8 { c_long::from(AOM_CODEC_USE_HIGHBITDEPTH as c_int) } else { 0 };
         let mut context = MaybeUninit::<aom_codec_ctx_t>::zeroed();
         // SAFETY: the place is valid, the interface libaom's own, the configuration initialised; libaom copies it.
@@ -166,12 +166,12 @@ impl Encoder {
             return Err(failed(format_args!("cannot start the encoder: libaom error {result}")));
         }
         // SAFETY: initialised, as the result says.
-        let mut encoder = Encoder(unsafe { context.assume_init() });
+        let mut encoder = AomContext(unsafe { context.assume_init() });
         encoder.control(frame)?;
         Ok(encoder)
     }
 
-    fn config(interface: *const aom_codec_iface, frame: &Frame) -> Result<aom_codec_enc_cfg_t, Error> {
+    fn config(interface: *const aom_codec_iface, frame: &PlanarFrame) -> Result<aom_codec_enc_cfg_t, Error> {
         let mut config = MaybeUninit::<aom_codec_enc_cfg_t>::zeroed();
         // SAFETY: the interface is libaom's own; the place is valid.
         let result = unsafe { aom_codec_enc_config_default(interface, config.as_mut_ptr(), AOM_USAGE_ALL_INTRA) };
@@ -198,7 +198,7 @@ impl Encoder {
         Ok(config)
     }
 
-    fn control(&mut self, frame: &Frame) -> Result<(), Error> {
+    fn control(&mut self, frame: &PlanarFrame) -> Result<(), Error> {
         let mut controls = vec![
             (AOME_SET_CPUUSED, SPEEDS[usize::from(frame.effort.min(9))]),
             (AOME_SET_CQ_LEVEL, frame.quality.map_or(0, quantizer) as c_int),
@@ -242,7 +242,7 @@ impl Encoder {
     }
 }
 
-impl Drop for Encoder {
+impl Drop for AomContext {
     fn drop(&mut self) {
         // SAFETY: the context is live and not used again.
         unsafe { aom_codec_destroy(&mut self.0) };

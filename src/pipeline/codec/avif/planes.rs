@@ -1,10 +1,10 @@
 //! Converts interleaved samples to the planes that libaom encodes, always in full range. The opposite direction is in `yuv`.
 
-use super::yuv::{Layout, Sample};
+use super::yuv::{Layout, YuvSample};
 use crate::pipeline::Size;
 
 /// Planes of an image to encode, in full range, as codes of `bits` bits.
-pub(super) fn planes<S: Sample>(samples: &[S], size: Size, form: Form, bits: u8) -> Vec<Vec<u16>> {
+pub(super) fn planes<S: YuvSample>(samples: &[S], size: Size, form: Form, bits: u8) -> Vec<Vec<u16>> {
     let max = f32::from((1u16 << bits) - 1);
     let code = |value: f32| (value * max / S::MAX + 0.5) as u16;
     match form {
@@ -47,7 +47,7 @@ const RED: f32 = 0.299;
 /// Weight of blue in luma (BT.601).
 const BLUE: f32 = 0.114;
 
-fn luma_and_chroma<S: Sample>(samples: &[S], size: Size, count: usize, layout: Layout, max: f32) -> Vec<Vec<u16>> {
+fn luma_and_chroma<S: YuvSample>(samples: &[S], size: Size, count: usize, layout: Layout, max: f32) -> Vec<Vec<u16>> {
     let scale = max / S::MAX;
     let code = |pixel: &[S]| (luma_of(rgb(pixel)) * scale + 0.5) as u16;
     let luma = samples.chunks_exact(count).map(code).collect();
@@ -74,7 +74,7 @@ fn block_rows<S>(samples: &[S], stride: usize, layout: Layout, y: usize) -> [&[S
 
 /// Mean colour of a block. Its four corners are summed, some of them twice where it is narrow, flat or cut by the image's edge;
 /// the sums are exact, since four samples have at most 18 bits.
-fn block_mean<S: Sample>(rows: [&[S]; 2], count: usize, layout: Layout, x: usize) -> [f32; 3] {
+fn block_mean<S: YuvSample>(rows: [&[S]; 2], count: usize, layout: Layout, x: usize) -> [f32; 3] {
     let width = if layout == Layout::Full { 1 } else { 2 };
     let last = rows[0].len() / count - 1;
     let corners = [x * width, (x * width + width - 1).min(last)];
@@ -98,7 +98,7 @@ fn luma_of([r, g, b]: [f32; 3]) -> f32 {
     RED * r + (1.0 - RED - BLUE) * g + BLUE * b
 }
 
-fn rgb<S: Sample>(pixel: &[S]) -> [f32; 3] {
+fn rgb<S: YuvSample>(pixel: &[S]) -> [f32; 3] {
     [0, 1, 2].map(|c| pixel[c].to_f32())
 }
 

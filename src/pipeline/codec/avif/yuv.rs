@@ -104,16 +104,16 @@ struct ChromaRows {
 }
 
 /// Sample of the result.
-pub(super) trait Sample: Copy {
+pub(super) trait YuvSample: Copy {
     /// Largest value.
     const MAX: f32;
-    /// Value from 0 to [`Sample::MAX`], rounded and clamped.
+    /// Value from 0 to [`YuvSample::MAX`], rounded and clamped.
     fn from_f32(value: f32) -> Self;
     /// Exact conversion.
     fn to_f32(self) -> f32;
 }
 
-impl Sample for u8 {
+impl YuvSample for u8 {
     const MAX: f32 = 255.0;
 
     fn from_f32(value: f32) -> u8 {
@@ -125,7 +125,7 @@ impl Sample for u8 {
     }
 }
 
-impl Sample for u16 {
+impl YuvSample for u16 {
     const MAX: f32 = 65535.0;
 
     fn from_f32(value: f32) -> u16 {
@@ -251,7 +251,7 @@ struct Mix {
 }
 
 /// Writes a decoded tile in the channels of the target: gray, or red, green and blue. Alpha is unchanged.
-pub(super) fn paint<S: Sample, B: std::ops::Deref<Target = [u8]>>(
+pub(super) fn paint<S: YuvSample, B: std::ops::Deref<Target = [u8]>>(
     planes: &Planes<B>,
     cicp: Cicp,
     mut target: Target<S>,
@@ -292,7 +292,7 @@ pub(super) fn paint<S: Sample, B: std::ops::Deref<Target = [u8]>>(
 }
 
 /// Writes the luma of a tile as the target's alpha.
-pub(super) fn paint_alpha<S: Sample, B: std::ops::Deref<Target = [u8]>>(
+pub(super) fn paint_alpha<S: YuvSample, B: std::ops::Deref<Target = [u8]>>(
     planes: &Planes<B>,
     full_range: bool,
     target: Target<S>,
@@ -301,7 +301,7 @@ pub(super) fn paint_alpha<S: Sample, B: std::ops::Deref<Target = [u8]>>(
     paint_gray(planes, full_range, target, alpha);
 }
 
-fn paint_gray<S: Sample, B: std::ops::Deref<Target = [u8]>>(
+fn paint_gray<S: YuvSample, B: std::ops::Deref<Target = [u8]>>(
     planes: &Planes<B>,
     full_range: bool,
     mut target: Target<S>,
@@ -319,7 +319,7 @@ fn paint_gray<S: Sample, B: std::ops::Deref<Target = [u8]>>(
 }
 
 /// Divides colours by alpha.
-pub(super) fn unpremultiply<S: Sample>(samples: &mut [S], channels: Channels) {
+pub(super) fn unpremultiply<S: YuvSample>(samples: &mut [S], channels: Channels) {
     for pixel in samples.chunks_exact_mut(channels.count()) {
         if let Some((alpha, colors)) = pixel.split_last_mut() {
             let scale = if alpha.to_f32() > 0.0 { S::MAX / alpha.to_f32() } else { 0.0 };

@@ -23,7 +23,7 @@ pub(super) struct Layout {
 
 /// First line and size of a window.
 #[derive(Clone, Copy)]
-struct Window {
+struct ImageWindow {
     y: i32,
     size: Size,
 }
@@ -32,8 +32,8 @@ struct Window {
 struct Attributes {
     channels: Option<(Channels, u64)>,
     compression: Option<u8>,
-    data: Option<Window>,
-    display: Option<Window>,
+    data: Option<ImageWindow>,
+    display: Option<ImageWindow>,
     tile: Option<Size>,
 }
 
@@ -121,14 +121,14 @@ fn channels(value: &mut Cursor) -> Result<(Channels, u64), Error> {
     Ok((if alpha { Channels::Rgba } else { Channels::Rgb }, pixel_bytes))
 }
 
-fn window(value: &mut Cursor) -> Result<Window, Error> {
+fn window(value: &mut Cursor) -> Result<ImageWindow, Error> {
     let [x, y, right, bottom] = [value.u32_le()?, value.u32_le()?, value.u32_le()?, value.u32_le()?].map(|n| n as i32);
     let side = |first: i32, last: i32| u32::try_from(i64::from(last) - i64::from(first) + 1).unwrap_or(0);
     // The crate uses 32-bit signed numbers for windows; half their range exceeds any image.
     if [x, y, right, bottom].iter().any(|n| n.unsigned_abs() > 1 << 30) {
         return Err(value.corrupt("window out of range"));
     }
-    Ok(Window { y, size: image_crate::size("exr", side(x, right), side(y, bottom))? })
+    Ok(ImageWindow { y, size: image_crate::size("exr", side(x, right), side(y, bottom))? })
 }
 
 /// Scanlines per chunk of a compression: none, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A.
@@ -144,7 +144,7 @@ fn lines_per_chunk(compression: u8) -> Result<u32, Error> {
 
 /// Checks the place of every chunk of the largest level against the table, since the decoder would leave a missing
 /// one black.
-fn check_chunks(mut table: Cursor, data: Window, block: Size, tiled: bool) -> Result<(), Error> {
+fn check_chunks(mut table: Cursor, data: ImageWindow, block: Size, tiled: bool) -> Result<(), Error> {
     let (across, down) = (u64::from(data.size.w.div_ceil(block.w)), u64::from(data.size.h.div_ceil(block.h)));
     image_crate::body_holds("exr", table.rest().len(), across.saturating_mul(down).saturating_mul(8))?;
     let mut chunk = table;

@@ -13,7 +13,7 @@ const SEGMENTS_MAX: usize = 65_536;
 /// Facts about a file from its markers.
 pub(super) struct Container<'a> {
     /// Frame header (SOF).
-    pub frame: Frame,
+    pub frame: FrameHeader,
     /// Number of scans, as far as the markers can be followed.
     pub scans: u32,
     /// Whether there is an Adobe marker, which means inverted CMYK ink.
@@ -32,7 +32,7 @@ pub(super) struct Container<'a> {
 }
 
 /// Contents of the frame header.
-pub(super) struct Frame {
+pub(super) struct FrameHeader {
     /// Width and height.
     pub size: Size,
     /// Channels of the decoded picture.
@@ -60,26 +60,26 @@ impl<'a> Container<'a> {
         if cursor.take(2)? != [0xff, 0xd8] {
             return Err(cursor.corrupt("missing start of image"));
         }
-        let mut draft = Draft::default();
+        let mut walk = Walk::default();
         for _ in 0..SEGMENTS_MAX {
-            match draft.segment(&mut cursor) {
+            match walk.segment(&mut cursor) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(_) if draft.frame.is_some() => break,
+                Err(_) if walk.frame.is_some() => break,
                 Err(error) => return Err(error),
             }
         }
-        let frame = draft.frame.ok_or_else(|| cursor.corrupt("missing frame header"))?;
+        let frame = walk.frame.ok_or_else(|| cursor.corrupt("missing frame header"))?;
         Ok(Container {
             frame,
-            scans: draft.scans,
-            adobe: draft.adobe,
-            orientation: draft.orientation.unwrap_or(Orientation::NoTransforms),
-            exif: draft.exif,
-            xmp: draft.xmp,
-            icc_parts: draft.icc_parts,
-            scanned: draft.scanned,
-            split: draft.split,
+            scans: walk.scans,
+            adobe: walk.adobe,
+            orientation: walk.orientation.unwrap_or(Orientation::NoTransforms),
+            exif: walk.exif,
+            xmp: walk.xmp,
+            icc_parts: walk.icc_parts,
+            scanned: walk.scanned,
+            split: walk.split,
         })
     }
 
@@ -123,8 +123,8 @@ impl<'a> Container<'a> {
 
 /// State of the walk.
 #[derive(Default)]
-struct Draft<'a> {
-    frame: Option<Frame>,
+struct Walk<'a> {
+    frame: Option<FrameHeader>,
     scans: u32,
     adobe: bool,
     orientation: Option<Orientation>,
@@ -135,7 +135,7 @@ struct Draft<'a> {
     split: bool,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> Walk<'a> {
     /// Walks one segment; returns `false` at the end of the image.
     fn segment(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Error> {
         let marker = next_marker(cursor)?;
@@ -165,7 +165,7 @@ impl<'a> Draft<'a> {
         if self.frame.is_some() {
             return Err(Error::corrupt(FORMAT, "repeated frame header"));
         }
-        self.frame = Some(Frame::read(marker, body)?);
+        self.frame = Some(FrameHeader::read(marker, body)?);
         Ok(())
     }
 
@@ -207,8 +207,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Frame {
-    fn read(marker: u8, body: &[u8]) -> Result<Frame, Error> {
+impl FrameHeader {
+    fn read(marker: u8, body: &[u8]) -> Result<FrameHeader, Error> {
         let unsupported = |feature| Err(Error::Unsupported { format: FORMAT, feature });
         match marker {
             0xc0..=0xc2 => {}
@@ -234,7 +234,7 @@ impl Frame {
             return unsupported("a height given after the first scan");
         }
         let components = (0..channels.count()).map(|_| Component::read(&mut cursor)).collect::<Result<_, _>>()?;
-        Ok(Frame { size: Size::new(w, h), channels, progressive: marker == 0xc2, components })
+        Ok(FrameHeader { size: Size::new(w, h), channels, progressive: marker == 0xc2, components })
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn read(reader: &mut Reader, header: &Header, count: u32, watch: &Wat
     }
 }
 
-fn compose<T: Sample>(
+fn compose<T: BlendSample>(
     reader: &mut Reader,
     header: &Header,
     count: u32,
@@ -34,7 +34,7 @@ fn compose<T: Sample>(
             Some(control) if index == 0 => control,
             _ => *reader.next_frame_info().map_err(corrupt)?,
         };
-        let region = Region::new(&control, header.size)?;
+        let region = FrameArea::new(&control, header.size)?;
         let part = samples(frame::read(reader, region.size, header, watch)?);
         let before = matches!(control.dispose_op, DisposeOp::Previous).then(|| canvas.copy()).transpose()?;
         canvas.draw(&part, &region, control.blend_op);
@@ -56,19 +56,19 @@ fn delay(control: &FrameControl) -> Delay {
 }
 
 /// Position of a frame on the canvas.
-struct Region {
+struct FrameArea {
     x: usize,
     y: usize,
     size: Size,
 }
 
-impl Region {
-    fn new(control: &FrameControl, canvas: Size) -> Result<Region, Error> {
+impl FrameArea {
+    fn new(control: &FrameControl, canvas: Size) -> Result<FrameArea, Error> {
         let inside =
             |offset: u32, side: u32, whole: u32| side > 0 && u64::from(offset) + u64::from(side) <= u64::from(whole);
         if inside(control.x_offset, control.width, canvas.w) && inside(control.y_offset, control.height, canvas.h) {
             let size = Size::new(control.width, control.height);
-            Ok(Region { x: control.x_offset as usize, y: control.y_offset as usize, size })
+            Ok(FrameArea { x: control.x_offset as usize, y: control.y_offset as usize, size })
         } else {
             Err(Error::corrupt(FORMAT, "frame outside the canvas"))
         }
@@ -83,7 +83,7 @@ struct Canvas<T> {
     pixel: usize,
 }
 
-impl<T: Sample> Canvas<T> {
+impl<T: BlendSample> Canvas<T> {
     fn new(header: &Header) -> Result<Canvas<T>, Error> {
         let pixel = header.channels.count();
         let stride = header.size.w as usize * pixel;
@@ -96,17 +96,17 @@ impl<T: Sample> Canvas<T> {
         Ok(copy)
     }
 
-    fn rows(&mut self, region: &Region) -> impl Iterator<Item = &mut [T]> {
+    fn rows(&mut self, region: &FrameArea) -> impl Iterator<Item = &mut [T]> {
         let across = region.x * self.pixel..(region.x + region.size.w as usize) * self.pixel;
         let rows = self.samples.chunks_exact_mut(self.stride).skip(region.y).take(region.size.h as usize);
         rows.map(move |row| &mut row[across.clone()])
     }
 
-    fn clear(&mut self, region: &Region) {
+    fn clear(&mut self, region: &FrameArea) {
         self.rows(region).for_each(|row| row.fill(T::default()));
     }
 
-    fn draw(&mut self, part: &[T], region: &Region, blend: BlendOp) {
+    fn draw(&mut self, part: &[T], region: &FrameArea, blend: BlendOp) {
         let pixel = self.pixel;
         let parts = part.chunks_exact(region.size.w as usize * pixel);
         for (row, part) in self.rows(region).zip(parts) {
@@ -119,13 +119,13 @@ impl<T: Sample> Canvas<T> {
 }
 
 /// A sample that can be blended.
-trait Sample: Copy + Default {
+trait BlendSample: Copy + Default {
     const MAX: u64;
     fn widen(self) -> u64;
     fn narrow(wide: u64) -> Self;
 }
 
-impl Sample for u8 {
+impl BlendSample for u8 {
     const MAX: u64 = 0xff;
     fn widen(self) -> u64 {
         u64::from(self)
@@ -135,7 +135,7 @@ impl Sample for u8 {
     }
 }
 
-impl Sample for u16 {
+impl BlendSample for u16 {
     const MAX: u64 = 0xffff;
     fn widen(self) -> u64 {
         u64::from(self)
@@ -146,7 +146,7 @@ impl Sample for u16 {
 }
 
 /// Blends straight alpha over straight alpha, rounded once. Opaque and fully transparent pixels are exact.
-fn over<T: Sample>((below, above): (&mut [T], &[T])) {
+fn over<T: BlendSample>((below, above): (&mut [T], &[T])) {
     let last = below.len() - 1;
     let (front, back) = (above[last].widen(), below[last].widen());
     if front == T::MAX || back == 0 {
@@ -168,7 +168,11 @@ fn over<T: Sample>((below, above): (&mut [T], &[T])) {
 mod tests {
     use super::*;
 
-    fn check<T: Sample + PartialEq + std::fmt::Debug, const N: usize>(below: [T; N], above: [T; N], expected: [T; N]) {
+    fn check<T: BlendSample + PartialEq + std::fmt::Debug, const N: usize>(
+        below: [T; N],
+        above: [T; N],
+        expected: [T; N],
+    ) {
         let mut result = below;
         over((&mut result, &above));
         assert_eq!(result, expected, "{above:?} over {below:?}");

@@ -25,12 +25,12 @@ pub(super) struct Container<'a> {
     depth: BitDepth,
     /// Number of times the animation plays; 0 repeats for ever.
     pub plays: u32,
-    found: Found<'a>,
+    found: Walk<'a>,
 }
 
 /// State of the walk.
 #[derive(Default)]
-struct Found<'a> {
+struct Walk<'a> {
     palette: bool,
     transparency: bool,
     /// Numbers of frames and plays.
@@ -59,7 +59,7 @@ impl<'a> Container<'a> {
         let (size, color, depth) = (Size::new(info.width, info.height), info.color_type, info.bit_depth);
         let mut cursor = Cursor::new(FORMAT, bytes);
         cursor.skip(SIGNATURE.len())?;
-        let mut found = Found::default();
+        let mut found = Walk::default();
         for _ in 0..CHUNKS_MAX {
             match found.chunk(&mut cursor, color) {
                 Ok(()) if found.end => break,
@@ -139,7 +139,7 @@ impl<'a> Container<'a> {
     }
 }
 
-impl<'a> Found<'a> {
+impl<'a> Walk<'a> {
     fn chunk(&mut self, cursor: &mut Cursor<'a>, color: ColorType) -> Result<(), Error> {
         let length = cursor.u32_be()?;
         let name = cursor.take(4)?;

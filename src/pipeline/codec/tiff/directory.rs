@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::super::cursor::Cursor;
 use super::super::image_crate;
-use crate::pipeline::ifd::{Directory, File, corrupt};
+use crate::pipeline::ifd::{Directory, TiffFile, corrupt};
 use crate::pipeline::{Channels, Error, Orientation, Size};
 
 /// Longest accepted chain of pages; only the first page is decoded.
@@ -119,7 +119,7 @@ impl Page<'_> {
 
 /// Walks the chain of pages and parses the first.
 pub(super) fn walk(bytes: &[u8]) -> Result<Page<'_>, Error> {
-    let file = File::open(bytes)?;
+    let file = TiffFile::open(bytes)?;
     let (first, mut next) = file.directory(file.first)?;
     let mut seen = HashSet::from([file.first]);
     while next != 0 {

@@ -2,7 +2,7 @@
 
 use crate::pipeline::Error;
 use crate::pipeline::codec::MetadataBlocks;
-use crate::pipeline::ifd::{File, corrupt};
+use crate::pipeline::ifd::{TiffFile, corrupt};
 use crate::pipeline::metadata::exif::{Exif, Field, describes, tag};
 use crate::pipeline::metadata::{Blocks, Metadata, fitting};
 
@@ -14,7 +14,7 @@ const UNDEFINED: u16 = 7;
 /// Reads the blocks. A TIFF file has the form of an EXIF block, with an image in it.
 fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
     let xmp = || {
-        let file = File::open(bytes).ok()?;
+        let file = TiffFile::open(bytes).ok()?;
         let (_, _, xmp) = file.fields(file.first).ok()?.0.field(tag::XMP).ok()??;
         fitting(xmp, bytes_max)
     };

@@ -57,7 +57,7 @@ fn fill<T: Copy>(page: &Page, options: &DecodeOptions, out: &mut [T], convert: i
         };
         for (y, bytes) in (top..page.size.h).zip(rows.chunks_exact(row_bytes)) {
             read_row(page, bytes, &mut row);
-            let place = Place { left, y, plane };
+            let place = RowPosition { left, y, plane };
             match &palette {
                 Some(palette) => place_colours(page, &place, &row, palette, out, &convert),
                 None => place_samples(page, &place, &row, out, &convert),
@@ -68,13 +68,13 @@ fn fill<T: Copy>(page: &Page, options: &DecodeOptions, out: &mut [T], convert: i
 }
 
 /// Destination of a row of a chunk.
-struct Place {
+struct RowPosition {
     left: u32,
     y: u32,
     plane: u32,
 }
 
-impl Place {
+impl RowPosition {
     /// Samples of the picture from here to the end of its row, with `channels` per pixel.
     fn target<'a, T>(&self, page: &Page, channels: usize, out: &'a mut [T]) -> &'a mut [T] {
         let w = page.size.w as usize;
@@ -174,7 +174,7 @@ fn read_row(page: &Page, bytes: &[u8], row: &mut [u16]) {
 }
 
 /// Copies the samples that the picture has; extra samples are left out.
-fn place_samples<T: Copy>(page: &Page, place: &Place, row: &[u16], out: &mut [T], convert: &impl Fn(u16) -> T) {
+fn place_samples<T: Copy>(page: &Page, place: &RowPosition, row: &[u16], out: &mut [T], convert: &impl Fn(u16) -> T) {
     let channels = page.channels().count();
     let target = place.target(page, channels, out);
     if page.planar {
@@ -202,7 +202,7 @@ fn palette(page: &Page) -> Option<Vec<[u16; 3]>> {
 
 fn place_colours<T: Copy>(
     page: &Page,
-    place: &Place,
+    place: &RowPosition,
     row: &[u16],
     palette: &[[u16; 3]],
     out: &mut [T],

@@ -2,7 +2,7 @@
 
 use crate::pipeline::Size;
 use crate::pipeline::operation::gravity;
-use crate::pipeline::operation::resize::Window;
+use crate::pipeline::operation::resize::ScaledPart;
 use crate::pipeline::param::Args;
 
 /// Consecutive columns or rows of the base that show the overlay.
@@ -43,10 +43,10 @@ pub(super) struct Patch {
 }
 
 impl Patch {
-    /// Window of the overlay, scaled to `scaled`, that must be computed; never larger than the base.
-    pub fn window(&self, scaled: Size) -> Window {
+    /// Part of the overlay, scaled to `scaled`, that must be computed; never larger than the base.
+    pub fn window(&self, scaled: Size) -> ScaledPart {
         let ((x, w), (y, h)) = (self.across.window(), self.down.window());
-        Window { scaled, at: (x, y), size: Size::new(w, h) }
+        ScaledPart { scaled, at: (x, y), size: Size::new(w, h) }
     }
 
     pub fn of_window(&self) -> Patch {

@@ -6,7 +6,7 @@ use crate::pipeline::Size;
 
 /// The requested box; a missing side follows from the other.
 #[derive(Clone, Copy)]
-pub(super) struct Box {
+pub(super) struct TargetBox {
     pub w: Option<u32>,
     pub h: Option<u32>,
 }
@@ -71,7 +71,7 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub fn new(source: Size, asked: Box, fit: Fit, anchor: Anchor, enlarge: bool) -> Geometry {
+    pub fn new(source: Size, asked: TargetBox, fit: Fit, anchor: Anchor, enlarge: bool) -> Geometry {
         match (asked.w, asked.h) {
             (None, None) => Geometry::whole(source, source),
             (Some(w), None) => Geometry::whole(source, capped(by_width(source, w), source, enlarge)),
@@ -136,7 +136,7 @@ impl Geometry {
 }
 
 /// Upper bound on the sides that [`Geometry::new`] computes for any size within `most`.
-pub(super) fn at_most(most: Size, asked: Box, fit: Fit, enlarge: bool) -> Size {
+pub(super) fn at_most(most: Size, asked: TargetBox, fit: Fit, enlarge: bool) -> Size {
     // Height of a column of one pixel, and width of a row of one pixel.
     let (w_of_h, h_of_w) = (|h: u32| most.w.saturating_mul(h), |w: u32| most.h.saturating_mul(w));
     let scaled = match (asked.w, asked.h) {
@@ -151,7 +151,7 @@ pub(super) fn at_most(most: Size, asked: Box, fit: Fit, enlarge: bool) -> Size {
 }
 
 /// Upper bound on the number of source rows or columns per result row or column, for any size within `most`.
-pub(super) fn shrinks_at_most(most: Size, asked: Box) -> f64 {
+pub(super) fn shrinks_at_most(most: Size, asked: TargetBox) -> f64 {
     let ratio = |side: u32, asked: Option<u32>| asked.map_or(1.0, |asked| f64::from(side) / f64::from(asked));
     // The other side is rounded, at worst from 1.5 to 1.
     (ratio(most.w, asked.w).max(ratio(most.h, asked.h)) * 1.5).max(1.0)
@@ -196,7 +196,7 @@ mod tests {
 
     fn size(fit: Fit, enlarge: bool, source: (u32, u32), asked: (u32, u32)) -> (u32, u32) {
         let side = |side| if side == 0 { None } else { Some(side) };
-        let asked = Box { w: side(asked.0), h: side(asked.1) };
+        let asked = TargetBox { w: side(asked.0), h: side(asked.1) };
         let result = Geometry::new(Size::new(source.0, source.1), asked, fit, Anchor::CENTER, enlarge).result;
         (result.w, result.h)
     }
@@ -233,8 +233,13 @@ mod tests {
 
     #[test]
     fn a_cover_that_scales_nothing_keeps_whole_pixels() {
-        let geometry =
-            Geometry::new(Size::new(101, 60), Box { w: Some(60), h: Some(60) }, Fit::Cover, Anchor::CENTER, false);
+        let geometry = Geometry::new(
+            Size::new(101, 60),
+            TargetBox { w: Some(60), h: Some(60) },
+            Fit::Cover,
+            Anchor::CENTER,
+            false,
+        );
         assert_eq!(geometry.region, Region { x: 20.0, y: 0.0, w: 60.0, h: 60.0 });
         assert_eq!(geometry.scaled, Size::new(60, 60));
         assert_eq!(geometry.uncropped, Size::new(101, 60));

@@ -13,7 +13,7 @@ use crate::pipeline::{Error, Raster, Size, Watch};
 use small::Small;
 
 /// Axis on which a crop can move, and its lengths.
-struct Window {
+struct CropAxis {
     horizontal: bool,
     /// Pixels of the small image along the axis.
     side: usize,
@@ -21,13 +21,13 @@ struct Window {
     kept: usize,
 }
 
-impl Window {
-    fn new(part: Size, small: Size, target: Size) -> Window {
+impl CropAxis {
+    fn new(part: Size, small: Size, target: Size) -> CropAxis {
         let wide = u64::from(part.w) * u64::from(target.h);
         let high = u64::from(part.h) * u64::from(target.w);
         let side = if wide > high { small.w } else { small.h };
         let kept = (2 * u64::from(side) * wide.min(high) + wide.max(high)) / (2 * wide.max(high));
-        Window { horizontal: wide > high, side: side as usize, kept: (kept as usize).clamp(1, side as usize) }
+        CropAxis { horizontal: wide > high, side: side as usize, kept: (kept as usize).clamp(1, side as usize) }
     }
 
     /// Centre of the crop that begins at pixel `first`.
@@ -53,7 +53,7 @@ const SLICES: usize = 16;
 /// until the rest fits.
 pub(super) fn busiest(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
     let small = Small::new(raster, part, DETAIL_SIDE, watch)?;
-    let window = Window::new(part.size, small.size, target);
+    let window = CropAxis::new(part.size, small.size, target);
     let order = |from: usize, to: usize| {
         let mut histogram = [0u32; 64];
         for place in (from..to).flat_map(|at| window.line(small.size, at)) {
@@ -103,7 +103,7 @@ const OUTWARDS: f64 = 0.8;
 /// Centre of the likely subject: the part with most edges, skin and saturated colours around its middle.
 pub(super) fn subject(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
     let small = Small::new(raster, part, SUBJECT_SIDE, watch)?;
-    let window = Window::new(part.size, small.size, target);
+    let window = CropAxis::new(part.size, small.size, target);
     let scores = scores(&small);
     let line = |at: usize| {
         let mut line: Vec<f64> = window.line(small.size, at).map(|place| scores[place]).collect();

@@ -1,4 +1,4 @@
-//! Blocks of a GIF: number and size of frames, and whether any transparency shows. Decompresses no data.
+//! [`Container`]: the blocks of a GIF, with number and size of frames, and whether any transparency shows. Decompresses no data.
 //!
 //! Source: the GIF89a specification. One pass over the lengths of sub-blocks, linear in the file.
 
@@ -7,7 +7,7 @@ use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Channels, Error, Size};
 
 /// Facts about a file from its blocks.
-pub(super) struct Blocks {
+pub(super) struct Container {
     /// Size of the logical screen.
     pub size: Size,
     /// Number of image descriptors.
@@ -23,11 +23,11 @@ pub(super) struct Blocks {
     pub complete: bool,
 }
 
-impl Blocks {
+impl Container {
     /// Walks all blocks.
     ///
     /// Errors: [`Error::Corrupt`] if the file is not well formed up to the first frame's header.
-    pub fn read(bytes: &[u8]) -> Result<Blocks, Error> {
+    pub fn read(bytes: &[u8]) -> Result<Container, Error> {
         let mut cursor = Cursor::new(NAME, bytes);
         if !matches!(cursor.take(6)?, b"GIF87a" | b"GIF89a") {
             return Err(cursor.corrupt("invalid magic number"));
@@ -37,13 +37,14 @@ impl Blocks {
             return Err(cursor.corrupt("zero width or height"));
         }
         skip_palette(&mut cursor, 2)?;
-        let mut blocks = Blocks { size, frames: 0, frame_pixels_max: 0, alpha: false, icc: false, complete: false };
-        match blocks.walk(&mut cursor) {
-            Err(error) if blocks.frames == 0 => Err(error),
-            Ok(()) if blocks.frames == 0 => Err(cursor.corrupt("no frame in the file")),
+        let mut container =
+            Container { size, frames: 0, frame_pixels_max: 0, alpha: false, icc: false, complete: false };
+        match container.walk(&mut cursor) {
+            Err(error) if container.frames == 0 => Err(error),
+            Ok(()) if container.frames == 0 => Err(cursor.corrupt("no frame in the file")),
             walked => {
-                blocks.complete = walked.is_ok();
-                Ok(blocks)
+                container.complete = walked.is_ok();
+                Ok(container)
             }
         }
     }
