@@ -81,6 +81,51 @@ struct Location {
     extents: Vec<(u64, Option<u64>)>,
 }
 
+/// Version of an `iloc` box, and widths of its fields in bytes.
+struct LocationFields {
+    version: u8,
+    offset_bytes: usize,
+    length_bytes: usize,
+    base_bytes: usize,
+    index_bytes: usize,
+}
+
+impl LocationFields {
+    fn read(cursor: &mut Cursor) -> Result<LocationFields, Error> {
+        let version = version(cursor)?;
+        let widths = cursor.u16_be()?;
+        let width = |shift: u16| usize::from(widths >> shift & 15);
+        Ok(LocationFields {
+            version,
+            offset_bytes: width(12),
+            length_bytes: width(8),
+            base_bytes: width(4),
+            index_bytes: if version > 0 { width(0) } else { 0 },
+        })
+    }
+
+    /// Reads the location of one item. `None`: its data is in another file or item, which is not supported.
+    fn location(&self, cursor: &mut Cursor, extents_left: &mut usize) -> Result<Option<Location>, Error> {
+        let item = id(cursor, self.version > 1)?;
+        let method = if self.version > 0 { cursor.u16_be()? & 15 } else { 0 };
+        let other_file = cursor.u16_be()? != 0;
+        let base = sized(cursor, self.base_bytes)?;
+        let count = usize::from(cursor.u16_be()?);
+        *extents_left = extents_left.checked_sub(count).ok_or_else(too_many)?;
+        let extents = (0..count).map(|_| self.extent(cursor, base)).collect::<Result<_, _>>()?;
+        let supported = method <= 1 && !other_file;
+        Ok(supported.then_some(Location { item, in_idat: method == 1, extents }))
+    }
+
+    /// Reads offset and length of an extent. Without a length, or with 0, it reaches to the end.
+    fn extent(&self, cursor: &mut Cursor, base: u64) -> Result<(u64, Option<u64>), Error> {
+        sized(cursor, self.index_bytes)?;
+        let offset = base.saturating_add(sized(cursor, self.offset_bytes)?);
+        let length = sized(cursor, self.length_bytes)?;
+        Ok((offset, Some(length).filter(|&length| length > 0)))
+    }
+}
+
 /// The `meta` box of a file.
 #[derive(Default)]
 pub(super) struct Meta<'a> {
@@ -149,30 +194,12 @@ impl<'a> Meta<'a> {
     }
 
     fn read_locations(&mut self, mut cursor: Cursor<'a>) -> Result<(), Error> {
-        let version = version(&mut cursor)?;
-        let sizes = cursor.u16_be()?;
-        let size = |shift: u16| usize::from(sizes >> shift & 15);
-        let (offset_size, length_size, base_size) = (size(12), size(8), size(4));
-        let index_size = if version > 0 { size(0) } else { 0 };
-        let count = id(&mut cursor, version > 1)?;
+        let fields = LocationFields::read(&mut cursor)?;
+        let count = id(&mut cursor, fields.version > 1)?;
         let mut extents_left = ENTRIES_MAX;
         for _ in 0..count {
-            let item = id(&mut cursor, version > 1)?;
-            let method = if version > 0 { cursor.u16_be()? & 15 } else { 0 };
-            let other_file = cursor.u16_be()? != 0;
-            let base = sized(&mut cursor, base_size)?;
-            let extent_count = usize::from(cursor.u16_be()?);
-            extents_left = extents_left.checked_sub(extent_count).ok_or_else(too_many)?;
-            let mut extents = Vec::new();
-            for _ in 0..extent_count {
-                sized(&mut cursor, index_size)?;
-                let offset = base.saturating_add(sized(&mut cursor, offset_size)?);
-                // Without a length, or with 0, the extent reaches to the end.
-                extents.push((offset, Some(sized(&mut cursor, length_size)?).filter(|&length| length > 0)));
-            }
-            // Data in other files or items is not supported: such an item has no location here.
-            if method <= 1 && !other_file {
-                push(&mut self.locations, Location { item, in_idat: method == 1, extents })?;
+            if let Some(location) = fields.location(&mut cursor, &mut extents_left)? {
+                push(&mut self.locations, location)?;
             }
         }
         Ok(())

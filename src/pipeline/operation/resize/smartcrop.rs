@@ -53,28 +53,28 @@ const SLICES: usize = 16;
 /// until the rest fits.
 pub(super) fn busiest(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
     let small = Small::new(raster, part, DETAIL_SIDE, watch)?;
-    let window = CropAxis::new(part.size, small.size, target);
+    let axis = CropAxis::new(part.size, small.size, target);
     let order = |from: usize, to: usize| {
         let mut histogram = [0u32; 64];
-        for place in (from..to).flat_map(|at| window.line(small.size, at)) {
+        for place in (from..to).flat_map(|at| axis.line(small.size, at)) {
             histogram[(small.luma(place) * 63.99) as usize] += 1;
         }
         histogram.iter().map(|count| u64::from(*count) * log2(*count)).sum::<u64>()
     };
-    let (mut first, mut end) = (0, window.side);
-    let slice = (window.side - window.kept).div_ceil(SLICES);
-    while end - first > window.kept {
-        let slice = slice.min(end - first - window.kept);
+    let (mut first, mut end) = (0, axis.side);
+    let slice = (axis.side - axis.kept).div_ceil(SLICES);
+    while end - first > axis.kept {
+        let slice = slice.min(end - first - axis.kept);
         // Both slices have equally many pixels, so the more ordered one has less entropy.
         let (start, tail) = (order(first, first + slice), order(end - slice, end));
-        let near_start = first > window.side - end;
+        let near_start = first > axis.side - end;
         if start > tail || (start == tail && !near_start) {
             first += slice;
         } else {
             end -= slice;
         }
     }
-    Ok(window.anchor(first))
+    Ok(axis.anchor(first))
 }
 
 /// Binary logarithm with 16 fractional bits, by repeated squaring; 0 for 0, which is never added.
@@ -103,28 +103,42 @@ const OUTWARDS: f64 = 0.8;
 /// Centre of the likely subject: the part with most edges, skin and saturated colours around its middle.
 pub(super) fn subject(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
     let small = Small::new(raster, part, SUBJECT_SIDE, watch)?;
-    let window = CropAxis::new(part.size, small.size, target);
-    let scores = scores(&small);
+    let axis = CropAxis::new(part.size, small.size, target);
+    let (lines, weights) = (line_scores(&small, &axis), centre_weights(axis.kept));
+    let score = |lines: &[f64]| lines.iter().zip(&weights).map(|(line, weight)| line * weight).sum::<f64>();
+    let first = most_central_best(lines.windows(axis.kept).map(score), axis.side - axis.kept);
+    Ok(axis.anchor(first))
+}
+
+/// Score of each line across the axis: the sum of its strongest pixels. Lower lines are discounted if the axis is vertical.
+fn line_scores(small: &Small, axis: &CropAxis) -> Vec<f64> {
+    let scores = scores(small);
     let line = |at: usize| {
-        let mut line: Vec<f64> = window.line(small.size, at).map(|place| scores[place]).collect();
+        let mut line: Vec<f64> = axis.line(small.size, at).map(|place| scores[place]).collect();
         line.sort_unstable_by(|one, other| other.total_cmp(one));
         let strongest = line.iter().take(line.len().div_ceil(STRONGEST)).sum::<f64>();
-        if window.horizontal { strongest } else { strongest * (1.0 - DOWNWARDS * at as f64 / window.side as f64) }
+        if axis.horizontal { strongest } else { strongest * (1.0 - DOWNWARDS * at as f64 / axis.side as f64) }
     };
-    let lines: Vec<f64> = (0..window.side).map(line).collect();
+    (0..axis.side).map(line).collect()
+}
+
+/// Weight of each line of a crop: 1 in its middle, less towards its ends.
+fn centre_weights(kept: usize) -> Vec<f64> {
     let weight = |place: usize| {
-        let from_middle = (2 * place + 1) as f64 / window.kept as f64 - 1.0;
+        let from_middle = (2 * place + 1) as f64 / kept as f64 - 1.0;
         1.0 - OUTWARDS * from_middle * from_middle
     };
-    let weights: Vec<f64> = (0..window.kept).map(weight).collect();
-    let score = |lines: &[f64]| lines.iter().zip(&weights).map(|(line, weight)| line * weight).sum::<f64>();
-    let off_centre = |first: usize| (2 * first).abs_diff(window.side - window.kept);
-    let scored = lines.windows(window.kept).map(score).enumerate();
-    let best = scored.reduce(|best, next| {
+    (0..kept).map(weight).collect()
+}
+
+/// Index of the highest score; of equal ones, the index nearest to the middle of `0..=last`.
+fn most_central_best(scores: impl Iterator<Item = f64>, last: usize) -> usize {
+    let off_centre = |first: usize| (2 * first).abs_diff(last);
+    let best = scores.enumerate().reduce(|best, next| {
         let nearer = next.1 == best.1 && off_centre(next.0) < off_centre(best.0);
         if next.1 > best.1 || nearer { next } else { best }
     });
-    Ok(window.anchor(best.map_or(0, |(first, _)| first)))
+    best.map_or(0, |(first, _)| first)
 }
 
 const SKIN_WEIGHT: f64 = 2.0;
