@@ -13,6 +13,7 @@
 mod batch;
 pub mod codec;
 pub mod color;
+mod deadline;
 mod encode;
 mod error;
 mod ifd;
@@ -30,13 +31,13 @@ pub mod reference;
 mod run;
 pub mod summary;
 mod text;
-mod watch;
 
 use bytes::Bytes;
 
 use crate::digest::Digest;
 pub use batch::{Batch, Decoded, Group, Member};
 use codec::{Codec, Header};
+pub use deadline::Deadline;
 pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
@@ -46,7 +47,6 @@ pub use plan::{Headers, Plan, Step};
 pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
-pub use watch::Watch;
 
 /// Raised whenever the same source gives other pixels before its first operation: decoders, colour, orientation; and whenever a
 /// picture is brought to an encoder in another way. Part of every key, since a key is made before the source is read.
@@ -189,7 +189,7 @@ impl Pipeline {
 
     /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic. A source that is passed through is
     /// not copied.
-    pub fn run(&self, source: &Bytes, images: &Images, limits: &Limits, watch: &Watch) -> Result<Output, Error> {
-        run::run(self, source, images, limits, watch)
+    pub fn run(&self, source: &Bytes, images: &Images, limits: &Limits, deadline: &Deadline) -> Result<Output, Error> {
+        run::run(self, source, images, limits, deadline)
     }
 }

@@ -21,7 +21,7 @@ mod tiff;
 mod webp;
 
 use super::metadata::{Blocks, Metadata};
-use super::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch};
+use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size};
 
 /// One file format: how it is recognised, checked, decoded and encoded.
 pub struct Codec {
@@ -92,7 +92,7 @@ pub struct DecodeOptions<'a> {
     /// Number of frames after which decoding stops; 1 for the first alone.
     pub frames_max: u32,
     /// Deadline, checked in long loops.
-    pub watch: &'a Watch,
+    pub deadline: &'a Deadline,
 }
 
 /// Function that removes the metadata from a file; see [`Encoder::strip`].
@@ -221,12 +221,12 @@ pub struct EncodeOptions<'a> {
     /// Percentage of the quantisation error that is diffused to neighbouring pixels.
     pub dither_percent: u8,
     /// Deadline, checked in long loops.
-    pub watch: &'a Watch,
+    pub deadline: &'a Deadline,
 }
 
 impl EncodeOptions<'_> {
     /// The codec's defaults, with this deadline.
-    pub fn new(watch: &Watch) -> EncodeOptions<'_> {
+    pub fn new(deadline: &Deadline) -> EncodeOptions<'_> {
         EncodeOptions {
             quality: None,
             lossless: false,
@@ -235,7 +235,7 @@ impl EncodeOptions<'_> {
             chroma: Chroma::Half,
             colors: None,
             dither_percent: 100,
-            watch,
+            deadline,
         }
     }
 }

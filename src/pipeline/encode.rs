@@ -14,7 +14,7 @@ pub(super) use canonicalize::canonicalized;
 pub use params::ENCODE;
 pub(super) use ssimulacra::working_bytes as scoring_bytes;
 
-use super::{Channels, Error, Picture, Raster, Watch, color};
+use super::{Channels, Deadline, Error, Picture, Raster, color};
 
 /// Channels of `encoder` that lose least of a raster with `channels`.
 pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channels {
@@ -50,11 +50,11 @@ pub(super) fn encode(
     codec: &Codec,
     args: &Args,
     metadata: &Metadata,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<u8>, Error> {
     let encoder = &encoder_for(encoder(codec)?, args);
-    let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
-    let mut options = options(args, watch);
+    let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), deadline)?;
+    let mut options = options(args, deadline);
     options.effort = bounded_effort(encoder, &picture, options.effort);
     if args.word("quality") == Some("auto") {
         options.quality = Some(ssimulacra::quality(codec, encoder, &picture, &options)?);
@@ -67,7 +67,7 @@ pub(super) fn encode(
         None => (encoder.encode)(&picture, &options)?,
     };
     // Some libraries cannot be interrupted within a frame, so the deadline is checked once more.
-    watch.check()?;
+    deadline.check()?;
     Ok(bytes)
 }
 
@@ -78,7 +78,7 @@ fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>) -> Op
     if pixels > pixels_max { asked.map(|asked| asked.min(default)) } else { asked }
 }
 
-fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
+fn options<'a>(args: &Args, deadline: &'a Deadline) -> EncodeOptions<'a> {
     // The parameter's kind keeps every number below 256.
     let number = |name| args.number(name).map(|number| number as u8);
     EncodeOptions {
@@ -94,13 +94,13 @@ fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
         // The parameter's kind allows 2..=256.
         colors: args.number("colors").map(|colors| colors as u16),
         dither_percent: number("dither").unwrap_or(100),
-        watch,
+        deadline,
     }
 }
 
-fn fitted(picture: Picture, encoder: &Encoder, background: [u8; 4], watch: &Watch) -> Result<Picture, Error> {
+fn fitted(picture: Picture, encoder: &Encoder, background: [u8; 4], deadline: &Deadline) -> Result<Picture, Error> {
     let picture = picture.map(|raster| {
-        watch.check()?;
+        deadline.check()?;
         fitted_raster(raster, encoder, background)
     })?;
     let channels = picture.first().channels();
@@ -140,7 +140,8 @@ mod tests {
         let raster = Raster::new(Size::new(2, 1), source, Samples::U16(vec![0x8080; 2 * source.count()]));
         for sixteen_bit in [false, true] {
             let encoder = taking(takes, sixteen_bit);
-            let picture = fitted(Picture::still(raster.clone()), &encoder, [255; 4], &Watch::default()).expect("fits");
+            let picture =
+                fitted(Picture::still(raster.clone()), &encoder, [255; 4], &Deadline::default()).expect("fits");
             assert_eq!(picture.first().channels(), expected, "{source:?} in {takes:?}");
             assert_eq!(picture.first().shape().bits, if sixteen_bit { 16 } else { 8 });
         }
@@ -166,7 +167,7 @@ mod tests {
         let args = Args::defaults(ENCODE).with("quality", Value::Number(7));
         let mut codec = Codec { extensions: &[], ..*by_name("png").expect("a row") };
         codec.encoder = Some(taking(&[Channels::Rgb], false));
-        let bytes = encode(Picture::still(raster), &codec, &args, &Metadata::default(), &Watch::default());
+        let bytes = encode(Picture::still(raster), &codec, &args, &Metadata::default(), &Deadline::default());
         assert_eq!(bytes, Ok(vec![3, 7]));
     }
 

@@ -35,7 +35,7 @@ use std::collections::HashMap;
 
 use super::param::{Args, Kind, Param, Value, invalid, missing};
 use super::plan::Step;
-use super::{Error, Raster, Shape, Watch};
+use super::{Deadline, Error, Raster, Shape};
 use crate::digest::Digest;
 
 /// One step on the pixels of a frame.
@@ -88,7 +88,7 @@ impl Cost {
 /// Inputs of an operation other than its raster and arguments.
 pub struct Context<'a> {
     /// Deadline, checked in long loops.
-    pub watch: &'a Watch,
+    pub deadline: &'a Deadline,
     /// All other images that the pipeline names (masks, overlays) by id, upright and in sRGB.
     pub images: &'a HashMap<Digest, Raster>,
 }

@@ -8,7 +8,7 @@ use super::limits::within;
 use super::metadata::Keep;
 use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
 use super::param::{Args, invalid};
-use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size, Watch};
+use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Pipeline, Shape, Size};
 use crate::digest::Digest;
 
 /// What a render will make and hold, known before a pixel is decoded.
@@ -136,8 +136,8 @@ impl Course {
         decode(self) == decode(other) && !self.plan.passes_through && !other.plan.passes_through
     }
 
-    pub fn decode_options<'a>(&self, limits: &'a Limits, watch: &'a Watch) -> DecodeOptions<'a> {
-        DecodeOptions { limits, at_least: self.at_least, frames_max: self.frames, watch }
+    pub fn decode_options<'a>(&self, limits: &'a Limits, deadline: &'a Deadline) -> DecodeOptions<'a> {
+        DecodeOptions { limits, at_least: self.at_least, frames_max: self.frames, deadline }
     }
 }
 

@@ -165,8 +165,8 @@ mod tests {
     use crate::pipeline::Raster;
 
     fn entry(name: &str, raster: &Raster) -> Json {
-        let watch = crate::pipeline::Watch::default();
-        let bytes = encode(&Picture::still(raster.clone()), &EncodeOptions::new(&watch));
+        let deadline = crate::pipeline::Deadline::default();
+        let bytes = encode(&Picture::still(raster.clone()), &EncodeOptions::new(&deadline));
         serde_json::from_slice::<Json>(&bytes.expect("8 bits")).expect("JSON")[name].clone()
     }
 

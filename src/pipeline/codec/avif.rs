@@ -202,7 +202,7 @@ fn each_tile(
     mut each: impl FnMut(&Cow<[u8]>, (u32, u32)) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for (index, data) in (0..).zip(&image.tiles) {
-        options.watch.check()?;
+        options.deadline.check()?;
         options.limits.check(image.tile, obus(data)?.frames)?;
         each(data, (index % image.columns * image.tile.w, index / image.columns * image.tile.h))?;
     }
@@ -229,7 +229,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
         (false, false) => (Form::Chroma { count, layout: sampled }, sampled, MATRIX_BT601),
     };
     let encode = |form, layout, matrix, quality| {
-        options.watch.check()?;
+        options.deadline.check()?;
         let planes = match raster.samples() {
             Samples::U8(samples) => planes(samples, size, form, bits),
             Samples::U16(samples) => planes(samples, size, form, bits),

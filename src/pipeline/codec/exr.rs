@@ -32,8 +32,8 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     options.limits.check(data, 1)?;
     options.limits.check(block, 1)?;
     let count = image_crate::samples_count(header.size, header.channels, 4, options.limits)?;
-    let failed = |error| options.watch.check().err().unwrap_or_else(|| image_crate::decode_error("exr", error));
-    let decoder = OpenExrDecoder::new(PolledReader::new(bytes, options.watch)).map_err(failed)?;
+    let failed = |error| options.deadline.check().err().unwrap_or_else(|| image_crate::decode_error("exr", error));
+    let decoder = OpenExrDecoder::new(PolledReader::new(bytes, options.deadline)).map_err(failed)?;
     if decoder.dimensions() != (header.size.w, header.size.h) || !matches_channels(&decoder, header.channels) {
         return Err(Error::corrupt("exr", "inconsistent header"));
     }
@@ -51,7 +51,7 @@ fn encode_samples(linear: &[f32], header: &Header, options: &DecodeOptions) -> R
     let mut samples = try_zeroed::<u16>(linear.len())?;
     let row_samples = header.size.w as usize * header.channels.count();
     for (row, linear) in samples.chunks_exact_mut(row_samples).zip(linear.chunks_exact(row_samples)) {
-        options.watch.check()?;
+        options.deadline.check()?;
         if header.channels == Channels::Rgb {
             row.iter_mut().zip(linear).for_each(|(sample, &value)| *sample = srgb16(value));
         } else {

@@ -34,7 +34,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let header = inspect(bytes)?;
     let count = image_crate::samples_count(header.size, header.channels, 2, options.limits)?;
-    options.watch.check()?;
+    options.deadline.check()?;
     let mut samples = try_zeroed::<u16>(count)?;
     let (pairs, _) = bytes[HEADER_BYTES..].as_chunks::<2>();
     for (sample, pair) in samples.iter_mut().zip(pairs) {

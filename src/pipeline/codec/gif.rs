@@ -75,7 +75,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let mut frames = Vec::new();
     let mut indices = Vec::new();
     while frames.len() < wanted as usize {
-        options.watch.check()?;
+        options.deadline.check()?;
         let frame =
             decoder.next_frame_info().map_err(damaged)?.ok_or_else(|| Error::corrupt(NAME, "truncated file"))?;
         let delay = Delay { numerator: u32::from(frame.delay), denominator: 100 };

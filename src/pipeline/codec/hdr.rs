@@ -92,7 +92,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let mut at = Cursor::new("hdr", bytes);
     at.seek(body)?;
     for row in samples.chunks_exact_mut(w * 3) {
-        options.watch.check()?;
+        options.deadline.check()?;
         read_scanline(&mut at, &mut scanline)?;
         for (rgb, &pixel) in row.as_chunks_mut::<3>().0.iter_mut().zip(&scanline) {
             *rgb = encode_pixel(pixel);

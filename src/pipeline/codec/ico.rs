@@ -106,8 +106,8 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
 }
 
 fn decode_png(entry: &IconImage, options: &DecodeOptions) -> Result<Picture, Error> {
-    let failed = |error| options.watch.check().err().unwrap_or_else(|| image_crate::decode_error("ico", error));
-    let source = PolledReader::new(entry.data, options.watch);
+    let failed = |error| options.deadline.check().err().unwrap_or_else(|| image_crate::decode_error("ico", error));
+    let source = PolledReader::new(entry.data, options.deadline);
     let decoder = PngDecoder::with_limits(source, image_crate::limits(options.limits)).map_err(failed)?;
     if decoder.dimensions() != (entry.size.w, entry.size.h) {
         return Err(Error::corrupt("ico", "inconsistent header"));
@@ -127,7 +127,7 @@ fn decode_bitmap(entry: &IconImage, options: &DecodeOptions) -> Result<Picture, 
     icon.extend(((DIRECTORY_BYTES + ENTRY_BYTES) as u32).to_le_bytes());
     icon.extend(entry.data);
     let decoder =
-        IcoDecoder::new(PolledReader::new(&icon, options.watch)).map_err(|e| image_crate::decode_error("ico", e))?;
+        IcoDecoder::new(PolledReader::new(&icon, options.deadline)).map_err(|e| image_crate::decode_error("ico", e))?;
     if decoder.dimensions() != (entry.size.w, entry.size.h) {
         return Err(Error::corrupt("ico", "inconsistent header"));
     }

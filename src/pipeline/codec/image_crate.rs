@@ -9,7 +9,7 @@ use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError
 use super::{DecodeOptions, Header};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch, color};
+use crate::pipeline::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size, color};
 
 /// Header of a still image without orientation, profile or working memory.
 pub(super) fn still(size: Size, channels: Channels, bits: u8) -> Header {
@@ -56,7 +56,7 @@ pub(super) fn still_picture<'a, D: ImageDecoder>(
     options: &'a DecodeOptions,
     open: impl FnOnce(PolledReader<'a>) -> Result<D, ImageError>,
 ) -> Result<Picture, Error> {
-    let decoder = open(PolledReader::new(bytes, options.watch)).map_err(|error| decode_error(format, error))?;
+    let decoder = open(PolledReader::new(bytes, options.deadline)).map_err(|error| decode_error(format, error))?;
     decode(format, decoder, options).map(Picture::still)
 }
 
@@ -66,10 +66,10 @@ pub(super) fn decode(
     mut decoder: impl ImageDecoder,
     options: &DecodeOptions,
 ) -> Result<Raster, Error> {
-    options.watch.check()?;
+    options.deadline.check()?;
     let header = header(format, &decoder)?;
     let count = samples_count(header.size, header.channels, u64::from(header.bits / 8), options.limits)?;
-    let failed = |error| options.watch.check().err().unwrap_or_else(|| decode_error(format, error));
+    let failed = |error| options.deadline.check().err().unwrap_or_else(|| decode_error(format, error));
     decoder.set_limits(limits(options.limits)).map_err(failed)?;
     let samples = if header.bits == 16 {
         let mut samples = try_zeroed::<u16>(count)?;
@@ -160,7 +160,7 @@ pub(super) fn color_type(format: &'static str, raster: &Raster) -> Result<Extend
 /// Reader of the source's bytes that errs once the render must stop, since the crate's decoders check no deadline.
 pub(super) struct PolledReader<'a> {
     bytes: Cursor<&'a [u8]>,
-    watch: &'a Watch,
+    deadline: &'a Deadline,
     reads: u32,
 }
 
@@ -169,13 +169,13 @@ const READS_A_POLL: u32 = 4096;
 
 impl<'a> PolledReader<'a> {
     /// A reader at the start of `bytes`.
-    pub(super) fn new(bytes: &'a [u8], watch: &'a Watch) -> PolledReader<'a> {
-        PolledReader { bytes: Cursor::new(bytes), watch, reads: 0 }
+    pub(super) fn new(bytes: &'a [u8], deadline: &'a Deadline) -> PolledReader<'a> {
+        PolledReader { bytes: Cursor::new(bytes), deadline, reads: 0 }
     }
 
     fn poll(&mut self) -> io::Result<()> {
         self.reads = self.reads.wrapping_add(1);
-        if self.reads.is_multiple_of(READS_A_POLL) { self.watch.check().map_err(io::Error::other) } else { Ok(()) }
+        if self.reads.is_multiple_of(READS_A_POLL) { self.deadline.check().map_err(io::Error::other) } else { Ok(()) }
     }
 }
 

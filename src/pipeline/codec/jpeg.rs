@@ -91,12 +91,12 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         scans_max: limits.scans_max,
         memory_bytes_max: limits.memory_bytes_max,
     };
-    let mut decoder = libjpeg::Decoder::start(bytes, &settings, options.watch)?;
+    let mut decoder = libjpeg::Decoder::start(bytes, &settings, options.deadline)?;
     let size = decoder.size();
     let stride = size.w as usize * channels.count();
     let mut samples = try_zeroed(stride * size.h as usize)?;
     for band in samples.chunks_mut(stride * BAND_ROWS) {
-        options.watch.check()?;
+        options.deadline.check()?;
         decoder.read_rows(band)?;
     }
     decoder.finish()?;
@@ -146,7 +146,7 @@ fn compress(raster: &Raster, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let settings = settings(raster.size(), raster.channels().gray(), options);
     let mut writer = settings.start_compress(Vec::new()).map_err(|error| failed(error.to_string()))?;
     for band in samples.chunks(raster.size().w as usize * raster.channels().count() * BAND_ROWS) {
-        options.watch.check()?;
+        options.deadline.check()?;
         writer.write_scanlines(band).map_err(|error| failed(error.to_string()))?;
     }
     writer.finish().map_err(|error| failed(error.to_string()))

@@ -16,7 +16,7 @@ use quantette::wu::{BinnerF32x3, WuF32x3};
 use quantette::{ImageRef, PaletteBuf, PaletteSize};
 
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Watch};
+use crate::pipeline::{Deadline, Error};
 
 /// Approximate number of pixels that train the palette; more take longer without visible gain.
 const TRAINING_PIXELS: usize = 1 << 16;
@@ -64,12 +64,12 @@ pub(super) fn reduce(
     frames: &[&[u8]],
     (w, count): (usize, usize),
     settings: &Settings,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Indexed, Error> {
     if let Some(indexed) = exact(frames, count, settings) {
         return Ok(indexed);
     }
-    let source = Reduction { frames, w, count, settings, watch };
+    let source = Reduction { frames, w, count, settings, deadline };
     let mut target = Indexed { palette: Vec::new(), frames: Vec::new() };
     for frame in frames {
         target.frames.push(try_zeroed(frame.len() / count)?);
@@ -91,7 +91,7 @@ struct Reduction<'a> {
     w: usize,
     count: usize,
     settings: &'a Settings,
-    watch: &'a Watch,
+    deadline: &'a Deadline,
 }
 
 impl Reduction<'_> {
@@ -144,7 +144,7 @@ impl Reduction<'_> {
         let mut last = [0, 0, 0, u8::MAX];
         let bands = frame.chunks(self.w * self.count * BAND_ROWS).zip(colors.chunks_mut(self.w * BAND_ROWS));
         for (band, colors) in bands {
-            self.watch.check()?;
+            self.deadline.check()?;
             let shown = self.seen(band).map(|pixel| {
                 last = if Class::of(&pixel) == class { pixel } else { last };
                 last
@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn reduced(pixels: &[u8], w: usize, count: usize, settings: &Settings) -> Indexed {
-        reduce(&[pixels], (w, count), settings, &Watch::default()).expect("small")
+        reduce(&[pixels], (w, count), settings, &Deadline::default()).expect("small")
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
             .map(|frame| (0..900u32).flat_map(|i| [i as u8, (i >> 3) as u8, 80 * frame as u8]).collect())
             .collect();
         let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-        let indexed = reduce(&frames, (30, 3), &settings(32, false), &Watch::default()).expect("small");
+        let indexed = reduce(&frames, (30, 3), &settings(32, false), &Deadline::default()).expect("small");
         assert!(indexed.palette.len() <= 32 && indexed.frames.len() == 3);
         assert!(indexed.frames.iter().all(|frame| frame.len() == 900));
     }

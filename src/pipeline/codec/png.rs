@@ -57,9 +57,10 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     container.check_complete()?;
     let mut reader = open(bytes, &container, &header)?;
     let frames = if container.animated() {
-        animation::read(&mut reader, &header, frames, options.watch)?
+        animation::read(&mut reader, &header, frames, options.deadline)?
     } else {
-        let raster = frame::read(&mut reader, header.size, &header, options.watch)?.into_raster(header.size, &header);
+        let raster =
+            frame::read(&mut reader, header.size, &header, options.deadline)?.into_raster(header.size, &header);
         vec![Frame { raster, delay: Delay::from_ms(0) }]
     };
     // The rest is read only for its checksums.

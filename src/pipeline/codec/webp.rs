@@ -9,7 +9,7 @@ mod strip;
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples, Watch};
+use crate::pipeline::{Channels, Deadline, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
 use container::Container;
 
 const NAME: &str = "webp";
@@ -83,15 +83,15 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let picture = if container.animated {
         animation(container.riff, &container, options)?
     } else {
-        Picture::still(still(container.riff, &container, options.watch)?)
+        Picture::still(still(container.riff, &container, options.deadline)?)
     };
     Ok(Picture { icc, ..picture })
 }
 
-fn still(riff: &[u8], container: &Container, watch: &Watch) -> Result<Raster, Error> {
+fn still(riff: &[u8], container: &Container, deadline: &Deadline) -> Result<Raster, Error> {
     let channels = container.channels();
     let mut samples = try_zeroed(container.size.pixels() as usize * channels.count())?;
-    libwebp::decode(riff, container.size, channels, &mut samples, watch)?;
+    libwebp::decode(riff, container.size, channels, &mut samples, deadline)?;
     Ok(Raster::new(container.size, channels, Samples::U8(samples)))
 }
 
@@ -101,7 +101,7 @@ fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Res
     let mut frames = Vec::new();
     let mut shown_until = 0;
     while frames.len() < frames_max as usize {
-        options.watch.check()?;
+        options.deadline.check()?;
         let (canvas, until) = decoder.next_frame()?;
         let mut samples = try_zeroed(container.size.pixels() as usize * container.channels().count())?;
         copy_canvas(canvas, container.channels(), &mut samples);
@@ -129,7 +129,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let settings = libwebp::Settings {
         quality: options.quality.unwrap_or(QUALITY),
         lossless: options.lossless,
-        watch: options.watch,
+        deadline: options.deadline,
         effort: options.effort.unwrap_or(libwebp::EFFORT.default),
     };
     if picture.frames.len() == 1 {
@@ -151,7 +151,7 @@ fn encode_animation(
     let delay_ms_max = 0xff_ffff.min(i32::MAX as u32 / picture.frames.len() as u32);
     let mut shown_from = 0;
     for frame in &picture.frames {
-        options.watch.check()?;
+        options.deadline.check()?;
         encoder.add(size, frame.raster.channels(), eight_bit_samples(NAME, &frame.raster)?, shown_from, settings)?;
         shown_from += frame.delay.ms().min(delay_ms_max);
     }

@@ -13,7 +13,7 @@ use moxcms::{
 
 use super::linear::Sample;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Picture, Raster, Samples};
 
 /// Pixels between two checks of the deadline.
 const PIXELS: usize = 1 << 14;
@@ -22,7 +22,7 @@ const PIXELS: usize = 1 << 14;
 /// unchanged.
 ///
 /// Gray pixels with an RGB profile are converted as equal amounts of red, green and blue.
-pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
+pub fn to_srgb(mut picture: Picture, deadline: &Deadline) -> Result<Picture, Error> {
     let channels = picture.first().channels();
     let conversion = picture.icc.take().and_then(|icc| Conversion::new(&icc, channels));
     let conversion = conversion.as_ref();
@@ -32,8 +32,8 @@ pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
     picture.map(|raster| {
         let size = raster.size();
         let samples = match raster.into_samples() {
-            Samples::U8(samples) => Samples::U8(converted(samples, channels, conversion, watch)?),
-            Samples::U16(samples) => Samples::U16(converted(samples, channels, conversion, watch)?),
+            Samples::U8(samples) => Samples::U8(converted(samples, channels, conversion, deadline)?),
+            Samples::U16(samples) => Samples::U16(converted(samples, channels, conversion, deadline)?),
         };
         let channels = if channels == Channels::Cmyk { Channels::Rgb } else { channels };
         Ok(Raster::new(size, channels, samples))
@@ -41,13 +41,13 @@ pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
 }
 
 /// Keeps samples and profile if both are gray or both are RGB; otherwise converts with [`to_srgb`].
-pub fn to_srgb_unless_fit(picture: Picture, watch: &Watch) -> Result<Picture, Error> {
+pub fn to_srgb_unless_fit(picture: Picture, deadline: &Deadline) -> Result<Picture, Error> {
     let space =
         picture.icc.as_deref().and_then(|icc| ColorProfile::new_from_slice(icc).ok()).map(|icc| icc.color_space);
     match (space, picture.first().channels()) {
         (Some(DataColorSpace::Gray), Channels::Gray | Channels::GrayAlpha)
         | (Some(DataColorSpace::Rgb), Channels::Rgb | Channels::Rgba) => Ok(picture),
-        _ => to_srgb(picture, watch),
+        _ => to_srgb(picture, deadline),
     }
 }
 
@@ -66,15 +66,15 @@ fn converted<S: Depth>(
     samples: Vec<S>,
     channels: Channels,
     conversion: Option<&Conversion>,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     // Made per frame: animations with a profile are rare, and 8-bit samples need no 16-bit tables.
     let transform = conversion.and_then(|conversion| S::transform(conversion).ok());
     match (channels, transform) {
-        (Channels::Cmyk, transform) => from_cmyk(&samples, transform.as_deref(), watch),
+        (Channels::Cmyk, transform) => from_cmyk(&samples, transform.as_deref(), deadline),
         (_, None) => Ok(samples),
         (channels, Some(transform)) if channels.gray() => through_table(samples, channels, conversion, &*transform),
-        (channels, Some(transform)) => in_place(samples, channels, &*transform, watch),
+        (channels, Some(transform)) => in_place(samples, channels, &*transform, deadline),
     }
 }
 
@@ -162,11 +162,11 @@ fn in_place<S: Depth>(
     mut samples: Vec<S>,
     channels: Channels,
     transform: &Transform<S>,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let mut copy = vec![S::default(); PIXELS * channels.count()];
     for chunk in samples.chunks_mut(PIXELS * channels.count()) {
-        watch.check()?;
+        deadline.check()?;
         let copy = &mut copy[..chunk.len()];
         copy.copy_from_slice(chunk);
         transform.transform(copy, chunk).map_err(refused)?;
@@ -193,10 +193,10 @@ fn through_table<S: Depth>(
     Ok(samples)
 }
 
-fn from_cmyk<S: Depth>(samples: &[S], transform: Option<&Transform<S>>, watch: &Watch) -> Result<Vec<S>, Error> {
+fn from_cmyk<S: Depth>(samples: &[S], transform: Option<&Transform<S>>, deadline: &Deadline) -> Result<Vec<S>, Error> {
     let mut target = try_zeroed(samples.len() / 4 * 3)?;
     for (target, source) in target.chunks_mut(PIXELS * 3).zip(samples.chunks(PIXELS * 4)) {
-        watch.check()?;
+        deadline.check()?;
         match transform {
             Some(transform) => transform.transform(source, target).map_err(refused)?,
             None => by_formula(source, target),
@@ -243,7 +243,7 @@ mod tests {
         let convert = |samples| {
             let mut picture = Picture::still(Raster::new(Size::new(1, 1), channels, samples));
             picture.icc = icc.clone();
-            let mut picture = to_srgb(picture, &Watch::default()).expect("no watch");
+            let mut picture = to_srgb(picture, &Deadline::default()).expect("no deadline");
             assert_eq!(picture.icc, None);
             picture.frames.remove(0).raster.into_samples()
         };

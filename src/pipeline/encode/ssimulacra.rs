@@ -46,10 +46,10 @@ pub(super) fn quality(
     let pixels = shown(sample.first().clone())?;
     let reference = Ssimulacra2Reference::new(&slice(&pixels, size).map_err(failed)?).map_err(failed)?;
     let score = |quality| {
-        options.watch.check()?;
+        options.deadline.check()?;
         let bytes = (encoder.encode)(&sample, &EncodeOptions { quality: Some(quality), ..*options })?;
         let limits = Limits::default();
-        let decode = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: options.watch };
+        let decode = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: options.deadline };
         let pixels = shown((codec.decode)(&bytes, &decode)?.into_first())?;
         slice(&pixels, size).and_then(|slice| reference.compare(&slice)).map_err(failed)
     };

@@ -42,7 +42,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
 fn encoded<S: Sample>(raster: &Raster, samples: usize, sigma: f64, context: &Context<'_>) -> Result<Vec<S>, Error> {
     let (count, alpha) = (raster.channels().count(), has_alpha(raster));
     let mut result = try_zeroed(samples)?;
-    blurred(raster, sigma, context.watch, |y, row| {
+    blurred(raster, sigma, context.deadline, |y, row| {
         encode_row(row, &mut result[y * row.len()..][..row.len()], count, alpha);
     })?;
     Ok(result)

@@ -29,7 +29,7 @@ use super::{Context, Cost, Operation, Resolve, switch, unless_defaults, unless_o
 use crate::pipeline::color::{Sample, luminance, to_channels};
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::plan::Step;
-use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Raster, Samples, Shape};
 
 /// Pixels between two checks of the deadline.
 const BAND_PIXELS: usize = 1 << 16;
@@ -85,11 +85,11 @@ fn sample<S: Sample>(value: i64) -> S {
 fn change_rgb<S: Sample>(
     samples: &mut [S],
     channels: Channels,
-    watch: &Watch,
+    deadline: &Deadline,
     change: impl Fn([S; 3]) -> [S; 3],
 ) -> Result<(), Error> {
     for band in samples.chunks_mut(BAND_PIXELS * channels.count()) {
-        watch.check()?;
+        deadline.check()?;
         for pixel in band.chunks_exact_mut(channels.count()) {
             let changed = change([pixel[0], pixel[1], pixel[2]]);
             pixel[..3].copy_from_slice(&changed);

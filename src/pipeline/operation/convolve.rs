@@ -5,7 +5,7 @@ use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "convolve",
@@ -54,7 +54,7 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
-    convolved(raster, &kernel(args), context.watch)
+    convolved(raster, &kernel(args), context.deadline)
 }
 
 fn kernel(args: &Args) -> SquareKernel {
@@ -105,10 +105,10 @@ pub(super) fn working_bytes(shape: Shape, kernel: &SquareKernel) -> u64 {
 }
 
 /// Convolves a raster.
-pub(super) fn convolved(raster: Raster, kernel: &SquareKernel, watch: &Watch) -> Result<Raster, Error> {
+pub(super) fn convolved(raster: Raster, kernel: &SquareKernel, deadline: &Deadline) -> Result<Raster, Error> {
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(convolved_samples(samples, &raster, kernel, watch)?),
-        Samples::U16(samples) => Samples::U16(convolved_samples(samples, &raster, kernel, watch)?),
+        Samples::U8(samples) => Samples::U8(convolved_samples(samples, &raster, kernel, deadline)?),
+        Samples::U16(samples) => Samples::U16(convolved_samples(samples, &raster, kernel, deadline)?),
     };
     Ok(Raster::new(raster.size(), raster.channels(), samples))
 }
@@ -117,7 +117,7 @@ fn convolved_samples<S: Sample>(
     samples: &[S],
     raster: &Raster,
     kernel: &SquareKernel,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let (rows, channels) = (Rows::of(raster.shape()), raster.channels());
     let transparent = channels.alpha() && !color::opaque(raster);
@@ -127,7 +127,7 @@ fn convolved_samples<S: Sample>(
     let mut result = samples.to_vec();
     let source =
         |y: usize, row: &mut [f32]| premultiply(&samples[y * length..][..length], row, rows.count, transparent);
-    windows(rows, kernel.reach(), watch, source, |y, window| {
+    windows(rows, kernel.reach(), deadline, source, |y, window| {
         weigh(&mut sums, &kernel.taps(window, rows.count, length));
         let target = &mut result[y * length..][..length];
         match (kernel.around_gray, transparent) {

@@ -44,7 +44,7 @@ fn covered_samples<S: Sample>(
     let mut coverage: Vec<u16> = try_zeroed(w)?;
     for (y, pixels) in samples.chunks_exact_mut(w * count).enumerate() {
         if y % BAND_ROWS == 0 {
-            context.watch.check()?;
+            context.deadline.check()?;
         }
         row(y as u32, &mut coverage);
         for (pixel, coverage) in pixels.chunks_exact_mut(count).zip(&coverage) {

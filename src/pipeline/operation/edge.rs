@@ -4,7 +4,7 @@ use super::window::{self, Reach, Rows, windows};
 use super::{Context, Cost, Operation, switch, unless_off};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::Args;
-use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Raster, Samples, Shape};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "edge",
@@ -41,13 +41,13 @@ fn apply(raster: Raster, _: &Args, context: &Context<'_>) -> Result<Raster, Erro
     let raster = color::to_channels(raster, channels)?;
     let (rows, count) = (rows(raster.shape()), channels.count());
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(edges(samples, rows, count, context.watch)?),
-        Samples::U16(samples) => Samples::U16(edges(samples, rows, count, context.watch)?),
+        Samples::U8(samples) => Samples::U8(edges(samples, rows, count, context.deadline)?),
+        Samples::U16(samples) => Samples::U16(edges(samples, rows, count, context.deadline)?),
     };
     Ok(Raster::new(raster.size(), channels, samples))
 }
 
-fn edges<S: Sample>(samples: &[S], rows: Rows, count: usize, watch: &Watch) -> Result<Vec<S>, Error> {
+fn edges<S: Sample>(samples: &[S], rows: Rows, count: usize, deadline: &Deadline) -> Result<Vec<S>, Error> {
     let length = rows.w * count;
     let mut result = samples.to_vec();
     let source = |y: usize, row: &mut [i32]| {
@@ -55,7 +55,7 @@ fn edges<S: Sample>(samples: &[S], rows: Rows, count: usize, watch: &Watch) -> R
             *target = seen(pixel);
         }
     };
-    windows(rows, REACH, watch, source, |y, window| {
+    windows(rows, REACH, deadline, source, |y, window| {
         let [above, middle, below] = [-1, 0, 1].map(|dy| window.row(dy).windows(3));
         let pixels = result[y * length..][..length].chunks_exact_mut(count);
         for (((pixel, above), middle), below) in pixels.zip(above).zip(middle).zip(below) {

@@ -14,7 +14,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     canonical: unless_off,
     resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, working_bytes(shape, &kernel()))),
-    apply: |raster, _, context| convolved(raster, &kernel(), context.watch),
+    apply: |raster, _, context| convolved(raster, &kernel(), context.deadline),
 };
 
 fn kernel() -> SquareKernel {

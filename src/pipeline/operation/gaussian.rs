@@ -15,7 +15,7 @@ mod separable;
 use super::window::Rows;
 use crate::pipeline::color::{self, Sample, linear_row};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape};
 
 /// Smallest sigma per pixel of the coarser grid; below it errors grow quickly.
 const SIGMA_PER_STEP: f64 = 1.75;
@@ -29,12 +29,12 @@ fn step(sigma: f64) -> usize {
 pub(super) fn blurred(
     raster: &Raster,
     sigma: f64,
-    watch: &Watch,
+    deadline: &Deadline,
     each: impl FnMut(usize, &[u16]),
 ) -> Result<(), Error> {
     match raster.samples() {
-        Samples::U8(samples) => blurred_samples(samples, raster, sigma, watch, each),
-        Samples::U16(samples) => blurred_samples(samples, raster, sigma, watch, each),
+        Samples::U8(samples) => blurred_samples(samples, raster, sigma, deadline, each),
+        Samples::U16(samples) => blurred_samples(samples, raster, sigma, deadline, each),
     }
 }
 
@@ -59,7 +59,7 @@ fn blurred_samples<S: Sample>(
     samples: &[S],
     raster: &Raster,
     sigma: f64,
-    watch: &Watch,
+    deadline: &Deadline,
     mut each: impl FnMut(usize, &[u16]),
 ) -> Result<(), Error> {
     let (rows, alpha) = (Rows::of(raster.shape()), has_alpha(raster));
@@ -75,8 +75,8 @@ fn blurred_samples<S: Sample>(
         each(y, &whole);
     };
     match step(sigma) {
-        1 => separable::blurred(rows, sigma, watch, source, each),
-        step => coarse::blurred(rows, sigma, step, watch, source, each),
+        1 => separable::blurred(rows, sigma, deadline, source, each),
+        step => coarse::blurred(rows, sigma, step, deadline, source, each),
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
         let raster = Raster::new(size, Channels::Gray, Samples::U16(samples));
         let mut result = Vec::new();
         let each = |_, row: &[u16]| result.extend(row.iter().map(|value| f64::from(*value)));
-        blurred(&raster, sigma, &Watch::default(), each).expect("small");
+        blurred(&raster, sigma, &Deadline::default(), each).expect("small");
         result
     }
 

@@ -59,7 +59,7 @@ fn stretched(size: Size) -> ScaledPart {
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let mut mask = coverage(context.image(args)?, args)?;
     if mask.size() != raster.size() {
-        mask = windowed(&mask, stretched(raster.size()), Content::Coverage, context.watch)?;
+        mask = windowed(&mask, stretched(raster.size()), Content::Coverage, context.deadline)?;
     }
     let w = raster.size().w as usize;
     covered(raster, context, |y, row| match mask.samples() {

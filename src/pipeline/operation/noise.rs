@@ -46,14 +46,14 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let samples = match raster.into_samples() {
         Samples::U8(mut samples) => {
             for (y, row) in samples.chunks_exact_mut(row).enumerate() {
-                context.watch.check()?;
+                context.deadline.check()?;
                 add(row, [count, colors], amount(args), start(seed, y));
             }
             Samples::U8(samples)
         }
         Samples::U16(mut samples) => {
             for (y, row) in samples.chunks_exact_mut(row).enumerate() {
-                context.watch.check()?;
+                context.deadline.check()?;
                 add(row, [count, colors], amount(args), start(seed, y));
             }
             Samples::U16(samples)

@@ -140,7 +140,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
         if scaled == image.size() {
             layer.lay((&mut samples, channels, size), image, &patch, context)?;
         } else {
-            let piece = windowed(image, patch.window(scaled), Content::Picture, context.watch)?;
+            let piece = windowed(image, patch.window(scaled), Content::Picture, context.deadline)?;
             layer.lay((&mut samples, channels, size), &piece, &patch.of_window(), context)?;
         }
     }
@@ -184,7 +184,7 @@ impl Layer {
         let mut row: Vec<[u16; 4]> = try_zeroed(patch.across.len as usize)?;
         for line in 0..patch.down.len {
             if line % 64 == 0 {
-                context.watch.check()?;
+                context.deadline.check()?;
             }
             self.read(image, patch, line, &mut row);
             let first = (patch.down.at + line) as usize * base_w as usize + patch.across.at as usize;

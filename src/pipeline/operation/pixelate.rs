@@ -53,7 +53,7 @@ fn pixelated<S: Sample>(samples: &[S], raster: &Raster, side: usize, context: &C
     let mut result = try_zeroed(samples.len())?;
     let band = side * w * count;
     for (target, source) in result.chunks_mut(band).zip(samples.chunks(band)) {
-        context.watch.check()?;
+        context.deadline.check()?;
         sums.fill(0);
         for row in source.chunks_exact(w * count) {
             linear_row(row, &mut linear, count, alpha);

@@ -11,7 +11,7 @@ use super::canvas::{Rect, WHITE, channels_with, laid};
 use super::{Context, Cost, Operation, crop, gravity};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid, missing};
 use crate::pipeline::plan::Step;
-use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
+use crate::pipeline::{Channels, Deadline, Error, Raster, Shape, Size, color};
 use anchor::Anchor;
 pub(in crate::pipeline) use crop_resize::shrunk;
 pub(super) use geometry::by_width;
@@ -189,8 +189,8 @@ fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, 
 /// Replaces a gravity that depends on pixels by the point found in `part`.
 fn with_subject(raster: &Raster, part: Rect, target: Size, args: &Args, context: &Context<'_>) -> Result<Args, Error> {
     let anchor = match args.word("gravity") {
-        Some("entropy") => smartcrop::busiest(raster, part, target, context.watch)?,
-        Some("attention") => smartcrop::subject(raster, part, target, context.watch)?,
+        Some("entropy") => smartcrop::busiest(raster, part, target, context.deadline)?,
+        Some("attention") => smartcrop::subject(raster, part, target, context.deadline)?,
         _ => return Ok(args.clone()),
     };
     Ok(args.clone().with("gravity", anchor.value()))
@@ -247,11 +247,11 @@ fn scaled(raster: Raster, geometry: &Geometry, kernel: Kernel, context: &Context
         return Ok(raster);
     }
     if !channels.alpha() || !color::opaque(&raster) {
-        return resample::resampled(&raster, geometry, kernel, Light::Linear, context.watch);
+        return resample::resampled(&raster, geometry, kernel, Light::Linear, context.deadline);
     }
     let opaque = if channels.gray() { Channels::Gray } else { Channels::Rgb };
     let raster = color::to_channels(raster, opaque)?;
-    color::to_channels(resample::resampled(&raster, geometry, kernel, Light::Linear, context.watch)?, channels)
+    color::to_channels(resample::resampled(&raster, geometry, kernel, Light::Linear, context.deadline)?, channels)
 }
 
 /// A part of a scaled image, so that only the visible parts of masks and overlays are computed.
@@ -285,10 +285,15 @@ impl Content {
 }
 
 /// Computes `window` of an image.
-pub(super) fn windowed(raster: &Raster, window: ScaledPart, content: Content, watch: &Watch) -> Result<Raster, Error> {
+pub(super) fn windowed(
+    raster: &Raster,
+    window: ScaledPart,
+    content: Content,
+    deadline: &Deadline,
+) -> Result<Raster, Error> {
     let geometry = Geometry::window(raster.size(), window.scaled, window.at, window.size);
     let (kernel, light) = content.sampling();
-    resample::resampled(raster, &geometry, kernel, light, watch)
+    resample::resampled(raster, &geometry, kernel, light, deadline)
 }
 
 /// Bytes of the result of [`windowed`] for an image of this shape, and of the memory held meanwhile.

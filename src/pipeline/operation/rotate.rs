@@ -85,5 +85,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     }
     let channels = channels_with(raster.channels(), background(args));
     let raster = to_channels(raster, channels)?;
-    free::turned(&raster, &Turn::new(raster.size(), angle(args)), background(args), context.watch)
+    free::turned(&raster, &Turn::new(raster.size(), angle(args)), background(args), context.deadline)
 }

@@ -76,7 +76,7 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
     };
     let mut result = samples.to_vec();
     let mut local = try_zeroed::<u16>(raster.size().w as usize * count)?;
-    blurred(raster, sigma(args), context.watch, |y, row| {
+    blurred(raster, sigma(args), context.deadline, |y, row| {
         local.copy_from_slice(row);
         if alpha {
             // Colour around each pixel; transparent neighbours do not contribute.

@@ -93,7 +93,7 @@ fn keyed<S: Sample>(
 ) -> Result<Vec<S>, Error> {
     let count = channels.count();
     for band in samples.chunks_mut(BAND_PIXELS * count) {
-        context.watch.check()?;
+        context.deadline.check()?;
         for pixel in band.chunks_exact_mut(count) {
             let (colors, alpha) = pixel.split_at_mut(count - 1);
             match key.rest(colors) {

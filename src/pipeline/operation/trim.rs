@@ -7,7 +7,7 @@ use crate::pipeline::color::Sample;
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::plan::Step;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape, Size};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "trim",
@@ -37,8 +37,8 @@ fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, 
     let threshold = args.number("threshold").unwrap_or(0) as u32;
     let shape = raster.shape();
     let found = match raster.samples() {
-        Samples::U8(samples) => found(samples, shape, threshold, context.watch)?,
-        Samples::U16(samples) => found(samples, shape, threshold * 257, context.watch)?,
+        Samples::U8(samples) => found(samples, shape, threshold, context.deadline)?,
+        Samples::U16(samples) => found(samples, shape, threshold * 257, context.deadline)?,
     };
     let part = found.unwrap_or(crop::whole(raster.size()));
     Ok((&crop::OPERATION, crop::args_of(part)))
@@ -50,7 +50,7 @@ fn working_bytes(shape: Shape) -> u64 {
 }
 
 /// Smallest part that holds all pixels outside the border.
-fn found<S: Sample>(samples: &[S], shape: Shape, threshold: u32, watch: &Watch) -> Result<Option<Rect>, Error> {
+fn found<S: Sample>(samples: &[S], shape: Shape, threshold: u32, deadline: &Deadline) -> Result<Option<Rect>, Error> {
     let (count, Size { w, h }) = (shape.channels.count(), shape.size);
     let row = w as usize * count;
     let border = &samples[..count];
@@ -65,7 +65,7 @@ fn found<S: Sample>(samples: &[S], shape: Shape, threshold: u32, watch: &Watch) 
     fill(&mut sides[1], 0);
     for y in 0..h as usize {
         if y % 256 == 0 {
-            watch.check()?;
+            deadline.check()?;
         }
         fill(&mut sides[2], (y + 1).min(h as usize - 1));
         for (sum, ((above, here), below)) in sums.iter_mut().zip(sides[0].iter().zip(&sides[1]).zip(&sides[2])) {

@@ -4,7 +4,7 @@ use super::{Context, Cost, Operation, unless_defaults};
 use crate::pipeline::color::Sample;
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Size};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "vignette",
@@ -31,10 +31,10 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let colors = channels.count() - usize::from(channels.alpha());
     let samples = match raster.into_samples() {
         Samples::U8(samples) => {
-            Samples::U8(darkened(samples, size, [channels.count(), colors], amount, context.watch)?)
+            Samples::U8(darkened(samples, size, [channels.count(), colors], amount, context.deadline)?)
         }
         Samples::U16(samples) => {
-            Samples::U16(darkened(samples, size, [channels.count(), colors], amount, context.watch)?)
+            Samples::U16(darkened(samples, size, [channels.count(), colors], amount, context.deadline)?)
         }
     };
     Ok(Raster::new(size, channels, samples))
@@ -45,12 +45,12 @@ fn darkened<S: Sample>(
     size: Size,
     [count, colors]: [usize; 2],
     amount: f32,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let (linear, encoded) = (S::linear_table(), S::encoded_table());
     let mut shares = try_zeroed(size.w as usize)?;
     for (y, row) in samples.chunks_exact_mut(size.w as usize * count).enumerate() {
-        watch.check()?;
+        deadline.check()?;
         shares_of_row(&mut shares, y, size, amount);
         for (pixel, share) in row.chunks_exact_mut(count).zip(&shares) {
             for sample in &mut pixel[..colors] {

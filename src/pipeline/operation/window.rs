@@ -2,7 +2,7 @@
 //! only these rows.
 
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Shape, Watch};
+use crate::pipeline::{Deadline, Error, Shape};
 
 /// Dimensions of an image that is read from top to bottom.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ pub(super) fn working_bytes<T>(rows: Rows, reach: Reach) -> u64 {
 pub(super) fn windows<T: Copy + Default>(
     rows: Rows,
     reach: Reach,
-    watch: &Watch,
+    deadline: &Deadline,
     mut source: impl FnMut(usize, &mut [T]),
     mut filter: impl FnMut(usize, &RowWindow<T>),
 ) -> Result<(), Error> {
@@ -70,7 +70,7 @@ pub(super) fn windows<T: Copy + Default>(
     let mut window = RowWindow { samples: try_zeroed(held * stride)?, stride, held, h, y: 0 };
     let mut read = 0;
     for y in 0..h {
-        watch.check()?;
+        deadline.check()?;
         while read < h && read <= y + reach.y {
             let row = &mut window.samples[read % held * stride..][..stride];
             source(read, &mut row[reach.x * count..(reach.x + w) * count]);
@@ -100,7 +100,7 @@ mod tests {
         let rows = Rows { w, h, count: 1 };
         let mut seen = Vec::new();
         let source = |y: usize, row: &mut [u8]| (0..).zip(row).for_each(|(x, v)| *v = b'a' + x + y as u8 * w as u8);
-        windows(rows, reach, &Watch::default(), source, |_, window| {
+        windows(rows, reach, &Deadline::default(), source, |_, window| {
             let around = -(reach.y as isize)..=reach.y as isize;
             let text: Vec<_> = around.map(|dy| String::from_utf8_lossy(window.row(dy)).into_owned()).collect();
             seen.push(text.join(" "));

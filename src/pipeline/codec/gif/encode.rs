@@ -9,7 +9,7 @@ use weezl::{BitOrder, LzwStatus};
 use super::{Area, NAME};
 use crate::pipeline::codec::palette::{self, Settings};
 use crate::pipeline::codec::{EncodeOptions, eight_bit_samples};
-use crate::pipeline::{Delay, Error, Picture, Raster, Size, Watch};
+use crate::pipeline::{Deadline, Delay, Error, Picture, Raster, Size};
 
 /// Alpha below which a pixel is transparent; GIF has no partial transparency.
 const ALPHA_MIN: u8 = 128;
@@ -25,7 +25,7 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
     let clears = picture.frames.len() > 1 && shows_through(picture)?;
     let mut previous: Option<&[u8]> = None;
     for frame in &picture.frames {
-        options.watch.check()?;
+        options.deadline.check()?;
         let samples = eight_bit_samples(NAME, &frame.raster)?;
         let area = match previous {
             Some(previous) if !clears => changed(previous, samples, &frame.raster),
@@ -99,7 +99,7 @@ fn draw(raster: &Raster, samples: &[u8], area: Area, options: &EncodeOptions) ->
     }
     let colors = options.colors.map_or(256, usize::from);
     let settings = Settings { colors, dither_percent: options.dither_percent, binary_alpha: true };
-    let mut indexed = palette::reduce(&[&pixels], (area.w, count), &settings, options.watch)?;
+    let mut indexed = palette::reduce(&[&pixels], (area.w, count), &settings, options.deadline)?;
     let transparent = indexed.palette.iter().position(|color| color[3] == 0);
     Ok(gif::Frame {
         left: area.x as u16,
@@ -108,13 +108,13 @@ fn draw(raster: &Raster, samples: &[u8], area: Area, options: &EncodeOptions) ->
         height: area.h as u16,
         palette: Some(indexed.palette.iter().flat_map(|color| [color[0], color[1], color[2]]).collect()),
         transparent: transparent.map(|index| index as u8),
-        buffer: Cow::Owned(packed(&indexed.frames.swap_remove(0), options.watch)?),
+        buffer: Cow::Owned(packed(&indexed.frames.swap_remove(0), options.deadline)?),
         ..gif::Frame::default()
     })
 }
 
 /// LZW data, byte for byte as the crate `gif` writes it, with checks of the deadline in between.
-fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
+fn packed(mut indices: &[u8], deadline: &Deadline) -> Result<Vec<u8>, Error> {
     const STEP_BYTES: usize = 4 << 10;
     let colors = indices.iter().max().map_or(1, |&last| u32::from(last) + 1);
     let code_bits = colors.max(4).next_power_of_two().trailing_zeros() as u8;
@@ -122,7 +122,7 @@ fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
     let mut lzw = Lzw::new(BitOrder::Lsb, code_bits);
     lzw.finish();
     loop {
-        watch.check()?;
+        deadline.check()?;
         let done = lzw.encode_bytes(indices, &mut step);
         packed.extend_from_slice(&step[..done.consumed_out]);
         indices = &indices[done.consumed_in..];

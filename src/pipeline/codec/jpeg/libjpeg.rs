@@ -16,7 +16,7 @@ use std::ptr::{self, NonNull};
 use mozjpeg_sys as sys;
 
 use super::FORMAT;
-use crate::pipeline::{Channels, Error, Size, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Size};
 
 /// Settings of a decode.
 pub(super) struct Settings {
@@ -47,7 +47,7 @@ struct Raw<'a> {
 
 /// State of the callbacks; `client_data` points to it.
 struct Hooks<'a> {
-    watch: &'a Watch,
+    deadline: &'a Deadline,
     cinfo: *const sys::jpeg_decompress_struct,
     scans_max: u32,
     memory_bytes_max: u64,
@@ -56,8 +56,8 @@ struct Hooks<'a> {
 
 impl<'a> Decoder<'a> {
     /// Reads the header and, for a file of several scans, all scans.
-    pub(super) fn start(bytes: &'a [u8], settings: &Settings, watch: &'a Watch) -> Result<Decoder<'a>, Error> {
-        let mut decoder = Decoder::create(settings, watch)?;
+    pub(super) fn start(bytes: &'a [u8], settings: &Settings, deadline: &'a Deadline) -> Result<Decoder<'a>, Error> {
+        let mut decoder = Decoder::create(settings, deadline)?;
         let color_space = match settings.channels {
             Channels::Gray => sys::JCS_GRAYSCALE,
             Channels::Cmyk => sys::JCS_CMYK,
@@ -80,9 +80,9 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn create(settings: &Settings, watch: &'a Watch) -> Result<Decoder<'a>, Error> {
+    fn create(settings: &Settings, deadline: &'a Deadline) -> Result<Decoder<'a>, Error> {
         let (scans_max, memory_bytes_max) = (settings.scans_max, settings.memory_bytes_max);
-        let hooks = Hooks { watch, cinfo: ptr::null(), scans_max, memory_bytes_max, ended_early: false };
+        let hooks = Hooks { deadline, cinfo: ptr::null(), scans_max, memory_bytes_max, ended_early: false };
         // SAFETY: the three are plain C structures of numbers, nullable pointers and optional functions, for which zero is valid;
         // their enums have a variant 0.
         let (cinfo, error, progress) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
@@ -229,7 +229,7 @@ extern "C-unwind" fn progress_monitor(cinfo: &mut sys::jpeg_common_struct) {
     // SAFETY: `create` stored the pointer to the `cinfo` that is calling.
     let scan = unsafe { (&raw const (*hooks.cinfo).input_scan_number).read() };
     let (scan, max) = (u64::try_from(scan).unwrap_or(0), u64::from(hooks.scans_max));
-    let going_on = crate::pipeline::limits::within("scans_max", scan, max).and_then(|_| hooks.watch.check());
+    let going_on = crate::pipeline::limits::within("scans_max", scan, max).and_then(|_| hooks.deadline.check());
     if let Err(error) = going_on {
         resume_unwind(Box::new(error));
     }

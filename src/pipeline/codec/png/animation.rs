@@ -7,14 +7,14 @@ use super::frame::{self, Rows};
 use super::{FORMAT, Reader, corrupt};
 use crate::pipeline::codec::Header;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Delay, Error, Frame, Raster, Samples, Size, Watch};
+use crate::pipeline::{Deadline, Delay, Error, Frame, Raster, Samples, Size};
 
 /// Reads and composes the first `count` frames.
-pub(super) fn read(reader: &mut Reader, header: &Header, count: u32, watch: &Watch) -> Result<Vec<Frame>, Error> {
+pub(super) fn read(reader: &mut Reader, header: &Header, count: u32, deadline: &Deadline) -> Result<Vec<Frame>, Error> {
     if header.bits == 16 {
-        compose(reader, header, count, watch, Rows::into_u16, Samples::U16)
+        compose(reader, header, count, deadline, Rows::into_u16, Samples::U16)
     } else {
-        compose(reader, header, count, watch, Rows::into_u8, Samples::U8)
+        compose(reader, header, count, deadline, Rows::into_u8, Samples::U8)
     }
 }
 
@@ -22,7 +22,7 @@ fn compose<T: BlendSample>(
     reader: &mut Reader,
     header: &Header,
     count: u32,
-    watch: &Watch,
+    deadline: &Deadline,
     samples: fn(Rows) -> Vec<T>,
     wrap: fn(Vec<T>) -> Samples,
 ) -> Result<Vec<Frame>, Error> {
@@ -35,7 +35,7 @@ fn compose<T: BlendSample>(
             _ => *reader.next_frame_info().map_err(corrupt)?,
         };
         let region = FrameArea::new(&control, header.size)?;
-        let part = samples(frame::read(reader, region.size, header, watch)?);
+        let part = samples(frame::read(reader, region.size, header, deadline)?);
         let before = matches!(control.dispose_op, DisposeOp::Previous).then(|| canvas.copy()).transpose()?;
         canvas.draw(&part, &region, control.blend_op);
         let raster = Raster::new(header.size, header.channels, wrap(canvas.copy()?));

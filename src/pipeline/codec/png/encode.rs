@@ -8,7 +8,7 @@ use png::{BitDepth, ColorType, DeflateCompression, Filter};
 use super::FORMAT;
 use super::indexed::Indexed;
 use crate::pipeline::codec::{Effort, EncodeOptions};
-use crate::pipeline::{Channels, Delay, Error, Picture, Raster, Samples, Watch};
+use crate::pipeline::{Channels, Deadline, Delay, Error, Picture, Raster, Samples};
 
 /// Rows between two checks of the deadline.
 const BAND_ROWS: usize = 64;
@@ -45,10 +45,10 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
     encoder.set_depth(if sixteen { BitDepth::Sixteen } else { BitDepth::Eight });
     encoder.set_filter(Filter::Adaptive);
     match &picture.frames[..] {
-        [frame] => still(encoder, &frame.raster, options.watch)?,
+        [frame] => still(encoder, &frame.raster, options.deadline)?,
         frames => {
             let data = |place: usize| big_endian(&frames[place].raster, 0, usize::MAX);
-            whole(encoder, picture, data, options.watch)?;
+            whole(encoder, picture, data, options.deadline)?;
         }
     }
     Ok(bytes)
@@ -69,15 +69,15 @@ fn indexed(
     }
     // Neighbouring indices have nothing in common that a filter could remove.
     encoder.set_filter(Filter::NoFilter);
-    whole(encoder, picture, |place| indexed.frames[place].as_slice().into(), options.watch)
+    whole(encoder, picture, |place| indexed.frames[place].as_slice().into(), options.deadline)
 }
 
-fn still(encoder: png::Encoder<&mut Vec<u8>>, raster: &Raster, watch: &Watch) -> Result<(), Error> {
+fn still(encoder: png::Encoder<&mut Vec<u8>>, raster: &Raster, deadline: &Deadline) -> Result<(), Error> {
     let mut writer = encoder.write_header().map_err(failed)?;
     let mut stream = writer.stream_writer().map_err(failed)?;
     let band = raster.size().w as usize * raster.channels().count() * BAND_ROWS;
     for at in 0..(raster.size().h as usize).div_ceil(BAND_ROWS) {
-        watch.check()?;
+        deadline.check()?;
         stream.write_all(&big_endian(raster, at * band, band)).map_err(|error| failed(error.into()))?;
     }
     stream.finish().map_err(failed)?;
@@ -89,7 +89,7 @@ fn whole<'a>(
     mut encoder: png::Encoder<&mut Vec<u8>>,
     picture: &Picture,
     data: impl Fn(usize) -> Cow<'a, [u8]>,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<(), Error> {
     let animated = picture.frames.len() > 1;
     if animated {
@@ -98,7 +98,7 @@ fn whole<'a>(
     }
     let mut writer = encoder.write_header().map_err(failed)?;
     for (place, frame) in picture.frames.iter().enumerate() {
-        watch.check()?;
+        deadline.check()?;
         if animated {
             let (numerator, denominator) = fraction(frame.delay);
             writer.set_frame_delay(numerator, denominator).map_err(failed)?;

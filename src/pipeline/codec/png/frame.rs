@@ -3,7 +3,7 @@
 use super::{FORMAT, Reader, corrupt};
 use crate::pipeline::codec::Header;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Size};
 
 /// Rows between two checks of the deadline.
 const BAND_ROWS: usize = 64;
@@ -12,15 +12,15 @@ const BAND_ROWS: usize = 64;
 pub(super) struct Rows(Vec<u8>);
 
 /// Reads the next frame, which has this size.
-pub(super) fn read(reader: &mut Reader, size: Size, header: &Header, watch: &Watch) -> Result<Rows, Error> {
+pub(super) fn read(reader: &mut Reader, size: Size, header: &Header, deadline: &Deadline) -> Result<Rows, Error> {
     let pixel_bytes = header.channels.count() * usize::from(header.bits / 8);
     let stride = size.w as usize * pixel_bytes;
     let mut bytes = try_zeroed(stride * size.h as usize)?;
     if reader.info().interlaced {
-        deinterlace(reader, &mut bytes, stride, pixel_bytes, watch)?;
+        deinterlace(reader, &mut bytes, stride, pixel_bytes, deadline)?;
     } else {
         for (y, row) in bytes.chunks_exact_mut(stride).enumerate() {
-            poll(y, watch)?;
+            poll(y, deadline)?;
             if reader.read_row(row).map_err(corrupt)?.is_none() {
                 return Err(Error::corrupt(FORMAT, "truncated file"));
             }
@@ -36,7 +36,7 @@ fn deinterlace(
     bytes: &mut [u8],
     stride: usize,
     pixel_bytes: usize,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<(), Error> {
     let mut row = try_zeroed(stride)?;
     let mut rows = 0;
@@ -44,14 +44,14 @@ fn deinterlace(
         if let png::InterlaceInfo::Adam7(pass) = interlace {
             png::expand_interlaced_row(bytes, stride, &row, &pass, pixel_bytes as u8 * 8);
         }
-        poll(rows, watch)?;
+        poll(rows, deadline)?;
         rows += 1;
     }
     Ok(())
 }
 
-fn poll(row: usize, watch: &Watch) -> Result<(), Error> {
-    if row.is_multiple_of(BAND_ROWS) { watch.check() } else { Ok(()) }
+fn poll(row: usize, deadline: &Deadline) -> Result<(), Error> {
+    if row.is_multiple_of(BAND_ROWS) { deadline.check() } else { Ok(()) }
 }
 
 impl Rows {

@@ -25,7 +25,7 @@ impl Indexed {
         let (w, count) = (picture.first().size().w as usize, picture.first().channels().count());
         let settings = Settings { colors, dither_percent: options.dither_percent, binary_alpha: false };
         let frames = picture.frames.iter().map(|frame| samples(&frame.raster)).collect::<Result<Vec<_>, Error>>()?;
-        let mut indexed = reduce(&frames, (w, count), &settings, options.watch)?;
+        let mut indexed = reduce(&frames, (w, count), &settings, options.deadline)?;
         let depth = depth(indexed.palette.len());
         indexed.frames.iter_mut().for_each(|frame| *frame = packed(frame, w, depth as usize));
         let opaque = indexed.palette.iter().rposition(|color| color[3] < u8::MAX).map_or(0, |last| last + 1);

@@ -45,7 +45,7 @@ fn fill<T: Copy>(page: &Page, options: &DecodeOptions, out: &mut [T], convert: i
     let per_plane = across * page.size.h.div_ceil(page.chunk.h);
     let palette = palette(page);
     for (index, packed) in page.chunks.iter().enumerate() {
-        options.watch.check()?;
+        options.deadline.check()?;
         let (plane, index) = (index as u32 / per_plane, index as u32 % per_plane);
         let (left, top) = (index % across * page.chunk.w, index / across * page.chunk.h);
         let stored = page.rows(index) as usize * row_bytes;

@@ -8,7 +8,7 @@ use libwebp_sys::*;
 
 use super::NAME;
 use crate::pipeline::codec::Effort;
-use crate::pipeline::{Channels, Error, Size, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Size};
 
 /// Settings of an encoder.
 pub(super) struct Settings<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Settings<'a> {
     /// Whether to preserve every sample, including those under transparent alpha.
     pub lossless: bool,
     /// Deadline, checked at every percent of a frame.
-    pub watch: &'a Watch,
+    pub deadline: &'a Deadline,
 
     /// Effort, 0..=9.
     pub effort: u8,
@@ -48,7 +48,7 @@ pub(super) fn decode(
     size: Size,
     channels: Channels,
     samples: &mut [u8],
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<(), Error> {
     assert_eq!(samples.len() as u64, size.pixels() * channels.count() as u64, "samples do not fill the frame");
     let mut config = WebPDecoderConfig::new().map_err(|()| Error::corrupt(NAME, "wrong version of libwebp"))?;
@@ -68,13 +68,13 @@ pub(super) fn decode(
     let mut decoder = StepDecoder::new(riff, &mut config)?;
     let step = (riff.len() / STEPS).max(STEP_BYTES_MIN);
     for known in (0..riff.len()).step_by(step).skip(1) {
-        watch.check()?;
+        deadline.check()?;
         match decoder.advance(known) {
             VP8StatusCode::VP8_STATUS_SUSPENDED => {}
             status => return check(status),
         }
     }
-    watch.check()?;
+    deadline.check()?;
     check(decoder.advance(riff.len()))
 }
 
@@ -187,13 +187,13 @@ impl Drop for Animation<'_> {
 /// Encodes a still of RGB or RGBA `samples` that fill exactly `size` and `channels`.
 pub(super) fn encode(size: Size, channels: Channels, samples: &[u8], settings: &Settings) -> Result<Vec<u8>, Error> {
     let config = config(settings)?;
-    let mut picture = OwnedPicture::new(size, channels, samples, settings.lossless, settings.watch)?;
+    let mut picture = OwnedPicture::new(size, channels, samples, settings.lossless, settings.deadline)?;
     let mut written = MemoryWriter::new();
     picture.0.writer = Some(WebPMemoryWrite);
     picture.0.custom_ptr = ptr::from_mut(&mut written.0).cast();
     // SAFETY: config and picture are initialised; the writer is a `WebPMemoryWriter` and outlives the call.
     if unsafe { WebPEncode(&config, &mut picture.0) } == 0 {
-        settings.watch.check()?;
+        settings.deadline.check()?;
         return Err(refused(picture.0.error_code));
     }
     Ok(written.to_vec())
@@ -227,7 +227,7 @@ fn config(settings: &Settings) -> Result<WebPConfig, Error> {
 }
 
 /// A `WebPPicture` that is freed on drop; libwebp stops encoding it once the deadline has passed.
-struct OwnedPicture<'a>(WebPPicture, PhantomData<&'a Watch>);
+struct OwnedPicture<'a>(WebPPicture, PhantomData<&'a Deadline>);
 
 impl<'a> OwnedPicture<'a> {
     /// Copies the samples: as ARGB if they must be preserved or compared, otherwise as YUV.
@@ -236,7 +236,7 @@ impl<'a> OwnedPicture<'a> {
         channels: Channels,
         samples: &[u8],
         argb: bool,
-        watch: &'a Watch,
+        deadline: &'a Deadline,
     ) -> Result<OwnedPicture<'a>, Error> {
         assert_eq!(samples.len() as u64, size.pixels() * channels.count() as u64, "samples do not fill the frame");
         let version = |()| Error::Encode { format: NAME, reason: "wrong version of libwebp".into() };
@@ -245,7 +245,7 @@ impl<'a> OwnedPicture<'a> {
         picture.0.height = size.h as c_int;
         picture.0.use_argb = c_int::from(argb);
         picture.0.progress_hook = Some(going_on);
-        picture.0.user_data = ptr::from_ref(watch).cast_mut().cast();
+        picture.0.user_data = ptr::from_ref(deadline).cast_mut().cast();
         let stride = (size.w as usize * channels.count()) as c_int;
         let import = if channels.alpha() { WebPPictureImportRGBA } else { WebPPictureImportRGB };
         // SAFETY: the picture is initialised; `samples` holds `height` rows of `stride` bytes, as asserted; libwebp copies them.
@@ -259,9 +259,9 @@ impl<'a> OwnedPicture<'a> {
 /// Called by libwebp at every percent of a frame; 0 stops the encoder.
 unsafe extern "C" fn going_on(_percent: c_int, picture: *const WebPPicture) -> c_int {
     // SAFETY: libwebp gives the picture that it encodes or a view of it, and keeps the `user_data` that `OwnedPicture::new` set to a
-    // watch, which outlives the picture.
-    let watch = unsafe { &*(*picture).user_data.cast::<Watch>() };
-    c_int::from(watch.check().is_ok())
+    // deadline, which outlives the picture.
+    let deadline = unsafe { &*(*picture).user_data.cast::<Deadline>() };
+    c_int::from(deadline.check().is_ok())
 }
 
 impl Drop for OwnedPicture<'_> {
@@ -330,10 +330,10 @@ impl AnimationEncoder {
         settings: &Settings,
     ) -> Result<(), Error> {
         let config = config(settings)?;
-        let mut picture = OwnedPicture::new(size, channels, samples, true, settings.watch)?;
+        let mut picture = OwnedPicture::new(size, channels, samples, true, settings.deadline)?;
         // SAFETY: the encoder is live; picture and config are initialised and are read before the call returns.
         let added = unsafe { WebPAnimEncoderAdd(self.0, &mut picture.0, shown_from as c_int, &config) };
-        if added == 0 { settings.watch.check().and(Err(self.failed())) } else { Ok(()) }
+        if added == 0 { settings.deadline.check().and(Err(self.failed())) } else { Ok(()) }
     }
 
     /// The file, whose last frame is displayed until `until`.

@@ -24,5 +24,5 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let percent = 100 + args.number("amount").unwrap_or(0);
-    curves::applied(raster, &[|value, _| rounded(value * percent, 100)], context.watch)
+    curves::applied(raster, &[|value, _| rounded(value * percent, 100)], context.deadline)
 }

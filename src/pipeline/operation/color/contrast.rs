@@ -26,5 +26,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let percent = 100 + args.number("amount").unwrap_or(0);
     // Computed in halves, since the middle of the range is not a whole value.
     let curve = |value, full| rounded((2 * value - full) * percent + 100 * full, 200);
-    curves::applied(raster, &[curve], context.watch)
+    curves::applied(raster, &[curve], context.deadline)
 }

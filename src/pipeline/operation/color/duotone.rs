@@ -40,5 +40,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let [dark, light] = ["dark", "light"].map(|name| args.color(name).unwrap_or([0; 4]).map(i64::from));
     let mixed = |dark: i64, light: i64| move |value, full| rounded(dark * (full - value) + light * value, 255);
     let curves: [_; 3] = std::array::from_fn(|color| mixed(dark[color], light[color]));
-    curves::applied(raster, &curves, context.watch)
+    curves::applied(raster, &curves, context.deadline)
 }

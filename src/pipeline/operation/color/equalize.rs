@@ -18,7 +18,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 };
 
 fn resolve(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
-    Ok(tone::step(equalized(&tone::histogram(raster, context.watch)?)))
+    Ok(tone::step(equalized(&tone::histogram(raster, context.deadline)?)))
 }
 
 /// Share of the pixels below each gray. The curve is the identity if fewer than 255 pixels differ from the lightest

@@ -23,7 +23,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let gain = gain(args.number("stops").unwrap_or(0));
-    curves::applied(raster, &[|value, full| exposed(value, full, gain).round() as i64], context.watch)
+    curves::applied(raster, &[|value, full| exposed(value, full, gain).round() as i64], context.deadline)
 }
 
 fn gain(hundredths: i64) -> f64 {

@@ -22,7 +22,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let hundredths = args.number("gamma").unwrap_or(100);
-    curves::applied(raster, &[|value, full| raised(value, full, hundredths).round() as i64], context.watch)
+    curves::applied(raster, &[|value, full| raised(value, full, hundredths).round() as i64], context.deadline)
 }
 
 fn raised(value: i64, full: i64, hundredths: i64) -> f64 {

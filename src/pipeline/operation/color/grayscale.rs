@@ -21,7 +21,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 /// Converts a raster to gray, unless it is gray already. A change of results here requires new revisions of
 /// `grayscale` and `duotone`.
 pub fn grayscaled(raster: Raster, context: &Context<'_>) -> Result<Raster, Error> {
-    context.watch.check()?;
+    context.deadline.check()?;
     let (size, channels) = (raster.size(), raster.channels());
     if channels.gray() {
         return Ok(raster);

@@ -18,7 +18,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     canonical,
     resolve: None,
     plan: plan_same,
-    apply: |raster, args, context| matrix::applied(raster, &matrix_of(angle(args)), context.watch),
+    apply: |raster, args, context| matrix::applied(raster, &matrix_of(angle(args)), context.deadline),
 };
 
 /// Canonical arguments: the angle is within one turn.

@@ -11,5 +11,5 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     canonical: unless_off,
     resolve: None,
     plan: plan_same,
-    apply: |raster, _, context| curves::applied(raster, &[|value, full| full - value], context.watch),
+    apply: |raster, _, context| curves::applied(raster, &[|value, full| full - value], context.deadline),
 };

@@ -1,6 +1,6 @@
 //! [`Matrix`]: three colours from three, in fixed point, so that results are equal on every processor.
 
-use super::{Error, Raster, Sample, Samples, Watch, change_rgb, sample};
+use super::{Deadline, Error, Raster, Sample, Samples, change_rgb, sample};
 
 /// Binary places of a coefficient. With 16-bit samples the sum of a row is off by at most 0.006, so a row whose
 /// coefficients sum to one keeps gray unchanged.
@@ -40,17 +40,17 @@ impl Matrix {
 }
 
 /// Applies a matrix whose rows each sum to one, which keeps gray unchanged. Works in place.
-pub fn applied(raster: Raster, matrix: &Matrix, watch: &Watch) -> Result<Raster, Error> {
-    if raster.channels().gray() { Ok(raster) } else { applied_to_rgb(raster, matrix, watch) }
+pub fn applied(raster: Raster, matrix: &Matrix, deadline: &Deadline) -> Result<Raster, Error> {
+    if raster.channels().gray() { Ok(raster) } else { applied_to_rgb(raster, matrix, deadline) }
 }
 
 /// Applies any matrix to red, green and blue. Works in place.
-pub fn applied_to_rgb(raster: Raster, matrix: &Matrix, watch: &Watch) -> Result<Raster, Error> {
+pub fn applied_to_rgb(raster: Raster, matrix: &Matrix, deadline: &Deadline) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), raster.channels());
     let mut samples = raster.into_samples();
     match &mut samples {
-        Samples::U8(samples) => change_rgb(samples, channels, watch, |pixel| product(matrix, pixel))?,
-        Samples::U16(samples) => change_rgb(samples, channels, watch, |pixel| product(matrix, pixel))?,
+        Samples::U8(samples) => change_rgb(samples, channels, deadline, |pixel| product(matrix, pixel))?,
+        Samples::U16(samples) => change_rgb(samples, channels, deadline, |pixel| product(matrix, pixel))?,
     }
     Ok(Raster::new(size, channels, samples))
 }

@@ -18,7 +18,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 };
 
 fn resolve(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
-    let bins = tone::histogram(raster, context.watch)?;
+    let bins = tone::histogram(raster, context.deadline)?;
     Ok(tone::step(stretched(percentile(&bins, 1), percentile(&bins, 99))))
 }
 

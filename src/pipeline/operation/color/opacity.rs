@@ -29,5 +29,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let channels = with_alpha(raster.channels());
     let of_alpha = |alpha: bool| move |value, _| if alpha { rounded(value * percent, 100) } else { value };
     let curves: Vec<_> = (1..=channels.count()).map(|place| of_alpha(place == channels.count())).collect();
-    curves::applied(to_channels(raster, channels)?, &curves, context.watch)
+    curves::applied(to_channels(raster, channels)?, &curves, context.deadline)
 }

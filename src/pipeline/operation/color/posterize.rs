@@ -26,5 +26,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     // The parameter's kind keeps it above 1.
     let levels = args.number("levels").unwrap_or(2);
     let curve = |value, full| rounded(value * levels / (full + 1) * full, levels - 1);
-    curves::applied(raster, &[curve], context.watch)
+    curves::applied(raster, &[curve], context.deadline)
 }

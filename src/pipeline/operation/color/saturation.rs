@@ -18,7 +18,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     canonical: unless_defaults,
     resolve: None,
     plan: plan_same,
-    apply: |raster, args, context| matrix::applied(raster, &matrix_of(args), context.watch),
+    apply: |raster, args, context| matrix::applied(raster, &matrix_of(args), context.deadline),
 };
 
 /// Matrix of `feColorMatrix type="saturate"`.

@@ -23,7 +23,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let channels = rgb(raster.channels());
-    matrix::applied_to_rgb(to_channels(raster, channels)?, &matrix_of(args), context.watch)
+    matrix::applied_to_rgb(to_channels(raster, channels)?, &matrix_of(args), context.deadline)
 }
 
 fn matrix_of(args: &Args) -> Matrix {

@@ -25,5 +25,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let level = args.number("level").unwrap_or(0);
     let channels = gray(raster.channels());
     let curve = |value, full| if value >= level * (full / 255) { full } else { 0 };
-    curves::applied(to_channels(raster, channels)?, &[curve], context.watch)
+    curves::applied(to_channels(raster, channels)?, &[curve], context.deadline)
 }

@@ -29,7 +29,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let luminance = to_channels(raster, gray(channels))?;
     let chroma = chroma(args);
     let curves = [0, 1, 2].map(|color| move |value, full| tinted(value, full, chroma)[color]);
-    curves::applied(to_channels(luminance, rgb(channels))?, &curves, context.watch)
+    curves::applied(to_channels(luminance, rgb(channels))?, &curves, context.deadline)
 }
 
 /// `f(X) - f(Y)` and `f(Z) - f(Y)` of the colour: a* and b* without their constant factors.

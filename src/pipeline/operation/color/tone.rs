@@ -5,7 +5,7 @@ use super::{
     Args, Context, Cost, Error, Kind, Operation, Param, Raster, Resolve, Sample, Samples, Step, Value, change_rgb,
     curves, lab, luminance, rounded,
 };
-use crate::pipeline::Watch;
+use crate::pipeline::Deadline;
 
 /// Number of values in a curve, and of bins in a histogram.
 pub const KNOTS: usize = 256;
@@ -52,18 +52,18 @@ pub fn identity() -> [i64; KNOTS] {
 }
 
 /// Number of pixels with each luminance, in 8 bits; transparent pixels are not counted.
-pub fn histogram(raster: &Raster, watch: &Watch) -> Result<[u64; KNOTS], Error> {
+pub fn histogram(raster: &Raster, deadline: &Deadline) -> Result<[u64; KNOTS], Error> {
     match raster.samples() {
-        Samples::U8(samples) => counted(samples, raster, watch),
-        Samples::U16(samples) => counted(samples, raster, watch),
+        Samples::U8(samples) => counted(samples, raster, deadline),
+        Samples::U16(samples) => counted(samples, raster, deadline),
     }
 }
 
-fn counted<S: Sample>(samples: &[S], raster: &Raster, watch: &Watch) -> Result<[u64; KNOTS], Error> {
+fn counted<S: Sample>(samples: &[S], raster: &Raster, deadline: &Deadline) -> Result<[u64; KNOTS], Error> {
     let (channels, transparent) = (raster.channels(), S::default());
     let mut bins = [0; KNOTS];
     for band in samples.chunks(super::BAND_PIXELS * channels.count()) {
-        watch.check()?;
+        deadline.check()?;
         for pixel in band.chunks_exact(channels.count()) {
             if channels.alpha() && pixel[channels.count() - 1] == transparent {
                 continue;
@@ -82,13 +82,13 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     };
     if raster.channels().gray() {
         let gray = |value, full| rounded(at(curve, value * (WHITE / full)) * full, WHITE);
-        return curves::applied(raster, &[gray], context.watch);
+        return curves::applied(raster, &[gray], context.deadline);
     }
     let (size, channels, shifts) = (raster.size(), raster.channels(), shifts(curve));
     let mut samples = raster.into_samples();
     match &mut samples {
-        Samples::U8(samples) => change_rgb(samples, channels, context.watch, |pixel| shifted(pixel, &shifts))?,
-        Samples::U16(samples) => change_rgb(samples, channels, context.watch, |pixel| shifted(pixel, &shifts))?,
+        Samples::U8(samples) => change_rgb(samples, channels, context.deadline, |pixel| shifted(pixel, &shifts))?,
+        Samples::U16(samples) => change_rgb(samples, channels, context.deadline, |pixel| shifted(pixel, &shifts))?,
     }
     Ok(Raster::new(size, channels, samples))
 }

@@ -6,7 +6,7 @@
 use super::separable;
 use crate::pipeline::operation::window::Rows;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Watch};
+use crate::pipeline::{Deadline, Error};
 
 /// Cells of the grid beyond each edge of the image. The outermost cell covers only extended edge pixels, so clamping
 /// the grid equals clamping the image.
@@ -43,19 +43,19 @@ pub(super) fn blurred(
     rows: Rows,
     sigma: f64,
     step: usize,
-    watch: &Watch,
+    deadline: &Deadline,
     source: impl FnMut(usize, &mut [f32]),
     each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
     let grid = grid(rows, step);
     let length = grid.w * grid.count;
-    let small = scaled_down(rows, grid, step, watch, source)?;
+    let small = scaled_down(rows, grid, step, deadline, source)?;
     let mut small_blurred = try_zeroed(small.len())?;
     let read = |y: usize, row: &mut [f32]| row.copy_from_slice(&small[y * length..][..length]);
     let write = |y: usize, row: &[f32]| small_blurred[y * length..][..length].copy_from_slice(row);
-    separable::blurred(grid, sigma_of_grid(sigma, step), watch, read, write)?;
+    separable::blurred(grid, sigma_of_grid(sigma, step), deadline, read, write)?;
     drop(small);
-    scaled_up(&small_blurred, rows, grid, step, watch, each)
+    scaled_up(&small_blurred, rows, grid, step, deadline, each)
 }
 
 /// Cubic B-spline at `t` cells from its middle.
@@ -110,7 +110,7 @@ fn scaled_down(
     rows: Rows,
     grid: Rows,
     step: usize,
-    watch: &Watch,
+    deadline: &Deadline,
     mut source: impl FnMut(usize, &mut [f32]),
 ) -> Result<Vec<f32>, Error> {
     let (columns, lines) = (taps_of_cells(rows.w, step), taps_of_cells(rows.h, step));
@@ -119,7 +119,7 @@ fn scaled_down(
     let mut small = try_zeroed(grid.w * grid.h * grid.count)?;
     let mut complete = 0;
     for y in 0..rows.h {
-        watch.check()?;
+        deadline.check()?;
         source(y, &mut row);
         for (cell, taps) in lines.iter().enumerate().skip(complete).take_while(|(_, taps)| taps.first <= y) {
             let sum = &mut sums[cell % REACHED * length..][..length];
@@ -164,7 +164,7 @@ fn scaled_up(
     rows: Rows,
     grid: Rows,
     step: usize,
-    watch: &Watch,
+    deadline: &Deadline,
     mut each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
     let (columns, lines) = (taps_of_pixels(rows.w, step), taps_of_pixels(rows.h, step));
@@ -172,7 +172,7 @@ fn scaled_up(
     let (mut row, mut wide) = (try_zeroed::<f32>(length)?, try_zeroed(4 * length)?);
     let mut next = 0;
     for (y, (first, weights)) in lines.into_iter().enumerate() {
-        watch.check()?;
+        deadline.check()?;
         for cell in next.max(first)..first + 4 {
             let source = &small[cell * grid.w * grid.count..][..grid.w * grid.count];
             sidewards_up(source, &mut wide[cell % 4 * length..][..length], &columns, rows.count);

@@ -2,7 +2,7 @@
 
 use crate::pipeline::operation::window::{self, Reach, Rows, pad, windows};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Watch};
+use crate::pipeline::{Deadline, Error};
 
 /// Pixels on each side; the weights cut off sum to less than 0.05 %.
 fn reach(sigma: f64) -> usize {
@@ -44,7 +44,7 @@ pub(super) fn working_bytes(rows: Rows, sigma: f64) -> u64 {
 pub(super) fn blurred(
     rows: Rows,
     sigma: f64,
-    watch: &Watch,
+    deadline: &Deadline,
     mut source: impl FnMut(usize, &mut [f32]),
     mut each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
@@ -58,7 +58,7 @@ pub(super) fn blurred(
         let pairs: Vec<_> = (0..=reach).map(|k| [from(reach - k), from(reach + k)]).collect();
         weighted(target, &weights, &pairs);
     };
-    windows(rows, Reach { x: 0, y: reach }, watch, sidewards, |y, window| {
+    windows(rows, Reach { x: 0, y: reach }, deadline, sidewards, |y, window| {
         let pairs: Vec<_> = (0..=reach as isize).map(|k| [window.row(-k), window.row(k)]).collect();
         weighted(&mut row, &weights, &pairs);
         each(y, &row);

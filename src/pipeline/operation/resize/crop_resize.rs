@@ -145,7 +145,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
 mod tests {
     use super::*;
     use crate::pipeline::operation::crop;
-    use crate::pipeline::{Channels, Samples, Watch};
+    use crate::pipeline::{Channels, Deadline, Samples};
     use std::collections::HashMap;
 
     /// Checks that the step equals crop and resize if the image was not shrunk: pixels outside the crop have no
@@ -155,7 +155,7 @@ mod tests {
         let size = Size::new(64, 48);
         let samples = (0..size.pixels() * 3).map(|at| (at * 7919 % 251) as u8).collect();
         let raster = Raster::new(size, Channels::Rgb, Samples::U8(samples));
-        let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+        let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
         let crop = Rect { x: 5, y: 7, size: Size::new(41, 33) };
         for asked in [
             "width=9",

@@ -16,7 +16,7 @@ use super::geometry::{Geometry, Region};
 use crate::pipeline::color::{Sample, encode_row, linear_row};
 use crate::pipeline::operation::sine::sine_of_turns;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape, Size};
 
 /// Kernel that weights source pixels.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -160,9 +160,9 @@ pub(super) fn resampled(
     geometry: &Geometry,
     kernel: Kernel,
     light: Light,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Raster, Error> {
-    let resampling = Resampling { shape: raster.shape(), geometry, kernel, light, watch };
+    let resampling = Resampling { shape: raster.shape(), geometry, kernel, light, deadline };
     let samples = match raster.samples() {
         Samples::U8(samples) => Samples::U8(resampling.samples(samples)?),
         Samples::U16(samples) => Samples::U16(resampling.samples(samples)?),
@@ -177,7 +177,7 @@ struct Resampling<'a> {
     geometry: &'a Geometry,
     kernel: Kernel,
     light: Light,
-    watch: &'a Watch,
+    deadline: &'a Deadline,
 }
 
 impl Resampling<'_> {
@@ -192,7 +192,7 @@ impl Resampling<'_> {
     }
 
     fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
-        let Resampling { shape, geometry, kernel, light, watch } = *self;
+        let Resampling { shape, geometry, kernel, light, deadline } = *self;
         let (count, target) = (shape.channels.count(), geometry.scaled);
         let (source_row, target_row) = (shape.size.w as usize * count, target.w as usize * count);
         let mut result = try_zeroed(target.h as usize * target_row)?;
@@ -200,7 +200,7 @@ impl Resampling<'_> {
         let mut resizer = Resizer::new();
         let (mut linear, mut scaled) = (Vec::<P>::new(), vec![P::default(); rows as usize * target.w as usize]);
         for (band, result) in result.chunks_mut(rows as usize * target_row).enumerate() {
-            watch.check()?;
+            deadline.check()?;
             let first_row = band as u32 * rows;
             let band = Band::new(geometry, kernel, first_row, (result.len() / target_row) as u32);
             linear.resize(band.source_rows() * shape.size.w as usize, P::default());
@@ -331,7 +331,8 @@ mod tests {
                 let region = Region { x: 0.0, y, w: 4.0, h: scale * f64::from(rows) };
                 let scaled = Size { w: 8, h: rows };
                 let geometry = Geometry { source: size, region, scaled, uncropped: scaled, result: scaled };
-                let result = resampled(&raster, &geometry, kernel, Light::Plain, &Watch::default()).expect("resampled");
+                let result =
+                    resampled(&raster, &geometry, kernel, Light::Plain, &Deadline::default()).expect("resampled");
                 let Samples::U16(samples) = result.samples() else { panic!("of the same depth") };
                 for (row, pixels) in samples.chunks(8).enumerate() {
                     let expected = (first + row as f64 * scale) * 2000.0;

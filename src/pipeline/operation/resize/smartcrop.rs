@@ -9,7 +9,7 @@ mod small;
 
 use super::anchor::Anchor;
 use crate::pipeline::operation::canvas::Rect;
-use crate::pipeline::{Error, Raster, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Size};
 use small::Small;
 
 /// Axis on which a crop can move, and its lengths.
@@ -51,8 +51,8 @@ const SLICES: usize = 16;
 
 /// Centre of the part with most detail. Repeatedly removes the slice with less entropy from either end of the axis,
 /// until the rest fits.
-pub(super) fn busiest(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
-    let small = Small::new(raster, part, DETAIL_SIDE, watch)?;
+pub(super) fn busiest(raster: &Raster, part: Rect, target: Size, deadline: &Deadline) -> Result<Anchor, Error> {
+    let small = Small::new(raster, part, DETAIL_SIDE, deadline)?;
     let axis = CropAxis::new(part.size, small.size, target);
     let order = |from: usize, to: usize| {
         let mut histogram = [0u32; 64];
@@ -101,8 +101,8 @@ const DOWNWARDS: f64 = 0.5;
 const OUTWARDS: f64 = 0.8;
 
 /// Centre of the likely subject: the part with most edges, skin and saturated colours around its middle.
-pub(super) fn subject(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
-    let small = Small::new(raster, part, SUBJECT_SIDE, watch)?;
+pub(super) fn subject(raster: &Raster, part: Rect, target: Size, deadline: &Deadline) -> Result<Anchor, Error> {
+    let small = Small::new(raster, part, SUBJECT_SIDE, deadline)?;
     let axis = CropAxis::new(part.size, small.size, target);
     let (lines, weights) = (line_scores(&small, &axis), centre_weights(axis.kept));
     let score = |lines: &[f64]| lines.iter().zip(&weights).map(|(line, weight)| line * weight).sum::<f64>();

@@ -10,7 +10,7 @@ use crate::pipeline::color::{Sample, encode_row, linear_row};
 use crate::pipeline::operation::canvas::{filled, pixel};
 use crate::pipeline::operation::sine::{cosine_of_turns, sine_of_turns};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape, Size};
 
 /// Position of a source on its canvas.
 pub(super) struct Turn {
@@ -73,11 +73,11 @@ const fn lanes(count: usize) -> usize {
 }
 
 /// Rotates a raster whose channels can hold the background.
-pub(super) fn turned(raster: &Raster, turn: &Turn, background: [u8; 4], watch: &Watch) -> Result<Raster, Error> {
+pub(super) fn turned(raster: &Raster, turn: &Turn, background: [u8; 4], deadline: &Deadline) -> Result<Raster, Error> {
     let shape = raster.shape();
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(turned_samples(samples, shape, turn, background, watch)?),
-        Samples::U16(samples) => Samples::U16(turned_samples(samples, shape, turn, background, watch)?),
+        Samples::U8(samples) => Samples::U8(turned_samples(samples, shape, turn, background, deadline)?),
+        Samples::U16(samples) => Samples::U16(turned_samples(samples, shape, turn, background, deadline)?),
     };
     Ok(Raster::new(turn.canvas, shape.channels, samples))
 }
@@ -87,7 +87,7 @@ fn turned_samples<S: Sample>(
     shape: Shape,
     turn: &Turn,
     background: [u8; 4],
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let (count, alpha) = (shape.channels.count(), shape.channels.alpha());
     let source = spread(samples, shape)?;
@@ -99,7 +99,7 @@ fn turned_samples<S: Sample>(
     let mut narrow = try_zeroed::<u16>(turn.canvas.w as usize * count)?;
     for (y, target) in target.chunks_exact_mut(turn.canvas.w as usize * count).enumerate() {
         if y % 16 == 0 {
-            watch.check()?;
+            deadline.check()?;
         }
         let covered = match count {
             1 => fill_row::<1>(&source, turn, y as u32, &linear_background, &mut row),

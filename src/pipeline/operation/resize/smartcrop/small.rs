@@ -2,7 +2,7 @@
 
 use crate::pipeline::color::Sample;
 use crate::pipeline::operation::canvas::Rect;
-use crate::pipeline::{Channels, Error, Raster, Samples, Size, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Raster, Samples, Size};
 
 /// A small image whose pixels are means of equally many source pixels, sRGB-encoded, which is close to perception.
 pub struct Small {
@@ -13,13 +13,13 @@ pub struct Small {
 
 impl Small {
     /// Reduces a part of a raster to at most `side` pixels in its longer side; never enlarges.
-    pub fn new(raster: &Raster, part: Rect, side: u32, watch: &Watch) -> Result<Small, Error> {
+    pub fn new(raster: &Raster, part: Rect, side: u32, deadline: &Deadline) -> Result<Small, Error> {
         let longer = part.size.w.max(part.size.h).max(side);
         let scaled = |px: u32| ((u64::from(px) * u64::from(side)).div_ceil(u64::from(longer)) as u32).clamp(1, px);
         let size = if longer == side { part.size } else { Size::new(scaled(part.size.w), scaled(part.size.h)) };
         let mut pixels = Vec::with_capacity(size.pixels() as usize);
         for y in 0..size.h {
-            watch.check()?;
+            deadline.check()?;
             let rows = cell(y, size.h, part.y, part.size.h);
             for x in 0..size.w {
                 let columns = cell(x, size.w, part.x, part.size.w);

@@ -1,4 +1,4 @@
-//! [`Watch`]: when a render must stop. Checked between operations and, in long loops, per band of rows.
+//! [`Deadline`]: when a render must stop. Checked between operations and, in long loops, per band of rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use super::Error;
 
 /// Time limit of a render, and a flag that is set when no caller waits for the result.
 #[derive(Clone, Debug, Default)]
-pub struct Watch {
+pub struct Deadline {
     end: Option<End>,
     cancelled: Arc<AtomicBool>,
 }
@@ -27,17 +27,17 @@ enum End {
     },
 }
 
-impl Watch {
-    /// A limit at the time `deadline`, or earlier when `cancelled` is set.
-    pub fn new(deadline: Instant, cancelled: Arc<AtomicBool>) -> Watch {
-        Watch { end: Some(End::At(deadline)), cancelled }
+impl Deadline {
+    /// A limit at the time `end`, or earlier when `cancelled` is set.
+    pub fn new(end: Instant, cancelled: Arc<AtomicBool>) -> Deadline {
+        Deadline { end: Some(End::At(end)), cancelled }
     }
 
     /// A limit of `time` on the processor time of the current thread, which excludes waiting for a processor. Must be
     /// checked on this thread only.
-    pub fn of_thread(time: Duration, cancelled: Arc<AtomicBool>) -> Watch {
+    pub fn of_thread(time: Duration, cancelled: Arc<AtomicBool>) -> Deadline {
         let (not_before, end) = (Instant::now() + time, thread_time() + time);
-        Watch { end: Some(End::OfThread { not_before, end }), cancelled }
+        Deadline { end: Some(End::OfThread { not_before, end }), cancelled }
     }
 
     /// Errs with [`Error::Cancelled`] or [`Error::Timeout`] if the render must stop.
@@ -46,7 +46,7 @@ impl Watch {
             return Err(Error::Cancelled);
         }
         let over = match self.end {
-            Some(End::At(deadline)) => Instant::now() >= deadline,
+            Some(End::At(end)) => Instant::now() >= end,
             Some(End::OfThread { not_before, end }) => Instant::now() >= not_before && thread_time() >= end,
             None => false,
         };
@@ -66,15 +66,15 @@ mod tests {
 
     #[test]
     fn a_thread_that_waits_uses_no_time() {
-        let watch = Watch::of_thread(Duration::from_millis(20), Arc::default());
+        let deadline = Deadline::of_thread(Duration::from_millis(20), Arc::default());
         // Time passes in another thread while this one waits.
         let passed = std::thread::spawn(|| {
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(40) {}
         });
         passed.join().expect("it only waits");
-        assert_eq!(watch.check(), Ok(()));
-        while watch.check().is_ok() {}
-        assert_eq!(watch.check(), Err(Error::Timeout));
+        assert_eq!(deadline.check(), Ok(()));
+        while deadline.check().is_ok() {}
+        assert_eq!(deadline.check(), Err(Error::Timeout));
     }
 }
