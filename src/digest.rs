@@ -6,10 +6,11 @@ use std::str::FromStr;
 /// The BLAKE3-256 hash of some bytes; in text, 64 lower-case hex digits.
 ///
 /// ```
-/// use progimage::digest::Digest;
+/// use progimage::digest::{Digest, NotADigest};
 /// let digest = Digest::of(b"");
 /// assert_eq!(digest.to_string(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
 /// assert_eq!(digest.to_string().parse(), Ok(digest));
+/// assert_eq!("AF1349".parse::<Digest>(), Err(NotADigest));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -103,6 +104,15 @@ impl serde::Serialize for Digest {
 }
 
 /// Incremental computation of a digest.
+///
+/// ```
+/// use progimage::digest::{Digest, Hasher};
+/// let mut hasher = Hasher::default();
+/// for chunk in [b"first ", b"second"] {
+///     hasher.update(chunk);
+/// }
+/// assert_eq!(hasher.digest(), Digest::of(b"first second"));
+/// ```
 #[derive(Clone, Default)]
 pub struct Hasher(blake3::Hasher);
 

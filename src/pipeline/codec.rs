@@ -24,6 +24,20 @@ use super::metadata::{Blocks, Metadata};
 use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size};
 
 /// One file format: how it is recognised, checked, decoded and encoded.
+///
+/// ```
+/// use progimage::pipeline::codec::{DecodeOptions, EncodeOptions, by_name};
+/// use progimage::pipeline::{Channels, Deadline, Limits, Picture, Raster, Samples, Size};
+/// let qoi = by_name("qoi").unwrap();
+/// let samples = Samples::U8(vec![1, 2, 3, 4, 5, 6]);
+/// let picture = Picture::still(Raster::new(Size::new(2, 1), Channels::Rgb, samples));
+///
+/// let (limits, deadline) = (Limits::default(), Deadline::default());
+/// let file = (qoi.encoder.unwrap().encode)(&picture, &EncodeOptions::new(&deadline))?;
+/// let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
+/// assert_eq!((qoi.decode)(&file, &options)?, picture);
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 pub struct Codec {
     /// Name in JSON, canonical text and metric labels, such as "jpeg".
     pub name: &'static str,
@@ -63,6 +77,15 @@ pub struct MetadataBlocks {
 }
 
 /// Facts about an image from its container, before any pixel is decoded.
+///
+/// ```
+/// use progimage::pipeline::{Size, codec};
+/// // A portable graymap of two pixels.
+/// let file = b"P5 2 1 255\n\x00\xff";
+/// let header = (codec::sniff(file)?.inspect)(file)?;
+/// assert_eq!((header.size, header.frames, header.bits), (Size::new(2, 1), 1, 8));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Size of the canvas as stored, before `orientation`.
@@ -264,11 +287,25 @@ pub static CODECS: &[&Codec] = &[
 /// Finds the format of `bytes` by content alone.
 ///
 /// Errors: [`Error::UnknownFormat`].
+///
+/// ```
+/// use progimage::pipeline::{Error, codec};
+/// assert_eq!(codec::sniff(b"GIF89a...")?.media_type, "image/gif");
+/// assert_eq!(codec::sniff(b"<svg>"), Err(Error::UnknownFormat));
+/// # Ok::<(), Error>(())
+/// ```
 pub fn sniff(bytes: &[u8]) -> Result<&'static Codec, Error> {
     CODECS.iter().find(|codec| (codec.sniff)(bytes)).copied().ok_or(Error::UnknownFormat)
 }
 
 /// Finds the format with this URL extension, in lower case.
+///
+/// ```
+/// use progimage::pipeline::codec;
+/// let jpeg = codec::by_extension("jpg").unwrap();
+/// assert_eq!(codec::by_name("jpeg"), Some(jpeg));
+/// assert!(codec::by_name("jpg").is_none());
+/// ```
 pub fn by_extension(extension: &str) -> Option<&'static Codec> {
     CODECS.iter().find(|codec| codec.extensions.contains(&extension)).copied()
 }

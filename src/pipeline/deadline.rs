@@ -9,6 +9,18 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Error;
 
 /// Time limit of a render, and a flag that is set when no caller waits for the result.
+///
+/// ```
+/// use progimage::pipeline::{Deadline, Error};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use std::time::{Duration, Instant};
+/// let cancelled = Arc::new(AtomicBool::new(false));
+/// let deadline = Deadline::new(Instant::now() + Duration::from_secs(60), cancelled.clone());
+/// assert_eq!(deadline.check(), Ok(()));
+/// cancelled.store(true, Ordering::Relaxed);
+/// assert_eq!(deadline.check(), Err(Error::Cancelled));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Deadline {
     end: Option<End>,

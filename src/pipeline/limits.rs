@@ -3,6 +3,14 @@
 use super::{Error, Size};
 
 /// Bounds of one render, all inclusive.
+///
+/// ```
+/// use progimage::pipeline::{Error, Limits, Size};
+/// let limits = Limits { pixels_max: 1_000_000, ..Limits::default() };
+/// assert_eq!(limits.check(Size::new(1000, 1000), 1), Ok(()));
+/// let exceeded = Error::Limit { name: "pixels_max", value: 1_001_000, max: 1_000_000 };
+/// assert_eq!(limits.check(Size::new(1001, 1000), 1), Err(exceeded));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of an encoded image.

@@ -23,6 +23,21 @@ pub struct Blocks<'a> {
 }
 
 /// Metadata blocks for a result.
+///
+/// ```
+/// use progimage::pipeline::codec::{EncodeOptions, by_name};
+/// use progimage::pipeline::metadata::Metadata;
+/// use progimage::pipeline::{Channels, Deadline, Picture, Raster, Samples, Size};
+/// let png = by_name("png").unwrap();
+/// let raster = Raster::new(Size::new(1, 1), Channels::Gray, Samples::U8(vec![9]));
+/// let file = (png.encoder.unwrap().encode)(&Picture::still(raster), &EncodeOptions::new(&Deadline::default()))?;
+///
+/// let metadata = Metadata { xmp: Some(b"<x:xmpmeta/>".to_vec()), ..Metadata::default() };
+/// let written = metadata.written(png, file)?;
+/// let blocks = (png.metadata.unwrap().read)(&written, 1000);
+/// assert_eq!(blocks.xmp.as_deref(), Some(&b"<x:xmpmeta/>"[..]));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// EXIF block, little-endian, which begins with a TIFF header.

@@ -39,6 +39,22 @@ use super::{Deadline, Error, Raster, Shape};
 use crate::digest::Digest;
 
 /// One step on the pixels of a frame.
+///
+/// ```
+/// use progimage::pipeline::operation::{Context, by_name};
+/// use progimage::pipeline::param::Args;
+/// use progimage::pipeline::{Channels, Deadline, Raster, Samples, Size};
+/// let flip = by_name("flip").unwrap();
+/// let args = Args::parse(flip.params, "direction=h")?;
+/// let raster = Raster::new(Size::new(3, 1), Channels::Gray, Samples::U8(vec![1, 2, 3]));
+///
+/// let cost = (flip.plan)(raster.shape(), &args)?;
+/// assert_eq!(cost.shape, raster.shape());
+/// let context = Context { deadline: &Deadline::default(), images: &Default::default() };
+/// let flipped = (flip.apply)(raster, &args, &context)?;
+/// assert_eq!(flipped.samples(), &Samples::U8(vec![3, 2, 1]));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 pub struct Operation {
     /// Name in JSON, canonical text and metric labels, such as "resize".
     pub name: &'static str,
@@ -102,6 +118,14 @@ impl Context<'_> {
 }
 
 /// Every operation, in the order in which a flat query applies them.
+///
+/// ```
+/// use progimage::pipeline::operation::OPERATIONS;
+/// let place = |name| OPERATIONS.iter().position(|operation| operation.name == name);
+/// assert!(place("crop") < place("resize") && place("resize") < place("blur"));
+/// let resize = OPERATIONS[place("resize").unwrap()];
+/// assert!(resize.params.iter().any(|param| param.keys == ["width", "w"]));
+/// ```
 #[rustfmt::skip]
 pub static OPERATIONS: &[&Operation] = &[
     // Geometry.

@@ -5,6 +5,13 @@ pub use image::metadata::Orientation;
 use super::Error;
 
 /// Width and height in pixels.
+///
+/// ```
+/// use progimage::pipeline::{Orientation, Size};
+/// let size = Size::new(640, 480);
+/// assert_eq!(size.pixels(), 307_200);
+/// assert_eq!(size.oriented(Orientation::Rotate90), Size::new(480, 640));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Width.
@@ -114,6 +121,15 @@ pub enum Samples {
 }
 
 /// Decoded pixels: rows from the top without padding, interleaved. Encoded in sRGB after `color` has converted them.
+///
+/// ```
+/// use progimage::pipeline::{Channels, Raster, Samples, Size};
+/// // One row: a red pixel, then a green one.
+/// let samples = Samples::U8(vec![255, 0, 0, 0, 255, 0]);
+/// let raster = Raster::new(Size::new(2, 1), Channels::Rgb, samples);
+/// assert_eq!(raster.shape().bits, 8);
+/// assert_eq!(raster.bytes(), 6);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raster {
     size: Size,
@@ -181,6 +197,13 @@ pub fn try_zeroed<T: Clone + Default>(count: usize) -> Result<Vec<T>, Error> {
 }
 
 /// Duration of a frame, as a fraction of a second.
+///
+/// ```
+/// use progimage::pipeline::Delay;
+/// let third = Delay { numerator: 1, denominator: 3 };
+/// assert_eq!(third.ms(), 333);
+/// assert_eq!(Delay::from_ms(40).ms(), 40);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
     /// Numerator, in seconds.
@@ -213,6 +236,19 @@ pub struct Frame {
 }
 
 /// A decoded image: at least one frame, and the data that accompanies the pixels.
+///
+/// ```
+/// use progimage::pipeline::{Channels, Picture, Raster, Samples, Size};
+/// let size = Size::new(2, 1);
+/// let picture = Picture::still(Raster::new(size, Channels::Gray, Samples::U8(vec![0, 200])));
+/// let negative = picture.map(|raster| {
+///     let Samples::U8(samples) = raster.into_samples() else { unreachable!("8 bits were given") };
+///     let samples = samples.into_iter().map(|sample| 255 - sample).collect();
+///     Ok(Raster::new(size, Channels::Gray, Samples::U8(samples)))
+/// })?;
+/// assert_eq!(negative.first().samples(), &Samples::U8(vec![255, 55]));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Frames; one for a still image.

@@ -46,6 +46,15 @@ pub static ENTRIES: &[Entry] = &[
 
 impl Pipeline {
     /// A pipeline that writes the JSON of all [`ENTRIES`].
+    ///
+    /// ```
+    /// use progimage::pipeline::{Deadline, Images, Limits, Pipeline};
+    /// let red = bytes::Bytes::from_static(b"P3 1 1 255 255 0 0\n");
+    /// let output = Pipeline::summary().run(&red, &Images::new(), &Limits::default(), &Deadline::default())?;
+    /// let summary: serde_json::Value = serde_json::from_slice(&output.bytes)?;
+    /// assert_eq!(summary["color"], "ff0000");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn summary() -> Pipeline {
         let steps = vec![(&resize::OPERATION, resize::inside(Size::new(SIDE_PX, SIDE_PX)))];
         Pipeline { codec: &SUMMARY, render: true, encode: Args::defaults(ENCODE), steps }

@@ -3,6 +3,15 @@
 use crate::pipeline::Error;
 
 /// A position in a byte slice. Every read is checked and errs with [`Error::Corrupt`] past the end.
+///
+/// ```
+/// use progimage::pipeline::codec::cursor::Cursor;
+/// let mut cursor = Cursor::new("png", b"\x00\x00\x00\x0dIHDR");
+/// assert_eq!(cursor.u32_be()?, 13);
+/// assert_eq!(cursor.take(4)?, b"IHDR");
+/// assert_eq!(cursor.u8().unwrap_err().to_string(), "corrupt png: truncated file");
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Cursor<'a> {
     format: &'static str,

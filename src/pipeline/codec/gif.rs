@@ -11,7 +11,7 @@ use super::palette;
 use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
+use crate::pipeline::{Delay, Error, Frame, Orientation, Picture, Raster, Samples};
 use canvas::Canvas;
 use container::Container;
 

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_iso_8601_or_not_told() {
+    fn times_are_iso_8601_or_absent() {
         let check = |time: &str, offset: &str, expected: Option<&str>| {
             let fields = [field(tag::TAKEN, 2, time.as_bytes()), field(tag::TAKEN_OFFSET, 2, offset.as_bytes())];
             assert_eq!(taken(&fields).as_deref(), expected, "{time} {offset}");
