@@ -74,7 +74,7 @@ pub struct Operation {
     /// the first frame, so that every frame of an animation is treated alike.
     pub resolve: Option<Resolve>,
     /// Shape and memory cost of the result; runs before any pixel exists. Scaling another image to size costs
-    /// [`image_bytes`] in addition. Monotonic: a larger raster never costs less, except as handled by [`at_most`].
+    /// `image_bytes` in addition. Monotonic: a larger raster never costs less, except as handled by [`at_most`].
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
     /// Computes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,

@@ -1,7 +1,7 @@
 //! EXIF blocks (Exif 2.32, CIPA DC-008): read, reduced to the fields that may be kept, and written anew, so that a
 //! result holds only requested data. This module knows directories of fields; [`super::camera`] knows their meaning.
 //!
-//! Fields borrow from the block through the bounded [`ifd`](crate::pipeline::ifd) reader. The crates that read EXIF
+//! Fields borrow from the block through the bounded `ifd` reader. The crates that read EXIF
 //! copy each value: the 65,535 overlapping fields of a hostile 1 MiB block would become 64 GiB.
 
 use std::borrow::Cow;

@@ -39,8 +39,8 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
     Ok(with_first(args)?.filter(|args| !kernel(args).is_identity()))
 }
 
-/// Smallest accepted sum of weights, as a fraction of the sum of their magnitudes. Sums of 32-bit floats are off by
-/// 2^-24 of the latter; divided by a thousandth of it, the error is 1/20 of an 8-bit level.
+/// Inverse of the smallest accepted sum of weights, relative to the sum of their magnitudes. Sums of 32-bit floats are off
+/// by 2^-24 of the latter; divided by a thousandth of it, the error is 1/20 of an 8-bit level.
 const CANCELS: i64 = 1_000;
 
 /// Whether the sum of the weights is only a rounding error, and so unusable as a divisor.
