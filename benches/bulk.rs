@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use progimage::pipeline::codec::by_extension;
-use progimage::pipeline::{Images, Limits, Pipeline, Watch};
+use progimage::pipeline::{Deadline, Images, Limits, Pipeline};
 
 /// The program's own.
 #[global_allocator]
@@ -46,6 +46,6 @@ fn work(next: &AtomicUsize, count: usize) {
             return;
         }
         let photo = Bytes::from_static(PHOTOS[index % PHOTOS.len()]);
-        pipeline.run(&photo, &Images::new(), &limits, &Watch::default()).expect("a photograph");
+        pipeline.run(&photo, &Images::new(), &limits, &Deadline::default()).expect("a photograph");
     }
 }

@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use progimage::digest::Digest;
 use progimage::pipeline::codec::{self, CODECS, Codec, DecodeOptions, EncodeOptions};
 use progimage::pipeline::operation::OPERATIONS;
-use progimage::pipeline::{Batch, Headers, Images, Limits, Picture, Pipeline, Watch};
+use progimage::pipeline::{Batch, Deadline, Headers, Images, Limits, Picture, Pipeline};
 
 /// 2048 x 972, JPEG quality 92.
 const PHOTO: &[u8] = include_bytes!("../fixtures/photos/street.jpg");
@@ -23,7 +23,8 @@ const RENDERS: &[(&str, &str)] = &[
 ];
 
 fn decode(codec: &Codec, bytes: &[u8]) -> Picture {
-    let options = DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 1, watch: &Watch::default() };
+    let options =
+        DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 1, deadline: &Deadline::default() };
     (codec.decode)(bytes, &options).expect("a valid image")
 }
 
@@ -34,7 +35,7 @@ fn pipeline(extension: &str, query: &str) -> Pipeline {
 }
 
 fn render(source: &Bytes, pipeline: &Pipeline) -> Bytes {
-    pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default()).expect("a valid render").bytes
+    pipeline.run(source, &Images::new(), &Limits::default(), &Deadline::default()).expect("a valid render").bytes
 }
 
 /// Every operation's example on two megapixels, from raw pixels to raw pixels: what `nothing` takes is not the operation's.
@@ -49,9 +50,9 @@ fn operations(c: &mut Criterion) {
         // The example's own resize would leave few pixels for what it is an example of.
         let query: Vec<&str> = example.split('&').filter(|pair| name == "resize" || *pair != "w=300").collect();
         let pipeline = pipeline("pnm", &query.join("&").replace("{id}", &id.to_string()));
-        let (limits, watch) = (Limits::default(), Watch::default());
+        let (limits, deadline) = (Limits::default(), Deadline::default());
         group.bench_function(name, |b| {
-            b.iter(|| pipeline.run(&photo, &images, &limits, &watch).expect("a valid render"))
+            b.iter(|| pipeline.run(&photo, &images, &limits, &deadline).expect("a valid render"))
         });
     }
     group.finish();
@@ -68,8 +69,8 @@ fn codecs(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("codec/{}", codec.name));
         group.sample_size(10).throughput(Throughput::Elements(pixels));
         group.bench_function("decode", |b| b.iter(|| decode(codec, &encoded)));
-        let watch = Watch::default();
-        let options = EncodeOptions::new(&watch);
+        let deadline = Deadline::default();
+        let options = EncodeOptions::new(&deadline);
         group.bench_function("encode", |b| b.iter(|| (encoder.encode)(&picture, &options).expect("a valid picture")));
         group.finish();
     }
@@ -90,15 +91,15 @@ fn renders(c: &mut Criterion) {
 const MANY: &[(&str, &str)] = &[("webp", "w=300"), ("webp", "w=600"), ("jpg", "w=1200")];
 
 fn batch(source: &Bytes, pipelines: &[Pipeline]) -> Vec<Bytes> {
-    let (limits, watch, images) = (Limits::default(), Watch::default(), Images::new());
+    let (limits, deadline, images) = (Limits::default(), Deadline::default(), Images::new());
     let codec = codec::sniff(source).expect("a known format");
     let header = (codec.inspect)(source).expect("a valid image");
     let batch = Batch::plan(pipelines.to_vec(), (codec, &header), Headers::new(), &limits, u64::MAX);
     let mut outputs = Vec::new();
     for group in batch.groups() {
-        let mut shared = batch.decode(group, source, &limits, &watch).expect("a valid image");
+        let mut shared = batch.decode(group, source, &limits, &deadline).expect("a valid image");
         for member in group.members() {
-            let output = batch.finish(member, &mut shared, (source, &images), &limits, &watch);
+            let output = batch.finish(member, &mut shared, (source, &images), &limits, &deadline);
             outputs.push(output.expect("a valid render").bytes);
         }
     }

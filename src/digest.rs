@@ -1,4 +1,4 @@
-//! [`Digest`]: the BLAKE3-256 hash that names a blob. Not a general hash: nothing else is called a digest here.
+//! [`Digest`]: the BLAKE3-256 hash that identifies a blob. No other hash is called a digest in this crate.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,16 @@ use std::str::FromStr;
 /// The BLAKE3-256 hash of some bytes; in text, 64 lower-case hex digits.
 ///
 /// ```
-/// use progimage::digest::Digest;
+/// use progimage::digest::{Digest, NotADigest};
 /// let digest = Digest::of(b"");
 /// assert_eq!(digest.to_string(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
 /// assert_eq!(digest.to_string().parse(), Ok(digest));
+/// assert_eq!("AF1349".parse::<Digest>(), Err(NotADigest));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// The text is not 64 lower-case hex digits.
+/// Error for text other than 64 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not 64 lower-case hexadecimal digits")]
 pub struct NotADigest;
@@ -25,17 +26,17 @@ impl Digest {
         Digest(*blake3::hash(bytes).as_bytes())
     }
 
-    /// Wraps 32 bytes that are already a digest.
+    /// A digest from its 32 bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Digest {
         Digest(bytes)
     }
 
-    /// The 32 bytes.
+    /// Bytes of the digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The 64 hex digits, on the stack.
+    /// Text of the digest, without allocation.
     pub fn hex(&self) -> Hex {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
@@ -46,7 +47,7 @@ impl Digest {
         Hex(text)
     }
 
-    /// Reads 64 lower-case hex digits from raw path bytes.
+    /// Parses 64 lower-case hex digits from raw path bytes.
     pub fn from_hex(text: &[u8]) -> Result<Digest, NotADigest> {
         let text: &[u8; 64] = text.try_into().map_err(|_| NotADigest)?;
         let mut bytes = [0; 32];
@@ -65,12 +66,12 @@ fn nibble(digit: u8) -> Result<u8, NotADigest> {
     }
 }
 
-/// A digest's text, without an allocation.
+/// Text of a digest, stored inline.
 #[derive(Clone, Copy)]
 pub struct Hex([u8; 64]);
 
 impl Hex {
-    /// The 64 hex digits.
+    /// Text of 64 hex digits.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("only hex digits are written")
     }
@@ -102,17 +103,26 @@ impl serde::Serialize for Digest {
     }
 }
 
-/// Hashes bytes as they arrive.
+/// Incremental computation of a digest.
+///
+/// ```
+/// use progimage::digest::{Digest, Hasher};
+/// let mut hasher = Hasher::default();
+/// for chunk in [b"first ", b"second"] {
+///     hasher.update(chunk);
+/// }
+/// assert_eq!(hasher.digest(), Digest::of(b"first second"));
+/// ```
 #[derive(Clone, Default)]
 pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of everything taken so far.
+    /// Digest of all bytes so far.
     pub fn digest(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }

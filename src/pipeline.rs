@@ -13,8 +13,10 @@
 mod batch;
 pub mod codec;
 pub mod color;
+mod deadline;
 mod encode;
 mod error;
+mod ifd;
 mod limits;
 pub mod metadata;
 pub mod object;
@@ -29,13 +31,13 @@ pub mod reference;
 mod run;
 pub mod summary;
 mod text;
-mod watch;
 
 use bytes::Bytes;
 
 use crate::digest::Digest;
 pub use batch::{Batch, Decoded, Group, Member};
 use codec::{Codec, Header};
+pub use deadline::Deadline;
 pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
@@ -45,7 +47,6 @@ pub use plan::{Headers, Plan, Step};
 pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
-pub use watch::Watch;
 
 /// Raised whenever the same source gives other pixels before its first operation: decoders, colour, orientation; and whenever a
 /// picture is brought to an encoder in another way. Part of every key, since a key is made before the source is read.
@@ -115,7 +116,7 @@ impl Pipeline {
         };
         let steps = steps.into_iter().enumerate().map(canonical);
         let steps: Vec<Step> = steps.filter_map(Result::transpose).collect::<Result<_, Error>>()?;
-        let mut encode = encode::normalized(codec, encode)?;
+        let mut encode = encode::canonicalized(codec, encode)?;
         if !steps.is_empty() {
             // The source is another picture then.
             encode.reset("never_larger");
@@ -188,7 +189,7 @@ impl Pipeline {
 
     /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic. A source that is passed through is
     /// not copied.
-    pub fn run(&self, source: &Bytes, images: &Images, limits: &Limits, watch: &Watch) -> Result<Output, Error> {
-        run::run(self, source, images, limits, watch)
+    pub fn run(&self, source: &Bytes, images: &Images, limits: &Limits, deadline: &Deadline) -> Result<Output, Error> {
+        run::run(self, source, images, limits, deadline)
     }
 }

@@ -12,7 +12,7 @@ use super::{ending, load};
 use crate::digest::Digest;
 use crate::http::decode_query;
 use crate::pipeline::codec::{self, CODECS, Codec};
-use crate::pipeline::{Images, Limits, Pipeline, Watch};
+use crate::pipeline::{Deadline, Images, Limits, Pipeline};
 
 pub fn command() -> Command {
     Command::new("render")
@@ -113,7 +113,7 @@ fn written(extension: Option<&str>) -> Result<&'static Codec, String> {
 /// What is to be printed, unless it went to a file.
 fn render(input: &str, output: &str, asked: &Asked) -> Result<Option<Bytes>, Box<dyn Error>> {
     let source = Bytes::from(source(input, asked.limits.bytes_max)?);
-    let rendered = asked.pipeline.run(&source, &asked.images, &asked.limits, &Watch::default())?;
+    let rendered = asked.pipeline.run(&source, &asked.images, &asked.limits, &Deadline::default())?;
     if output == "-" {
         return Ok(Some(rendered.bytes));
     }

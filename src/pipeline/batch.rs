@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::codec::{Codec, Header};
 use super::plan::{Course, Headers};
 use super::run::{Input, decoded, finished};
-use super::{Error, Images, Limits, Output, Picture, Pipeline, Watch};
+use super::{Deadline, Error, Images, Limits, Output, Picture, Pipeline};
 
 /// Pipelines of one source that were held against the limits.
 pub struct Batch {
@@ -90,11 +90,17 @@ impl Batch {
     }
 
     /// The decode of a group; none where the source passes through.
-    pub fn decode(&self, group: &Group, source: &Bytes, limits: &Limits, watch: &Watch) -> Result<Decoded, Error> {
-        watch.check()?;
+    pub fn decode(
+        &self,
+        group: &Group,
+        source: &Bytes,
+        limits: &Limits,
+        deadline: &Deadline,
+    ) -> Result<Decoded, Error> {
+        deadline.check()?;
         let started = Instant::now();
         let course = &group.members[0].course;
-        let decode = || decoded((self.codec, &self.header), source, course, limits, watch);
+        let decode = || decoded((self.codec, &self.header), source, course, limits, deadline);
         let picture = if course.plan.passes_through { None } else { Some(decode()?) };
         Ok(Decoded { picture, outputs_left: group.members.len(), elapsed: started.elapsed() })
     }
@@ -106,13 +112,13 @@ impl Batch {
         shared: &mut Decoded,
         (source, images): (&Bytes, &Images),
         limits: &Limits,
-        watch: &Watch,
+        deadline: &Deadline,
     ) -> Result<Output, Error> {
-        watch.check()?;
+        deadline.check()?;
         let Some(picture) = shared.next() else { return Ok(Output::passed_through(source)) };
         let (codec, header, headers) = (self.codec, &self.header, &self.headers);
         let input = Input { codec, header, bytes: source, images, headers, limits };
-        let output = finished(&self.pipelines[member.index], &member.course, picture, &input, watch)?;
+        let output = finished(&self.pipelines[member.index], &member.course, picture, &input, deadline)?;
         Ok(Output { decode: output.decode + shared.elapsed, ..output })
     }
 }

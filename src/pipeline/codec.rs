@@ -10,129 +10,157 @@ mod farbfeld;
 mod gif;
 mod hdr;
 mod ico;
+mod image_crate;
 mod jpeg;
-mod library;
 pub(super) mod palette;
 mod png;
 mod pnm;
 mod qoi;
 mod tga;
-pub(super) mod tiff;
+mod tiff;
 mod webp;
 
 use super::metadata::{Blocks, Metadata};
-use super::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch};
+use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size};
 
 /// One file format: how it is recognised, checked, decoded and encoded.
+///
+/// ```
+/// use progimage::pipeline::codec::{DecodeOptions, EncodeOptions, by_name};
+/// use progimage::pipeline::{Channels, Deadline, Limits, Picture, Raster, Samples, Size};
+/// let qoi = by_name("qoi").unwrap();
+/// let samples = Samples::U8(vec![1, 2, 3, 4, 5, 6]);
+/// let picture = Picture::still(Raster::new(Size::new(2, 1), Channels::Rgb, samples));
+///
+/// let (limits, deadline) = (Limits::default(), Deadline::default());
+/// let file = (qoi.encoder.unwrap().encode)(&picture, &EncodeOptions::new(&deadline))?;
+/// let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
+/// assert_eq!((qoi.decode)(&file, &options)?, picture);
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 pub struct Codec {
-    /// "jpeg": in JSON, canonical text, metric labels.
+    /// Name in JSON, canonical text and metric labels, such as "jpeg".
     pub name: &'static str,
     /// Lower-case URL extensions; the first is canonical.
     pub extensions: &'static [&'static str],
-    /// For `Content-Type`.
+    /// Value of `Content-Type`.
     pub media_type: &'static str,
-    /// One sentence for the README.
+    /// One sentence for the documentation.
     pub doc: &'static str,
-    /// Raised whenever the same picture and arguments give other bytes.
+    /// Raised whenever an equal picture and equal arguments give other bytes.
     pub revision: u32,
-    /// Whether the bytes begin like this format. Cheap; a few bytes.
+    /// Whether the first few bytes are those of this format.
     pub sniff: fn(&[u8]) -> bool,
-    /// The gate: walks the container, never inflating or decoding, in bounded steps; `Err` when it is not well formed up to
-    /// its first frame header. Knows no limits of pixels, so that what cannot be rendered here can still be stored.
+    /// Checks the container without inflating or decoding, in bounded steps. Errs if the file is not well formed up
+    /// to its first frame header. Applies no limit of pixels, so that images too large to render can still be stored.
     pub inspect: fn(&[u8]) -> Result<Header, Error>,
-    /// The size that `decode` gives of an image of this size, asked for at least that one; `None`: always the whole image.
+    /// The size that `decode` returns for an image of the first size when at least the second is needed. `None`: the
+    /// format is always decoded whole.
     pub shrinks: Option<fn(Size, Size) -> Size>,
-    /// How the blocks beside the pixels are read and written; `None`: the format has no place for them, or none is read.
+    /// Reader and writer of the metadata blocks. `None`: the format has none, or they are not supported.
     pub metadata: Option<&'static MetadataBlocks>,
-    /// Decodes; the limits were held against `inspect`'s header by the caller.
+    /// Decodes the image. The caller has checked the header from `inspect` against the limits.
     pub decode: fn(&[u8], &DecodeOptions) -> Result<Picture, Error>,
-    /// Encodes; `None` when the format is only read.
+    /// Encoder; `None` for formats that are only read.
     pub encoder: Option<Encoder>,
 }
 
-/// The EXIF, XMP and ICC blocks of a format. Decoding gives the profile; the others are read on request only.
+/// Reader and writer of a format's EXIF, XMP and ICC blocks. `decode` returns the ICC profile; EXIF and XMP are read
+/// only on request.
 pub struct MetadataBlocks {
-    /// EXIF and XMP of a file that `inspect` took, each at most this long: a longer one is left out, as is what is not well formed.
+    /// Reads EXIF and XMP from a file that passed `inspect`. Blocks longer than the given length, or malformed, are
+    /// left out.
     pub read: fn(&[u8], usize) -> Blocks<'_>,
-    /// Puts blocks into a file that `encode` made. One that the format cannot hold (EXIF of more than 64 KiB in JPEG) is left out.
+    /// Inserts blocks into a file made by `encode`. A block that the format cannot hold (EXIF over 64 KiB in JPEG) is
+    /// left out.
     pub write: fn(Vec<u8>, &Metadata) -> Result<Vec<u8>, Error>,
 }
 
-/// What the container says of an image before a pixel is decoded.
+/// Facts about an image from its container, before any pixel is decoded.
+///
+/// ```
+/// use progimage::pipeline::{Size, codec};
+/// // A portable graymap of two pixels.
+/// let file = b"P5 2 1 255\n\x00\xff";
+/// let header = (codec::sniff(file)?.inspect)(file)?;
+/// assert_eq!((header.size, header.frames, header.bits), (Size::new(2, 1), 1, 8));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Size of the canvas as stored, before `orientation`.
     pub size: Size,
-    /// To be applied after decoding (EXIF; irot and imir of AVIF).
+    /// Orientation to apply after decoding (from EXIF, or irot and imir in AVIF).
     pub orientation: Orientation,
-    /// Frames; 1 for a still.
+    /// Number of frames; 1 for a still image.
     pub frames: u32,
-    /// The channels that `decode` will give.
+    /// Channels of the decoded picture.
     pub channels: Channels,
-    /// Bits a sample that `decode` will give: 8 or 16.
+    /// Bits per sample of the decoded picture: 8 or 16.
     pub bits: u8,
     /// Whether an ICC profile is embedded.
     pub icc: bool,
-    /// Bytes that the decoder holds beside its result, at most (coefficients of a progressive JPEG, reference frames).
+    /// Upper bound on the decoder's memory in addition to its result (coefficients of a progressive JPEG, reference
+    /// frames).
     pub working_bytes: u64,
 }
 
-/// What a decoder is asked for.
+/// Arguments of a decoder.
 pub struct DecodeOptions<'a> {
-    /// Bounds on what is read beside the pixels (metadata, scans) and a second line of defence on the rest.
+    /// Bounds on metadata and scans, and a second check of all other limits.
     pub limits: &'a Limits,
-    /// The decoder may give a smaller picture of the same content as long as neither side is below this (shrink-on-load).
-    /// In the stored orientation. `None`: full size.
+    /// Size below which the decoder must not shrink the picture on load, in the stored orientation. `None`: full
+    /// size.
     pub at_least: Option<Size>,
-    /// Stop after this many frames (1: the first only).
+    /// Number of frames after which decoding stops; 1 for the first alone.
     pub frames_max: u32,
-    /// Polled in long loops.
-    pub watch: &'a Watch,
+    /// Deadline, checked in long loops.
+    pub deadline: &'a Deadline,
 }
 
-/// See [`Encoder::strip`].
+/// Function that removes the metadata from a file; see [`Encoder::strip`].
 pub type Strip = fn(&[u8]) -> Result<Vec<u8>, Error>;
 
-/// What a format can hold and how it is written.
+/// Capabilities of a format's encoder, and its function.
 #[derive(Clone, Copy)]
 pub struct Encoder {
-    /// The format's own ceiling of a side; larger results are scaled down to it.
+    /// Largest side that the format can hold, in pixels; larger results are scaled down.
     pub side_px_max: u32,
-    /// Pixels of the largest result that it is given; what has more is scaled down.
+    /// Largest lossy result in pixels; larger ones are scaled down.
     pub pixels_max: u64,
-    /// The same of a lossless one, where there is a choice.
+    /// Largest lossless result in pixels, where lossy and lossless have different limits.
     pub lossless_pixels_max: u64,
-    /// The largest animation it can hold in frames (1: stills only).
+    /// Largest number of frames; 1 for formats without animation.
     pub frames_max: u32,
-    /// How many times the samples of a picture the encoder holds in layouts of its own, beside the picture.
+    /// Copies of the picture's samples that the encoder holds in its own layouts, in addition to the picture.
     pub frames_held: u64,
-    /// The channels it takes as they are; the pipeline converts others first (to RGB or RGBA by preference, flattening alpha
-    /// where no row with alpha is listed).
+    /// Channels that the encoder accepts. The pipeline converts others first, to RGB or RGBA by preference, and
+    /// flattens alpha if no row with alpha is listed.
     pub channels: &'static [Channels],
-    /// Whether it takes 16-bit samples; else they are reduced to 8 first.
+    /// Whether 16-bit samples are accepted; otherwise the pipeline reduces them to 8 bits.
     pub sixteen_bit: bool,
-    /// The default of `quality`, for formats that have one.
+    /// Default of `quality`; `None` for formats without a quality.
     pub quality: Option<u8>,
-    /// The SSIMULACRA2 score that `quality=auto` keeps to: what the default gives a photograph on average.
+    /// SSIMULACRA2 score that `quality=auto` aims for: the average score of photographs at the default quality.
     pub score: u8,
-    /// Whether `lossless` means something here: lossy formats that can be lossless say `Choice`.
+    /// Whether results are lossless; `Choice` for lossy formats with a lossless mode.
     pub lossless: Lossless,
-    /// What `effort` does; `None`: nothing.
+    /// Meaning of `effort`; `None`: the format ignores it.
     pub effort: Option<Effort>,
-    /// Whether it can be written coarse to fine, and from which effort on it always is.
+    /// Lowest effort at which results are always progressive; `None`: the format has no progressive mode.
     pub progressive: Option<u8>,
-    /// Whether chroma can have more than a quarter of the samples.
+    /// Whether chroma subsampling other than 4:2:0 is supported.
     pub chroma: bool,
-    /// Whether `colors` means something here.
+    /// Whether results have a palette, and so whether `colors` applies.
     pub palette: Palette,
-    /// The file without its metadata, pixels untouched, for `never_larger`. `Err` where the file cannot be followed.
+    /// Removes a file's metadata and keeps its pixels, for `never_larger`. Errs if the file cannot be parsed.
     pub strip: Option<Strip>,
-    /// Writes a picture that keeps to the above.
+    /// Encodes a picture that meets the requirements above.
     pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,
 }
 
 impl Encoder {
-    /// A lossless format of stills of 8 bits without choices: a row says in what it differs.
+    /// Base of every row: a lossless 8-bit format for stills, without options. Each row states only what differs.
     pub const PLAIN: Encoder = Encoder {
         side_px_max: u32::MAX,
         pixels_max: u64::MAX,
@@ -153,19 +181,19 @@ impl Encoder {
     };
 }
 
-/// How `effort`, 0..=9, is taken by a format.
+/// Mapping of `effort`, 0..=9, to a format's own scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// What it is when it is not written.
+    /// Effort used when none is given.
     pub default: u8,
-    /// The efforts at which something changes, ascending from 0: one between does what the one below it does.
+    /// Efforts at which the result changes, ascending from 0. Values between two steps act like the lower one.
     pub steps: &'static [u8],
-    /// Pictures of more pixels, all frames together, are written at the default at most: few encoders can be stopped, and some
-    /// take seconds for a megapixel.
+    /// Pixels, all frames together, above which effort is capped at the default: few encoders can be interrupted, and
+    /// some take seconds per megapixel.
     pub pixels_max: u64,
 }
 
-/// How many samples chroma has.
+/// Chroma subsampling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Chroma {
     /// 4:2:0: half the width and half the height.
@@ -177,51 +205,51 @@ pub enum Chroma {
     Full,
 }
 
-/// Whether a format has a palette.
+/// Use of a palette by a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Palette {
-    /// Always, of 256 colours unless fewer are asked for.
+    /// Every result has a palette, of 256 colours unless fewer are requested.
     Always,
-    /// When asked: the picture then comes as RGB or RGBA of 8 bits.
+    /// Results have a palette on request; the encoder then receives 8-bit RGB or RGBA.
     Choice,
-    /// Never.
+    /// The format has no palette.
     Never,
 }
 
-/// Whether a format keeps every sample.
+/// Whether a format preserves every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lossless {
-    /// Always.
+    /// Every result is lossless.
     Always,
-    /// When asked.
+    /// Results are lossless on request.
     Choice,
-    /// Never.
+    /// Every result is lossy.
     Never,
 }
 
-/// What an encoder is asked for; `None` and `false` are the codec's defaults.
+/// Arguments of an encoder; `None` and `false` are the codec's defaults.
 pub struct EncodeOptions<'a> {
-    /// 1..=100; ignored by formats without a quality.
+    /// Quality, 1..=100; ignored by formats without a quality.
     pub quality: Option<u8>,
-    /// Keep every sample where the format can.
+    /// Whether to preserve every sample, if the format can.
     pub lossless: bool,
-    /// 0..=9; ignored by formats without an effort.
+    /// Effort, 0..=9; ignored by formats without an effort.
     pub effort: Option<u8>,
-    /// Coarse to fine, where the format can.
+    /// Whether to write coarse to fine, if the format can.
     pub progressive: bool,
-    /// Ignored where there is no choice.
+    /// Chroma subsampling; ignored by formats without the choice.
     pub chroma: Chroma,
-    /// Colours of the palette at most, 2..=256; where there is a choice, `None` is none.
+    /// Maximum number of palette colours, 2..=256. `None`: no palette where it is optional.
     pub colors: Option<u16>,
-    /// How much of the error that a palette leaves is carried on to the neighbours.
+    /// Percentage of the quantisation error that is diffused to neighbouring pixels.
     pub dither_percent: u8,
-    /// Polled in long loops.
-    pub watch: &'a Watch,
+    /// Deadline, checked in long loops.
+    pub deadline: &'a Deadline,
 }
 
 impl EncodeOptions<'_> {
-    /// The codec's defaults.
-    pub fn new(watch: &Watch) -> EncodeOptions<'_> {
+    /// The codec's defaults, with this deadline.
+    pub fn new(deadline: &Deadline) -> EncodeOptions<'_> {
         EncodeOptions {
             quality: None,
             lossless: false,
@@ -230,12 +258,12 @@ impl EncodeOptions<'_> {
             chroma: Chroma::Half,
             colors: None,
             dither_percent: 100,
-            watch,
+            deadline,
         }
     }
 }
 
-/// Every format, in the order in which they are sniffed.
+/// Every format, in the order of sniffing.
 pub static CODECS: &[&Codec] = &[
     &jpeg::CODEC,
     &png::CODEC,
@@ -256,22 +284,38 @@ pub static CODECS: &[&Codec] = &[
     &tga::CODEC,
 ];
 
-/// The format of `bytes`, by content alone.
+/// Finds the format of `bytes` by content alone.
+///
+/// Errors: [`Error::UnknownFormat`].
+///
+/// ```
+/// use progimage::pipeline::{Error, codec};
+/// assert_eq!(codec::sniff(b"GIF89a...")?.media_type, "image/gif");
+/// assert_eq!(codec::sniff(b"<svg>"), Err(Error::UnknownFormat));
+/// # Ok::<(), Error>(())
+/// ```
 pub fn sniff(bytes: &[u8]) -> Result<&'static Codec, Error> {
     CODECS.iter().find(|codec| (codec.sniff)(bytes)).copied().ok_or(Error::UnknownFormat)
 }
 
-/// The format of a URL extension (lower case).
+/// Finds the format with this URL extension, in lower case.
+///
+/// ```
+/// use progimage::pipeline::codec;
+/// let jpeg = codec::by_extension("jpg").unwrap();
+/// assert_eq!(codec::by_name("jpeg"), Some(jpeg));
+/// assert!(codec::by_name("jpg").is_none());
+/// ```
 pub fn by_extension(extension: &str) -> Option<&'static Codec> {
     CODECS.iter().find(|codec| codec.extensions.contains(&extension)).copied()
 }
 
-/// The format of this name.
+/// Finds the format with this name.
 pub fn by_name(name: &str) -> Option<&'static Codec> {
     CODECS.iter().find(|codec| codec.name == name).copied()
 }
 
-/// The samples of a raster that the pipeline has reduced to 8 bits, as an encoder's row asks.
+/// Samples of a raster that the pipeline has reduced to 8 bits for an encoder.
 fn eight_bit_samples<'a>(format: &'static str, raster: &'a Raster) -> Result<&'a [u8], Error> {
     match raster.samples() {
         Samples::U8(samples) => Ok(samples),

@@ -1,5 +1,5 @@
-//! Colour: ICC profiles and CMYK to sRGB, linear light, premultiplied alpha, and the conversions between channels and depths that
-//! an encoder needs. Not a place for artistic colour operations.
+//! Colour: ICC profiles and CMYK to sRGB, linear light, premultiplied alpha, and conversions between channels and
+//! depths for encoders. Artistic colour operations are in `operation`.
 
 mod channels;
 mod icc;
@@ -11,7 +11,7 @@ pub use linear::{Sample, decoded, encode_row, encoded, linear_row, straight_row}
 
 use super::{Raster, Samples};
 
-/// Whether no pixel is even partly transparent; true without alpha.
+/// Whether no pixel is even partly transparent; true for rasters without alpha.
 pub fn opaque(raster: &Raster) -> bool {
     fn opaque<S: Sample>(samples: &[S], count: usize) -> bool {
         samples.iter().skip(count - 1).step_by(count).all(|alpha| *alpha == S::MAX)

@@ -1,21 +1,22 @@
-//! The last step: the encode arguments ([`ENCODE`]) and what makes a picture fit an encoder. The encoders are in `codec`.
+//! The last step: the encode arguments ([`ENCODE`]) and the conversion of a picture to what an encoder accepts. The
+//! encoders are in `codec`.
 
-mod judge;
-mod normal;
+mod canonicalize;
 mod params;
-mod tries;
+mod quality_search;
+mod ssimulacra;
 
 use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder, Palette, palette};
 use super::metadata::Metadata;
 use super::param::Args;
 use super::plan::encoder;
-pub(super) use judge::working_bytes as judging_bytes;
-pub(super) use normal::normalized;
+pub(super) use canonicalize::canonicalized;
 pub use params::ENCODE;
+pub(super) use ssimulacra::working_bytes as scoring_bytes;
 
-use super::{Channels, Error, Picture, Raster, Watch, color};
+use super::{Channels, Deadline, Error, Picture, Raster, color};
 
-/// The channels that `encoder` is given for a raster of `channels`: the nearest of its list that loses least.
+/// Channels of `encoder` that lose least of a raster with `channels`.
 pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channels {
     use Channels::{Cmyk, Gray, GrayAlpha, Rgb, Rgba};
     let preferred = match channels {
@@ -27,58 +28,58 @@ pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channel
     preferred.into_iter().find(|channels| encoder.channels.contains(channels)).unwrap_or(channels)
 }
 
-/// The encoder as `args` ask for it: what it takes then, and what it holds.
-pub(super) fn asked(encoder: &Encoder, args: &Args) -> Encoder {
+/// The encoder's row, adjusted to the arguments: accepted samples and memory depend on them.
+pub(super) fn encoder_for(encoder: &Encoder, args: &Args) -> Encoder {
     let mut encoder = *encoder;
     if encoder.palette == Palette::Choice && args.has("colors") {
         encoder.channels = &[Channels::Rgb, Channels::Rgba];
         encoder.sixteen_bit = false;
         encoder.frames_held = palette::FRAMES_HELD;
     }
-    // Planes and coefficients of 4:4:4 are twice those of 4:2:0.
+    // 4:4:4 planes and coefficients hold twice the samples of 4:2:0.
     if encoder.chroma && args.word("chroma") != Some("420") {
         encoder.frames_held *= 2;
     }
     encoder
 }
 
-/// Brings every frame to channels and a depth that `encoder` takes, then encodes. `max_bytes` leaves room for `metadata`, which is
-/// not yet written.
+/// Converts every frame to channels and a depth that `encoder` accepts, then encodes. `max_bytes` leaves room for
+/// `metadata`, which is written later.
 pub(super) fn encode(
     picture: Picture,
     codec: &Codec,
     args: &Args,
     metadata: &Metadata,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<u8>, Error> {
-    let encoder = &asked(encoder(codec)?, args);
-    let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), watch)?;
-    let mut options = options(args, watch);
+    let encoder = &encoder_for(encoder(codec)?, args);
+    let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), deadline)?;
+    let mut options = options(args, deadline);
     options.effort = bounded_effort(encoder, &picture, options.effort);
     if args.word("quality") == Some("auto") {
-        options.quality = Some(judge::quality(codec, encoder, &picture, &options)?);
+        options.quality = Some(ssimulacra::quality(codec, encoder, &picture, &options)?);
     }
     let bytes = match args.number("max_bytes") {
         Some(bytes_max) => {
             let room = (bytes_max as u64).saturating_sub(metadata.bytes_max());
-            tries::within_bytes(encoder, &picture, &options, room)?
+            quality_search::within_bytes(encoder, &picture, &options, room)?
         }
         None => (encoder.encode)(&picture, &options)?,
     };
-    // Some libraries cannot be stopped inside a frame: what is late is late nevertheless.
-    watch.check()?;
+    // Some libraries cannot be interrupted within a frame, so the deadline is checked once more.
+    deadline.check()?;
     Ok(bytes)
 }
 
-/// See [`Effort::pixels_max`].
+/// Effort, capped for large pictures; see [`Effort::pixels_max`].
 fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>) -> Option<u8> {
     let Effort { default, pixels_max, .. } = encoder.effort?;
     let pixels = picture.first().size().pixels().saturating_mul(picture.frames.len() as u64);
     if pixels > pixels_max { asked.map(|asked| asked.min(default)) } else { asked }
 }
 
-fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
-    // The kinds hold every number within a byte.
+fn options<'a>(args: &Args, deadline: &'a Deadline) -> EncodeOptions<'a> {
+    // The parameter's kind keeps every number below 256.
     let number = |name| args.number(name).map(|number| number as u8);
     EncodeOptions {
         quality: number("quality"),
@@ -90,23 +91,23 @@ fn options<'a>(args: &Args, watch: &'a Watch) -> EncodeOptions<'a> {
             Some("422") => Chroma::HalfWidth,
             _ => Chroma::Half,
         },
-        // The kinds hold these within 256 and 100.
+        // The parameter's kind allows 2..=256.
         colors: args.number("colors").map(|colors| colors as u16),
         dither_percent: number("dither").unwrap_or(100),
-        watch,
+        deadline,
     }
 }
 
-fn fitted(picture: Picture, encoder: &Encoder, background: [u8; 4], watch: &Watch) -> Result<Picture, Error> {
+fn fitted(picture: Picture, encoder: &Encoder, background: [u8; 4], deadline: &Deadline) -> Result<Picture, Error> {
     let picture = picture.map(|raster| {
-        watch.check()?;
+        deadline.check()?;
         fitted_raster(raster, encoder, background)
     })?;
     let channels = picture.first().channels();
     if picture.frames.iter().all(|frame| frame.raster.channels() == channels) {
         return Ok(picture);
     }
-    // A gray frame became RGB on a coloured background, another was opaque.
+    // Frames can differ: one became RGB on a coloured background, another was opaque gray.
     picture.map(|raster| color::to_channels(raster, encoded_channels(encoder, Channels::Rgb)))
 }
 
@@ -139,7 +140,8 @@ mod tests {
         let raster = Raster::new(Size::new(2, 1), source, Samples::U16(vec![0x8080; 2 * source.count()]));
         for sixteen_bit in [false, true] {
             let encoder = taking(takes, sixteen_bit);
-            let picture = fitted(Picture::still(raster.clone()), &encoder, [255; 4], &Watch::default()).expect("fits");
+            let picture =
+                fitted(Picture::still(raster.clone()), &encoder, [255; 4], &Deadline::default()).expect("fits");
             assert_eq!(picture.first().channels(), expected, "{source:?} in {takes:?}");
             assert_eq!(picture.first().shape().bits, if sixteen_bit { 16 } else { 8 });
         }
@@ -165,7 +167,7 @@ mod tests {
         let args = Args::defaults(ENCODE).with("quality", Value::Number(7));
         let mut codec = Codec { extensions: &[], ..*by_name("png").expect("a row") };
         codec.encoder = Some(taking(&[Channels::Rgb], false));
-        let bytes = encode(Picture::still(raster), &codec, &args, &Metadata::default(), &Watch::default());
+        let bytes = encode(Picture::still(raster), &codec, &args, &Metadata::default(), &Deadline::default());
         assert_eq!(bytes, Ok(vec![3, 7]));
     }
 

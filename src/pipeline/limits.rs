@@ -1,25 +1,33 @@
-//! [`Limits`]: every bound that an image is held against, by name.
+//! [`Limits`]: every bound on an image, by name.
 
 use super::{Error, Size};
 
-/// The bounds of one render. All are inclusive.
+/// Bounds of one render, all inclusive.
+///
+/// ```
+/// use progimage::pipeline::{Error, Limits, Size};
+/// let limits = Limits { pixels_max: 1_000_000, ..Limits::default() };
+/// assert_eq!(limits.check(Size::new(1000, 1000), 1), Ok(()));
+/// let exceeded = Error::Limit { name: "pixels_max", value: 1_001_000, max: 1_000_000 };
+/// assert_eq!(limits.check(Size::new(1001, 1000), 1), Err(exceeded));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one encoded image.
+    /// Bytes of an encoded image.
     pub bytes_max: u64,
-    /// Width x height of one frame, of sources and results.
+    /// Width x height of one frame, in sources and results.
     pub pixels_max: u64,
-    /// Width or height.
+    /// Width or height in pixels.
     pub side_px_max: u32,
     /// Frames of an animation.
     pub frames_max: u32,
     /// Frames x width x height of an animation.
     pub frames_pixels_max: u64,
-    /// Memory that one render may be planned to hold.
+    /// Planned memory of one render.
     pub memory_bytes_max: u64,
-    /// A metadata block (EXIF, XMP) longer than this is skipped.
+    /// Bytes of a metadata block (EXIF, XMP); longer ones are skipped.
     pub metadata_bytes_max: usize,
-    /// An ICC profile longer than this is ignored.
+    /// Bytes of an ICC profile; longer ones are ignored.
     pub icc_bytes_max: usize,
     /// Scans of a progressive JPEG.
     pub scans_max: u32,
@@ -45,7 +53,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Holds the shape of an image, before or after an operation, against the bounds.
+    /// Checks the shape of an image, before or after an operation.
+    ///
+    /// Errors: [`Error::Limit`] with the name of the exceeded bound.
     pub fn check(&self, size: Size, frames: u32) -> Result<(), Error> {
         let frames = u64::from(frames);
         within("side_px_max", u64::from(size.w.max(size.h)), u64::from(self.side_px_max))?;
@@ -58,7 +68,7 @@ impl Limits {
     }
 }
 
-/// `value`, unless it exceeds the bound `name`.
+/// Returns `value`, or an error if it exceeds the bound `name`.
 pub fn within(name: &'static str, value: u64, max: u64) -> Result<u64, Error> {
     if value > max { Err(Error::Limit { name, value, max }) } else { Ok(value) }
 }

@@ -1,5 +1,5 @@
-//! What travels beside the pixels: EXIF, XMP and ICC, and how much of them a render keeps. Where the blocks stand in a file is the
-//! codecs' business, what is in a block that of [`exif`].
+//! Metadata: EXIF, XMP and ICC, and which of it a render keeps. The codecs know where the blocks are in a file;
+//! [`exif`] knows the contents.
 //!
 //! Not kept: thumbnails and maker notes in EXIF (they show the old picture), XMP in several parts, EXIF as text in PNG, IPTC.
 
@@ -13,33 +13,48 @@ use super::param::Args;
 use super::{Error, Limits, Picture, color};
 pub use camera::{Camera, Position};
 
-/// Blocks of a source, as they are.
+/// Metadata blocks of a source, unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blocks<'a> {
-    /// Begins with a TIFF header. Of a TIFF file it is the whole file.
+    /// EXIF block, which begins with a TIFF header. For a TIFF file, the whole file.
     pub exif: Option<Cow<'a, [u8]>>,
-    /// A packet of RDF/XML.
+    /// XMP packet of RDF/XML.
     pub xmp: Option<Cow<'a, [u8]>>,
 }
 
-/// Blocks that go into a result.
+/// Metadata blocks for a result.
+///
+/// ```
+/// use progimage::pipeline::codec::{EncodeOptions, by_name};
+/// use progimage::pipeline::metadata::Metadata;
+/// use progimage::pipeline::{Channels, Deadline, Picture, Raster, Samples, Size};
+/// let png = by_name("png").unwrap();
+/// let raster = Raster::new(Size::new(1, 1), Channels::Gray, Samples::U8(vec![9]));
+/// let file = (png.encoder.unwrap().encode)(&Picture::still(raster), &EncodeOptions::new(&Deadline::default()))?;
+///
+/// let metadata = Metadata { xmp: Some(b"<x:xmpmeta/>".to_vec()), ..Metadata::default() };
+/// let written = metadata.written(png, file)?;
+/// let blocks = (png.metadata.unwrap().read)(&written, 1000);
+/// assert_eq!(blocks.xmp.as_deref(), Some(&b"<x:xmpmeta/>"[..]));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// Begins with a TIFF header; little-endian.
+    /// EXIF block, little-endian, which begins with a TIFF header.
     pub exif: Option<Vec<u8>>,
-    /// A packet of RDF/XML.
+    /// XMP packet of RDF/XML.
     pub xmp: Option<Vec<u8>>,
-    /// An ICC profile that fits the pixels.
+    /// ICC profile of the pixels.
     pub icc: Option<Vec<u8>>,
 }
 
 impl Metadata {
-    /// Whether there is nothing to write.
+    /// Whether there is no block to write.
     pub fn is_empty(&self) -> bool {
         self.exif.is_none() && self.xmp.is_none() && self.icc.is_none()
     }
 
-    /// A `file` of this format with the blocks in it.
+    /// Inserts the blocks into `file`, which is in this format.
     pub fn written(&self, codec: &Codec, file: Vec<u8>) -> Result<Vec<u8>, Error> {
         match codec.metadata {
             Some(format) if !self.is_empty() => (format.write)(file, self),
@@ -47,8 +62,8 @@ impl Metadata {
         }
     }
 
-    /// Bytes by which a file grows at most: the blocks, what deflate adds to one that it cannot shorten, and what any format puts
-    /// around them: the segments of a JPEG, the directory of a TIFF that is written anew.
+    /// Upper bound on the bytes added to a file: the blocks, the overhead of deflate on incompressible data, and the
+    /// format's own overhead (segments in JPEG, a rewritten directory in TIFF).
     pub fn bytes_max(&self) -> u64 {
         let blocks =
             [&self.exif, &self.xmp, &self.icc].into_iter().flatten().map(|block| block.len() as u64).sum::<u64>();
@@ -56,19 +71,19 @@ impl Metadata {
     }
 }
 
-/// The argument `metadata`.
+/// Argument `metadata`: what a render keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// Nothing.
+    /// No metadata.
     None,
-    /// Who made it and whose it is.
+    /// Artist and copyright.
     Copyright,
     /// EXIF, XMP and ICC.
     All,
 }
 
 impl Keep {
-    /// What encode arguments ask for.
+    /// Value of `metadata` in encode arguments.
     pub fn of(args: &Args) -> Keep {
         match args.word("metadata") {
             Some("all") => Keep::All,
@@ -77,7 +92,8 @@ impl Keep {
         }
     }
 
-    /// The most that reading and writing the blocks holds: each as it was read (or inflated), as it is written, and in the file.
+    /// Upper bound on memory for reading and writing the blocks. Each is held three times: as read (or inflated), as
+    /// written, and in the file.
     pub fn memory_bytes(self, limits: &Limits) -> u64 {
         match self {
             Keep::None => 0,
@@ -87,8 +103,8 @@ impl Keep {
     }
 }
 
-/// The blocks of `source` that a render keeps, and the profile, which is taken from the finished `picture`. The orientation is
-/// upright, unless `orient=none` leaves it as it was.
+/// Metadata of `source` that a render keeps, and the profile of the finished `picture`. The orientation is set
+/// upright, unless `orient=none` keeps it.
 pub(super) fn kept(
     (codec, header): (&Codec, &Header),
     source: &[u8],
@@ -108,7 +124,7 @@ pub(super) fn kept(
     Metadata { exif, xmp, icc }
 }
 
-/// What the camera says in `source`; `None` where nothing is known.
+/// Camera data in `source`; `None` if there is none.
 pub fn camera(codec: &Codec, source: &[u8], limits: &Limits) -> Option<Camera> {
     let blocks = (codec.metadata?.read)(source, limits.metadata_bytes_max);
     Camera::read(&blocks.exif?, limits.metadata_bytes_max)
@@ -119,7 +135,7 @@ pub fn fitting(block: &[u8], bytes_max: usize) -> Option<Cow<'_, [u8]>> {
     (!block.is_empty() && block.len() <= bytes_max).then_some(Cow::Borrowed(block))
 }
 
-/// XMP says the orientation once more, as an attribute or an element: `tiff:Orientation="6"`.
+/// Sets the orientation in XMP, which repeats it as an attribute or an element: `tiff:Orientation="6"`.
 fn with_orientation(mut xmp: Vec<u8>, orientation: u8) -> Vec<u8> {
     const NAME: &[u8] = b"tiff:Orientation";
     let ends: Vec<usize> = memchr::memmem::find_iter(&xmp, NAME).map(|at| at + NAME.len()).collect();

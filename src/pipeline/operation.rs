@@ -1,5 +1,6 @@
-//! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. To add one: one file,
-//! one row. Not a place for colour management or encoding, which stand before and after every operation.
+//! [`Operation`]: one step on pixels, as plain data and plain functions, and the [`OPERATIONS`] table. A new
+//! operation is one file and one row. Colour management and encoding are elsewhere: they come before and after all
+//! operations.
 
 mod blur;
 mod canvas;
@@ -34,66 +35,82 @@ use std::collections::HashMap;
 
 use super::param::{Args, Kind, Param, Value, invalid, missing};
 use super::plan::Step;
-use super::{Error, Raster, Shape, Watch};
+use super::{Deadline, Error, Raster, Shape};
 use crate::digest::Digest;
 
-/// One step on the pixels of one frame.
+/// One step on the pixels of a frame.
+///
+/// ```
+/// use progimage::pipeline::operation::{Context, by_name};
+/// use progimage::pipeline::param::Args;
+/// use progimage::pipeline::{Channels, Deadline, Raster, Samples, Size};
+/// let flip = by_name("flip").unwrap();
+/// let args = Args::parse(flip.params, "direction=h")?;
+/// let raster = Raster::new(Size::new(3, 1), Channels::Gray, Samples::U8(vec![1, 2, 3]));
+///
+/// let cost = (flip.plan)(raster.shape(), &args)?;
+/// assert_eq!(cost.shape, raster.shape());
+/// let context = Context { deadline: &Deadline::default(), images: &Default::default() };
+/// let flipped = (flip.apply)(raster, &args, &context)?;
+/// assert_eq!(flipped.samples(), &Samples::U8(vec![3, 2, 1]));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 pub struct Operation {
-    /// "resize": in JSON, canonical text, metric labels.
+    /// Name in JSON, canonical text and metric labels, such as "resize".
     pub name: &'static str,
-    /// One sentence for the README.
+    /// One sentence for the documentation.
     pub doc: &'static str,
-    /// What it accepts.
+    /// Accepted parameters.
     pub params: &'static [Param],
-    /// A query that shows it: for the README, tests and benches. `{id}` stands for another image.
+    /// Query that demonstrates the operation in the documentation, tests and benches. `{id}` stands for another
+    /// image's id.
     pub example: &'static str,
-    /// Raised whenever the same raster and arguments give other bytes.
+    /// Raised whenever an equal raster and equal arguments give other bytes.
     pub revision: u32,
-    /// The one way to write these arguments: those that mean nothing beside the others are taken back to their defaults. `None`:
-    /// nothing would be done. Applying it twice changes nothing more. Errs on arguments that do not go together or are missing, by
-    /// the name of one.
+    /// Canonical form of the arguments: those without effect are reset to their defaults. `None`: the operation would
+    /// change nothing. Idempotent. Errs, naming a parameter, if arguments are missing or contradict each other.
     pub canonical: fn(Args) -> Result<Option<Args>, Error>,
-    /// Where the arguments leave something to the pixels (the place of a subject, a border of one colour): the step that says it
-    /// in numbers, from the first frame, so that every frame of an animation is treated alike.
-    pub look: Option<Look>,
-    /// The shape of the result and what making it costs; runs before any pixel exists. What it takes to bring another image to
-    /// size comes on top: `image_bytes`. No less for a larger raster, but for what [`at_most`] says of another row.
+    /// Replaces arguments that depend on pixels (the place of a subject, a border of one colour) by numbers. Runs on
+    /// the first frame, so that every frame of an animation is treated alike.
+    pub resolve: Option<Resolve>,
+    /// Shape and memory cost of the result; runs before any pixel exists. Scaling another image to size costs
+    /// `image_bytes` in addition. Monotonic: a larger raster never costs less, except as handled by [`at_most`].
     pub plan: fn(Shape, &Args) -> Result<Cost, Error>,
-    /// Makes the result, of the planned shape.
+    /// Computes the result, of the planned shape.
     pub apply: fn(Raster, &Args, &Context<'_>) -> Result<Raster, Error>,
 }
 
-/// See [`Operation::look`].
-pub type Look = fn(&Raster, &Args, &Context<'_>) -> Result<Step, Error>;
+/// Function that makes arguments independent of pixels; see [`Operation::resolve`].
+pub type Resolve = fn(&Raster, &Args, &Context<'_>) -> Result<Step, Error>;
 
-/// What an operation will make of a raster.
+/// Shape and memory cost of an operation's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// The shape of the result.
     pub shape: Shape,
-    /// Bytes held while it works, beside source and result.
+    /// Bytes held while the operation runs, in addition to source and result.
     pub working_bytes: u64,
-    /// The result may be smaller than `shape`: only the pixels will tell.
+    /// Whether the result may be smaller than `shape`, which only the pixels determine.
     pub at_most: bool,
 }
 
 impl Cost {
-    /// A result of this shape, which costs this much beside source and result.
+    /// An exact result of this shape, with this many working bytes.
     pub const fn new(shape: Shape, working_bytes: u64) -> Cost {
         Cost { shape, working_bytes, at_most: false }
     }
 }
 
-/// What an operation is given beside its raster and arguments.
+/// Inputs of an operation other than its raster and arguments.
 pub struct Context<'a> {
-    /// Polled in long loops.
-    pub watch: &'a Watch,
-    /// The other images that the pipeline names (masks, overlays), upright and sRGB, by id: every one of them is there.
+    /// Deadline, checked in long loops.
+    pub deadline: &'a Deadline,
+    /// All other images that the pipeline names (masks, overlays) by id, upright and in sRGB.
     pub images: &'a HashMap<Digest, Raster>,
 }
 
 impl Context<'_> {
-    /// The image that the argument `source` names.
+    /// Image named by the argument `source`.
     fn image(&self, args: &Args) -> Result<&Raster, Error> {
         let id = args.image("source").ok_or_else(|| missing("source", Kind::Image.allowed()))?;
         self.images.get(&id).ok_or(Error::MissingImage { id })
@@ -101,6 +118,14 @@ impl Context<'_> {
 }
 
 /// Every operation, in the order in which a flat query applies them.
+///
+/// ```
+/// use progimage::pipeline::operation::OPERATIONS;
+/// let place = |name| OPERATIONS.iter().position(|operation| operation.name == name);
+/// assert!(place("crop") < place("resize") && place("resize") < place("blur"));
+/// let resize = OPERATIONS[place("resize").unwrap()];
+/// assert!(resize.params.iter().any(|param| param.keys == ["width", "w"]));
+/// ```
 #[rustfmt::skip]
 pub static OPERATIONS: &[&Operation] = &[
     // Geometry.
@@ -113,45 +138,45 @@ pub static OPERATIONS: &[&Operation] = &[
     // Effects.
     &blur::OPERATION, &sharpen::OPERATION, &median::OPERATION, &pixelate::OPERATION, &edge::OPERATION, &emboss::OPERATION,
     &vignette::OPERATION, &noise::OPERATION, &convolve::OPERATION,
-    // Masks, then what is laid upon them.
+    // Masks, then layers above them.
     &mask::OPERATION, &circle::OPERATION, &ellipse::OPERATION, &radius::OPERATION, &transparent::OPERATION, &overlay::OPERATION,
-    // Room around the result.
+    // Padding around the result.
     &pad::OPERATION,
 ];
 
-/// The operation of this name.
+/// Finds the operation with this name.
 pub fn by_name(name: &str) -> Option<&'static Operation> {
     OPERATIONS.iter().find(|operation| operation.name == name).copied()
 }
 
-/// Whether this step is a turn by a right angle: it computes no pixel, so it counts as orientation.
+/// Whether a step turns by a multiple of 90 degrees. Such a step computes no pixel and counts as orientation.
 pub(super) fn is_right_angle(operation: &Operation, args: &Args) -> bool {
     operation == &rotate::OPERATION && rotate::right_angle(args).is_some()
 }
 
-/// For operations that are nothing with every argument at its default (all have one), and whose arguments do not depend on each
-/// other.
+/// Canonical form for operations that do nothing if all arguments are at their defaults, and whose arguments are
+/// independent.
 fn unless_defaults(args: Args) -> Result<Option<Args>, Error> {
     Ok(Some(args).filter(|args| !args.are_defaults()))
 }
 
-/// The one parameter of an operation that is asked for by its name: see [`unless_off`].
+/// Parameter that switches on an operation without arguments; see [`unless_off`].
 const fn switch(keys: &'static [&'static str], doc: &'static str) -> Param {
     Param { name: "on", keys, kind: Kind::Flag, default: None, doc }
 }
 
-/// For operations with a [`switch`]: done unless it says `false`; in JSON the operation's name is enough.
+/// Canonical form for operations with a [`switch`]: on unless it is `false`. In JSON the operation's name is enough.
 fn unless_off(args: Args) -> Result<Option<Args>, Error> {
     let on = args.get("on") != Some(&Value::Flag(false));
     Ok(on.then(|| args.with("on", Value::Flag(true))))
 }
 
-/// For operations that mean nothing without their first argument.
+/// Canonical form for operations that require their first argument.
 fn with_first(args: Args) -> Result<Option<Args>, Error> {
     with_firsts(args, 1)
 }
 
-/// For operations that mean nothing without so many arguments, which stand first in their table.
+/// Canonical form for operations that require their first `count` arguments.
 fn with_firsts(args: Args, count: usize) -> Result<Option<Args>, Error> {
     let (needed, others) = args.params().split_at(count);
     let Some(absent) = needed.iter().find(|param| !args.has(param.name)) else { return Ok(Some(args)) };
@@ -166,14 +191,14 @@ fn with_firsts(args: Args, count: usize) -> Result<Option<Args>, Error> {
     })
 }
 
-/// The most that an operation makes and costs of any raster that is no larger than `most` in either side.
+/// Upper bound on shape and cost of an operation for any raster with sides no longer than those of `most`.
 pub fn at_most(operation: &Operation, most: Shape, args: &Args) -> Result<Cost, Error> {
     // A flat image becomes less high at the same width than a square one.
     if operation == &resize::OPERATION { Ok(resize::at_most(most, args)) } else { (operation.plan)(most, args) }
 }
 
-/// Bytes that a step on a raster of shape `from`, or on a smaller one, holds to bring `image`, which it names, to the size that it
-/// needs.
+/// Bytes held to scale `image`, which the step names, to the size needed on a raster of shape `from` or a smaller
+/// one.
 pub(super) fn image_bytes(operation: &Operation, args: &Args, from: Shape, image: Shape) -> u64 {
     if operation == &mask::OPERATION {
         mask::image_bytes(from, image)

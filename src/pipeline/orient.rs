@@ -1,9 +1,10 @@
-//! Right-angle turns and mirrors: pixels move, none is computed. Serves the orientation of sources and the operations that turn.
+//! Right-angle turns and mirrors, which move pixels and compute none. Used for the orientation of sources and by
+//! operations.
 
 use super::raster::try_zeroed;
 use super::{Error, Orientation, Raster, Samples, Size};
 
-/// The orientation that a clockwise turn by a multiple of 90 degrees is.
+/// Orientation equal to a clockwise turn by a multiple of 90 degrees.
 pub(super) fn orientation_of_turn(degrees: i64) -> Orientation {
     match degrees.rem_euclid(360) {
         90 => Orientation::Rotate90,
@@ -13,7 +14,7 @@ pub(super) fn orientation_of_turn(degrees: i64) -> Orientation {
     }
 }
 
-/// Applies `orientation`. Mirrors work in place; turns by a quarter hold a second buffer.
+/// Applies `orientation`. Mirrors and half turns work in place; quarter turns hold a second buffer.
 pub(super) fn oriented(raster: Raster, orientation: Orientation) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), raster.channels());
     let samples = match raster.into_samples() {
@@ -37,7 +38,7 @@ fn oriented_samples<T: Copy + Default>(
     }
 }
 
-/// Each orientation is a transposition (or none), then mirrors in place.
+/// Applies an orientation as an optional transposition, then mirrors in place.
 fn oriented_pixels<T: Copy + Default, const N: usize>(
     mut samples: Vec<T>,
     size: Size,
@@ -60,7 +61,7 @@ fn oriented_pixels<T: Copy + Default, const N: usize>(
     Ok(samples)
 }
 
-/// Side of the squares that are transposed at a time: 32 rows of both buffers stay in the first-level cache.
+/// Side of the squares transposed at a time: 32 rows of both buffers stay in the first-level cache.
 const TILE: usize = 32;
 
 fn transpose<P: Copy>(source: &[P], target: &mut [P], size: Size) {
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!(turned.samples(), &Samples::U8(expected.to_vec()), "EXIF {exif}");
     }
 
-    /// The eight cases of TIFF 6.0's Orientation tag, section 8: where the stored rows and columns are to be shown.
+    /// The eight cases of the Orientation tag in TIFF 6.0, section 8: where stored rows and columns are displayed.
     #[test]
     fn every_exif_orientation_shows_the_image_upright() {
         check(1, 3, [1, 2, 3, 4, 5, 6]);

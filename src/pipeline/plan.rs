@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
-use super::encode::{asked, encoded_channels, judging_bytes};
+use super::encode::{encoded_channels, encoder_for, scoring_bytes};
 use super::limits::within;
 use super::metadata::Keep;
 use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
 use super::param::{Args, invalid};
-use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size, Watch};
+use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Pipeline, Shape, Size};
 use crate::digest::Digest;
 
 /// What a render will make and hold, known before a pixel is decoded.
@@ -136,8 +136,8 @@ impl Course {
         decode(self) == decode(other) && !self.plan.passes_through && !other.plan.passes_through
     }
 
-    pub fn decode_options<'a>(&self, limits: &'a Limits, watch: &'a Watch) -> DecodeOptions<'a> {
-        DecodeOptions { limits, at_least: self.at_least, frames_max: self.frames, watch }
+    pub fn decode_options<'a>(&self, limits: &'a Limits, deadline: &'a Deadline) -> DecodeOptions<'a> {
+        DecodeOptions { limits, at_least: self.at_least, frames_max: self.frames, deadline }
     }
 }
 
@@ -269,7 +269,7 @@ impl<'a> Chain<'a> {
     fn new(pipeline: &'a Pipeline, images: &'a Headers, limits: &'a Limits) -> Result<Chain<'a>, Error> {
         let args = pipeline.encode_args();
         let background = args.color("background").unwrap_or([255; 4]);
-        Ok(Chain { encoder: asked(encoder(pipeline.codec())?, args), args, background, images, limits })
+        Ok(Chain { encoder: encoder_for(encoder(pipeline.codec())?, args), args, background, images, limits })
     }
 
     /// See [`Course::result_bytes`].
@@ -388,7 +388,7 @@ impl Memory {
         self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
         self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
         if args.word("quality").is_some() {
-            self.reach(frames_bytes.saturating_add(judging_bytes(fitted)));
+            self.reach(frames_bytes.saturating_add(scoring_bytes(fitted)));
         }
     }
 

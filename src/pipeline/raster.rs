@@ -1,10 +1,17 @@
-//! [`Raster`]: decoded pixels and their shape; [`Picture`]: the frames of an image. The only owners of pixel buffers.
+//! [`Raster`]: decoded pixels and their shape; [`Picture`]: the frames of an image. No other type owns pixels.
 
 pub use image::metadata::Orientation;
 
 use super::Error;
 
 /// Width and height in pixels.
+///
+/// ```
+/// use progimage::pipeline::{Orientation, Size};
+/// let size = Size::new(640, 480);
+/// assert_eq!(size.pixels(), 307_200);
+/// assert_eq!(size.oriented(Orientation::Rotate90), Size::new(480, 640));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Width.
@@ -14,22 +21,22 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size.
+    /// A size from width and height.
     pub const fn new(w: u32, h: u32) -> Size {
         Size { w, h }
     }
 
-    /// Width x height; cannot overflow.
+    /// Product of width and height; cannot overflow.
     pub const fn pixels(self) -> u64 {
         self.w as u64 * self.h as u64
     }
 
-    /// The lesser of both widths, and of both heights.
+    /// The smaller width and the smaller height of two sizes.
     pub fn min(self, other: Size) -> Size {
         Size::new(self.w.min(other.w), self.h.min(other.h))
     }
 
-    /// The size after `orientation` is applied.
+    /// Size after `orientation` is applied.
     pub fn oriented(self, orientation: Orientation) -> Size {
         use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
         match orientation {
@@ -39,7 +46,7 @@ impl Size {
     }
 }
 
-/// What the interleaved samples of a pixel mean. Alpha is straight.
+/// Meaning of a pixel's interleaved samples. Alpha is straight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Channels {
     /// Luminance.
@@ -50,12 +57,12 @@ pub enum Channels {
     Rgb,
     /// Red, green, blue, alpha.
     Rgba,
-    /// Cyan, magenta, yellow, black; 0 is no ink. Only between a decoder and `color`.
+    /// Cyan, magenta, yellow, black; 0 is no ink. Exists only between a decoder and `color`.
     Cmyk,
 }
 
 impl Channels {
-    /// Gray or RGB, with alpha or without.
+    /// Gray or RGB channels, with or without alpha.
     pub const fn of(gray: bool, alpha: bool) -> Channels {
         match (gray, alpha) {
             (true, false) => Channels::Gray,
@@ -65,7 +72,7 @@ impl Channels {
         }
     }
 
-    /// Samples per pixel.
+    /// Number of samples per pixel.
     pub const fn count(self) -> usize {
         match self {
             Channels::Gray => 1,
@@ -80,40 +87,49 @@ impl Channels {
         matches!(self, Channels::GrayAlpha | Channels::Rgba)
     }
 
-    /// Whether colour is a single luminance.
+    /// Whether colour is luminance only.
     pub const fn gray(self) -> bool {
         matches!(self, Channels::Gray | Channels::GrayAlpha)
     }
 }
 
-/// What a raster looks like without its samples: what is planned before pixels exist.
+/// Size and format of a raster without its samples, for planning before pixels exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Width and height.
     pub size: Size,
-    /// The samples of a pixel.
+    /// Meaning of a pixel's samples.
     pub channels: Channels,
-    /// Bits a sample: 8 or 16.
+    /// Bits per sample: 8 or 16.
     pub bits: u8,
 }
 
 impl Shape {
-    /// Bytes that a raster of this shape holds; cannot overflow for sides that `Limits` allow.
+    /// Bytes of a raster of this shape; cannot overflow for sides within [`Limits`](super::Limits).
     pub const fn bytes(self) -> u64 {
         self.size.pixels().saturating_mul(self.channels.count() as u64 * (self.bits / 8) as u64)
     }
 }
 
-/// Samples of 8 or 16 bits (16: native byte order, full range 0..=65535).
+/// Samples of 8 or 16 bits; 16-bit samples use native byte order and the full range 0..=65535.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Samples {
-    /// 8 bits a sample.
+    /// 8 bits per sample.
     U8(Vec<u8>),
-    /// 16 bits a sample.
+    /// 16 bits per sample.
     U16(Vec<u16>),
 }
 
-/// Decoded pixels: rows from the top without padding, interleaved; sRGB-encoded once `color` has seen them.
+/// Decoded pixels: rows from the top without padding, interleaved. Encoded in sRGB after `color` has converted them.
+///
+/// ```
+/// use progimage::pipeline::{Channels, Raster, Samples, Size};
+/// // One row: a red pixel, then a green one.
+/// let samples = Samples::U8(vec![255, 0, 0, 0, 255, 0]);
+/// let raster = Raster::new(Size::new(2, 1), Channels::Rgb, samples);
+/// assert_eq!(raster.shape().bits, 8);
+/// assert_eq!(raster.bytes(), 6);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raster {
     size: Size,
@@ -122,10 +138,10 @@ pub struct Raster {
 }
 
 impl Raster {
-    /// Wraps samples whose count must be `w * h * channels`.
+    /// Wraps samples.
     ///
     /// # Panics
-    /// When the count differs: a bug of the caller, never of the input.
+    /// If their number is not `w * h * channels`: a bug of the caller, never of the input.
     pub fn new(size: Size, channels: Channels, samples: Samples) -> Raster {
         let count = match &samples {
             Samples::U8(samples) => samples.len(),
@@ -144,34 +160,34 @@ impl Raster {
         self.size
     }
 
-    /// The meaning of a pixel's samples.
+    /// Meaning of a pixel's samples.
     pub fn channels(&self) -> Channels {
         self.channels
     }
 
-    /// The samples.
+    /// Samples of all pixels.
     pub fn samples(&self) -> &Samples {
         &self.samples
     }
 
-    /// Takes the raster apart.
+    /// Samples, without the raster around them.
     pub fn into_samples(self) -> Samples {
         self.samples
     }
 
-    /// Everything but the samples.
+    /// Shape of the raster.
     pub fn shape(&self) -> Shape {
         let bits = if matches!(self.samples, Samples::U16(_)) { 16 } else { 8 };
         Shape { size: self.size, channels: self.channels, bits }
     }
 
-    /// Bytes held.
+    /// Bytes of all samples.
     pub fn bytes(&self) -> u64 {
         self.shape().bytes()
     }
 }
 
-/// A zeroed buffer, or [`Error::Limit`] instead of an abort when memory is short.
+/// A zeroed buffer, or [`Error::Limit`] instead of an abort if memory is short.
 pub fn try_zeroed<T: Clone + Default>(count: usize) -> Result<Vec<T>, Error> {
     let mut buffer = Vec::new();
     let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
@@ -180,7 +196,14 @@ pub fn try_zeroed<T: Clone + Default>(count: usize) -> Result<Vec<T>, Error> {
     Ok(buffer)
 }
 
-/// How long a frame is shown, as a fraction of a second.
+/// Duration of a frame, as a fraction of a second.
+///
+/// ```
+/// use progimage::pipeline::Delay;
+/// let third = Delay { numerator: 1, denominator: 3 };
+/// assert_eq!(third.ms(), 333);
+/// assert_eq!(Delay::from_ms(40).ms(), 40);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
     /// Numerator, in seconds.
@@ -195,7 +218,7 @@ impl Delay {
         Delay { numerator: ms, denominator: 1000 }
     }
 
-    /// In milliseconds, rounded.
+    /// Duration in milliseconds, rounded.
     pub fn ms(self) -> u32 {
         let denominator = u64::from(self.denominator);
         let ms = (u64::from(self.numerator) * 1000 + denominator / 2) / denominator;
@@ -203,44 +226,57 @@ impl Delay {
     }
 }
 
-/// One complete (already composed) frame of the canvas.
+/// One frame of the canvas, already composed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The pixels; every frame of a picture has the same size and channels.
+    /// Pixels; all frames of a picture have the same size and channels.
     pub raster: Raster,
-    /// How long it is shown; zero for a still.
+    /// Duration; zero for a still image.
     pub delay: Delay,
 }
 
-/// A decoded image: at least one frame, and what travels beside the pixels.
+/// A decoded image: at least one frame, and the data that accompanies the pixels.
+///
+/// ```
+/// use progimage::pipeline::{Channels, Picture, Raster, Samples, Size};
+/// let size = Size::new(2, 1);
+/// let picture = Picture::still(Raster::new(size, Channels::Gray, Samples::U8(vec![0, 200])));
+/// let negative = picture.map(|raster| {
+///     let Samples::U8(samples) = raster.into_samples() else { unreachable!("8 bits were given") };
+///     let samples = samples.into_iter().map(|sample| 255 - sample).collect();
+///     Ok(Raster::new(size, Channels::Gray, Samples::U8(samples)))
+/// })?;
+/// assert_eq!(negative.first().samples(), &Samples::U8(vec![255, 55]));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// One frame, or the frames of an animation.
+    /// Frames; one for a still image.
     pub frames: Vec<Frame>,
-    /// How often an animation plays; 0 is for ever.
+    /// Number of times an animation plays; 0 repeats for ever.
     pub plays: u32,
-    /// The embedded ICC profile, decompressed; `color` takes it when it converts to sRGB.
+    /// Embedded ICC profile, decompressed; `color` removes it when it converts to sRGB.
     pub icc: Option<Vec<u8>>,
 }
 
 impl Picture {
-    /// A still image.
+    /// A picture of one frame.
     pub fn still(raster: Raster) -> Picture {
         Picture { frames: vec![Frame { raster, delay: Delay::from_ms(0) }], plays: 0, icc: None }
     }
 
-    /// Changes the pixels of every frame, one after the other: one frame only is held twice.
+    /// Changes the pixels of every frame in turn, so that only one frame is held twice.
     pub fn map(mut self, mut change: impl FnMut(Raster) -> Result<Raster, Error>) -> Result<Picture, Error> {
         let changed = self.frames.into_iter().map(|frame| Ok(Frame { raster: change(frame.raster)?, ..frame }));
         self.frames = changed.collect::<Result<_, Error>>()?;
         Ok(self)
     }
 
-    /// The first frame's pixels.
+    /// Pixels of the first frame.
     pub fn first(&self) -> &Raster {
         &self.frames[0].raster
     }
-    /// The first frame's pixels alone.
+    /// Pixels of the first frame, without the picture around them.
     pub fn into_first(mut self) -> Raster {
         self.frames.swap_remove(0).raster
     }

@@ -11,7 +11,7 @@ use super::limits::within;
 use super::operation::Context;
 use super::orient::oriented;
 use super::plan::{Course, Headers, Step, check_rest};
-use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, Watch, color, metadata};
+use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, color, metadata};
 use crate::digest::Digest;
 
 /// A finished render.
@@ -43,9 +43,9 @@ pub(super) fn run(
     source: &Bytes,
     images: &Images,
     limits: &Limits,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Output, Error> {
-    run_from(codec::sniff(source)?, pipeline, source, images, limits, watch)
+    run_from(codec::sniff(source)?, pipeline, source, images, limits, deadline)
 }
 
 /// Runs on a source of a known format.
@@ -55,9 +55,9 @@ fn run_from(
     source: &Bytes,
     images: &Images,
     limits: &Limits,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Output, Error> {
-    watch.check()?;
+    deadline.check()?;
     let header = (codec.inspect)(source)?;
     let headers = headers(images)?;
     let course = Course::new(pipeline, (codec, &header), &headers, limits)?;
@@ -66,9 +66,9 @@ fn run_from(
     }
     let input = Input { codec, header: &header, bytes: source, images, headers: &headers, limits };
     let started = Instant::now();
-    let picture = decoded((codec, &header), source, &course, limits, watch)?;
+    let picture = decoded((codec, &header), source, &course, limits, deadline)?;
     let decode = started.elapsed();
-    let output = finished(pipeline, &course, picture, &input, watch)?;
+    let output = finished(pipeline, &course, picture, &input, deadline)?;
     Ok(Output { decode: decode + output.decode, ..output })
 }
 
@@ -88,22 +88,22 @@ pub(super) fn finished(
     course: &Course,
     picture: Picture,
     input: &Input<'_>,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Output, Error> {
     let Input { codec, header, bytes: source, headers, limits, .. } = *input;
     let started = Instant::now();
-    let images = images_decoded(pipeline, input.images, headers, limits, watch)?;
+    let images = images_decoded(pipeline, input.images, headers, limits, deadline)?;
     let decode = started.elapsed();
 
     let started = Instant::now();
     let check = |picture: &Picture, rest| check_rest(pipeline, picture, rest, headers, limits);
-    let mut picture = operated(picture, course, check, &Context { watch, images: &images })?;
+    let mut picture = operated(picture, course, check, &Context { deadline, images: &images })?;
     drop(images);
     let operations = started.elapsed();
 
     let started = Instant::now();
     let metadata = metadata::kept((codec, header), source, pipeline.encode_args(), &mut picture, limits);
-    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, watch)?;
+    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, deadline)?;
     let bytes = match stripped(pipeline, (codec, header), course, source) {
         Some(stripped) if stripped.len() < bytes.len() => stripped,
         _ => bytes,
@@ -134,10 +134,10 @@ pub(super) fn decoded(
     source: &[u8],
     course: &Course,
     limits: &Limits,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Picture, Error> {
     within("bytes_max", source.len() as u64, limits.bytes_max)?;
-    let mut picture = (codec.decode)(source, &course.decode_options(limits, watch))?;
+    let mut picture = (codec.decode)(source, &course.decode_options(limits, deadline))?;
     is_as_planned(codec, &picture, header, course)?;
     if let Some(frame) = course.frame {
         picture.frames = picture.frames.into_iter().skip(frame as usize).collect();
@@ -145,10 +145,13 @@ pub(super) fn decoded(
             return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
         }
     }
-    let picture =
-        if course.keeps_profile { color::to_srgb_unless_fit(picture, watch)? } else { color::to_srgb(picture, watch)? };
+    let picture = if course.keeps_profile {
+        color::to_srgb_unless_fit(picture, deadline)?
+    } else {
+        color::to_srgb(picture, deadline)?
+    };
     picture.map(|raster| {
-        watch.check()?;
+        deadline.check()?;
         oriented(raster, course.orientation)
     })
 }
@@ -167,14 +170,14 @@ fn images_decoded(
     images: &Images,
     headers: &Headers,
     limits: &Limits,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<HashMap<Digest, Raster>, Error> {
     let decode = |id: Digest| {
         let (Some(bytes), Some((codec, header))) = (images.get(&id), headers.get(&id)) else {
             return Err(Error::MissingImage { id });
         };
         let course = Course::of_image(codec, header, limits)?;
-        let picture = decoded((codec, header), bytes, &course, limits, watch)?;
+        let picture = decoded((codec, header), bytes, &course, limits, deadline)?;
         Ok((id, picture.into_first()))
     };
     pipeline.images().into_iter().map(decode).collect()
@@ -203,8 +206,8 @@ fn operated(
     context: &Context<'_>,
 ) -> Result<Picture, Error> {
     for (place, (operation, args)) in course.steps.iter().enumerate() {
-        let step = match operation.look {
-            Some(look) => &look(picture.first(), args, context)?,
+        let step = match operation.resolve {
+            Some(resolve) => &resolve(picture.first(), args, context)?,
             None => &(*operation, args.clone()),
         };
         if (operation.plan)(picture.first().shape(), args)?.at_most {
@@ -214,7 +217,7 @@ fn operated(
         }
         let (operation, args) = step;
         picture = picture.map(|raster| {
-            context.watch.check()?;
+            context.deadline.check()?;
             (operation.apply)(raster, args, context)
         })?;
     }
@@ -311,7 +314,7 @@ mod tests {
             &Bytes::copy_from_slice(source),
             &Images::new(),
             &Limits::default(),
-            &Watch::default(),
+            &Deadline::default(),
         )
     }
 
@@ -323,12 +326,12 @@ mod tests {
     fn a_conversion_to_the_sources_own_format_gives_its_bytes_without_a_copy() {
         let source = Bytes::from_static(&[2, 1, 1, 3, 0, 7, 8]);
         let conversion = Pipeline::from_query(&TOY, &[]).expect("empty");
-        let output = run_from(&TOY, &conversion, &source, &Images::new(), &Limits::default(), &Watch::default())
+        let output = run_from(&TOY, &conversion, &source, &Images::new(), &Limits::default(), &Deadline::default())
             .expect("renders");
         assert_eq!(output.bytes.as_ptr(), source.as_ptr());
         let render = conversion.into_render();
-        let output =
-            run_from(&TOY, &render, &source, &Images::new(), &Limits::default(), &Watch::default()).expect("renders");
+        let output = run_from(&TOY, &render, &source, &Images::new(), &Limits::default(), &Deadline::default())
+            .expect("renders");
         assert_eq!(output.bytes, [2, 1, 1, 1, 0, 8, 7].as_slice());
     }
 
@@ -415,23 +418,23 @@ mod tests {
             decode: TOY.decode,
         };
         fn until_the_deadline(_: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
-            while options.watch.check().is_ok() {}
+            while options.deadline.check().is_ok() {}
             Ok(Vec::new())
         }
-        let watch = Watch::new(Instant::now() + Duration::from_millis(50), std::sync::Arc::default());
+        let deadline = Deadline::new(Instant::now() + Duration::from_millis(50), std::sync::Arc::default());
         let pipeline = Pipeline::from_query(&LATE, &[]).expect("empty");
         let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
-        let late = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &watch);
+        let late = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &deadline);
         assert!(matches!(late, Err(Error::Timeout)), "{late:?}");
     }
 
     #[test]
     fn a_cancelled_render_ends() {
         let raised = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-        let watch = Watch::new(Instant::now() + Duration::from_secs(3600), raised);
+        let deadline = Deadline::new(Instant::now() + Duration::from_secs(3600), raised);
         let pipeline = Pipeline::from_query(&SMALL, &[]).expect("empty");
         let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
-        let cancelled = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &watch);
+        let cancelled = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &deadline);
         assert!(matches!(cancelled, Err(Error::Cancelled)), "{cancelled:?}");
     }
 }

@@ -1,6 +1,6 @@
-//! What an image looks like in a few bytes: placeholders, colours and a perceptual hash, as JSON. Written by `SUMMARY`, an output
-//! format without an extension, so that summaries are planned, admitted, shared and cached as every rendition is. Not a format
-//! that anybody can ask for by name, and none that can be read.
+//! Summaries of an image in a few bytes: placeholders, colours and a perceptual hash, as JSON. They are written by
+//! the output format `SUMMARY`, so that they are planned, admitted, shared and cached like renditions. It has no
+//! extension, cannot be requested by name, and cannot be read.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -9,34 +9,34 @@ use super::operation::resize;
 use super::param::Args;
 use super::{Channels, ENCODE, Error, Picture, Pipeline, Samples, Size};
 
-/// Longest side of what is looked at; thumbhash takes no more.
+/// Longest side of the examined image, the maximum of thumbhash.
 const SIDE_PX: u32 = 100;
 
-/// Components of a blurhash, across and down.
+/// Components of a blurhash, horizontally and vertically.
 const BLURHASH: (u32, u32) = (4, 3);
 
-/// Colours of a palette.
+/// Number of colours in a palette.
 const PALETTE_COLORS: u8 = 6;
 
 /// One entry of a summary.
 pub struct Entry {
-    /// Its name in JSON and in `include=`.
+    /// Name in JSON and in `include=`.
     pub name: &'static str,
-    /// One sentence for people.
+    /// One sentence for the documentation.
     pub doc: &'static str,
     make: fn(&[u8], Size) -> Json,
 }
 
-/// Every entry. Each is made of upright sRGB pixels with alpha, scaled to fit 100 x 100.
+/// Every entry. All are computed from upright sRGB pixels with alpha, scaled to fit 100 x 100.
 pub static ENTRIES: &[Entry] = &[
     Entry { name: "blurhash", doc: "BlurHash of 4 x 3 components (woltapp/blurhash).", make: blurhash_of },
     Entry { name: "thumbhash", doc: "ThumbHash (evanw/thumbhash), base64.", make: thumbhash_of },
     Entry {
         name: "palette",
-        doc: "The most prominent colours, rrggbb to about 5 bits (modified median cut).",
+        doc: "Most prominent colours, rrggbb to about 5 bits (modified median cut).",
         make: palette_of,
     },
-    Entry { name: "color", doc: "The mean colour in linear light, rrggbb.", make: color_of },
+    Entry { name: "color", doc: "Mean colour in linear light, rrggbb.", make: color_of },
     Entry {
         name: "phash",
         doc: "Perceptual hash of 64 bits, hexadecimal (DCT of 32 x 32 luminances, as pHash); similar images differ in few bits.",
@@ -45,7 +45,16 @@ pub static ENTRIES: &[Entry] = &[
 ];
 
 impl Pipeline {
-    /// Makes the JSON of every entry of [`ENTRIES`].
+    /// A pipeline that writes the JSON of all [`ENTRIES`].
+    ///
+    /// ```
+    /// use progimage::pipeline::{Deadline, Images, Limits, Pipeline};
+    /// let red = bytes::Bytes::from_static(b"P3 1 1 255 255 0 0\n");
+    /// let output = Pipeline::summary().run(&red, &Images::new(), &Limits::default(), &Deadline::default())?;
+    /// let summary: serde_json::Value = serde_json::from_slice(&output.bytes)?;
+    /// assert_eq!(summary["color"], "ff0000");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn summary() -> Pipeline {
         let steps = vec![(&resize::OPERATION, resize::inside(Size::new(SIDE_PX, SIDE_PX)))];
         Pipeline { codec: &SUMMARY, render: true, encode: Args::defaults(ENCODE), steps }
@@ -56,7 +65,7 @@ static SUMMARY: Codec = Codec {
     name: "summary",
     extensions: &[],
     media_type: "application/json",
-    doc: "What an image looks like, as JSON.",
+    doc: "Summary of an image, as JSON.",
     revision: 1,
     sniff: |_| false,
     inspect: |_| Err(Error::UnknownFormat),
@@ -75,14 +84,14 @@ static SUMMARY: Codec = Codec {
 fn encode(picture: &Picture, _: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let raster = picture.first();
     let Samples::U8(rgba) = raster.samples() else {
-        return Err(Error::Encode { format: SUMMARY.name, reason: "8 bits are taken".to_owned() });
+        return Err(Error::Encode { format: SUMMARY.name, reason: "16-bit samples were not reduced".to_owned() });
     };
     let entries = ENTRIES.iter().map(|entry| (entry.name.to_owned(), (entry.make)(rgba, raster.size())));
     Ok(Json::Object(entries.collect::<Map<_, _>>()).to_string().into_bytes())
 }
 
 fn blurhash_of(rgba: &[u8], size: Size) -> Json {
-    // It fails on more than 9 components or a wrong length only.
+    // Errs only for more than 9 components or a wrong length.
     blurhash::encode(BLURHASH.0, BLURHASH.1, size.w, size.h, rgba).map_or(Json::Null, Json::String)
 }
 
@@ -94,13 +103,13 @@ fn thumbhash_of(rgba: &[u8], size: Size) -> Json {
 
 fn palette_of(rgba: &[u8], size: Size) -> Json {
     let colors = color_thief::get_palette(rgba, color_thief::ColorFormat::Rgba, 1, PALETTE_COLORS);
-    // It looks at no white and no transparent pixels: where there are no others, their mean is all there is to say.
+    // White and transparent pixels are ignored; if there are no others, their mean is returned.
     let colors = colors.unwrap_or_default().into_iter().map(|color| hex([color.r, color.g, color.b]));
     let colors: Vec<Json> = colors.collect();
     if colors.is_empty() { json!([color_of(rgba, size)]) } else { colors.into() }
 }
 
-/// Weighted by alpha; nothing visible is black.
+/// Mean colour, weighted by alpha; black if nothing is visible.
 fn color_of(rgba: &[u8], _: Size) -> Json {
     use super::color::Sample;
     let (mut sum, mut weight) = ([0u64; 3], 0u64);
@@ -118,8 +127,8 @@ fn hex([r, g, b]: [u8; 3]) -> Json {
     format!("{r:02x}{g:02x}{b:02x}").into()
 }
 
-/// C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), 3.2.1: the 8 x 8 lowest frequencies of
-/// the luminances but for the constant ones, each against their median.
+/// Perceptual hash by C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), 3.2.1:
+/// the 8 x 8 lowest frequencies of the luminances, without the constant ones, each compared with their median.
 fn phash_of(rgba: &[u8], size: Size) -> Json {
     const SIDE: usize = 32;
     const LOW: usize = 8;
@@ -140,7 +149,7 @@ fn phash_of(rgba: &[u8], size: Size) -> Json {
     format!("{hash:016x}").into()
 }
 
-/// Means of the cells of a grid, sRGB-encoded luma (ITU-R BT.601) on white; a cell is a pixel at least.
+/// Mean luminance of each cell of a grid: sRGB-encoded luma (ITU-R BT.601) on white. A cell has at least one pixel.
 fn luminances<const SIDE: usize>(rgba: &[u8], size: Size) -> [[f64; SIDE]; SIDE] {
     let (w, h) = (size.w as usize, size.h as usize);
     let luma = |x: usize, y: usize| {
@@ -165,12 +174,12 @@ mod tests {
     use crate::pipeline::Raster;
 
     fn entry(name: &str, raster: &Raster) -> Json {
-        let watch = crate::pipeline::Watch::default();
-        let bytes = encode(&Picture::still(raster.clone()), &EncodeOptions::new(&watch));
+        let deadline = crate::pipeline::Deadline::default();
+        let bytes = encode(&Picture::still(raster.clone()), &EncodeOptions::new(&deadline));
         serde_json::from_slice::<Json>(&bytes.expect("8 bits")).expect("JSON")[name].clone()
     }
 
-    /// A diagonal of light on `ground`; alpha is opaque.
+    /// A diagonal gradient on `ground`, opaque.
     fn gradient(w: u32, h: u32, ground: [u8; 3]) -> Raster {
         let pixel = |x: u32, y: u32| {
             let light = (x * 128 / w + y * 127 / h) as u8;
@@ -186,7 +195,7 @@ mod tests {
         assert_eq!(entry("color", &flat), "c81e3c");
         let white = Raster::new(Size::new(1, 1), Channels::Rgba, Samples::U8(vec![255; 4]));
         assert_eq!(entry("palette", &white), json!(["ffffff"]));
-        // Transparent pixels weigh nothing.
+        // Transparent pixels have no weight.
         let half = Raster::new(Size::new(2, 1), Channels::Rgba, Samples::U8(vec![0, 0, 255, 0, 9, 9, 9, 255]));
         assert_eq!(entry("color", &half), "090909");
     }
@@ -195,7 +204,7 @@ mod tests {
     fn a_perceptual_hash_survives_size_and_light_and_tells_images_apart() {
         let hash =
             |raster: &Raster| u64::from_str_radix(entry("phash", raster).as_str().expect("text"), 16).expect("hex");
-        // A scene of many frequencies: of a plain gradient nothing would be left but rounding.
+        // The scene has many frequencies, since a plain gradient would leave only rounding.
         let scene = |w: u32, h: u32, light: f64| {
             let pixel = |x: u32, y: u32| {
                 let (x, y) = (f64::from(x) / f64::from(w), f64::from(y) / f64::from(h));

@@ -16,7 +16,7 @@ use super::pool::guarded;
 use super::{Error, Rendition};
 use crate::digest::Digest;
 use crate::pipeline::codec::{Codec, Header};
-use crate::pipeline::{self, Batch, Images, Limits, Output, Pipeline, Watch};
+use crate::pipeline::{self, Batch, Deadline, Images, Limits, Output, Pipeline};
 
 /// Whose renditions are made.
 pub enum Source {
@@ -138,16 +138,16 @@ impl Work {
     /// Runs on a thread of the lane, one output after the other. The decode and each output have the time of a render.
     fn outputs(self, limits: &Limits, timeout: Duration, cancelled: &Arc<AtomicBool>) -> Vec<Result<Output, Error>> {
         let Work { batch, source, images } = self;
-        let watch = || Watch::of_thread(timeout, cancelled.clone());
+        let deadline = || Deadline::of_thread(timeout, cancelled.clone());
         let mut outputs: Vec<_> = batch.pipelines().iter().map(|_| Err(Error::Panicked)).collect();
         for (index, error) in batch.refused() {
             outputs[*index] = Err(error.clone().into());
         }
         for group in batch.groups() {
-            let mut decoded = attempt(|| batch.decode(group, &source, limits, &watch()));
+            let mut decoded = attempt(|| batch.decode(group, &source, limits, &deadline()));
             for member in group.members() {
                 outputs[member.index] = match &mut decoded {
-                    Ok(shared) => attempt(|| batch.finish(member, shared, (&source, &images), limits, &watch()))
+                    Ok(shared) => attempt(|| batch.finish(member, shared, (&source, &images), limits, &deadline()))
                         .map(|output| Output { bytes: exact(output.bytes, &source), ..output }),
                     Err(error) => Err(error.clone()),
                 };

@@ -14,7 +14,7 @@ use super::others::Others;
 use super::{Error, Options, Origin, Rendition};
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
-use crate::pipeline::{Images, Limits, Output, Pipeline, Watch};
+use crate::pipeline::{Deadline, Images, Limits, Output, Pipeline};
 use crate::store::{Blob, Store};
 
 /// What renders share.
@@ -172,8 +172,8 @@ impl Engine {
         let timeout = self.render_timeout;
         let job = self.single.pool.submit(move || {
             let started = Instant::now();
-            let watch = Watch::new(started + timeout, cancelled);
-            let output = watch.check().and_then(|()| pipeline.run(&bytes, &images, &limits, &watch));
+            let deadline = Deadline::new(started + timeout, cancelled);
+            let output = deadline.check().and_then(|()| pipeline.run(&bytes, &images, &limits, &deadline));
             let output = output.map(|output| {
                 let result = exact(output.bytes, &bytes);
                 drop((bytes, images));

@@ -6,7 +6,7 @@ mod laws;
 pub mod scene;
 
 use progimage::pipeline::codec::{self, Codec, DecodeOptions, EncodeOptions};
-use progimage::pipeline::{Error, Limits, Picture, Watch};
+use progimage::pipeline::{Deadline, Error, Limits, Picture};
 
 use crate::fixtures;
 
@@ -32,11 +32,11 @@ fn limits() -> Limits {
 }
 
 fn decode(codec: &Codec, bytes: &[u8]) -> Result<Picture, Error> {
-    let (limits, watch) = (limits(), Watch::default());
-    (codec.decode)(bytes, &DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &watch })
+    let (limits, deadline) = (limits(), Deadline::default());
+    (codec.decode)(bytes, &DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline })
 }
 
 fn encode(codec: &Codec, picture: &Picture) -> Result<Vec<u8>, Error> {
     let encoder = codec.encoder.as_ref().expect("a format that is written");
-    (encoder.encode)(picture, &EncodeOptions { lossless: true, ..EncodeOptions::new(&Watch::default()) })
+    (encoder.encode)(picture, &EncodeOptions { lossless: true, ..EncodeOptions::new(&Deadline::default()) })
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use progimage::pipeline::codec::{self, Codec, DecodeOptions, Header};
-use progimage::pipeline::{Channels, Delay, Error, Frame, Limits, Orientation, Picture, Raster, Samples, Size, Watch};
+use progimage::pipeline::{
+    Channels, Deadline, Delay, Error, Frame, Limits, Orientation, Picture, Raster, Samples, Size,
+};
 use proptest::prelude::*;
 
 use crate::fixtures::modern::{self, SIZE, anmf, av01, av1, avif, bmff, encode, ispe, pattern, plain, riff, vp8x};
@@ -21,7 +23,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
 }
 
 fn decode_with(bytes: &[u8], limits: &Limits, frames_max: u32) -> Result<Picture, Error> {
-    let options = DecodeOptions { limits, at_least: None, frames_max, watch: &Watch::default() };
+    let options = DecodeOptions { limits, at_least: None, frames_max, deadline: &Deadline::default() };
     (codec(bytes).decode)(bytes, &options)
 }
 
@@ -305,8 +307,12 @@ fn no_truncation_gives_a_picture() {
         for length in 0..bytes.len() {
             let cut = &bytes[..length];
             let Ok(codec) = codec::sniff(cut) else { continue };
-            let options =
-                DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 999, watch: &Watch::default() };
+            let options = DecodeOptions {
+                limits: &Limits::default(),
+                at_least: None,
+                frames_max: 999,
+                deadline: &Deadline::default(),
+            };
             let _ = (codec.inspect)(cut);
             if let Ok(picture) = (codec.decode)(cut, &options) {
                 // Only what follows the whole picture was cut off.
@@ -327,7 +333,8 @@ fn no_flipped_bit_panics() {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let Ok(codec) = codec::sniff(&damaged) else { continue };
-            let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 9, watch: &Watch::default() };
+            let options =
+                DecodeOptions { limits: &limits, at_least: None, frames_max: 9, deadline: &Deadline::default() };
             let (header, picture) = ((codec.inspect)(&damaged), (codec.decode)(&damaged, &options));
             if let Ok(picture) = picture {
                 let header = header.unwrap_or_else(|error| panic!("{name}, bit {bit}: decoded, but {error}"));
@@ -490,10 +497,10 @@ fn limits_hold_in_decode_too() {
 
 #[test]
 fn animations_stop_when_nobody_waits() {
-    let cancelled = Watch::new(Instant::now() + Duration::from_secs(3600), Arc::new(AtomicBool::new(true)));
+    let cancelled = Deadline::new(Instant::now() + Duration::from_secs(3600), Arc::new(AtomicBool::new(true)));
     for format in ["gif", "webp"] {
         let bytes = encode(format, &animation(Channels::Rgb, 3), None, true);
-        let options = DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 9, watch: &cancelled };
+        let options = DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 9, deadline: &cancelled };
         assert_eq!((codec(&bytes).decode)(&bytes, &options), Err(Error::Cancelled), "{format}");
     }
 }
@@ -504,8 +511,8 @@ fn noise(side: u32) -> Picture {
     Picture::still(Raster::new(Size::new(side, side), Channels::Rgb, Samples::U8(samples)))
 }
 
-fn in_ms(ms: u64) -> Watch {
-    Watch::new(Instant::now() + Duration::from_millis(ms), Arc::default())
+fn in_ms(ms: u64) -> Deadline {
+    Deadline::new(Instant::now() + Duration::from_millis(ms), Arc::default())
 }
 
 #[test]
@@ -513,8 +520,8 @@ fn encoders_stop_inside_a_frame() {
     let picture = noise(1500);
     for (format, lossless) in [("gif", false), ("webp", false), ("webp", true)] {
         let encoder = codec::by_name(format).unwrap().encoder.as_ref().unwrap();
-        let watch = in_ms(5);
-        let options = codec::EncodeOptions { lossless, ..codec::EncodeOptions::new(&watch) };
+        let deadline = in_ms(5);
+        let options = codec::EncodeOptions { lossless, ..codec::EncodeOptions::new(&deadline) };
         assert_eq!((encoder.encode)(&picture, &options), Err(Error::Timeout), "{format}, lossless: {lossless}");
     }
 }
@@ -524,7 +531,7 @@ fn webp_stops_inside_a_frame_that_it_reads() {
     for lossless in [false, true] {
         let bytes = encode("webp", &noise(1000), None, lossless);
         let limits = Limits::default();
-        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &in_ms(1) };
+        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &in_ms(1) };
         assert_eq!((codec(&bytes).decode)(&bytes, &options), Err(Error::Timeout), "lossless: {lossless}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use progimage::pipeline::codec::{self, Codec, DecodeOptions, EncodeOptions, Header};
-use progimage::pipeline::{Error, Limits, Picture, Samples, Size, Watch};
+use progimage::pipeline::{Deadline, Error, Limits, Picture, Samples, Size};
 
 mod animation;
 mod hostile;
@@ -29,13 +29,13 @@ fn decode(bytes: &[u8]) -> Result<Picture, Error> {
 }
 
 fn decode_within(bytes: &[u8], limits: &Limits, at_least: Option<Size>) -> Result<Picture, Error> {
-    let options = DecodeOptions { limits, at_least, frames_max: limits.frames_max, watch: &Watch::default() };
+    let options = DecodeOptions { limits, at_least, frames_max: limits.frames_max, deadline: &Deadline::default() };
     (codec::sniff(bytes)?.decode)(bytes, &options)
 }
 
 fn encode(format: &str, picture: &Picture, quality: Option<u8>) -> Vec<u8> {
-    let watch = Watch::default();
-    let options = EncodeOptions { quality, ..EncodeOptions::new(&watch) };
+    let deadline = Deadline::default();
+    let options = EncodeOptions { quality, ..EncodeOptions::new(&deadline) };
     let encoder = row(format).encoder.as_ref().expect("it is written");
     (encoder.encode)(picture, &options).expect("a valid picture")
 }
@@ -54,9 +54,9 @@ fn difference(left: &[u8], right: &[u8]) -> f64 {
     sum as f64 / left.len() as f64
 }
 
-/// A watch that nobody waits behind any more.
-fn cancelled() -> Watch {
-    Watch::new(Instant::now() + Duration::from_secs(3600), Arc::new(AtomicBool::new(true)))
+/// A deadline that is already cancelled.
+fn cancelled() -> Deadline {
+    Deadline::new(Instant::now() + Duration::from_secs(3600), Arc::new(AtomicBool::new(true)))
 }
 
 /// A folder of the shared corpus, when it is there.
@@ -93,15 +93,16 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_render_that_nobody_waits_for_stops() {
-    let watch = cancelled();
+    let deadline = cancelled();
     for (name, bytes) in fixtures() {
-        let options = DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 256, watch: &watch };
+        let options =
+            DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 256, deadline: &deadline };
         let codec = codec::sniff(&bytes).expect("a known format");
         assert_eq!((codec.decode)(&bytes, &options).err(), Some(Error::Cancelled), "{name}");
     }
     for format in ["jpeg", "png"] {
         let picture = decode(&crate::fixtures::read("rgb_8bit.png")).expect("valid");
-        let options = EncodeOptions::new(&watch);
+        let options = EncodeOptions::new(&deadline);
         let encoder = row(format).encoder.as_ref().expect("it is written");
         assert_eq!((encoder.encode)(&picture, &options), Err(Error::Cancelled), "{format}");
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::fixtures;
 use progimage::pipeline::codec::{self, DecodeOptions};
-use progimage::pipeline::{Error, Images, Limits, Picture, Pipeline, Raster, Samples, Watch};
+use progimage::pipeline::{Deadline, Error, Images, Limits, Picture, Pipeline, Raster, Samples};
 
 /// A photograph of the repository at this width, losslessly.
 fn photo(name: &str, w: u32) -> Bytes {
@@ -24,7 +24,7 @@ fn render(extension: &str, query: &str, source: &Bytes) -> Result<Bytes, Error> 
     };
     let query: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect();
     let pipeline = Pipeline::from_query(codec::by_extension(extension).expect(extension), &query)?;
-    let output = pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default())?;
+    let output = pipeline.run(source, &Images::new(), &Limits::default(), &Deadline::default())?;
     Ok(output.bytes)
 }
 
@@ -33,8 +33,8 @@ fn rendered(extension: &str, query: &str, source: &Bytes) -> Bytes {
 }
 
 fn decoded(bytes: &[u8]) -> Picture {
-    let (limits, watch) = (Limits::default(), Watch::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: u32::MAX, watch: &watch };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: u32::MAX, deadline: &deadline };
     (codec::sniff(bytes).expect("known").decode)(bytes, &options).expect("decodes")
 }
 

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cases::{Case, cases, images};
 use processor::Processor;
 use progimage::digest::Digest;
-use progimage::pipeline::{self, Limits, Watch};
+use progimage::pipeline::{self, Deadline, Limits};
 
 /// Architectures with a stored file; on others runs are only compared with each other.
 const STORED: &[&str] = &["x86_64"];
@@ -47,7 +47,7 @@ const THREADS: usize = 4;
 /// One line of the stored file: `<digest> <revisions> <source> <canonical text>`.
 fn line(case: &Case) -> String {
     let name = format!("{} {}", case.source, case.pipeline);
-    let output = case.pipeline.run(&case.bytes, &images(), &Limits::default(), &Watch::default());
+    let output = case.pipeline.run(&case.bytes, &images(), &Limits::default(), &Deadline::default());
     let bytes = output.unwrap_or_else(|error| panic!("{name}: {error}")).bytes;
     format!("{} {} {name}", Digest::of(&bytes), revisions(case))
 }

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use crate::fixtures::photo;
 use progimage::digest::Digest;
 use progimage::pipeline::operation::OPERATIONS;
-use progimage::pipeline::{Images, Limits, Pipeline, Watch, codec};
+use progimage::pipeline::{Deadline, Images, Limits, Pipeline, codec};
 
 /// Wide enough to see an effect, small enough for a page of many.
 const SOURCE: &str = "png;;resize(width=320)";
 
 fn run(pipeline: &Pipeline, source: &Bytes, images: &Images) -> Bytes {
-    pipeline.run(source, images, &Limits::default(), &Watch::default()).expect("renders").bytes
+    pipeline.run(source, images, &Limits::default(), &Deadline::default()).expect("renders").bytes
 }
 
 /// A five-pointed star with soft edges on nothing: what `{id}` stands for in the examples of masks and overlays.

@@ -5,7 +5,7 @@ use progimage::pipeline::codec::{self, Codec, DecodeOptions, Header};
 use progimage::pipeline::color;
 use progimage::pipeline::metadata::exif::{self, Exif};
 use progimage::pipeline::metadata::{Blocks, Camera, Keep, Metadata, Position};
-use progimage::pipeline::{Channels, Headers, Images, Limits, Orientation, Picture, Pipeline, Samples, Size, Watch};
+use progimage::pipeline::{Channels, Deadline, Headers, Images, Limits, Orientation, Picture, Pipeline, Samples, Size};
 
 use crate::fixtures::metadata::{self, MAKER_NOTE, SECONDS, THUMBNAIL, XMP};
 use crate::fixtures::modern::{self, SIZE, pattern};
@@ -27,7 +27,7 @@ fn display_p3() -> Vec<u8> {
 fn render(source: &[u8], text: &str) -> Vec<u8> {
     let pipeline: Pipeline = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
     let source = Bytes::copy_from_slice(source);
-    let output = pipeline.run(&source, &Images::new(), &Limits::default(), &Watch::default());
+    let output = pipeline.run(&source, &Images::new(), &Limits::default(), &Deadline::default());
     output.unwrap_or_else(|error| panic!("{text}: {error}")).bytes.to_vec()
 }
 
@@ -40,8 +40,8 @@ fn header(bytes: &[u8]) -> Header {
 }
 
 fn decode(bytes: &[u8]) -> Picture {
-    let (limits, watch) = (Limits::default(), Watch::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &watch };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
     (codec(bytes).decode)(bytes, &options).expect("decodes")
 }
 
@@ -240,7 +240,7 @@ fn blocks_past_the_limits_are_left_out() {
     let source = read("metadata.png");
     let run = |limits: &Limits| {
         let pipeline: Pipeline = "png;metadata=all;".parse().unwrap();
-        let output = pipeline.run(&source.clone().into(), &Images::new(), limits, &Watch::default());
+        let output = pipeline.run(&source.clone().into(), &Images::new(), limits, &Deadline::default());
         output.unwrap().bytes.to_vec()
     };
     let longest = metadata::block(false).len().max(XMP.len());

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use progimage::pipeline::codec::{self, DecodeOptions};
-use progimage::pipeline::{Images, Limits, Picture, Pipeline, Watch};
+use progimage::pipeline::{Deadline, Images, Limits, Picture, Pipeline};
 
 /// What a query makes of a raster, through the whole pipeline: 16-bit PNG keeps every sample.
 fn render(query: &str, source: Bytes) -> Picture {
@@ -21,14 +21,14 @@ fn render(query: &str, source: Bytes) -> Picture {
     };
     let query: Vec<_> = query.split('&').map(pair).collect();
     let pipeline = Pipeline::from_query(png, &query).expect("valid");
-    let output = pipeline.run(&source, &Images::new(), &Limits::default(), &Watch::default()).expect("renders");
+    let output = pipeline.run(&source, &Images::new(), &Limits::default(), &Deadline::default()).expect("renders");
     decode(&output.bytes)
 }
 
 fn decode(bytes: &[u8]) -> Picture {
     let codec = codec::sniff(bytes).expect("known");
-    let (limits, watch) = (Limits::default(), Watch::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 100, watch: &watch };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 100, deadline: &deadline };
     (codec.decode)(bytes, &options).expect("decodes")
 }
 

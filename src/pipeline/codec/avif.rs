@@ -1,5 +1,5 @@
-//! AVIF: the codec's row. Boxes are read in `boxes` and `container`, AV1 is decoded by rav1d in `rav1d` and encoded by libaom in
-//! `aom`, planes become samples in `yuv` and samples planes in `planes`. Of an image sequence, its still image.
+//! AVIF: the codec's row. `boxes` and `container` read the file, `rav1d` decodes AV1, `aom` encodes it, `yuv`
+//! converts planes to samples, and `planes` the reverse. For an image sequence only the still image is read.
 
 mod aom;
 mod boxes;
@@ -21,28 +21,29 @@ use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size, color};
 use container::{Cicp, Container, Image, obus};
 use planes::{Form, planes};
 use rav1d::Sequence;
-use yuv::{Layout, Sample, Target};
+use yuv::{Layout, Target, YuvSample};
 
 const NAME: &str = "avif";
 
-/// AV1 holds the sides of a frame in 16 bits.
+/// Largest side: AV1 holds sides in 16 bits.
 const SIDE_PX_MAX: u32 = 65_535;
 
-/// libaom cannot be stopped inside a frame, so what could outlast every deadline is not begun. Nanoseconds of one core a pixel at
-/// [`aom`]'s speed: a photograph 210 at quality 65, 480 at 100, 690 lossless; noise 300, 780, 1,500.
+/// Largest lossy result in pixels. libaom cannot be interrupted within a frame, so work that could exceed any
+/// deadline is never begun. Nanoseconds per pixel on one core at the speed of [`aom`]: photographs 210 at quality 65,
+/// 480 at 100, 690 lossless; noise 300, 780, 1,500.
 const PIXELS_MAX: u64 = 1 << 25;
 
-/// See [`PIXELS_MAX`].
+/// Largest lossless result in pixels; see [`PIXELS_MAX`].
 const LOSSLESS_PIXELS_MAX: u64 = 1 << 23;
 
-/// `MatrixCoefficients` of H.273.
+/// Code of `MatrixCoefficients` in H.273 for RGB.
 const MATRIX_IDENTITY: u8 = 0;
 const MATRIX_BT601: u8 = 6;
 
-/// On libavif's scale.
+/// Default quality, on libavif's scale.
 const QUALITY: u8 = 65;
 
-/// Alpha is never coarser than this: its edges show on every ground.
+/// Lowest quality of alpha, whose edges show on every background.
 const ALPHA_QUALITY_MIN: u8 = 90;
 
 pub(super) static CODEC: Codec = Codec {
@@ -60,8 +61,7 @@ pub(super) static CODEC: Codec = Codec {
         side_px_max: SIDE_PX_MAX,
         pixels_max: PIXELS_MAX,
         lossless_pixels_max: LOSSLESS_PIXELS_MAX,
-        frames_max: 1,
-        // Measured on 8 megapixels: libaom's references and statistics take 5.6 times the samples.
+        // Measured on 8 megapixels: libaom's references and statistics hold 5.6 times the samples.
         frames_held: 6,
         channels: &[Channels::Rgb, Channels::Rgba, Channels::Gray, Channels::GrayAlpha],
         sixteen_bit: true,
@@ -75,7 +75,7 @@ pub(super) static CODEC: Codec = Codec {
     }),
 };
 
-/// A brand of AVIF, as the major one or among the first compatible ones.
+/// Whether the file has a brand of AVIF, as major brand or among the first compatible ones.
 fn sniff(bytes: &[u8]) -> bool {
     let Some((head, brands)) = bytes.split_at_checked(8) else { return false };
     let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
@@ -98,8 +98,8 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     })
 }
 
-/// rav1d holds a frame (borders included), its block information and, with film grain, a second frame; beside it the data once more,
-/// and all of the data that lies in parts.
+/// Memory of rav1d: a frame with borders, its block information, and a second frame for film grain. In addition: a
+/// copy of the data, and all data that is stored in several parts.
 fn working_bytes(container: &Container, sequence: &Sequence) -> u64 {
     let bytes = if sequence.bits > 8 { 2 } else { 1 };
     let longest = container.color.tiles.iter().map(|tile| tile.len() as u64).max().unwrap_or_default();
@@ -109,7 +109,7 @@ fn working_bytes(container: &Container, sequence: &Sequence) -> u64 {
 }
 
 fn sequence(container: &Container) -> Result<Sequence, Error> {
-    let first = container.color.tiles.first().ok_or_else(|| Error::corrupt(NAME, "has no frame"))?;
+    let first = container.color.tiles.first().ok_or_else(|| Error::corrupt(NAME, "no frame in the file"))?;
     rav1d::sequence(obus(first)?.sequence_header)
 }
 
@@ -122,8 +122,9 @@ fn channels(container: &Container, sequence: &Sequence) -> Channels {
     }
 }
 
-/// Other primaries or transfer functions than sRGB's, as the ICC profile that says the same, so that one place converts colours.
-/// Unspecified ones are sRGB, and so are those of video: their displays hardly differ, and every viewer shows them alike.
+/// ICC profile of primaries and transfer function if they differ from sRGB's, so that one place converts colours.
+/// Unspecified codes mean sRGB, and so do those of video: the displays hardly differ, and all viewers treat them
+/// alike.
 fn profile(cicp: Cicp, sequence: &Sequence) -> Option<Vec<u8>> {
     use moxcms::{CicpColorPrimaries, TransferCharacteristics};
     let srgb_like = matches!(cicp.primaries, 0..=2 | 5 | 6 | 7) && matches!(cicp.transfer, 0..=3 | 6 | 13..=15);
@@ -163,7 +164,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     Ok(Picture { icc, ..Picture::still(Raster::new(container.color.size, channels, samples)) })
 }
 
-fn fill<S: Sample>(
+fn fill<S: YuvSample>(
     container: &Container,
     cicp: Cicp,
     sequence: &Sequence,
@@ -175,7 +176,7 @@ fn fill<S: Sample>(
     each_tile(&container.color, options, |data, at| {
         let planes = rav1d::decode(data, container.color.tile)?;
         if planes.bits != sequence.bits {
-            return Err(Error::corrupt(NAME, "a frame differs from its header in depth"));
+            return Err(Error::corrupt(NAME, "bit depth differs from the header"));
         }
         yuv::paint(&planes, cicp, Target { samples: &mut *samples, size, channels, at })
     })?;
@@ -193,15 +194,15 @@ fn fill<S: Sample>(
     Ok(())
 }
 
-/// Calls `each` with the data of every tile and the place of its upper left corner. rav1d cannot be stopped inside a tile, so the
-/// frames of each are held to the pixels of an animation first.
+/// Calls `each` with the data of every tile and the position of its upper left corner. rav1d cannot be interrupted
+/// within a tile, so each tile's frames are first checked against the limit on pixels of an animation.
 fn each_tile(
     image: &Image,
     options: &DecodeOptions,
     mut each: impl FnMut(&Cow<[u8]>, (u32, u32)) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for (index, data) in (0..).zip(&image.tiles) {
-        options.watch.check()?;
+        options.deadline.check()?;
         options.limits.check(image.tile, obus(data)?.frames)?;
         each(data, (index % image.columns * image.tile.w, index / image.columns * image.tile.h))?;
     }
@@ -228,14 +229,14 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
         (false, false) => (Form::Chroma { count, layout: sampled }, sampled, MATRIX_BT601),
     };
     let encode = |form, layout, matrix, quality| {
-        options.watch.check()?;
+        options.deadline.check()?;
         let planes = match raster.samples() {
             Samples::U8(samples) => planes(samples, size, form, bits),
             Samples::U16(samples) => planes(samples, size, form, bits),
         };
-        // sRGB in full range, which is what libavif writes and decoders take without question.
+        // sRGB in full range: what libavif writes and all decoders accept.
         let cicp = Cicp { primaries: 1, transfer: 13, matrix, full_range: true };
-        aom::encode(&aom::Frame { size, layout, bits, planes: &planes, cicp, quality, effort })
+        aom::encode(&aom::PlanarFrame { size, layout, bits, planes: &planes, cicp, quality, effort })
     };
     let color = encode(form, layout, matrix, quality)?;
     let alpha = if channels.alpha() {

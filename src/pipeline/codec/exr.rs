@@ -1,13 +1,13 @@
-//! OpenEXR, read only: one part of RGB or RGBA, scanlines or tiles. Linear light, its alpha divided out, is clipped to 0..=1
-//! and sRGB-encoded into 16 bits; the display window is the picture and what the data window leaves out of it is black.
-//! Deep data, several parts, luminance-chroma, subsampling and DWA compression are refused.
+//! OpenEXR, read only: one part of RGB or RGBA, scanlines or tiles. Linear light, divided by alpha, is clipped to
+//! 0..=1 and encoded in 16-bit sRGB. The picture is the display window; parts of it outside the data window are
+//! black. Deep data, several parts, luminance-chroma, subsampling and DWA compression are refused.
 
 mod gate;
 
 use image::ImageDecoder;
 use image::codecs::openexr::OpenExrDecoder;
 
-use super::library::{self, Source, srgb16};
+use super::image_crate::{self, PolledReader, srgb16};
 use super::{Codec, DecodeOptions, Header};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples};
@@ -16,7 +16,7 @@ pub(super) static CODEC: Codec = Codec {
     name: "exr",
     extensions: &["exr"],
     media_type: "image/x-exr",
-    doc: "OpenEXR: linear RGB and RGBA of one part, clipped at 1 and sRGB-encoded into 16 bits; read only.",
+    doc: "OpenEXR: linear RGB and RGBA of one part, clipped at 1 and encoded in 16-bit sRGB; read only.",
     revision: 1,
     shrinks: None,
     metadata: None,
@@ -31,11 +31,11 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     // The crate holds whole blocks of the data window, which may be larger than the picture.
     options.limits.check(data, 1)?;
     options.limits.check(block, 1)?;
-    let count = library::samples_count(header.size, header.channels, 4, options.limits)?;
-    let failed = |error| options.watch.check().err().unwrap_or_else(|| library::decode_error("exr", error));
-    let decoder = OpenExrDecoder::new(Source::new(bytes, options.watch)).map_err(failed)?;
+    let count = image_crate::samples_count(header.size, header.channels, 4, options.limits)?;
+    let failed = |error| options.deadline.check().err().unwrap_or_else(|| image_crate::decode_error("exr", error));
+    let decoder = OpenExrDecoder::new(PolledReader::new(bytes, options.deadline)).map_err(failed)?;
     if decoder.dimensions() != (header.size.w, header.size.h) || !matches_channels(&decoder, header.channels) {
-        return Err(Error::corrupt("exr", "two readings of the header differ"));
+        return Err(Error::corrupt("exr", "inconsistent header"));
     }
     let mut linear = try_zeroed::<f32>(count)?;
     decoder.read_image(bytemuck::cast_slice_mut(&mut linear)).map_err(failed)?;
@@ -51,7 +51,7 @@ fn encode_samples(linear: &[f32], header: &Header, options: &DecodeOptions) -> R
     let mut samples = try_zeroed::<u16>(linear.len())?;
     let row_samples = header.size.w as usize * header.channels.count();
     for (row, linear) in samples.chunks_exact_mut(row_samples).zip(linear.chunks_exact(row_samples)) {
-        options.watch.check()?;
+        options.deadline.check()?;
         if header.channels == Channels::Rgb {
             row.iter_mut().zip(linear).for_each(|(sample, &value)| *sample = srgb16(value));
         } else {
@@ -62,7 +62,7 @@ fn encode_samples(linear: &[f32], header: &Header, options: &DecodeOptions) -> R
     Ok(samples)
 }
 
-/// Alpha is linear and colour premultiplied by it, by the format's definition.
+/// Converts a pixel to straight alpha: the format has linear alpha and premultiplied colour.
 fn encode_pixel([r, g, b, a]: [f32; 4]) -> [u16; 4] {
     let alpha = if a > 0.0 { a.min(1.0) } else { 0.0 };
     if alpha == 0.0 {

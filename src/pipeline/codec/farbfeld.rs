@@ -1,7 +1,7 @@
-//! farbfeld: 16-bit RGBA without compression, read only.
+//! farbfeld, read only: 16-bit RGBA without compression.
 
 use super::cursor::Cursor;
-use super::library;
+use super::image_crate;
 use super::{Codec, DecodeOptions, Header};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples};
@@ -26,15 +26,15 @@ const PIXEL_BYTES: u64 = 8;
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     let mut at = Cursor::new("farbfeld", bytes);
     at.skip(8)?;
-    let size = library::size("farbfeld", at.u32_be()?, at.u32_be()?)?;
-    library::body_holds("farbfeld", at.rest().len(), size.pixels().saturating_mul(PIXEL_BYTES))?;
-    Ok(library::still(size, Channels::Rgba, 16))
+    let size = image_crate::size("farbfeld", at.u32_be()?, at.u32_be()?)?;
+    image_crate::body_holds("farbfeld", at.rest().len(), size.pixels().saturating_mul(PIXEL_BYTES))?;
+    Ok(image_crate::still(size, Channels::Rgba, 16))
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let header = inspect(bytes)?;
-    let count = library::samples_count(header.size, header.channels, 2, options.limits)?;
-    options.watch.check()?;
+    let count = image_crate::samples_count(header.size, header.channels, 2, options.limits)?;
+    options.deadline.check()?;
     let mut samples = try_zeroed::<u16>(count)?;
     let (pairs, _) = bytes[HEADER_BYTES..].as_chunks::<2>();
     for (sample, pair) in samples.iter_mut().zip(pairs) {

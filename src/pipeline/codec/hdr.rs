@@ -1,10 +1,10 @@
-//! Radiance HDR (RGBE), read only: linear light clipped to 0..=1 and sRGB-encoded into 16 bits. EXPOSURE is not applied.
+//! Radiance HDR (RGBE), read only: linear light clipped to 0..=1 and encoded in 16-bit sRGB. EXPOSURE is not applied.
 //!
-//! The scanlines are decoded here, straight into 16 bits: the crate's decoder overflows on chains of run markers and holds
-//! twelve bytes a pixel.
+//! Scanlines are decoded here, straight into 16 bits: the crate's decoder overflows on chains of run markers and
+//! holds twelve bytes per pixel.
 
 use super::cursor::Cursor;
-use super::library::{self, srgb16};
+use super::image_crate::{self, srgb16};
 use super::{Codec, DecodeOptions, Header};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Orientation, Picture, Raster, Samples};
@@ -13,7 +13,7 @@ pub(super) static CODEC: Codec = Codec {
     name: "hdr",
     extensions: &["hdr"],
     media_type: "image/vnd.radiance",
-    doc: "Radiance HDR: linear light, clipped at 1 and sRGB-encoded into 16 bits; read only.",
+    doc: "Radiance HDR: linear light, clipped at 1 and encoded in 16-bit sRGB; read only.",
     revision: 1,
     shrinks: None,
     metadata: None,
@@ -23,11 +23,11 @@ pub(super) static CODEC: Codec = Codec {
     encoder: None,
 };
 
-/// A header longer than this is refused.
+/// Longest accepted header.
 const HEADER_BYTES_MAX: usize = 64 << 10;
-/// Widths that may be run-length encoded a component at a time.
+/// Widths for which components may be run-length encoded separately.
 const COMPONENT_WIDTHS: std::ops::Range<usize> = 8..0x8000;
-/// Consecutive run markers multiply by 256 each; a fifth would exceed any width.
+/// Most consecutive run markers: each multiplies by 256, so a fifth would exceed any width.
 const MARKERS_MAX: u32 = 4;
 
 type Rgbe = [u8; 4];
@@ -36,7 +36,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     layout(bytes).map(|(header, _)| header)
 }
 
-/// The header and where the scanlines begin.
+/// Parses the header; returns it and the offset of the scanlines.
 fn layout(bytes: &[u8]) -> Result<(Header, usize), Error> {
     let mut at = 0;
     loop {
@@ -51,23 +51,22 @@ fn layout(bytes: &[u8]) -> Result<(Header, usize), Error> {
         }
     }
     let header = resolution(line(bytes, &mut at)?)?;
-    // Four bytes begin every scanline in both encodings.
-    library::body_holds("hdr", bytes.len() - at, u64::from(header.size.h) * 4)?;
+    // Each scanline has at least four bytes in both encodings.
+    image_crate::body_holds("hdr", bytes.len() - at, u64::from(header.size.h) * 4)?;
     Ok((Header { working_bytes: u64::from(header.size.w) * 4, ..header }, at))
 }
 
-/// The next line, without its end.
+/// Reads the next line, without its line feed.
 fn line<'a>(bytes: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
     let rest = &bytes[*at..bytes.len().min(HEADER_BYTES_MAX).max(*at)];
-    let end =
-        rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| Error::corrupt("hdr", "the header has no end"))?;
+    let end = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| Error::corrupt("hdr", "header without end"))?;
     *at += end + 1;
     Ok(&rest[..end])
 }
 
-/// "-Y 10 +X 20": rows from the top, pixels from the left.
+/// Parses a resolution such as "-Y 10 +X 20": rows from the top, pixels from the left.
 fn resolution(line: &[u8]) -> Result<Header, Error> {
-    let corrupt = || Error::corrupt("hdr", "no resolution after the header");
+    let corrupt = || Error::corrupt("hdr", "invalid resolution line");
     let text = std::str::from_utf8(line).map_err(|_| corrupt())?;
     let words: Vec<&str> = text.split_ascii_whitespace().take(5).collect();
     let &[y, h, x, w] = words.as_slice() else { return Err(corrupt()) };
@@ -80,20 +79,20 @@ fn resolution(line: &[u8]) -> Result<Header, Error> {
         _ => return Err(corrupt()),
     };
     let side = |text: &str| text.parse().map_err(|_| corrupt());
-    let size = library::size("hdr", side(w)?, side(h)?)?;
-    Ok(Header { orientation, ..library::still(size, Channels::Rgb, 16) })
+    let size = image_crate::size("hdr", side(w)?, side(h)?)?;
+    Ok(Header { orientation, ..image_crate::still(size, Channels::Rgb, 16) })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let (header, body) = layout(bytes)?;
-    let count = library::samples_count(header.size, header.channels, 2, options.limits)?;
+    let count = image_crate::samples_count(header.size, header.channels, 2, options.limits)?;
     let w = header.size.w as usize;
     let mut samples = try_zeroed::<u16>(count)?;
     let mut scanline = try_zeroed::<Rgbe>(w)?;
     let mut at = Cursor::new("hdr", bytes);
     at.seek(body)?;
     for row in samples.chunks_exact_mut(w * 3) {
-        options.watch.check()?;
+        options.deadline.check()?;
         read_scanline(&mut at, &mut scanline)?;
         for (rgb, &pixel) in row.as_chunks_mut::<3>().0.iter_mut().zip(&scanline) {
             *rgb = encode_pixel(pixel);
@@ -102,7 +101,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     Ok(Picture::still(Raster::new(header.size, header.channels, Samples::U16(samples))))
 }
 
-/// Mantissas with a shared exponent: value = mantissa x 2^(exponent - 136).
+/// Converts mantissas with a shared exponent: value = mantissa x 2^(exponent - 136).
 fn encode_pixel([r, g, b, exponent]: Rgbe) -> [u16; 3] {
     if exponent == 0 {
         return [0; 3];
@@ -118,19 +117,19 @@ fn read_scanline(at: &mut Cursor, scanline: &mut [Rgbe]) -> Result<(), Error> {
         return read_pixels(at, scanline, first);
     }
     if usize::from(u16::from_be_bytes([first[2], first[3]])) != scanline.len() {
-        return Err(at.corrupt("a scanline of another width"));
+        return Err(at.corrupt("invalid scanline width"));
     }
     (0..4).try_for_each(|component| read_component(at, scanline, component))
 }
 
-/// The encoding since 1991: each component of a scanline on its own, in runs and literals.
+/// Reads the encoding of 1991: each component of a scanline separately, in runs and literals.
 fn read_component(at: &mut Cursor, scanline: &mut [Rgbe], component: usize) -> Result<(), Error> {
     let mut rest = scanline;
     while !rest.is_empty() {
         let code = at.u8()?;
         let count = usize::from(if code > 128 { code - 128 } else { code });
         if count == 0 || count > rest.len() {
-            return Err(at.corrupt("a run does not fit its scanline"));
+            return Err(at.corrupt("run beyond the scanline"));
         }
         let (now, later) = rest.split_at_mut(count);
         if code > 128 {
@@ -144,7 +143,8 @@ fn read_component(at: &mut Cursor, scanline: &mut [Rgbe], component: usize) -> R
     Ok(())
 }
 
-/// Whole pixels, where (1, 1, 1, n) repeats the last one n times and further markers count in 256s.
+/// Reads whole pixels, where (1, 1, 1, n) repeats the last pixel n times and each further marker counts in units of
+/// 256.
 fn read_pixels(at: &mut Cursor, scanline: &mut [Rgbe], first: Rgbe) -> Result<(), Error> {
     let (mut done, mut markers, mut next) = (0, 0, Some(first));
     while done < scanline.len() {
@@ -158,11 +158,11 @@ fn read_pixels(at: &mut Cursor, scanline: &mut [Rgbe], first: Rgbe) -> Result<()
             continue;
         }
         if done == 0 || markers == MARKERS_MAX {
-            return Err(at.corrupt("a run marker without a pixel"));
+            return Err(at.corrupt("run marker without a pixel"));
         }
         let end = done + (usize::from(pixel[3]) << (8 * markers));
         if end > scanline.len() {
-            return Err(at.corrupt("a run does not fit its scanline"));
+            return Err(at.corrupt("run beyond the scanline"));
         }
         let repeated = scanline[done - 1];
         scanline[done..end].fill(repeated);

@@ -1,5 +1,5 @@
-//! JPEG: read by libjpeg-turbo's core with shrink-on-load, written by its fast settings. Gray, YCbCr, RGB, CMYK and YCCK,
-//! sequential and progressive, 8 bits a sample. Not here: arithmetic coding, lossless and 12-bit JPEG.
+//! JPEG: decoded by libjpeg-turbo's core with shrink-on-load, encoded at its fast settings. Gray, YCbCr, RGB, CMYK
+//! and YCCK, sequential and progressive, 8 bits per sample. Arithmetic coding, lossless and 12-bit JPEG are refused.
 
 mod container;
 mod libjpeg;
@@ -14,23 +14,24 @@ use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 use container::Container;
 
-/// The codec's name, in errors too.
+/// The codec's name, also in errors.
 const FORMAT: &str = "jpeg";
 
-/// Rows between two polls of the watch: whole MCU rows of any sampling.
+/// Rows between two checks of the deadline: whole MCU rows at any sampling.
 const BAND_ROWS: usize = 64;
 
-/// libjpeg's JPEG_MAX_DIMENSION.
+/// Largest side: JPEG_MAX_DIMENSION of libjpeg.
 const SIDE_PX_MAX: u32 = 65_500;
 
 const QUALITY: u8 = 80;
 
-/// From here on optimised Huffman tables, else the standard's. Four photographs at 512 px, means: effort 0 gives 28.5 KiB in 0.5 ms,
-/// 3 27.4 in 1.2, 6 23.3 in 40, 9 22.7 in 80; SSIMULACRA2 is 77.1 below 6 and 75.9 from there on.
+/// Default effort, and the lowest with optimised Huffman tables instead of the standard's. Means of four photographs
+/// at 512 px: effort 0 gives 28.5 KiB in 0.5 ms, 3 27.4 in 1.2, 6 23.3 in 40, 9 22.7 in 80; SSIMULACRA2 is 77.1 below
+/// 6 and 75.9 from there on.
 const EFFORT: u8 = 3;
-/// From here on trellis quantisation, with mozjpeg's tables.
+/// Lowest effort with trellis quantisation, which uses mozjpeg's tables.
 const EFFORT_TRELLIS: u8 = 6;
-/// And progressive, in those scans that come out smallest.
+/// Lowest effort that is progressive, with the smallest of several scan scripts.
 const EFFORT_SCANS: u8 = 9;
 
 pub(super) static CODEC: Codec = Codec {
@@ -46,7 +47,7 @@ pub(super) static CODEC: Codec = Codec {
     decode,
     encoder: Some(Encoder {
         side_px_max: SIDE_PX_MAX,
-        // Measured on 17 megapixels: libjpeg's coefficients, kept while their code is optimised.
+        // Measured on 17 megapixels: libjpeg's coefficients, held while their code is optimised.
         frames_held: 2,
         channels: &[Channels::Gray, Channels::Rgb],
         quality: Some(QUALITY),
@@ -90,17 +91,17 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         scans_max: limits.scans_max,
         memory_bytes_max: limits.memory_bytes_max,
     };
-    let mut decoder = libjpeg::Decoder::start(bytes, &settings, options.watch)?;
+    let mut decoder = libjpeg::Decoder::start(bytes, &settings, options.deadline)?;
     let size = decoder.size();
     let stride = size.w as usize * channels.count();
     let mut samples = try_zeroed(stride * size.h as usize)?;
     for band in samples.chunks_mut(stride * BAND_ROWS) {
-        options.watch.check()?;
+        options.deadline.check()?;
         decoder.read_rows(band)?;
     }
     decoder.finish()?;
     if channels == Channels::Cmyk && container.adobe {
-        // Adobe writes ink inverted: 255 is none.
+        // Adobe writes inverted ink: 255 is none.
         samples.iter_mut().for_each(|sample| *sample = !*sample);
     }
     let mut picture = Picture::still(Raster::new(size, channels, Samples::U8(samples)));
@@ -108,8 +109,9 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     Ok(picture)
 }
 
-/// The smallest scale, in eighths, that keeps both sides at or above `at_least`. Only powers of two: their inverse DCTs are
-/// vectorised, those between cost as much as the next larger one (04 measured 3/8 at 7.9 ms, 4/8 at 7.7).
+/// Smallest scale, in eighths, that keeps both sides at or above `at_least`. Only powers of two are used: their
+/// inverse DCTs are vectorised, and other scales cost as much as the next larger power (measured: 3/8 7.9 ms, 4/8
+/// 7.7).
 fn eighths(size: Size, at_least: Option<Size>) -> u32 {
     let Some(least) = at_least else { return 8 };
     let side = |px: u32, eighths: u32| (u64::from(px) * u64::from(eighths)).div_ceil(8);
@@ -119,7 +121,7 @@ fn eighths(size: Size, at_least: Option<Size>) -> u32 {
         .unwrap_or(8)
 }
 
-/// libjpeg rounds up.
+/// Size at the chosen scale; libjpeg rounds up.
 fn shrunk(size: Size, at_least: Size) -> Size {
     let eighths = eighths(size, Some(at_least));
     let side = |px: u32| (u64::from(px) * u64::from(eighths)).div_ceil(8) as u32;
@@ -127,7 +129,7 @@ fn shrunk(size: Size, at_least: Size) -> Size {
 }
 
 fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
-    // libjpeg's fatal errors unwind out of the crate as a message.
+    // Fatal errors of libjpeg unwind out of the crate as a message.
     catch_unwind(AssertUnwindSafe(|| compress(picture.first(), options))).unwrap_or_else(|payload| {
         match payload.downcast::<String>() {
             Ok(reason) => Err(Error::Encode { format: FORMAT, reason: *reason }),
@@ -139,12 +141,12 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
 fn compress(raster: &Raster, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let failed = |reason: String| Error::Encode { format: FORMAT, reason };
     let (Samples::U8(samples), Channels::Gray | Channels::Rgb) = (raster.samples(), raster.channels()) else {
-        return Err(failed(format!("{:?} is not taken", raster.channels())));
+        return Err(failed(format!("{:?} is not supported", raster.channels())));
     };
     let settings = settings(raster.size(), raster.channels().gray(), options);
     let mut writer = settings.start_compress(Vec::new()).map_err(|error| failed(error.to_string()))?;
     for band in samples.chunks(raster.size().w as usize * raster.channels().count() * BAND_ROWS) {
-        options.watch.check()?;
+        options.deadline.check()?;
         writer.write_scanlines(band).map_err(|error| failed(error.to_string()))?;
     }
     writer.finish().map_err(|error| failed(error.to_string()))

@@ -1,9 +1,9 @@
-//! [`reduce`]: few colours for some frames, and the frames in indices of them. Exact while the colours suffice; else Wu's cut refined
-//! by k-means in Oklab, and errors diffused (Floyd and Steinberg), by the crate `quantette`.
+//! [`reduce`]: frames as indices into a palette. Exact if the colours fit; otherwise Wu's cut refined by k-means in
+//! Oklab, with error diffusion (Floyd and Steinberg), by the crate `quantette`.
 //!
-//! Of two photographs at 512 px in 256 colours, NeuQuant with diffusion in sRGB (crate `color_quant`) comes to 69 and 84 in
-//! SSIMULACRA2, Wu in Oklab to 79 and 77, Wu and k-means to 83 and 85, in a fifth of NeuQuant's time; in 16 colours NeuQuant
-//! to 4 and 27 without diffusion, Wu and k-means to 19 and 20, with diffusion to 28 and 58.
+//! Measured in SSIMULACRA2 on two photographs at 512 px, 256 colours: NeuQuant with diffusion in sRGB (crate
+//! `color_quant`) 69 and 84, Wu in Oklab 79 and 77, Wu and k-means 83 and 85, in a fifth of NeuQuant's time. 16
+//! colours: NeuQuant without diffusion 4 and 27, Wu and k-means 19 and 20, with diffusion 28 and 58.
 
 use std::collections::HashMap;
 
@@ -16,60 +16,60 @@ use quantette::wu::{BinnerF32x3, WuF32x3};
 use quantette::{ImageRef, PaletteBuf, PaletteSize};
 
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Watch};
+use crate::pipeline::{Deadline, Error};
 
-/// About as many pixels train the palette: more take longer and change nothing that is seen.
+/// Approximate number of pixels that train the palette; more take longer without visible gain.
 const TRAINING_PIXELS: usize = 1 << 16;
 
-/// Rows between two polls of the watch.
+/// Rows between two checks of the deadline.
 const BAND_ROWS: usize = 64;
 
-/// How many times the samples of a picture all this holds: four floats, an index and a copy of the samples for each pixel.
+/// Copies of the picture's samples held here: four floats, an index and a copy of the samples per pixel.
 pub(in crate::pipeline) const FRAMES_HELD: u64 = 7;
 
-/// Lightness, two of colour and alpha, premultiplied: what is hardly seen weighs little, and transparent pixels have no colour.
+/// Oklab and alpha, premultiplied: faint pixels weigh little, and transparent pixels have no colour.
 type Color = Oklaba<f32>;
 
-/// How frames are reduced.
+/// Settings of a reduction.
 pub(super) struct Settings {
-    /// Most entries of the palette, 2..=256; a transparent one counts.
+    /// Largest number of palette entries, 2..=256, including a transparent one.
     pub colors: usize,
-    /// Share of the error that is carried on to the neighbours, 0..=100.
+    /// Percentage of the error that is diffused to neighbours, 0..=100.
     pub dither_percent: u8,
-    /// Whether alpha is only 0 and 255, with the boundary between 127 and 128.
+    /// Whether alpha is only 0 or 255, divided between 127 and 128.
     pub binary_alpha: bool,
 }
 
-/// Frames of indices.
+/// Frames as indices into a palette.
 pub(super) struct Indexed {
-    /// Red, green, blue and alpha of each index.
+    /// RGBA colour of each index.
     pub palette: Vec<[u8; 4]>,
-    /// One byte a pixel, for each frame.
+    /// One index per pixel, for each frame.
     pub frames: Vec<Vec<u8>>,
 }
 
 impl Settings {
-    /// A pixel of RGB or RGBA as it is to be shown; what is not drawn has no colour.
+    /// Pixel as displayed, from RGB or RGBA; transparent pixels have no colour.
     fn seen(&self, pixel: &[u8]) -> [u8; 4] {
         let alpha = pixel.get(3).copied().unwrap_or(u8::MAX);
-        // Three colours could not hold a hidden, an opaque and several translucent ones.
+        // Two or three colours cannot hold a hidden, an opaque and several translucent ones.
         let binary = self.binary_alpha || self.colors < 4;
         let alpha = if binary { if alpha < 128 { 0 } else { u8::MAX } } else { alpha };
         if alpha == 0 { [0; 4] } else { [pixel[0], pixel[1], pixel[2], alpha] }
     }
 }
 
-/// Reduces frames (rows of `w`, `count` samples a pixel: RGB or RGBA) to one palette.
+/// Reduces frames to one palette. Rows have `w` pixels of `count` samples (RGB or RGBA).
 pub(super) fn reduce(
     frames: &[&[u8]],
     (w, count): (usize, usize),
     settings: &Settings,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Indexed, Error> {
     if let Some(indexed) = exact(frames, count, settings) {
         return Ok(indexed);
     }
-    let source = Source { frames, w, count, settings, watch };
+    let source = Reduction { frames, w, count, settings, deadline };
     let mut target = Indexed { palette: Vec::new(), frames: Vec::new() };
     for frame in frames {
         target.frames.push(try_zeroed(frame.len() / count)?);
@@ -85,21 +85,21 @@ pub(super) fn reduce(
     Ok(target)
 }
 
-/// What is reduced.
-struct Source<'a> {
+/// Frames to reduce, and how.
+struct Reduction<'a> {
     frames: &'a [&'a [u8]],
     w: usize,
     count: usize,
     settings: &'a Settings,
-    watch: &'a Watch,
+    deadline: &'a Deadline,
 }
 
-impl Source<'_> {
+impl Reduction<'_> {
     fn seen<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = [u8; 4]> + 'a {
         frame.chunks_exact(self.count).map(|pixel| self.settings.seen(pixel))
     }
 
-    /// The pixels of a class, of all frames.
+    /// Pixels of a class in all frames.
     fn pixels(&self, class: Class) -> impl Iterator<Item = [u8; 4]> + '_ {
         self.frames.iter().flat_map(|frame| self.seen(frame)).filter(move |pixel| Class::of(pixel) == class)
     }
@@ -108,12 +108,12 @@ impl Source<'_> {
         self.pixels(class).count()
     }
 
-    /// Adds at most `colors` to the palette, and the indices of the `count` pixels of the class.
+    /// Adds at most `colors` colours to the palette, and sets the indices of the class's `count` pixels.
     fn draw(&self, class: Class, count: usize, colors: usize, target: &mut Indexed) -> Result<(), Error> {
         if count == 0 {
             return Ok(());
         }
-        // An odd step, since most widths are even: else whole columns would be left out.
+        // The step is odd because most widths are even; an even step would skip whole columns.
         let sample: Vec<[u8; 4]> = self.pixels(class).step_by((count / TRAINING_PIXELS) | 1).collect();
         let colors = learned(&sample, class, colors);
         let first = target.palette.len() as u8;
@@ -138,13 +138,13 @@ impl Source<'_> {
         }
     }
 
-    /// A frame to be mapped; pixels of another class have the colour of the one before, so that they are no edge.
+    /// Colours of a frame for mapping. Pixels of other classes repeat the previous colour, so that they form no edge.
     fn colored(&self, frame: &[u8], class: Class) -> Result<Vec<Color>, Error> {
         let mut colors: Vec<[f32; 4]> = try_zeroed(frame.len() / self.count)?;
         let mut last = [0, 0, 0, u8::MAX];
         let bands = frame.chunks(self.w * self.count * BAND_ROWS).zip(colors.chunks_mut(self.w * BAND_ROWS));
         for (band, colors) in bands {
-            self.watch.check()?;
+            self.deadline.check()?;
             let shown = self.seen(band).map(|pixel| {
                 last = if Class::of(&pixel) == class { pixel } else { last };
                 last
@@ -155,7 +155,8 @@ impl Source<'_> {
     }
 }
 
-/// How much of what lies behind shows. Each class has colours of its own: an error must not make an opaque pixel translucent.
+/// Opacity class of a pixel. Each class has its own colours, so that diffused errors never make an opaque pixel
+/// translucent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Hidden,
@@ -173,7 +174,8 @@ impl Class {
     }
 }
 
-/// Colours for each of two classes of so many pixels: by the root of their number, since soft edges are few pixels of many alphas.
+/// Number of colours for each of two classes, in proportion to the square roots of their pixel counts, since soft
+/// edges are few pixels with many alphas.
 fn shares(counts: [usize; 2], colors: usize) -> [usize; 2] {
     let [one, other] = counts.map(|count| count.isqrt());
     match counts {
@@ -186,14 +188,14 @@ fn shares(counts: [usize; 2], colors: usize) -> [usize; 2] {
     }
 }
 
-/// The frames as they are, when they have few enough colours.
+/// Frames without loss, if they have few enough colours.
 fn exact(frames: &[&[u8]], count: usize, settings: &Settings) -> Option<Indexed> {
     let mut known: HashMap<[u8; 4], u8> = HashMap::new();
     let mut palette = Vec::new();
     let mut last = ([0; 4], None);
     let mut index = |pixel: &[u8]| {
         let color = settings.seen(pixel);
-        // Neighbours are mostly equal in drawings, which is what fits at all.
+        // Neighbours are mostly equal in drawings, the images that fit.
         let index = match (last, known.get(&color)) {
             ((same, Some(index)), _) if same == color => index,
             (_, Some(&index)) => index,
@@ -213,7 +215,7 @@ fn exact(frames: &[&[u8]], count: usize, settings: &Settings) -> Option<Indexed>
     Some(Indexed { palette, frames })
 }
 
-/// At most `count` colours that stand for those of the sample.
+/// At most `count` colours that represent the sample.
 fn learned(sample: &[[u8; 4]], class: Class, count: usize) -> PaletteBuf<Color> {
     let colors = premultiplied(sample);
     let start = if class == Class::Opaque { cut(&colors, count) } else { spread(&colors, count) };
@@ -222,7 +224,7 @@ fn learned(sample: &[[u8; 4]], class: Class, count: usize) -> PaletteBuf<Color> 
     refined.expect("a sample is shorter than 2^32").into_palette()
 }
 
-/// Wu's cut, which knows no alpha.
+/// Colours by Wu's cut, which has no alpha.
 fn cut(colors: &[Color], count: usize) -> PaletteBuf<Color> {
     let opaque: Vec<Oklab> = colors.iter().map(|color| color.color).collect();
     let wu = WuF32x3::run_slice(&opaque, BinnerF32x3::oklab_from_srgb8());
@@ -230,7 +232,7 @@ fn cut(colors: &[Color], count: usize) -> PaletteBuf<Color> {
     palette.map(Oklaba::from)
 }
 
-/// With alpha: at equal distances among the colours sorted by alpha, then lightness.
+/// Colours with alpha: taken at equal distances from the sample, sorted by alpha, then lightness.
 fn spread(colors: &[Color], count: usize) -> PaletteBuf<Color> {
     let mut sorted: Vec<Color> = colors.to_vec();
     sorted.sort_by(|one, other| one.alpha.total_cmp(&other.alpha).then(one.color.l.total_cmp(&other.color.l)));
@@ -239,7 +241,7 @@ fn spread(colors: &[Color], count: usize) -> PaletteBuf<Color> {
     PaletteBuf::new(palette).expect("1..=256 colours")
 }
 
-/// The way back from [`premultiplied`].
+/// Straight 8-bit colours; the inverse of [`premultiplied`].
 fn shown(colors: &PaletteBuf<Color>) -> Vec<[u8; 4]> {
     let straight: Vec<Oklab> = colors.iter().map(|color| color.color / color.alpha.max(1.0 / 512.0)).collect();
     let alpha = colors.iter().map(|color| (color.alpha * 255.0 + 0.5) as u8);
@@ -275,7 +277,7 @@ mod tests {
     }
 
     fn reduced(pixels: &[u8], w: usize, count: usize, settings: &Settings) -> Indexed {
-        reduce(&[pixels], (w, count), settings, &Watch::default()).expect("small")
+        reduce(&[pixels], (w, count), settings, &Deadline::default()).expect("small")
     }
 
     #[test]
@@ -336,7 +338,7 @@ mod tests {
             .map(|frame| (0..900u32).flat_map(|i| [i as u8, (i >> 3) as u8, 80 * frame as u8]).collect())
             .collect();
         let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-        let indexed = reduce(&frames, (30, 3), &settings(32, false), &Watch::default()).expect("small");
+        let indexed = reduce(&frames, (30, 3), &settings(32, false), &Deadline::default()).expect("small");
         assert!(indexed.palette.len() <= 32 && indexed.frames.len() == 3);
         assert!(indexed.frames.iter().all(|frame| frame.len() == 900));
     }

@@ -1,5 +1,5 @@
-//! PNG and APNG: every colour type and depth, exactly; frames composed to whole canvases. `gAMA` and `cHRM` are ignored, as
-//! libvips does; `cICP` is honoured where a profile can say it, before `iCCP`.
+//! PNG and APNG: every colour type and depth, exactly; frames are composed to whole canvases. `gAMA` and `cHRM` are
+//! ignored, as in libvips. `cICP` takes precedence over `iCCP` where an ICC profile can express it.
 
 mod animation;
 mod container;
@@ -11,18 +11,18 @@ mod strip;
 
 use std::io::Cursor as IoCursor;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
+use super::{Codec, DecodeOptions, Encoder, Header, Palette};
 use crate::pipeline::{Channels, Delay, Error, Frame, Picture};
 use container::Container;
 
-/// The codec's name, in errors too.
+/// The codec's name, also in errors.
 const FORMAT: &str = "png";
 
 pub(super) static CODEC: Codec = Codec {
     name: FORMAT,
     extensions: &["png"],
     media_type: "image/png",
-    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG); of few colours with `colors`.",
+    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG); a palette with `colors`.",
     revision: 1,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
@@ -32,11 +32,8 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         side_px_max: i32::MAX as u32,
         frames_max: i32::MAX as u32,
-        frames_held: 2,
         channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
         sixteen_bit: true,
-        quality: None,
-        lossless: Lossless::Always,
         effort: Some(encode::EFFORT),
         palette: Palette::Choice,
         encode: encode::encode,
@@ -45,7 +42,7 @@ pub(super) static CODEC: Codec = Codec {
     }),
 };
 
-/// The decoder of the crate, over the whole file in memory.
+/// The crate's decoder, on the whole file in memory.
 type Reader<'a> = png::Reader<IoCursor<&'a [u8]>>;
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
@@ -60,26 +57,27 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     container.check_complete()?;
     let mut reader = open(bytes, &container, &header)?;
     let frames = if container.animated() {
-        animation::read(&mut reader, &header, frames, options.watch)?
+        animation::read(&mut reader, &header, frames, options.deadline)?
     } else {
-        let raster = frame::read(&mut reader, header.size, &header, options.watch)?.into_raster(header.size, &header);
+        let raster =
+            frame::read(&mut reader, header.size, &header, options.deadline)?.into_raster(header.size, &header);
         vec![Frame { raster, delay: Delay::from_ms(0) }]
     };
-    // The rest is read for its checksums alone.
+    // The rest is read only for its checksums.
     reader.finish().map_err(corrupt)?;
     Ok(Picture { frames, plays: container.plays, icc: container.icc(options.limits.icc_bytes_max) })
 }
 
-/// Reads up to the first frame's data, and checks that the crate sees the same image as the gate did: a malformed transparency
-/// or animation chunk would be left out without a word.
+/// Opens the decoder at the first frame's data, and checks that it agrees with the gate: the crate silently ignores a
+/// malformed transparency or animation chunk.
 fn open<'a>(bytes: &'a [u8], container: &Container, header: &Header) -> Result<Reader<'a>, Error> {
     let mut options = png::DecodeOptions::default();
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
-    // Else a frame of an animation with a wrong checksum would pass: by its name fdAT is ancillary.
+    // Otherwise a frame with a wrong checksum would pass, since fdAT is ancillary by its name.
     options.set_skip_ancillary_crc_failures(false);
     let mut decoder = png::Decoder::new_with_options(IoCursor::new(bytes), options);
-    // What is left to hold is one EXIF block, which `Header::working_bytes` counts.
+    // The only memory left to bound is one EXIF block, counted in `Header::working_bytes`.
     decoder.set_limits(png::Limits { bytes: usize::MAX });
     let alpha = if container.animated() { png::Transformations::ALPHA } else { png::Transformations::IDENTITY };
     decoder.set_transformations(png::Transformations::EXPAND | alpha);
@@ -89,11 +87,11 @@ fn open<'a>(bytes: &'a [u8], container: &Container, header: &Header) -> Result<R
     if channels(color) == Some(header.channels) && depth as u8 == header.bits && frames == header.frames {
         Ok(reader)
     } else {
-        Err(Error::corrupt(FORMAT, "a bad transparency or animation chunk"))
+        Err(Error::corrupt(FORMAT, "invalid transparency or animation chunk"))
     }
 }
 
-/// The channels of an expanded colour type.
+/// Channels of an expanded colour type.
 fn channels(color: png::ColorType) -> Option<Channels> {
     match color {
         png::ColorType::Grayscale => Some(Channels::Gray),
@@ -106,11 +104,11 @@ fn channels(color: png::ColorType) -> Option<Channels> {
 
 fn corrupt(error: png::DecodingError) -> Error {
     match error {
-        png::DecodingError::IoError(_) => Error::corrupt(FORMAT, "ends early"),
+        png::DecodingError::IoError(_) => Error::corrupt(FORMAT, "truncated file"),
         error => {
-            // The crate's checksum messages print its own structures.
+            // The crate's checksum messages print its internal structures.
             let text = error.to_string();
-            Error::corrupt(FORMAT, if text.starts_with("CRC error") { "a wrong checksum" } else { &text })
+            Error::corrupt(FORMAT, if text.starts_with("CRC error") { "wrong checksum" } else { &text })
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The Netpbm formats in three rows: PPM (P3, P6), PGM (P2, P5) and PNM (P1, P4, P7 when read; P5, P6 or P7 by channels
-//! when written). Samples are scaled to the full range of 8 or 16 bits.
+//! Netpbm formats in three rows: PPM (P3, P6), PGM (P2, P5) and PNM (reads P1, P4, P7; writes P5, P6 or P7 by
+//! channels). Samples are scaled to the full range of 8 or 16 bits.
 
 use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 
-use super::library::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::image_crate;
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 
 pub(super) static PPM: Codec = Codec {
@@ -39,7 +39,7 @@ pub(super) static PNM: Codec = Codec {
     name: "pnm",
     extensions: &["pnm"],
     media_type: "image/x-portable-anymap",
-    doc: "Portable anymap: bitmaps and PAM are read; P5, P6 or (with alpha) P7 is written, 8 or 16 bits, uncompressed.",
+    doc: "Portable anymap: reads bitmaps and PAM; writes P5, P6 or (with alpha) P7 of 8 or 16 bits, uncompressed.",
     revision: 1,
     shrinks: None,
     metadata: None,
@@ -50,13 +50,8 @@ pub(super) static PNM: Codec = Codec {
 };
 
 const ENCODER: Encoder = Encoder {
-    side_px_max: u32::MAX,
-    frames_max: 1,
-    frames_held: 2,
     channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
     sixteen_bit: true,
-    quality: None,
-    lossless: Lossless::Always,
     encode: |picture, _: &EncodeOptions| encode("pnm", picture),
     ..Encoder::PLAIN
 };
@@ -66,36 +61,35 @@ fn sniff(bytes: &[u8], digits: &[u8; 2]) -> bool {
 }
 
 fn inspect(format: &'static str, bytes: &[u8]) -> Result<Header, Error> {
-    let decoder = PnmDecoder::new(bytes).map_err(|e| library::decode_error(format, e))?;
-    let header = library::header(format, &decoder)?;
+    let decoder = PnmDecoder::new(bytes).map_err(|e| image_crate::decode_error(format, e))?;
+    let header = image_crate::header(format, &decoder)?;
     let subtype = decoder.subtype();
     let (body, _) = decoder.into_inner();
     let samples = header.size.pixels().saturating_mul(header.channels.count() as u64);
     let least = match subtype {
         PnmSubtype::Bitmap(SampleEncoding::Binary) => u64::from(header.size.w).div_ceil(8) * u64::from(header.size.h),
         PnmSubtype::Bitmap(SampleEncoding::Ascii) => samples,
-        // A digit and a separator each.
+        // Each sample has at least a digit and a separator.
         PnmSubtype::Graymap(SampleEncoding::Ascii) | PnmSubtype::Pixmap(SampleEncoding::Ascii) => {
             samples.saturating_mul(2)
         }
         _ => samples.saturating_mul(u64::from(header.bits / 8)),
     };
-    library::body_holds(format, body.len(), least)?;
-    // White space must follow every decimal sample: without it, a cut last sample would pass for a smaller one.
+    image_crate::body_holds(format, body.len(), least)?;
+    // Every decimal sample must be followed by white space; otherwise a cut last sample would pass for a smaller one.
     let decimal = matches!(bytes, [b'P', b'2' | b'3', ..]);
     if decimal && body.last().is_some_and(u8::is_ascii_digit) {
-        return Err(Error::corrupt(format, "ends inside a sample"));
+        return Err(Error::corrupt(format, "truncated file"));
     }
     Ok(header)
 }
 
 fn decode(format: &'static str, bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(format, bytes)?;
-    let decoder = PnmDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error(format, e))?;
-    library::decode(format, decoder, options).map(Picture::still)
+    image_crate::still_picture(format, bytes, options, PnmDecoder::new)
 }
 
-/// The header, then the samples with the high byte first. Not with the crate's encoder, which has no P5 and P6 of 16 bits.
+/// Writes the header, then the samples, high byte first. The crate's encoder cannot write P5 and P6 of 16 bits.
 fn encode(format: &'static str, picture: &Picture) -> Result<Vec<u8>, Error> {
     let raster = picture.first();
     let mut out = binary_header(format, raster)?.into_bytes();
@@ -106,7 +100,7 @@ fn encode(format: &'static str, picture: &Picture) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// P5 for gray, P6 for RGB, P7 with alpha.
+/// Header of P5 for gray, P6 for RGB, P7 with alpha.
 fn binary_header(format: &'static str, raster: &Raster) -> Result<String, Error> {
     let Size { w, h } = raster.size();
     let max = if matches!(raster.samples(), Samples::U16(_)) { 65_535 } else { 255 };
@@ -118,6 +112,6 @@ fn binary_header(format: &'static str, raster: &Raster) -> Result<String, Error>
         Channels::Rgb => Ok(format!("P6\n{w} {h}\n{max}\n")),
         Channels::GrayAlpha => Ok(pam(2, "GRAYSCALE_ALPHA")),
         Channels::Rgba => Ok(pam(4, "RGB_ALPHA")),
-        Channels::Cmyk => Err(library::encode_error(format, "cannot hold CMYK")),
+        Channels::Cmyk => Err(image_crate::encode_error(format, "cannot hold CMYK")),
     }
 }

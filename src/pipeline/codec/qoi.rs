@@ -3,8 +3,8 @@
 use image::codecs::qoi::{QoiDecoder, QoiEncoder};
 
 use super::cursor::Cursor;
-use super::library::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::image_crate;
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
 pub(super) static CODEC: Codec = Codec {
@@ -18,48 +18,38 @@ pub(super) static CODEC: Codec = Codec {
     sniff: |bytes| bytes.starts_with(b"qoif"),
     inspect,
     decode,
-    encoder: Some(Encoder {
-        side_px_max: 65_535,
-        frames_max: 1,
-        frames_held: 2,
-        channels: &[Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
-        lossless: Lossless::Always,
-        encode,
-        ..Encoder::PLAIN
-    }),
+    encoder: Some(Encoder { side_px_max: 65_535, encode, ..Encoder::PLAIN }),
 };
 
 const HEADER_BYTES: usize = 14;
-/// The stream's end: seven zeros and a one.
+/// End of the stream: seven zeros and a one.
 const END_BYTES: u64 = 8;
-/// The most pixels that one byte can stand for.
+/// Most pixels that one byte can encode.
 const RUN_PIXELS: u64 = 62;
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
     let mut at = Cursor::new("qoi", bytes);
     at.skip(4)?;
-    let size = library::size("qoi", at.u32_be()?, at.u32_be()?)?;
+    let size = image_crate::size("qoi", at.u32_be()?, at.u32_be()?)?;
     let channels = match at.u8()? {
         3 => Channels::Rgb,
         4 => Channels::Rgba,
-        _ => return Err(at.corrupt("neither 3 nor 4 channels")),
+        _ => return Err(at.corrupt("invalid number of channels")),
     };
     if at.u8()? > 1 {
-        return Err(at.corrupt("unknown colour space"));
+        return Err(at.corrupt("invalid colour space"));
     }
-    library::body_holds("qoi", at.rest().len(), size.pixels().div_ceil(RUN_PIXELS) + END_BYTES)?;
-    Ok(library::still(size, channels, 8))
+    image_crate::body_holds("qoi", at.rest().len(), size.pixels().div_ceil(RUN_PIXELS) + END_BYTES)?;
+    Ok(image_crate::still(size, channels, 8))
 }
 
-/// The crate passes over alpha in files that say they have none, and loses its place: those are refused.
+/// Refuses alpha in files of three channels: the crate's decoder skips it and loses its place.
 fn check_chunks(bytes: &[u8], header: &Header) -> Result<(), Error> {
     let mut rest = &bytes[HEADER_BYTES..];
     let mut pixels = header.size.pixels();
     while pixels > 0 {
         let (chunk_bytes, chunk_pixels) = match rest.first() {
-            None => return Err(Error::corrupt("qoi", "ends early")),
+            None => return Err(Error::corrupt("qoi", "truncated file")),
             Some(0xFF) if header.channels == Channels::Rgb => {
                 return Err(Error::Unsupported { format: "qoi", feature: "alpha in a file of three channels" });
             }
@@ -69,9 +59,8 @@ fn check_chunks(bytes: &[u8], header: &Header) -> Result<(), Error> {
             Some(0x80..) => (2, 1),
             Some(_) => (1, 1),
         };
-        rest = rest.get(chunk_bytes..).ok_or_else(|| Error::corrupt("qoi", "ends early"))?;
-        pixels =
-            pixels.checked_sub(chunk_pixels).ok_or_else(|| Error::corrupt("qoi", "a run passes the last pixel"))?;
+        rest = rest.get(chunk_bytes..).ok_or_else(|| Error::corrupt("qoi", "truncated file"))?;
+        pixels = pixels.checked_sub(chunk_pixels).ok_or_else(|| Error::corrupt("qoi", "run beyond the last pixel"))?;
     }
     Ok(())
 }
@@ -80,12 +69,11 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let header = inspect(bytes)?;
     options.limits.check(header.size, 1)?;
     check_chunks(bytes, &header)?;
-    let decoder = QoiDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error("qoi", e))?;
-    library::decode("qoi", decoder, options).map(Picture::still)
+    image_crate::still_picture("qoi", bytes, options, QoiDecoder::new)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    library::encode("qoi", QoiEncoder::new(&mut out), picture)?;
+    image_crate::encode("qoi", QoiEncoder::new(&mut out), picture)?;
     Ok(out)
 }

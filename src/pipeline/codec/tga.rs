@@ -1,11 +1,11 @@
-//! TGA: true colour, gray and colour-mapped, plain or run-length encoded, from any corner; written plain:
-//! the library's run-length packets cross rows, which some readers (Pillow) refuse, and photographs hold no runs.
-//! The format has no magic, so `sniff` holds the whole header against what writers write; last in the table.
+//! TGA: reads true colour, gray and colour-mapped, plain or run-length encoded, from any corner; writes plain, since
+//! the crate's run-length packets cross rows, which some readers (Pillow) refuse, and photographs have no runs. The
+//! format has no magic number, so `sniff` checks the whole header, and the row is last in the table.
 
 use image::codecs::tga::{TgaDecoder, TgaEncoder};
 
-use super::library::{self, Source};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use super::image_crate;
+use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
 pub(super) static CODEC: Codec = Codec {
@@ -21,23 +21,18 @@ pub(super) static CODEC: Codec = Codec {
     decode,
     encoder: Some(Encoder {
         side_px_max: 65_535,
-        frames_max: 1,
-        frames_held: 2,
         channels: &[Channels::Gray, Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
-        quality: None,
-        lossless: Lossless::Always,
         encode,
         ..Encoder::PLAIN
     }),
 };
 
-/// Bytes of the header.
+/// Length of the header.
 const HEADER_BYTES: usize = 18;
-/// The most pixels that one packet of a run-length encoded image can stand for.
+/// Most pixels that one run-length packet can encode.
 const PACKET_PIXELS: u64 = 128;
 
-/// Where the pixels are and how they are packed.
+/// Place and packing of the pixels.
 struct Fields {
     body_at: usize,
     pixels: u64,
@@ -45,7 +40,7 @@ struct Fields {
     packets: bool,
 }
 
-/// The header, when every field of it is plausible.
+/// Parses the header, if every field of it is plausible.
 fn fields(bytes: &[u8]) -> Option<Fields> {
     let head: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
     let word = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
@@ -77,27 +72,26 @@ fn fields(bytes: &[u8]) -> Option<Fields> {
 }
 
 fn inspect(bytes: &[u8]) -> Result<Header, Error> {
-    let fields = fields(bytes).ok_or_else(|| Error::corrupt("tga", "the header is implausible"))?;
+    let fields = fields(bytes).ok_or_else(|| Error::corrupt("tga", "invalid header"))?;
     let least = if fields.packets {
         fields.pixels.div_ceil(PACKET_PIXELS) * (1 + fields.pixel_bytes)
     } else {
         fields.pixels * fields.pixel_bytes
     };
-    library::body_holds("tga", bytes.len().saturating_sub(fields.body_at), least)?;
-    let decoder = TgaDecoder::new(bytes).map_err(|e| library::decode_error("tga", e))?;
-    let header = library::header("tga", &decoder)?;
+    image_crate::body_holds("tga", bytes.len().saturating_sub(fields.body_at), least)?;
+    let decoder = TgaDecoder::new(bytes).map_err(|e| image_crate::decode_error("tga", e))?;
+    let header = image_crate::header("tga", &decoder)?;
     // Indices and 15-bit pixels are expanded from a copy; a colour map has at most 65,535 entries, held twice.
     Ok(Header { working_bytes: fields.pixels * fields.pixel_bytes + (512 << 10), ..header })
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     inspect(bytes)?;
-    let decoder = TgaDecoder::new(Source::new(bytes, options.watch)).map_err(|e| library::decode_error("tga", e))?;
-    library::decode("tga", decoder, options).map(Picture::still)
+    image_crate::still_picture("tga", bytes, options, TgaDecoder::new)
 }
 
 fn encode(picture: &Picture, _options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    library::encode("tga", TgaEncoder::new(&mut out).disable_rle(), picture)?;
+    image_crate::encode("tga", TgaEncoder::new(&mut out).disable_rle(), picture)?;
     Ok(out)
 }

@@ -1,24 +1,23 @@
-//! TIFF and BigTIFF: the first page as gray, RGB, palette or CMYK of up to 16 bits, in strips or tiles, chunky or planar,
-//! plain, LZW, deflate or PackBits; written deflated with the horizontal predictor.
+//! TIFF and BigTIFF: the first page as gray, RGB, palette or CMYK of up to 16 bits, in strips or tiles, chunky or
+//! planar, plain, LZW, deflate or PackBits. Results are deflated with the horizontal predictor.
 //!
-//! Pixels are laid out here: the crate `tiff` has no palette, gives CMYK converted and gray with alpha not at all, reads past
-//! the end of plain strips, and predicts wrongly where it drops samples. JPEG and fax inside TIFF, floats and camera RAW
-//! are refused.
+//! Pixels are decoded here because the crate `tiff` has no palette, returns CMYK converted and no gray with alpha,
+//! reads past the end of plain strips, and predicts wrongly where it drops samples. JPEG and fax inside TIFF, floats
+//! and camera RAW are refused.
 
 mod directory;
 mod encode;
-pub mod fields;
 mod metadata;
 mod pixels;
 
-use super::{Codec, DecodeOptions, Encoder, Header, Lossless};
+use super::{Codec, DecodeOptions, Encoder, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
 pub(super) static CODEC: Codec = Codec {
     name: "tiff",
     extensions: &["tiff", "tif"],
     media_type: "image/tiff",
-    doc: "TIFF: gray, RGB, palette and CMYK of up to 16 bits, LZW, deflate or PackBits; deflated when written.",
+    doc: "TIFF: gray, RGB, palette and CMYK of up to 16 bits, LZW, deflate or PackBits; writes deflate.",
     revision: 1,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
@@ -26,13 +25,8 @@ pub(super) static CODEC: Codec = Codec {
     inspect: |bytes| directory::walk(bytes).map(|page| header(&page)),
     decode,
     encoder: Some(Encoder {
-        side_px_max: u32::MAX,
-        frames_max: 1,
-        frames_held: 2,
         channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
         sixteen_bit: true,
-        quality: None,
-        lossless: Lossless::Always,
         encode: |picture, _| encode::encode(picture),
         ..Encoder::PLAIN
     }),
@@ -46,7 +40,7 @@ fn header(page: &directory::Page) -> Header {
         channels: page.channels(),
         bits: if page.bits == 16 { 16 } else { 8 },
         icc: page.icc.is_some(),
-        // One chunk unpacked, and a row of it as samples.
+        // One unpacked chunk, and a row of it as samples.
         working_bytes: page.chunk_bytes().saturating_add(page.row_samples().saturating_mul(2)),
     }
 }

@@ -1,5 +1,5 @@
-//! WebP: the codec's row. The container is walked in `container`, frames are decoded and encoded by libwebp in `libwebp`.
-//! Not here: any other RIFF format.
+//! WebP: the codec's row. `container` walks the file; `libwebp` decodes and encodes frames. Other RIFF formats are
+//! refused.
 
 mod container;
 mod libwebp;
@@ -9,12 +9,12 @@ mod strip;
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Delay, Error, Frame, Orientation, Picture, Raster, Samples, Watch};
+use crate::pipeline::{Channels, Deadline, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
 use container::Container;
 
 const NAME: &str = "webp";
 
-/// Both sides of a WebP are held in 14 bits.
+/// Largest side: WebP holds sides in 14 bits.
 const SIDE_PX_MAX: u32 = 16_383;
 
 const QUALITY: u8 = 75;
@@ -33,9 +33,6 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         side_px_max: SIDE_PX_MAX,
         frames_max: u32::MAX,
-        frames_held: 2,
-        channels: &[Channels::Rgb, Channels::Rgba],
-        sixteen_bit: false,
         quality: Some(QUALITY),
         score: 71,
         lossless: Lossless::Choice,
@@ -63,8 +60,8 @@ fn orientation(exif: &[u8]) -> Option<Orientation> {
     Orientation::from_exif_chunk(metadata::without_name(exif))
 }
 
-/// libwebp holds, beside the result: for an animation two canvases and a frame, each RGBA; for a lossless frame its ARGB;
-/// for a lossy one its alpha plane and some rows.
+/// Memory of libwebp in addition to the result. Animation: two canvases and a frame, all RGBA. Lossless frame: its
+/// ARGB. Lossy frame: its alpha plane and some rows.
 fn working_bytes(container: &Container) -> u64 {
     let pixels = container.size.pixels();
     let rows = 256 * u64::from(container.size.w) + (1 << 20);
@@ -79,22 +76,22 @@ fn working_bytes(container: &Container) -> u64 {
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let container = Container::read(bytes)?;
     if container.truncated {
-        return Err(Error::corrupt(NAME, "ends early"));
+        return Err(Error::corrupt(NAME, "truncated file"));
     }
     options.limits.check(container.size, container.frames.min(options.frames_max.max(1)))?;
     let icc = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
     let picture = if container.animated {
         animation(container.riff, &container, options)?
     } else {
-        Picture::still(still(container.riff, &container, options.watch)?)
+        Picture::still(still(container.riff, &container, options.deadline)?)
     };
     Ok(Picture { icc, ..picture })
 }
 
-fn still(riff: &[u8], container: &Container, watch: &Watch) -> Result<Raster, Error> {
+fn still(riff: &[u8], container: &Container, deadline: &Deadline) -> Result<Raster, Error> {
     let channels = container.channels();
     let mut samples = try_zeroed(container.size.pixels() as usize * channels.count())?;
-    libwebp::decode(riff, container.size, channels, &mut samples, watch)?;
+    libwebp::decode(riff, container.size, channels, &mut samples, deadline)?;
     Ok(Raster::new(container.size, channels, Samples::U8(samples)))
 }
 
@@ -104,7 +101,7 @@ fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Res
     let mut frames = Vec::new();
     let mut shown_until = 0;
     while frames.len() < frames_max as usize {
-        options.watch.check()?;
+        options.deadline.check()?;
         let (canvas, until) = decoder.next_frame()?;
         let mut samples = try_zeroed(container.size.pixels() as usize * container.channels().count())?;
         copy_canvas(canvas, container.channels(), &mut samples);
@@ -115,7 +112,7 @@ fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Res
     Ok(Picture { frames, plays: container.plays, icc: None })
 }
 
-/// Takes an RGBA canvas as the channels that the header promised.
+/// Copies an RGBA canvas to the channels stated in the header.
 fn copy_canvas(canvas: &[u8], channels: Channels, samples: &mut [u8]) {
     if channels.alpha() {
         samples.copy_from_slice(canvas);
@@ -132,7 +129,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let settings = libwebp::Settings {
         quality: options.quality.unwrap_or(QUALITY),
         lossless: options.lossless,
-        watch: options.watch,
+        deadline: options.deadline,
         effort: options.effort.unwrap_or(libwebp::EFFORT.default),
     };
     if picture.frames.len() == 1 {
@@ -154,7 +151,7 @@ fn encode_animation(
     let delay_ms_max = 0xff_ffff.min(i32::MAX as u32 / picture.frames.len() as u32);
     let mut shown_from = 0;
     for frame in &picture.frames {
-        options.watch.check()?;
+        options.deadline.check()?;
         encoder.add(size, frame.raster.channels(), eight_bit_samples(NAME, &frame.raster)?, shown_from, settings)?;
         shown_from += frame.delay.ms().min(delay_ms_max);
     }

@@ -1,4 +1,4 @@
-//! From the channels and depth of a raster to those that an encoder takes.
+//! Conversion of a raster to channels and depth that an encoder accepts.
 
 use super::linear::Sample;
 use super::opaque;
@@ -19,7 +19,7 @@ pub fn to_eight_bits(raster: Raster) -> Result<Raster, Error> {
     Ok(Raster::new(size, channels, Samples::U8(samples)))
 }
 
-/// Converts between gray and RGB, with and without alpha; new alpha is opaque, alpha that is taken away is ignored (see
+/// Converts between gray and RGB, with and without alpha. Added alpha is opaque; removed alpha is ignored (see
 /// [`flattened`]). RGB becomes gray by its luminance in linear light, ITU-R BT.709.
 pub fn to_channels(raster: Raster, target: Channels) -> Result<Raster, Error> {
     if raster.channels() == target {
@@ -51,7 +51,8 @@ fn converted_from<S: Sample, const FROM: usize>(samples: &[S], to: Channels) -> 
     }
 }
 
-/// A pixel of `FROM` samples as one of `TO`; the last of two or four is alpha. Which of the ways it goes is known when it is compiled.
+/// Converts a pixel of `FROM` samples to `TO` samples; the last of two or four is alpha. The case is selected at
+/// compile time.
 fn pixel<S: Sample, const FROM: usize, const TO: usize>(source: &[S; FROM]) -> [S; TO] {
     let mut target = [S::MAX; TO];
     match (FROM < 3, TO < 3) {
@@ -66,7 +67,7 @@ fn pixel<S: Sample, const FROM: usize, const TO: usize>(source: &[S; FROM]) -> [
     target
 }
 
-/// `change` on every pixel of `FROM` samples, which makes one of `TO`.
+/// Applies `change` to every pixel.
 pub fn each_pixel<S: Sample, const FROM: usize, const TO: usize>(
     samples: &[S],
     change: impl Fn(&[S; FROM]) -> [S; TO],
@@ -77,22 +78,22 @@ pub fn each_pixel<S: Sample, const FROM: usize, const TO: usize>(
     Ok(changed)
 }
 
-/// The gray that is as light as this red, green and blue: luminance in linear light, ITU-R BT.709.
+/// Gray with the luminance of a colour, in linear light, ITU-R BT.709.
 pub fn luminance<S: Sample>(pixel: &[S]) -> S {
     if pixel[0] == pixel[1] && pixel[1] == pixel[2] {
         return pixel[0];
     }
     let linear = |sample: S| u32::from(S::linear_table()[sample.into() as usize]);
-    // 0.2126, 0.7152, 0.0722 of 65536: their sum with the rounding stays below 2^32.
+    // 0.2126, 0.7152 and 0.0722 of 65536; their sum including the rounding stays below 2^32.
     let y = (13_933 * linear(pixel[0]) + 46_871 * linear(pixel[1]) + 4_732 * linear(pixel[2]) + 32_768) >> 16;
     S::encoded_table()[y as usize]
 }
 
-/// Lays a raster with alpha on `background` (red, green, blue; its alpha is not used). A gray raster on a coloured background
+/// Composites a raster with alpha over `background`, whose alpha is ignored. A gray raster on a coloured background
 /// becomes RGB.
 ///
-/// The mixing is done on sRGB-encoded samples: that is what every browser shows for the same image on the same background
-/// (CSS Compositing, "source-over"), hence what the author of a shadow or an antialiased edge has seen.
+/// Mixes sRGB-encoded samples, as browsers do (CSS Compositing, "source-over"), so that shadows and antialiased edges
+/// look as their author saw them.
 pub fn flattened(raster: Raster, background: [u8; 4]) -> Result<Raster, Error> {
     if !raster.channels().alpha() {
         return Ok(raster);
@@ -118,7 +119,7 @@ fn laid_on<S: Sample>(samples: &[S], channels: Channels, background: [S; 3]) -> 
         let alpha: u32 = source[count - 1].into();
         for ((target, source), background) in target.iter_mut().zip(source).zip(background) {
             let (source, background): (u32, u32) = ((*source).into(), background.into());
-            // At most 65535 * 65535 + 32767: below 2^32.
+            // At most 65535 * 65535 + 32767, which is below 2^32.
             let mixed = (source * alpha + background * (full - alpha) + full / 2) / full;
             *target = S::try_from(mixed).unwrap_or(S::MAX);
         }

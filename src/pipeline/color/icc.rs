@@ -1,6 +1,8 @@
-//! Decoded samples to sRGB: through the embedded ICC profile (moxcms), or by the usual formula where CMYK has none.
+//! Conversion of decoded samples to sRGB, by the embedded ICC profile (moxcms), or by the usual formula for CMYK
+//! without a profile.
 //!
-//! A profile that is broken, or not of the kind of the pixels, is ignored, as libvips does: a wrong tint is better than no image.
+//! A profile that is broken or does not match the pixels is ignored, as in libvips: a wrong tint is better than no
+//! image.
 
 use std::sync::Arc;
 
@@ -11,15 +13,16 @@ use moxcms::{
 
 use super::linear::Sample;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Picture, Raster, Samples};
 
-/// Pixels that are converted between two looks at the watch.
+/// Pixels between two checks of the deadline.
 const PIXELS: usize = 1 << 14;
 
-/// Converts every frame to sRGB and takes the profile away. CMYK becomes RGB; other channels and the depth stay.
+/// Converts every frame to sRGB and removes the profile. CMYK becomes RGB; other channels and the depth are
+/// unchanged.
 ///
-/// Gray pixels under an RGB profile are converted as the equal amounts of red, green and blue that they stand for.
-pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
+/// Gray pixels with an RGB profile are converted as equal amounts of red, green and blue.
+pub fn to_srgb(mut picture: Picture, deadline: &Deadline) -> Result<Picture, Error> {
     let channels = picture.first().channels();
     let conversion = picture.icc.take().and_then(|icc| Conversion::new(&icc, channels));
     let conversion = conversion.as_ref();
@@ -29,27 +32,27 @@ pub fn to_srgb(mut picture: Picture, watch: &Watch) -> Result<Picture, Error> {
     picture.map(|raster| {
         let size = raster.size();
         let samples = match raster.into_samples() {
-            Samples::U8(samples) => Samples::U8(converted(samples, channels, conversion, watch)?),
-            Samples::U16(samples) => Samples::U16(converted(samples, channels, conversion, watch)?),
+            Samples::U8(samples) => Samples::U8(converted(samples, channels, conversion, deadline)?),
+            Samples::U16(samples) => Samples::U16(converted(samples, channels, conversion, deadline)?),
         };
         let channels = if channels == Channels::Cmyk { Channels::Rgb } else { channels };
         Ok(Raster::new(size, channels, samples))
     })
 }
 
-/// Leaves samples and profile as they are where both are of one kind, gray or RGB; else [`to_srgb`].
-pub fn to_srgb_unless_fit(picture: Picture, watch: &Watch) -> Result<Picture, Error> {
+/// Keeps samples and profile if both are gray or both are RGB; otherwise converts with [`to_srgb`].
+pub fn to_srgb_unless_fit(picture: Picture, deadline: &Deadline) -> Result<Picture, Error> {
     let space =
         picture.icc.as_deref().and_then(|icc| ColorProfile::new_from_slice(icc).ok()).map(|icc| icc.color_space);
     match (space, picture.first().channels()) {
         (Some(DataColorSpace::Gray), Channels::Gray | Channels::GrayAlpha)
         | (Some(DataColorSpace::Rgb), Channels::Rgb | Channels::Rgba) => Ok(picture),
-        _ => to_srgb(picture, watch),
+        _ => to_srgb(picture, deadline),
     }
 }
 
-/// The profile in whole words of four bytes, as ICC.1:2022 (7.2.1, 7.2.2) wants it: libpng ignores any other, and those made of
-/// code points are such.
+/// Pads the profile to whole words of four bytes, as ICC.1:2022 (7.2.1, 7.2.2) requires. libpng ignores other
+/// profiles, and those made from code points need padding.
 pub fn in_words(mut icc: Vec<u8>) -> Vec<u8> {
     let whole = icc.len().next_multiple_of(4);
     if let (Some(size), Ok(length)) = (icc.first_chunk_mut(), u32::try_from(whole)) {
@@ -63,19 +66,19 @@ fn converted<S: Depth>(
     samples: Vec<S>,
     channels: Channels,
     conversion: Option<&Conversion>,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
-    // Made per frame: an animation with a profile is rare, and 16-bit tables should not be made for 8-bit samples.
+    // Made per frame: animations with a profile are rare, and 8-bit samples need no 16-bit tables.
     let transform = conversion.and_then(|conversion| S::transform(conversion).ok());
     match (channels, transform) {
-        (Channels::Cmyk, transform) => from_cmyk(&samples, transform.as_deref(), watch),
+        (Channels::Cmyk, transform) => from_cmyk(&samples, transform.as_deref(), deadline),
         (_, None) => Ok(samples),
         (channels, Some(transform)) if channels.gray() => through_table(samples, channels, conversion, &*transform),
-        (channels, Some(transform)) => in_place(samples, channels, &*transform, watch),
+        (channels, Some(transform)) => in_place(samples, channels, &*transform, deadline),
     }
 }
 
-/// A profile that is worth applying, and what it is applied between.
+/// A profile to apply, and the types of its input and output.
 struct Conversion {
     profile: ColorProfile,
     target: ColorProfile,
@@ -83,8 +86,8 @@ struct Conversion {
 }
 
 impl Conversion {
-    /// `None` where nothing is to be done: the profile is broken, does not fit the pixels, or changes no value by more than one
-    /// of 255 steps, so that it is sRGB in all but name.
+    /// `None` if no conversion is needed: the profile is broken, does not match the pixels, or changes no value by
+    /// more than one of 255 steps, so that it is effectively sRGB.
     fn new(icc: &[u8], channels: Channels) -> Option<Conversion> {
         let profile = ColorProfile::new_from_slice(icc).ok()?;
         let (target, layouts) = match (profile.color_space, channels) {
@@ -100,7 +103,7 @@ impl Conversion {
         conversion.changes_something().ok()?.then_some(conversion)
     }
 
-    /// Holds a grid of colours against what the profile makes of them.
+    /// Compares a grid of colours with their conversion by the profile.
     fn changes_something(&self) -> Result<bool, CmsError> {
         let transform = u8::transform(self)?;
         if self.profile.color_space == DataColorSpace::Cmyk {
@@ -131,7 +134,7 @@ fn gray_srgb() -> ColorProfile {
 
 type Transform<S> = dyn TransformExecutor<S> + Send + Sync;
 
-/// moxcms has one constructor for each depth.
+/// Constructor of moxcms for each depth.
 trait Depth: Sample {
     fn transform(conversion: &Conversion) -> Result<Arc<Transform<Self>>, CmsError>;
 }
@@ -154,16 +157,16 @@ fn refused(error: CmsError) -> Error {
     Error::corrupt("icc", error)
 }
 
-/// A transform reads and writes different buffers; a small copy saves a second image.
+/// Converts samples by small copies, since a transform reads and writes different buffers; this saves a second image.
 fn in_place<S: Depth>(
     mut samples: Vec<S>,
     channels: Channels,
     transform: &Transform<S>,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let mut copy = vec![S::default(); PIXELS * channels.count()];
     for chunk in samples.chunks_mut(PIXELS * channels.count()) {
-        watch.check()?;
+        deadline.check()?;
         let copy = &mut copy[..chunk.len()];
         copy.copy_from_slice(chunk);
         transform.transform(copy, chunk).map_err(refused)?;
@@ -171,7 +174,7 @@ fn in_place<S: Depth>(
     Ok(samples)
 }
 
-/// One sample makes one sample: a table of every gray is exact, and quicker than a conversion of every pixel.
+/// Converts gray by a table of every value, which is exact and faster than a conversion of every pixel.
 fn through_table<S: Depth>(
     mut samples: Vec<S>,
     channels: Channels,
@@ -184,16 +187,16 @@ fn through_table<S: Depth>(
     let mut table = vec![S::default(); ramp.len()];
     transform.transform(&ramp, &mut table).map_err(refused)?;
     for sample in samples.iter_mut().step_by(channels.count()) {
-        // Of red, green and blue, green is the nearest to luminance.
+        // Of red, green and blue, green is the closest to luminance.
         *sample = table[(*sample).into() as usize * width + width / 2];
     }
     Ok(samples)
 }
 
-fn from_cmyk<S: Depth>(samples: &[S], transform: Option<&Transform<S>>, watch: &Watch) -> Result<Vec<S>, Error> {
+fn from_cmyk<S: Depth>(samples: &[S], transform: Option<&Transform<S>>, deadline: &Deadline) -> Result<Vec<S>, Error> {
     let mut target = try_zeroed(samples.len() / 4 * 3)?;
     for (target, source) in target.chunks_mut(PIXELS * 3).zip(samples.chunks(PIXELS * 4)) {
-        watch.check()?;
+        deadline.check()?;
         match transform {
             Some(transform) => transform.transform(source, target).map_err(refused)?,
             None => by_formula(source, target),
@@ -202,7 +205,8 @@ fn from_cmyk<S: Depth>(samples: &[S], transform: Option<&Transform<S>>, watch: &
     Ok(target)
 }
 
-/// Each ink takes its share of white, and black of what the others leave: (1 - ink) * (1 - black).
+/// Converts CMYK without a profile: each ink removes its share of white, and black of the rest: (1 - ink) * (1 -
+/// black).
 fn by_formula<S: Sample>(source: &[S], target: &mut [S]) {
     let full: u32 = S::MAX.into();
     for (target, source) in target.as_chunks_mut::<3>().0.iter_mut().zip(source.as_chunks::<4>().0) {
@@ -214,8 +218,8 @@ fn by_formula<S: Sample>(source: &[S], target: &mut [S]) {
     }
 }
 
-/// The profile that says what code points of ITU-T H.273 say of RGB. Its date is always the same: else the same picture would be
-/// another on every day.
+/// ICC profile for code points of ITU-T H.273. Its date is constant; otherwise equal pictures would differ from day
+/// to day.
 pub fn cicp_profile(primaries: CicpColorPrimaries, transfer: TransferCharacteristics) -> ColorProfile {
     let mut profile = ColorProfile::new_from_cicp(CicpProfile {
         color_primaries: primaries,
@@ -233,13 +237,13 @@ mod tests {
     use super::*;
     use crate::pipeline::Size;
 
-    /// One pixel of these samples, 8 and 16 bits, under a profile.
+    /// Converts one pixel with a profile, in 8 and 16 bits.
     fn converted(channels: Channels, pixel: &[u8], icc: Option<Vec<u8>>) -> (Vec<u8>, Vec<u16>) {
         let wide = pixel.iter().map(|v| u16::from(*v) * 257).collect();
         let convert = |samples| {
             let mut picture = Picture::still(Raster::new(Size::new(1, 1), channels, samples));
             picture.icc = icc.clone();
-            let mut picture = to_srgb(picture, &Watch::default()).expect("no watch");
+            let mut picture = to_srgb(picture, &Deadline::default()).expect("no deadline");
             assert_eq!(picture.icc, None);
             picture.frames.remove(0).raster.into_samples()
         };
@@ -260,7 +264,7 @@ mod tests {
         }
     }
 
-    /// Expectations were computed with the primaries and curves of the two standards, outside this program.
+    /// Expected values were computed from the primaries and curves of the two standards, outside this program.
     #[test]
     fn wide_gamuts_become_srgb() {
         let p3 = || Some(ColorProfile::new_display_p3());

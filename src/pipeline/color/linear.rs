@@ -1,5 +1,5 @@
-//! sRGB and linear light, both ways, by table: IEC 61966-2-1. Linear samples have 16 bits; where there is alpha, they are
-//! premultiplied by it, otherwise the colour of transparent pixels would bleed into their neighbours.
+//! Conversion between sRGB and linear light by table: IEC 61966-2-1. Linear samples have 16 bits and are
+//! premultiplied by alpha, if any; otherwise the colour of transparent pixels would bleed into their neighbours.
 
 use std::sync::LazyLock;
 
@@ -9,10 +9,10 @@ pub trait Sample: Copy + Default + PartialEq + Into<u32> + TryFrom<u32> + 'stati
     const MAX: Self;
     /// Linear light of every encoded value.
     fn linear_table() -> &'static [u16];
-    /// The encoded value of every linear light.
+    /// Encoded value of every linear light.
     fn encoded_table() -> &'static [Self];
 
-    /// `value / max` of the full range, rounded; `value` is at most `max`.
+    /// `value / max` of the full range, rounded; `value` must not exceed `max`.
     fn scaled(value: u32, max: u32) -> Self {
         let full: u32 = Self::MAX.into();
         let rounded = (u64::from(value) * u64::from(full) + u64::from(max / 2)) / u64::from(max);
@@ -53,17 +53,17 @@ fn table<S: TryFrom<u32> + Default>(last: u32, of: impl Fn(f64) -> f64) -> Vec<S
     (0..=last).map(|v| S::try_from(value(v)).unwrap_or_default()).collect()
 }
 
-/// The curve the other way: an encoded value in 0..=1 to linear light. By the C library's `pow`.
+/// Linear light of an encoded value in 0..=1, by the C library's `pow`.
 pub fn decoded(encoded: f64) -> f64 {
     if encoded <= 0.04045 { encoded / 12.92 } else { ((encoded + 0.055) / 1.055).powf(2.4) }
 }
 
-/// The curve itself: linear light in 0..=1 to its encoded value, the same on every machine, which the C library's `powf` is not.
+/// Encoded value of linear light in 0..=1; equal on every machine, unlike the C library's `powf`.
 pub fn encoded(linear: f64) -> f64 {
     if linear <= 0.003_130_8 { linear * 12.92 } else { 1.055 * root_2_4(linear) - 0.055 }
 }
 
-/// `x^(1/2.4)`, which is the fifth power of the twelfth root, from operations that IEEE 754 fixes to the bit.
+/// `x^(1/2.4)`, the fifth power of the twelfth root, from operations that IEEE 754 fixes to the bit.
 fn root_2_4(x: f64) -> f64 {
     // A third of the exponent is a cube root within 5 %; four Newton steps make it exact.
     let mut cube = f64::from_bits(x.to_bits() / 3 + (715_094_163_u64 << 32));
@@ -75,7 +75,8 @@ fn root_2_4(x: f64) -> f64 {
     square * square * twelfth
 }
 
-/// Encoded samples, straight alpha -> linear light, premultiplied alpha. `count` samples a pixel, the last one alpha if `alpha`.
+/// Converts encoded samples with straight alpha to linear light with premultiplied alpha. A pixel has `count`
+/// samples, the last one alpha if `alpha`.
 pub fn linear_row<S: Sample>(source: &[S], target: &mut [u16], count: usize, alpha: bool) {
     let table = S::linear_table();
     let linear = |sample: S| table[sample.into() as usize];
@@ -91,7 +92,8 @@ pub fn linear_row<S: Sample>(source: &[S], target: &mut [u16], count: usize, alp
     }
 }
 
-/// The way back from [`linear_row`].
+/// Converts linear light with premultiplied alpha to encoded samples with straight alpha; the inverse of
+/// [`linear_row`].
 pub fn encode_row<S: Sample>(source: &[u16], target: &mut [S], count: usize, alpha: bool) {
     let table = S::encoded_table();
     if !alpha {
@@ -106,7 +108,7 @@ pub fn encode_row<S: Sample>(source: &[u16], target: &mut [S], count: usize, alp
     }
 }
 
-/// Linear light, premultiplied -> straight.
+/// Converts linear light from premultiplied to straight alpha.
 pub fn straight_row(row: &mut [u16], count: usize) {
     for pixel in row.chunks_exact_mut(count) {
         let alpha = pixel[count - 1];
@@ -114,7 +116,7 @@ pub fn straight_row(row: &mut [u16], count: usize) {
     }
 }
 
-/// A premultiplied sample without its alpha; a resampling kernel with negative lobes can leave it above its alpha.
+/// A premultiplied sample divided by its alpha; kernels with negative lobes can leave it above its alpha.
 fn straight(premultiplied: u16, alpha: u16) -> u16 {
     if alpha == 0 || premultiplied >= alpha {
         return if alpha == 0 { 0 } else { u16::MAX };
@@ -142,8 +144,8 @@ mod tests {
         }
     }
 
-    /// Mathematical libraries differ in the last of 53 bits (some choose by CPU); where no entry is nearer than 1e-9 to the middle
-    /// of two integers, all round to the same table.
+    /// Checks that the tables do not depend on the last of 53 bits, in which mathematical libraries differ (some
+    /// choose by CPU): no entry is nearer than 1e-9 to the middle of two integers.
     #[test]
     fn tables_do_not_depend_on_the_mathematical_library() {
         let safe = |value: f64| ((value - value.floor()) - 0.5).abs() > 1e-9;

@@ -1,64 +1,64 @@
-//! [`Camera`]: the few fields of EXIF that people ask for, as numbers and text. Everything is bounded, whatever the block says.
+//! [`Camera`]: the most requested EXIF fields, as numbers and text. Lengths are bounded regardless of the block.
 
 use serde::Serialize;
 
 use super::exif::{Exif, Field, tag};
 
-/// Longer texts are cut.
+/// Characters after which a text is cut.
 const TEXT_CHARS_MAX: usize = 256;
 
-/// When, where, how and by whom a picture was taken.
+/// Camera data of a picture: time, place, exposure and author.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Camera {
-    /// Manufacturer.
+    /// Camera manufacturer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub make: Option<String>,
-    /// Camera.
+    /// Camera model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Lens.
+    /// Lens model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lens: Option<String>,
-    /// What wrote the file.
+    /// Software that wrote the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software: Option<String>,
-    /// ISO 8601, with the offset where it is known.
+    /// Time of capture in ISO 8601, with the offset if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken: Option<String>,
     /// Exposure time in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exposure_s: Option<f64>,
-    /// Focal length over aperture.
+    /// F-number: focal length divided by aperture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub f_number: Option<f64>,
-    /// Sensitivity.
+    /// ISO sensitivity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iso: Option<u32>,
-    /// The real one, not that of an equivalent lens.
+    /// Focal length in millimetres; actual, not the 35 mm equivalent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub focal_length_mm: Option<f64>,
-    /// Who took it.
+    /// Photographer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artist: Option<String>,
-    /// Whose it is.
+    /// Copyright notice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copyright: Option<String>,
-    /// Where it was taken: not for everybody.
+    /// Place of capture; personal data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gps: Option<Position>,
 }
 
-/// A place, in degrees (WGS 84).
+/// A position in degrees (WGS 84).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Position {
-    /// -90..=90, north is positive.
+    /// Latitude, -90..=90; north is positive.
     pub latitude: f64,
-    /// -180..=180, east is positive.
+    /// Longitude, -180..=180; east is positive.
     pub longitude: f64,
 }
 
 impl Camera {
-    /// Reads an EXIF block; `None` when it says nothing of this.
+    /// Reads an EXIF block; `None` if it holds none of these fields.
     pub fn read(block: &[u8], bytes_max: usize) -> Option<Camera> {
         let exif = Exif::read(block, bytes_max, named, named)?;
         let camera = Camera {
@@ -93,7 +93,7 @@ fn bytes<'a>(fields: &'a [Field], tag: u16, kinds: &[u16]) -> Option<&'a [u8]> {
     kinds.contains(&field.kind).then_some(&*field.bytes)
 }
 
-/// Up to the first zero, without blanks around it; bytes that are not UTF-8 are replaced.
+/// A text field up to the first zero, trimmed; invalid UTF-8 is replaced.
 fn text(fields: &[Field], tag: u16) -> Option<String> {
     let bytes = bytes(fields, tag, &[2])?.split(|byte| *byte == 0).next()?;
     let bytes = &bytes[..bytes.len().min(4 * TEXT_CHARS_MAX)];
@@ -107,7 +107,7 @@ fn integer(fields: &[Field], tag: u16) -> Option<u32> {
     short.map(u32::from).or_else(long)
 }
 
-/// The unsigned fraction of this place.
+/// The unsigned fraction at index `place`.
 fn fraction(fields: &[Field], tag: u16, place: usize) -> Option<f64> {
     let (fractions, _) = bytes(fields, tag, &[5])?.as_chunks::<8>();
     let [a, b, c, d, e, f, g, h] = *fractions.get(place)?;
@@ -115,7 +115,7 @@ fn fraction(fields: &[Field], tag: u16, place: usize) -> Option<f64> {
     (under > 0).then(|| f64::from(over) / f64::from(under))
 }
 
-/// `2024:05:06 07:08:09` and `+02:00`.
+/// Time in ISO 8601, from fields such as `2024:05:06 07:08:09` and `+02:00`.
 fn taken(exif: &[Field]) -> Option<String> {
     let time = text(exif, tag::TAKEN).filter(|time| like(time, "0000:00:00 00:00:00"))?;
     let number = |from: usize, to: usize| time[from..to].parse::<u32>().unwrap_or(0);
@@ -129,13 +129,13 @@ fn taken(exif: &[Field]) -> Option<String> {
     valid.then(|| format!("{date}T{time}{}", offset.unwrap_or_default()))
 }
 
-/// Whether `text` has a digit where `pattern` has, and else its characters.
+/// Whether `text` has digits where `pattern` has `0`, and equal characters elsewhere.
 fn like(text: &str, pattern: &str) -> bool {
     let alike = |(byte, wanted): (u8, u8)| if wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted };
     text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(alike)
 }
 
-/// Degrees, minutes and seconds of both, each with the half of the world that it is in.
+/// Position from degrees, minutes, seconds and hemisphere of both angles.
 fn position(gps: &[Field]) -> Option<Position> {
     let degrees = |tag: u16, [plus, minus]: [&str; 2], max: f64| {
         let half = text(gps, tag)?;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_iso_8601_or_not_told() {
+    fn times_are_iso_8601_or_absent() {
         let check = |time: &str, offset: &str, expected: Option<&str>| {
             let fields = [field(tag::TAKEN, 2, time.as_bytes()), field(tag::TAKEN_OFFSET, 2, offset.as_bytes())];
             assert_eq!(taken(&fields).as_deref(), expected, "{time} {offset}");

@@ -1,16 +1,16 @@
-//! EXIF blocks (Exif 2.32, CIPA DC-008): read, cut down to what may be kept, and written anew, so that nothing travels that was
-//! not asked for. Knows directories of fields; [`super::camera`] knows what fields say.
+//! EXIF blocks (Exif 2.32, CIPA DC-008): read, reduced to the fields that may be kept, and written anew, so that a
+//! result holds only requested data. This module knows directories of fields; [`super::camera`] knows their meaning.
 //!
-//! Fields are borrowed from the block through the bounded reader of TIFF. The crates that read EXIF copy each value: the 65,535
-//! overlapping fields of a hostile block of 1 MiB would become 64 GiB.
+//! Fields borrow from the block through the bounded `ifd` reader. The crates that read EXIF
+//! copy each value: the 65,535 overlapping fields of a hostile 1 MiB block would become 64 GiB.
 
 use std::borrow::Cow;
 
 use super::Keep;
 use crate::pipeline::Size;
-use crate::pipeline::codec::tiff::fields::{Directory, File};
+use crate::pipeline::ifd::{Directory, TiffFile};
 
-/// Tags of the three directories, by name.
+/// Tags of the three directories.
 pub mod tag {
     #![allow(missing_docs)]
     pub const MAKE: u16 = 271;
@@ -36,16 +36,17 @@ pub mod tag {
     pub const LENS: u16 = 42_036;
 }
 
-/// What of the first directory describes the picture and not how its samples are laid out: those above, the description (270),
-/// resolution (282, 283, 296), date (306), host (316), chroma's place (531), ratings (18246, 18249) and Windows' names (40091..=40095).
+/// Whether a field of the first directory describes the picture rather than the layout of its samples. In addition to
+/// the named tags: description (270), resolution (282, 283, 296), date (306), host (316), chroma position (531),
+/// ratings (18246, 18249) and Windows' names (40091..=40095).
 pub fn describes(tag: u16) -> bool {
     use tag::{ARTIST, COPYRIGHT, EXIF, GPS, MAKE, MODEL, ORIENTATION, SOFTWARE};
     matches!(tag, MAKE | MODEL | ORIENTATION | SOFTWARE | ARTIST | COPYRIGHT | EXIF | GPS)
         || matches!(tag, 270 | 282 | 283 | 296 | 306 | 316 | 531 | 18_246 | 18_249 | 40_091..=40_095)
 }
 
-/// What of the Exif directory survives: maker notes hold addresses that moving breaks, and previews of the old picture; the size is
-/// written anew.
+/// Whether a field of the Exif directory is kept. Maker notes hold offsets, which moving breaks, and previews of the
+/// old picture; the size is written anew.
 fn survives(tag: u16) -> bool {
     !matches!(tag, tag::MAKER_NOTE | tag::INTEROPERABILITY | tag::WIDTH | tag::HEIGHT)
 }
@@ -53,29 +54,29 @@ fn survives(tag: u16) -> bool {
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
 
-/// A field of a directory. The bytes are little-endian.
+/// A field of a directory, with little-endian values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// What it says.
+    /// Tag that identifies the field.
     pub tag: u16,
-    /// The type of its values, 1..=13.
+    /// Type of the values, 1..=13.
     pub kind: u16,
-    /// The values.
+    /// Bytes of the values.
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// The directories of a block, each in ascending order of tags.
+/// Directories of an EXIF block, each sorted by tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exif<'a> {
-    /// The first one, without pointers.
+    /// First directory, without pointers.
     pub main: Vec<Field<'a>>,
-    /// The Exif directory.
+    /// Exif directory.
     pub exif: Vec<Field<'a>>,
-    /// The GPS directory.
+    /// GPS directory.
     pub gps: Vec<Field<'a>>,
 }
 
-/// The block that a result gets: `None` when nothing is left of it, or its fields are longer than `bytes_max` together.
+/// EXIF block for a result. `None` if no field is left, or if the fields exceed `bytes_max` bytes together.
 pub fn kept(block: &[u8], keep: Keep, orientation: u8, size: Size, bytes_max: usize) -> Option<Vec<u8>> {
     let mut exif = match keep {
         Keep::None => return None,
@@ -93,15 +94,15 @@ pub fn kept(block: &[u8], keep: Keep, orientation: u8, size: Size, bytes_max: us
 }
 
 impl<'a> Exif<'a> {
-    /// Reads the fields of these tags in the first directory and the Exif directory; a directory of whose pointer `main` says no is
-    /// not read.
+    /// Reads the first and the Exif directory, limited to fields accepted by `main` and `exif`. A directory is
+    /// skipped if `main` rejects its pointer.
     pub fn read(
         block: &'a [u8],
         bytes_max: usize,
         main: impl Fn(u16) -> bool,
         exif: impl Fn(u16) -> bool,
     ) -> Option<Exif<'a>> {
-        let file = File::open(block).ok()?;
+        let file = TiffFile::open(block).ok()?;
         let (directory, _) = file.fields(file.first).ok()?;
         let mut left = bytes_max;
         let child = |pointer: u16| {
@@ -123,7 +124,7 @@ impl<'a> Exif<'a> {
         self.main.is_empty() && self.exif.is_empty() && self.gps.is_empty()
     }
 
-    /// The whole block, little-endian.
+    /// The EXIF block, little-endian.
     fn block(self) -> Vec<u8> {
         const HEADER: &[u8; 8] = b"II*\0\x08\0\0\0";
         let mut block = HEADER.to_vec();
@@ -131,7 +132,8 @@ impl<'a> Exif<'a> {
         block
     }
 
-    /// Appends the directories, the first at once, to `file`, which is of an even length below 4 GiB.
+    /// Appends the directories to `file`, whose length is even and below 4 GiB. The first directory starts right
+    /// there.
     pub fn write(mut self, file: &mut Vec<u8>) {
         let children =
             [(tag::EXIF, bytes(&self.exif)), (tag::GPS, bytes(&self.gps))].map(|(tag, len)| (tag, len as u32));
@@ -151,12 +153,12 @@ impl<'a> Exif<'a> {
     }
 }
 
-/// The fields of these tags, each once; `None` when they are longer than what is `left`: honest fields never overlap, so they
-/// are no longer than their block.
+/// Accepted fields, each once. `None` if they are longer than `left`: fields of well-formed blocks never overlap, so
+/// they are no longer than the block.
 fn fields<'a>(directory: &Directory<'a>, wanted: &dyn Fn(u16) -> bool, left: &mut usize) -> Option<Vec<Field<'a>>> {
     let mut fields = Vec::new();
     for (tag, field) in directory.iter() {
-        // One that is broken is left out; so are the types of BigTIFF.
+        // Malformed fields and types of BigTIFF are left out.
         let Some((kind @ 1..=13, _, bytes)) = field.ok().filter(|_| wanted(tag)) else { continue };
         if matches!(tag, tag::EXIF | tag::GPS) || bytes.is_empty() {
             continue;
@@ -170,14 +172,14 @@ fn fields<'a>(directory: &Directory<'a>, wanted: &dyn Fn(u16) -> bool, left: &mu
     Some(fields)
 }
 
-/// Values of this type in the other byte order.
+/// Values of a type in the opposite byte order.
 fn turned(kind: u16, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes.chunks_exact_mut(unit(kind)).for_each(<[u8]>::reverse);
     bytes
 }
 
-/// Bytes that are turned together: a fraction is two numbers.
+/// Bytes per swapped unit; a fraction is two units.
 fn unit(kind: u16) -> usize {
     match kind {
         3 | 8 => 2,
@@ -187,7 +189,7 @@ fn unit(kind: u16) -> usize {
     }
 }
 
-/// How many values stand in so many bytes.
+/// Number of values in this many bytes.
 fn count(kind: u16, bytes: usize) -> usize {
     bytes / if matches!(kind, 5 | 10) { 8 } else { unit(kind) }
 }
@@ -198,10 +200,10 @@ impl Field<'_> {
     }
 }
 
-/// A tag, a type, a count, and four bytes of values or their address.
+/// Entry of a directory: tag, type, count, and four bytes for the values or their offset.
 const ENTRY_BYTES: usize = 12;
 
-/// Length of a directory that is written; 0 of one without fields, which is not.
+/// Length of a directory as written; 0 for one without fields, which is left out.
 fn bytes(fields: &[Field]) -> usize {
     if fields.is_empty() {
         return 0;
@@ -229,7 +231,7 @@ fn write_directory(file: &mut Vec<u8>, fields: &[Field]) {
             file.resize(file.len() + 4 - len, 0);
         }
     }
-    // No further directory: that would be the thumbnail's.
+    // No next directory, since it would be the thumbnail's.
     file.extend([0; 4]);
     for field in fields.iter().filter(|field| field.bytes.len() > 4) {
         file.extend_from_slice(&field.bytes);

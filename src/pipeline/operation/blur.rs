@@ -9,24 +9,24 @@ use crate::pipeline::{Error, Raster, Samples};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "blur",
-    doc: "Blurs with a Gaussian (`blur()` of CSS Filter Effects Level 1, sharp's `blur`), in linear light with premultiplied \
-          alpha; beyond the edges the outermost pixels go on.",
+    doc: "Gaussian blur (`blur()` of CSS Filter Effects Level 1, sharp's `blur`), in linear light with \
+          premultiplied alpha. Edge pixels are extended outwards.",
     params: &[Param {
         name: "sigma",
         keys: &["blur"],
         kind: Kind::Decimal { min: 30, max: 25_000, places: 2, unit: "px" },
         default: None,
-        doc: "Standard deviation; its size costs no time.",
+        doc: "Standard deviation; larger values take no longer.",
     }],
     example: "w=300&blur=4",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, sigma(args)))),
     apply,
 };
 
-/// In pixels.
+/// Standard deviation in pixels.
 fn sigma(args: &Args) -> f64 {
     args.number("sigma").unwrap_or(30) as f64 / 100.0
 }
@@ -42,7 +42,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
 fn encoded<S: Sample>(raster: &Raster, samples: usize, sigma: f64, context: &Context<'_>) -> Result<Vec<S>, Error> {
     let (count, alpha) = (raster.channels().count(), has_alpha(raster));
     let mut result = try_zeroed(samples)?;
-    blurred(raster, sigma, context.watch, |y, row| {
+    blurred(raster, sigma, context.deadline, |y, row| {
         encode_row(row, &mut result[y * row.len()..][..row.len()], count, alpha);
     })?;
     Ok(result)

@@ -1,13 +1,14 @@
-//! Pixels moved as they are: a part cut out, an image laid on a canvas of one colour. For the operations that crop and pad.
+//! Moves pixels without change: cuts out a part, or places an image on a canvas of one colour. For operations that
+//! crop and pad.
 
 use crate::pipeline::color::{Sample, to_channels};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Raster, Samples, Size};
 
-/// White, opaque: what every `background` is when it is not given.
+/// Opaque white, the default of every `background`.
 pub(super) const WHITE: [u8; 4] = [255; 4];
 
-/// Whole pixels of an image, inside of it.
+/// A rectangle of whole pixels inside an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pipeline) struct Rect {
     pub x: u32,
@@ -15,12 +16,12 @@ pub(in crate::pipeline) struct Rect {
     pub size: Size,
 }
 
-/// The channels that hold both an image of `channels` and this colour.
+/// Channels that can hold both an image of `channels` and a colour.
 pub(super) fn channels_with(channels: Channels, [r, g, b, a]: [u8; 4]) -> Channels {
     Channels::of(channels.gray() && r == g && g == b, channels.alpha() || a < 255)
 }
 
-/// A colour as the samples of a pixel; `channels` are those of [`channels_with`] it.
+/// A colour as the samples of a pixel with the channels of [`channels_with`].
 pub(super) fn pixel<S: Sample>(channels: Channels, color: [u8; 4]) -> Vec<S> {
     let [r, g, b, a] = color.map(|sample| S::scaled(sample.into(), 255));
     match channels {
@@ -31,7 +32,7 @@ pub(super) fn pixel<S: Sample>(channels: Channels, color: [u8; 4]) -> Vec<S> {
     }
 }
 
-/// Cuts out a part.
+/// Cuts out a part of a raster.
 pub(super) fn cut(raster: Raster, part: Rect) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), raster.channels());
     if part.size == size {
@@ -54,7 +55,8 @@ fn cut_samples<S: Sample>(samples: &[S], size: Size, count: usize, part: Rect) -
     Ok(target)
 }
 
-/// Lays a raster on a canvas of `background`, its upper left corner at `x`, `y`; it lies inside the canvas.
+/// Places a raster on a canvas of `background`, with its upper left corner at `x`, `y`. The raster must lie inside
+/// the canvas.
 pub(super) fn laid(raster: Raster, canvas: Size, (x, y): (u32, u32), background: [u8; 4]) -> Result<Raster, Error> {
     let channels = channels_with(raster.channels(), background);
     let raster = to_channels(raster, channels)?;
@@ -76,10 +78,10 @@ fn laid_samples<S: Sample>(samples: &[S], canvas: Size, part: Rect, pixel: &[S])
     Ok(target)
 }
 
-/// The samples of a canvas of one colour.
+/// Samples of a canvas of one colour.
 pub(super) fn filled<S: Sample>(canvas: Size, pixel: &[S]) -> Result<Vec<S>, Error> {
     let mut target = try_zeroed(canvas.pixels() as usize * pixel.len())?;
-    // By rows: a copy of a few bytes costs as much as one of thousands.
+    // Filled by rows, since copying a few bytes costs as much as copying thousands.
     let row = pixel.repeat(canvas.w as usize);
     target.chunks_exact_mut(row.len()).for_each(|target| target.copy_from_slice(&row));
     Ok(target)

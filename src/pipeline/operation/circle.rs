@@ -1,4 +1,4 @@
-//! `circle`: keeps the largest circle in the middle.
+//! `circle`: keeps the largest centred circle.
 
 use super::coverage::{Rounded, covered, plan};
 use super::{Operation, switch, unless_off};
@@ -6,12 +6,13 @@ use crate::pipeline::Size;
 
 pub(super) static OPERATION: Operation = Operation {
     name: "circle",
-    doc: "Makes everything transparent but the largest circle in the middle; the size stays. Edges are antialiased by exact area.",
-    params: &[switch(&["circle"], "Whether the circle is cut out; in JSON the operation's name is enough.")],
+    doc: "Makes everything outside the largest centred circle transparent; the size is unchanged. Edges are \
+          antialiased by exact area.",
+    params: &[switch(&["circle"], "Cuts out the circle; in JSON the operation's name is enough.")],
     example: "w=300&h=300&fit=cover&circle",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply: |raster, _, context| {
         let (image, side) = (raster.size(), raster.size().w.min(raster.size().h));

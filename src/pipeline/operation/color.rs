@@ -1,7 +1,7 @@
-//! The operations on colour: each pixel by itself, on sRGB-encoded samples, which is how CSS filters are defined; alpha is straight
-//! and stays, but for `opacity`. Nearly all are one of two things: [`curves`], a table for each sample, or a [`matrix::Matrix`];
-//! `normalize` and `equalize` choose their curve from the picture ([`tone`]). Tables do not grow with the image: they are in what
-//! a plan holds anyway, so the rows here state no working bytes.
+//! Operations on colour, which change each pixel independently. They use sRGB-encoded samples, as CSS filters do,
+//! with straight alpha, which only `opacity` changes. Nearly all are either [`curves`], a table for each sample, or a
+//! [`matrix::Matrix`]; `normalize` and `equalize` choose their curve from the picture ([`tone`]). Tables have a fixed
+//! size, covered by the constant part of a plan, so the rows state no working bytes.
 
 pub(super) mod brightness;
 pub(super) mod contrast;
@@ -25,19 +25,19 @@ mod lab;
 mod matrix;
 mod tone;
 
-use super::{Context, Cost, Look, Operation, switch, unless_defaults, unless_off, with_first, with_firsts};
+use super::{Context, Cost, Operation, Resolve, switch, unless_defaults, unless_off, with_first, with_firsts};
 use crate::pipeline::color::{Sample, luminance, to_channels};
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::plan::Step;
-use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Raster, Samples, Shape};
 
-/// Pixels that are changed between two looks at the watch.
+/// Pixels between two checks of the deadline.
 const BAND_PIXELS: usize = 1 << 16;
 
-/// More or less of something: 0 leaves it.
+/// Kind of amounts from -100 % to 100 %, where 0 changes nothing.
 const MORE_OR_LESS: Kind = Kind::Integer { min: -100, max: 100, step: 1, unit: "%" };
 
-/// The arguments with the alpha of the colour `name` taken away: it means nothing here.
+/// Makes the colour `name` opaque in the arguments, since its alpha has no effect.
 fn opaque(args: Args, name: &str) -> Args {
     match args.color(name) {
         Some([r, g, b, _]) => args.with(name, Value::Color([r, g, b, 255])),
@@ -65,31 +65,31 @@ fn plan_rgb(shape: Shape, _: &Args) -> Result<Cost, Error> {
     Ok(Cost::new(Shape { channels: rgb(shape.channels), ..shape }, 0))
 }
 
-/// `numerator / denominator`, which is positive, rounded to the nearest; halves upwards.
+/// `numerator / denominator` rounded to the nearest integer, halves upwards. The denominator must be positive.
 fn rounded(numerator: i64, denominator: i64) -> i64 {
     (numerator + denominator / 2).div_euclid(denominator)
 }
 
-/// The full range of a sample.
+/// Largest value of a sample.
 fn full<S: Sample>() -> i64 {
     let full: u32 = S::MAX.into();
     full.into()
 }
 
-/// A value as a sample; held within the range.
+/// A value as a sample, clamped to its range.
 fn sample<S: Sample>(value: i64) -> S {
     S::try_from(value.clamp(0, full::<S>()) as u32).unwrap_or(S::MAX)
 }
 
-/// Changes red, green and blue of every pixel in place. There must be three colours.
+/// Changes red, green and blue of every pixel in place. The raster must have three colours.
 fn change_rgb<S: Sample>(
     samples: &mut [S],
     channels: Channels,
-    watch: &Watch,
+    deadline: &Deadline,
     change: impl Fn([S; 3]) -> [S; 3],
 ) -> Result<(), Error> {
     for band in samples.chunks_mut(BAND_PIXELS * channels.count()) {
-        watch.check()?;
+        deadline.check()?;
         for pixel in band.chunks_exact_mut(channels.count()) {
             let changed = change([pixel[0], pixel[1], pixel[2]]);
             pixel[..3].copy_from_slice(&changed);

@@ -1,33 +1,34 @@
-//! `convolve`: a kernel of the client's own.
+//! `convolve`: a kernel given by the client.
 
-use super::window::{self, Reach, Rows, Window, windows};
+use super::window::{self, Reach, RowWindow, Rows, windows};
 use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "convolve",
-    doc: "Weighs each pixel and its neighbours (sharp's `convolve`, ImageMagick's `-convolve`): on sRGB-encoded samples with \
-          premultiplied alpha; the kernel is not turned over; beyond the edges the outermost pixels go on.",
+    doc: "Convolution of each pixel with its neighbours (sharp's `convolve`, ImageMagick's `-convolve`), on \
+          sRGB-encoded samples with premultiplied alpha. The kernel is not flipped. Edge pixels are extended \
+          outwards.",
     params: &[Param {
         name: "kernel",
         keys: &["convolve"],
         kind: Kind::Numbers { counts: &[9, 25], max: 10_000_000, places: 4 },
         default: None,
-        doc: "3 x 3 or 5 x 5 weights, row by row. They are divided by their sum; where that is 0, middle gray is added and alpha \
-              stays as it is. A sum that is nearly 0 beside the weights is refused.",
+        doc: "3 x 3 or 5 x 5 weights, row by row. They are divided by their sum. If the sum is 0, middle gray is added \
+              and alpha is unchanged; a sum that is nearly 0 relative to the weights is refused.",
     }],
     example: "w=300&convolve=0,-1,0,-1,5,-1,0,-1,0",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };
 
-/// Weights that are all 0 but for the middle one change nothing.
+/// Canonical arguments: a kernel whose weights are 0 except for the middle one changes nothing.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
     if let Some(value @ Value::Numbers(weights)) = args.get("kernel")
         && cancels(weights)
@@ -38,11 +39,11 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
     Ok(with_first(args)?.filter(|args| !kernel(args).is_identity()))
 }
 
-/// Sums of 32-bit floats are off by 2^-24 of what they would be without signs. Divided by a sum of weights that is a thousandth of
-/// that, it is 1/20 of a level of 8 bits.
+/// Inverse of the smallest accepted sum of weights, relative to the sum of their magnitudes. Sums of 32-bit floats are off
+/// by 2^-24 of the latter; divided by a thousandth of it, the error is 1/20 of an 8-bit level.
 const CANCELS: i64 = 1_000;
 
-/// Whether the sum of the weights is what rounding leaves of them, not a divisor.
+/// Whether the sum of the weights is only a rounding error, and so unusable as a divisor.
 fn cancels(weights: &[i64]) -> bool {
     let (sum, size) = (weights.iter().sum::<i64>().abs(), weights.iter().map(|weight| weight.abs()).sum::<i64>());
     sum != 0 && sum * CANCELS < size
@@ -53,36 +54,36 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
-    convolved(raster, &kernel(args), context.watch)
+    convolved(raster, &kernel(args), context.deadline)
 }
 
-fn kernel(args: &Args) -> Kernel {
+fn kernel(args: &Args) -> SquareKernel {
     match args.get("kernel") {
-        Some(Value::Numbers(weights)) => Kernel::new(weights),
-        _ => Kernel::new(&[ONE]),
+        Some(Value::Numbers(weights)) => SquareKernel::new(weights),
+        _ => SquareKernel::new(&[ONE]),
     }
 }
 
-/// The weight 1, as the kind of the parameter holds it.
+/// Weight 1 in the parameter's fixed-point scale.
 pub(super) const ONE: i64 = 10_000;
 
 /// A square of weights.
-pub(super) struct Kernel {
+pub(super) struct SquareKernel {
     side: usize,
-    /// Divided by their sum.
+    /// Weights, divided by their sum.
     weights: Vec<f32>,
-    /// Their sum is 0.
+    /// Whether the sum of the weights is 0.
     around_gray: bool,
 }
 
-impl Kernel {
-    /// Of 1, 9 or 25 weights, scaled by [`ONE`].
-    pub fn new(weights: &[i64]) -> Kernel {
+impl SquareKernel {
+    /// A kernel of 1, 9 or 25 weights, scaled by [`ONE`].
+    pub fn new(weights: &[i64]) -> SquareKernel {
         let sum: i64 = weights.iter().sum();
         let divisor = if sum == 0 { ONE } else { sum } as f64;
         let side = weights.len().isqrt();
         let weights = weights.iter().map(|weight| (*weight as f64 / divisor) as f32).collect();
-        Kernel { side, weights, around_gray: sum == 0 }
+        SquareKernel { side, weights, around_gray: sum == 0 }
     }
 
     fn is_identity(&self) -> bool {
@@ -95,19 +96,19 @@ impl Kernel {
     }
 }
 
-/// Bytes that [`convolved`] holds beside source and result.
-pub(super) fn working_bytes(shape: Shape, kernel: &Kernel) -> u64 {
+/// Bytes that [`convolved`] holds in addition to source and result.
+pub(super) fn working_bytes(shape: Shape, kernel: &SquareKernel) -> u64 {
     let rows = Rows::of(shape);
     let row = (rows.w * rows.count * size_of::<f32>()) as u64;
     let taps = kernel.weights.len() * size_of::<(f32, &[f32])>();
     window::working_bytes::<f32>(rows, kernel.reach()) + row + taps as u64
 }
 
-/// The raster, convolved.
-pub(super) fn convolved(raster: Raster, kernel: &Kernel, watch: &Watch) -> Result<Raster, Error> {
+/// Convolves a raster.
+pub(super) fn convolved(raster: Raster, kernel: &SquareKernel, deadline: &Deadline) -> Result<Raster, Error> {
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(convolved_samples(samples, &raster, kernel, watch)?),
-        Samples::U16(samples) => Samples::U16(convolved_samples(samples, &raster, kernel, watch)?),
+        Samples::U8(samples) => Samples::U8(convolved_samples(samples, &raster, kernel, deadline)?),
+        Samples::U16(samples) => Samples::U16(convolved_samples(samples, &raster, kernel, deadline)?),
     };
     Ok(Raster::new(raster.size(), raster.channels(), samples))
 }
@@ -115,18 +116,18 @@ pub(super) fn convolved(raster: Raster, kernel: &Kernel, watch: &Watch) -> Resul
 fn convolved_samples<S: Sample>(
     samples: &[S],
     raster: &Raster,
-    kernel: &Kernel,
-    watch: &Watch,
+    kernel: &SquareKernel,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let (rows, channels) = (Rows::of(raster.shape()), raster.channels());
     let transparent = channels.alpha() && !color::opaque(raster);
     let length = rows.w * rows.count;
     let mut sums = try_zeroed(length)?;
-    // Alpha that is not written below stays.
+    // Alpha is kept where it is not written below.
     let mut result = samples.to_vec();
     let source =
         |y: usize, row: &mut [f32]| premultiply(&samples[y * length..][..length], row, rows.count, transparent);
-    windows(rows, kernel.reach(), watch, source, |y, window| {
+    windows(rows, kernel.reach(), deadline, source, |y, window| {
         weigh(&mut sums, &kernel.taps(window, rows.count, length));
         let target = &mut result[y * length..][..length];
         match (kernel.around_gray, transparent) {
@@ -138,7 +139,7 @@ fn convolved_samples<S: Sample>(
     Ok(result)
 }
 
-/// Samples as numbers, colours times alpha.
+/// Converts samples to floats, with colours multiplied by alpha.
 fn premultiply<S: Sample>(source: &[S], target: &mut [f32], count: usize, transparent: bool) {
     let number = |sample: S| sample.into() as f32;
     target.iter_mut().zip(source).for_each(|(target, sample)| *target = number(*sample));
@@ -150,9 +151,9 @@ fn premultiply<S: Sample>(source: &[S], target: &mut [f32], count: usize, transp
     }
 }
 
-impl Kernel {
-    /// Weights beside the rows that they weigh, each from the sample under the first of `length` results.
-    fn taps<'a>(&self, window: &'a Window<f32>, count: usize, length: usize) -> Vec<(f32, &'a [f32])> {
+impl SquareKernel {
+    /// Weights with the rows that they apply to, each row from the sample under the first of `length` results.
+    fn taps<'a>(&self, window: &'a RowWindow<f32>, count: usize, length: usize) -> Vec<(f32, &'a [f32])> {
         let reach = self.reach().y as isize;
         let row = |place: usize| {
             let (dy, x) = ((place / self.side) as isize - reach, place % self.side);
@@ -163,9 +164,9 @@ impl Kernel {
     }
 }
 
-/// Each sample of `target` becomes the weighed sum of the samples in its place.
+/// Sets each sample of `target` to the weighted sum of the samples at its position.
 fn weigh(target: &mut [f32], taps: &[(f32, &[f32])]) {
-    // So many sums stay in registers.
+    // Number of sums that stay in registers.
     const LANES: usize = 16;
     let (blocks, rest) = target.as_chunks_mut::<LANES>();
     let rest_at = blocks.len() * LANES;
@@ -188,7 +189,7 @@ fn sums<const N: usize>(at: usize, taps: &[(f32, &[f32])]) -> [f32; N] {
     sums
 }
 
-/// Rounded, within the range of samples.
+/// A value as a sample, rounded and clamped to its range.
 fn sample<S: Sample>(value: f32) -> S {
     let full: u32 = S::MAX.into();
     S::try_from(((value + 0.5) as u32).min(full)).unwrap_or(S::MAX)
@@ -214,7 +215,7 @@ fn straight<S: Sample>(sums: &[f32], target: &mut [S], count: usize) {
 }
 
 fn around_gray<S: Sample>(sums: &[f32], target: &mut [S], count: usize, alpha: bool) {
-    // 128 and 32768: as far as half a range of whole numbers goes.
+    // 128 or 32768, the rounded half of the range.
     let half = S::MAX.into().div_ceil(2) as f32;
     let colors = if alpha { count - 1 } else { count };
     for (target, sums) in target.chunks_exact_mut(count).zip(sums.chunks_exact(count)) {

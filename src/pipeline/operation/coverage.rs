@@ -1,26 +1,27 @@
-//! Coverage: how much of each pixel stays, as rows of 0..=65535 that alpha is multiplied by; and the coverage of a box with
-//! rounded corners, which circles and ellipses are, too. Whole numbers only: the same on every machine.
+//! Coverage: the share of each pixel to keep, as rows of 0..=65535 that alpha is multiplied by. [`Rounded`] gives the
+//! coverage of a box with rounded corners, which includes circles and ellipses. Computed in integers, so equal on
+//! every machine.
 
 use super::{Context, Cost};
 use crate::pipeline::color::{self, Sample};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Raster, Samples, Shape, Size};
 
-/// Rows between two looks at the watch.
+/// Rows between two checks of the deadline.
 const BAND_ROWS: usize = 64;
 
-/// The channels with alpha.
+/// Channels with alpha added.
 pub fn with_alpha(channels: Channels) -> Channels {
     Channels::of(channels.gray(), true)
 }
 
-/// What multiplying alpha makes and holds.
+/// Shape and cost of multiplying alpha.
 pub fn plan(shape: Shape) -> Cost {
     Cost::new(Shape { channels: with_alpha(shape.channels), ..shape }, u64::from(shape.size.w) * 2)
 }
 
-/// Multiplies alpha by the coverage that `row` writes for each row. Colours stay, also where nothing is left of them: lossy
-/// formats mix them into their neighbours.
+/// Multiplies alpha by the coverage that `row` writes for each row. Colours are kept even where nothing is visible,
+/// since lossy formats mix them into their neighbours.
 pub fn covered(raster: Raster, context: &Context<'_>, row: impl FnMut(u32, &mut [u16])) -> Result<Raster, Error> {
     let channels = with_alpha(raster.channels());
     let raster = color::to_channels(raster, channels)?;
@@ -43,12 +44,12 @@ fn covered_samples<S: Sample>(
     let mut coverage: Vec<u16> = try_zeroed(w)?;
     for (y, pixels) in samples.chunks_exact_mut(w * count).enumerate() {
         if y % BAND_ROWS == 0 {
-            context.watch.check()?;
+            context.deadline.check()?;
         }
         row(y as u32, &mut coverage);
         for (pixel, coverage) in pixels.chunks_exact_mut(count).zip(&coverage) {
             let alpha: u32 = pixel[count - 1].into();
-            // At most 65535 * 65535 + 32767: below 2^32.
+            // At most 65535 * 65535 + 32767, which is below 2^32.
             let rest = (alpha * u32::from(*coverage) + 32_767) / 65_535;
             pixel[count - 1] = S::try_from(rest).unwrap_or(S::MAX);
         }
@@ -56,24 +57,24 @@ fn covered_samples<S: Sample>(
     Ok(samples)
 }
 
-/// Units of a pixel's side in which edges are placed.
+/// Units per pixel side for the position of edges.
 const UNITS: i64 = 128;
-/// Lines of a row along which the edge is measured; they run through the middles of the strips that they stand for.
+/// Lines per pixel row along which the edge is measured, each through the middle of its strip.
 const LINES: i64 = 64;
 
-/// A box in the middle of an image, with elliptic corners.
+/// A centred box with elliptic corners.
 pub struct Rounded {
-    /// The image.
+    /// Size of the image.
     pub image: Size,
-    /// The box, at most the image.
+    /// Size of the box, at most that of the image.
     pub size: Size,
-    /// Both axes of the ellipse that the four corners make together; at most the box.
+    /// Axes of the ellipse that the four corners form together, at most the size of the box.
     pub corners: Size,
 }
 
 impl Rounded {
-    /// Writes how much of each pixel of row `y` lies in the box: horizontally exact (to 1/128 pixel), vertically the mean of 64
-    /// lines.
+    /// Writes the share of each pixel of row `y` inside the box: horizontally exact (to 1/128 pixel), vertically the
+    /// mean of 64 lines.
     pub fn row(&self, y: u32, row: &mut [u16]) {
         let insets: [i64; LINES as usize] = std::array::from_fn(|line| self.inset(y, line as i64));
         let (least, most) = insets.iter().fold((i64::MAX, 0), |(least, most), n| (least.min(*n), most.max(*n)));
@@ -91,7 +92,8 @@ impl Rounded {
         }
     }
 
-    /// How far the box begins from the left edge of the image, and ends before the right one, along a line of row `y`.
+    /// Distance from the left edge of the image to the box, and from the box to the right edge, along a line of row
+    /// `y`.
     fn inset(&self, y: u32, line: i64) -> i64 {
         // Half the difference of two sizes, in units.
         let margin = |of: u32, within: u32| (i64::from(within) - i64::from(of)) * (UNITS / 2);
@@ -106,7 +108,7 @@ impl Rounded {
         if from_edge >= ry {
             return left;
         }
-        // x = rx sqrt(1 - (dy / ry)^2); radii are below 2^22, so the root has 8 more bits and all fits into 64.
+        // x = rx sqrt(1 - (dy / ry)^2). Radii are below 2^22, so the root has 8 more bits and all terms fit into 64.
         let dy = ry - from_edge;
         let root = (((ry * ry - dy * dy) << 16) as u64).isqrt() as i64;
         left + rx - (rx * root + (ry << 7)) / (ry << 8)
@@ -128,7 +130,7 @@ mod tests {
         all
     }
 
-    /// The sum of coverage is the area.
+    /// Checks that the sum of coverage is the area.
     fn area(size: Size, corners: Size) {
         let image = Size::new(size.w + 3, size.h + 2);
         let sum: f64 = coverage(image, size, corners).iter().sum();

@@ -5,12 +5,13 @@ use super::{Operation, switch, unless_off};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "ellipse",
-    doc: "Makes everything transparent but the ellipse that touches the four sides. Edges are antialiased by exact area.",
-    params: &[switch(&["ellipse"], "Whether the ellipse is cut out; in JSON the operation's name is enough.")],
+    doc: "Makes everything outside the ellipse that touches all four sides transparent. Edges are antialiased by \
+          exact area.",
+    params: &[switch(&["ellipse"], "Cuts out the ellipse; in JSON the operation's name is enough.")],
     example: "w=300&ellipse",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply: |raster, _, context| {
         let image = raster.size();

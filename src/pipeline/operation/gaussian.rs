@@ -1,10 +1,13 @@
-//! A Gaussian blur in linear light with premultiplied alpha, edges clamped: for `blur` and `sharpen`. Rows come out one by one.
+//! A Gaussian blur in linear light with premultiplied alpha and extended edges, for `blur` and `sharpen`. Returns
+//! rows one by one.
 //!
-//! The reference is the kernel exp(-x^2 / 2 sigma^2), sampled at whole pixels and normalised. Small sigmas convolve with it, cut
-//! off at 3.5 sigma ([`separable`]). Larger ones do so on a coarser grid, where it is small again ([`coarse`]): neither time nor
-//! memory grows with sigma. The greatest error of both, measured by the tests below, is 20 of 65535 beside a step of full height.
+//! The reference is the kernel exp(-x^2 / 2 sigma^2), sampled at whole pixels and normalised. Small sigmas use it
+//! directly, cut off at 3.5 sigma ([`separable`]). Larger ones use it on a coarser grid, where it is small again
+//! ([`coarse`]), so that time and memory do not grow with sigma. The largest error of both, measured by the tests
+//! below, is 20 of 65535 next to a step of full height.
 //!
-//! Plain f32 in one order of operations, weights from additions, multiplications and one square root: the same on every CPU.
+//! Computed in plain f32 in one order of operations, with weights from additions, multiplications and one square
+//! root, so equal on every CPU.
 
 mod coarse;
 mod separable;
@@ -12,35 +15,35 @@ mod separable;
 use super::window::Rows;
 use crate::pipeline::color::{self, Sample, linear_row};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape};
 
-/// Sigmas from here on leave pixels of the coarser grid this small beside them; below, errors grow quickly.
+/// Smallest sigma per pixel of the coarser grid; below it errors grow quickly.
 const SIGMA_PER_STEP: f64 = 1.75;
 
-/// Pixels of the image to one of the grid on which it is blurred; 1 is the image itself.
+/// Pixels of the image per pixel of the grid on which it is blurred; 1 is the image itself.
 fn step(sigma: f64) -> usize {
     ((sigma / SIGMA_PER_STEP) as usize).max(1)
 }
 
-/// Blurs, and calls `each` with every row from the top: linear light of 16 bits, premultiplied if [`has_alpha`].
+/// Blurs, and calls `each` with every row from the top: 16-bit linear light, premultiplied if [`has_alpha`].
 pub(super) fn blurred(
     raster: &Raster,
     sigma: f64,
-    watch: &Watch,
+    deadline: &Deadline,
     each: impl FnMut(usize, &[u16]),
 ) -> Result<(), Error> {
     match raster.samples() {
-        Samples::U8(samples) => blurred_samples(samples, raster, sigma, watch, each),
-        Samples::U16(samples) => blurred_samples(samples, raster, sigma, watch, each),
+        Samples::U8(samples) => blurred_samples(samples, raster, sigma, deadline, each),
+        Samples::U16(samples) => blurred_samples(samples, raster, sigma, deadline, each),
     }
 }
 
-/// Whether rows are premultiplied: where alpha is opaque it is a channel like any other.
+/// Whether rows are premultiplied; opaque alpha is treated as an ordinary channel.
 pub(super) fn has_alpha(raster: &Raster) -> bool {
     raster.channels().alpha() && !color::opaque(raster)
 }
 
-/// Bytes held beside source and result.
+/// Bytes held in addition to source and result.
 pub(super) fn working_bytes(shape: Shape, sigma: f64) -> u64 {
     let rows = Rows::of(shape);
     let samples = (rows.w * rows.count) as u64;
@@ -48,7 +51,7 @@ pub(super) fn working_bytes(shape: Shape, sigma: f64) -> u64 {
         1 => separable::working_bytes(rows, sigma),
         step => coarse::working_bytes(rows, sigma, step),
     };
-    // A row of linear light before and one after.
+    // One row of linear light before and one after.
     blurred + 4 * samples
 }
 
@@ -56,7 +59,7 @@ fn blurred_samples<S: Sample>(
     samples: &[S],
     raster: &Raster,
     sigma: f64,
-    watch: &Watch,
+    deadline: &Deadline,
     mut each: impl FnMut(usize, &[u16]),
 ) -> Result<(), Error> {
     let (rows, alpha) = (Rows::of(raster.shape()), has_alpha(raster));
@@ -72,8 +75,8 @@ fn blurred_samples<S: Sample>(
         each(y, &whole);
     };
     match step(sigma) {
-        1 => separable::blurred(rows, sigma, watch, source, each),
-        step => coarse::blurred(rows, sigma, step, watch, source, each),
+        1 => separable::blurred(rows, sigma, deadline, source, each),
+        step => coarse::blurred(rows, sigma, step, deadline, source, each),
     }
 }
 
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
     use crate::pipeline::{Channels, Size};
 
-    /// The definition, in 64 bits, on one line of values.
+    /// Blurs one line of values by the definition, in 64 bits.
     fn exact(line: &[f64], sigma: f64) -> Vec<f64> {
         let reach = (8.0 * sigma).ceil() as isize;
         let weights: Vec<f64> = (-reach..=reach).map(|k| (-(k * k) as f64 / (2.0 * sigma * sigma)).exp()).collect();
@@ -93,7 +96,7 @@ mod tests {
         clamped.windows(weights.len()).map(|around| weighed(around) / sum).collect()
     }
 
-    /// Blurs a line of linear light, lying or standing.
+    /// Blurs a line of linear light, horizontally or vertically.
     fn blurred_line(line: &[f64], sigma: f64, standing: bool) -> Vec<f64> {
         let encoded = u16::encoded_table();
         let samples = line.iter().map(|value| encoded[*value as usize]).collect();
@@ -102,11 +105,11 @@ mod tests {
         let raster = Raster::new(size, Channels::Gray, Samples::U16(samples));
         let mut result = Vec::new();
         let each = |_, row: &[u16]| result.extend(row.iter().map(|value| f64::from(*value)));
-        blurred(&raster, sigma, &Watch::default(), each).expect("small");
+        blurred(&raster, sigma, &Deadline::default(), each).expect("small");
         result
     }
 
-    /// Steps at every place of the grid, a single pixel, the edges of the image, noise.
+    /// Checks steps at every position of the grid, a single pixel, the edges of the image, and noise.
     #[test]
     fn the_error_against_the_exact_kernel_is_small() {
         let lines = |sigma: f64| {
@@ -130,7 +133,7 @@ mod tests {
         }
     }
 
-    /// The grid of step 2 is the most: two of it, of f32, a quarter of the pixels each.
+    /// A grid of step 2 is the largest: two copies of f32, with a quarter of the pixels each.
     #[test]
     fn the_held_bytes_have_a_bound_whatever_sigma_is() {
         let shape = Shape { size: Size::new(4000, 3000), channels: Channels::Rgba, bits: 8 };

@@ -1,8 +1,8 @@
-//! The words of `gravity` and the points that they name, in ten-thousandths of width and height.
+//! Words of `gravity` and their points, in ten-thousandths of width and height.
 
 use crate::pipeline::param::Value;
 
-/// Every word, first the nine that name a point.
+/// Every word; the first nine name a point.
 pub(super) const WORDS: &[&str] = &[
     "center",
     "north",
@@ -17,7 +17,7 @@ pub(super) const WORDS: &[&str] = &[
     "attention",
 ];
 
-/// Those that name a point.
+/// Words that name a point.
 pub(super) const PLACES: &[&str] = WORDS.split_at(POINTS.len()).0;
 
 const POINTS: [(u32, u32); 9] = [
@@ -32,7 +32,7 @@ const POINTS: [(u32, u32); 9] = [
     (0, 0),
 ];
 
-/// The point; the centre where only the pixels tell.
+/// The point of a gravity; the centre for words that depend on pixels.
 pub(super) fn point(gravity: Option<&Value>) -> (u32, u32) {
     match gravity {
         Some(Value::Point(x, y)) => (*x, *y),
@@ -43,7 +43,7 @@ pub(super) fn point(gravity: Option<&Value>) -> (u32, u32) {
     }
 }
 
-/// The word for a point that has one, else the point.
+/// The word for a point if there is one, otherwise the point.
 pub(super) fn value((x, y): (u32, u32)) -> Value {
     let word = PLACES.iter().zip(POINTS).find(|(_, point)| *point == (x, y));
     word.map_or(Value::Point(x, y), |(word, _)| Value::Word(word))

@@ -1,7 +1,8 @@
-//! `mask`: another image says what stays. Its coverage is taken at its own size, then brought to that of the image.
+//! `mask`: another image determines the parts to keep. Its coverage is computed at its own size, then scaled to that
+//! of the image.
 
 use super::coverage::{covered, plan};
-use super::resize::{Content, Window, windowed, windowed_bytes};
+use super::resize::{Content, ScaledPart, windowed, windowed_bytes};
 use super::{Context, Operation, with_first};
 use crate::pipeline::color::Sample;
 use crate::pipeline::param::{Args, Kind, Param, Value};
@@ -17,48 +18,48 @@ pub(super) static OPERATION: Operation = Operation {
             keys: &["mask"],
             kind: Kind::Image,
             default: None,
-            doc: "The mask; of an animation its first frame.",
+            doc: "Id of the mask; only the first frame of an animation is used.",
         },
         Param {
             name: "mode",
             keys: &["mask_mode"],
             kind: Kind::Choice(&["alpha", "luma"]),
             default: Some(Value::Word("alpha")),
-            doc: "What covers: its `alpha`, everything where it has none; or its luminance times alpha (`luma`: 0.2125 R + 0.7154 G + \
-                  0.0721 B of sRGB-encoded values, as browsers do).",
+            doc: "Source of the coverage: `alpha` (opaque if the mask has none), or `luma`, luminance times alpha (0.2125 \
+                  R + 0.7154 G + 0.0721 B of sRGB-encoded values, as in browsers).",
         },
         Param {
             name: "invert",
             keys: &["mask_invert"],
             kind: Kind::Flag,
             default: Some(Value::Flag(false)),
-            doc: "Whether the mask hides what it would keep.",
+            doc: "Inverts the coverage.",
         },
     ],
     example: "w=300&mask={id}&mask_mode=luma",
     revision: 2,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply,
 };
 
-/// The coverage at the mask's own size, and what stretching it makes and holds.
+/// Bytes of the coverage at the mask's own size and of its stretched copy.
 pub(super) fn image_bytes(from: Shape, image: Shape) -> u64 {
     let coverage = Shape { channels: Channels::Gray, ..image };
-    // Also where both sizes are the same: `from` may be but a bound.
+    // Counted even if both sizes are equal, since `from` may be only a bound.
     let stretched = windowed_bytes(coverage, stretched(from.size), Content::Coverage);
     coverage.bytes().saturating_add(stretched)
 }
 
-fn stretched(size: Size) -> Window {
-    Window { scaled: size, at: (0, 0), size }
+fn stretched(size: Size) -> ScaledPart {
+    ScaledPart { scaled: size, at: (0, 0), size }
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let mut mask = coverage(context.image(args)?, args)?;
     if mask.size() != raster.size() {
-        mask = windowed(&mask, stretched(raster.size()), Content::Coverage, context.watch)?;
+        mask = windowed(&mask, stretched(raster.size()), Content::Coverage, context.deadline)?;
     }
     let w = raster.size().w as usize;
     covered(raster, context, |y, row| match mask.samples() {
@@ -69,7 +70,7 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     })
 }
 
-/// A gray raster of what the mask covers.
+/// Coverage of the mask as a gray raster.
 fn coverage(image: &Raster, args: &Args) -> Result<Raster, Error> {
     let channels = image.channels();
     let samples = match image.samples() {

@@ -1,4 +1,4 @@
-//! `median`: each sample becomes the median of those around it.
+//! `median`: replaces each sample by the median of its neighbourhood.
 
 mod network;
 
@@ -7,12 +7,13 @@ use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample, encode_row, linear_row};
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "median",
-    doc: "Takes away specks: each channel becomes its median in a square window (sharp's `median`, Pillow's `MedianFilter`); \
-          where there is transparency, in linear light with premultiplied alpha; beyond the edges the outermost pixels go on.",
+    doc: "Median filter: removes specks by replacing each channel by its median in a square window (sharp's \
+          `median`, Pillow's `MedianFilter`). With transparency, in linear light with premultiplied alpha. Edge \
+          pixels are extended outwards.",
     params: &[Param {
         name: "size",
         keys: &["median"],
@@ -23,7 +24,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&median=5",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };
@@ -42,7 +43,7 @@ fn reach(side: usize) -> Reach {
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     let (rows, reach) = (Rows::of(shape), reach(side(args)));
-    // Of 16 bits where there is transparency: the rows around, their columns sorted, one result.
+    // With transparency samples have 16 bits: the surrounding rows, their sorted columns, one result.
     let padded = ((rows.w + 2 * reach.x) * rows.count * 2) as u64;
     Ok(Cost::new(shape, window::working_bytes::<u16>(rows, reach) + (side(args) as u64 + 1) * padded))
 }
@@ -53,36 +54,44 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
         5 => of_raster::<5>,
         _ => of_raster::<3>,
     };
-    median(raster, context.watch)
+    median(raster, context.deadline)
 }
 
-fn of_raster<const SIDE: usize>(raster: Raster, watch: &Watch) -> Result<Raster, Error> {
+fn of_raster<const SIDE: usize>(raster: Raster, deadline: &Deadline) -> Result<Raster, Error> {
     let transparent = raster.channels().alpha() && !color::opaque(&raster);
     let rows = Rows::of(raster.shape());
     let samples = match (raster.samples(), transparent) {
-        (Samples::U8(samples), false) => Samples::U8(medians::<SIDE, _>(samples, rows, watch)?),
-        (Samples::U16(samples), false) => Samples::U16(medians::<SIDE, _>(samples, rows, watch)?),
-        (Samples::U8(samples), true) => Samples::U8(premultiplied::<SIDE, _>(samples, rows, watch)?),
-        (Samples::U16(samples), true) => Samples::U16(premultiplied::<SIDE, _>(samples, rows, watch)?),
+        (Samples::U8(samples), false) => Samples::U8(medians::<SIDE, _>(samples, rows, deadline)?),
+        (Samples::U16(samples), false) => Samples::U16(medians::<SIDE, _>(samples, rows, deadline)?),
+        (Samples::U8(samples), true) => Samples::U8(premultiplied::<SIDE, _>(samples, rows, deadline)?),
+        (Samples::U16(samples), true) => Samples::U16(premultiplied::<SIDE, _>(samples, rows, deadline)?),
     };
     Ok(Raster::new(raster.size(), raster.channels(), samples))
 }
 
-/// The order of samples is the same in linear light: without transparency they stay encoded.
-fn medians<const SIDE: usize, S: Sample + Ord>(samples: &[S], rows: Rows, watch: &Watch) -> Result<Vec<S>, Error> {
+/// Medians of encoded samples, for opaque images: their order is equal in linear light.
+fn medians<const SIDE: usize, S: Sample + Ord>(
+    samples: &[S],
+    rows: Rows,
+    deadline: &Deadline,
+) -> Result<Vec<S>, Error> {
     let length = rows.w * rows.count;
     let mut result = try_zeroed(samples.len())?;
     let source = |y: usize, row: &mut [S]| row.copy_from_slice(&samples[y * length..][..length]);
-    each_median::<SIDE, _>(rows, watch, source, |y, row| result[y * length..][..length].copy_from_slice(row))?;
+    each_median::<SIDE, _>(rows, deadline, source, |y, row| result[y * length..][..length].copy_from_slice(row))?;
     Ok(result)
 }
 
-/// Premultiplied, what cannot be seen weighs nothing.
-fn premultiplied<const SIDE: usize, S: Sample>(samples: &[S], rows: Rows, watch: &Watch) -> Result<Vec<S>, Error> {
+/// Medians of premultiplied samples, so that invisible pixels have no weight.
+fn premultiplied<const SIDE: usize, S: Sample>(
+    samples: &[S],
+    rows: Rows,
+    deadline: &Deadline,
+) -> Result<Vec<S>, Error> {
     let length = rows.w * rows.count;
     let mut result = try_zeroed(samples.len())?;
     let source = |y: usize, row: &mut [u16]| linear_row(&samples[y * length..][..length], row, rows.count, true);
-    each_median::<SIDE, _>(rows, watch, source, |y, row| {
+    each_median::<SIDE, _>(rows, deadline, source, |y, row| {
         encode_row(row, &mut result[y * length..][..length], rows.count, true);
     })?;
     Ok(result)
@@ -90,7 +99,7 @@ fn premultiplied<const SIDE: usize, S: Sample>(samples: &[S], rows: Rows, watch:
 
 fn each_median<const SIDE: usize, S: Sample + Ord>(
     rows: Rows,
-    watch: &Watch,
+    deadline: &Deadline,
     source: impl FnMut(usize, &mut [S]),
     mut each: impl FnMut(usize, &[S]),
 ) -> Result<(), Error> {
@@ -98,7 +107,7 @@ fn each_median<const SIDE: usize, S: Sample + Ord>(
     let padded = (rows.w + 2 * reach.x) * rows.count;
     let mut columns = try_zeroed::<S>(SIDE * padded)?;
     let mut row = try_zeroed(rows.w * rows.count)?;
-    windows(rows, reach, watch, source, |y, window| {
+    windows(rows, reach, deadline, source, |y, window| {
         let around: [&[S]; SIDE] = std::array::from_fn(|k| window.row(k as isize - reach.y as isize));
         network::sorted_columns(&around, &mut columns);
         let columns: [&[S]; SIDE] = std::array::from_fn(|rank| &columns[rank * padded..][..padded]);

@@ -1,4 +1,4 @@
-//! `noise`: grain that is the same each time.
+//! `noise`: reproducible grain.
 
 use super::{Context, Cost, Operation};
 use crate::pipeline::color::Sample;
@@ -7,28 +7,28 @@ use crate::pipeline::{Error, Raster, Samples};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "noise",
-    doc: "Adds Gaussian noise to each channel but alpha (libvips' `gaussnoise`), sRGB-encoded. It depends on the seed and the place \
-          of the pixel alone (SplitMix64), so the same request gives the same image.",
+    doc: "Gaussian noise on each channel except alpha (libvips' `gaussnoise`), on sRGB-encoded samples. It depends \
+          only on the seed and the position of the pixel (SplitMix64), so equal requests give equal images.",
     params: &[
         Param {
             name: "amount",
             keys: &["noise"],
             kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
             default: Some(Value::Number(0)),
-            doc: "Standard deviation, of the full range.",
+            doc: "Standard deviation, in percent of the full range.",
         },
         Param {
             name: "seed",
             keys: &[],
             kind: Kind::Integer { min: 0, max: u32::MAX as i64, step: 1, unit: "" },
             default: Some(Value::Number(0)),
-            doc: "Other seeds give other noise.",
+            doc: "Seed; different seeds give different noise.",
         },
     ],
     example: "w=300&noise=8,1",
     revision: 1,
     canonical: |args| Ok(Some(args).filter(|args| amount(args) > 0)),
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, 0)),
     apply,
 };
@@ -39,21 +39,21 @@ fn amount(args: &Args) -> i64 {
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), raster.channels());
-    // The kind holds it within 32 bits.
+    // The parameter's kind keeps it within 32 bits.
     let seed = args.number("seed").unwrap_or(0) as u64;
     let (count, colors) = (channels.count(), channels.count() - usize::from(channels.alpha()));
     let row = size.w as usize * count;
     let samples = match raster.into_samples() {
         Samples::U8(mut samples) => {
             for (y, row) in samples.chunks_exact_mut(row).enumerate() {
-                context.watch.check()?;
+                context.deadline.check()?;
                 add(row, [count, colors], amount(args), start(seed, y));
             }
             Samples::U8(samples)
         }
         Samples::U16(mut samples) => {
             for (y, row) in samples.chunks_exact_mut(row).enumerate() {
-                context.watch.check()?;
+                context.deadline.check()?;
                 add(row, [count, colors], amount(args), start(seed, y));
             }
             Samples::U16(samples)
@@ -62,13 +62,12 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     Ok(Raster::new(size, channels, samples))
 }
 
-/// The state of the generator at the start of a row.
+/// State of the generator at the start of a row.
 fn start(seed: u64, y: usize) -> u64 {
     mixed(seed << 32 | y as u64)
 }
 
-/// The increment and the last step of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators",
-/// 2014).
+/// Increment of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", 2014).
 const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn mixed(state: u64) -> u64 {
@@ -77,10 +76,10 @@ fn mixed(state: u64) -> u64 {
     state ^ state >> 31
 }
 
-/// Adds noise of a standard deviation in hundredths of the full range.
+/// Adds noise with a standard deviation in hundredths of the full range.
 fn add<S: Sample>(row: &mut [S], [count, colors]: [usize; 2], amount: i64, start: u64) {
     let full = i64::from(S::MAX.into());
-    // Rounded once: the product with a number of at most 2040 has room in 64 bits.
+    // Rounded once: the product with a number of at most 2040 fits into 64 bits.
     let factor = (amount * full * (1 << 16)) as f64 / (100.0 * DEVIATION);
     let factor = (factor + 0.5) as i64;
     let mut state = start;
@@ -94,7 +93,8 @@ fn add<S: Sample>(row: &mut [S], [count, colors]: [usize; 2], amount: i64, start
     }
 }
 
-/// The sum of sixteen bytes less its mean: a Gaussian with a standard deviation of [`DEVIATION`], by the central limit theorem.
+/// Sum of sixteen bytes minus its mean: nearly Gaussian by the central limit theorem, with a standard deviation of
+/// [`DEVIATION`].
 fn gaussian(state: u64) -> i64 {
     let sum = sum_of_bytes(mixed(state)) + sum_of_bytes(mixed(!state));
     sum as i64 - 2040
@@ -126,7 +126,7 @@ mod tests {
         assert!((mean(2) - 1.0).abs() < 0.02, "{}", mean(2));
         assert!(mean(3).abs() < 0.05, "{}", mean(3));
         assert!((mean(4) - 3.0).abs() < 0.15, "{}", mean(4));
-        let beside = values.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / count as f64;
-        assert!(beside.abs() < 0.01, "{beside}");
+        let neighbours = values.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / count as f64;
+        assert!(neighbours.abs() < 0.01, "{neighbours}");
     }
 }

@@ -1,4 +1,5 @@
-//! `overlay`: lays another image on this one. Where it comes to lie is in [`place`], how colours mix is in [`blend`].
+//! `overlay`: draws another image on this one. Its position is computed in [`place`], the mixing of colours in
+//! [`blend`].
 
 mod blend;
 mod place;
@@ -14,22 +15,22 @@ use place::{Patch, patches};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "overlay",
-    doc: "Lays another image on this one (W3C Compositing and Blending Level 1, source-over, on sRGB-encoded values). An opaque \
-          image stays so; gray becomes RGB.",
+    doc: "Draws another image on this one (W3C Compositing and Blending Level 1, source-over, on sRGB-encoded \
+          values). An opaque image stays opaque; gray becomes RGB.",
     params: &[
         Param {
             name: "source",
             keys: &["overlay"],
             kind: Kind::Image,
             default: None,
-            doc: "The image that is laid on; of an animation its first frame.",
+            doc: "Id of the overlay; only the first frame of an animation is used.",
         },
         Param {
             name: "gravity",
             keys: &["overlay_gravity"],
             kind: Kind::Gravity(gravity::PLACES),
             default: Some(Value::Word("center")),
-            doc: "Where it lies: against an edge, in a corner, or so that its point in these shares of width and height is on the same \
+            doc: "Position: at an edge or in a corner. A point x,y in percent places that point of the overlay on the same \
                   point of this image.",
         },
         Param {
@@ -37,49 +38,48 @@ pub(super) static OPERATION: Operation = Operation {
             keys: &["overlay_x"],
             kind: OFFSET,
             default: Some(Value::Number(0)),
-            doc: "Moves it to the right of there; negative: to the left.",
+            doc: "Offset to the right; negative values move the overlay to the left.",
         },
         Param {
             name: "y",
             keys: &["overlay_y"],
             kind: OFFSET,
             default: Some(Value::Number(0)),
-            doc: "Moves it down; negative: up. What lies outside is not seen.",
+            doc: "Offset downwards; negative values move the overlay up. Parts outside the image are cut off.",
         },
         Param {
             name: "width",
             keys: &["overlay_width"],
             kind: Kind::Length { px_max: 16_384 },
             default: None,
-            doc: "Its width, in pixels or in percent of this image's, more than 0; the height follows. Its own size when it is not given.",
+            doc: "Width of the overlay, in pixels or in percent of this image's width, more than 0; the height is proportional. Its own size by default.",
         },
         Param {
             name: "opacity",
             keys: &["overlay_opacity"],
             kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
             default: Some(Value::Number(100)),
-            doc: "What its alpha is multiplied by.",
+            doc: "Factor for the overlay's alpha.",
         },
         Param {
             name: "blend",
             keys: &["overlay_blend"],
             kind: Kind::Choice(blend::WORDS),
             default: Some(Value::Word("over")),
-            doc: "How its colours mix with those below: the blend modes of the standard (`over` is its `normal`), and its operator \
-                  `plus` (lighter).",
+            doc: "Blend mode: the modes of the standard (`over` is its `normal`), and its operator `plus` (lighter).",
         },
         Param {
             name: "tile",
             keys: &["overlay_tile"],
             kind: Kind::Flag,
             default: Some(Value::Flag(false)),
-            doc: "Whether it is repeated in both directions from where it lies.",
+            doc: "Repeats the overlay in both directions from its position.",
         },
     ],
     example: "w=600&overlay={id}&overlay_width=25%25&overlay_gravity=southeast&overlay_x=-16&overlay_y=-16&overlay_opacity=80",
     revision: 2,
     canonical,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };
@@ -97,7 +97,7 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
     Ok(Some(args).filter(|args| args.number("opacity") != Some(0)))
 }
 
-/// Gray holds no coloured overlay, and only the pixels would tell whether there is one.
+/// Channels of the result: gray becomes RGB, since only the pixels show whether the overlay is coloured.
 fn planned_channels(channels: Channels) -> Channels {
     if channels.alpha() { Channels::Rgba } else { Channels::Rgb }
 }
@@ -107,12 +107,12 @@ fn plan(shape: Shape, _: &Args) -> Result<Cost, Error> {
     Ok(Cost::new(Shape { channels: planned_channels(shape.channels), ..shape }, row))
 }
 
-/// Only what is seen of the overlay is scaled, one patch after the other.
+/// Bytes held for the overlay; only its visible parts are scaled, one patch at a time.
 pub(super) fn image_bytes(args: &Args, from: Shape, image: Shape) -> u64 {
     if !args.has("width") {
         return 0;
     }
-    // Also where it has that size already: `from` may be but a bound.
+    // Counted even if the overlay has that size already, since `from` may be only a bound.
     let scaled = scaled_size(args, from.size, image.size);
     let bytes = |patch: Patch| windowed_bytes(image, patch.window(scaled), Content::Picture);
     patches(args, from.size, scaled).map(bytes).max().unwrap_or(0)
@@ -120,7 +120,7 @@ pub(super) fn image_bytes(args: &Args, from: Shape, image: Shape) -> u64 {
 
 fn scaled_size(args: &Args, base: Size, image: Size) -> Size {
     match args.get("width") {
-        // The kind holds it within 16384.
+        // The parameter's kind keeps it within 16384.
         Some(Value::Number(px)) => by_width(image, *px as u32),
         Some(Value::Share(share)) => {
             let w = (u64::from(base.w) * u64::from(*share) + 5_000) / 10_000;
@@ -140,14 +140,14 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
         if scaled == image.size() {
             layer.lay((&mut samples, channels, size), image, &patch, context)?;
         } else {
-            let piece = windowed(image, patch.window(scaled), Content::Picture, context.watch)?;
+            let piece = windowed(image, patch.window(scaled), Content::Picture, context.deadline)?;
             layer.lay((&mut samples, channels, size), &piece, &patch.of_window(), context)?;
         }
     }
     Ok(Raster::new(size, channels, samples))
 }
 
-/// How the overlay is laid on.
+/// Settings that mix the overlay with the image.
 struct Layer {
     blend: Blend,
     opacity: u32,
@@ -156,7 +156,7 @@ struct Layer {
 impl Layer {
     fn new(args: &Args) -> Layer {
         let blend = Blend::from_word(args.word("blend").unwrap_or_default());
-        // The kind holds it within 100.
+        // The parameter's kind keeps it within 100.
         Layer { blend, opacity: args.number("opacity").unwrap_or(100) as u32 }
     }
 
@@ -184,7 +184,7 @@ impl Layer {
         let mut row: Vec<[u16; 4]> = try_zeroed(patch.across.len as usize)?;
         for line in 0..patch.down.len {
             if line % 64 == 0 {
-                context.watch.check()?;
+                context.deadline.check()?;
             }
             self.read(image, patch, line, &mut row);
             let first = (patch.down.at + line) as usize * base_w as usize + patch.across.at as usize;
@@ -197,7 +197,7 @@ impl Layer {
         Ok(())
     }
 
-    /// Reads what comes to lie on a line of the patch, as 16-bit RGBA with this layer's opacity.
+    /// Reads the overlay's pixels for one line of the patch, as 16-bit RGBA with this layer's opacity.
     fn read(&self, image: &Raster, patch: &Patch, line: u32, row: &mut [[u16; 4]]) {
         let w = image.size().w as usize;
         let first = patch.down.source(line) as usize * w * image.channels().count();
@@ -217,7 +217,7 @@ impl Layer {
     }
 }
 
-/// A pixel of RGB or RGBA.
+/// A pixel of RGB or RGBA as 16-bit RGBA.
 fn wide<S: Sample>(pixel: &[S]) -> [u16; 4] {
     rgba(pixel, if pixel.len() == 4 { Channels::Rgba } else { Channels::Rgb })
 }

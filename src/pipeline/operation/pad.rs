@@ -1,4 +1,4 @@
-//! `pad`: room of one colour around the image.
+//! `pad`: padding of one colour around the image.
 
 use super::canvas::{WHITE, channels_with, laid};
 use super::{Cost, Operation};
@@ -10,30 +10,31 @@ const ZERO: Option<Value> = Some(Value::Number(0));
 
 pub(super) static OPERATION: Operation = Operation {
     name: "pad",
-    doc: "Adds room of one colour around the image, after everything else.",
+    doc: "Padding of one colour around the image, applied after all other operations.",
     params: &[
         Param {
             name: "top",
             keys: &["pad"],
             kind: EDGE,
             default: ZERO,
-            doc: "`pad=top,right,bottom,left`, one to four values as CSS's `padding` (left as right, bottom and right as top where left out): room above.",
+            doc: "Padding at the top. In a query `pad=top,right,bottom,left` takes one to four values, as CSS's `padding` \
+                  does: left defaults to right, right and bottom to top.",
         },
-        Param { name: "right", keys: &[], kind: EDGE, default: ZERO, doc: "Room to the right." },
-        Param { name: "bottom", keys: &[], kind: EDGE, default: ZERO, doc: "Room below." },
-        Param { name: "left", keys: &[], kind: EDGE, default: ZERO, doc: "Room to the left." },
+        Param { name: "right", keys: &[], kind: EDGE, default: ZERO, doc: "Padding on the right." },
+        Param { name: "bottom", keys: &[], kind: EDGE, default: ZERO, doc: "Padding at the bottom." },
+        Param { name: "left", keys: &[], kind: EDGE, default: ZERO, doc: "Padding on the left." },
         Param {
             name: "background",
             keys: &["background", "bg"],
             kind: Kind::Color,
             default: Some(Value::Color(WHITE)),
-            doc: "Its colour; one that is not opaque adds alpha to the image.",
+            doc: "Colour of the padding; one that is not opaque adds alpha to the image.",
         },
     ],
     example: "w=300&pad=20,40&bg=336699",
     revision: 1,
     canonical: |args| Ok(Some(args).filter(|args| EDGES.iter().any(|name| edge(args, name) > 0))),
-    look: None,
+    resolve: None,
     plan: |shape, args| {
         let channels = channels_with(shape.channels, background(args));
         let converted = if channels == shape.channels { 0 } else { Shape { channels, ..shape }.bytes() };
@@ -45,7 +46,7 @@ pub(super) static OPERATION: Operation = Operation {
 const EDGES: [&str; 4] = ["top", "right", "bottom", "left"];
 
 fn edge(args: &Args, name: &str) -> u32 {
-    // The kind holds it within 65535.
+    // The parameter's kind keeps it within 65535.
     args.number(name).unwrap_or(0) as u32
 }
 

@@ -8,8 +8,8 @@ use crate::pipeline::{Error, Raster, Samples, Shape};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "pixelate",
-    doc: "Makes squares of one colour, the mean of their pixels in linear light with premultiplied alpha (`vips_shrink`); they \
-          begin at the top left, those at the other edges are cut off.",
+    doc: "Replaces squares by their mean colour, in linear light with premultiplied alpha (`vips_shrink`). Squares \
+          start at the top left; those at the right and bottom edges are cut off.",
     params: &[Param {
         name: "size",
         keys: &["pixelate"],
@@ -20,19 +20,19 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
     example: "w=300&pixelate=10",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, side(args)))),
     apply,
 };
 
 fn side(args: &Args) -> usize {
-    // The kind holds it within 2..512.
+    // The parameter's kind keeps it within 2..512.
     args.number("size").unwrap_or(2) as usize
 }
 
 fn working_bytes(shape: Shape, side: usize) -> u64 {
     let (w, count) = (shape.size.w as usize, shape.channels.count());
-    // A row of linear light; for each square its sums, their means, and what is written.
+    // A row of linear light; for each square its sums, their means, and the written colour.
     (w * count * 2 + w.div_ceil(side) * count * (8 + 2 + 2)) as u64
 }
 
@@ -53,7 +53,7 @@ fn pixelated<S: Sample>(samples: &[S], raster: &Raster, side: usize, context: &C
     let mut result = try_zeroed(samples.len())?;
     let band = side * w * count;
     for (target, source) in result.chunks_mut(band).zip(samples.chunks(band)) {
-        context.watch.check()?;
+        context.deadline.check()?;
         sums.fill(0);
         for row in source.chunks_exact(w * count) {
             linear_row(row, &mut linear, count, alpha);
@@ -70,7 +70,7 @@ fn pixelated<S: Sample>(samples: &[S], raster: &Raster, side: usize, context: &C
     Ok(result)
 }
 
-/// Adds a row to the sums of the squares that it crosses.
+/// Adds a row to the sums of its squares.
 fn add(row: &[u16], sums: &mut [u64], side: usize, count: usize) {
     for (sums, pixels) in sums.chunks_exact_mut(count).zip(row.chunks(side * count)) {
         for (channel, sum) in sums.iter_mut().enumerate() {

@@ -7,19 +7,19 @@ use crate::pipeline::param::{Args, Kind, Param};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "radius",
-    doc: "Rounds the corners to quarters of a circle, transparent outside (CSS Backgrounds and Borders Level 3, border-radius). \
-          Edges are antialiased by exact area.",
+    doc: "Rounds the corners to quarter circles, transparent outside (CSS Backgrounds and Borders Level 3, \
+          border-radius). Edges are antialiased by exact area.",
     params: &[Param {
         name: "radius",
         keys: &["radius"],
         kind: Kind::IntegerOr { min: 1, max: 16_384, unit: "px", word: "max" },
         default: None,
-        doc: "The radius, of which at most half the shorter side is used; `max` is that half.",
+        doc: "Radius of the corners, at most half the shorter side; `max` is that half.",
     }],
     example: "w=300&radius=40",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply: |raster, args, context| {
         let image = raster.size();
@@ -30,7 +30,7 @@ pub(super) static OPERATION: Operation = Operation {
 
 fn corners(image: Size, args: &Args) -> Size {
     let shorter = image.w.min(image.h);
-    // The kind holds it within 16384.
+    // The parameter's kind keeps it within 16384.
     let diameter = args.number("radius").map_or(shorter, |radius| shorter.min(2 * radius as u32));
     Size::new(diameter, diameter)
 }

@@ -1,21 +1,21 @@
-//! `resize`: scales, crops or pads to a size. The geometry is in [`geometry`], the pixels are in [`resample`], the subject of a
-//! crop is found in [`focus`], and [`part`] is what is left of a crop and a resize once a decoder has shrunk.
+//! `resize`: scales, crops or pads to a size. [`geometry`] computes sizes and [`resample`] pixels; [`smartcrop`]
+//! finds the subject of a crop. [`crop_resize`] replaces a crop and a resize after a decoder has shrunk the image.
 
 mod anchor;
-mod focus;
+mod crop_resize;
 mod geometry;
-mod part;
 mod resample;
+mod smartcrop;
 
 use super::canvas::{Rect, WHITE, channels_with, laid};
 use super::{Context, Cost, Operation, crop, gravity};
 use crate::pipeline::param::{Args, Kind, Param, Value, invalid, missing};
 use crate::pipeline::plan::Step;
-use crate::pipeline::{Channels, Error, Raster, Shape, Size, Watch, color};
+use crate::pipeline::{Channels, Deadline, Error, Raster, Shape, Size, color};
 use anchor::Anchor;
+pub(in crate::pipeline) use crop_resize::shrunk;
 pub(super) use geometry::by_width;
-use geometry::{Box, Fit, Geometry};
-pub(in crate::pipeline) use part::shrunk;
+use geometry::{Fit, Geometry, TargetBox};
 use resample::{Kernel, Light};
 
 const SIDE_MAX: i64 = 65_535;
@@ -24,88 +24,91 @@ const KERNELS: &[&str] = &["lanczos3", "mitchell", "cubic", "linear", "nearest"]
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "resize",
-    doc: "Scales the image in linear light; never enlarges unless asked.",
+    doc: "Scales the image in linear light; never enlarges unless `enlarge` is set.",
     params: &[
         Param {
             name: "width",
             keys: &["width", "w"],
             kind: SIDE,
             default: None,
-            doc: "Width of the box to fit into; without it the height alone decides.",
+            doc: "Width of the box. Without it, the height alone determines the scale.",
         },
         Param {
             name: "height",
             keys: &["height", "h"],
             kind: SIDE,
             default: None,
-            doc: "Height of the box to fit into; without it the width alone decides.",
+            doc: "Height of the box. Without it, the width alone determines the scale.",
         },
         Param {
             name: "aspect",
             keys: &["aspect", "ar"],
             kind: Kind::Ratio,
             default: None,
-            doc: "Ratio of the box: with one side it gives the other; with neither the image is cropped to it, not scaled.",
+            doc: "Aspect ratio of the box. With one side given, it determines the other; with neither, the image is \
+                  cropped to the ratio and not scaled.",
         },
         Param {
             name: "dpr",
             keys: &["dpr"],
             kind: Kind::Decimal { min: 100, max: 400, places: 2, unit: "" },
             default: Some(Value::Number(DPR_ONE)),
-            doc: "Device pixels per CSS pixel: multiplies width and height.",
+            doc: "Device pixels per CSS pixel; multiplies width and height.",
         },
         Param {
             name: "fit",
             keys: &["fit"],
             kind: Kind::Choice(&["inside", "cover", "contain", "fill", "outside"]),
             default: Some(Value::Word("inside")),
-            doc: "With both sides given: `inside` the box; `cover` it, cropped; `contain`ed in it, padded with `background`; \
-                  `fill` it, out of proportion; no smaller than it (`outside`).",
+            doc: "Fit of the image to a box with both sides. `inside`: no larger than the box; `cover`: fills the box, \
+                  cropped; `contain`: fits in the box, padded with `background`; `fill`: fills the box, distorted; \
+                  `outside`: no smaller than the box.",
         },
         Param {
             name: "gravity",
             keys: &["gravity", "g"],
             kind: Kind::Gravity(gravity::WORDS),
             default: Some(Value::Word("center")),
-            doc: "What a crop is centred on, as far as there is room, and where a `contain`ed image stands. When cropping, `entropy` \
-                  keeps what has most detail and `attention` the likely subject: edges, skin, saturated colour (after libvips' \
-                  smartcrop and smartcrop.js).",
+            doc: "Centre of a crop, as far as there is room, and position of a `contain`ed image. `entropy` crops to the \
+                  part with most detail, `attention` to the likely subject: edges, skin and saturated colours (after \
+                  libvips' smartcrop and smartcrop.js).",
         },
         Param {
             name: "enlarge",
             keys: &["enlarge"],
             kind: Kind::Flag,
             default: Some(Value::Flag(false)),
-            doc: "Whether the result may have more pixels than the source.",
+            doc: "Allows results with more pixels than the source.",
         },
         Param {
             name: "kernel",
             keys: &["kernel"],
             kind: Kind::Choice(KERNELS),
             default: Some(Value::Word("lanczos3")),
-            doc: "The resampling kernel; `cubic` is Catmull-Rom.",
+            doc: "Resampling kernel; `cubic` is Catmull-Rom.",
         },
         Param {
             name: "background",
             keys: &["background", "bg"],
             kind: Kind::Color,
             default: Some(Value::Color(WHITE)),
-            doc: "The colour of the padding of `contain`.",
+            doc: "Colour of the padding of `contain`.",
         },
     ],
     example: "w=300&h=200&fit=cover&gravity=attention",
     revision: 3,
     canonical,
-    look: Some(look),
+    resolve: Some(resolve),
     plan,
     apply,
 };
 
-/// `dpr` of 1.
+/// Value of `dpr` for 1.
 const DPR_ONE: i64 = 100;
 
-/// `dpr` and a ratio beside a side are worked out. Without a side and a ratio nothing is asked for; without both sides there is one
-/// way to fit; only what crops or pads has a gravity, and only `contain` shows a background.
+/// Canonical arguments: `dpr`, and a ratio with one side, are computed into sides. Without a side and a ratio nothing
+/// is done; without both sides the fit has no effect; only crops and padding have a gravity, and only `contain` has a
+/// background.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
     if args.are_defaults() {
         return Err(missing("width", format!("{}; or a height or an aspect", SIDE.allowed())));
@@ -148,7 +151,7 @@ fn with_dpr(mut args: Args) -> Result<Args, Error> {
     Ok(args)
 }
 
-/// Place of `dpr` in the table.
+/// Index of `dpr` in the parameters.
 const DPR: usize = 3;
 
 fn with_ratio(mut args: Args) -> Result<Args, Error> {
@@ -168,26 +171,26 @@ fn with_ratio(mut args: Args) -> Result<Args, Error> {
     Ok(args.with(name, Value::Number(side)))
 }
 
-/// Whether a part may be left out.
+/// Whether the fit can crop the image.
 fn crops(args: &Args) -> bool {
     args.word("fit") == Some("cover") || args.has("aspect")
 }
 
-/// Whether the place of the crop is left to the pixels.
+/// Whether the position of the crop depends on the pixels.
 fn seeks(args: &Args) -> bool {
     matches!(args.word("gravity"), Some("entropy" | "attention"))
 }
 
-fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
+fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
     let target = geometry_of(raster.size(), args).scaled;
     Ok((&OPERATION, with_subject(raster, crop::whole(raster.size()), target, args, context)?))
 }
 
-/// The same with a point in `part` instead of a word that leaves it to the pixels.
+/// Replaces a gravity that depends on pixels by the point found in `part`.
 fn with_subject(raster: &Raster, part: Rect, target: Size, args: &Args, context: &Context<'_>) -> Result<Args, Error> {
     let anchor = match args.word("gravity") {
-        Some("entropy") => focus::busiest(raster, part, target, context.watch)?,
-        Some("attention") => focus::subject(raster, part, target, context.watch)?,
+        Some("entropy") => smartcrop::busiest(raster, part, target, context.deadline)?,
+        Some("attention") => smartcrop::subject(raster, part, target, context.deadline)?,
         _ => return Ok(args.clone()),
     };
     Ok(args.clone().with("gravity", anchor.value()))
@@ -202,11 +205,11 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     Ok(Cost::new(result, padding + working_bytes(shape, &geometry, kernel(args))))
 }
 
-/// What [`plan`] says at most of any size within that of `most`. A bound, as simple as it can be: a side that is not asked for
-/// is as long as the narrowest source would make it.
+/// Upper bound on [`plan`] for any source within the size of `most`. Kept simple: a side that is not given is assumed
+/// as long as the narrowest source would make it.
 pub(in crate::pipeline) fn at_most(most: Shape, args: &Args) -> Cost {
     let scales = !args.has("aspect");
-    let asked = Box { w: side(args, "width").filter(|_| scales), h: side(args, "height").filter(|_| scales) };
+    let asked = TargetBox { w: side(args, "width").filter(|_| scales), h: side(args, "height").filter(|_| scales) };
     let fit = fit(args);
     let channels = if fit == Fit::Contain { channels_with(most.channels, background(args)) } else { most.channels };
     let size = geometry::at_most(most.size, asked, fit, args.flag("enlarge"));
@@ -219,9 +222,9 @@ pub(in crate::pipeline) fn at_most(most: Shape, args: &Args) -> Cost {
     Cost { shape: result, working_bytes, at_most: true }
 }
 
-/// Bytes that [`scaled`] holds beside source and result.
+/// Bytes that [`scaled`] holds in addition to source and result.
 fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u64 {
-    // Where alpha is opaque it is taken away before and given back after.
+    // Opaque alpha is removed before scaling and added after it.
     let scaled = Shape { size: geometry.scaled, ..shape };
     let without_alpha = if shape.channels.alpha() { shape.bytes() + scaled.bytes() } else { 0 };
     without_alpha + resample::working_bytes(shape, geometry, kernel)
@@ -237,38 +240,38 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     laid(raster, geometry.result, corner, background(args))
 }
 
-/// Scales; opaque alpha costs nothing.
+/// Scales a raster; opaque alpha costs nothing.
 fn scaled(raster: Raster, geometry: &Geometry, kernel: Kernel, context: &Context<'_>) -> Result<Raster, Error> {
     let channels = raster.channels();
     if !geometry.resamples() {
         return Ok(raster);
     }
     if !channels.alpha() || !color::opaque(&raster) {
-        return resample::resampled(&raster, geometry, kernel, Light::Linear, context.watch);
+        return resample::resampled(&raster, geometry, kernel, Light::Linear, context.deadline);
     }
     let opaque = if channels.gray() { Channels::Gray } else { Channels::Rgb };
     let raster = color::to_channels(raster, opaque)?;
-    color::to_channels(resample::resampled(&raster, geometry, kernel, Light::Linear, context.watch)?, channels)
+    color::to_channels(resample::resampled(&raster, geometry, kernel, Light::Linear, context.deadline)?, channels)
 }
 
-/// A part of an image that is brought to another size: of masks and overlays only what is seen is made.
+/// A part of a scaled image, so that only the visible parts of masks and overlays are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    /// The size of the whole image after scaling, enlarged and out of proportion if it must be.
+pub(super) struct ScaledPart {
+    /// Size of the whole image after scaling, enlarged and distorted if necessary.
     pub scaled: Size,
-    /// The window's left upper corner in it.
+    /// Upper left corner of the window in the scaled image.
     pub at: (u32, u32),
-    /// The window's size.
+    /// Size of the window.
     pub size: Size,
 }
 
-/// What another image holds.
+/// Meaning of another image's samples.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Colours: Lanczos3 in linear light.
+    /// Colours, scaled with Lanczos3 in linear light.
     Picture,
-    /// The coverage of a mask: a triangle kernel on plain values, since one with negative lobes would leave holes in what the
-    /// mask covers and ghosts in what it does not.
+    /// Coverage of a mask, scaled with a triangle kernel on plain values: negative lobes would leave holes inside the
+    /// mask and ghosts outside.
     Coverage,
 }
 
@@ -281,21 +284,26 @@ impl Content {
     }
 }
 
-/// Makes `window` of an image.
-pub(super) fn windowed(raster: &Raster, window: Window, content: Content, watch: &Watch) -> Result<Raster, Error> {
+/// Computes `window` of an image.
+pub(super) fn windowed(
+    raster: &Raster,
+    window: ScaledPart,
+    content: Content,
+    deadline: &Deadline,
+) -> Result<Raster, Error> {
     let geometry = Geometry::window(raster.size(), window.scaled, window.at, window.size);
     let (kernel, light) = content.sampling();
-    resample::resampled(raster, &geometry, kernel, light, watch)
+    resample::resampled(raster, &geometry, kernel, light, deadline)
 }
 
-/// Bytes of what [`windowed`] makes of an image of this shape, and of what it holds meanwhile.
-pub(super) fn windowed_bytes(image: Shape, window: Window, content: Content) -> u64 {
+/// Bytes of the result of [`windowed`] for an image of this shape, and of the memory held meanwhile.
+pub(super) fn windowed_bytes(image: Shape, window: ScaledPart, content: Content) -> u64 {
     let geometry = Geometry::window(image.size, window.scaled, window.at, window.size);
     let made = Shape { size: window.size, ..image }.bytes();
     made.saturating_add(resample::working_bytes(image, &geometry, content.sampling().0))
 }
 
-/// Arguments that scale a result down into a box, aspect kept.
+/// Arguments that scale a result down into a box and keep its aspect ratio.
 pub(in crate::pipeline) fn inside(most: Size) -> Args {
     let side = |px| Value::Number(i64::from(px));
     Args::defaults(OPERATION.params).with("width", side(most.w)).with("height", side(most.h))
@@ -306,12 +314,12 @@ fn geometry_of(source: Size, args: &Args) -> Geometry {
     if let Some(Value::Ratio(w, h)) = args.get("aspect") {
         return Geometry::of_ratio(source, Size::new(*w, *h), anchor);
     }
-    let asked = Box { w: side(args, "width"), h: side(args, "height") };
+    let asked = TargetBox { w: side(args, "width"), h: side(args, "height") };
     Geometry::new(source, asked, fit(args), anchor, args.flag("enlarge"))
 }
 
 fn side(args: &Args, name: &str) -> Option<u32> {
-    // The kind holds sides within 65535.
+    // The parameter's kind keeps sides within 65535.
     args.number(name).map(|side| side as u32)
 }
 

@@ -1,5 +1,5 @@
-//! `rotate`: turns the image. A right angle moves pixels and computes none, so it counts as orientation; the pixels of any other
-//! angle are in [`free`].
+//! `rotate`: turns the image. A right angle moves pixels and computes none, so it counts as orientation; [`free`]
+//! computes the pixels for any other angle.
 
 mod free;
 
@@ -13,8 +13,9 @@ use free::Turn;
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "rotate",
-    doc: "Turns the image clockwise. A right angle comes first, so that width and height are those of the turned image; at any \
-          other the canvas, after resizing, grows to hold the whole of it (bicubic, Catmull-Rom, in linear light).",
+    doc: "Turns the image clockwise. Multiples of 90 degrees are applied first, so that width and height refer to \
+          the turned image. Other angles are applied after resizing, on a canvas that holds the whole image \
+          (bicubic, Catmull-Rom, in linear light).",
     params: &[
         Param {
             name: "angle",
@@ -28,25 +29,25 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
             keys: &["background", "bg"],
             kind: Kind::Color,
             default: Some(Value::Color(WHITE)),
-            doc: "The colour of the corners that an angle leaves; one that is not opaque adds alpha to the image.",
+            doc: "Colour of the corners that an angle leaves; one that is not opaque adds alpha to the image.",
         },
     ],
     example: "w=300&rotate=12.5&bg=ffffff00",
     revision: 2,
     canonical,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };
 
-/// Hundredths of a degree in a right angle.
+/// A right angle in hundredths of a degree.
 const RIGHT: i64 = 9_000;
 
 fn angle(args: &Args) -> i64 {
     args.number("angle").unwrap_or(0)
 }
 
-/// One angle of those that mean the same: above -180 degrees, at most 180. A right angle leaves no corner.
+/// Canonical arguments: the angle is above -180 degrees and at most 180, and a right angle has no background.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
     let turned = angle(&args).rem_euclid(4 * RIGHT);
     let nearest = if turned > 2 * RIGHT { turned - 4 * RIGHT } else { turned };
@@ -57,7 +58,7 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
     Ok(Some(args).filter(|_| nearest != 0))
 }
 
-/// The turn, when it is one by a right angle.
+/// The turn as an orientation, if it is by a right angle.
 pub(in crate::pipeline) fn right_angle(args: &Args) -> Option<Orientation> {
     let angle = angle(args);
     Some(orientation_of_turn(angle / 100)).filter(|_| angle % RIGHT == 0)
@@ -84,5 +85,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     }
     let channels = channels_with(raster.channels(), background(args));
     let raster = to_channels(raster, channels)?;
-    free::turned(&raster, &Turn::new(raster.size(), angle(args)), background(args), context.watch)
+    free::turned(&raster, &Turn::new(raster.size(), angle(args)), background(args), context.deadline)
 }

@@ -11,35 +11,35 @@ const SIGMA: Kind = Kind::Decimal { min: 30, max: 1_000, places: 2, unit: "px" }
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "sharpen",
-    doc: "Sharpens with an unsharp mask (ImageMagick's `-unsharp`: the difference from a Gaussian blur is added), in linear \
-          light; alpha stays as it is.",
+    doc: "Unsharp mask: adds the difference from a Gaussian blur (ImageMagick's `-unsharp`), in linear light; \
+          alpha is unchanged.",
     params: &[
         Param {
             name: "sigma",
             keys: &["sharpen"],
             kind: SIGMA,
             default: None,
-            doc: "Standard deviation of the blur: what is finer is sharpened.",
+            doc: "Standard deviation of the blur; finer details are sharpened.",
         },
         Param {
             name: "amount",
             keys: &[],
             kind: Kind::Decimal { min: 0, max: 1_000, places: 2, unit: "" },
             default: Some(Value::Number(100)),
-            doc: "How many times the difference is added.",
+            doc: "Factor for the added difference.",
         },
         Param {
             name: "threshold",
             keys: &[],
             kind: Kind::Integer { min: 0, max: 255, step: 1, unit: "" },
             default: Some(Value::Number(0)),
-            doc: "Samples that differ from the blurred image by less, in sRGB levels of 8 bits, stay as they are.",
+            doc: "Smallest difference from the blurred image that is sharpened, in 8-bit sRGB levels.",
         },
     ],
     example: "w=300&sharpen=1,1.5,3",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan,
     apply,
 };
@@ -53,7 +53,7 @@ fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     Ok(Cost::new(shape, working_bytes(shape, sigma(args)) + row))
 }
 
-/// In pixels.
+/// Standard deviation in pixels.
 fn sigma(args: &Args) -> f64 {
     args.number("sigma").unwrap_or(30) as f64 / 100.0
 }
@@ -70,16 +70,16 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
     let (channels, alpha) = (raster.channels(), has_alpha(raster));
     let count = channels.count();
     let full: u32 = S::MAX.into();
-    let mask = Mask {
+    let mask = UnsharpMask {
         amount: args.number("amount").unwrap_or(100) as i32,
         threshold: args.number("threshold").unwrap_or(0) as u32 * (full / 255),
     };
     let mut result = samples.to_vec();
     let mut local = try_zeroed::<u16>(raster.size().w as usize * count)?;
-    blurred(raster, sigma(args), context.watch, |y, row| {
+    blurred(raster, sigma(args), context.deadline, |y, row| {
         local.copy_from_slice(row);
         if alpha {
-            // The colour around each pixel: transparent neighbours have no part in it.
+            // Colour around each pixel; transparent neighbours do not contribute.
             straight_row(&mut local, count);
         }
         let target = &mut result[y * row.len()..][..row.len()];
@@ -94,16 +94,16 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
     Ok(result)
 }
 
-/// What is done with a difference.
-struct Mask {
-    /// In hundredths.
+/// Settings for the added difference.
+struct UnsharpMask {
+    /// Factor in hundredths.
     amount: i32,
-    /// In levels of the samples.
+    /// Threshold in levels of the samples.
     threshold: u32,
 }
 
-impl Mask {
-    /// `blurred` is linear light.
+impl UnsharpMask {
+    /// Adds the difference from `blurred`, a row of linear light.
     fn add<S: Sample>(&self, samples: &mut [S], blurred: &[u16]) {
         let (linear, encoded) = (S::linear_table(), S::encoded_table());
         for (sample, blurred) in samples.iter_mut().zip(blurred) {

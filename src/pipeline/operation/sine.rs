@@ -1,7 +1,9 @@
-//! Sine and cosine from additions and multiplications alone: those of the system may differ in the last bit between CPUs with and
-//! without fused multiply-add, and with them the bytes of a result.
+//! Sine and cosine from additions and multiplications only. The system's functions may differ in the last bit between
+//! CPUs with and without fused multiply-add, and with them the bytes of a result.
 
-/// sin(pi x) by its Taylor series around the nearest whole number, exact to the last bits: |angle| is at most pi / 2.
+/// sin(pi x), by its Taylor series around the nearest whole number, exact to the last bits since
+/// angle
+/// is at most pi / 2.
 pub(super) fn sine_of_turns(x: f64) -> f64 {
     let nearest = x.round();
     let angle = (x - nearest) * std::f64::consts::PI;

@@ -6,34 +6,35 @@ use crate::pipeline::color::{self, Sample};
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::{Channels, Error, Raster, Samples};
 
-/// Pixels between two looks at the watch.
+/// Pixels between two checks of the deadline.
 const BAND_PIXELS: usize = 1 << 18;
 
 pub(super) static OPERATION: Operation = Operation {
     name: "transparent",
-    doc: "Makes one colour transparent. The distance of a pixel from it is the largest difference of its red, green or blue, \
-          sRGB-encoded.",
+    doc: "Makes one colour transparent. The distance of a pixel from it is the largest difference in red, green or \
+          blue, sRGB-encoded.",
     params: &[
         Param {
             name: "color",
             keys: &["transparent"],
             kind: Kind::Color,
             default: None,
-            doc: "The colour; its alpha is not used.",
+            doc: "Colour to remove; its alpha is ignored.",
         },
         Param {
             name: "tolerance",
             keys: &[],
             kind: Kind::Integer { min: 0, max: 255, step: 1, unit: "" },
             default: Some(Value::Number(0)),
-            doc: "Distance up to which pixels are transparent. From there alpha rises to opaque over the same distance again (never \
-                  past 255), and the colour is taken out of what is partly transparent: edges get no fringe of it.",
+            doc: "Distance up to which pixels become transparent. From there alpha rises to opaque over the same distance \
+                  again (never past 255), and the colour is removed from partly transparent pixels, so that edges have no \
+                  fringe.",
         },
     ],
     example: "w=300&transparent=ffffff,40",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(plan(shape)),
     apply,
 };
@@ -44,30 +45,30 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
     Ok(Some(args.with("color", Value::Color([r, g, b, 255]))))
 }
 
-/// The colour and how far its reach goes, in the units of the samples.
-struct Key {
+/// The colour and its tolerance, in the units of the samples.
+struct ColorKey {
     color: [i64; 3],
     tolerance: i64,
-    /// Over this distance behind `tolerance` alpha rises.
+    /// Distance beyond `tolerance` over which alpha rises.
     ramp: i64,
-    /// A gray pixel can lose a gray only.
+    /// Whether the colour can be removed; gray images only lose grays.
     removable: bool,
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), with_alpha(raster.channels()));
     let samples = match color::to_channels(raster, channels)?.into_samples() {
-        Samples::U8(samples) => Samples::U8(keyed(samples, channels, &Key::new(args, channels, 1), context)?),
-        Samples::U16(samples) => Samples::U16(keyed(samples, channels, &Key::new(args, channels, 257), context)?),
+        Samples::U8(samples) => Samples::U8(keyed(samples, channels, &ColorKey::new(args, channels, 1), context)?),
+        Samples::U16(samples) => Samples::U16(keyed(samples, channels, &ColorKey::new(args, channels, 257), context)?),
     };
     Ok(Raster::new(size, channels, samples))
 }
 
-impl Key {
-    fn new(args: &Args, channels: Channels, unit: i64) -> Key {
+impl ColorKey {
+    fn new(args: &Args, channels: Channels, unit: i64) -> ColorKey {
         let [r, g, b, _] = args.color("color").unwrap_or_default();
         let tolerance = args.number("tolerance").unwrap_or(0);
-        Key {
+        ColorKey {
             color: [r, g, b].map(|v| i64::from(v) * unit),
             tolerance: tolerance * unit,
             ramp: tolerance.min(255 - tolerance) * unit,
@@ -75,7 +76,7 @@ impl Key {
         }
     }
 
-    /// How much of a pixel stays: of `ramp`; or all of it.
+    /// The part of a pixel to keep, in units of `ramp`; `None` keeps all of it.
     fn rest<S: Sample>(&self, colors: &[S]) -> Option<i64> {
         let value = |place: usize| i64::from(colors[place.min(colors.len() - 1)].into());
         let distance = (0..3).map(|place| (value(place) - self.color[place]).abs()).max().unwrap_or(0);
@@ -87,12 +88,12 @@ impl Key {
 fn keyed<S: Sample>(
     mut samples: Vec<S>,
     channels: Channels,
-    key: &Key,
+    key: &ColorKey,
     context: &Context<'_>,
 ) -> Result<Vec<S>, Error> {
     let count = channels.count();
     for band in samples.chunks_mut(BAND_PIXELS * count) {
-        context.watch.check()?;
+        context.deadline.check()?;
         for pixel in band.chunks_exact_mut(count) {
             let (colors, alpha) = pixel.split_at_mut(count - 1);
             match key.rest(colors) {
@@ -113,7 +114,7 @@ fn keyed<S: Sample>(
     Ok(samples)
 }
 
-/// The colour of which `rest / ramp`, laid on the key, gives the pixel.
+/// The colour that gives the pixel when `rest / ramp` of it is laid on the key.
 fn without<S: Sample>(color: S, key: i64, rest: i64, ramp: i64) -> S {
     let full = i64::from(S::MAX.into());
     let difference = (i64::from(color.into()) - key) * ramp;

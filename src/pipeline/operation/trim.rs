@@ -1,5 +1,5 @@
-//! `trim`: removes borders of one colour, as libvips' `find_trim` does: what differs from the upper left pixel by more than a
-//! threshold, after a 3 x 3 median, is kept, and all between.
+//! `trim`: removes borders of one colour, as libvips' `find_trim` does. After a 3 x 3 median, the smallest part is
+//! kept that holds all pixels whose difference from the upper left pixel exceeds a threshold.
 
 use super::canvas::Rect;
 use super::{Context, Cost, Operation, crop, with_first};
@@ -7,49 +7,50 @@ use crate::pipeline::color::Sample;
 use crate::pipeline::param::{Args, Kind, Param};
 use crate::pipeline::plan::Step;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape, Size};
 
 pub(super) static OPERATION: Operation = Operation {
     name: "trim",
-    doc: "Removes borders of the colour of the upper left pixel, opacity included (libvips' find_trim: after a 3 x 3 median, so that \
-          specks and lines one pixel wide count as border). An image of one colour stays whole; an animation is trimmed as its first frame is.",
+    doc: "Removes borders of the colour of the upper left pixel, including its opacity (libvips' find_trim: after \
+          a 3 x 3 median, so that specks and lines one pixel wide count as border). An image of one colour stays \
+          whole; animations are trimmed by their first frame.",
     params: &[Param {
         name: "threshold",
         keys: &["trim"],
         kind: Kind::Integer { min: 0, max: 255, step: 1, unit: "" },
         default: None,
-        doc: "How far a sample of 0..255 may be from the border's colour; not trimmed when it is not given.",
+        doc: "Largest difference from the border's colour, in 8-bit levels. No trimming by default.",
     }],
     example: "trim=40",
     revision: 1,
     canonical: with_first,
-    look: Some(look),
+    resolve: Some(resolve),
     plan: |shape, _| Ok(Cost { shape, working_bytes: working_bytes(shape), at_most: true }),
     apply: |raster, args, context| {
-        let (operation, args) = look(&raster, args, context)?;
+        let (operation, args) = resolve(&raster, args, context)?;
         (operation.apply)(raster, &args, context)
     },
 };
 
-fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
-    // The kind holds it within 255.
+fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
+    // The parameter's kind keeps it within 255.
     let threshold = args.number("threshold").unwrap_or(0) as u32;
     let shape = raster.shape();
     let found = match raster.samples() {
-        Samples::U8(samples) => found(samples, shape, threshold, context.watch)?,
-        Samples::U16(samples) => found(samples, shape, threshold * 257, context.watch)?,
+        Samples::U8(samples) => found(samples, shape, threshold, context.deadline)?,
+        Samples::U16(samples) => found(samples, shape, threshold * 257, context.deadline)?,
     };
     let part = found.unwrap_or(crop::whole(raster.size()));
     Ok((&crop::OPERATION, crop::args_of(part)))
 }
 
-/// A row of sides, and the sum of three of them.
+/// Bytes of a row of sides, and of the sums of three rows.
 fn working_bytes(shape: Shape) -> u64 {
     4 * u64::from(shape.size.w) * shape.channels.count() as u64
 }
 
-/// The smallest part that holds everything that is not border.
-fn found<S: Sample>(samples: &[S], shape: Shape, threshold: u32, watch: &Watch) -> Result<Option<Rect>, Error> {
+/// Smallest part that holds all pixels outside the border.
+fn found<S: Sample>(samples: &[S], shape: Shape, threshold: u32, deadline: &Deadline) -> Result<Option<Rect>, Error> {
     let (count, Size { w, h }) = (shape.channels.count(), shape.size);
     let row = w as usize * count;
     let border = &samples[..count];
@@ -59,12 +60,12 @@ fn found<S: Sample>(samples: &[S], shape: Shape, threshold: u32, watch: &Watch) 
     let fill = |sides: &mut Vec<u8>, y: usize| {
         write_sides(&samples[y * row..][..row], border, shape.channels.alpha(), threshold, sides);
     };
-    // The first row stands above itself, the last below itself.
+    // The row above the first is the first, and the row below the last is the last.
     fill(&mut sides[0], 0);
     fill(&mut sides[1], 0);
     for y in 0..h as usize {
         if y % 256 == 0 {
-            watch.check()?;
+            deadline.check()?;
         }
         fill(&mut sides[2], (y + 1).min(h as usize - 1));
         for (sum, ((above, here), below)) in sums.iter_mut().zip(sides[0].iter().zip(&sides[1]).zip(&sides[2])) {
@@ -82,12 +83,12 @@ fn found<S: Sample>(samples: &[S], shape: Shape, threshold: u32, watch: &Watch) 
     }))
 }
 
-/// On which side of the border's colour a sample lies. Nine of either fit beside each other into a byte.
+/// Side of the border's colour on which a sample lies. Nine of either value fit next to each other into a byte.
 const NEAR: u8 = 0;
 const ABOVE: u8 = 0x01;
 const BELOW: u8 = 0x10;
 
-/// Colour is weighed by its alpha, that is, laid on the border's colour; alpha is compared as it is.
+/// Compares colours after laying them on the border's colour by their alpha; alpha is compared directly.
 fn write_sides<S: Sample>(samples: &[S], border: &[S], alpha: bool, threshold: u32, sides: &mut [u8]) {
     let count = border.len();
     let full: u32 = S::MAX.into();
@@ -96,7 +97,7 @@ fn write_sides<S: Sample>(samples: &[S], border: &[S], alpha: bool, threshold: u
         for (channel, side) in sides.iter_mut().enumerate() {
             let (sample, border): (u32, u32) = (pixel[channel].into(), border[channel].into());
             let weight = if alpha && channel == count - 1 { full } else { opacity };
-            // At most 65535 * 65535: below 2^32.
+            // At most 65535 * 65535, which is below 2^32.
             let far = sample.abs_diff(border) * weight / full > threshold;
             *side = if !far {
                 NEAR
@@ -109,15 +110,15 @@ fn write_sides<S: Sample>(samples: &[S], border: &[S], alpha: bool, threshold: u
     }
 }
 
-/// The first and last pixel of a row that is not border, of the sums of three rows. The median of nine samples lies above the
-/// border's colour where five of them do.
+/// First and last pixel of a row outside the border, from the sums of three rows. The median of nine samples is
+/// outside if at least five of them are.
 fn ends(sums: &[u8], count: usize) -> Option<(usize, usize)> {
     let pixels = sums.len() / count;
     let is_kept = |x: &usize| {
         let (left, right) = (x.saturating_sub(1), (x + 1).min(pixels - 1));
         (0..count).any(|channel| {
             let sum = [left, *x, right].iter().map(|x| sums[x * count + channel]).sum::<u8>();
-            // 5 + 3 carries into the highest bit of four, and 9 + 3 not out of it.
+            // 5 + 3 carries into the highest bit of four; 9 + 3 does not carry out of it.
             (sum + 0x33) & 0x88 != 0
         })
     };

@@ -1,26 +1,26 @@
-//! `vignette`: darker towards the corners.
+//! `vignette`: darkens towards the corners.
 
 use super::{Context, Cost, Operation, unless_defaults};
 use crate::pipeline::color::Sample;
 use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Size};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "vignette",
-    doc: "Darkens towards the corners as a lens of 90\u{b0} does (the law of the fourth power of the cosine), in linear light; alpha \
-          stays.",
+    doc: "Darkens towards the corners like a lens of 90\u{b0} (the cosine fourth law), in linear light; alpha is \
+          unchanged.",
     params: &[Param {
         name: "amount",
         keys: &["vignette"],
         kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
         default: Some(Value::Number(0)),
-        doc: "Light that is lost in the corners.",
+        doc: "Loss of light in the corners.",
     }],
     example: "w=300&vignette=70",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, u64::from(shape.size.w) * 4)),
     apply,
 };
@@ -31,10 +31,10 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let colors = channels.count() - usize::from(channels.alpha());
     let samples = match raster.into_samples() {
         Samples::U8(samples) => {
-            Samples::U8(darkened(samples, size, [channels.count(), colors], amount, context.watch)?)
+            Samples::U8(darkened(samples, size, [channels.count(), colors], amount, context.deadline)?)
         }
         Samples::U16(samples) => {
-            Samples::U16(darkened(samples, size, [channels.count(), colors], amount, context.watch)?)
+            Samples::U16(darkened(samples, size, [channels.count(), colors], amount, context.deadline)?)
         }
     };
     Ok(Raster::new(size, channels, samples))
@@ -45,12 +45,12 @@ fn darkened<S: Sample>(
     size: Size,
     [count, colors]: [usize; 2],
     amount: f32,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let (linear, encoded) = (S::linear_table(), S::encoded_table());
     let mut shares = try_zeroed(size.w as usize)?;
     for (y, row) in samples.chunks_exact_mut(size.w as usize * count).enumerate() {
-        watch.check()?;
+        deadline.check()?;
         shares_of_row(&mut shares, y, size, amount);
         for (pixel, share) in row.chunks_exact_mut(count).zip(&shares) {
             for sample in &mut pixel[..colors] {
@@ -62,19 +62,19 @@ fn darkened<S: Sample>(
     Ok(samples)
 }
 
-/// Shares of light have 16 bits: their product with light has 32.
+/// Bits of a share of light; its product with 16-bit light has 32.
 const WHOLE_BITS: u32 = 16;
 const WHOLE: u32 = 1 << WHOLE_BITS;
 
-/// The light that is left to each pixel of a row.
+/// Share of light that remains in each pixel of a row.
 fn shares_of_row(shares: &mut [u32], y: usize, size: Size, amount: f32) {
-    // Distances from the middle in half pixels: whole numbers.
+    // Distances from the middle in half pixels, which are whole numbers.
     let (w, h) = (size.w as f32, size.h as f32);
     let corner = w * w + h * h;
     let dy = (2 * y + 1) as f32 - h;
     for (x, share) in shares.iter_mut().enumerate() {
         let dx = (2 * x + 1) as f32 - w;
-        // The square of the tangent: 1 in the corners, where cos^4 is a quarter.
+        // Square of the tangent: 1 in the corners, where cos^4 is a quarter.
         let tangent = (dx * dx + dy * dy) / corner;
         let cosine = 1.0 / (1.0 + tangent);
         let lost = (1.0 - cosine * cosine) / 0.75;

@@ -1,27 +1,28 @@
-//! [`windows`]: the rows around each row of an image, edges clamped, for filters that look at neighbours. Holds those rows only.
+//! [`windows`]: the rows around each row of an image, with extended edges, for filters that use neighbours. Holds
+//! only these rows.
 
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Shape, Watch};
+use crate::pipeline::{Deadline, Error, Shape};
 
-/// Rows of an image that is read from top to bottom.
+/// Dimensions of an image that is read from top to bottom.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
-    /// Pixels of a row.
+    /// Pixels per row.
     pub w: usize,
-    /// Rows.
+    /// Number of rows.
     pub h: usize,
-    /// Samples of a pixel.
+    /// Samples per pixel.
     pub count: usize,
 }
 
 impl Rows {
-    /// All samples of an image.
+    /// Dimensions of an image with all its samples.
     pub fn of(shape: Shape) -> Rows {
         Rows { w: shape.size.w as usize, h: shape.size.h as usize, count: shape.channels.count() }
     }
 }
 
-/// How far a filter reaches, in pixels to each side.
+/// Reach of a filter, in pixels on each side.
 #[derive(Clone, Copy)]
 pub(super) struct Reach {
     pub x: usize,
@@ -29,19 +30,20 @@ pub(super) struct Reach {
 }
 
 /// The rows around one row.
-pub(super) struct Window<T> {
+pub(super) struct RowWindow<T> {
     samples: Vec<T>,
-    /// Samples of a row, padding included.
+    /// Samples per row, including padding.
     stride: usize,
-    /// Rows held.
+    /// Number of rows held.
     held: usize,
     h: usize,
-    /// The row in the middle.
+    /// Index of the row in the middle.
     y: usize,
 }
 
-impl<T> Window<T> {
-    /// The row `dy` below the middle, or the outermost one. Its first and last [`Reach::x`] pixels repeat the edge of the image.
+impl<T> RowWindow<T> {
+    /// The row `dy` below the middle, or the outermost one. Its first and last [`Reach::x`] pixels repeat the edge of
+    /// the image.
     pub fn row(&self, dy: isize) -> &[T] {
         let y = self.y.saturating_add_signed(dy).min(self.h - 1);
         &self.samples[y % self.held * self.stride..][..self.stride]
@@ -54,21 +56,21 @@ pub(super) fn working_bytes<T>(rows: Rows, reach: Reach) -> u64 {
     (samples * size_of::<T>()) as u64
 }
 
-/// Calls `source` once for each row, from the top, to write its samples; and `filter` with the rows around it as soon as they are
-/// there.
+/// Calls `source` once for each row, from the top, to write its samples; then `filter` with the rows around each row
+/// as soon as they are available.
 pub(super) fn windows<T: Copy + Default>(
     rows: Rows,
     reach: Reach,
-    watch: &Watch,
+    deadline: &Deadline,
     mut source: impl FnMut(usize, &mut [T]),
-    mut filter: impl FnMut(usize, &Window<T>),
+    mut filter: impl FnMut(usize, &RowWindow<T>),
 ) -> Result<(), Error> {
     let Rows { w, h, count } = rows;
     let (stride, held) = ((w + 2 * reach.x) * count, (2 * reach.y + 1).min(h));
-    let mut window = Window { samples: try_zeroed(held * stride)?, stride, held, h, y: 0 };
+    let mut window = RowWindow { samples: try_zeroed(held * stride)?, stride, held, h, y: 0 };
     let mut read = 0;
     for y in 0..h {
-        watch.check()?;
+        deadline.check()?;
         while read < h && read <= y + reach.y {
             let row = &mut window.samples[read % held * stride..][..stride];
             source(read, &mut row[reach.x * count..(reach.x + w) * count]);
@@ -81,7 +83,7 @@ pub(super) fn windows<T: Copy + Default>(
     Ok(())
 }
 
-/// Repeats the outermost of the pixels between `pad` at either end.
+/// Fills the `pad` pixels at either end with the outermost pixel between them.
 pub(super) fn pad<T: Copy>(row: &mut [T], pad: usize, count: usize) {
     let end = row.len() - pad * count;
     for x in 0..pad {
@@ -98,7 +100,7 @@ mod tests {
         let rows = Rows { w, h, count: 1 };
         let mut seen = Vec::new();
         let source = |y: usize, row: &mut [u8]| (0..).zip(row).for_each(|(x, v)| *v = b'a' + x + y as u8 * w as u8);
-        windows(rows, reach, &Watch::default(), source, |_, window| {
+        windows(rows, reach, &Deadline::default(), source, |_, window| {
             let around = -(reach.y as isize)..=reach.y as isize;
             let text: Vec<_> = around.map(|dy| String::from_utf8_lossy(window.row(dy)).into_owned()).collect();
             seen.push(text.join(" "));

@@ -1,7 +1,7 @@
 //! Files made to cost: giants in a few bytes, loops, and places outside the file.
 
 use progimage::pipeline::codec::{self, DecodeOptions};
-use progimage::pipeline::{Error, Limits, Watch};
+use progimage::pipeline::{Deadline, Error, Limits};
 
 use crate::fixtures;
 
@@ -12,8 +12,8 @@ fn check(what: &str, name: &str, bytes: &[u8], gate_refuses: bool) {
     assert!((codec.sniff)(bytes), "{what}: not even sniffed as {name}");
     let inspected = (codec.inspect)(bytes);
     assert_eq!(inspected.is_err(), gate_refuses, "{what}: {inspected:?}");
-    let (limits, watch) = (Limits::default(), Watch::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &watch };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
     let decoded = (codec.decode)(bytes, &options);
     let refused = matches!(decoded, Err(Error::Corrupt { .. } | Error::Limit { .. } | Error::Unsupported { .. }));
     assert!(refused, "{what}: {:?}", decoded.map(|picture| picture.first().size()));

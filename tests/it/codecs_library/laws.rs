@@ -94,13 +94,13 @@ fn a_damaged_file_errs_or_keeps_to_its_header() {
 fn a_cancelled_decode_stops() {
     use progimage::pipeline::codec::DecodeOptions;
     let (limits, cancelled) = (super::limits(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)));
-    let watch =
-        progimage::pipeline::Watch::new(std::time::Instant::now() + std::time::Duration::from_secs(60), cancelled);
+    let deadline =
+        progimage::pipeline::Deadline::new(std::time::Instant::now() + std::time::Duration::from_secs(60), cancelled);
     let picture = Picture::still(Raster::new(Size::new(512, 512), Channels::Rgb, Samples::U8(noise(512 * 512 * 3))));
     for name in ["tiff", "bmp", "tga", "qoi"] {
         let codec = codec::by_name(name).expect("a row");
         let bytes = super::encode(codec, &picture).expect("encodes");
-        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &watch };
+        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
         assert_eq!((codec.decode)(&bytes, &options), Err(Error::Cancelled), "{name}");
     }
 }

@@ -1,7 +1,7 @@
 //! APNG: composition, delays and plays.
 
 use progimage::pipeline::codec::DecodeOptions;
-use progimage::pipeline::{Channels, Delay, Error, Frame, Limits, Picture, Raster, Samples, Size, Watch};
+use progimage::pipeline::{Channels, Deadline, Delay, Error, Frame, Limits, Picture, Raster, Samples, Size};
 
 use super::{decode, encode, inspect, row};
 use crate::fixtures::native::png::{Chunk, control, file, frame, header, rgba};
@@ -72,8 +72,12 @@ fn no_more_frames_are_read_than_asked_for() {
     for (name, frames) in [("animated.png", 4), ("animated_beside_default.png", 2)] {
         let (file, whole) = (read(name), decode(&read(name)).expect("valid"));
         for frames_max in 1..=frames + 1 {
-            let options =
-                DecodeOptions { limits: &Limits::default(), at_least: None, frames_max, watch: &Watch::default() };
+            let options = DecodeOptions {
+                limits: &Limits::default(),
+                at_least: None,
+                frames_max,
+                deadline: &Deadline::default(),
+            };
             let some = (row("png").decode)(&file, &options).expect("valid");
             assert_eq!(some.frames[..], whole.frames[..frames.min(frames_max) as usize], "{name}: {frames_max}");
         }
@@ -132,7 +136,7 @@ fn frames_are_counted_at_the_gate() {
             limits: &Limits::default(),
             at_least: None,
             frames_max: u32::MAX,
-            watch: &Watch::default(),
+            deadline: &Deadline::default(),
         };
         assert_eq!((row("png").decode)(&bytes, &options).map(|picture| picture.frames.len()), expected);
     };

@@ -2,7 +2,7 @@
 
 use image::DynamicImage;
 use progimage::pipeline::codec::{DecodeOptions, EncodeOptions};
-use progimage::pipeline::{Channels, Error, Limits, Picture, Raster, Samples, Size, Watch};
+use progimage::pipeline::{Channels, Deadline, Error, Limits, Picture, Raster, Samples, Size};
 
 use super::{bytes, decode, decode_within, difference, encode, inspect, row};
 use crate::fixtures::native::jpeg::{find_segment, ink, many_scans, oriented_name};
@@ -209,8 +209,8 @@ fn colour_is_written_sequential_and_halved_both_ways() {
 #[test]
 fn what_the_encoder_does_not_take_is_an_error() {
     let encoder = row("jpeg").encoder.as_ref().expect("it is written");
-    let watch = Watch::default();
-    let options = EncodeOptions::new(&watch);
+    let deadline = Deadline::default();
+    let options = EncodeOptions::new(&deadline);
     let wide = Raster::new(Size::new(65_501, 1), Channels::Gray, Samples::U8(vec![0; 65_501]));
     let alpha = Raster::new(Size::new(1, 1), Channels::Rgba, Samples::U8(vec![0; 4]));
     for raster in [wide, alpha] {
@@ -222,7 +222,7 @@ fn what_the_encoder_does_not_take_is_an_error() {
 #[test]
 fn limits_of_pixels_are_a_second_line_of_defence() {
     let limits = Limits { pixels_max: u64::from(W * H) - 1, ..Limits::default() };
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &Watch::default() };
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &Deadline::default() };
     for name in ["baseline_420.jpg", "rgb_8bit.png"] {
         let format = if name.ends_with("jpg") { "jpeg" } else { "png" };
         let result = (row(format).decode)(&read(name), &options);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use progimage::digest::Digest;
 use progimage::pipeline::codec::{self, CODECS, Lossless, Palette};
 use progimage::pipeline::operation::OPERATIONS;
-use progimage::pipeline::{Images, Limits, Pipeline, Watch};
+use progimage::pipeline::{Deadline, Images, Limits, Pipeline};
 
 use super::profiles;
 use crate::fixtures::{photo, read, sources};
@@ -127,8 +127,9 @@ fn second_generation() -> Vec<(String, Bytes)> {
     let render = |text: &str| {
         let text = format!("{text}resize(width=301)");
         let pipeline: Pipeline = text.parse().expect("valid");
-        let rendered =
-            pipeline.run(&source("toy.jpg"), &Images::new(), &Limits::default(), &Watch::default()).expect("renders");
+        let rendered = pipeline
+            .run(&source("toy.jpg"), &Images::new(), &Limits::default(), &Deadline::default())
+            .expect("renders");
         (format!("toy.jpg>{text}"), rendered.bytes)
     };
     texts.into_iter().map(render).collect()

@@ -10,7 +10,7 @@ use crate::pipeline::laws::rasters;
 use progimage::pipeline::codec::{EncodeOptions, by_extension};
 use progimage::pipeline::operation::{Context, by_name};
 use progimage::pipeline::param::Args;
-use progimage::pipeline::{Channels, Delay, Error, Frame, Picture, Raster, Samples, Size, Watch};
+use progimage::pipeline::{Channels, Deadline, Delay, Error, Frame, Picture, Raster, Samples, Size};
 
 fn args(step: &str) -> (&str, Result<Option<Args>, Error>) {
     let (name, args) = step.strip_suffix(')').and_then(|step| step.split_once('(')).expect("a step");
@@ -23,7 +23,7 @@ fn apply(raster: Raster, steps: &str) -> Raster {
     steps.split('/').fold(raster, |raster, step| {
         let (name, Ok(args)) = args(step) else { panic!("{step}") };
         let Some(args) = args else { return raster };
-        let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+        let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
         (by_name(name).expect(name).apply)(raster, &args, &context).expect("small")
     })
 }
@@ -140,8 +140,8 @@ fn an_animation_is_treated_as_its_first_frame() {
     };
     let picture = Picture { frames: vec![frame([50, 200]), frame([50, 125])], plays: 0, icc: None };
     let encoder = by_extension("png").and_then(|codec| codec.encoder.as_ref()).expect("png");
-    let watch = Watch::default();
-    let options = EncodeOptions::new(&watch);
+    let deadline = Deadline::default();
+    let options = EncodeOptions::new(&deadline);
     let source: bytes::Bytes = (encoder.encode)(&picture, &options).expect("encodes").into();
     for operation in ["normalize", "equalize"] {
         let result = render(operation, source.clone());
@@ -160,8 +160,8 @@ fn an_animation_is_treated_as_its_first_frame() {
 #[test]
 fn a_cancelled_render_ends_within_the_operation() {
     let hour = std::time::Instant::now() + std::time::Duration::from_secs(3600);
-    let watch = Watch::new(hour, std::sync::Arc::new(true.into()));
-    let context = Context { watch: &watch, images: &HashMap::new() };
+    let deadline = Deadline::new(hour, std::sync::Arc::new(true.into()));
+    let context = Context { deadline: &deadline, images: &HashMap::new() };
     for step in
         ["gamma(gamma=2)", "hue(angle=7)", "tint(color=ff0000)", "normalize()", "opacity(amount=9)", "grayscale()"]
     {

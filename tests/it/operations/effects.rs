@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use progimage::pipeline::operation::{Context, by_name};
 use progimage::pipeline::param::Args;
-use progimage::pipeline::{Channels, Limits, Raster, Samples, Size, Watch, codec};
+use progimage::pipeline::{Channels, Deadline, Limits, Raster, Samples, Size, codec};
 
 use Channels::{Gray, GrayAlpha, Rgb, Rgba};
 
@@ -16,7 +16,7 @@ fn args(name: &str, args: &str) -> Option<Args> {
 
 fn apply(raster: Raster, name: &str, text: &str) -> Raster {
     let args = args(name, text).expect("something to do");
-    let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+    let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
     (by_name(name).expect(name).apply)(raster, &args, &context).expect("small")
 }
 
@@ -47,8 +47,8 @@ fn check((name, args): (&str, &str), (w, channels): (u32, Channels), source: &[u
 fn golden(name: &str) -> Raster {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (limits, watch) = (Limits::default(), Watch::default());
-    let options = codec::DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &watch };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = codec::DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
     let codec = codec::sniff(&bytes).expect("known");
     (codec.decode)(&bytes, &options).expect("decodes").into_first()
 }

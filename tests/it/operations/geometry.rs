@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::fixtures;
 use progimage::pipeline::codec::{self, DecodeOptions};
 use progimage::pipeline::operation::{Context, by_name};
-use progimage::pipeline::{Channels, Error, Images, Limits, Pipeline, Raster, Samples, Size, Watch};
+use progimage::pipeline::{Channels, Deadline, Error, Images, Limits, Pipeline, Raster, Samples, Size};
 
 use Channels::{Gray, GrayAlpha, Rgb, Rgba};
 
@@ -39,10 +39,10 @@ fn refused(query: &str, parameter: &str) {
 
 /// What a query makes of a raster, each step looked at and planned, and held against its plan.
 fn apply(raster: Raster, query: &str) -> Result<Raster, Error> {
-    let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+    let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
     pipeline(query)?.steps().iter().try_fold(raster, |raster, (operation, args)| {
-        let (operation, args) = match operation.look {
-            Some(look) => look(&raster, args, &context)?,
+        let (operation, args) = match operation.resolve {
+            Some(resolve) => resolve(&raster, args, &context)?,
             None => (*operation, args.clone()),
         };
         let planned = (operation.plan)(raster.shape(), &args)?;
@@ -236,10 +236,10 @@ fn subject(size: (u32, u32), channels: Channels, at: (u32, u32), pixel: impl Fn(
 fn found(source: &Raster, gravity: &str, ratio: &str, from: (u32, u32), to: (u32, u32)) {
     let Size { w, h } = source.size();
     let query = format!("ar={ratio}&g={gravity}");
-    let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+    let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
     let pipeline = pipeline(&query).expect("valid");
     let (operation, args) = &pipeline.steps()[0];
-    let (_, args) = operation.look.expect("resize looks")(source, args, &context).expect("small");
+    let (_, args) = operation.resolve.expect("resize resolves")(source, args, &context).expect("small");
     let text = args.to_string();
     // The centre is the default.
     let (x, y) =
@@ -282,8 +282,8 @@ fn a_picture_without_a_subject_is_cropped_around_its_centre() {
         check(&flat, &format!("ar=1:1&g={gravity}"), raster8(3, Gray, &[120; 9]));
         let picture = pipeline(&format!("ar=1:1&g={gravity}")).expect("valid");
         let (operation, args) = &picture.steps()[0];
-        let context = Context { watch: &Watch::default(), images: &HashMap::new() };
-        let (_, args) = operation.look.expect("resize looks")(&flat, args, &context).expect("small");
+        let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
+        let (_, args) = operation.resolve.expect("resize resolves")(&flat, args, &context).expect("small");
         assert_eq!(args.to_string(), "aspect=1:1", "{gravity}");
     }
 }
@@ -386,13 +386,13 @@ fn a_canvas_past_the_limits_is_refused() {
 
 fn render(query: &str, source: &Bytes) -> Bytes {
     let pipeline = pipeline(query).expect(query);
-    pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default()).expect(query).bytes
+    pipeline.run(source, &Images::new(), &Limits::default(), &Deadline::default()).expect(query).bytes
 }
 
 fn frames(bytes: &[u8]) -> Vec<Raster> {
     let codec = codec::sniff(bytes).expect("known");
-    let (limits, watch) = (Limits::default(), Watch::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 100, watch: &watch };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 100, deadline: &deadline };
     (codec.decode)(bytes, &options).expect("decodes").frames.into_iter().map(|frame| frame.raster).collect()
 }
 
@@ -454,10 +454,10 @@ fn libvips_turns_the_same() {
 #[test]
 fn libvips_trims_the_same_part() {
     let source = decode(&golden("trim-source.png"));
-    let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+    let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
     let trim = pipeline("trim=10").expect("valid");
     let (operation, args) = &trim.steps()[0];
-    let (_, part) = operation.look.expect("trim looks")(&source, args, &context).expect("small");
+    let (_, part) = operation.resolve.expect("trim resolves")(&source, args, &context).expect("small");
     assert_eq!(part.to_string(), "x=16&y=4&width=50&height=44");
     assert!(by_name("trim").is_some_and(|trim| (trim.plan)(source.shape(), args).is_ok_and(|cost| cost.at_most)));
 }

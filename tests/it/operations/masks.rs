@@ -7,7 +7,7 @@ use bytes::Bytes;
 use progimage::digest::Digest;
 use progimage::pipeline::operation::{Context, by_name};
 use progimage::pipeline::param::Args;
-use progimage::pipeline::{Channels, Error, Images, Limits, Pipeline, Raster, Samples, Size, Watch, codec};
+use progimage::pipeline::{Channels, Deadline, Error, Images, Limits, Pipeline, Raster, Samples, Size, codec};
 
 /// Applies `name(args)`; `ID` in `args` stands for `other`.
 fn apply(raster: Raster, other: Option<Raster>, name: &str, args: &str) -> Raster {
@@ -17,7 +17,7 @@ fn apply(raster: Raster, other: Option<Raster>, name: &str, args: &str) -> Raste
     let args = (operation.canonical)(args).expect("they go together").expect("something to do");
     let planned = (operation.plan)(raster.shape(), &args).expect("small");
     let images: HashMap<Digest, Raster> = other.map(|other| (id, other)).into_iter().collect();
-    let result = (operation.apply)(raster, &args, &Context { watch: &Watch::default(), images: &images });
+    let result = (operation.apply)(raster, &args, &Context { deadline: &Deadline::default(), images: &images });
     let result = result.expect("small");
     assert_eq!(result.shape(), planned.shape);
     result
@@ -234,7 +234,7 @@ fn an_image_that_is_not_there_is_named() {
     for name in ["mask", "overlay"] {
         let operation = by_name(name).expect(name);
         let args = Args::parse(operation.params, &format!("source={id}")).expect("an id");
-        let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+        let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
         let result = (operation.apply)(eight(1, Gray, &[1]), &args, &context);
         assert_eq!(result, Err(Error::MissingImage { id }));
     }
@@ -247,8 +247,12 @@ fn golden(name: &str) -> Bytes {
 
 fn decode(bytes: &Bytes) -> Raster {
     let codec = codec::sniff(bytes).expect("known");
-    let options =
-        codec::DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 1, watch: &Watch::default() };
+    let options = codec::DecodeOptions {
+        limits: &Limits::default(),
+        at_least: None,
+        frames_max: 1,
+        deadline: &Deadline::default(),
+    };
     (codec.decode)(bytes, &options).expect("decodes").frames.remove(0).raster
 }
 
@@ -262,7 +266,7 @@ fn compare(query: &str, expected: &str, tolerance: u8) {
     let pipeline = Pipeline::from_query(codec::by_extension("png").expect("a row"), &pairs).expect("valid");
     let images: Images = others.into_iter().map(|bytes| (Digest::of(&bytes), bytes)).collect();
     let base = golden("masks-base.png");
-    let rendered = pipeline.run(&base, &images, &Limits::default(), &Watch::default()).expect("renders").bytes;
+    let rendered = pipeline.run(&base, &images, &Limits::default(), &Deadline::default()).expect("renders").bytes;
     let (rendered, reference) = (decode(&rendered), decode(&golden(expected)));
     assert_eq!(rendered.shape(), reference.shape(), "{expected}");
     let (Samples::U8(rendered), Samples::U8(reference)) = (rendered.samples(), reference.samples()) else {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::images;
 use crate::fixtures::{photo, read};
 use progimage::pipeline::codec::{self, Codec, Header};
-use progimage::pipeline::{Batch, Error, Headers, Limits, Output, Pipeline, Watch};
+use progimage::pipeline::{Batch, Deadline, Error, Headers, Limits, Output, Pipeline};
 
 /// Fixtures of every kind of decode: shrunk, turned, managed, kept in the space of a profile, with alpha, deep, animated.
 const SOURCES: &[&str] = &[
@@ -71,7 +71,7 @@ fn street() -> Bytes {
 }
 
 fn run(pipeline: &Pipeline, source: &Bytes) -> Result<Output, Error> {
-    pipeline.run(source, images::encoded(), &Limits::default(), &Watch::default())
+    pipeline.run(source, images::encoded(), &Limits::default(), &Deadline::default())
 }
 
 fn inspected(bytes: &Bytes) -> (&'static Codec, Header) {
@@ -87,16 +87,16 @@ pub fn batch(pipelines: Vec<Pipeline>, source: &Bytes, memory_bytes_max: u64) ->
 
 /// Every result, in the order of the pipelines.
 pub fn run_batch(batch: &Batch, source: &Bytes) -> Vec<Result<Bytes, Error>> {
-    let (limits, watch) = (Limits::default(), Watch::default());
+    let (limits, deadline) = (Limits::default(), Deadline::default());
     let mut results: Vec<_> = batch.pipelines().iter().map(|_| None).collect();
     for (index, error) in batch.refused() {
         results[*index] = Some(Err(error.clone()));
     }
     for group in batch.groups() {
-        let mut decoded = batch.decode(group, source, &limits, &watch);
+        let mut decoded = batch.decode(group, source, &limits, &deadline);
         for member in group.members() {
             let output = match &mut decoded {
-                Ok(shared) => batch.finish(member, shared, (source, images::encoded()), &limits, &watch),
+                Ok(shared) => batch.finish(member, shared, (source, images::encoded()), &limits, &deadline),
                 Err(error) => Err(error.clone()),
             };
             results[member.index] = Some(output.map(|output| output.bytes));

@@ -7,7 +7,7 @@ use super::laws::raster;
 use bytes::Bytes;
 use progimage::digest::Digest;
 use progimage::pipeline::codec::{self, EncodeOptions};
-use progimage::pipeline::{Channels, Images, Picture, Raster, Size, Watch};
+use progimage::pipeline::{Channels, Deadline, Images, Picture, Raster, Size};
 
 /// Sizes from one pixel to more than the rasters of the laws, channels, 16 bits.
 const SHAPES: &[(u32, u32, Channels, bool)] = &[
@@ -46,8 +46,8 @@ pub fn encoded() -> &'static Images {
     static ENCODED: LazyLock<Images> = LazyLock::new(|| {
         let encode = |(id, raster): (&Digest, &Raster)| {
             let encoder = codec::by_extension("png").and_then(|png| png.encoder.as_ref()).expect("PNG is written");
-            let watch = Watch::default();
-            let options = EncodeOptions { lossless: true, ..EncodeOptions::new(&watch) };
+            let deadline = Deadline::default();
+            let options = EncodeOptions { lossless: true, ..EncodeOptions::new(&deadline) };
             let bytes = (encoder.encode)(&Picture::still(raster.clone()), &options).expect("small");
             (*id, Bytes::from(bytes))
         };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::images;
 use super::laws::steps;
 use progimage::pipeline::operation::{OPERATIONS, at_most};
-use progimage::pipeline::{Channels, Error, Limits, Pipeline, Plan, Shape, Size, Watch, codec};
+use progimage::pipeline::{Channels, Deadline, Error, Limits, Pipeline, Plan, Shape, Size, codec};
 
 /// A white image of this size with a pattern in this box.
 fn framed((w, h): (u32, u32), (x, y, box_w, box_h): (u32, u32, u32, u32)) -> Bytes {
@@ -30,7 +30,7 @@ fn plan(text: &str, source: &Bytes, limits: &Limits) -> Result<Plan, Error> {
 /// The size of the result.
 fn render(text: &str, source: &Bytes, limits: &Limits) -> Result<(u32, u32), Error> {
     let pipeline: Pipeline = text.parse().expect(text);
-    let output = pipeline.run(source, images::encoded(), limits, &Watch::default())?;
+    let output = pipeline.run(source, images::encoded(), limits, &Deadline::default())?;
     let codec = codec::sniff(&output.bytes)?;
     let Size { w, h } = (codec.inspect)(&output.bytes)?.size;
     Ok((w, h))

@@ -7,7 +7,7 @@ use super::images;
 use super::text::{flat, heads, pairs};
 use progimage::pipeline::operation::{Context, OPERATIONS, Operation, by_name};
 use progimage::pipeline::param::{Args, Kind};
-use progimage::pipeline::{Channels, Error, Limits, Pipeline, Raster, Samples, Shape, Size, Watch, codec};
+use progimage::pipeline::{Channels, Deadline, Error, Limits, Pipeline, Raster, Samples, Shape, Size, codec};
 
 pub fn rasters() -> impl Strategy<Value = Raster> {
     let channels = prop::sample::select(vec![Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba]);
@@ -61,7 +61,8 @@ fn near(kind: &Kind, values: &str) -> String {
 fn apply(raster: Raster, name: &str, args: &str) -> Raster {
     let operation = by_name(name).expect(name);
     let args = Args::parse(operation.params, args).expect(args);
-    (operation.apply)(raster, &args, &Context { watch: &Watch::default(), images: images::rasters() }).expect("small")
+    (operation.apply)(raster, &args, &Context { deadline: &Deadline::default(), images: images::rasters() })
+        .expect("small")
 }
 
 proptest! {
@@ -72,8 +73,8 @@ proptest! {
             planned => planned.expect("small"),
         };
         prop_assume!(planned.shape.bytes() < 16 << 20);
-        let watch = Watch::default();
-        let context = Context { watch: &watch, images: images::rasters() };
+        let deadline = Deadline::default();
+        let context = Context { deadline: &deadline, images: images::rasters() };
         let apply = || (operation.apply)(raster.clone(), &args, &context).expect("small");
         let result = apply();
         if planned.at_most {
@@ -100,7 +101,7 @@ proptest! {
         let headers = images::encoded().iter().map(|(id, bytes)| (*id, header(bytes))).collect();
         let (codec, inspected) = header(&source);
         let planned = pipeline.plan((codec, &inspected), &headers, &limits);
-        match pipeline.run(&source, images::encoded(), &limits, &Watch::default()) {
+        match pipeline.run(&source, images::encoded(), &limits, &Deadline::default()) {
             Ok(output) => {
                 let plan = planned.expect("what runs can be planned");
                 let size = header(&output.bytes).1.size;

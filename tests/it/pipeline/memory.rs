@@ -9,7 +9,7 @@ use super::laws::raster;
 use crate::counting::peak_bytes;
 use progimage::pipeline::codec::{self, Codec, EncodeOptions, Header};
 use progimage::pipeline::operation::{Context, OPERATIONS, Operation};
-use progimage::pipeline::{Channels, Headers, Limits, Picture, Pipeline, Raster, Size, Watch};
+use progimage::pipeline::{Channels, Deadline, Headers, Limits, Picture, Pipeline, Raster, Size};
 
 use Channels::{Gray, GrayAlpha, Rgb, Rgba};
 
@@ -34,11 +34,11 @@ fn check_operation(operation: &'static Operation, raster: &Raster) {
         return;
     }
     let cost = (operation.plan)(raster.shape(), args).expect("inside");
-    let context = Context { watch: &Watch::default(), images: images::rasters() };
-    if let Some(look) = operation.look {
-        let (held, _) = peak_bytes(|| look(raster, args, &context).expect("small"));
+    let context = Context { deadline: &Deadline::default(), images: images::rasters() };
+    if let Some(resolve) = operation.resolve {
+        let (held, _) = peak_bytes(|| resolve(raster, args, &context).expect("small"));
         let planned = raster.bytes() + cost.working_bytes + cost.shape.bytes();
-        holds(planned, held + raster.bytes(), FIXED_BYTES, &format!("the look of {}", operation.name));
+        holds(planned, held + raster.bytes(), FIXED_BYTES, &format!("resolving {}", operation.name));
     }
     let copy = raster.clone();
     let (held, _) = peak_bytes(|| (operation.apply)(copy, args, &context).expect("small"));
@@ -73,7 +73,7 @@ fn check_render(text: &str, source: &Bytes) {
     let ((codec, header), limits) = (inspected(source), Limits::default());
     let headers: Headers = images::encoded().iter().map(|(id, bytes)| (*id, inspected(bytes))).collect();
     let plan = pipeline.plan((codec, &header), &headers, &limits).expect(text);
-    let render = || pipeline.run(source, images::encoded(), &limits, &Watch::default()).expect(text);
+    let render = || pipeline.run(source, images::encoded(), &limits, &Deadline::default()).expect(text);
     let (held, output) = peak_bytes(render);
     // A plan has the fixed bytes in it.
     holds(plan.memory_bytes, held, 0, &format!("{text} of {:?}, {} bytes", header, output.bytes.len()));
@@ -84,8 +84,8 @@ fn encoders_and_what_brings_a_picture_to_them_hold_what_is_planned() {
     let png = codec::by_name("png").and_then(|png| png.encoder.as_ref()).expect("PNG is written");
     for (channels, wide) in [(Gray, false), (GrayAlpha, false), (GrayAlpha, true), (Rgb, true), (Rgba, false)] {
         let picture = Picture::still(raster(SIZE, channels, wide, false, 5));
-        let watch = Watch::default();
-        let options = EncodeOptions { lossless: true, ..EncodeOptions::new(&watch) };
+        let deadline = Deadline::default();
+        let options = EncodeOptions { lossless: true, ..EncodeOptions::new(&deadline) };
         let source = Bytes::from((png.encode)(&picture, &options).expect("small"));
         drop(picture);
         for format in ["png;metadata=none;", "jpeg;background=ff0000ff;", "jpeg;metadata=none;", "avif;metadata=none;"]
@@ -110,8 +110,8 @@ fn encoders_and_what_brings_a_picture_to_them_hold_what_is_planned() {
 fn many_outputs_of_one_source_hold_what_is_planned() {
     let png = codec::by_name("png").and_then(|png| png.encoder.as_ref()).expect("PNG is written");
     let picture = Picture::still(raster(SIZE, Rgb, false, true, 5));
-    let watch = Watch::default();
-    let source = Bytes::from((png.encode)(&picture, &EncodeOptions::new(&watch)).expect("small"));
+    let deadline = Deadline::default();
+    let source = Bytes::from((png.encode)(&picture, &EncodeOptions::new(&deadline)).expect("small"));
     drop(picture);
     for outputs in [
         &["png;;flip(direction=h)", "png;;flip(direction=v)", "png;;resize(width=100)"] as &[&str],

@@ -3,19 +3,19 @@
 use bytes::Bytes;
 
 use crate::fixtures;
-use progimage::pipeline::{Channels, Error, Headers, Images, Limits, Pipeline, Raster, Samples, Size, Watch, codec};
+use progimage::pipeline::{Channels, Deadline, Error, Headers, Images, Limits, Pipeline, Raster, Samples, Size, codec};
 
 fn render(extension: &str, query: &[(&str, &str)], source: &Bytes) -> Bytes {
     let codec = codec::by_extension(extension).expect(extension);
     let query: Vec<_> = query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let pipeline = Pipeline::from_query(codec, &query).expect("valid");
-    pipeline.run(source, &Images::new(), &Limits::default(), &Watch::default()).expect("renders").bytes
+    pipeline.run(source, &Images::new(), &Limits::default(), &Deadline::default()).expect("renders").bytes
 }
 
 fn decode(bytes: &Bytes) -> (&'static str, Raster) {
     let codec = codec::sniff(bytes).expect("known");
-    let (limits, watch) = (Limits::default(), Watch::default());
-    let options = codec::DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: &watch };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = codec::DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
     let mut picture = (codec.decode)(bytes, &options).expect("decodes");
     (codec.name, picture.frames.remove(0).raster)
 }
@@ -87,7 +87,7 @@ fn a_thumbnail_of_a_crop_is_planned_with_less_and_shows_the_same() {
     }
     let outside = [("crop".to_owned(), "2048,0,9,9".to_owned()), ("w".to_owned(), "9".to_owned())];
     let outside = Pipeline::from_query(codec::by_extension("png").expect("png"), &outside).expect("valid");
-    let output = outside.run(&photo, &Images::new(), &Limits::default(), &Watch::default());
+    let output = outside.run(&photo, &Images::new(), &Limits::default(), &Deadline::default());
     assert!(matches!(output, Err(Error::CropOutside)), "{output:?}");
 }
 

@@ -1,4 +1,5 @@
-//! libaom: the AV1 encoder behind one safe function. All-intra, one thread, one frame. No container logic, no colour conversion.
+//! libaom: the AV1 encoder as one safe function. All-intra, one thread, one frame. No container logic, no colour
+//! conversion.
 
 use std::ffi::{c_int, c_long, c_uint};
 use std::mem::MaybeUninit;
@@ -12,46 +13,47 @@ use super::yuv::Layout;
 use crate::pipeline::codec::Effort;
 use crate::pipeline::{Error, Size};
 
-/// Speed of the encoder, of 0..=9. Five photographs at 512 px, quality 65, means on one core of an unoptimised build: speed 9: 36 ms,
-/// 17.0 KiB, 35.9 dB; 8: 146 ms, 21.8 KiB, 36.5 dB; 6: 413 ms, 16.2 KiB, 36.8 dB. So 8 spends four times the time on more bytes.
+/// Speeds of the encoder, 0..=9, by effort. Means of five photographs at 512 px, quality 65, on one core of an
+/// unoptimised build: speed 9: 36 ms, 17.0 KiB, 35.9 dB; 8: 146 ms, 21.8 KiB, 36.5 dB; 6: 413 ms, 16.2 KiB, 36.8 dB.
+/// So 8 takes four times the time for more bytes.
 ///
-/// Four others at 512 px, KiB and SSIMULACRA2: 9 gives 18.4 and 74.9, 8 35.4 and 77.8, 7 16.2 and 75.5, 6 16.9 and 77.5, 5 16.5 and
-/// 78.2, 4 16.3 and 78.1, 3 16.1 and 78.3. 7 takes five times the time of 9, 5 forty times, 3 one hundred and fifty: past 3 nothing
-/// is left to gain.
+/// Four other photographs at 512 px, KiB and SSIMULACRA2: 9 gives 18.4 and 74.9, 8 35.4 and 77.8, 7 16.2 and 75.5, 6
+/// 16.9 and 77.5, 5 16.5 and 78.2, 4 16.3 and 78.1, 3 16.1 and 78.3. 7 takes five times the time of 9, 5 forty times,
+/// 3 one hundred and fifty; slower speeds gain nothing.
 const SPEEDS: [c_int; 10] = [9, 7, 7, 6, 6, 5, 5, 4, 4, 3];
 
-/// The efforts that differ. Speed 3 takes some 7 s a megapixel, and nothing can stop it.
+/// Efforts that differ in speed. Speed 3 takes some 7 s per megapixel and cannot be interrupted.
 pub(super) const EFFORT: Effort = Effort { default: 0, steps: &[0, 1, 3, 5, 7, 9], pixels_max: 4_000_000 };
 
-/// What is to be encoded.
-pub(super) struct Frame<'a> {
+/// A frame to encode.
+pub(super) struct PlanarFrame<'a> {
     /// Size of the first plane.
     pub size: Size,
     /// Size of the chroma planes.
     pub layout: Layout,
-    /// 8 or 10.
+    /// Bits per sample: 8 or 10.
     pub bits: u8,
-    /// Codes of `bits` without padding: one plane for gray, else three.
+    /// Codes of `bits` bits without padding: one plane for gray, otherwise three.
     pub planes: &'a [Vec<u16>],
-    /// What the codes mean.
+    /// Meaning of the codes.
     pub cicp: Cicp,
-    /// 1..=100; `None` keeps every code.
+    /// Quality, 1..=100; `None` is lossless.
     pub quality: Option<u8>,
-    /// 0..=9.
+    /// Effort, 0..=9.
     pub effort: u8,
 }
 
-/// Encodes one frame to AV1 data with its sequence header.
-pub(super) fn encode(frame: &Frame) -> Result<Vec<u8>, Error> {
-    let image = Image::new(frame)?;
-    let mut encoder = Encoder::new(frame)?;
+/// Encodes one frame to AV1 data with a sequence header.
+pub(super) fn encode(frame: &PlanarFrame) -> Result<Vec<u8>, Error> {
+    let image = AomImage::new(frame)?;
+    let mut encoder = AomContext::new(frame)?;
     let mut data = Vec::new();
     for image in [image.0.cast_const(), ptr::null()] {
         // SAFETY: the encoder is live; the image is live and complete, or null, which flushes.
         check(unsafe { aom_codec_encode(&mut encoder.0, image, 0, 1, 0) })?;
         encoder.take_packets(&mut data);
     }
-    if data.is_empty() { Err(failed("no data was given")) } else { Ok(data) }
+    if data.is_empty() { Err(failed("no output from libaom")) } else { Ok(data) }
 }
 
 fn failed(reason: impl ToString) -> Error {
@@ -62,16 +64,16 @@ fn check(result: aom_codec_err_t) -> Result<(), Error> {
     match result {
         AOM_CODEC_OK => Ok(()),
         AOM_CODEC_MEM_ERROR => Err(Error::Limit { name: "memory_bytes_max", value: 0, max: 0 }),
-        result => Err(failed(format_args!("libaom gives {result}"))),
+        result => Err(failed(format_args!("libaom error {result}"))),
     }
 }
 
-/// libavif's map of quality to libaom's quantizers 0..=63.
+/// libavif's mapping of quality to libaom's quantizers 0..=63.
 fn quantizer(quality: u8) -> c_uint {
     ((100 - c_uint::from(quality.min(100))) * 63 + 50) / 100
 }
 
-/// AV1's profile of 8 and 10 bits: main has 4:2:0, high 4:4:4, professional the rest.
+/// AV1's profile for 8 and 10 bits: main has 4:2:0, high 4:4:4, professional the rest.
 pub(super) fn profile(layout: Layout) -> u8 {
     match layout {
         Layout::Gray | Layout::Half => 0,
@@ -80,20 +82,20 @@ pub(super) fn profile(layout: Layout) -> u8 {
     }
 }
 
-/// A frame in libaom's own memory, freed.
-struct Image(*mut aom_image_t);
+/// A frame in libaom's own memory, freed on drop.
+struct AomImage(*mut aom_image_t);
 
-impl Image {
-    fn new(frame: &Frame) -> Result<Image, Error> {
+impl AomImage {
+    fn new(frame: &PlanarFrame) -> Result<AomImage, Error> {
         let format = match frame.layout {
             Layout::Full => AOM_IMG_FMT_I444,
             Layout::HalfWidth => AOM_IMG_FMT_I422,
-            // libaom has no format of its own for gray: it is 4:2:0 with chroma that nobody reads.
+            // libaom has no format for gray: it is 4:2:0 with unused chroma.
             Layout::Gray | Layout::Half => AOM_IMG_FMT_I420,
         };
         let deep = if frame.bits > 8 { AOM_IMG_FMT_HIGHBITDEPTH } else { 0 };
         // SAFETY: without a place of ours, libaom allocates the image and its planes, or gives null.
-        let image = Image(unsafe { aom_img_alloc(ptr::null_mut(), format | deep, frame.size.w, frame.size.h, 32) });
+        let image = AomImage(unsafe { aom_img_alloc(ptr::null_mut(), format | deep, frame.size.w, frame.size.h, 32) });
         if image.0.is_null() {
             return Err(Error::Limit { name: "memory_bytes_max", value: 0, max: 0 });
         }
@@ -104,12 +106,12 @@ impl Image {
         fields.bit_depth = c_uint::from(frame.bits);
         for plane in 0..3 {
             let codes = frame.planes.get(plane).map(Vec::as_slice);
-            Image::fill(fields, plane, frame, codes);
+            AomImage::fill(fields, plane, frame, codes);
         }
         Ok(image)
     }
 
-    fn fill(image: &mut aom_image_t, plane: usize, frame: &Frame, codes: Option<&[u16]>) {
+    fn fill(image: &mut aom_image_t, plane: usize, frame: &PlanarFrame, codes: Option<&[u16]>) {
         let size = match (plane, frame.layout) {
             (0, _) => frame.size,
             (_, Layout::Gray) => Layout::Half.chroma(frame.size),
@@ -139,21 +141,21 @@ fn write_row(codes: &[u16], depth: usize, row: &mut [u8]) {
     }
 }
 
-impl Drop for Image {
+impl Drop for AomImage {
     fn drop(&mut self) {
         // SAFETY: the image came from `aom_img_alloc`, or is null, and is not used again.
         unsafe { aom_img_free(self.0) }
     }
 }
 
-/// A codec context, destroyed.
-struct Encoder(aom_codec_ctx_t);
+/// A codec context, destroyed on drop.
+struct AomContext(aom_codec_ctx_t);
 
-impl Encoder {
-    fn new(frame: &Frame) -> Result<Encoder, Error> {
+impl AomContext {
+    fn new(frame: &PlanarFrame) -> Result<AomContext, Error> {
         // SAFETY: has no precondition.
         let interface = unsafe { aom_codec_av1_cx() };
-        let config = Encoder::config(interface, frame)?;
+        let config = AomContext::config(interface, frame)?;
         let flags = if frame.bits > 8 { c_long::from(AOM_CODEC_USE_HIGHBITDEPTH as c_int) } else { 0 };
         let mut context = MaybeUninit::<aom_codec_ctx_t>::zeroed();
         // SAFETY: the place is valid, the interface libaom's own, the configuration initialised; libaom copies it.
@@ -161,20 +163,20 @@ impl Encoder {
             aom_codec_enc_init_ver(context.as_mut_ptr(), interface, &config, flags, AOM_ENCODER_ABI_VERSION as c_int)
         };
         if result != AOM_CODEC_OK {
-            return Err(failed(format_args!("the encoder does not start: {result}")));
+            return Err(failed(format_args!("cannot start the encoder: libaom error {result}")));
         }
         // SAFETY: initialised, as the result says.
-        let mut encoder = Encoder(unsafe { context.assume_init() });
+        let mut encoder = AomContext(unsafe { context.assume_init() });
         encoder.control(frame)?;
         Ok(encoder)
     }
 
-    fn config(interface: *const aom_codec_iface, frame: &Frame) -> Result<aom_codec_enc_cfg_t, Error> {
+    fn config(interface: *const aom_codec_iface, frame: &PlanarFrame) -> Result<aom_codec_enc_cfg_t, Error> {
         let mut config = MaybeUninit::<aom_codec_enc_cfg_t>::zeroed();
         // SAFETY: the interface is libaom's own; the place is valid.
         let result = unsafe { aom_codec_enc_config_default(interface, config.as_mut_ptr(), AOM_USAGE_ALL_INTRA) };
         if result != AOM_CODEC_OK {
-            return Err(failed(format_args!("no configuration: {result}")));
+            return Err(failed(format_args!("cannot configure the encoder: libaom error {result}")));
         }
         // SAFETY: initialised, as the result says.
         let mut config = unsafe { config.assume_init() };
@@ -196,11 +198,12 @@ impl Encoder {
         Ok(config)
     }
 
-    fn control(&mut self, frame: &Frame) -> Result<(), Error> {
+    fn control(&mut self, frame: &PlanarFrame) -> Result<(), Error> {
         let mut controls = vec![
             (AOME_SET_CPUUSED, SPEEDS[usize::from(frame.effort.min(9))]),
             (AOME_SET_CQ_LEVEL, frame.quality.map_or(0, quantizer) as c_int),
-            // Bytes differ between one thread and several, so there is one; tiles only where the size demands them.
+            // The bytes depend on whether there is one thread or several, so there is one, and tiles only where the
+            // size requires them.
             (AV1E_SET_ROW_MT, 0),
             (AV1E_SET_TILE_COLUMNS, 0),
             (AV1E_SET_TILE_ROWS, 0),
@@ -208,7 +211,7 @@ impl Encoder {
             (AV1E_SET_TRANSFER_CHARACTERISTICS, c_int::from(frame.cicp.transfer)),
             (AV1E_SET_MATRIX_COEFFICIENTS, c_int::from(frame.cicp.matrix)),
             (AV1E_SET_COLOR_RANGE, c_int::from(frame.cicp.full_range)),
-            // The filtered frame would only be a reference for others.
+            // The filtered frame would only be a reference for other frames.
             (AV1E_SET_SKIP_POSTPROC_FILTERING, 1),
         ];
         controls.push(match frame.quality {
@@ -239,7 +242,7 @@ impl Encoder {
     }
 }
 
-impl Drop for Encoder {
+impl Drop for AomContext {
     fn drop(&mut self) {
         // SAFETY: the context is live and not used again.
         unsafe { aom_codec_destroy(&mut self.0) };

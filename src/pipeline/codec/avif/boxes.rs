@@ -1,7 +1,8 @@
-//! The ISO base media file format as far as still images need it: boxes, items, properties. Nothing of AV1.
+//! The ISO base media file format as far as still images need it: boxes, items, properties. Knows nothing of AV1.
 //!
-//! Sources: ISO/IEC 14496-12 (boxes, `meta`), ISO/IEC 23008-12 (properties, grids). One parser serves the gate and the decoder, so
-//! that they cannot disagree; it borrows, and holds at most [`ENTRIES_MAX`] of anything.
+//! Sources: ISO/IEC 14496-12 (boxes, `meta`), ISO/IEC 23008-12 (properties, grids). The gate and the decoder share
+//! this parser, so they cannot disagree. It borrows from the file, and holds at most [`ENTRIES_MAX`] of each
+//! structure.
 
 use std::borrow::Cow;
 
@@ -9,17 +10,17 @@ use super::NAME;
 use crate::pipeline::Error;
 use crate::pipeline::codec::cursor::Cursor;
 
-/// Items, properties, references or extents of one file; real files have tens.
+/// Largest number of items, properties, references or extents in a file; real files have tens.
 const ENTRIES_MAX: usize = 4096;
 
-/// A box's type.
+/// Type of a box.
 pub(super) type Kind = [u8; 4];
 
-/// The boxes of some bytes, one after the other; a box that is cut errs and ends them.
+/// Iterator over consecutive boxes; ends with an error at one that is truncated.
 pub(super) struct Boxes<'a>(Cursor<'a>);
 
 impl<'a> Boxes<'a> {
-    /// The boxes that fill `bytes`.
+    /// Boxes that fill `bytes`.
     pub fn of(bytes: &'a [u8]) -> Boxes<'a> {
         Boxes(Cursor::new(NAME, bytes))
     }
@@ -33,7 +34,7 @@ impl<'a> Boxes<'a> {
             1 => start.saturating_add(u64_be(&mut self.0)?.try_into().unwrap_or(usize::MAX)),
             size => start.saturating_add(size as usize),
         };
-        let payload = end.checked_sub(self.0.position()).ok_or_else(|| self.0.corrupt("a box is too short"))?;
+        let payload = end.checked_sub(self.0.position()).ok_or_else(|| self.0.corrupt("invalid box length"))?;
         Ok((kind, self.0.take(payload)?))
     }
 }
@@ -53,24 +54,24 @@ impl<'a> Iterator for Boxes<'a> {
     }
 }
 
-/// A property and whether an item may be read without understanding it.
+/// A property of an item, and whether readers must understand it.
 #[derive(Clone, Copy)]
 pub(super) struct Property<'a> {
-    /// "ispe", "colr", ...
+    /// Type of the property, such as "ispe" or "colr".
     pub kind: Kind,
-    /// What is in the box.
+    /// Contents of the box.
     pub payload: &'a [u8],
-    /// A reader that does not know it must not read the item.
+    /// Whether a reader that does not know the property must refuse the item.
     pub essential: bool,
 }
 
 /// A typed reference from one item to others.
 pub(super) struct Reference {
-    /// "auxl", "dimg", "prem", ...
+    /// Type of the reference, such as "auxl", "dimg" or "prem".
     pub kind: Kind,
-    /// The item that refers.
+    /// Item that holds the reference.
     pub from: u32,
-    /// The items referred to.
+    /// Items that are referred to.
     pub to: Vec<u32>,
 }
 
@@ -80,24 +81,69 @@ struct Location {
     extents: Vec<(u64, Option<u64>)>,
 }
 
+/// Version of an `iloc` box, and widths of its fields in bytes.
+struct LocationFields {
+    version: u8,
+    offset_bytes: usize,
+    length_bytes: usize,
+    base_bytes: usize,
+    index_bytes: usize,
+}
+
+impl LocationFields {
+    fn read(cursor: &mut Cursor) -> Result<LocationFields, Error> {
+        let version = version(cursor)?;
+        let widths = cursor.u16_be()?;
+        let width = |shift: u16| usize::from(widths >> shift & 15);
+        Ok(LocationFields {
+            version,
+            offset_bytes: width(12),
+            length_bytes: width(8),
+            base_bytes: width(4),
+            index_bytes: if version > 0 { width(0) } else { 0 },
+        })
+    }
+
+    /// Reads the location of one item. `None`: its data is in another file or item, which is not supported.
+    fn location(&self, cursor: &mut Cursor, extents_left: &mut usize) -> Result<Option<Location>, Error> {
+        let item = id(cursor, self.version > 1)?;
+        let method = if self.version > 0 { cursor.u16_be()? & 15 } else { 0 };
+        let other_file = cursor.u16_be()? != 0;
+        let base = sized(cursor, self.base_bytes)?;
+        let count = usize::from(cursor.u16_be()?);
+        *extents_left = extents_left.checked_sub(count).ok_or_else(too_many)?;
+        let extents = (0..count).map(|_| self.extent(cursor, base)).collect::<Result<_, _>>()?;
+        let supported = method <= 1 && !other_file;
+        Ok(supported.then_some(Location { item, in_idat: method == 1, extents }))
+    }
+
+    /// Reads offset and length of an extent. Without a length, or with 0, it reaches to the end.
+    fn extent(&self, cursor: &mut Cursor, base: u64) -> Result<(u64, Option<u64>), Error> {
+        sized(cursor, self.index_bytes)?;
+        let offset = base.saturating_add(sized(cursor, self.offset_bytes)?);
+        let length = sized(cursor, self.length_bytes)?;
+        Ok((offset, Some(length).filter(|&length| length > 0)))
+    }
+}
+
 /// The `meta` box of a file.
 #[derive(Default)]
 pub(super) struct Meta<'a> {
-    /// The item to be shown.
+    /// Primary item, the one to display.
     pub primary: u32,
-    /// References, in the order of the file.
+    /// References, in file order.
     pub references: Vec<Reference>,
     items: Vec<(u32, Kind)>,
     locations: Vec<Location>,
     properties: Vec<(Kind, &'a [u8])>,
-    /// Item, property (from 1), essential.
+    /// Associations of an item, a property (from 1), and whether it is essential.
     associations: Vec<(u32, usize, bool)>,
     idat: &'a [u8],
     file: &'a [u8],
 }
 
 impl<'a> Meta<'a> {
-    /// Reads the `meta` box of `file`; what follows it may be cut.
+    /// Reads the `meta` box of `file`; later boxes may be truncated.
     pub fn read(file: &'a [u8]) -> Result<Meta<'a>, Error> {
         for found in Boxes::of(file) {
             if let (b"meta", payload) = split(&found?) {
@@ -127,11 +173,11 @@ impl<'a> Meta<'a> {
                 _ => {}
             }
         }
-        if has_primary { Ok(meta) } else { Err(Error::corrupt(NAME, "has no primary item")) }
+        if has_primary { Ok(meta) } else { Err(Error::corrupt(NAME, "missing primary item")) }
     }
 
     fn read_items(&mut self, mut cursor: Cursor<'a>) -> Result<(), Error> {
-        // The count is 2 or 4 bytes; the boxes that follow say it again.
+        // The count has 2 or 4 bytes and is ignored, since the boxes that follow show it.
         let wide = version(&mut cursor)? > 0;
         id(&mut cursor, wide)?;
         for entry in Boxes::of(cursor.rest()) {
@@ -148,30 +194,12 @@ impl<'a> Meta<'a> {
     }
 
     fn read_locations(&mut self, mut cursor: Cursor<'a>) -> Result<(), Error> {
-        let version = version(&mut cursor)?;
-        let sizes = cursor.u16_be()?;
-        let size = |shift: u16| usize::from(sizes >> shift & 15);
-        let (offset_size, length_size, base_size) = (size(12), size(8), size(4));
-        let index_size = if version > 0 { size(0) } else { 0 };
-        let count = id(&mut cursor, version > 1)?;
+        let fields = LocationFields::read(&mut cursor)?;
+        let count = id(&mut cursor, fields.version > 1)?;
         let mut extents_left = ENTRIES_MAX;
         for _ in 0..count {
-            let item = id(&mut cursor, version > 1)?;
-            let method = if version > 0 { cursor.u16_be()? & 15 } else { 0 };
-            let other_file = cursor.u16_be()? != 0;
-            let base = sized(&mut cursor, base_size)?;
-            let extent_count = usize::from(cursor.u16_be()?);
-            extents_left = extents_left.checked_sub(extent_count).ok_or_else(too_many)?;
-            let mut extents = Vec::new();
-            for _ in 0..extent_count {
-                sized(&mut cursor, index_size)?;
-                let offset = base.saturating_add(sized(&mut cursor, offset_size)?);
-                // Without a length, or with 0, the extent is all that follows.
-                extents.push((offset, Some(sized(&mut cursor, length_size)?).filter(|&length| length > 0)));
-            }
-            // Data of other files or items is never found: such an item has no location here.
-            if method <= 1 && !other_file {
-                push(&mut self.locations, Location { item, in_idat: method == 1, extents })?;
+            if let Some(location) = fields.location(&mut cursor, &mut extents_left)? {
+                push(&mut self.locations, location)?;
             }
         }
         Ok(())
@@ -221,17 +249,17 @@ impl<'a> Meta<'a> {
         Ok(())
     }
 
-    /// The length of the file.
+    /// Length of the file.
     pub fn file_bytes(&self) -> usize {
         self.file.len()
     }
 
-    /// The type of an item.
+    /// Type of an item.
     pub fn kind(&self, item: u32) -> Option<Kind> {
         self.items.iter().find(|(id, _)| *id == item).map(|(_, kind)| *kind)
     }
 
-    /// The properties of an item, in the order in which they apply.
+    /// Properties of an item, in the order in which they apply.
     pub fn properties(&self, item: u32) -> impl Iterator<Item = Property<'a>> {
         self.associations.iter().filter(move |(id, ..)| *id == item).filter_map(|&(_, index, essential)| {
             let &(kind, payload) = self.properties.get(index.checked_sub(1)?)?;
@@ -239,26 +267,28 @@ impl<'a> Meta<'a> {
         })
     }
 
-    /// The first property of this type.
+    /// First property of this type.
     pub fn property(&self, item: u32, kind: &Kind) -> Option<&'a [u8]> {
         self.properties(item).find(|property| &property.kind == kind).map(|property| property.payload)
     }
 
-    /// The items that `from` refers to in this way.
+    /// Items to which `from` has a reference of this type.
     pub fn referred(&self, kind: &Kind, from: u32) -> &[u32] {
         let mut found = self.references.iter().filter(|reference| &reference.kind == kind && reference.from == from);
         found.next().map_or(&[], |reference| &reference.to)
     }
 
-    /// The bytes of an item. Errors: [`Error::Corrupt`] when some lie outside the file, as they do when it is cut.
+    /// Bytes of an item.
+    ///
+    /// Errors: [`Error::Corrupt`] if some are outside the file, as in a truncated one.
     pub fn data(&self, item: u32) -> Result<Cow<'a, [u8]>, Error> {
         let location = self.locations.iter().find(|location| location.item == item);
-        let location = location.ok_or_else(|| Error::corrupt(NAME, "an item has no data"))?;
+        let location = location.ok_or_else(|| Error::corrupt(NAME, "item without data"))?;
         let whole = if location.in_idat { self.idat } else { self.file };
         let mut parts = Vec::new();
         let mut total = 0;
         for &(offset, length) in &location.extents {
-            let part = extent(whole, offset, length).ok_or_else(|| Error::corrupt(NAME, "ends early"))?;
+            let part = extent(whole, offset, length).ok_or_else(|| Error::corrupt(NAME, "truncated file"))?;
             total += part.len();
             parts.push(part);
         }
@@ -267,7 +297,7 @@ impl<'a> Meta<'a> {
         }
         // Extents may overlap, but an image is never longer than its file.
         if total > whole.len() {
-            return Err(Error::corrupt(NAME, "an item is longer than its file"));
+            return Err(Error::corrupt(NAME, "item longer than the file"));
         }
         Ok(Cow::Owned(parts.concat()))
     }
@@ -301,7 +331,7 @@ fn kind(cursor: &mut Cursor) -> Result<Kind, Error> {
     Ok(cursor.u32_be()?.to_be_bytes())
 }
 
-/// The version of a full box; its flags are passed over.
+/// Reads the version of a full box and skips its flags.
 pub(super) fn version(cursor: &mut Cursor) -> Result<u8, Error> {
     Ok((cursor.u32_be()? >> 24) as u8)
 }
@@ -314,12 +344,12 @@ fn u64_be(cursor: &mut Cursor) -> Result<u64, Error> {
     Ok(u64::from(cursor.u32_be()?) << 32 | u64::from(cursor.u32_be()?))
 }
 
-/// A field of 0, 4 or 8 bytes.
+/// Reads a field of 0, 4 or 8 bytes.
 fn sized(cursor: &mut Cursor, bytes: usize) -> Result<u64, Error> {
     match bytes {
         0 => Ok(0),
         4 => cursor.u32_be().map(u64::from),
         8 => u64_be(cursor),
-        _ => Err(cursor.corrupt("iloc has fields of an unknown size")),
+        _ => Err(cursor.corrupt("invalid field size in iloc")),
     }
 }

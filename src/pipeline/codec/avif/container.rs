@@ -1,4 +1,4 @@
-//! What an AVIF file says of its image: tiles, alpha, orientation, colour. Nothing is decoded.
+//! Facts about an AVIF image from its boxes: tiles, alpha, orientation, colour. Decodes nothing.
 //!
 //! Sources: the AVIF specification 1.1, MIAF (ISO/IEC 23000-22), HEIF (ISO/IEC 23008-12).
 
@@ -9,7 +9,7 @@ use super::boxes::{Meta, version};
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Error, Orientation, Size};
 
-/// Colour as ITU-T H.273 numbers it.
+/// Colour description with the codes of ITU-T H.273.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cicp {
     /// Colour primaries.
@@ -18,42 +18,42 @@ pub(super) struct Cicp {
     pub transfer: u8,
     /// Matrix coefficients.
     pub matrix: u8,
-    /// Samples use all codes, not those of video.
+    /// Whether samples use all codes, not the reduced range of video.
     pub full_range: bool,
 }
 
-/// One image: a single AV1 frame, or a grid of them.
+/// One image: a single AV1 frame, or a grid of frames.
 pub(super) struct Image<'a> {
-    /// Size of the image; a grid's tiles may reach beyond it.
+    /// Size of the image; tiles of a grid may reach beyond it.
     pub size: Size,
     /// Size of each tile.
     pub tile: Size,
-    /// Tiles in a row.
+    /// Number of tiles in a row.
     pub columns: u32,
-    /// The AV1 data of the tiles, row by row.
+    /// AV1 data of the tiles, row by row.
     pub tiles: Vec<Cow<'a, [u8]>>,
 }
 
 impl Image<'_> {
-    /// Bytes of the tiles that are copies: those that lie in several parts of the file.
+    /// Bytes of tiles that had to be copied because they are stored in several parts.
     pub fn copied_bytes(&self) -> usize {
         self.tiles.iter().filter(|tile| matches!(tile, Cow::Owned(_))).map(|tile| tile.len()).sum()
     }
 }
 
-/// What the boxes say.
+/// Facts about the primary item.
 pub(super) struct Container<'a> {
-    /// The primary item.
+    /// Image of the primary item.
     pub color: Image<'a>,
-    /// Its alpha.
+    /// Image of its alpha.
     pub alpha: Option<Image<'a>>,
-    /// Colours were multiplied by alpha.
+    /// Whether colours are premultiplied by alpha.
     pub premultiplied: bool,
-    /// `irot` and `imir`.
+    /// Orientation from `irot` and `imir`.
     pub orientation: Orientation,
-    /// `colr` of type nclx; without it the sequence header tells.
+    /// Colour from `colr` of type nclx; otherwise the sequence header states it.
     pub cicp: Option<Cicp>,
-    /// `colr` of type prof or rICC.
+    /// ICC profile from `colr` of type prof or rICC.
     pub icc: Option<&'a [u8]>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Container<'a> {
     }
 }
 
-/// Properties that are read here, or that change no pixel.
+/// Properties that are supported, or that change no pixel.
 const KNOWN: &[&[u8; 4]] = &[
     b"ispe", b"av1C", b"pixi", b"colr", b"auxC", b"irot", b"imir", b"clap", b"pasp", b"a1lx", b"clli", b"mdcv", b"cclv",
 ];
@@ -95,16 +95,16 @@ fn image<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
     }
 }
 
-/// `ispe`: the size of an item.
+/// Size of an item, from its property `ispe`.
 fn extents(meta: &Meta, item: u32) -> Result<Size, Error> {
-    let ispe = meta.property(item, b"ispe").ok_or_else(|| Error::corrupt(NAME, "an image has no size"))?;
+    let ispe = meta.property(item, b"ispe").ok_or_else(|| Error::corrupt(NAME, "image without size"))?;
     let mut cursor = Cursor::new(NAME, ispe);
     version(&mut cursor)?;
     let size = Size::new(cursor.u32_be()?, cursor.u32_be()?);
-    if size.w == 0 || size.h == 0 { Err(cursor.corrupt("a side is 0")) } else { Ok(size) }
+    if size.w == 0 || size.h == 0 { Err(cursor.corrupt("zero width or height")) } else { Ok(size) }
 }
 
-/// HEIF, section 6.6.2.3: tiles of equal size that together just cover the image.
+/// Reads a grid by HEIF, section 6.6.2.3: tiles of equal size that together just cover the image.
 fn grid<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
     let data = meta.data(item)?;
     let mut cursor = Cursor::new(NAME, &data);
@@ -114,7 +114,7 @@ fn grid<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
     let size = Size::new(side()?, side()?);
     let items = meta.referred(b"dimg", item);
     if items.len() as u32 != rows * columns || size.w == 0 || size.h == 0 {
-        return Err(Error::corrupt(NAME, "a grid lacks tiles or size"));
+        return Err(Error::corrupt(NAME, "grid without tiles or size"));
     }
     let tile = extents(meta, items[0])?;
     let covered = |side: u32, tile: u32, count: u32| {
@@ -122,23 +122,23 @@ fn grid<'a>(meta: &Meta<'a>, item: u32) -> Result<Image<'a>, Error> {
         tile * (count - 1) < side && side <= tile * count
     };
     if !covered(size.w, tile.w, columns) || !covered(size.h, tile.h, rows) {
-        return Err(Error::corrupt(NAME, "a grid's tiles do not cover it"));
+        return Err(Error::corrupt(NAME, "tiles do not cover the grid"));
     }
     Ok(Image { size, tile, columns, tiles: tiles(meta, items, tile)? })
 }
 
-/// The data of the tiles, in order. One in several extents is a copy, and a grid may name it for each of its places: the copies
-/// together are held to the length of the file, which tiles that share no bytes never exceed.
+/// Data of the tiles, in order. A tile in several extents is copied, and a grid may use it several times, so the
+/// copies together must not exceed the length of the file. Tiles that share no bytes never do.
 fn tiles<'a>(meta: &Meta<'a>, items: &[u32], tile: Size) -> Result<Vec<Cow<'a, [u8]>>, Error> {
     let (mut tiles, mut copied) = (Vec::new(), 0);
     for &item in items {
         if meta.kind(item).as_ref() != Some(b"av01") || extents(meta, item)? != tile {
-            return Err(Error::corrupt(NAME, "a grid's tiles differ"));
+            return Err(Error::corrupt(NAME, "tiles of different sizes"));
         }
         let data = meta.data(item)?;
         copied += if matches!(data, Cow::Owned(_)) { data.len() } else { 0 };
         if copied > meta.file_bytes() {
-            return Err(Error::corrupt(NAME, "a grid's tiles are longer than its file"));
+            return Err(Error::corrupt(NAME, "tiles longer than the file"));
         }
         tiles.push(data);
     }
@@ -155,18 +155,18 @@ fn alpha_of(meta: &Meta, primary: u32) -> Option<u32> {
     })
 }
 
-/// Folds the turns and mirrors in their order into "turn clockwise, then mirror left and right".
+/// Combines turns and mirrors, in their order, into "turn clockwise, then mirror left and right".
 fn orientation(meta: &Meta, item: u32) -> Result<Orientation, Error> {
     let (mut quarters, mut mirrored) = (0, false);
     for property in meta.properties(item) {
-        let value = || property.payload.first().copied().ok_or_else(|| Error::corrupt(NAME, "a turn without angle"));
+        let value = || property.payload.first().copied().ok_or_else(|| Error::corrupt(NAME, "turn without angle"));
         match &property.kind {
-            // Counted anti-clockwise. A turn after a mirror is the opposite turn before it.
+            // Angles are anti-clockwise. A turn after a mirror equals the opposite turn before it.
             b"irot" => {
                 let turn = i32::from(value()? & 3);
                 quarters += if mirrored { turn } else { -turn };
             }
-            // 0 swaps top and bottom: half a turn and a mirror.
+            // 0 swaps top and bottom, which is half a turn and a mirror.
             b"imir" => {
                 mirrored = !mirrored;
                 quarters += if value()? & 1 == 0 { 2 } else { 0 };
@@ -203,7 +203,7 @@ fn color_information<'a>(meta: &Meta<'a>, item: u32) -> Result<(Option<Cicp>, Op
     Ok((cicp, icc))
 }
 
-/// `clap` crops; only one that keeps everything is read.
+/// Checks that `clap`, which crops, keeps the whole image; cropping is not supported.
 fn check_clean_aperture(meta: &Meta, item: u32, size: Size) -> Result<(), Error> {
     let Some(clap) = meta.property(item, b"clap") else { return Ok(()) };
     let mut cursor = Cursor::new(NAME, clap);
@@ -215,19 +215,19 @@ fn check_clean_aperture(meta: &Meta, item: u32, size: Size) -> Result<(), Error>
     Err(Error::Unsupported { format: NAME, feature: "a clean aperture (clap)" })
 }
 
-/// The OBUs of one AV1 image: at most this many frames, hidden ones and layers included. Real ones have one; without a bound, a
-/// small file could ask for hours.
+/// Largest number of frames in one AV1 image, including hidden ones and layers. Real images have one; without a
+/// bound, a small file could take hours.
 const FRAMES_MAX: u32 = 32;
 
-/// What a walk over the OBUs of AV1 data finds.
+/// Result of a walk over the OBUs of AV1 data.
 pub(super) struct Obus<'a> {
-    /// The sequence header, its own header included.
+    /// Sequence header OBU, including its own header.
     pub sequence_header: &'a [u8],
-    /// Frames, hidden ones included; at most [`FRAMES_MAX`].
+    /// Number of frames, including hidden ones; at most [`FRAMES_MAX`].
     pub frames: u32,
 }
 
-/// Walks over all OBUs. Source: AV1 specification, section 5.3.
+/// Walks all OBUs. Source: AV1 specification, section 5.3.
 pub(super) fn obus(data: &[u8]) -> Result<Obus<'_>, Error> {
     const SEQUENCE_HEADER: u8 = 1;
     const FRAME_HEADER: u8 = 3;
@@ -249,7 +249,7 @@ pub(super) fn obus(data: &[u8]) -> Result<Obus<'_>, Error> {
             return Err(Error::Unsupported { format: NAME, feature: "an image of more than 32 frames" });
         }
     }
-    let sequence_header = found.ok_or_else(|| cursor.corrupt("has no sequence header"))?;
+    let sequence_header = found.ok_or_else(|| cursor.corrupt("missing sequence header"))?;
     Ok(Obus { sequence_header, frames })
 }
 
@@ -262,5 +262,5 @@ fn leb128(cursor: &mut Cursor) -> Result<usize, Error> {
             return Ok(value);
         }
     }
-    Err(cursor.corrupt("a length of AV1 data is too long"))
+    Err(cursor.corrupt("overlong length in AV1 data"))
 }

@@ -1,6 +1,7 @@
-//! EXIF, XMP and ICC in AVIF: items that describe the primary one, and its property `colr` (HEIF, ISO/IEC 23008-12, annex A; MIAF).
+//! EXIF, XMP and ICC in AVIF: items that describe the primary item, and its property `colr` (HEIF, ISO/IEC 23008-12,
+//! annex A; MIAF).
 //!
-//! The crate that writes our files has no place for a profile or XMP: their boxes are added to what it has written.
+//! The crate that writes AVIF files supports neither profiles nor XMP, so their boxes are added to its output.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ use crate::pipeline::metadata::{Blocks, Metadata};
 
 pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
 
-/// Items of the files that we write: the image is 1, its alpha 2.
+/// Ids of items in files that we write: the image is 1, its alpha 2.
 const IMAGE_ID: u16 = 1;
 const EXIF_ID: u16 = 3;
 const XMP_ID: u16 = 4;
@@ -30,14 +31,14 @@ fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
     Blocks { exif: describing(b"Exif", |data| data.len() > 4).and_then(tiff_header), xmp: describing(b"mime", is_xmp) }
 }
 
-/// Items of type mime may be anything: XMP names its root or RDF at its beginning.
+/// Whether an item of type mime is XMP, which names its root or RDF at the start.
 fn is_xmp(data: &[u8]) -> bool {
     let beginning = &data[..data.len().min(1024)];
     let names: [&[u8]; 2] = [b"adobe:ns:meta", b"http://www.w3.org/1999/02/22-rdf-syntax-ns"];
     names.iter().any(|name| memchr::memmem::find(beginning, name).is_some())
 }
 
-/// The block of an item: behind 4 bytes that say how far behind them it begins.
+/// EXIF block of an item, after 4 bytes that give the offset to its TIFF header.
 fn tiff_header(item: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
     let skipped = u32::from_be_bytes(*item.first_chunk()?) as usize;
     let start = skipped.checked_add(4).filter(|start| *start < item.len())?;
@@ -47,7 +48,7 @@ fn tiff_header(item: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
     })
 }
 
-/// An item that is added: its number, its description behind the number, its data.
+/// An item to add: its id, its description after the id, its data.
 type Item = (u16, &'static [u8], Vec<u8>);
 
 fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
@@ -58,13 +59,13 @@ fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     if let Some(xmp) = &metadata.xmp {
         items.push((XMP_ID, b"\0\0mime\0application/rdf+xml\0", xmp.clone()));
     }
-    // The addresses depend on the length of what they stand in, which does not depend on them.
+    // Offsets depend on the length of the box that holds them, which does not depend on the offsets.
     let grown = rebuilt(&file, metadata, &items, 0)?.len() - file.len();
     let added: usize = items.iter().map(|(_, _, data)| data.len()).sum::<usize>() + 8 * usize::from(!items.is_empty());
     rebuilt(&file, metadata, &items, grown - added)
 }
 
-/// The file with larger boxes; data that was there moves by `moved` bytes, data of new items stands at the end.
+/// The file with the blocks in it. Existing data moves by `moved` bytes; data of new items is at the end.
 fn rebuilt(file: &[u8], metadata: &Metadata, items: &[Item], moved: usize) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
     let data_at = file.len() + moved + 8;
@@ -87,7 +88,7 @@ fn append(out: &mut Vec<u8>, kind: [u8; 4], payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// The `meta` box: version and flags, then boxes.
+/// A new `meta` box: version and flags, then boxes.
 fn meta(payload: &[u8], metadata: &Metadata, items: &[Item], places: (usize, usize)) -> Result<Vec<u8>, Error> {
     let mut out = payload[..4].to_vec();
     let mut referred = false;
@@ -109,7 +110,7 @@ fn meta(payload: &[u8], metadata: &Metadata, items: &[Item], places: (usize, usi
     Ok(out)
 }
 
-/// `iinf` of version 0: how many, then a box for each.
+/// A new `iinf` box of version 0: the number of items, then a box for each.
 fn item_information(payload: &[u8], items: &[Item]) -> Result<Vec<u8>, Error> {
     let mut cursor = Cursor::new(NAME, payload);
     cursor.skip(4)?;
@@ -121,7 +122,7 @@ fn item_information(payload: &[u8], items: &[Item]) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// `iref` of version 0: what each item describes.
+/// A new `iref` box of version 0: the item that each new item describes.
 fn references(items: &[Item]) -> Vec<u8> {
     let mut out = Vec::new();
     for (id, ..) in items {
@@ -131,12 +132,12 @@ fn references(items: &[Item]) -> Vec<u8> {
     out
 }
 
-/// `iloc` of version 0 with addresses and lengths of 4 bytes and no base.
+/// A new `iloc` box of version 0, with offsets and lengths of 4 bytes and no base.
 fn locations(payload: &[u8], items: &[Item], (moved, mut data_at): (usize, usize)) -> Result<Vec<u8>, Error> {
     let mut cursor = Cursor::new(NAME, payload);
     let head = cursor.take(6)?;
     if head != [0, 0, 0, 0, 0x44, 0] {
-        return Err(Error::Encode { format: NAME, reason: "locations of another shape".into() });
+        return Err(Error::Encode { format: NAME, reason: "unexpected form of iloc".into() });
     }
     let count = cursor.u16_be()?;
     let mut out = [head, &(count + items.len() as u16).to_be_bytes()].concat();
@@ -159,7 +160,7 @@ fn locations(payload: &[u8], items: &[Item], (moved, mut data_at): (usize, usize
     Ok(out)
 }
 
-/// `iprp`: the property `colr` of type prof behind all others, and its number with the image.
+/// A new `iprp` box, with the property `colr` of type prof as the last one and an association with the image.
 fn properties(payload: &[u8], icc: Option<&[u8]>) -> Result<Vec<u8>, Error> {
     let Some(icc) = icc else { return Ok(payload.to_vec()) };
     let mut out = Vec::new();
@@ -180,14 +181,14 @@ fn properties(payload: &[u8], icc: Option<&[u8]>) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// `ipma` of version 0 with indices of 7 bits: the image's list comes first.
+/// A new `ipma` box of version 0 with indices of 7 bits; the image's list comes first.
 fn associations(payload: &[u8], index: u8) -> Result<Vec<u8>, Error> {
     let mut cursor = Cursor::new(NAME, payload);
     let head = cursor.take(8)?;
     let (id, count) = (cursor.u16_be()?, cursor.u8()?);
     let properties = cursor.take(usize::from(count))?;
     if id != IMAGE_ID || head[..4] != [0; 4] {
-        return Err(Error::Encode { format: NAME, reason: "associations of another shape".into() });
+        return Err(Error::Encode { format: NAME, reason: "unexpected form of ipma".into() });
     }
     Ok([head, &id.to_be_bytes(), &[count + 1], properties, &[index], cursor.rest()].concat())
 }

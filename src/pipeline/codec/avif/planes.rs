@@ -1,10 +1,10 @@
-//! From interleaved samples to the planes that libaom encodes, always in full range. The other way is `yuv`.
+//! Converts interleaved samples to the planes that libaom encodes, always in full range. The opposite direction is in `yuv`.
 
-use super::yuv::{Layout, Sample};
+use super::yuv::{Layout, YuvSample};
 use crate::pipeline::Size;
 
-/// The planes of an image that is to be encoded, in full range. Codes of `bits`.
-pub(super) fn planes<S: Sample>(samples: &[S], size: Size, form: Form, bits: u8) -> Vec<Vec<u16>> {
+/// Planes of an image to encode, in full range, as codes of `bits` bits.
+pub(super) fn planes<S: YuvSample>(samples: &[S], size: Size, form: Form, bits: u8) -> Vec<Vec<u16>> {
     let max = f32::from((1u16 << bits) - 1);
     let code = |value: f32| (value * max / S::MAX + 0.5) as u16;
     match form {
@@ -18,68 +18,88 @@ pub(super) fn planes<S: Sample>(samples: &[S], size: Size, form: Form, bits: u8)
     }
 }
 
-/// Which planes to make of pixels of `count` samples.
+/// Planes to make from pixels of `count` samples.
 #[derive(Clone, Copy)]
 pub(super) enum Form {
-    /// One channel alone.
+    /// One plane, of one channel.
     Single {
-        /// Which one.
+        /// Index of the channel.
         channel: usize,
-        /// Samples of a pixel.
+        /// Samples per pixel.
         count: usize,
     },
-    /// Green, blue, red.
+    /// Planes of green, blue and red.
     Identity {
-        /// Samples of a pixel.
+        /// Samples per pixel.
         count: usize,
     },
-    /// Luma and chroma by the weights of BT.601.
+    /// Planes of luma and chroma, with the weights of BT.601.
     Chroma {
-        /// Samples of a pixel.
+        /// Samples per pixel.
         count: usize,
-        /// How often chroma is sampled.
+        /// Chroma subsampling.
         layout: Layout,
     },
 }
 
-fn luma_and_chroma<S: Sample>(samples: &[S], size: Size, count: usize, layout: Layout, max: f32) -> Vec<Vec<u16>> {
-    const RED: f32 = 0.299;
-    const BLUE: f32 = 0.114;
+/// Weight of red in luma (BT.601).
+const RED: f32 = 0.299;
+/// Weight of blue in luma (BT.601).
+const BLUE: f32 = 0.114;
+
+fn luma_and_chroma<S: YuvSample>(samples: &[S], size: Size, count: usize, layout: Layout, max: f32) -> Vec<Vec<u16>> {
     let scale = max / S::MAX;
-    let w = size.w as usize;
+    let code = |pixel: &[S]| (luma_of(rgb(pixel)) * scale + 0.5) as u16;
+    let luma = samples.chunks_exact(count).map(code).collect();
     let chroma = layout.chroma(size);
-    let (across, every_row) = (if layout == Layout::Full { 1 } else { 2 }, layout != Layout::Half);
-    let zero = (max + 1.0) / 2.0;
-    let mut luma = Vec::with_capacity(samples.len() / count);
-    let (mut first, mut second) = (Vec::with_capacity(chroma.pixels() as usize), Vec::new());
-    // Four times red, green and blue: over two pixels of a row and over two rows, or the same more often.
-    let mut sums = vec![[0.0f32; 3]; chroma.w as usize];
-    for (y, row) in samples.chunks_exact(w * count).enumerate() {
-        for pixel in row.chunks_exact(count) {
-            let [r, g, b] = [0, 1, 2].map(|c| pixel[c].to_f32());
-            luma.push(((RED * r + (1.0 - RED - BLUE) * g + BLUE * b) * scale + 0.5) as u16);
-        }
-        let last_row = y + 1 == size.h as usize;
-        // The last row of an odd height, and the last pixel of an odd width, count twice.
-        let times = if every_row || last_row && y.is_multiple_of(2) { 2.0 } else { 1.0 };
-        for (pair, sum) in row.chunks(across * count).zip(&mut sums) {
-            let right = pair.get(count..).filter(|right| !right.is_empty()).unwrap_or(pair);
-            for c in 0..3 {
-                sum[c] += times * (pair[c].to_f32() + right[c].to_f32());
-            }
-        }
-        if every_row || y % 2 == 1 || last_row {
-            for sum in &mut sums {
-                let [r, g, b] = sum.map(|sum| sum * 0.25 * scale);
-                let luma = RED * r + (1.0 - RED - BLUE) * g + BLUE * b;
-                let code = |signal: f32| (signal + zero + 0.5).clamp(0.0, max) as u16;
-                first.push(code((b - luma) / (2.0 * (1.0 - BLUE))));
-                second.push(code((r - luma) / (2.0 * (1.0 - RED))));
-                *sum = [0.0; 3];
-            }
+    let [mut blue, mut red] = [(); 2].map(|()| Vec::with_capacity(chroma.pixels() as usize));
+    for y in 0..chroma.h as usize {
+        let rows = block_rows(samples, size.w as usize * count, layout, y);
+        for x in 0..chroma.w as usize {
+            let mean = block_mean(rows, count, layout, x);
+            let [b, r] = chroma_codes(mean.map(|value| value * scale), max);
+            blue.push(b);
+            red.push(r);
         }
     }
-    vec![luma, first, second]
+    vec![luma, blue, red]
+}
+
+/// The upper and lower row of the blocks that row `y` of chroma stands for; one row twice where blocks are one row high.
+fn block_rows<S>(samples: &[S], stride: usize, layout: Layout, y: usize) -> [&[S]; 2] {
+    let height = if layout == Layout::Half { 2 } else { 1 };
+    let last = samples.len() / stride - 1;
+    [y * height, (y * height + height - 1).min(last)].map(|row| &samples[row * stride..(row + 1) * stride])
+}
+
+/// Mean colour of a block. Its four corners are summed, some of them twice where it is narrow, flat or cut by the image's edge;
+/// the sums are exact, since four samples have at most 18 bits.
+fn block_mean<S: YuvSample>(rows: [&[S]; 2], count: usize, layout: Layout, x: usize) -> [f32; 3] {
+    let width = if layout == Layout::Full { 1 } else { 2 };
+    let last = rows[0].len() / count - 1;
+    let corners = [x * width, (x * width + width - 1).min(last)];
+    let mut sum = [0.0; 3];
+    for pixel in rows.iter().flat_map(|row| corners.map(|corner| &row[corner * count..])) {
+        let rgb = rgb(pixel);
+        sum = [0, 1, 2].map(|c| sum[c] + rgb[c]);
+    }
+    sum.map(|sum| sum * 0.25)
+}
+
+/// Codes of the blue and the red difference.
+fn chroma_codes([r, g, b]: [f32; 3], max: f32) -> [u16; 2] {
+    let zero = (max + 1.0) / 2.0;
+    let code = |signal: f32| (signal + zero + 0.5).clamp(0.0, max) as u16;
+    let luma = luma_of([r, g, b]);
+    [code((b - luma) / (2.0 * (1.0 - BLUE))), code((r - luma) / (2.0 * (1.0 - RED)))]
+}
+
+fn luma_of([r, g, b]: [f32; 3]) -> f32 {
+    RED * r + (1.0 - RED - BLUE) * g + BLUE * b
+}
+
+fn rgb<S: YuvSample>(pixel: &[S]) -> [f32; 3] {
+    [0, 1, 2].map(|c| pixel[c].to_f32())
 }
 
 #[cfg(test)]

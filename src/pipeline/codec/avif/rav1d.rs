@@ -1,4 +1,4 @@
-//! rav1d: the AV1 decoder behind safe functions. One thread, one frame. No container logic, no colour.
+//! rav1d: the AV1 decoder as safe functions. One thread, one frame. No container logic, no colour conversion.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -13,28 +13,28 @@ use super::yuv::{Layout, Planes};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Error, Size};
 
-/// What a sequence header says of the frames after it.
+/// Facts about the frames from a sequence header.
 pub(super) struct Sequence {
-    /// 8, 10 or 12.
+    /// Bits per sample: 8, 10 or 12.
     pub bits: u8,
-    /// Luminance only.
+    /// Whether there is only luma.
     pub monochrome: bool,
-    /// Colour, as far as it is said.
+    /// Colour description; unspecified codes where there is none.
     pub cicp: Cicp,
 }
 
-/// Reads a sequence header OBU with the decoder's own parser.
+/// Parses a sequence header OBU with the decoder's own parser.
 pub(super) fn sequence(obu: &[u8]) -> Result<Sequence, Error> {
     let mut header = MaybeUninit::<Dav1dSequenceHeader>::uninit();
     let (out, data) = (NonNull::new(header.as_mut_ptr()), NonNull::new(obu.as_ptr().cast_mut()));
     // SAFETY: `out` is a valid place to write to; `data` is the start of `obu`, which is only read, for its length.
     let result = unsafe { dav1d_parse_sequence_header(out, data, obu.len()) };
     if result.0 != 0 {
-        return Err(Error::corrupt(NAME, "the sequence header is damaged"));
+        return Err(Error::corrupt(NAME, "invalid sequence header"));
     }
     // SAFETY: the parser writes the whole header when, and only when, it gives 0.
     let header = unsafe { header.assume_init() };
-    // Reserved codes mean nothing known: unspecified.
+    // Reserved codes are treated as unspecified.
     let code = |code: u32| u8::try_from(code).unwrap_or(2);
     Ok(Sequence {
         bits: 8 + 2 * header.hbd,
@@ -48,20 +48,20 @@ pub(super) fn sequence(obu: &[u8]) -> Result<Sequence, Error> {
     })
 }
 
-/// Decodes the frame of some AV1 data, whose size must be `size`.
+/// Decodes the frame in AV1 data, whose size must be `size`.
 pub(super) fn decode(data: &[u8], size: Size) -> Result<Planes<Plane>, Error> {
     let mut settings = Settings::new();
     settings.set_n_threads(1);
     settings.set_max_frame_delay(1);
     settings.set_all_layers(false);
-    // A frame larger than the container says is refused before its memory is taken.
+    // A frame larger than stated in the container is refused before memory is allocated.
     settings.set_frame_size_limit(u32::try_from(size.pixels()).unwrap_or(u32::MAX));
     let mut decoder = Decoder::with_settings(&settings).map_err(refused)?;
     let mut owned = try_zeroed(data.len())?;
     owned.copy_from_slice(data);
     let picture = first_picture(&mut decoder, owned)?;
     if Size::new(picture.width(), picture.height()) != size {
-        return Err(Error::corrupt(NAME, "the frame differs from its header in size"));
+        return Err(Error::corrupt(NAME, "frame size differs from the header"));
     }
     let layout = match picture.pixel_layout() {
         PixelLayout::I400 => Layout::Gray,
@@ -78,11 +78,11 @@ pub(super) fn decode(data: &[u8], size: Size) -> Result<Planes<Plane>, Error> {
 }
 
 fn first_picture(decoder: &mut Decoder, data: Vec<u8>) -> Result<re_rav1d::dav1d::Picture, Error> {
-    // Each turn consumes at least one of the OBUs, whose frames are few; the rest is metadata and padding.
+    // Each turn consumes at least one OBU. Frames are few; the rest is metadata and padding.
     const TURNS_MAX: usize = 1024;
     let mut sent = decoder.send_data(data, None, None, None);
     for _ in 0..TURNS_MAX {
-        // `Again` while sending: a picture waits to be taken; while taking: more is needed.
+        // `Again` while sending: a picture waits to be taken. `Again` while taking: more data is needed.
         let pending = match sent {
             Ok(()) => false,
             Err(Refusal::Again) => true,
@@ -91,17 +91,17 @@ fn first_picture(decoder: &mut Decoder, data: Vec<u8>) -> Result<re_rav1d::dav1d
         match decoder.get_picture() {
             Ok(picture) => return Ok(picture),
             Err(Refusal::Again) if pending => sent = decoder.send_pending_data(),
-            Err(Refusal::Again) => return Err(Error::corrupt(NAME, "has no frame, or only part of one")),
+            Err(Refusal::Again) => return Err(Error::corrupt(NAME, "missing or truncated frame")),
             Err(refusal) => return Err(refused(refusal)),
         }
     }
-    Err(Error::corrupt(NAME, "has no frame among its metadata"))
+    Err(Error::corrupt(NAME, "no frame among the metadata"))
 }
 
 fn refused(refusal: Refusal) -> Error {
     match refusal {
         Refusal::NotEnoughMemory => Error::Limit { name: "memory_bytes_max", value: 0, max: 0 },
         Refusal::UnsupportedBitstream => Error::Unsupported { format: NAME, feature: "this AV1 bitstream" },
-        _ => Error::corrupt(NAME, "the AV1 data is damaged or ends early"),
+        _ => Error::corrupt(NAME, "invalid or truncated AV1 data"),
     }
 }

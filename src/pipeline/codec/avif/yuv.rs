@@ -1,14 +1,14 @@
-//! From the planes of AV1 to interleaved samples: range, matrix, chroma subsampling. No gamut and no transfer function. The other
-//! way is `planes`.
+//! Converts planes of AV1 to interleaved samples: range, matrix, chroma subsampling. Gamut and transfer function are
+//! converted elsewhere. The opposite direction is in `planes`.
 //!
-//! Source: ITU-T H.273, section 8.3. Computed in `f32`, whose 24 bits are exact enough for 16-bit samples and whose results do not
-//! depend on the processor: nothing here is fused or reordered.
+//! Source: ITU-T H.273, section 8.3. Computed in `f32`: 24 bits are exact enough for 16-bit samples, and results do
+//! not depend on the processor, since no operation is fused or reordered.
 
 use super::NAME;
 use super::container::Cicp;
 use crate::pipeline::{Channels, Error, Size};
 
-/// How often chroma is sampled; always centred between the luma samples it serves, as decoders take it to be.
+/// Chroma subsampling. Chroma samples are centred between their luma samples, as decoders assume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// 4:0:0: no chroma.
@@ -22,7 +22,7 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    /// The size of a chroma plane.
+    /// Size of a chroma plane.
     pub fn chroma(self, size: Size) -> Size {
         match self {
             Layout::Gray | Layout::Full => size,
@@ -32,15 +32,15 @@ impl Layout {
     }
 }
 
-/// The planes of a frame: bytes, or native-endian pairs of them above 8 bits.
+/// Planes of a frame: bytes, or native-endian pairs of bytes above 8 bits.
 pub(super) struct Planes<B> {
     /// Size of the luma plane.
     pub size: Size,
     /// Size of the chroma planes.
     pub layout: Layout,
-    /// 8, 10 or 12.
+    /// Bits per sample: 8, 10 or 12.
     pub bits: u8,
-    /// Luma and, but for gray, two of chroma: bytes and the bytes from row to row.
+    /// Luma, and two planes of chroma unless gray; each with the distance of rows in bytes.
     pub planes: Vec<(B, usize)>,
 }
 
@@ -57,7 +57,7 @@ impl<B: std::ops::Deref<Target = [u8]>> Planes<B> {
         }
     }
 
-    /// One row of chroma at the resolution of luma.
+    /// Computes one row of chroma at the resolution of luma.
     fn chroma_row(&self, plane: usize, y: usize, rows: &mut ChromaRows) {
         let w = self.size.w as usize;
         let chroma = self.layout.chroma(self.size);
@@ -83,7 +83,7 @@ impl<B: std::ops::Deref<Target = [u8]>> Planes<B> {
     }
 }
 
-/// Interpolates between samples that lie at the middle of two pixels each.
+/// Interpolates between samples that are centred on two pixels each.
 fn widen(row: &[f32], w: usize, wide: &mut Vec<f32>) {
     wide.clear();
     let mut before = row[0];
@@ -103,17 +103,17 @@ struct ChromaRows {
     wide: Vec<f32>,
 }
 
-/// A sample of the result.
-pub(super) trait Sample: Copy {
-    /// Its largest value.
+/// Sample of the result.
+pub(super) trait YuvSample: Copy {
+    /// Largest value.
     const MAX: f32;
-    /// From 0 to [`Sample::MAX`], rounded and clamped.
+    /// Value from 0 to [`YuvSample::MAX`], rounded and clamped.
     fn from_f32(value: f32) -> Self;
-    /// Exactly.
+    /// Exact conversion.
     fn to_f32(self) -> f32;
 }
 
-impl Sample for u8 {
+impl YuvSample for u8 {
     const MAX: f32 = 255.0;
 
     fn from_f32(value: f32) -> u8 {
@@ -125,7 +125,7 @@ impl Sample for u8 {
     }
 }
 
-impl Sample for u16 {
+impl YuvSample for u16 {
     const MAX: f32 = 65535.0;
 
     fn from_f32(value: f32) -> u16 {
@@ -137,13 +137,13 @@ impl Sample for u16 {
     }
 }
 
-/// Where the samples go: a whole image, and where in it a tile begins.
+/// Destination of samples: a whole image, and the position of a tile in it.
 pub(super) struct Target<'a, S> {
-    /// All samples of the image.
+    /// Samples of the whole image.
     pub samples: &'a mut [S],
-    /// Its size.
+    /// Size of the image.
     pub size: Size,
-    /// Its channels.
+    /// Channels of the image.
     pub channels: Channels,
     /// Left and top of the tile.
     pub at: (u32, u32),
@@ -162,7 +162,7 @@ impl<S> Target<'_, S> {
     }
 }
 
-/// What turns a code into a signal: luma in 0..=1, chroma in -0.5..=0.5.
+/// Conversion of a code to a signal: luma in 0..=1, chroma in -0.5..=0.5.
 struct Range {
     luma_zero: f32,
     luma_scale: f32,
@@ -191,14 +191,14 @@ impl Range {
     }
 }
 
-/// How luma and chroma make red, green and blue.
+/// Conversion of luma and chroma to red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Matrix {
-    /// The planes are green, blue, red.
+    /// No conversion: the planes are green, blue, red.
     Identity,
-    /// Luma, green less purple, orange less blue.
+    /// Luma, green minus purple, orange minus blue.
     YCgCo,
-    /// The weights of red and blue in luma.
+    /// Weights of red and blue in luma.
     Weights { red: f32, blue: f32 },
 }
 
@@ -220,12 +220,12 @@ impl Matrix {
                 _ => Err(Error::Unsupported { format: NAME, feature: "a matrix derived from these primaries" }),
             },
             10 | 11 | 13 | 14 => Err(Error::Unsupported { format: NAME, feature: "these matrix coefficients" }),
-            // 5 and 6, and what libavif takes unspecified and reserved codes for.
+            // 5 and 6, and libavif's choice for unspecified and reserved codes.
             _ => weights(0.299, 0.114),
         }
     }
 
-    /// The constants of [`Mix`].
+    /// Constants of [`Mix`].
     fn mix(self) -> Mix {
         match self {
             Matrix::Identity => Mix { red: (0.0, 1.0), green: (0.0, 0.0), blue: (1.0, 0.0) },
@@ -243,21 +243,21 @@ impl Matrix {
     }
 }
 
-/// What the two chroma signals add to luma.
+/// Contributions of the two chroma signals to red, green and blue.
 struct Mix {
     red: (f32, f32),
     green: (f32, f32),
     blue: (f32, f32),
 }
 
-/// Writes a decoded tile in the channels of the target: gray for gray ones, else red, green and blue; alpha is left alone.
-pub(super) fn paint<S: Sample, B: std::ops::Deref<Target = [u8]>>(
+/// Writes a decoded tile in the channels of the target: gray, or red, green and blue. Alpha is unchanged.
+pub(super) fn paint<S: YuvSample, B: std::ops::Deref<Target = [u8]>>(
     planes: &Planes<B>,
     cicp: Cicp,
     mut target: Target<S>,
 ) -> Result<(), Error> {
     if target.channels.gray() != (planes.layout == Layout::Gray) {
-        return Err(Error::corrupt(NAME, "a frame differs from its header in colour"));
+        return Err(Error::corrupt(NAME, "colour format differs from the header"));
     }
     if planes.layout == Layout::Gray {
         paint_gray(planes, cicp.full_range, target, 0);
@@ -265,10 +265,10 @@ pub(super) fn paint<S: Sample, B: std::ops::Deref<Target = [u8]>>(
     }
     let matrix = Matrix::new(cicp)?;
     if matrix == Matrix::Identity && planes.layout != Layout::Full {
-        return Err(Error::corrupt(NAME, "red, green and blue are subsampled"));
+        return Err(Error::corrupt(NAME, "subsampled red, green and blue"));
     }
     let (range, mix) = (Range::new(planes.bits, cicp.full_range), matrix.mix());
-    // The planes of the identity all have luma's range, and luma is green alone.
+    // All planes of the identity have luma's range, and luma is green alone.
     let (only_green, range) = match matrix {
         Matrix::Identity => (1.0, Range { chroma_zero: range.luma_zero, chroma_scale: range.luma_scale, ..range }),
         _ => (0.0, range),
@@ -292,7 +292,7 @@ pub(super) fn paint<S: Sample, B: std::ops::Deref<Target = [u8]>>(
 }
 
 /// Writes the luma of a tile as the target's alpha.
-pub(super) fn paint_alpha<S: Sample, B: std::ops::Deref<Target = [u8]>>(
+pub(super) fn paint_alpha<S: YuvSample, B: std::ops::Deref<Target = [u8]>>(
     planes: &Planes<B>,
     full_range: bool,
     target: Target<S>,
@@ -301,7 +301,7 @@ pub(super) fn paint_alpha<S: Sample, B: std::ops::Deref<Target = [u8]>>(
     paint_gray(planes, full_range, target, alpha);
 }
 
-fn paint_gray<S: Sample, B: std::ops::Deref<Target = [u8]>>(
+fn paint_gray<S: YuvSample, B: std::ops::Deref<Target = [u8]>>(
     planes: &Planes<B>,
     full_range: bool,
     mut target: Target<S>,
@@ -319,7 +319,7 @@ fn paint_gray<S: Sample, B: std::ops::Deref<Target = [u8]>>(
 }
 
 /// Divides colours by alpha.
-pub(super) fn unpremultiply<S: Sample>(samples: &mut [S], channels: Channels) {
+pub(super) fn unpremultiply<S: YuvSample>(samples: &mut [S], channels: Channels) {
     for pixel in samples.chunks_exact_mut(channels.count()) {
         if let Some((alpha, colors)) = pixel.split_last_mut() {
             let scale = if alpha.to_f32() > 0.0 { S::MAX / alpha.to_f32() } else { 0.0 };

@@ -1,10 +1,10 @@
-//! The gate of OpenEXR: attributes, windows, and every chunk of the largest level where its table says and whole.
+//! The gate of OpenEXR: attributes, windows, and the place and length of every chunk of the largest level.
 
 use super::super::cursor::Cursor;
-use super::super::{Header, library};
+use super::super::{Header, image_crate};
 use crate::pipeline::{Channels, Error, Size};
 
-/// The first bytes of every file.
+/// First bytes of every file.
 pub(super) const MAGIC: [u8; 4] = [0x76, 0x2F, 0x31, 0x01];
 
 const TILED: u32 = 0x200;
@@ -12,18 +12,18 @@ const DEEP: u32 = 0x800;
 const MULTIPART: u32 = 0x1000;
 const VERSION: u32 = 2;
 
-/// What the decoder is going to make and hold.
+/// Header and memory layout of a file.
 pub(super) struct Layout {
     pub(super) header: Header,
-    /// The data window.
+    /// Size of the data window.
     pub(super) data: Size,
-    /// A chunk's pixels.
+    /// Size of a chunk.
     pub(super) block: Size,
 }
 
-/// A window's first line and size.
+/// First line and size of a window.
 #[derive(Clone, Copy)]
-struct Window {
+struct ImageWindow {
     y: i32,
     size: Size,
 }
@@ -32,22 +32,22 @@ struct Window {
 struct Attributes {
     channels: Option<(Channels, u64)>,
     compression: Option<u8>,
-    data: Option<Window>,
-    display: Option<Window>,
+    data: Option<ImageWindow>,
+    display: Option<ImageWindow>,
     tile: Option<Size>,
 }
 
 pub(super) fn walk(bytes: &[u8]) -> Result<Layout, Error> {
     let mut at = Cursor::new("exr", bytes);
     if at.take(4)? != MAGIC {
-        return Err(at.corrupt("no magic number"));
+        return Err(at.corrupt("invalid magic number"));
     }
     let flags = at.u32_le()?;
     if flags & 0xFF != VERSION || flags & (DEEP | MULTIPART) != 0 {
         return Err(unsupported("deep data, several parts or an unknown version"));
     }
     let attributes = attributes(&mut at)?;
-    let missing = |name: &str| Error::corrupt("exr", format!("no attribute {name}"));
+    let missing = |name: &str| Error::corrupt("exr", format!("missing attribute {name}"));
     let (channels, pixel_bytes) = attributes.channels.ok_or_else(|| missing("channels"))?;
     let data = attributes.data.ok_or_else(|| missing("dataWindow"))?;
     let display = attributes.display.ok_or_else(|| missing("displayWindow"))?;
@@ -58,10 +58,10 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Layout, Error> {
         Size::new(data.size.w, lines.min(data.size.h))
     };
     check_chunks(at, data, block, flags & TILED != 0)?;
-    // The crate's own float buffer and ours; a block packed, unpacked and as lines.
+    // Float buffers of the crate and of this module; a block packed, unpacked and as lines.
     let floats = display.size.pixels().saturating_mul(channels.count() as u64 * 4);
     let working_bytes = floats.saturating_mul(2).saturating_add(block.pixels().saturating_mul(pixel_bytes * 3));
-    let header = Header { working_bytes, ..library::still(display.size, channels, 16) };
+    let header = Header { working_bytes, ..image_crate::still(display.size, channels, 16) };
     Ok(Layout { header, data: data.size, block })
 }
 
@@ -85,21 +85,21 @@ fn attributes(at: &mut Cursor) -> Result<Attributes, Error> {
             b"compression" => attributes.compression = Some(value.u8()?),
             b"dataWindow" => attributes.data = Some(window(&mut value)?),
             b"displayWindow" => attributes.display = Some(window(&mut value)?),
-            b"tiles" => attributes.tile = Some(library::size("exr", value.u32_le()?, value.u32_le()?)?),
+            b"tiles" => attributes.tile = Some(image_crate::size("exr", value.u32_le()?, value.u32_le()?)?),
             _ => {}
         }
     }
 }
 
-/// Bytes up to a zero, at most 255 as the format has it.
+/// Reads a zero-terminated name of at most 255 bytes, the format's limit.
 fn text<'a>(at: &mut Cursor<'a>) -> Result<&'a [u8], Error> {
-    let end = at.rest().iter().take(256).position(|&byte| byte == 0).ok_or_else(|| at.corrupt("a name without end"))?;
+    let end = at.rest().iter().take(256).position(|&byte| byte == 0).ok_or_else(|| at.corrupt("unterminated name"))?;
     let text = at.take(end)?;
     at.skip(1)?;
     Ok(text)
 }
 
-/// The shape of a pixel and its bytes in the file.
+/// Channels of a pixel, and its bytes in the file.
 fn channels(value: &mut Cursor) -> Result<(Channels, u64), Error> {
     let (mut colours, mut alpha, mut pixel_bytes) = (0, false, 0);
     loop {
@@ -121,35 +121,36 @@ fn channels(value: &mut Cursor) -> Result<(Channels, u64), Error> {
     Ok((if alpha { Channels::Rgba } else { Channels::Rgb }, pixel_bytes))
 }
 
-fn window(value: &mut Cursor) -> Result<Window, Error> {
+fn window(value: &mut Cursor) -> Result<ImageWindow, Error> {
     let [x, y, right, bottom] = [value.u32_le()?, value.u32_le()?, value.u32_le()?, value.u32_le()?].map(|n| n as i32);
     let side = |first: i32, last: i32| u32::try_from(i64::from(last) - i64::from(first) + 1).unwrap_or(0);
-    // The crate computes with windows as 32-bit signed numbers; half their range is beyond any image.
+    // The crate uses 32-bit signed numbers for windows; half their range exceeds any image.
     if [x, y, right, bottom].iter().any(|n| n.unsigned_abs() > 1 << 30) {
-        return Err(value.corrupt("a window beyond any image"));
+        return Err(value.corrupt("window out of range"));
     }
-    Ok(Window { y, size: library::size("exr", side(x, right), side(y, bottom))? })
+    Ok(ImageWindow { y, size: image_crate::size("exr", side(x, right), side(y, bottom))? })
 }
 
-/// Scanlines of a chunk by compression: none, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A.
+/// Scanlines per chunk of a compression: none, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A.
 fn lines_per_chunk(compression: u8) -> Result<u32, Error> {
     match compression {
         0..=2 => Ok(1),
         3 | 5 => Ok(16),
         4 | 6 | 7 => Ok(32),
         8 | 9 => Err(unsupported("DWA compression")),
-        _ => Err(Error::corrupt("exr", "unknown compression")),
+        _ => Err(Error::corrupt("exr", "invalid compression")),
     }
 }
 
-/// Holds every chunk of the largest level against its place in the table: the decoder would leave a missing one black.
-fn check_chunks(mut table: Cursor, data: Window, block: Size, tiled: bool) -> Result<(), Error> {
+/// Checks the place of every chunk of the largest level against the table, since the decoder would leave a missing
+/// one black.
+fn check_chunks(mut table: Cursor, data: ImageWindow, block: Size, tiled: bool) -> Result<(), Error> {
     let (across, down) = (u64::from(data.size.w.div_ceil(block.w)), u64::from(data.size.h.div_ceil(block.h)));
-    library::body_holds("exr", table.rest().len(), across.saturating_mul(down).saturating_mul(8))?;
+    image_crate::body_holds("exr", table.rest().len(), across.saturating_mul(down).saturating_mul(8))?;
     let mut chunk = table;
     for index in 0..across * down {
         let offset = u64::from(table.u32_le()?) | u64::from(table.u32_le()?) << 32;
-        chunk.seek(usize::try_from(offset).map_err(|_| table.corrupt("a chunk outside the file"))?)?;
+        chunk.seek(usize::try_from(offset).map_err(|_| table.corrupt("chunk outside the file"))?)?;
         let (column, row) = ((index % across) as u32, (index / across) as u32);
         let in_place = if tiled {
             [chunk.u32_le()?, chunk.u32_le()?, chunk.u32_le()?, chunk.u32_le()?] == [column, row, 0, 0]
@@ -157,7 +158,7 @@ fn check_chunks(mut table: Cursor, data: Window, block: Size, tiled: bool) -> Re
             i64::from(chunk.u32_le()? as i32) == i64::from(data.y) + i64::from(row) * i64::from(block.h)
         };
         if !in_place {
-            return Err(chunk.corrupt("a chunk is not where its table says"));
+            return Err(chunk.corrupt("chunk does not match its table entry"));
         }
         let chunk_bytes = chunk.u32_le()? as usize;
         chunk.skip(chunk_bytes)?;

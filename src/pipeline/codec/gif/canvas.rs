@@ -1,11 +1,12 @@
-//! [`Canvas`]: composes frames of palette indices as browsers do: on transparent ground, each disposed of before the next.
+//! [`Canvas`]: composes frames of palette indices as browsers do, on transparent ground, each disposed of before the
+//! next.
 
 use gif::DisposalMethod;
 
 use super::{Area, try_zeroed};
 use crate::pipeline::{Channels, Error, Size};
 
-/// What happens to the last frame before the next is shown.
+/// Treatment of a frame's area before the next frame.
 enum Disposal {
     Keep,
     Clear(Area),
@@ -21,13 +22,13 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// A transparent (or, without alpha, black) screen.
+    /// A screen that is transparent, or black if it has no alpha.
     pub fn new(size: Size, channels: Channels) -> Result<Canvas, Error> {
         let samples = try_zeroed(size.pixels() as usize * channels.count())?;
         Ok(Canvas { size, channels, samples, disposal: Disposal::Keep })
     }
 
-    /// Disposes of the last frame, draws this one, and gives a copy of the screen.
+    /// Disposes of the last frame, draws this one, and returns a copy of the screen.
     pub fn show(&mut self, frame: &gif::Frame, indices: &[u8], palette: &[u8]) -> Result<Vec<u8>, Error> {
         match std::mem::replace(&mut self.disposal, Disposal::Keep) {
             Disposal::Keep => {}
@@ -69,11 +70,11 @@ impl Canvas {
         }
     }
 
-    /// An index without a colour draws nothing, like the transparent one.
+    /// Draws a frame. Indices without a colour, like the transparent one, leave the pixel unchanged.
     fn draw(&mut self, area: Area, frame_w: usize, transparent: Option<u8>, indices: &[u8], palette: &[u8]) {
         let count = self.channels.count();
         let colors = palette.as_chunks::<3>().0;
-        // An empty frame has no rows at all.
+        // An empty frame has no rows.
         for (row, indices) in self.rows(area).zip(indices.chunks_exact(frame_w.max(1))) {
             for (pixel, &index) in row.chunks_exact_mut(count).zip(indices) {
                 let Some(color) = colors.get(usize::from(index)).filter(|_| transparent != Some(index)) else {

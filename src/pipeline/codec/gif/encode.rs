@@ -1,5 +1,5 @@
-//! Writes GIF: each frame with its own palette. Opaque animations hold only the rectangle that changed; others clear the screen
-//! between frames, since a drawn pixel can become transparent in no other way.
+//! Writes GIF, each frame with its own palette. Frames of opaque animations hold only the rectangle that changed;
+//! others clear the screen between frames, since a drawn pixel cannot become transparent in any other way.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,9 @@ use weezl::{BitOrder, LzwStatus};
 use super::{Area, NAME};
 use crate::pipeline::codec::palette::{self, Settings};
 use crate::pipeline::codec::{EncodeOptions, eight_bit_samples};
-use crate::pipeline::{Delay, Error, Picture, Raster, Size, Watch};
+use crate::pipeline::{Deadline, Delay, Error, Picture, Raster, Size};
 
-/// Alpha below this is transparent: GIF knows nothing between.
+/// Alpha below which a pixel is transparent; GIF has no partial transparency.
 const ALPHA_MIN: u8 = 128;
 
 pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
@@ -25,7 +25,7 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
     let clears = picture.frames.len() > 1 && shows_through(picture)?;
     let mut previous: Option<&[u8]> = None;
     for frame in &picture.frames {
-        options.watch.check()?;
+        options.deadline.check()?;
         let samples = eight_bit_samples(NAME, &frame.raster)?;
         let area = match previous {
             Some(previous) if !clears => changed(previous, samples, &frame.raster),
@@ -49,7 +49,7 @@ fn side(side: u32) -> Result<u16, Error> {
     })
 }
 
-/// The extension counts repetitions after the first play; without it the animation plays once.
+/// Writes the number of plays: the extension counts repetitions after the first; without it the animation plays once.
 fn write_plays(encoder: &mut gif::Encoder<&mut Vec<u8>>, plays: u32) -> Result<(), Error> {
     let repeat = match plays {
         0 => gif::Repeat::Infinite,
@@ -59,7 +59,7 @@ fn write_plays(encoder: &mut gif::Encoder<&mut Vec<u8>>, plays: u32) -> Result<(
     encoder.set_repeat(repeat).map_err(failed)
 }
 
-/// Whether a pixel of RGB or RGBA is drawn at all.
+/// Whether an RGB or RGBA pixel is drawn.
 fn opaque(pixel: &[u8]) -> bool {
     pixel.get(3).is_none_or(|&alpha| alpha >= ALPHA_MIN)
 }
@@ -74,7 +74,7 @@ fn shows_through(picture: &Picture) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The smallest rectangle that holds every difference; one pixel when there is none, since a frame cannot be empty.
+/// Smallest rectangle around all differences; one pixel if there is none, since a frame cannot be empty.
 fn changed(previous: &[u8], samples: &[u8], raster: &Raster) -> Area {
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     let mut bounds: Option<(usize, usize, usize, usize)> = None;
@@ -99,7 +99,7 @@ fn draw(raster: &Raster, samples: &[u8], area: Area, options: &EncodeOptions) ->
     }
     let colors = options.colors.map_or(256, usize::from);
     let settings = Settings { colors, dither_percent: options.dither_percent, binary_alpha: true };
-    let mut indexed = palette::reduce(&[&pixels], (area.w, count), &settings, options.watch)?;
+    let mut indexed = palette::reduce(&[&pixels], (area.w, count), &settings, options.deadline)?;
     let transparent = indexed.palette.iter().position(|color| color[3] == 0);
     Ok(gif::Frame {
         left: area.x as u16,
@@ -108,13 +108,13 @@ fn draw(raster: &Raster, samples: &[u8], area: Area, options: &EncodeOptions) ->
         height: area.h as u16,
         palette: Some(indexed.palette.iter().flat_map(|color| [color[0], color[1], color[2]]).collect()),
         transparent: transparent.map(|index| index as u8),
-        buffer: Cow::Owned(packed(&indexed.frames.swap_remove(0), options.watch)?),
+        buffer: Cow::Owned(packed(&indexed.frames.swap_remove(0), options.deadline)?),
         ..gif::Frame::default()
     })
 }
 
-/// The LZW data that the crate `gif` would write, byte by byte, in steps between which the watch is polled.
-fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
+/// LZW data, byte for byte as the crate `gif` writes it, with checks of the deadline in between.
+fn packed(mut indices: &[u8], deadline: &Deadline) -> Result<Vec<u8>, Error> {
     const STEP_BYTES: usize = 4 << 10;
     let colors = indices.iter().max().map_or(1, |&last| u32::from(last) + 1);
     let code_bits = colors.max(4).next_power_of_two().trailing_zeros() as u8;
@@ -122,7 +122,7 @@ fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
     let mut lzw = Lzw::new(BitOrder::Lsb, code_bits);
     lzw.finish();
     loop {
-        watch.check()?;
+        deadline.check()?;
         let done = lzw.encode_bytes(indices, &mut step);
         packed.extend_from_slice(&step[..done.consumed_out]);
         indices = &indices[done.consumed_in..];
@@ -134,7 +134,7 @@ fn packed(mut indices: &[u8], watch: &Watch) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Rounded; zero stays zero, which players take as they please.
+/// Delay in hundredths of a second, rounded. Zero stays zero; players choose a duration for it.
 fn hundredths(delay: Delay) -> u16 {
     let denominator = u64::from(delay.denominator);
     let hundredths = (u64::from(delay.numerator) * 100 + denominator / 2) / denominator;

@@ -1,5 +1,5 @@
-//! [`Container`]: the markers of a JPEG file, walked over the whole body without decoding. Not the entropy-coded data, which is
-//! only passed over to find the next marker.
+//! [`Container`]: the markers of a JPEG file, read through to the end without decoding. Entropy-coded data is only
+//! skipped to find the next marker.
 
 use image::metadata::Orientation;
 
@@ -7,35 +7,35 @@ use super::{FORMAT, metadata};
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Channels, Error, Size};
 
-/// Marker segments that are walked; a real file has some dozens, a hostile one of 50 MiB could have ten million.
+/// Largest number of marker segments; real files have dozens, a hostile one of 50 MiB could have ten million.
 const SEGMENTS_MAX: usize = 65_536;
 
-/// What the markers say.
+/// Facts about a file from its markers.
 pub(super) struct Container<'a> {
-    /// The frame header (SOF).
-    pub frame: Frame,
-    /// Scans, as far as the markers can be followed.
+    /// Frame header (SOF).
+    pub frame: FrameHeader,
+    /// Number of scans, as far as the markers can be followed.
     pub scans: u32,
-    /// An Adobe marker is there: CMYK ink is inverted.
+    /// Whether there is an Adobe marker, which means inverted CMYK ink.
     pub adobe: bool,
-    /// From EXIF.
+    /// Orientation from EXIF.
     pub orientation: Orientation,
-    /// The first EXIF segment, from its TIFF header on.
+    /// First EXIF segment, from its TIFF header on.
     pub exif: Option<&'a [u8]>,
-    /// The first XMP segment.
+    /// First XMP segment.
     pub xmp: Option<&'a [u8]>,
     icc_parts: Vec<IccPart<'a>>,
-    /// One bit per component that some scan gives at least its DC coefficients.
+    /// Components with at least the DC coefficients in some scan, one bit each.
     scanned: u8,
-    /// The first scan holds fewer components than the frame.
+    /// Whether the first scan holds fewer components than the frame.
     split: bool,
 }
 
-/// The frame header.
-pub(super) struct Frame {
+/// Contents of the frame header.
+pub(super) struct FrameHeader {
     /// Width and height.
     pub size: Size,
-    /// What `decode` gives.
+    /// Channels of the decoded picture.
     pub channels: Channels,
     progressive: bool,
     components: Vec<Component>,
@@ -54,47 +54,47 @@ struct IccPart<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// Walks the markers; `Err` when they are not well formed up to the frame header. What follows it ends the walk at worst.
+    /// Walks the markers. Errs if they are not well formed up to the frame header; later errors only end the walk.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Container<'a>, Error> {
         let mut cursor = Cursor::new(FORMAT, bytes);
         if cursor.take(2)? != [0xff, 0xd8] {
-            return Err(cursor.corrupt("no start of image"));
+            return Err(cursor.corrupt("missing start of image"));
         }
-        let mut draft = Draft::default();
+        let mut walk = Walk::default();
         for _ in 0..SEGMENTS_MAX {
-            match draft.segment(&mut cursor) {
+            match walk.segment(&mut cursor) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(_) if draft.frame.is_some() => break,
+                Err(_) if walk.frame.is_some() => break,
                 Err(error) => return Err(error),
             }
         }
-        let frame = draft.frame.ok_or_else(|| cursor.corrupt("no frame header"))?;
+        let frame = walk.frame.ok_or_else(|| cursor.corrupt("missing frame header"))?;
         Ok(Container {
             frame,
-            scans: draft.scans,
-            adobe: draft.adobe,
-            orientation: draft.orientation.unwrap_or(Orientation::NoTransforms),
-            exif: draft.exif,
-            xmp: draft.xmp,
-            icc_parts: draft.icc_parts,
-            scanned: draft.scanned,
-            split: draft.split,
+            scans: walk.scans,
+            adobe: walk.adobe,
+            orientation: walk.orientation.unwrap_or(Orientation::NoTransforms),
+            exif: walk.exif,
+            xmp: walk.xmp,
+            icc_parts: walk.icc_parts,
+            scanned: walk.scanned,
+            split: walk.split,
         })
     }
 
-    /// Errs when a component is in no scan: libjpeg would fill it with a flat colour, without a word.
+    /// Errs if a component is in no scan, since libjpeg would silently fill it with a flat colour.
     pub(super) fn check_complete(&self) -> Result<(), Error> {
         let all = (1u8 << self.frame.components.len()) - 1;
-        if self.scanned == all { Ok(()) } else { Err(Error::corrupt(FORMAT, "a component has no scan")) }
+        if self.scanned == all { Ok(()) } else { Err(Error::corrupt(FORMAT, "component with no scan")) }
     }
 
-    /// Whether any part of an ICC profile is embedded.
+    /// Whether any part of an ICC profile is present.
     pub(super) fn has_icc(&self) -> bool {
         !self.icc_parts.is_empty()
     }
 
-    /// The ICC profile, when all its parts are there and it is not longer than `bytes_max`.
+    /// ICC profile, if all parts are present and it is no longer than `bytes_max`.
     pub(super) fn icc(&self, bytes_max: usize) -> Option<Vec<u8>> {
         let mut parts: Vec<&IccPart> = self.icc_parts.iter().collect();
         parts.sort_by_key(|part| part.number);
@@ -106,8 +106,8 @@ impl<'a> Container<'a> {
         whole.then(|| parts.iter().flat_map(|part| part.bytes).copied().collect())
     }
 
-    /// Bytes that libjpeg holds beside the result: coefficients of every block where one scan does not give whole pixels, some
-    /// rows of samples, and its tables.
+    /// Memory of libjpeg in addition to the result: coefficients of all blocks if one scan does not give whole
+    /// pixels, some rows of samples, and tables.
     pub(super) fn working_bytes(&self) -> u64 {
         let frame = &self.frame;
         let across = frame.components.iter().map(|component| u64::from(component.across)).max().unwrap_or(1);
@@ -115,16 +115,16 @@ impl<'a> Container<'a> {
         let mcus = u64::from(frame.size.w).div_ceil(8 * across) * u64::from(frame.size.h).div_ceil(8 * down);
         let blocks: u64 = frame.components.iter().map(|c| u64::from(c.across) * u64::from(c.down)).sum();
         let coefficients = if frame.progressive || self.split { mcus * blocks * 64 * 2 } else { 0 };
-        // The main and upsampling controllers hold up to 48 rows a component at the largest sampling factors.
+        // The main and upsampling controllers hold up to 48 rows per component at the largest sampling factors.
         let rows = (u64::from(frame.size.w) + 32) * 48 * frame.components.len() as u64;
         coefficients + rows + (256 << 10)
     }
 }
 
-/// What the walk has found so far.
+/// State of the walk.
 #[derive(Default)]
-struct Draft<'a> {
-    frame: Option<Frame>,
+struct Walk<'a> {
+    frame: Option<FrameHeader>,
     scans: u32,
     adobe: bool,
     orientation: Option<Orientation>,
@@ -135,19 +135,18 @@ struct Draft<'a> {
     split: bool,
 }
 
-impl<'a> Draft<'a> {
-    /// Walks one segment; `false` at the end of the image.
+impl<'a> Walk<'a> {
+    /// Walks one segment; returns `false` at the end of the image.
     fn segment(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Error> {
         let marker = next_marker(cursor)?;
         match marker {
             0xd9 => return Ok(false),
-            0xd8 => return Err(cursor.corrupt("a second start of image")),
+            0xd8 => return Err(cursor.corrupt("repeated start of image")),
             0x01 | 0xd0..=0xd7 => return Ok(true), // TEM, RSTn: without a length
             _ => {}
         }
         let length = usize::from(cursor.u16_be()?);
-        let body =
-            cursor.take(length.checked_sub(2).ok_or_else(|| cursor.corrupt("a segment shorter than its length"))?)?;
+        let body = cursor.take(length.checked_sub(2).ok_or_else(|| cursor.corrupt("invalid segment length"))?)?;
         match marker {
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => self.frame_header(marker, body)?,
             0xda => {
@@ -164,21 +163,21 @@ impl<'a> Draft<'a> {
 
     fn frame_header(&mut self, marker: u8, body: &[u8]) -> Result<(), Error> {
         if self.frame.is_some() {
-            return Err(Error::corrupt(FORMAT, "a second frame header"));
+            return Err(Error::corrupt(FORMAT, "repeated frame header"));
         }
-        self.frame = Some(Frame::read(marker, body)?);
+        self.frame = Some(FrameHeader::read(marker, body)?);
         Ok(())
     }
 
     fn scan_header(&mut self, body: &[u8]) -> Result<(), Error> {
-        let frame = self.frame.as_ref().ok_or_else(|| Error::corrupt(FORMAT, "a scan before the frame header"))?;
+        let frame = self.frame.as_ref().ok_or_else(|| Error::corrupt(FORMAT, "scan before the frame header"))?;
         let mut cursor = Cursor::new(FORMAT, body);
         let count = usize::from(cursor.u8()?);
         let mut scanned = 0;
         for _ in 0..count {
             let (id, _tables) = (cursor.u8()?, cursor.u8()?);
             let index = frame.components.iter().position(|component| component.id == id);
-            scanned |= 1u8 << index.ok_or_else(|| cursor.corrupt("a scan of an unknown component"))?;
+            scanned |= 1u8 << index.ok_or_else(|| cursor.corrupt("scan of an unknown component"))?;
         }
         let (first, _last, approximation) = (cursor.u8()?, cursor.u8()?, cursor.u8()?);
         if !frame.progressive || (first == 0 && approximation >> 4 == 0) {
@@ -200,7 +199,7 @@ impl<'a> Draft<'a> {
 
     fn icc(&mut self, body: &'a [u8]) {
         if let Some([number, count, bytes @ ..]) = body.strip_prefix(b"ICC_PROFILE\0") {
-            // A profile has at most 255 parts; more are never assembled and need not be kept.
+            // A profile has at most 255 parts; further ones are never used.
             if self.icc_parts.len() <= usize::from(u8::MAX) {
                 self.icc_parts.push(IccPart { number: *number, count: *count, bytes });
             }
@@ -208,8 +207,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Frame {
-    fn read(marker: u8, body: &[u8]) -> Result<Frame, Error> {
+impl FrameHeader {
+    fn read(marker: u8, body: &[u8]) -> Result<FrameHeader, Error> {
         let unsupported = |feature| Err(Error::Unsupported { format: FORMAT, feature });
         match marker {
             0xc0..=0xc2 => {}
@@ -224,18 +223,18 @@ impl Frame {
             (8, 1) => Channels::Gray,
             (8, 3) => Channels::Rgb,
             (8, 4) => Channels::Cmyk,
-            (8, 0) => return Err(cursor.corrupt("no components")),
+            (8, 0) => return Err(cursor.corrupt("frame without components")),
             (8, _) => return unsupported("this number of components"),
             _ => return unsupported("samples of other than 8 bits"),
         };
         if w == 0 {
-            return Err(cursor.corrupt("no width"));
+            return Err(cursor.corrupt("zero width"));
         }
         if h == 0 {
             return unsupported("a height given after the first scan");
         }
         let components = (0..channels.count()).map(|_| Component::read(&mut cursor)).collect::<Result<_, _>>()?;
-        Ok(Frame { size: Size::new(w, h), channels, progressive: marker == 0xc2, components })
+        Ok(FrameHeader { size: Size::new(w, h), channels, progressive: marker == 0xc2, components })
     }
 }
 
@@ -244,16 +243,16 @@ impl Component {
         let (id, sampling, _table) = (cursor.u8()?, cursor.u8()?, cursor.u8()?);
         let (across, down) = (sampling >> 4, sampling & 15);
         if !(1..=4).contains(&across) || !(1..=4).contains(&down) {
-            return Err(cursor.corrupt("a sampling factor outside 1..=4"));
+            return Err(cursor.corrupt("sampling factor outside 1..=4"));
         }
         Ok(Component { id, across, down })
     }
 }
 
-/// The code after the next 0xff that is followed by neither 0 nor another 0xff; bytes before it are passed over, as libjpeg does.
+/// Finds the next marker: 0xff followed by a byte other than 0 and 0xff. Bytes before it are skipped, as in libjpeg.
 fn next_marker(cursor: &mut Cursor) -> Result<u8, Error> {
     loop {
-        let at = memchr::memchr(0xff, cursor.rest()).ok_or_else(|| cursor.corrupt("ends without a marker"))?;
+        let at = memchr::memchr(0xff, cursor.rest()).ok_or_else(|| cursor.corrupt("truncated file"))?;
         cursor.skip(at)?;
         let fill = cursor.rest().iter().take_while(|&&byte| byte == 0xff).count();
         cursor.skip(fill)?;
@@ -264,7 +263,7 @@ fn next_marker(cursor: &mut Cursor) -> Result<u8, Error> {
     }
 }
 
-/// Bytes of entropy-coded data before the next marker other than a restart.
+/// Number of entropy-coded bytes before the next marker other than a restart.
 fn entropy_coded(bytes: &[u8]) -> usize {
     let marks = |&at: &usize| !matches!(bytes.get(at + 1), Some(0 | 0xd0..=0xd7 | 0xff));
     memchr::memchr_iter(0xff, bytes).find(marks).unwrap_or(bytes.len())

@@ -1,12 +1,13 @@
-//! [`Decoder`]: scanlines out of libjpeg-turbo's core, with its warnings and its progress. The only `unsafe` of this codec.
+//! [`Decoder`]: scanlines from libjpeg-turbo's core, with its warnings and its progress. The only `unsafe` code of
+//! this codec.
 //!
-//! The safe wrapper of the crate `mozjpeg` silences warnings, and libjpeg only warns where data is missing or bad: a truncated
-//! file would come out as a picture that ends in gray. Here every such warning is an error.
+//! The safe wrapper of the crate `mozjpeg` silences warnings, and libjpeg only warns about missing or bad data: a
+//! truncated file would become a picture that ends in gray. Here every such warning is an error.
 //!
-//! libjpeg leaves a call by its `error_exit` hook, which must not return. Ours unwinds with [`resume_unwind`], carrying an
-//! [`Error`]; the C code is compiled with `-fexceptions` (feature `unwinding`) and its functions are declared `C-unwind`, so
-//! unwinding through it is defined. It holds nothing on its stack that needs dropping: all its memory hangs on the `cinfo` and is
-//! freed when [`Decoder`] is dropped.
+//! libjpeg leaves a call by its `error_exit` hook, which must not return. Ours unwinds with [`resume_unwind`],
+//! carrying an [`Error`]. The C code is compiled with `-fexceptions` (feature `unwinding`) and its functions are
+//! declared `C-unwind`, so unwinding through it is defined. Its stack holds nothing that needs dropping: all its
+//! memory belongs to the `cinfo` and is freed when [`Decoder`] is dropped.
 
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,17 +16,17 @@ use std::ptr::{self, NonNull};
 use mozjpeg_sys as sys;
 
 use super::FORMAT;
-use crate::pipeline::{Channels, Error, Size, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Size};
 
-/// What is asked of a decode.
+/// Settings of a decode.
 pub(super) struct Settings {
-    /// Gray, Rgb or Cmyk, as the frame has it.
+    /// Channels of the frame: Gray, Rgb or Cmyk.
     pub channels: Channels,
     /// Scale in eighths: 1..=8.
     pub eighths: u32,
-    /// Scans after which the file is refused.
+    /// Largest number of scans; files with more are refused.
     pub scans_max: u32,
-    /// Bytes that libjpeg may ask for coefficients.
+    /// Largest memory that libjpeg may request for coefficients.
     pub memory_bytes_max: u64,
 }
 
@@ -35,7 +36,8 @@ pub(super) struct Decoder<'a> {
     source: PhantomData<&'a [u8]>,
 }
 
-/// What libjpeg holds pointers into, hence at one address until it is dropped, and reached only through raw pointers.
+/// State that libjpeg holds pointers into. It stays at one address until it is dropped, and is reached only through
+/// raw pointers.
 struct Raw<'a> {
     cinfo: sys::jpeg_decompress_struct,
     error: sys::jpeg_error_mgr,
@@ -43,9 +45,9 @@ struct Raw<'a> {
     hooks: Hooks<'a>,
 }
 
-/// What the callbacks need; `client_data` points here.
+/// State of the callbacks; `client_data` points to it.
 struct Hooks<'a> {
-    watch: &'a Watch,
+    deadline: &'a Deadline,
     cinfo: *const sys::jpeg_decompress_struct,
     scans_max: u32,
     memory_bytes_max: u64,
@@ -53,9 +55,9 @@ struct Hooks<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Reads the header and, of a file in several scans, all of them.
-    pub(super) fn start(bytes: &'a [u8], settings: &Settings, watch: &'a Watch) -> Result<Decoder<'a>, Error> {
-        let mut decoder = Decoder::create(settings, watch)?;
+    /// Reads the header and, for a file of several scans, all scans.
+    pub(super) fn start(bytes: &'a [u8], settings: &Settings, deadline: &'a Deadline) -> Result<Decoder<'a>, Error> {
+        let mut decoder = Decoder::create(settings, deadline)?;
         let color_space = match settings.channels {
             Channels::Gray => sys::JCS_GRAYSCALE,
             Channels::Cmyk => sys::JCS_CMYK,
@@ -74,13 +76,13 @@ impl<'a> Decoder<'a> {
         if decoder.output_components() == settings.channels.count() {
             Ok(decoder)
         } else {
-            Err(Error::corrupt(FORMAT, "two frame headers disagree"))
+            Err(Error::corrupt(FORMAT, "inconsistent header"))
         }
     }
 
-    fn create(settings: &Settings, watch: &'a Watch) -> Result<Decoder<'a>, Error> {
+    fn create(settings: &Settings, deadline: &'a Deadline) -> Result<Decoder<'a>, Error> {
         let (scans_max, memory_bytes_max) = (settings.scans_max, settings.memory_bytes_max);
-        let hooks = Hooks { watch, cinfo: ptr::null(), scans_max, memory_bytes_max, ended_early: false };
+        let hooks = Hooks { deadline, cinfo: ptr::null(), scans_max, memory_bytes_max, ended_early: false };
         // SAFETY: the three are plain C structures of numbers, nullable pointers and optional functions, for which zero is valid;
         // their enums have a variant 0.
         let (cinfo, error, progress) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
@@ -105,7 +107,7 @@ impl<'a> Decoder<'a> {
         Ok(decoder)
     }
 
-    /// The size of what is given, scaled.
+    /// Size of the decoded picture, after scaling.
     pub(super) fn size(&self) -> Size {
         // SAFETY: `raw` is live and no call into libjpeg is running.
         let cinfo = unsafe { &self.raw.as_ref().cinfo };
@@ -117,7 +119,7 @@ impl<'a> Decoder<'a> {
         unsafe { self.raw.as_ref().cinfo.output_components as usize }
     }
 
-    /// Fills whole rows with the next ones of the image.
+    /// Fills `rows` with the next whole rows of the image.
     pub(super) fn read_rows(&mut self, rows: &mut [u8]) -> Result<(), Error> {
         let stride = self.size().w as usize * self.output_components();
         let mut pointers: Vec<*mut u8> = rows.chunks_exact_mut(stride).map(<[u8]>::as_mut_ptr).collect();
@@ -125,20 +127,20 @@ impl<'a> Decoder<'a> {
         while filled < pointers.len() {
             let rest = &mut pointers[filled..];
             // SAFETY: each pointer is to `stride` writable bytes of `rows`, which is what a scanline takes, and libjpeg fills at
-            // most as many rows as it is told, none past the last of the image.
+            // most as many rows as requested, none past the last of the image.
             let count = self.call(|cinfo| unsafe {
                 sys::jpeg_read_scanlines(&mut *cinfo, rest.as_mut_ptr(), rest.len() as sys::JDIMENSION)
             })?;
             if count == 0 {
-                return Err(Error::corrupt(FORMAT, "rows are missing"));
+                return Err(Error::corrupt(FORMAT, "truncated file"));
             }
             filled += count as usize;
         }
         Ok(())
     }
 
-    /// Reads on to the end of the image. Errs when the file ends before it and that may have lost anything: where one scan holds
-    /// the whole picture, a missing end marker has not.
+    /// Reads to the end of the image. Errs if the file ends early and data may be lost; where one scan holds the
+    /// whole picture, a missing end marker loses none.
     pub(super) fn finish(mut self) -> Result<(), Error> {
         // SAFETY: a decompression was started and all its rows were read, which is when both may be called, in this order.
         let several_scans = self.call(|cinfo| unsafe {
@@ -149,14 +151,14 @@ impl<'a> Decoder<'a> {
         // SAFETY: `raw` is live and no call into libjpeg is running.
         let ended_early = unsafe { self.raw.as_ref().hooks.ended_early };
         if ended_early && several_scans {
-            return Err(Error::corrupt(FORMAT, "the file ends before its last scan"));
+            return Err(Error::corrupt(FORMAT, "truncated file"));
         }
         Ok(())
     }
 
-    /// Runs a call into libjpeg and turns what it unwinds with into an error. The `cinfo` goes as a raw pointer, since the hooks
-    /// read it during the call by a pointer of their own: a reference would claim it for the call alone. The crate declares the
-    /// parameters of libjpeg as references; each is made for its one call and ends where C takes the pointer.
+    /// Runs a call into libjpeg and converts its unwinding into an error. The `cinfo` is passed as a raw pointer
+    /// because the hooks read it during the call through their own pointer, which a reference would forbid. The crate
+    /// declares libjpeg's parameters as references; each is made for one call and ends where C receives the pointer.
     fn call<T>(&mut self, call: impl FnOnce(*mut sys::jpeg_decompress_struct) -> T) -> Result<T, Error> {
         // SAFETY: `raw` is live and `&mut self` makes this the only call.
         let cinfo = unsafe { &raw mut (*self.raw.as_ptr()).cinfo };
@@ -179,14 +181,14 @@ impl Drop for Decoder<'_> {
     }
 }
 
-/// The hooks of a `cinfo` made by [`Decoder::create`].
+/// Hooks of a `cinfo` made by `Decoder::create`.
 fn hooks<'a>(cinfo: &sys::jpeg_common_struct) -> &'a mut Hooks<'a> {
-    // SAFETY: `create` stored this pointer; the hooks outlive the `cinfo`, lie beside it, and each callback runs to its end
+    // SAFETY: `create` stored this pointer; the hooks outlive the `cinfo`, are stored apart from it, and each callback runs to its end
     // before the next, so no other reference to them is alive.
     unsafe { &mut *cinfo.client_data.cast() }
 }
 
-/// libjpeg cannot go on.
+/// Called by libjpeg when it cannot continue.
 extern "C-unwind" fn error_exit(cinfo: &mut sys::jpeg_common_struct) {
     // SAFETY: `err` was set by `create` and lives as long as the `cinfo`.
     let code = unsafe { (*cinfo.err).msg_code };
@@ -203,7 +205,7 @@ extern "C-unwind" fn error_exit(cinfo: &mut sys::jpeg_common_struct) {
     resume_unwind(Box::new(error));
 }
 
-/// libjpeg has something to say: a trace (level 0 and up) or a warning (-1), after which it would go on with made-up data.
+/// Called by libjpeg for a trace (level 0 and up) or a warning (-1), after which it would continue with made-up data.
 extern "C-unwind" fn emit_message(cinfo: &mut sys::jpeg_common_struct, level: sys::c_int) {
     if level >= 0 {
         return;
@@ -211,33 +213,33 @@ extern "C-unwind" fn emit_message(cinfo: &mut sys::jpeg_common_struct, level: sy
     // SAFETY: `err` was set by `create` and lives as long as the `cinfo`.
     let (code, parameters) = unsafe { ((*cinfo.err).msg_code, (*cinfo.err).msg_parm._bindgen_data_) };
     match code as sys::J_MESSAGE_CODE {
-        // Metadata and scan parameters that do not touch the data.
+        // Warnings about metadata and scan parameters, which do not affect the data.
         sys::JWRN_ADOBE_XFORM | sys::JWRN_JFIF_MAJOR | sys::JWRN_NOT_SEQUENTIAL => {}
-        // Cameras pad before the end marker and between segments. Bytes left over before a restart are data gone astray.
+        // Cameras pad before the end marker and between segments. Bytes left over before a restart are lost data.
         sys::JWRN_EXTRANEOUS_DATA if !(0xd0..=0xd7).contains(&parameters[1]) => {}
-        // Data that is missing is told by JWRN_HIT_MARKER when it is needed; `finish` judges the rest.
+        // libjpeg reports missing data by JWRN_HIT_MARKER when it needs them; `finish` decides about the rest.
         sys::JWRN_JPEG_EOF => hooks(cinfo).ended_early = true,
         _ => resume_unwind(Box::new(Error::corrupt(FORMAT, message(cinfo)))),
     }
 }
 
-/// Called per row of blocks, also while all the scans of a progressive file are read at once.
+/// Called for each row of blocks, also while all scans of a progressive file are read at once.
 extern "C-unwind" fn progress_monitor(cinfo: &mut sys::jpeg_common_struct) {
     let hooks = hooks(cinfo);
     // SAFETY: `create` stored the pointer to the `cinfo` that is calling.
     let scan = unsafe { (&raw const (*hooks.cinfo).input_scan_number).read() };
     let (scan, max) = (u64::try_from(scan).unwrap_or(0), u64::from(hooks.scans_max));
-    let going_on = crate::pipeline::limits::within("scans_max", scan, max).and_then(|_| hooks.watch.check());
+    let going_on = crate::pipeline::limits::within("scans_max", scan, max).and_then(|_| hooks.deadline.check());
     if let Err(error) = going_on {
         resume_unwind(Box::new(error));
     }
 }
 
-/// What libjpeg's own table says of the last message; numbers in it come from the file.
+/// Text of the last message from libjpeg's table; its numbers come from the file.
 fn message(cinfo: &mut sys::jpeg_common_struct) -> String {
     type Declared = unsafe extern "C-unwind" fn(&mut sys::jpeg_common_struct, &[u8; 80]);
     type Actual = unsafe extern "C-unwind" fn(&mut sys::jpeg_common_struct, *mut u8);
-    /// libjpeg's JMSG_LENGTH_MAX.
+    /// Value of libjpeg's JMSG_LENGTH_MAX.
     const LENGTH_MAX: usize = 200;
     let mut text = [0; LENGTH_MAX];
     // SAFETY: jpeg_std_error set the function, which writes a terminated string of at most JMSG_LENGTH_MAX bytes. The crate
@@ -258,7 +260,7 @@ mod tests {
         fn jsimd_can_rgb_ycc() -> std::ffi::c_int;
     }
 
-    /// The crate builds without a word where nasm is missing, several times slower; `jsimd_none.c` then answers these with 0.
+    /// Without nasm the crate builds silently, several times slower; `jsimd_none.c` then answers these calls with 0.
     #[test]
     fn simd_is_built_in() {
         // SAFETY: both take nothing and read a flag that they set once from CPUID.

@@ -7,7 +7,7 @@ use crate::pipeline::metadata::{Blocks, Metadata, fitting};
 
 pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
 
-/// How the segments begin.
+/// First bytes of a segment of each kind.
 pub(super) const EXIF: &[u8] = b"Exif\0\0";
 pub(super) const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const ICC: &[u8] = b"ICC_PROFILE\0";
@@ -16,7 +16,7 @@ const APP0: u8 = 0xe0;
 const APP1: u8 = 0xe1;
 const APP2: u8 = 0xe2;
 
-/// A segment's 16 bits count themselves.
+/// Largest payload of a segment, whose 16-bit length includes itself.
 const SEGMENT_BYTES_MAX: usize = 65_533;
 
 fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
@@ -27,7 +27,7 @@ fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
     }
 }
 
-/// Behind the start of the image and the JFIF segment, which wants to be first.
+/// Inserts the blocks after the start of the image and the JFIF segment, which must be first.
 fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     let mut segments = Vec::new();
     for (name, block) in [(EXIF, &metadata.exif), (XMP, &metadata.xmp)] {

@@ -1,10 +1,10 @@
-//! A JPEG without metadata: application segments and comments, and whatever follows its end, are left out. Not decoded.
+//! Removes metadata from a JPEG without decoding it: application segments, comments, and any data after its end.
 
 use super::FORMAT;
 use crate::pipeline::Error;
 use crate::pipeline::codec::cursor::Cursor;
 
-/// Markers: start and end of image, start of scan, comment, application segments.
+/// Codes of markers: start and end of image, start of scan, comment, application segments.
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
 const SOS: u8 = 0xda;
@@ -13,10 +13,10 @@ const COM: u8 = 0xfe;
 pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let mut cursor = Cursor::new(FORMAT, bytes);
     if cursor.take(2)? != [0xff, SOI] {
-        return Err(cursor.corrupt("no start of image"));
+        return Err(cursor.corrupt("missing start of image"));
     }
     let mut out = vec![0xff, SOI];
-    // Each round takes bytes of the file: it ends with them.
+    // Each turn consumes bytes, so the loop ends with the file.
     loop {
         let marker = marker(&mut cursor)?;
         out.extend([0xff, marker]);
@@ -37,10 +37,10 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// The next marker, behind any number of fill bytes.
+/// Reads the next marker, after any number of fill bytes.
 fn marker(cursor: &mut Cursor) -> Result<u8, Error> {
     if cursor.u8()? != 0xff {
-        return Err(cursor.corrupt("no marker where one must be"));
+        return Err(cursor.corrupt("missing marker"));
     }
     loop {
         match cursor.u8()? {
@@ -50,7 +50,8 @@ fn marker(cursor: &mut Cursor) -> Result<u8, Error> {
     }
 }
 
-/// Everything but what says how colours are read: JFIF's version and density, Adobe's transform.
+/// Whether a segment is metadata, as opposed to data on the meaning of colours: JFIF's version and density, Adobe's
+/// transform.
 fn is_metadata(marker: u8, payload: &[u8]) -> bool {
     match marker {
         0xe0 => !payload.starts_with(b"JFIF\0"),
@@ -60,7 +61,7 @@ fn is_metadata(marker: u8, payload: &[u8]) -> bool {
     }
 }
 
-/// Up to the next marker that is neither a stuffed zero nor a restart.
+/// Length of the data up to the next marker other than a stuffed zero or a restart.
 fn data_length(bytes: &[u8]) -> usize {
     let ends = |at: &usize| bytes.get(at + 1).is_some_and(|next| !matches!(next, 0 | 0xd0..=0xd7));
     memchr::memchr_iter(0xff, bytes).find(ends).unwrap_or(bytes.len())

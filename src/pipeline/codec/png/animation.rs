@@ -1,4 +1,5 @@
-//! Composing the frames of an APNG to whole canvases, by the rules of the specification (PNG third edition, 11.3.2 and 12.7).
+//! Composes the frames of an APNG to whole canvases, by the rules of the specification (PNG third edition, 11.3.2 and
+//! 12.7).
 
 use png::{BlendOp, DisposeOp, FrameControl};
 
@@ -6,35 +7,35 @@ use super::frame::{self, Rows};
 use super::{FORMAT, Reader, corrupt};
 use crate::pipeline::codec::Header;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Delay, Error, Frame, Raster, Samples, Size, Watch};
+use crate::pipeline::{Deadline, Delay, Error, Frame, Raster, Samples, Size};
 
 /// Reads and composes the first `count` frames.
-pub(super) fn read(reader: &mut Reader, header: &Header, count: u32, watch: &Watch) -> Result<Vec<Frame>, Error> {
+pub(super) fn read(reader: &mut Reader, header: &Header, count: u32, deadline: &Deadline) -> Result<Vec<Frame>, Error> {
     if header.bits == 16 {
-        compose(reader, header, count, watch, Rows::into_u16, Samples::U16)
+        compose(reader, header, count, deadline, Rows::into_u16, Samples::U16)
     } else {
-        compose(reader, header, count, watch, Rows::into_u8, Samples::U8)
+        compose(reader, header, count, deadline, Rows::into_u8, Samples::U8)
     }
 }
 
-fn compose<T: Sample>(
+fn compose<T: BlendSample>(
     reader: &mut Reader,
     header: &Header,
     count: u32,
-    watch: &Watch,
+    deadline: &Deadline,
     samples: fn(Rows) -> Vec<T>,
     wrap: fn(Vec<T>) -> Samples,
 ) -> Result<Vec<Frame>, Error> {
     let mut canvas = Canvas::<T>::new(header)?;
     let mut frames = Vec::new();
     for index in 0..count {
-        // The first is already at hand, unless the default image before it is no frame.
+        // The first frame control is already available, unless the default image is not a frame.
         let control = match reader.info().frame_control {
             Some(control) if index == 0 => control,
             _ => *reader.next_frame_info().map_err(corrupt)?,
         };
-        let region = Region::new(&control, header.size)?;
-        let part = samples(frame::read(reader, region.size, header, watch)?);
+        let region = FrameArea::new(&control, header.size)?;
+        let part = samples(frame::read(reader, region.size, header, deadline)?);
         let before = matches!(control.dispose_op, DisposeOp::Previous).then(|| canvas.copy()).transpose()?;
         canvas.draw(&part, &region, control.blend_op);
         let raster = Raster::new(header.size, header.channels, wrap(canvas.copy()?));
@@ -48,41 +49,41 @@ fn compose<T: Sample>(
     Ok(frames)
 }
 
-/// A denominator of 0 stands for hundredths.
+/// Delay of a frame; a denominator of 0 means hundredths.
 fn delay(control: &FrameControl) -> Delay {
     let denominator = if control.delay_den == 0 { 100 } else { u32::from(control.delay_den) };
     Delay { numerator: u32::from(control.delay_num), denominator }
 }
 
-/// Where a frame lies on the canvas.
-struct Region {
+/// Position of a frame on the canvas.
+struct FrameArea {
     x: usize,
     y: usize,
     size: Size,
 }
 
-impl Region {
-    fn new(control: &FrameControl, canvas: Size) -> Result<Region, Error> {
+impl FrameArea {
+    fn new(control: &FrameControl, canvas: Size) -> Result<FrameArea, Error> {
         let inside =
             |offset: u32, side: u32, whole: u32| side > 0 && u64::from(offset) + u64::from(side) <= u64::from(whole);
         if inside(control.x_offset, control.width, canvas.w) && inside(control.y_offset, control.height, canvas.h) {
             let size = Size::new(control.width, control.height);
-            Ok(Region { x: control.x_offset as usize, y: control.y_offset as usize, size })
+            Ok(FrameArea { x: control.x_offset as usize, y: control.y_offset as usize, size })
         } else {
-            Err(Error::corrupt(FORMAT, "a frame outside the canvas"))
+            Err(Error::corrupt(FORMAT, "frame outside the canvas"))
         }
     }
 }
 
-/// What is shown so far; transparent black at first.
+/// The composed image so far; initially transparent black.
 struct Canvas<T> {
     samples: Vec<T>,
-    /// Samples of a row and of a pixel; the last of a pixel is alpha.
+    /// Samples per row and per pixel; the last sample of a pixel is alpha.
     stride: usize,
     pixel: usize,
 }
 
-impl<T: Sample> Canvas<T> {
+impl<T: BlendSample> Canvas<T> {
     fn new(header: &Header) -> Result<Canvas<T>, Error> {
         let pixel = header.channels.count();
         let stride = header.size.w as usize * pixel;
@@ -95,17 +96,17 @@ impl<T: Sample> Canvas<T> {
         Ok(copy)
     }
 
-    fn rows(&mut self, region: &Region) -> impl Iterator<Item = &mut [T]> {
+    fn rows(&mut self, region: &FrameArea) -> impl Iterator<Item = &mut [T]> {
         let across = region.x * self.pixel..(region.x + region.size.w as usize) * self.pixel;
         let rows = self.samples.chunks_exact_mut(self.stride).skip(region.y).take(region.size.h as usize);
         rows.map(move |row| &mut row[across.clone()])
     }
 
-    fn clear(&mut self, region: &Region) {
+    fn clear(&mut self, region: &FrameArea) {
         self.rows(region).for_each(|row| row.fill(T::default()));
     }
 
-    fn draw(&mut self, part: &[T], region: &Region, blend: BlendOp) {
+    fn draw(&mut self, part: &[T], region: &FrameArea, blend: BlendOp) {
         let pixel = self.pixel;
         let parts = part.chunks_exact(region.size.w as usize * pixel);
         for (row, part) in self.rows(region).zip(parts) {
@@ -118,13 +119,13 @@ impl<T: Sample> Canvas<T> {
 }
 
 /// A sample that can be blended.
-trait Sample: Copy + Default {
+trait BlendSample: Copy + Default {
     const MAX: u64;
     fn widen(self) -> u64;
     fn narrow(wide: u64) -> Self;
 }
 
-impl Sample for u8 {
+impl BlendSample for u8 {
     const MAX: u64 = 0xff;
     fn widen(self) -> u64 {
         u64::from(self)
@@ -134,7 +135,7 @@ impl Sample for u8 {
     }
 }
 
-impl Sample for u16 {
+impl BlendSample for u16 {
     const MAX: u64 = 0xffff;
     fn widen(self) -> u64 {
         u64::from(self)
@@ -144,8 +145,8 @@ impl Sample for u16 {
     }
 }
 
-/// Straight alpha over straight alpha, rounded once. Opaque and fully transparent pixels are exact.
-fn over<T: Sample>((below, above): (&mut [T], &[T])) {
+/// Blends straight alpha over straight alpha, rounded once. Opaque and fully transparent pixels are exact.
+fn over<T: BlendSample>((below, above): (&mut [T], &[T])) {
     let last = below.len() - 1;
     let (front, back) = (above[last].widen(), below[last].widen());
     if front == T::MAX || back == 0 {
@@ -154,7 +155,7 @@ fn over<T: Sample>((below, above): (&mut [T], &[T])) {
     if front == 0 {
         return;
     }
-    // In units of MAX squared: what the front covers, and what it leaves of the back.
+    // In units of MAX squared: coverage of the front, and the part of the back that it leaves.
     let (covered, left) = (front * T::MAX, (T::MAX - front) * back);
     let alpha = covered + left;
     for (below, above) in below[..last].iter_mut().zip(above) {
@@ -167,7 +168,11 @@ fn over<T: Sample>((below, above): (&mut [T], &[T])) {
 mod tests {
     use super::*;
 
-    fn check<T: Sample + PartialEq + std::fmt::Debug, const N: usize>(below: [T; N], above: [T; N], expected: [T; N]) {
+    fn check<T: BlendSample + PartialEq + std::fmt::Debug, const N: usize>(
+        below: [T; N],
+        above: [T; N],
+        expected: [T; N],
+    ) {
         let mut result = below;
         over((&mut result, &above));
         assert_eq!(result, expected, "{above:?} over {below:?}");

@@ -1,4 +1,4 @@
-//! [`Container`]: the chunks of a PNG file, walked over the whole body without inflating any.
+//! [`Container`]: the chunks of a PNG file, read through to the end without inflating any.
 
 use image::metadata::Orientation;
 use moxcms::{CicpColorPrimaries, TransferCharacteristics};
@@ -9,57 +9,57 @@ use crate::pipeline::codec::Header;
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Error, Size, color};
 
-/// The first eight bytes.
+/// First eight bytes of every file.
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Chunks that are walked: 50 MiB of image data in pieces of 50 bytes.
+/// Largest number of chunks: 50 MiB of image data in pieces of 50 bytes.
 const CHUNKS_MAX: usize = 1 << 20;
 
-/// The specification's largest number of frames or plays.
+/// Largest number of frames or plays, from the specification.
 const COUNT_MAX: u32 = i32::MAX as u32;
 
-/// What the chunks say.
+/// Facts about a file from its chunks.
 pub(super) struct Container<'a> {
     size: Size,
     color: ColorType,
     depth: BitDepth,
-    /// How often the animation plays; 0 is for ever.
+    /// Number of times the animation plays; 0 repeats for ever.
     pub plays: u32,
-    found: Found<'a>,
+    found: Walk<'a>,
 }
 
-/// What the walk has found so far.
+/// State of the walk.
 #[derive(Default)]
-struct Found<'a> {
+struct Walk<'a> {
     palette: bool,
     transparency: bool,
-    /// Frames and plays.
+    /// Numbers of frames and plays.
     animation: Option<(u32, u32)>,
-    /// The image data is the first frame of the animation, not a fallback beside it.
+    /// Whether the image data is the first frame of the animation, not a separate fallback.
     first_is_default: bool,
     data: bool,
     end: bool,
     orientation: Option<Orientation>,
     exif_bytes_max: u64,
     exif: Option<&'a [u8]>,
-    /// Behind its keyword.
+    /// First iTXt chunk of XMP, after its keyword.
     xmp: Option<&'a [u8]>,
     icc: Option<&'a [u8]>,
     cicp: Option<[u8; 4]>,
-    /// A chunk that changes how pixels are read comes after the first of them.
+    /// Whether a chunk that changes the meaning of pixels comes after the first of them.
     late: bool,
 }
 
 impl<'a> Container<'a> {
-    /// Walks the chunks; `Err` when they are not well formed up to the image data. What follows ends the walk at worst.
+    /// Walks the chunks. Errs if they are not well formed up to the image data; later errors only end the walk.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Container<'a>, Error> {
-        // The crate reads and checks the header chunk, and nothing after it.
+        // The crate reads and checks only the header chunk.
         let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
         let info = decoder.read_header_info().map_err(corrupt)?;
         let (size, color, depth) = (Size::new(info.width, info.height), info.color_type, info.bit_depth);
         let mut cursor = Cursor::new(FORMAT, bytes);
         cursor.skip(SIGNATURE.len())?;
-        let mut found = Found::default();
+        let mut found = Walk::default();
         for _ in 0..CHUNKS_MAX {
             match found.chunk(&mut cursor, color) {
                 Ok(()) if found.end => break,
@@ -69,13 +69,13 @@ impl<'a> Container<'a> {
             }
         }
         if !found.data {
-            return Err(cursor.corrupt("no image data"));
+            return Err(cursor.corrupt("no image data in the file"));
         }
         let plays = found.animation.map_or(0, |(_, plays)| plays);
         Ok(Container { size, color, depth, plays, found })
     }
 
-    /// What a decode gives and holds.
+    /// Header of the decoded picture, with the memory of the decoder.
     pub(super) fn header(&self) -> Header {
         let alpha = self.found.transparency || self.animated();
         let expanded = match self.color {
@@ -87,9 +87,10 @@ impl<'a> Container<'a> {
         let channels = channels(expanded).expect("an expanded colour type is never indexed");
         let bits = if self.depth == BitDepth::Sixteen { 16 } else { 8 };
         let row_bytes = u64::from(self.size.w) * channels.count() as u64 * u64::from(bits / 8);
-        // Two sides of 31 bits exceed 64 bits of bytes; the limits refuse them, but not before they are counted.
+        // Two sides of 31 bits exceed 64 bits of bytes; the limits refuse them later.
         let frame_bytes = row_bytes.saturating_mul(u64::from(self.size.h));
-        // A canvas, the canvas before, a part frame; big-endian samples before they are turned; the crate's window and rows.
+        // A canvas, the canvas before, a part frame; big-endian samples before conversion; the crate's window and
+        // rows.
         let canvases = if self.animated() { frame_bytes.saturating_mul(3) } else { 0 };
         let turned = if bits == 16 { frame_bytes } else { 0 };
         let rows = 8 * row_bytes + (512 << 10) + 3 * self.found.exif_bytes_max;
@@ -105,31 +106,31 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// Whether frames are to be composed: more than one, or one that is not the default image.
+    /// Whether frames must be composed: more than one, or one other than the default image.
     pub(super) fn animated(&self) -> bool {
         self.found.animation.is_some_and(|(frames, _)| frames > 1 || !self.found.first_is_default)
     }
 
-    /// Errs when the file ends before its end chunk, or would change its palette or transparency between frames.
+    /// Errs if the end chunk is missing, or if palette or transparency come after the image data.
     pub(super) fn check_complete(&self) -> Result<(), Error> {
         match (self.found.end, self.found.late) {
-            (false, _) => Err(Error::corrupt(FORMAT, "no end chunk")),
-            (_, true) => Err(Error::corrupt(FORMAT, "a palette or transparency after the image data")),
+            (false, _) => Err(Error::corrupt(FORMAT, "truncated file")),
+            (_, true) => Err(Error::corrupt(FORMAT, "palette or transparency after the image data")),
             _ => Ok(()),
         }
     }
 
-    /// The first eXIf chunk.
+    /// First eXIf chunk.
     pub(super) fn exif(&self) -> Option<&'a [u8]> {
         self.found.exif
     }
 
-    /// The first iTXt chunk of XMP, from behind its keyword on.
+    /// First iTXt chunk of XMP, after its keyword.
     pub(super) fn xmp(&self) -> Option<&'a [u8]> {
         self.found.xmp
     }
 
-    /// The colour profile: of the code points, else the embedded one when it inflates within `bytes_max`.
+    /// Colour profile from the code points, otherwise the embedded one if it inflates within `bytes_max`.
     pub(super) fn icc(&self, bytes_max: usize) -> Option<Vec<u8>> {
         match self.found.cicp {
             Some(points) => profile(points),
@@ -138,7 +139,7 @@ impl<'a> Container<'a> {
     }
 }
 
-impl<'a> Found<'a> {
+impl<'a> Walk<'a> {
     fn chunk(&mut self, cursor: &mut Cursor<'a>, color: ColorType) -> Result<(), Error> {
         let length = cursor.u32_be()?;
         let name = cursor.take(4)?;
@@ -165,7 +166,7 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    /// Whether a tRNS chunk of this length counts; the others are ignored, as by every decoder.
+    /// Whether a tRNS chunk of this length is valid; decoders ignore others.
     fn transparent(&self, color: ColorType, length: usize) -> bool {
         match color {
             ColorType::Grayscale => (2..=256).contains(&length),
@@ -189,17 +190,18 @@ fn animation(body: &[u8]) -> Option<(u32, u32)> {
     valid.then_some((frames, plays))
 }
 
-/// A profile made of code points is one for RGB: gray has no use for its primaries.
+/// Whether a profile made from code points applies; it is one for RGB, and gray has no primaries.
 fn colored(color: ColorType) -> bool {
     !matches!(color, ColorType::Grayscale | ColorType::GrayscaleAlpha)
 }
 
-/// Whether code points are RGB in full range with a curve and primaries that a profile can say; others are ignored.
+/// Whether the code points mean RGB in full range, with a curve and primaries that a profile can express; others are
+/// ignored.
 fn described(&[primaries, transfer, matrix, full_range]: &[u8; 4]) -> bool {
     matrix == 0 && full_range == 1 && curve(transfer).is_some() && primaries_of(primaries).is_some()
 }
 
-/// Transfer functions that are a tone curve relative to white. PQ and HLG are not: they need tone mapping.
+/// Transfer functions that are a tone curve relative to white. PQ and HLG are excluded, since they need tone mapping.
 fn curve(transfer: u8) -> Option<TransferCharacteristics> {
     matches!(transfer, 1 | 4 | 5 | 6 | 8 | 13 | 14 | 15).then(|| transfer.try_into().ok()).flatten()
 }
@@ -208,13 +210,13 @@ fn primaries_of(primaries: u8) -> Option<CicpColorPrimaries> {
     matches!(primaries, 1 | 4..=9 | 11 | 12 | 22).then(|| primaries.try_into().ok()).flatten()
 }
 
-/// An ICC profile that says what the code points say.
+/// ICC profile equivalent to the code points.
 fn profile([primaries, transfer, _, _]: [u8; 4]) -> Option<Vec<u8>> {
     let profile = color::cicp_profile(primaries_of(primaries)?, curve(transfer)?);
     profile.red_trc.is_some().then(|| profile.encode().ok())?
 }
 
-/// The profile of an iCCP chunk: a name, a method (0: deflate) and a zlib stream, inflated up to `bytes_max`.
+/// Profile of an iCCP chunk: a name, a method (0: deflate) and a zlib stream, inflated up to `bytes_max`.
 fn inflate_profile(body: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     let name = body.iter().take(80).position(|&byte| byte == 0)?;
     let (method, stream) = body.get(name + 1..)?.split_first()?;

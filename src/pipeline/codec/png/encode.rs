@@ -1,4 +1,4 @@
-//! Writing PNG, and APNG for several frames. Metadata and profiles are added by [`super::metadata`].
+//! Writes PNG, and APNG for several frames. [`super::metadata`] adds metadata and profiles.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -8,19 +8,20 @@ use png::{BitDepth, ColorType, DeflateCompression, Filter};
 use super::FORMAT;
 use super::indexed::Indexed;
 use crate::pipeline::codec::{Effort, EncodeOptions};
-use crate::pipeline::{Channels, Delay, Error, Picture, Raster, Samples, Watch};
+use crate::pipeline::{Channels, Deadline, Delay, Error, Picture, Raster, Samples};
 
-/// Rows between two polls of the watch.
+/// Rows between two checks of the deadline.
 const BAND_ROWS: usize = 64;
 
-/// The best middle. Seven photographs of 512 and 720 px, RGB, mean milliseconds and KiB on one core, adaptive filters, zlib-rs:
-/// fdeflate 2 and 282, level 2 8 and 277, 4 11 and 265, 5 10 and 263, 6 15 and 260, 7 27 and 256, 9 85 and 258; always Paeth at
-/// level 5 10 and 266, always Up 10 and 283. miniz_oxide, the crate's default, takes 21 and 270 at level 5, 43 and 265 at 6;
-/// libdeflate, which the crate cannot use, takes 7 and 264 at 5 on filtered rows. zlib-rs' vector code is exact: its
-/// bytes do not depend on the processor.
+/// Steps of the effort. The default is the best compromise. Means of seven photographs of 512 and 720 px, RGB,
+/// milliseconds and KiB on one core, adaptive filters, zlib-rs: fdeflate 2 and 282, level 2 8 and 277, 4 11 and 265,
+/// 5 10 and 263, 6 15 and 260, 7 27 and 256, 9 85 and 258; always Paeth at level 5 10 and 266, always Up 10 and 283.
+/// miniz_oxide, the crate's default, takes 21 and 270 at level 5, 43 and 265 at 6; libdeflate, which the crate cannot
+/// use, takes 7 and 264 at 5 on filtered rows. The vector code of zlib-rs is exact: its bytes do not depend on the
+/// processor.
 ///
-/// Level 1 gives more bytes than fdeflate, level 9 more than 8, at several times the cost: the effort leaves both out. Four
-/// photographs at 512 px, KiB: fdeflate 280, level 2 277, 3 266, 4 260, 5 258, 6 254, 7 249, 8 246.
+/// Level 1 gives more bytes than fdeflate, and level 9 more than 8, at several times the cost, so the effort leaves
+/// both out. Four photographs at 512 px, KiB: fdeflate 280, level 2 277, 3 266, 4 260, 5 258, 6 254, 7 249, 8 246.
 pub(super) const EFFORT: Effort = Effort { default: 5, steps: &[0, 1, 3, 4, 5, 6, 7, 8], pixels_max: u64::MAX };
 
 fn compression(effort: u8) -> DeflateCompression {
@@ -30,7 +31,7 @@ fn compression(effort: u8) -> DeflateCompression {
     }
 }
 
-/// Writes every frame whole.
+/// Encodes every frame whole.
 pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.first().size().w, picture.first().size().h);
@@ -44,10 +45,10 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
     encoder.set_depth(if sixteen { BitDepth::Sixteen } else { BitDepth::Eight });
     encoder.set_filter(Filter::Adaptive);
     match &picture.frames[..] {
-        [frame] => still(encoder, &frame.raster, options.watch)?,
+        [frame] => still(encoder, &frame.raster, options.deadline)?,
         frames => {
             let data = |place: usize| big_endian(&frames[place].raster, 0, usize::MAX);
-            whole(encoder, picture, data, options.watch)?;
+            whole(encoder, picture, data, options.deadline)?;
         }
     }
     Ok(bytes)
@@ -66,29 +67,29 @@ fn indexed(
     if !indexed.alpha.is_empty() {
         encoder.set_trns(indexed.alpha);
     }
-    // Neighbouring indices have nothing in common that a filter could take away.
+    // Neighbouring indices have nothing in common that a filter could remove.
     encoder.set_filter(Filter::NoFilter);
-    whole(encoder, picture, |place| indexed.frames[place].as_slice().into(), options.watch)
+    whole(encoder, picture, |place| indexed.frames[place].as_slice().into(), options.deadline)
 }
 
-fn still(encoder: png::Encoder<&mut Vec<u8>>, raster: &Raster, watch: &Watch) -> Result<(), Error> {
+fn still(encoder: png::Encoder<&mut Vec<u8>>, raster: &Raster, deadline: &Deadline) -> Result<(), Error> {
     let mut writer = encoder.write_header().map_err(failed)?;
     let mut stream = writer.stream_writer().map_err(failed)?;
     let band = raster.size().w as usize * raster.channels().count() * BAND_ROWS;
     for at in 0..(raster.size().h as usize).div_ceil(BAND_ROWS) {
-        watch.check()?;
+        deadline.check()?;
         stream.write_all(&big_endian(raster, at * band, band)).map_err(|error| failed(error.into()))?;
     }
     stream.finish().map_err(failed)?;
     writer.finish().map_err(failed)
 }
 
-/// Writes each frame at once.
+/// Encodes each frame in one piece.
 fn whole<'a>(
     mut encoder: png::Encoder<&mut Vec<u8>>,
     picture: &Picture,
     data: impl Fn(usize) -> Cow<'a, [u8]>,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<(), Error> {
     let animated = picture.frames.len() > 1;
     if animated {
@@ -97,7 +98,7 @@ fn whole<'a>(
     }
     let mut writer = encoder.write_header().map_err(failed)?;
     for (place, frame) in picture.frames.iter().enumerate() {
-        watch.check()?;
+        deadline.check()?;
         if animated {
             let (numerator, denominator) = fraction(frame.delay);
             writer.set_frame_delay(numerator, denominator).map_err(failed)?;
@@ -107,7 +108,7 @@ fn whole<'a>(
     writer.finish().map_err(failed)
 }
 
-/// `count` samples from `at` on, or those that are left, as bytes of the file.
+/// Big-endian bytes of at most `count` samples from `at` on.
 fn big_endian(raster: &Raster, at: usize, count: usize) -> Cow<'_, [u8]> {
     match raster.samples() {
         Samples::U8(samples) => samples[at..at.saturating_add(count).min(samples.len())].into(),
@@ -124,11 +125,12 @@ fn color(channels: Channels) -> Result<ColorType, Error> {
         Channels::GrayAlpha => Ok(ColorType::GrayscaleAlpha),
         Channels::Rgb => Ok(ColorType::Rgb),
         Channels::Rgba => Ok(ColorType::Rgba),
-        Channels::Cmyk => Err(Error::Encode { format: FORMAT, reason: "CMYK is not taken".to_owned() }),
+        Channels::Cmyk => Err(Error::Encode { format: FORMAT, reason: "CMYK is not supported".to_owned() }),
     }
 }
 
-/// The delay in 16-bit numbers: as it is, else in the finest decimal fraction that holds it, at most 65,535 s.
+/// Delay as a 16-bit fraction: exact if possible, otherwise the finest decimal fraction that holds it, at most 65,535
+/// s.
 fn fraction(delay: Delay) -> (u16, u16) {
     let exact = (u16::try_from(delay.numerator), u16::try_from(delay.denominator));
     if let (Ok(numerator), Ok(denominator)) = exact {

@@ -1,31 +1,31 @@
-//! Reading the rows of one frame, interlaced or not, with the watch polled between them. Not composition.
+//! Reads the rows of one frame, interlaced or not, and checks the deadline in between. Composition is in `animation`.
 
 use super::{FORMAT, Reader, corrupt};
 use crate::pipeline::codec::Header;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Size};
 
-/// Rows between two polls of the watch.
+/// Rows between two checks of the deadline.
 const BAND_ROWS: usize = 64;
 
-/// The samples of a frame as the file has them: 16-bit ones big-endian.
+/// Samples of a frame as in the file, 16-bit ones big-endian.
 pub(super) struct Rows(Vec<u8>);
 
-/// Reads the frame whose data comes next, of this size.
-pub(super) fn read(reader: &mut Reader, size: Size, header: &Header, watch: &Watch) -> Result<Rows, Error> {
+/// Reads the next frame, which has this size.
+pub(super) fn read(reader: &mut Reader, size: Size, header: &Header, deadline: &Deadline) -> Result<Rows, Error> {
     let pixel_bytes = header.channels.count() * usize::from(header.bits / 8);
     let stride = size.w as usize * pixel_bytes;
     let mut bytes = try_zeroed(stride * size.h as usize)?;
     if reader.info().interlaced {
-        deinterlace(reader, &mut bytes, stride, pixel_bytes, watch)?;
+        deinterlace(reader, &mut bytes, stride, pixel_bytes, deadline)?;
     } else {
         for (y, row) in bytes.chunks_exact_mut(stride).enumerate() {
-            poll(y, watch)?;
+            poll(y, deadline)?;
             if reader.read_row(row).map_err(corrupt)?.is_none() {
-                return Err(Error::corrupt(FORMAT, "rows are missing"));
+                return Err(Error::corrupt(FORMAT, "truncated file"));
             }
         }
-        // Past the last row the rest of the data is checked.
+        // The rest of the data is checked after the last row.
         reader.read_row(&mut []).map_err(corrupt)?;
     }
     Ok(Rows(bytes))
@@ -36,7 +36,7 @@ fn deinterlace(
     bytes: &mut [u8],
     stride: usize,
     pixel_bytes: usize,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<(), Error> {
     let mut row = try_zeroed(stride)?;
     let mut rows = 0;
@@ -44,28 +44,28 @@ fn deinterlace(
         if let png::InterlaceInfo::Adam7(pass) = interlace {
             png::expand_interlaced_row(bytes, stride, &row, &pass, pixel_bytes as u8 * 8);
         }
-        poll(rows, watch)?;
+        poll(rows, deadline)?;
         rows += 1;
     }
     Ok(())
 }
 
-fn poll(row: usize, watch: &Watch) -> Result<(), Error> {
-    if row.is_multiple_of(BAND_ROWS) { watch.check() } else { Ok(()) }
+fn poll(row: usize, deadline: &Deadline) -> Result<(), Error> {
+    if row.is_multiple_of(BAND_ROWS) { deadline.check() } else { Ok(()) }
 }
 
 impl Rows {
-    /// The samples of 8 bits.
+    /// Samples of 8 bits.
     pub(super) fn into_u8(self) -> Vec<u8> {
         self.0
     }
 
-    /// The samples of 16 bits, in native order.
+    /// Samples of 16 bits, in native byte order.
     pub(super) fn into_u16(self) -> Vec<u16> {
         self.0.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect()
     }
 
-    /// The raster of a whole frame.
+    /// Raster of a whole frame.
     pub(super) fn into_raster(self, size: Size, header: &Header) -> Raster {
         let samples = if header.bits == 16 { Samples::U16(self.into_u16()) } else { Samples::U8(self.into_u8()) };
         Raster::new(size, header.channels, samples)

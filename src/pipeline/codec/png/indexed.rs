@@ -1,4 +1,4 @@
-//! PNG of few colours: the palette, its alpha, and frames of indices packed into as few bits as hold them.
+//! PNG with a palette: colours, their alpha, and frames of indices packed into the fewest bits that hold them.
 
 use png::BitDepth;
 
@@ -7,25 +7,25 @@ use crate::pipeline::codec::EncodeOptions;
 use crate::pipeline::codec::palette::{Settings, reduce};
 use crate::pipeline::{Error, Picture, Raster, Samples};
 
-/// A picture as it stands in the file.
+/// A picture in the form of the file.
 pub(super) struct Indexed {
-    /// Red, green, blue of each index.
+    /// Red, green and blue of each index.
     pub palette: Vec<u8>,
     /// Alpha of the first indices, up to the last that is not opaque.
     pub alpha: Vec<u8>,
-    /// Bits an index.
+    /// Bits per index.
     pub depth: BitDepth,
-    /// Rows that begin at whole bytes, one frame after the other.
+    /// Rows, each starting at a whole byte, one frame after the other.
     pub frames: Vec<Vec<u8>>,
 }
 
 impl Indexed {
-    /// All frames have one palette: APNG knows no other.
+    /// Reduces all frames to one palette, as APNG requires.
     pub fn new(picture: &Picture, colors: usize, options: &EncodeOptions) -> Result<Indexed, Error> {
         let (w, count) = (picture.first().size().w as usize, picture.first().channels().count());
         let settings = Settings { colors, dither_percent: options.dither_percent, binary_alpha: false };
         let frames = picture.frames.iter().map(|frame| samples(&frame.raster)).collect::<Result<Vec<_>, Error>>()?;
-        let mut indexed = reduce(&frames, (w, count), &settings, options.watch)?;
+        let mut indexed = reduce(&frames, (w, count), &settings, options.deadline)?;
         let depth = depth(indexed.palette.len());
         indexed.frames.iter_mut().for_each(|frame| *frame = packed(frame, w, depth as usize));
         let opaque = indexed.palette.iter().rposition(|color| color[3] < u8::MAX).map_or(0, |last| last + 1);
@@ -41,7 +41,7 @@ impl Indexed {
 fn samples(raster: &Raster) -> Result<&[u8], Error> {
     match raster.samples() {
         Samples::U8(samples) if raster.channels().count() >= 3 => Ok(samples),
-        _ => Err(Error::Encode { format: FORMAT, reason: "a palette takes RGB of 8 bits".to_owned() }),
+        _ => Err(Error::Encode { format: FORMAT, reason: "16-bit samples were not reduced".to_owned() }),
     }
 }
 
@@ -54,7 +54,7 @@ fn depth(colors: usize) -> BitDepth {
     }
 }
 
-/// The leftmost index in the highest bits.
+/// Packs indices, the leftmost into the highest bits.
 fn packed(indices: &[u8], w: usize, bits: usize) -> Vec<u8> {
     let byte = |indices: &[u8]| {
         let shifted = indices.iter().enumerate().map(|(place, index)| index << (8 - bits * (place + 1)));

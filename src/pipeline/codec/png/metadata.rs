@@ -1,5 +1,5 @@
-//! EXIF, XMP and ICC in PNG: the chunks eXIf, iTXt of a keyword of its own, and iCCP (PNG third edition, 11.3; XMP part 3, 1.1.5).
-//! Not the older EXIF as hexadecimal text.
+//! EXIF, XMP and ICC in PNG: the chunks eXIf, iTXt with a reserved keyword, and iCCP (PNG third edition, 11.3; XMP
+//! part 3, 1.1.5). The older EXIF as hexadecimal text is ignored.
 
 use std::io::Write;
 
@@ -11,10 +11,10 @@ use crate::pipeline::metadata::{Blocks, Metadata, fitting};
 
 pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
 
-/// The keyword of XMP.
+/// Keyword of XMP.
 pub(super) const XMP: &[u8] = b"XML:com.adobe.xmp\0";
 
-/// Length, name, 13 bytes, checksum.
+/// Bytes of the header chunk: length, name, 13 bytes, checksum.
 const HEADER_CHUNK_BYTES: usize = 25;
 
 fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
@@ -26,7 +26,8 @@ fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
     }
 }
 
-/// Behind the keyword: whether it is deflated, how, a language and a translated keyword, each ended by a zero; then the text.
+/// Text of an iTXt chunk after its keyword. Before the text are: whether it is deflated, how, a language and a
+/// translated keyword, the latter two zero-terminated.
 fn xmp(chunk: &[u8], bytes_max: usize) -> Option<std::borrow::Cow<'_, [u8]>> {
     let (deflated, rest) = chunk.split_first()?;
     let (method, rest) = rest.split_first()?;
@@ -42,7 +43,7 @@ fn xmp(chunk: &[u8], bytes_max: usize) -> Option<std::borrow::Cow<'_, [u8]>> {
     }
 }
 
-/// Behind the header chunk: the profile must come before a palette, all of them before the pixels.
+/// Inserts chunks after the header chunk, since the profile must precede a palette, and all must precede the pixels.
 fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     let mut chunks = Vec::new();
     if let Some(icc) = &metadata.icc {

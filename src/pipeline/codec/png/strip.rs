@@ -1,4 +1,5 @@
-//! A PNG without metadata: only the chunks that make pixels and frames are kept, and nothing after the end. Not inflated.
+//! Removes metadata from a PNG without inflating it: only chunks for pixels and frames are kept, and no data after
+//! the end.
 
 use super::FORMAT;
 use super::container::SIGNATURE;
@@ -8,11 +9,11 @@ use crate::pipeline::codec::cursor::Cursor;
 const KEPT: &[&[u8; 4]] = &[b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"];
 
 pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
-    /// Length and name before the payload, its checksum after it.
+    /// Bytes of a chunk around its payload: length, name, checksum.
     const FRAME: usize = 12;
     let mut cursor = Cursor::new(FORMAT, bytes);
     let mut out = cursor.take(SIGNATURE.len())?.to_vec();
-    // Each round takes bytes of the file: it ends with them.
+    // Each turn consumes bytes, so the loop ends with the file.
     loop {
         let chunk = cursor.rest();
         let length = cursor.u32_be()? as usize;

@@ -1,51 +1,51 @@
-//! The gate of TIFF: what the first page's fields mean, the place and length of its chunks, and the chain of pages. Reads no
-//! pixel; bytes of fields are read by `fields`.
+//! The gate of TIFF: the meaning of the first page's fields, the place and length of its chunks, and the chain of
+//! pages. Decodes no pixel; `ifd` reads the fields.
 
 use std::collections::HashSet;
 
 use super::super::cursor::Cursor;
-use super::super::library;
-use super::fields::{Directory, File, corrupt};
+use super::super::image_crate;
+use crate::pipeline::ifd::{Directory, TiffFile, corrupt};
 use crate::pipeline::{Channels, Error, Orientation, Size};
 
-/// Pages that are walked; only the first is decoded.
+/// Longest accepted chain of pages; only the first page is decoded.
 const PAGES_MAX: usize = 10_000;
-/// Strips or tiles, all planes together: 100 megapixels in tiles of 16 x 16 are fewer.
+/// Most strips or tiles in all planes; 100 megapixels in tiles of 16 x 16 are fewer.
 const CHUNKS_MAX: u64 = 1 << 20;
-/// A tile may have sides of this many pixels though its image is smaller.
+/// Side of a tile that is accepted even if the image is smaller.
 const TILE_SIDE_PX: u32 = 1024;
-/// Values that are read of a field with one number for each sample.
+/// Values that are checked in a field with one number per sample.
 const SAMPLES_MAX: usize = 32;
 
-/// The first page: everything that decoding its pixels needs.
+/// The first page, with all data needed to decode it.
 pub(super) struct Page<'a> {
     pub(super) size: Size,
-    /// A strip (as wide as the image) or a tile.
+    /// Size of a strip (as wide as the image) or tile.
     pub(super) chunk: Size,
     pub(super) tiled: bool,
-    /// Packed bytes of each chunk, plane after plane.
+    /// Packed bytes of each chunk, plane by plane.
     pub(super) chunks: Vec<&'a [u8]>,
     pub(super) bits: u32,
-    /// Samples of a pixel in the file.
+    /// Samples per pixel in the file.
     pub(super) samples: u32,
     pub(super) colour: Colour<'a>,
     pub(super) alpha: Alpha,
     pub(super) packing: Packing,
     pub(super) planar: bool,
-    /// Each sample is stored as its difference to the pixel before.
+    /// Whether each sample is stored as the difference from the pixel before.
     pub(super) predicted: bool,
     pub(super) big_endian: bool,
     pub(super) orientation: Orientation,
     pub(super) icc: Option<&'a [u8]>,
 }
 
-/// What the first samples of a pixel mean.
+/// Meaning of a pixel's first samples.
 #[derive(Clone, Copy)]
 pub(super) enum Colour<'a> {
     WhiteIsZero,
     BlackIsZero,
     Rgb,
-    /// Red, then green, then blue entries of 16 bits.
+    /// Palette of 16-bit entries: all red, then all green, then all blue.
     Palette(&'a [u8]),
     Cmyk,
 }
@@ -66,7 +66,7 @@ pub(super) enum Packing {
 }
 
 impl Packing {
-    /// The most bytes that one packed byte can become.
+    /// Largest ratio of unpacked to packed bytes.
     fn ratio(self) -> u64 {
         match self {
             Packing::Plain => 1,
@@ -88,17 +88,17 @@ impl Page<'_> {
         }
     }
 
-    /// Samples of a row of a chunk.
+    /// Samples per row of a chunk.
     pub(super) fn row_samples(&self) -> u64 {
         u64::from(self.chunk.w) * if self.planar { 1 } else { u64::from(self.samples) }
     }
 
-    /// Bytes of a row of a chunk, unpacked.
+    /// Bytes per row of an unpacked chunk.
     pub(super) fn row_bytes(&self) -> u64 {
         self.row_samples().saturating_mul(u64::from(self.bits)).div_ceil(8)
     }
 
-    /// Bytes of a whole chunk, unpacked.
+    /// Bytes of an unpacked chunk.
     pub(super) fn chunk_bytes(&self) -> u64 {
         self.row_bytes().saturating_mul(u64::from(self.chunk.h))
     }
@@ -111,20 +111,20 @@ impl Page<'_> {
         u64::from(self.across()) * u64::from(self.size.h.div_ceil(self.chunk.h))
     }
 
-    /// Rows stored in the chunk `index` of a plane: the last strip holds only what is left, a tile is always whole.
+    /// Rows stored in chunk `index` of a plane. The last strip holds only the remaining rows; a tile is always whole.
     pub(super) fn rows(&self, index: u32) -> u32 {
         if self.tiled { self.chunk.h } else { self.chunk.h.min(self.size.h - index * self.chunk.h) }
     }
 }
 
-/// Walks the chain of pages and reads the first.
+/// Walks the chain of pages and parses the first.
 pub(super) fn walk(bytes: &[u8]) -> Result<Page<'_>, Error> {
-    let file = File::open(bytes)?;
+    let file = TiffFile::open(bytes)?;
     let (first, mut next) = file.directory(file.first)?;
     let mut seen = HashSet::from([file.first]);
     while next != 0 {
         if !seen.insert(next) || seen.len() > PAGES_MAX {
-            return Err(corrupt("the chain of pages is a loop or too long"));
+            return Err(corrupt("circular or overlong chain of pages"));
         }
         next = file.directory(next)?.1;
     }
@@ -163,11 +163,11 @@ mod tag {
 }
 
 fn page<'a>(directory: &Directory<'a>, big_endian: bool) -> Result<Page<'a>, Error> {
-    // Camera RAW is TIFF too, and its first page a thumbnail: giving that would be giving another image.
+    // Camera RAW is also TIFF, but its first page is a thumbnail, which is another image.
     if directory.field(tag::DNG_VERSION)?.is_some() || directory.number(tag::SUBFILE_TYPE, 0)? & 1 == 1 {
         return Err(unsupported("camera RAW or a first page that is a thumbnail"));
     }
-    let size = library::size("tiff", directory.number(tag::WIDTH, 0)?, directory.number(tag::HEIGHT, 0)?)?;
+    let size = image_crate::size("tiff", directory.number(tag::WIDTH, 0)?, directory.number(tag::HEIGHT, 0)?)?;
     let bits = sample_bits(directory)?;
     let samples = directory.number(tag::SAMPLES, 1)?;
     let colour = colour(directory, bits)?;
@@ -213,15 +213,15 @@ fn colour<'a>(directory: &Directory<'a>, bits: u32) -> Result<Colour<'a>, Error>
         2 if bits >= 8 => Ok(Colour::Rgb),
         3 if bits <= 8 => match directory.field(tag::COLOUR_MAP)? {
             Some((3, count, map)) if count == 3 << bits => Ok(Colour::Palette(map)),
-            _ => Err(corrupt("a palette without its colours")),
+            _ => Err(corrupt("palette without colours")),
         },
         5 if bits >= 8 && directory.number(tag::INK_SET, 1)? == 1 => Ok(Colour::Cmyk),
         _ => Err(unsupported("this colour space")),
     }
 }
 
-/// The sample after the colours. Without the field that names it, a fourth of RGB or a second of gray is straight alpha, as
-/// writers that leave it out mean; named as unspecified it is left out.
+/// Meaning of the sample after the colours. Without the field that names it, a fourth sample of RGB or a second of
+/// gray is straight alpha, as intended by writers that omit the field; a sample named as unspecified is ignored.
 fn alpha(directory: &Directory, colour: Colour, samples: u32) -> Result<Alpha, Error> {
     let colours = match colour {
         Colour::Rgb => 3,
@@ -229,7 +229,7 @@ fn alpha(directory: &Directory, colour: Colour, samples: u32) -> Result<Alpha, E
         _ => 1,
     };
     if samples < colours || samples > colours + 16 {
-        return Err(corrupt("the samples of a pixel do not fit its colour space"));
+        return Err(corrupt("invalid number of samples per pixel"));
     }
     let extra = directory.numbers(tag::EXTRA_SAMPLES)?.iter().next();
     Ok(match (samples - colours, extra) {
@@ -265,20 +265,20 @@ fn chunk_shape(directory: &Directory, size: Size) -> Result<(Size, bool), Error>
     if directory.field(tag::TILE_OFFSETS)?.is_some() {
         let (w, h) = (directory.number(tag::TILE_WIDTH, 0)?, directory.number(tag::TILE_HEIGHT, 0)?);
         if w > tile_side_max(size.w) || h > tile_side_max(size.h) {
-            return Err(corrupt("tiles far larger than the image"));
+            return Err(corrupt("tiles much larger than the image"));
         }
-        return Ok((library::size("tiff", w, h)?, true));
+        return Ok((image_crate::size("tiff", w, h)?, true));
     }
     let rows = directory.number(tag::STRIP_ROWS, u32::MAX)?;
-    Ok((library::size("tiff", size.w, rows.min(size.h))?, false))
+    Ok((image_crate::size("tiff", size.w, rows.min(size.h))?, false))
 }
 
-/// Sides of tiles are multiples of 16, and writers take the same for images of any size.
+/// Largest accepted side of a tile. Sides are multiples of 16, and writers use one size for all images.
 fn tile_side_max(side: u32) -> u32 {
     side.checked_next_multiple_of(16).unwrap_or(side).max(TILE_SIDE_PX)
 }
 
-/// The packed bytes of every chunk, each inside the file and long enough for what it must become.
+/// Packed bytes of every chunk, checked to be inside the file and long enough for the unpacked bytes.
 fn chunks<'a>(directory: &Directory<'a>, page: &Page) -> Result<Vec<&'a [u8]>, Error> {
     let (offsets, lengths) =
         if page.tiled { (tag::TILE_OFFSETS, tag::TILE_BYTES) } else { (tag::STRIP_OFFSETS, tag::STRIP_BYTES) };
@@ -286,16 +286,16 @@ fn chunks<'a>(directory: &Directory<'a>, page: &Page) -> Result<Vec<&'a [u8]>, E
     let planes = if page.planar { u64::from(page.samples) } else { 1 };
     let count = page.per_plane().saturating_mul(planes);
     if count > CHUNKS_MAX || (offsets.len() as u64) < count || offsets.len() != lengths.len() {
-        return Err(corrupt("the chunks do not cover the image"));
+        return Err(corrupt("chunks do not cover the image"));
     }
     let per_plane = page.per_plane();
     let place = |(index, (offset, length)): (usize, (u64, u64))| {
         let mut at = Cursor::new("tiff", directory.file.bytes);
-        at.seek(usize::try_from(offset).map_err(|_| corrupt("a chunk outside the file"))?)?;
-        let packed = at.take(usize::try_from(length).map_err(|_| corrupt("a chunk outside the file"))?)?;
+        at.seek(usize::try_from(offset).map_err(|_| corrupt("chunk outside the file"))?)?;
+        let packed = at.take(usize::try_from(length).map_err(|_| corrupt("chunk outside the file"))?)?;
         let rows = u64::from(page.rows((index as u64 % per_plane) as u32));
         let least = page.row_bytes().saturating_mul(rows).div_ceil(page.packing.ratio());
-        library::body_holds("tiff", packed.len(), least)?;
+        image_crate::body_holds("tiff", packed.len(), least)?;
         Ok(packed)
     };
     offsets.iter().zip(lengths.iter()).take(count as usize).enumerate().map(place).collect()

@@ -6,10 +6,10 @@ use tiff::encoder::colortype::{ColorType, Gray8, Gray16, RGB8, RGB16, RGBA8, RGB
 use tiff::encoder::{Compression, DeflateLevel, Predictor, TiffEncoder, TiffValue};
 use tiff::tags::{PhotometricInterpretation, SampleFormat, Tag};
 
-use super::super::library::encode_error;
+use super::super::image_crate::encode_error;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples};
 
-/// `ExtraSamples`: alpha that the colours are not multiplied by.
+/// Value of `ExtraSamples` for alpha that is not premultiplied.
 const STRAIGHT_ALPHA: [u16; 1] = [2];
 
 pub(super) fn encode(picture: &Picture) -> Result<Vec<u8>, Error> {
@@ -46,9 +46,9 @@ where
     Ok(out)
 }
 
-/// Gray with alpha of 8 bits, which the crate does not name.
+/// Colour type of 8-bit gray with alpha, which the crate lacks.
 struct GrayAlpha8;
-/// Gray with alpha of 16 bits.
+/// Colour type of 16-bit gray with alpha, which the crate lacks.
 struct GrayAlpha16;
 
 impl ColorType for GrayAlpha8 {

@@ -1,27 +1,27 @@
-//! The pixels of a TIFF page: chunks unpacked one at a time, samples put where they belong. Reads no field.
+//! Pixels of a TIFF page: unpacks one chunk at a time and places its samples. Reads no field.
 
 use std::io::Read;
 
 use flate2::bufread::ZlibDecoder;
 use weezl::BitOrder;
 
-use super::super::{DecodeOptions, library};
+use super::super::{DecodeOptions, image_crate};
 use super::directory::{Alpha, Colour, Packing, Page};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Raster, Samples};
 
-/// Decodes the page into its own channels and 8 or 16 bits.
+/// Decodes the page into its own channels, with 8 or 16 bits.
 pub(super) fn decode(page: &Page, options: &DecodeOptions) -> Result<Raster, Error> {
     let sample_bytes = if page.bits == 16 { 2 } else { 1 };
-    let count = library::samples_count(page.size, page.channels(), sample_bytes, options.limits)?;
+    let count = image_crate::samples_count(page.size, page.channels(), sample_bytes, options.limits)?;
     let samples = if page.bits == 16 {
         let mut samples = try_zeroed::<u16>(count)?;
         fill(page, options, &mut samples, |value| value)?;
         Samples::U16(samples)
     } else {
         let mut samples = try_zeroed::<u8>(count)?;
-        // 255, 85 or 17 for 1, 2 or 4 bits: the full range, exactly.
+        // Factors of 255, 85 or 17 map 1, 2 or 4 bits to the full range exactly.
         let scale = if matches!(page.colour, Colour::Palette(_)) { 1 } else { 255 / max(page) };
         fill(page, options, &mut samples, |value| (value * scale) as u8)?;
         Samples::U8(samples)
@@ -29,7 +29,7 @@ pub(super) fn decode(page: &Page, options: &DecodeOptions) -> Result<Raster, Err
     Ok(Raster::new(page.size, page.channels(), straighten(page, samples)))
 }
 
-/// The largest sample of the file.
+/// Largest sample value in the file.
 fn max(page: &Page) -> u16 {
     u16::MAX >> (16 - page.bits)
 }
@@ -45,7 +45,7 @@ fn fill<T: Copy>(page: &Page, options: &DecodeOptions, out: &mut [T], convert: i
     let per_plane = across * page.size.h.div_ceil(page.chunk.h);
     let palette = palette(page);
     for (index, packed) in page.chunks.iter().enumerate() {
-        options.watch.check()?;
+        options.deadline.check()?;
         let (plane, index) = (index as u32 / per_plane, index as u32 % per_plane);
         let (left, top) = (index % across * page.chunk.w, index / across * page.chunk.h);
         let stored = page.rows(index) as usize * row_bytes;
@@ -57,7 +57,7 @@ fn fill<T: Copy>(page: &Page, options: &DecodeOptions, out: &mut [T], convert: i
         };
         for (y, bytes) in (top..page.size.h).zip(rows.chunks_exact(row_bytes)) {
             read_row(page, bytes, &mut row);
-            let place = Place { left, y, plane };
+            let place = RowPosition { left, y, plane };
             match &palette {
                 Some(palette) => place_colours(page, &place, &row, palette, out, &convert),
                 None => place_samples(page, &place, &row, out, &convert),
@@ -67,15 +67,15 @@ fn fill<T: Copy>(page: &Page, options: &DecodeOptions, out: &mut [T], convert: i
     Ok(())
 }
 
-/// Where a row of a chunk goes.
-struct Place {
+/// Destination of a row of a chunk.
+struct RowPosition {
     left: u32,
     y: u32,
     plane: u32,
 }
 
-impl Place {
-    /// The samples of the picture from here to the end of its row, `channels` each pixel.
+impl RowPosition {
+    /// Samples of the picture from here to the end of its row, with `channels` per pixel.
     fn target<'a, T>(&self, page: &Page, channels: usize, out: &'a mut [T]) -> &'a mut [T] {
         let w = page.size.w as usize;
         let (y, left) = (self.y as usize, self.left as usize);
@@ -83,7 +83,7 @@ impl Place {
     }
 }
 
-/// Fills `out` from the packed bytes, or errs when they end early or do not check.
+/// Fills `out` from the packed bytes. Errs if they are too short or the checksum is wrong.
 fn unpack(packing: Packing, packed: &[u8], out: &mut [u8]) -> Result<(), Error> {
     match packing {
         Packing::Plain => out.copy_from_slice(&packed[..out.len()]),
@@ -95,13 +95,13 @@ fn unpack(packing: Packing, packed: &[u8], out: &mut [u8]) -> Result<(), Error> 
 }
 
 fn short() -> Error {
-    Error::corrupt("tiff", "a chunk ends early")
+    Error::corrupt("tiff", "truncated chunk")
 }
 
 fn inflate(packed: &[u8], out: &mut [u8]) -> Result<(), Error> {
     let mut decoder = ZlibDecoder::new(packed);
     decoder.read_exact(out).map_err(|_| short())?;
-    // One more read reaches the checksum.
+    // One more read verifies the checksum.
     decoder.read(&mut [0]).map(|_| ()).map_err(|error| Error::corrupt("tiff", error))
 }
 
@@ -120,7 +120,7 @@ fn unpack_lzw(mut packed: &[u8], mut out: &mut [u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// PackBits: a signed count, then that many literal bytes or one byte to repeat.
+/// Unpacks PackBits: a signed count, then that many literal bytes or one byte to repeat.
 fn unpack_bits(mut packed: &[u8], mut out: &mut [u8]) -> Result<(), Error> {
     while !out.is_empty() {
         let (&code, rest) = packed.split_first().ok_or_else(short)?;
@@ -131,7 +131,8 @@ fn unpack_bits(mut packed: &[u8], mut out: &mut [u8]) -> Result<(), Error> {
             129.. => 257 - usize::from(code),
         };
         let literal = code < 128;
-        let (now, later) = out.split_at_mut_checked(count).ok_or_else(|| Error::corrupt("tiff", "a run too long"))?;
+        let (now, later) =
+            out.split_at_mut_checked(count).ok_or_else(|| Error::corrupt("tiff", "run beyond the chunk"))?;
         let taken = packed.get(..if literal { count } else { 1 }).ok_or_else(short)?;
         if literal {
             now.copy_from_slice(taken);
@@ -144,7 +145,7 @@ fn unpack_bits(mut packed: &[u8], mut out: &mut [u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A row's samples as numbers, the predictor undone.
+/// Reads a row's samples as numbers and reverses the predictor.
 fn read_row(page: &Page, bytes: &[u8], row: &mut [u16]) {
     match page.bits {
         16 => {
@@ -172,8 +173,8 @@ fn read_row(page: &Page, bytes: &[u8], row: &mut [u16]) {
     }
 }
 
-/// Copies the samples that the picture has; extra ones are left out.
-fn place_samples<T: Copy>(page: &Page, place: &Place, row: &[u16], out: &mut [T], convert: &impl Fn(u16) -> T) {
+/// Copies the samples that the picture has; extra samples are left out.
+fn place_samples<T: Copy>(page: &Page, place: &RowPosition, row: &[u16], out: &mut [T], convert: &impl Fn(u16) -> T) {
     let channels = page.channels().count();
     let target = place.target(page, channels, out);
     if page.planar {
@@ -188,12 +189,12 @@ fn place_samples<T: Copy>(page: &Page, place: &Place, row: &[u16], out: &mut [T]
     }
 }
 
-/// The palette's colours as 8 bits.
+/// Colours of the palette with 8 bits.
 fn palette(page: &Page) -> Option<Vec<[u16; 3]>> {
     let Colour::Palette(map) = page.colour else { return None };
     let read = if page.big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
     let values: Vec<u16> = map.as_chunks::<2>().0.iter().map(|&pair| read(pair)).collect();
-    // Old writers left 8-bit values in the 16-bit fields.
+    // Old writers stored 8-bit values in the 16-bit fields.
     let shift = if values.iter().all(|&value| value < 256) { 0 } else { 8 };
     let entries = values.len() / 3;
     Some((0..entries).map(|index| [0, 1, 2].map(|colour| values[colour * entries + index] >> shift)).collect())
@@ -201,25 +202,25 @@ fn palette(page: &Page) -> Option<Vec<[u16; 3]>> {
 
 fn place_colours<T: Copy>(
     page: &Page,
-    place: &Place,
+    place: &RowPosition,
     row: &[u16],
     palette: &[[u16; 3]],
     out: &mut [T],
     convert: &impl Fn(u16) -> T,
 ) {
-    // Indices are in the first sample; further ones (an alpha beside a palette) are left out.
+    // Indices are the first samples; others (alpha in addition to a palette) are left out.
     if place.plane != 0 {
         return;
     }
     let step = if page.planar { 1 } else { page.samples as usize };
     let target = place.target(page, 3, out);
     for (pixel, &index) in target.as_chunks_mut::<3>().0.iter_mut().zip(row.iter().step_by(step)) {
-        // A palette has an entry for every index that its bits can hold.
+        // A palette has an entry for every index of its bit depth.
         *pixel = palette[usize::from(index)].map(convert);
     }
 }
 
-/// Divides premultiplied colours by their alpha.
+/// Divides premultiplied colours by alpha.
 fn straighten(page: &Page, mut samples: Samples) -> Samples {
     let channels = page.channels();
     if page.alpha != Alpha::Premultiplied || channels == Channels::Cmyk || !channels.alpha() {

@@ -1,45 +1,45 @@
-//! The RIFF container of WebP: which chunks there are and what they say of the image. Nothing is decoded.
+//! The RIFF container of WebP: chunks, and what they state about the image. Decodes nothing.
 //!
-//! Source: RFC 9649. One pass over the chunk headers: at most one step for each 8 bytes.
+//! Source: RFC 9649. One pass over the chunk headers: at most one step per 8 bytes.
 
 use super::NAME;
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Channels, Error, Size};
 
-/// What the chunks say.
+/// Facts about a file from its chunks.
 pub(super) struct Container<'a> {
-    /// The file without what follows the RIFF chunk.
+    /// The file without data after the RIFF chunk.
     pub riff: &'a [u8],
-    /// The canvas.
+    /// Size of the canvas.
     pub size: Size,
-    /// 1, or the ANMF chunks of an animation.
+    /// Number of frames: 1, or the ANMF chunks of an animation.
     pub frames: u32,
-    /// Whether frames must be composed, be it only one.
+    /// Whether frames must be composed, even a single one.
     pub animated: bool,
-    /// How often an animation plays; 0 is for ever.
+    /// Number of times an animation plays; 0 repeats for ever.
     pub plays: u32,
     /// Whether the result needs an alpha channel.
     pub alpha: bool,
-    /// Whether the (first) frame is VP8L.
+    /// Whether the first frame is VP8L.
     pub lossless: bool,
-    /// The ICCP chunk.
+    /// ICCP chunk.
     pub icc: Option<&'a [u8]>,
-    /// The EXIF chunk.
+    /// EXIF chunk.
     pub exif: Option<&'a [u8]>,
-    /// The XMP chunk.
+    /// XMP chunk.
     pub xmp: Option<&'a [u8]>,
-    /// Some chunk is longer than the file: enough is there to describe the image, not to decode it.
+    /// Whether a chunk is longer than the file, which can then be described but not decoded.
     pub truncated: bool,
 }
 
-/// One chunk; `payload` is shorter than `size` when the file is cut.
+/// One chunk; `payload` is shorter than `size` in a truncated file.
 struct Chunk<'a> {
     id: [u8; 4],
     payload: &'a [u8],
     truncated: bool,
 }
 
-/// The frame header of a VP8 or VP8L chunk.
+/// Frame header of a VP8 or VP8L chunk.
 struct Bitstream {
     size: Size,
     alpha: bool,
@@ -47,30 +47,32 @@ struct Bitstream {
 }
 
 impl<'a> Container<'a> {
-    /// Walks all chunks. Errors: [`Error::Corrupt`] when it is not well formed up to its first frame header.
+    /// Walks all chunks.
+    ///
+    /// Errors: [`Error::Corrupt`] if the file is not well formed up to its first frame header.
     pub fn read(bytes: &'a [u8]) -> Result<Container<'a>, Error> {
         let mut cursor = Cursor::new(NAME, bytes);
         if cursor.take(4)? != b"RIFF" {
-            return Err(cursor.corrupt("is not RIFF"));
+            return Err(cursor.corrupt("missing RIFF header"));
         }
-        // RIFF's size counts what follows it; a file that was cut is shorter.
+        // RIFF's size counts the bytes after it; a truncated file is shorter.
         let end = (cursor.u32_le()? as usize).saturating_add(8);
         if end < 12 || cursor.take(4)? != b"WEBP" {
-            return Err(cursor.corrupt("is not WEBP"));
+            return Err(cursor.corrupt("missing WEBP header"));
         }
         let riff = &bytes[..end.min(bytes.len())];
         let mut container = Container { truncated: end > bytes.len(), ..Container::empty(riff) };
         let mut chunks = Chunks(&riff[12..]);
-        let first = chunks.next().ok_or_else(|| cursor.corrupt("has no chunk"))?;
+        let first = chunks.next().ok_or_else(|| cursor.corrupt("no chunk in the file"))?;
         match &first.id {
             b"VP8X" => container.read_extended(first, chunks)?,
             b"VP8 " | b"VP8L" => container.take_image(&first)?,
-            _ => return Err(cursor.corrupt("does not begin with an image chunk")),
+            _ => return Err(cursor.corrupt("missing image chunk")),
         }
         Ok(container)
     }
 
-    /// The channels that decoding gives.
+    /// Channels of the decoded picture.
     pub fn channels(&self) -> Channels {
         if self.alpha { Channels::Rgba } else { Channels::Rgb }
     }
@@ -110,16 +112,16 @@ impl<'a> Container<'a> {
             self.truncated |= chunk.truncated;
         }
         if self.frames == 0 {
-            return Err(Error::corrupt(NAME, "has no frame"));
+            return Err(Error::corrupt(NAME, "no frame in the file"));
         }
         Ok(())
     }
 
-    /// The only image of a still.
+    /// Records the only image of a still.
     fn take_image(&mut self, chunk: &Chunk) -> Result<(), Error> {
         let image = Bitstream::read(chunk)?;
         if self.size.pixels() > 0 && self.size != image.size {
-            return Err(Error::corrupt(NAME, "the frame differs from the canvas in size"));
+            return Err(Error::corrupt(NAME, "frame size differs from the canvas"));
         }
         self.size = image.size;
         self.frames = 1;
@@ -129,7 +131,8 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    /// One frame of an animation. The canvas shows through where a frame does not cover it, is transparent or was disposed of.
+    /// Records a frame of an animation. The canvas shows where a frame does not cover it, is transparent or was
+    /// disposed of.
     fn take_frame(&mut self, chunk: &Chunk) -> Result<(), Error> {
         const DISPOSE_TO_BACKGROUND: u8 = 1;
         if self.frames > 0 && chunk.truncated {
@@ -141,7 +144,7 @@ impl<'a> Container<'a> {
         let _duration = u24_le(&mut cursor)?;
         let disposed = cursor.u8()? & DISPOSE_TO_BACKGROUND != 0;
         if x + size.w > self.size.w || y + size.h > self.size.h {
-            return Err(cursor.corrupt("a frame lies outside the canvas"));
+            return Err(cursor.corrupt("frame outside the canvas"));
         }
         let mut alpha = false;
         let mut image = None;
@@ -153,9 +156,9 @@ impl<'a> Container<'a> {
             }
             self.truncated |= part.truncated;
         }
-        let image = image.ok_or_else(|| cursor.corrupt("a frame has no image"))?;
+        let image = image.ok_or_else(|| cursor.corrupt("frame without image"))?;
         if image.size != size {
-            return Err(cursor.corrupt("a frame's image differs from it in size"));
+            return Err(cursor.corrupt("image size differs from its frame"));
         }
         self.alpha |= alpha || image.alpha || disposed || (self.frames == 0 && size != self.size);
         self.frames = self.frames.saturating_add(1);
@@ -174,26 +177,28 @@ impl Bitstream {
         let mut cursor = Cursor::new(NAME, chunk.payload);
         let image = if &chunk.id == b"VP8L" { Bitstream::vp8l(&mut cursor)? } else { Bitstream::vp8(&mut cursor)? };
         if image.size.pixels() == 0 {
-            return Err(cursor.corrupt("a side is 0"));
+            return Err(cursor.corrupt("zero width or height"));
         }
         Ok(image)
     }
 
-    /// RFC 6386, section 9.1: a key frame's tag, start code, and sides of 14 bits with 2 of scaling.
+    /// Reads the header of RFC 6386, section 9.1: a key frame's tag, start code, and sides of 14 bits with 2 of
+    /// scaling.
     fn vp8(cursor: &mut Cursor) -> Result<Bitstream, Error> {
         let tag = cursor.take(3)?;
         if tag[0] & 1 != 0 || cursor.take(3)? != [0x9d, 0x01, 0x2a] {
-            return Err(cursor.corrupt("is not a VP8 key frame"));
+            return Err(cursor.corrupt("invalid VP8 key frame"));
         }
         let side = |value: u16| u32::from(value & 0x3fff);
         let size = Size::new(side(cursor.u16_le()?), side(cursor.u16_le()?));
         Ok(Bitstream { size, alpha: false, lossless: false })
     }
 
-    /// RFC 9649, section 3.4: a signature, two sides less 1 of 14 bits, whether alpha is used, 3 bits of version.
+    /// Reads the header of RFC 9649, section 3.4: a signature, two sides less 1 of 14 bits, whether alpha is used, 3
+    /// bits of version.
     fn vp8l(cursor: &mut Cursor) -> Result<Bitstream, Error> {
         if cursor.u8()? != 0x2f {
-            return Err(cursor.corrupt("is not VP8L"));
+            return Err(cursor.corrupt("invalid VP8L signature"));
         }
         let fields = cursor.u32_le()?;
         let size = Size::new((fields & 0x3fff) + 1, (fields >> 14 & 0x3fff) + 1);
@@ -206,7 +211,7 @@ fn u24_le(cursor: &mut Cursor) -> Result<u32, Error> {
     Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]))
 }
 
-/// The chunks of some bytes; ends at the first one that is cut.
+/// Iterator over chunks; ends after the first that is truncated.
 struct Chunks<'a>(&'a [u8]);
 
 impl<'a> Iterator for Chunks<'a> {

@@ -1,4 +1,4 @@
-//! libwebp: every call into it, each behind a safe function. One thread only. No container logic.
+//! libwebp: safe functions around every call, on one thread. No container logic.
 
 use std::ffi::c_int;
 use std::marker::PhantomData;
@@ -8,54 +8,55 @@ use libwebp_sys::*;
 
 use super::NAME;
 use crate::pipeline::codec::Effort;
-use crate::pipeline::{Channels, Error, Size, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Size};
 
-/// How a frame is written.
+/// Settings of an encoder.
 pub(super) struct Settings<'a> {
-    /// 0..=100.
+    /// Quality, 0..=100.
     pub quality: u8,
-    /// Keep every sample, those under transparent alpha too.
+    /// Whether to preserve every sample, including those under transparent alpha.
     pub lossless: bool,
-    /// Polled at every percent of a frame.
-    pub watch: &'a Watch,
+    /// Deadline, checked at every percent of a frame.
+    pub deadline: &'a Deadline,
 
-    /// 0..=9.
+    /// Effort, 0..=9.
     pub effort: u8,
 }
 
-/// Methods of lossy frames, 0..=6, by effort. Five photographs at 512 px, quality 75, means on one core:
-/// method 0: 3.8 ms, 18.2 KiB, 35.1 dB; 2: 5.2 ms, 14.7 KiB, 34.8 dB; 4: 15.8 ms, 14.2 KiB, 35.0 dB; 6: 30.3 ms, 13.4 KiB, 34.9 dB.
-/// Past 2 a few percent cost three times as much.
+/// Methods of lossy frames, 0..=6, by effort. Means of five photographs at 512 px, quality 75, on one core: method 0:
+/// 3.8 ms, 18.2 KiB, 35.1 dB; 2: 5.2 ms, 14.7 KiB, 34.8 dB; 4: 15.8 ms, 14.2 KiB, 35.0 dB; 6: 30.3 ms, 13.4 KiB, 34.9
+/// dB. Above 2, a few percent cost three times the time.
 const METHODS: [c_int; 10] = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6];
 
-/// Levels of lossless frames, 0..=9, by effort. The same photographs: level 0: 13 ms, 178 KiB; 1: 25 ms, 167 KiB; 2: 55 ms, 161 KiB;
-/// 6: 223 ms, 155 KiB. Level 4 gives no less than 3, and 9 takes ten times the time of 8 for the last half percent.
+/// Levels of lossless frames, 0..=9, by effort. Means of the photographs measured for [`METHODS`]: level 0: 13 ms,
+/// 178 KiB; 1: 25 ms, 167 KiB; 2: 55 ms, 161 KiB; 6: 223 ms, 155 KiB. Level 4 is no smaller than 3, and 9 takes ten
+/// times the time of 8 for the last half percent.
 const LOSSLESS_LEVELS: [c_int; 10] = [0, 0, 1, 2, 3, 3, 5, 5, 8, 8];
 
-/// The efforts that differ in either. Level 8 takes some 4 s a megapixel.
+/// Efforts that differ in method or level. Level 8 takes some 4 s per megapixel.
 pub(super) const EFFORT: Effort = Effort { default: 2, steps: &[0, 1, 2, 3, 4, 6, 8], pixels_max: 4_000_000 };
 
-/// A still is decoded in about as many steps, between which the watch is polled.
+/// Approximate number of steps in which a still is decoded; the deadline is checked in between.
 const STEPS: usize = 64;
 
-/// Smaller steps would only repeat headers.
+/// Smallest step; shorter ones would only repeat headers.
 const STEP_BYTES_MIN: usize = 4 << 10;
 
-/// Decodes the still `riff` into `samples`, which `size` and `channels` (RGB or RGBA) fill exactly.
+/// Decodes the still `riff` into `samples`, filling exactly `size` and `channels` (RGB or RGBA).
 pub(super) fn decode(
     riff: &[u8],
     size: Size,
     channels: Channels,
     samples: &mut [u8],
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<(), Error> {
     assert_eq!(samples.len() as u64, size.pixels() * channels.count() as u64, "samples do not fill the frame");
-    let mut config = WebPDecoderConfig::new().map_err(|()| Error::corrupt(NAME, "libwebp's version differs"))?;
+    let mut config = WebPDecoderConfig::new().map_err(|()| Error::corrupt(NAME, "wrong version of libwebp"))?;
     // SAFETY: `riff` is valid for its length; `config.input` is a valid place for the result.
     let status = unsafe { WebPGetFeatures(riff.as_ptr(), riff.len(), &mut config.input) };
     check(status)?;
     if (config.input.width as u32, config.input.height as u32) != (size.w, size.h) || config.input.has_animation != 0 {
-        return Err(Error::corrupt(NAME, "the frame differs from its header"));
+        return Err(Error::corrupt(NAME, "frame differs from its header"));
     }
     config.output.colorspace = if channels.alpha() { WEBP_CSP_MODE::MODE_RGBA } else { WEBP_CSP_MODE::MODE_RGB };
     config.output.is_external_memory = 1;
@@ -67,17 +68,17 @@ pub(super) fn decode(
     let mut decoder = StepDecoder::new(riff, &mut config)?;
     let step = (riff.len() / STEPS).max(STEP_BYTES_MIN);
     for known in (0..riff.len()).step_by(step).skip(1) {
-        watch.check()?;
+        deadline.check()?;
         match decoder.advance(known) {
             VP8StatusCode::VP8_STATUS_SUSPENDED => {}
             status => return check(status),
         }
     }
-    watch.check()?;
+    deadline.check()?;
     check(decoder.advance(riff.len()))
 }
 
-/// A decoder that is given more and more of the same bytes.
+/// A decoder that receives a growing part of the file.
 struct StepDecoder<'a> {
     decoder: *mut WebPIDecoder,
     riff: &'a [u8],
@@ -85,7 +86,7 @@ struct StepDecoder<'a> {
 }
 
 impl<'a> StepDecoder<'a> {
-    /// Decodes `riff` to the output of `config`.
+    /// A decoder of `riff` to the output of `config`.
     fn new(riff: &'a [u8], config: &'a mut WebPDecoderConfig) -> Result<StepDecoder<'a>, Error> {
         // SAFETY: without data, only the decoder is made. It keeps pointers into `config`, which is borrowed exclusively for its
         // life; so is, by the caller, the external memory there, whose stride and length libwebp checks before it writes.
@@ -93,7 +94,7 @@ impl<'a> StepDecoder<'a> {
         if decoder.is_null() { Err(out_of_memory()) } else { Ok(StepDecoder { decoder, riff, config: PhantomData }) }
     }
 
-    /// Decodes as far as the first `known` bytes go, which are never fewer than before.
+    /// Decodes as far as possible with the first `known` bytes, a number that never decreases.
     fn advance(&mut self, known: usize) -> VP8StatusCode {
         let known = &self.riff[..known];
         // SAFETY: the decoder is live; `known` is valid for its length, stays where it is while the decoder lives, and is only read.
@@ -116,9 +117,9 @@ fn check(status: VP8StatusCode) -> Result<(), Error> {
             Err(Error::Unsupported { format: NAME, feature: "this version of the bitstream" })
         }
         VP8StatusCode::VP8_STATUS_SUSPENDED | VP8StatusCode::VP8_STATUS_NOT_ENOUGH_DATA => {
-            Err(Error::corrupt(NAME, "ends early"))
+            Err(Error::corrupt(NAME, "truncated file"))
         }
-        _ => Err(Error::corrupt(NAME, "the bitstream is damaged")),
+        _ => Err(Error::corrupt(NAME, "invalid bitstream")),
     }
 }
 
@@ -126,7 +127,7 @@ fn out_of_memory() -> Error {
     Error::Limit { name: "memory_bytes_max", value: 0, max: 0 }
 }
 
-/// A decoder of animations: gives complete canvases, one after the other.
+/// A decoder of animations that returns complete canvases in turn.
 pub(super) struct Animation<'a> {
     decoder: *mut WebPAnimDecoder,
     canvas_bytes: usize,
@@ -134,42 +135,42 @@ pub(super) struct Animation<'a> {
 }
 
 impl<'a> Animation<'a> {
-    /// Opens `riff`, whose canvas must be `size`.
+    /// Opens `riff`, whose canvas must have the size `size`.
     pub fn new(riff: &'a [u8], size: Size) -> Result<Animation<'a>, Error> {
         let data = WebPData { bytes: riff.as_ptr(), size: riff.len() };
         // SAFETY: all fields are integers or an enum with a variant 0; the initialiser overwrites them.
         let mut options: WebPAnimDecoderOptions = unsafe { std::mem::zeroed() };
         // SAFETY: `options` is a valid place.
         if unsafe { WebPAnimDecoderOptionsInit(&mut options) } == 0 {
-            return Err(Error::corrupt(NAME, "libwebp's version differs"));
+            return Err(Error::corrupt(NAME, "wrong version of libwebp"));
         }
         options.use_threads = 0;
         options.color_mode = WEBP_CSP_MODE::MODE_RGBA;
         // SAFETY: `data` points at `riff`, which outlives the decoder by its lifetime `'a`; libwebp does not write to it.
         let decoder = unsafe { WebPAnimDecoderNew(&data, &options) };
         if decoder.is_null() {
-            return Err(Error::corrupt(NAME, "the animation is damaged or ends early"));
+            return Err(Error::corrupt(NAME, "invalid or truncated animation"));
         }
         let animation = Animation { decoder, canvas_bytes: 4 * size.pixels() as usize, riff: PhantomData };
         let mut info = WebPAnimInfo::default();
         // SAFETY: the decoder is live; `info` is a valid place.
         let known = unsafe { WebPAnimDecoderGetInfo(animation.decoder, &mut info) } != 0;
         if !known || (info.canvas_width, info.canvas_height) != (size.w, size.h) {
-            return Err(Error::corrupt(NAME, "the canvas differs from its header"));
+            return Err(Error::corrupt(NAME, "canvas differs from its header"));
         }
         Ok(animation)
     }
 
-    /// The next canvas as RGBA, and the time in milliseconds at which it ends.
+    /// Decodes the next canvas as RGBA, and the time in milliseconds at which it ends.
     pub fn next_frame(&mut self) -> Result<(&[u8], u32), Error> {
         let mut canvas = ptr::null_mut();
         let mut until: c_int = 0;
         // SAFETY: the decoder is live; both places are valid.
         let given = unsafe { WebPAnimDecoderGetNext(self.decoder, &mut canvas, &mut until) } != 0;
         if !given || canvas.is_null() {
-            return Err(Error::corrupt(NAME, "a frame is damaged or ends early"));
+            return Err(Error::corrupt(NAME, "invalid or truncated frame"));
         }
-        let until = u32::try_from(until).map_err(|_| Error::corrupt(NAME, "the animation is too long"))?;
+        let until = u32::try_from(until).map_err(|_| Error::corrupt(NAME, "overlong animation"))?;
         // SAFETY: the decoder owns a canvas of 4 bytes for each pixel of the size checked in `new`; it stays unchanged until the
         // next call, which needs `&mut self` and so ends this borrow.
         Ok((unsafe { std::slice::from_raw_parts(canvas, self.canvas_bytes) }, until))
@@ -183,16 +184,16 @@ impl Drop for Animation<'_> {
     }
 }
 
-/// Encodes a still of RGB or RGBA `samples`, which `size` and `channels` fill exactly.
+/// Encodes a still of RGB or RGBA `samples` that fill exactly `size` and `channels`.
 pub(super) fn encode(size: Size, channels: Channels, samples: &[u8], settings: &Settings) -> Result<Vec<u8>, Error> {
     let config = config(settings)?;
-    let mut picture = OwnedPicture::new(size, channels, samples, settings.lossless, settings.watch)?;
+    let mut picture = OwnedPicture::new(size, channels, samples, settings.lossless, settings.deadline)?;
     let mut written = MemoryWriter::new();
     picture.0.writer = Some(WebPMemoryWrite);
     picture.0.custom_ptr = ptr::from_mut(&mut written.0).cast();
     // SAFETY: config and picture are initialised; the writer is a `WebPMemoryWriter` and outlives the call.
     if unsafe { WebPEncode(&config, &mut picture.0) } == 0 {
-        settings.watch.check()?;
+        settings.deadline.check()?;
         return Err(refused(picture.0.error_code));
     }
     Ok(written.to_vec())
@@ -209,13 +210,13 @@ fn refused(code: WebPEncodingError) -> Error {
 
 fn config(settings: &Settings) -> Result<WebPConfig, Error> {
     let failed = |what: &str| Error::Encode { format: NAME, reason: what.into() };
-    let mut config = WebPConfig::new().map_err(|()| failed("libwebp's version differs"))?;
+    let mut config = WebPConfig::new().map_err(|()| failed("wrong version of libwebp"))?;
     config.thread_level = 0;
     let effort = usize::from(settings.effort.min(9));
     if settings.lossless {
         // SAFETY: `config` is initialised.
         if unsafe { WebPConfigLosslessPreset(&mut config, LOSSLESS_LEVELS[effort]) } == 0 {
-            return Err(failed("the lossless preset was refused"));
+            return Err(failed("invalid lossless preset"));
         }
         config.exact = 1;
     } else {
@@ -225,26 +226,26 @@ fn config(settings: &Settings) -> Result<WebPConfig, Error> {
     Ok(config)
 }
 
-/// A `WebPPicture` that is freed; libwebp gives up on it when the watch says so.
-struct OwnedPicture<'a>(WebPPicture, PhantomData<&'a Watch>);
+/// A `WebPPicture` that is freed on drop; libwebp stops encoding it once the deadline has passed.
+struct OwnedPicture<'a>(WebPPicture, PhantomData<&'a Deadline>);
 
 impl<'a> OwnedPicture<'a> {
-    /// Copies the samples: as ARGB when they must be kept or compared, else as YUV.
+    /// Copies the samples: as ARGB if they must be preserved or compared, otherwise as YUV.
     fn new(
         size: Size,
         channels: Channels,
         samples: &[u8],
         argb: bool,
-        watch: &'a Watch,
+        deadline: &'a Deadline,
     ) -> Result<OwnedPicture<'a>, Error> {
         assert_eq!(samples.len() as u64, size.pixels() * channels.count() as u64, "samples do not fill the frame");
-        let version = |()| Error::Encode { format: NAME, reason: "libwebp's version differs".into() };
+        let version = |()| Error::Encode { format: NAME, reason: "wrong version of libwebp".into() };
         let mut picture = OwnedPicture(WebPPicture::new().map_err(version)?, PhantomData);
         picture.0.width = size.w as c_int;
         picture.0.height = size.h as c_int;
         picture.0.use_argb = c_int::from(argb);
         picture.0.progress_hook = Some(going_on);
-        picture.0.user_data = ptr::from_ref(watch).cast_mut().cast();
+        picture.0.user_data = ptr::from_ref(deadline).cast_mut().cast();
         let stride = (size.w as usize * channels.count()) as c_int;
         let import = if channels.alpha() { WebPPictureImportRGBA } else { WebPPictureImportRGB };
         // SAFETY: the picture is initialised; `samples` holds `height` rows of `stride` bytes, as asserted; libwebp copies them.
@@ -255,12 +256,12 @@ impl<'a> OwnedPicture<'a> {
     }
 }
 
-/// Called at every percent of a frame; 0 ends it.
+/// Called by libwebp at every percent of a frame; 0 stops the encoder.
 unsafe extern "C" fn going_on(_percent: c_int, picture: *const WebPPicture) -> c_int {
     // SAFETY: libwebp gives the picture that it encodes or a view of it, and keeps the `user_data` that `OwnedPicture::new` set to a
-    // watch, which outlives the picture.
-    let watch = unsafe { &*(*picture).user_data.cast::<Watch>() };
-    c_int::from(watch.check().is_ok())
+    // deadline, which outlives the picture.
+    let deadline = unsafe { &*(*picture).user_data.cast::<Deadline>() };
+    c_int::from(deadline.check().is_ok())
 }
 
 impl Drop for OwnedPicture<'_> {
@@ -270,7 +271,7 @@ impl Drop for OwnedPicture<'_> {
     }
 }
 
-/// libwebp's growing buffer, freed.
+/// libwebp's growing buffer, freed on drop.
 struct MemoryWriter(WebPMemoryWriter);
 
 impl MemoryWriter {
@@ -297,7 +298,7 @@ impl Drop for MemoryWriter {
     }
 }
 
-/// libwebp's animation encoder: writes only what changes from frame to frame.
+/// libwebp's animation encoder, which writes only the differences between frames.
 pub(super) struct AnimationEncoder(*mut WebPAnimEncoder);
 
 impl AnimationEncoder {
@@ -314,12 +315,12 @@ impl AnimationEncoder {
         let encoder =
             unsafe { WebPAnimEncoderNewInternal(size.w as c_int, size.h as c_int, &options, WebPGetMuxABIVersion()) };
         if !known || encoder.is_null() {
-            return Err(Error::Encode { format: NAME, reason: "the animation encoder does not start".into() });
+            return Err(Error::Encode { format: NAME, reason: "cannot start the animation encoder".into() });
         }
         Ok(AnimationEncoder(encoder))
     }
 
-    /// Adds a canvas that is shown from `shown_from` milliseconds on.
+    /// Adds a canvas that is displayed from `shown_from` milliseconds on.
     pub fn add(
         &mut self,
         size: Size,
@@ -329,13 +330,13 @@ impl AnimationEncoder {
         settings: &Settings,
     ) -> Result<(), Error> {
         let config = config(settings)?;
-        let mut picture = OwnedPicture::new(size, channels, samples, true, settings.watch)?;
+        let mut picture = OwnedPicture::new(size, channels, samples, true, settings.deadline)?;
         // SAFETY: the encoder is live; picture and config are initialised and are read before the call returns.
         let added = unsafe { WebPAnimEncoderAdd(self.0, &mut picture.0, shown_from as c_int, &config) };
-        if added == 0 { settings.watch.check().and(Err(self.failed())) } else { Ok(()) }
+        if added == 0 { settings.deadline.check().and(Err(self.failed())) } else { Ok(()) }
     }
 
-    /// The file; its last frame is shown until `until`.
+    /// The file, whose last frame is displayed until `until`.
     pub fn finish(self, until: u32) -> Result<Vec<u8>, Error> {
         // SAFETY: the encoder is live; a null frame ends the animation.
         let ended = unsafe { WebPAnimEncoderAdd(self.0, ptr::null_mut(), until as c_int, ptr::null()) };
@@ -356,7 +357,7 @@ impl AnimationEncoder {
         // SAFETY: the encoder is live; the answer is a string that lives as long as it does, or null.
         let reason = unsafe { WebPAnimEncoderGetError(self.0) };
         let reason = if reason.is_null() {
-            "no reason is given".into()
+            "unknown reason".into()
         } else {
             // SAFETY: not null, so a string that ends with a 0.
             unsafe { std::ffi::CStr::from_ptr(reason) }.to_string_lossy().into_owned()

@@ -21,12 +21,12 @@ fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
     }
 }
 
-/// EXIF as WebP holds it begins with the TIFF header; some writers keep the JPEG marker's six bytes before it.
+/// EXIF from its TIFF header on, as WebP stores it; some writers leave the six bytes of the JPEG marker before it.
 pub(super) fn without_name(exif: &[u8]) -> &[u8] {
     exif.strip_prefix(b"Exif\0\0").unwrap_or(exif)
 }
 
-/// The profile before the image, the others behind it, and a header that says so.
+/// Inserts the profile before the image, the other blocks after it, and a header that lists them.
 fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     let chunks = file.get(12..).unwrap_or_default();
     let (mut header, image) = match chunks.strip_prefix(b"VP8X\x0a\0\0\0").and_then(|rest| rest.split_first_chunk()) {
@@ -46,7 +46,7 @@ fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// The extended header of a file that has none.
+/// Extended header for a file that has none.
 fn simple_header(file: &[u8]) -> Result<[u8; 10], Error> {
     let container = Container::read(file)?;
     let [w, h] = [container.size.w - 1, container.size.h - 1].map(u32::to_le_bytes);
@@ -56,7 +56,7 @@ fn simple_header(file: &[u8]) -> Result<[u8; 10], Error> {
 
 fn chunk(out: &mut Vec<u8>, id: &[u8; 4], payload: Option<&[u8]>) -> Result<(), Error> {
     let Some(payload) = payload else { return Ok(()) };
-    let too_long = |_| Error::Encode { format: NAME, reason: "the file would be 4 GiB long".into() };
+    let too_long = |_| Error::Encode { format: NAME, reason: "file of 4 GiB or more".into() };
     out.extend_from_slice(id);
     out.extend(u32::try_from(payload.len()).map_err(too_long)?.to_le_bytes());
     out.extend_from_slice(payload);

@@ -1,4 +1,4 @@
-//! A WebP without metadata: only the chunks that make pixels and frames are kept. Not decoded.
+//! Removes metadata from a WebP without decoding it: only chunks for pixels and frames are kept.
 
 use super::NAME;
 use crate::pipeline::Error;
@@ -6,7 +6,7 @@ use crate::pipeline::codec::cursor::Cursor;
 
 const KEPT: &[&[u8; 4]] = &[b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"];
 
-/// EXIF and XMP, in the flags of the extended header.
+/// Flags of EXIF and XMP in the extended header.
 const METADATA: u8 = 0x08 | 0x04;
 
 pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
@@ -20,7 +20,7 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let name = cursor.take(4)?;
         let length = cursor.u32_le()? as usize;
         cursor.skip(length)?;
-        // Chunks are padded to even lengths; the last one is not by every writer.
+        // Chunks are padded to even lengths; some writers leave out the padding of the last.
         let padded = 8 + length + cursor.take((length % 2).min(cursor.rest().len()))?.len();
         if !KEPT.iter().any(|kept| *kept == name) {
             continue;
@@ -31,7 +31,7 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
             body[start + 8] &= !METADATA;
         }
     }
-    let too_long = |_| cursor.corrupt("longer than 4 GiB");
+    let too_long = |_| cursor.corrupt("file of 4 GiB or more");
     let length = u32::try_from(body.len()).map_err(too_long)?;
     Ok([b"RIFF".as_slice(), &length.to_le_bytes(), &body].concat())
 }

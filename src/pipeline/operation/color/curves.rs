@@ -1,15 +1,15 @@
-//! Curves on samples: what a sample becomes depends on itself alone, so it is computed once for every value there is, 256 or
-//! 65,536 of them, and looked up.
+//! Curves on samples: each result depends on one sample alone, so it is computed once for each of the 256 or 65,536
+//! values, and then looked up.
 
-use super::{BAND_PIXELS, Channels, Error, Raster, Sample, Samples, Watch, full, sample};
+use super::{BAND_PIXELS, Channels, Deadline, Error, Raster, Sample, Samples, full, sample};
 
-/// Applies one curve to every colour sample, or one to each sample of a pixel, alpha included. A curve takes a value and the full
-/// range; what it gives is held within that range. In place.
-pub fn applied<F: Fn(i64, i64) -> i64>(raster: Raster, curves: &[F], watch: &Watch) -> Result<Raster, Error> {
+/// Applies one curve to every colour sample, or one curve to each sample of a pixel, alpha included. A curve maps a
+/// value and the full range to a value, which is clamped to the range. Works in place.
+pub fn applied<F: Fn(i64, i64) -> i64>(raster: Raster, curves: &[F], deadline: &Deadline) -> Result<Raster, Error> {
     let (size, channels) = (raster.size(), raster.channels());
     let samples = match raster.into_samples() {
-        Samples::U8(samples) => Samples::U8(mapped(samples, channels, curves, watch)?),
-        Samples::U16(samples) => Samples::U16(mapped(samples, channels, curves, watch)?),
+        Samples::U8(samples) => Samples::U8(mapped(samples, channels, curves, deadline)?),
+        Samples::U16(samples) => Samples::U16(mapped(samples, channels, curves, deadline)?),
     };
     Ok(Raster::new(size, channels, samples))
 }
@@ -18,11 +18,11 @@ fn mapped<S: Sample, F: Fn(i64, i64) -> i64>(
     mut samples: Vec<S>,
     channels: Channels,
     curves: &[F],
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let tables: Vec<Vec<S>> = curves.iter().map(table).collect();
     for band in samples.chunks_mut(BAND_PIXELS * channels.count()) {
-        watch.check()?;
+        deadline.check()?;
         match tables.as_slice() {
             [table] if !channels.alpha() => look_up(band, table),
             [table] => {

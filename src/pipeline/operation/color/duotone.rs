@@ -1,4 +1,4 @@
-//! `duotone`: two colours instead of black and white.
+//! `duotone`: two colours in place of black and white.
 
 use super::grayscale::grayscaled;
 use super::{
@@ -8,28 +8,28 @@ use super::{
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "duotone",
-    doc: "Makes the image gray, then `dark` of its black, `light` of its white and a mixture of what lies between: CSS \
-          `grayscale(1)` and the function `table` of `feComponentTransfer` (Filter Effects Level 1).",
+    doc: "Replaces black by `dark`, white by `light`, and grays by mixtures: CSS `grayscale(1)`, then the function \
+          `table` of `feComponentTransfer` (Filter Effects Level 1).",
     params: &[
         Param {
             name: "dark",
             keys: &["duotone"],
             kind: Kind::Color,
             default: None,
-            doc: "What black becomes; its alpha is not used.",
+            doc: "Colour that replaces black; its alpha is ignored.",
         },
         Param {
             name: "light",
             keys: &[],
             kind: Kind::Color,
             default: None,
-            doc: "What white becomes, behind a comma; its alpha is not used.",
+            doc: "Colour that replaces white, after a comma in a query; its alpha is ignored.",
         },
     ],
     example: "duotone=1e3264,ffd2a0",
     revision: 1,
     canonical: |args| with_firsts(opaque(opaque(args, "dark"), "light"), 2),
-    look: None,
+    resolve: None,
     plan: plan_rgb,
     apply,
 };
@@ -40,5 +40,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let [dark, light] = ["dark", "light"].map(|name| args.color(name).unwrap_or([0; 4]).map(i64::from));
     let mixed = |dark: i64, light: i64| move |value, full| rounded(dark * (full - value) + light * value, 255);
     let curves: [_; 3] = std::array::from_fn(|color| mixed(dark[color], light[color]));
-    curves::applied(raster, &curves, context.watch)
+    curves::applied(raster, &curves, context.deadline)
 }

@@ -1,26 +1,28 @@
-//! `equalize`: every luminance equally often.
+//! `equalize`: makes all luminances equally frequent.
 
 use super::tone::{self, KNOTS};
 use super::{Args, Context, Error, Operation, Raster, Step, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "equalize",
-    doc: "Makes every luminance about equally frequent: the table of Pillow's `ImageOps.equalize`, made of luminance, so that colours \
-          keep their CIE a* and b*. An animation is treated as its first frame is.",
-    params: &[switch(&["equalize"], "Whether to; as it is when it is not given.")],
+    doc: "Histogram equalisation: makes all luminances about equally frequent, by the table of Pillow's \
+          `ImageOps.equalize` on luminance, so that colours keep their CIE a* and b*. Animations use the histogram \
+          of their first frame.",
+    params: &[switch(&["equalize"], "Equalizes the image; in JSON the operation's name is enough.")],
     example: "equalize",
     revision: 1,
     canonical: unless_off,
-    look: Some(look),
+    resolve: Some(resolve),
     plan: plan_same,
-    apply: |raster, args, context| tone::seen(look, raster, args, context),
+    apply: |raster, args, context| tone::resolved(resolve, raster, args, context),
 };
 
-fn look(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
-    Ok(tone::step(equalized(&tone::histogram(raster, context.watch)?)))
+fn resolve(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
+    Ok(tone::step(equalized(&tone::histogram(raster, context.deadline)?)))
 }
 
-/// The share of pixels below each gray. Fewer than 255 of them beside the lightest gray are left alone.
+/// Share of the pixels below each gray. The curve is the identity if fewer than 255 pixels differ from the lightest
+/// gray.
 fn equalized(bins: &[u64; KNOTS]) -> [i64; KNOTS] {
     let lightest = bins.iter().rfind(|bin| **bin > 0).copied().unwrap_or(0);
     let step = (bins.iter().sum::<u64>() - lightest) / 255;

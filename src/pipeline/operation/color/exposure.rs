@@ -1,29 +1,29 @@
-//! `exposure`: as if the photograph had been exposed longer or shorter.
+//! `exposure`: simulates a longer or shorter exposure.
 
 use super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, curves, plan_same, unless_defaults};
 use crate::pipeline::color::{decoded, encoded};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "exposure",
-    doc: "Multiplies light by 2^stops: in linear light (IEC 61966-2-1), as ImageMagick's `-colorspace RGB -evaluate Multiply` does.",
+    doc: "Multiplies linear light (IEC 61966-2-1) by 2^stops, like ImageMagick's `-colorspace RGB -evaluate Multiply`.",
     params: &[Param {
         name: "stops",
         keys: &["exposure"],
         kind: Kind::Decimal { min: -500, max: 500, places: 2, unit: "EV" },
         default: Some(Value::Number(0)),
-        doc: "Exposure value: each whole step doubles the light, or halves it where it is negative.",
+        doc: "Exposure value: each whole step doubles the light, each negative one halves it.",
     }],
     example: "exposure=1",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply,
 };
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let gain = gain(args.number("stops").unwrap_or(0));
-    curves::applied(raster, &[|value, full| exposed(value, full, gain).round() as i64], context.watch)
+    curves::applied(raster, &[|value, full| exposed(value, full, gain).round() as i64], context.deadline)
 }
 
 fn gain(hundredths: i64) -> f64 {
@@ -38,8 +38,8 @@ fn exposed(value: i64, full: i64, gain: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// As for `gamma`: the last bits, in which mathematical libraries differ, decide nothing. Where whole stops stay on the straight
-    /// foot of the curve they are not asked.
+    /// Checks that differences in the last bits between mathematical libraries change no curve. Whole stops on the
+    /// straight part of the curve use no library function.
     #[test]
     fn curves_do_not_depend_on_the_mathematical_library() {
         let safe = |exact: f64| ((exact - exact.floor()) - 0.5).abs() > 1e-10;

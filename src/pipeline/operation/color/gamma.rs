@@ -1,4 +1,4 @@
-//! `gamma`: lightens or darkens the middle, and keeps black and white.
+//! `gamma`: lightens or darkens the middle tones and keeps black and white.
 
 use super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, curves, plan_same, unless_defaults};
 
@@ -10,19 +10,19 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         keys: &["gamma"],
         kind: Kind::Decimal { min: 10, max: 1000, places: 2, unit: "" },
         default: Some(Value::Number(100)),
-        doc: "Above 1 lightens the middle tones, below 1 darkens them.",
+        doc: "Exponent: above 1 lightens the middle tones, below 1 darkens them.",
     }],
     example: "gamma=1.8",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_same,
     apply,
 };
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let hundredths = args.number("gamma").unwrap_or(100);
-    curves::applied(raster, &[|value, full| raised(value, full, hundredths).round() as i64], context.watch)
+    curves::applied(raster, &[|value, full| raised(value, full, hundredths).round() as i64], context.deadline)
 }
 
 fn raised(value: i64, full: i64, hundredths: i64) -> f64 {
@@ -33,8 +33,9 @@ fn raised(value: i64, full: i64, hundredths: i64) -> f64 {
 mod tests {
     use super::*;
 
-    /// As for the tables of `color`: where no value lies within 1e-10 of the middle of two integers, the last of 53 bits, in which
-    /// mathematical libraries differ, decides nothing. That was looked at for every gamma; here, to be quick, 16 bits for every tenth.
+    /// Checks that differences in the last of 53 bits between mathematical libraries change no curve: no value lies
+    /// within 1e-10 of the middle of two integers. All gammas were checked once; this test checks every tenth, with
+    /// 16 bits.
     #[test]
     fn curves_do_not_depend_on_the_mathematical_library() {
         let safe = |exact: f64| ((exact - exact.floor()) - 0.5).abs() > 1e-10;

@@ -1,4 +1,4 @@
-//! `grayscale`: colours give way to one gray channel.
+//! `grayscale`: replaces colours by one gray channel.
 
 use super::matrix::Row;
 use super::{
@@ -8,19 +8,20 @@ use crate::pipeline::color::each_pixel;
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "grayscale",
-    doc: "Makes the image gray, of one channel: CSS `grayscale(1)` (Filter Effects Level 1), the weights of ITU-R BT.709 on sRGB.",
-    params: &[switch(&["grayscale"], "Whether to; in colour when it is not given.")],
+    doc: "Converts to one gray channel: CSS `grayscale(1)` (Filter Effects Level 1), with the weights of ITU-R BT.709 on sRGB.",
+    params: &[switch(&["grayscale"], "Converts to gray; in JSON the operation's name is enough.")],
     example: "grayscale",
     revision: 1,
     canonical: unless_off,
-    look: None,
+    resolve: None,
     plan: plan_gray,
     apply: |raster, _, context| grayscaled(raster, context),
 };
 
-/// The raster in gray; gray already, it stays as it is. Other bytes from here are those of `duotone`, too: both revisions are raised.
+/// Converts a raster to gray, unless it is gray already. A change of results here requires new revisions of
+/// `grayscale` and `duotone`.
 pub fn grayscaled(raster: Raster, context: &Context<'_>) -> Result<Raster, Error> {
-    context.watch.check()?;
+    context.deadline.check()?;
     let (size, channels) = (raster.size(), raster.channels());
     if channels.gray() {
         return Ok(raster);

@@ -1,27 +1,27 @@
-//! `hue`: turns the wheel of colours.
+//! `hue`: rotates hues.
 
 use super::matrix::{self, Matrix};
 use super::{Args, Error, Kind, Operation, Param, Value, plan_same, unless_defaults};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "hue",
-    doc: "Turns every hue: CSS `hue-rotate(angle)` (Filter Effects Level 1).",
+    doc: "Rotates every hue: CSS `hue-rotate(angle)` (Filter Effects Level 1).",
     params: &[Param {
         name: "angle",
         keys: &["hue"],
         kind: Kind::Integer { min: -360, max: 360, step: 1, unit: "\u{b0}" },
         default: Some(Value::Number(0)),
-        doc: "By how much; red turns towards yellow.",
+        doc: "Angle; positive values turn red towards yellow.",
     }],
     example: "hue=90",
     revision: 1,
     canonical,
-    look: None,
+    resolve: None,
     plan: plan_same,
-    apply: |raster, args, context| matrix::applied(raster, &matrix_of(angle(args)), context.watch),
+    apply: |raster, args, context| matrix::applied(raster, &matrix_of(angle(args)), context.deadline),
 };
 
-/// An angle within one turn.
+/// Canonical arguments: the angle is within one turn.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
     let angle = angle(&args);
     unless_defaults(args.with("angle", Value::Number(angle)))
@@ -35,7 +35,7 @@ fn matrix_of(angle: i64) -> Matrix {
     Matrix::new(rows(angle))
 }
 
-/// The matrix of `feColorMatrix type="hueRotate"`.
+/// Matrix of `feColorMatrix type="hueRotate"`.
 fn rows(angle: i64) -> [[f64; 3]; 3] {
     const GRAY: [[f64; 3]; 3] = [[0.213, 0.715, 0.072]; 3];
     const COS: [[f64; 3]; 3] = [[0.787, -0.715, -0.072], [-0.213, 0.285, -0.072], [-0.213, -0.715, 0.928]];
@@ -48,7 +48,8 @@ fn rows(angle: i64) -> [[f64; 3]; 3] {
 mod tests {
     use super::*;
 
-    /// Mathematical libraries differ in the last of 53 bits (some choose by CPU): no coefficient may lie where that decides.
+    /// Checks that no coefficient depends on the last of 53 bits, in which mathematical libraries differ (some choose
+    /// by CPU).
     #[test]
     fn coefficients_do_not_depend_on_the_mathematical_library() {
         for angle in 0..360 {

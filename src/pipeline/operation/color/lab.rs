@@ -1,23 +1,23 @@
-//! CIE 1976 L*a*b* (ISO/CIE 11664-4) on linear light of 16 bits, relative to the white of sRGB, in integers. `L*` is
-//! `116 f(Y) - 16`, `a*` is `500 (f(X) - f(Y))` and `b*` is `200 (f(Y) - f(Z))`: whoever changes `f` of all three by the same amount
+//! CIE 1976 L*a*b* (ISO/CIE 11664-4) on 16-bit linear light, relative to the white of sRGB, in integers. `L*` is `116
+//! f(Y) - 16`, `a*` is `500 (f(X) - f(Y))` and `b*` is `200 (f(Y) - f(Z))`: an equal change of `f` for all three
 //! changes lightness alone.
 
 use std::sync::LazyLock;
 
 use super::matrix::Matrix;
 
-/// 1.0 as a value of [`f`].
+/// Value of [`f`] for 1.0.
 pub const ONE: i64 = 1 << 20;
-/// `f` of black: 4/29.
+/// Value of [`f`] for black: 4/29.
 pub const BLACK: i64 = (ONE * 4 + 14) / 29;
-/// Above any `f` of a colour that is light enough to matter: its cube times [`ONE`] is held in 64 bits.
+/// Bound above every `f` of a relevant colour; its cube times [`ONE`] fits into 64 bits.
 const MOST: i64 = 2 * ONE;
 /// Linear light of white.
 const WHITE: i64 = 65_535;
 
-/// Linear sRGB to X, Y and Z, each relative to white: IEC 61966-2-1, each row divided by its sum.
+/// Matrix from linear sRGB to X, Y and Z, each relative to white: IEC 61966-2-1, each row divided by its sum.
 static TO_XYZ: LazyLock<Matrix> = LazyLock::new(|| Matrix::new(XYZ_OF_RGB));
-/// The way back.
+/// Matrix from X, Y and Z, each relative to white, to linear sRGB.
 static FROM_XYZ: LazyLock<Matrix> = LazyLock::new(|| Matrix::new(RGB_OF_XYZ));
 
 const XYZ_OF_RGB: [[f64; 3]; 3] = [
@@ -31,23 +31,23 @@ const RGB_OF_XYZ: [[f64; 3]; 3] = [
     [0.052_952_47, -0.204_021_05, 1.151_068_58],
 ];
 
-/// X, Y and Z of linear red, green and blue; all are 0..=65535.
+/// X, Y and Z of linear red, green and blue; all in 0..=65535.
 pub fn xyz(rgb: [i64; 3]) -> [i64; 3] {
     TO_XYZ.times(rgb).map(within)
 }
 
-/// Linear red, green and blue; what lies outside of sRGB is clipped.
+/// Linear red, green and blue, clipped to sRGB.
 pub fn rgb(xyz: [i64; 3]) -> [i64; 3] {
     FROM_XYZ.times(xyz).map(within)
 }
 
-/// The cube root, straightened near black, of a linear light of 0..=65535.
+/// Cube root of linear light in 0..=65535, with the straight line near black.
 pub fn f(light: i64) -> i64 {
     static TABLE: LazyLock<Vec<i32>> = LazyLock::new(|| (0..=WHITE).map(|light| exact(light).round() as i32).collect());
     TABLE[within(light) as usize].into()
 }
 
-/// The linear light of a value of [`f`]; may be more than white.
+/// Linear light of a value of [`f`]; it may exceed white.
 pub fn light(f: i64) -> i64 {
     let f = f.min(MOST);
     if f * 29 <= ONE * 6 {
@@ -69,7 +69,7 @@ fn within(light: i64) -> i64 {
 mod tests {
     use super::*;
 
-    /// As for the tables of `color`: mathematical libraries differ in the last of 53 bits.
+    /// Checks that differences in the last of 53 bits between mathematical libraries change no entry.
     #[test]
     fn the_table_does_not_depend_on_the_mathematical_library() {
         for light in 0..=WHITE {
@@ -84,7 +84,7 @@ mod tests {
             assert!(light(f(v)).abs_diff(v) <= 1, "{v}: {}", light(f(v)));
         }
         assert_eq!((f(0), f(WHITE), light(BLACK), light(ONE)), (BLACK, ONE, 0, WHITE));
-        // The ends of what differences of tinted or stretched colours can reach.
+        // Largest differences that tinted or stretched colours can reach.
         assert!(light(-ONE) < 0 && light(i64::from(i32::MAX)) > WHITE);
     }
 
@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    /// The CIE L*a*b* of sRGB's primaries under D65, as every table has them.
+    /// Checks the CIE L*a*b* of sRGB's primaries under D65 against published values.
     #[test]
     fn primaries_are_where_they_should_be() {
         let lab = |color: [i64; 3]| {

@@ -1,4 +1,4 @@
-//! `normalize`: uses the whole range of lightness.
+//! `normalize`: stretches lightness to the full range.
 
 use super::lab::{self, BLACK, ONE};
 use super::tone::{self, KNOTS};
@@ -6,23 +6,23 @@ use super::{Args, Context, Error, Operation, Raster, Sample, Step, plan_same, sw
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "normalize",
-    doc: "Stretches lightness (CIE L*) so that its 1st percentile becomes black and its 99th white: sharp's `normalise`. An \
-          animation is stretched as its first frame is.",
-    params: &[switch(&["normalize"], "Whether to; as it is when it is not given.")],
+    doc: "Stretches lightness (CIE L*) so that its 1st percentile becomes black and its 99th white: sharp's \
+          `normalise`. Animations use the percentiles of their first frame.",
+    params: &[switch(&["normalize"], "Stretches the lightness; in JSON the operation's name is enough.")],
     example: "normalize",
     revision: 1,
     canonical: unless_off,
-    look: Some(look),
+    resolve: Some(resolve),
     plan: plan_same,
-    apply: |raster, args, context| tone::seen(look, raster, args, context),
+    apply: |raster, args, context| tone::resolved(resolve, raster, args, context),
 };
 
-fn look(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
-    let bins = tone::histogram(raster, context.watch)?;
+fn resolve(raster: &Raster, _: &Args, context: &Context<'_>) -> Result<Step, Error> {
+    let bins = tone::histogram(raster, context.deadline)?;
     Ok(tone::step(stretched(percentile(&bins, 1), percentile(&bins, 99))))
 }
 
-/// The first gray up to which lie more pixels than this share; black where there are none.
+/// Lowest gray up to which more pixels lie than this percentage; black if there are none.
 fn percentile(bins: &[u64; KNOTS], percent: u64) -> usize {
     let total: u64 = bins.iter().sum();
     let mut up_to = 0;
@@ -33,8 +33,8 @@ fn percentile(bins: &[u64; KNOTS], percent: u64) -> usize {
     bins.iter().position(past).unwrap_or(0)
 }
 
-/// The curve that makes `low` black and `high` white. Where they are so already there is nothing to do, and where they are no more
-/// than 1 of L* apart, noise alone would be stretched.
+/// Curve that makes `low` black and `high` white. The identity if they already are, or if they differ by at most 1 of
+/// L*, since then only noise would be stretched.
 fn stretched(low: usize, high: usize) -> [i64; KNOTS] {
     let f = |gray: usize| lab::f(u8::linear_table()[gray].into());
     let (black, range) = (f(low), f(high) - f(low));

@@ -1,4 +1,4 @@
-//! `opacity`: lets the background through.
+//! `opacity`: makes the image partly transparent.
 
 use super::{
     Args, Context, Cost, Error, Kind, Operation, Param, Raster, Shape, Value, curves, rounded, to_channels,
@@ -14,12 +14,12 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         keys: &["opacity"],
         kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
         default: Some(Value::Number(100)),
-        doc: "What is left of its alpha; 0 is invisible.",
+        doc: "Factor for alpha; 0 is invisible.",
     }],
     example: "opacity=50",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(Shape { channels: with_alpha(shape.channels), ..shape }, 0)),
     apply,
 };
@@ -29,5 +29,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let channels = with_alpha(raster.channels());
     let of_alpha = |alpha: bool| move |value, _| if alpha { rounded(value * percent, 100) } else { value };
     let curves: Vec<_> = (1..=channels.count()).map(|place| of_alpha(place == channels.count())).collect();
-    curves::applied(to_channels(raster, channels)?, &curves, context.watch)
+    curves::applied(to_channels(raster, channels)?, &curves, context.deadline)
 }

@@ -1,29 +1,29 @@
-//! `sepia`: the brown of old prints.
+//! `sepia`: the brown tone of old prints.
 
 use super::matrix::{self, Matrix};
 use super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, plan_rgb, rgb, to_channels, unless_defaults};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "sepia",
-    doc: "Makes the image brown: CSS `sepia(amount/100)` (Filter Effects Level 1).",
+    doc: "Brown tone of old prints: CSS `sepia(amount/100)` (Filter Effects Level 1).",
     params: &[Param {
         name: "amount",
         keys: &["sepia"],
         kind: Kind::Integer { min: 0, max: 100, step: 1, unit: "%" },
         default: Some(Value::Number(0)),
-        doc: "0 leaves the colours, 100 leaves none of them.",
+        doc: "Amount: 0 keeps the colours, 100 replaces them all.",
     }],
     example: "sepia=80",
     revision: 1,
     canonical: unless_defaults,
-    look: None,
+    resolve: None,
     plan: plan_rgb,
     apply,
 };
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
     let channels = rgb(raster.channels());
-    matrix::applied_to_rgb(to_channels(raster, channels)?, &matrix_of(args), context.watch)
+    matrix::applied_to_rgb(to_channels(raster, channels)?, &matrix_of(args), context.deadline)
 }
 
 fn matrix_of(args: &Args) -> Matrix {

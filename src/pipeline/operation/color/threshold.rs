@@ -4,19 +4,19 @@ use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, gray, 
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "threshold",
-    doc: "Makes luminance (ITU-R BT.709, in linear light, then sRGB-encoded) white from a level on and black below it, of one \
-          channel: sharp's `threshold`.",
+    doc: "Makes luminance white from a level on and black below it (ITU-R BT.709, in linear light, then \
+          sRGB-encoded), in one channel: sharp's `threshold`.",
     params: &[Param {
         name: "level",
         keys: &["threshold"],
         kind: Kind::Integer { min: 0, max: 255, step: 1, unit: "" },
         default: None,
-        doc: "The darkest gray that becomes white; as it is when it is not given.",
+        doc: "Darkest gray that becomes white, in 8-bit levels. Unchanged by default.",
     }],
     example: "threshold=128",
     revision: 1,
     canonical: with_first,
-    look: None,
+    resolve: None,
     plan: plan_gray,
     apply,
 };
@@ -25,5 +25,5 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let level = args.number("level").unwrap_or(0);
     let channels = gray(raster.channels());
     let curve = |value, full| if value >= level * (full / 255) { full } else { 0 };
-    curves::applied(to_channels(raster, channels)?, &[curve], context.watch)
+    curves::applied(to_channels(raster, channels)?, &[curve], context.deadline)
 }

@@ -1,4 +1,4 @@
-//! `tint`: one colour over everything.
+//! `tint`: gives the whole image one hue.
 
 use super::lab::{self, ONE};
 use super::{
@@ -8,18 +8,18 @@ use super::{
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "tint",
-    doc: "Gives every pixel the chroma of one colour, most in the middle tones, and keeps its luminance: sharp's `tint`.",
+    doc: "Gives every pixel the chroma of one colour, strongest in the middle tones, and keeps its luminance: sharp's `tint`.",
     params: &[Param {
         name: "color",
         keys: &["tint"],
         kind: Kind::Color,
         default: None,
-        doc: "The colour; its lightness and alpha are not used. Not tinted when it is not given.",
+        doc: "Colour of the tint; its lightness and alpha are ignored. No tint by default.",
     }],
     example: "tint=ff8000",
     revision: 1,
     canonical: |args| with_first(opaque(args, "color")),
-    look: None,
+    resolve: None,
     plan: plan_rgb,
     apply,
 };
@@ -29,10 +29,10 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     let luminance = to_channels(raster, gray(channels))?;
     let chroma = chroma(args);
     let curves = [0, 1, 2].map(|color| move |value, full| tinted(value, full, chroma)[color]);
-    curves::applied(to_channels(luminance, rgb(channels))?, &curves, context.watch)
+    curves::applied(to_channels(luminance, rgb(channels))?, &curves, context.deadline)
 }
 
-/// The colour's `f(X) - f(Y)` and `f(Z) - f(Y)`: a* and b*, but for constants.
+/// `f(X) - f(Y)` and `f(Z) - f(Y)` of the colour: a* and b* without their constant factors.
 fn chroma(args: &Args) -> [i64; 2] {
     let [r, g, b, _] = args.color("color").unwrap_or([0; 4]);
     let linear = [r, g, b].map(|sample| u8::linear_table()[usize::from(sample)].into());
@@ -40,7 +40,8 @@ fn chroma(args: &Args) -> [i64; 2] {
     [x - y, z - y]
 }
 
-/// What a gray becomes: L* is kept, and a* and b* are weighted by `1 - 4 (L*/100 - 1/2)^2`, so that black and white stay.
+/// Result for a gray: L* is kept, and a* and b* are weighted by `1 - 4 (L*/100 - 1/2)^2`, so that black and white are
+/// unchanged.
 fn tinted(gray: i64, full: i64, [a, b]: [i64; 2]) -> [i64; 3] {
     let y = lab::f(u16::linear_table()[(gray * (65_535 / full)) as usize].into());
     let from_middle = (116 * y - 16 * ONE) / 100 - ONE / 2;

@@ -1,20 +1,20 @@
-//! Curves on lightness that are chosen from the picture: a histogram of it, and the step that applies what was chosen. The step is
-//! settled on the first frame, so an animation does not flicker.
+//! Curves on lightness chosen from the picture: its histogram, and the step that applies the curve. The curve is
+//! chosen from the first frame, so that animations do not flicker.
 
 use super::{
-    Args, Context, Cost, Error, Kind, Look, Operation, Param, Raster, Sample, Samples, Step, Value, change_rgb, curves,
-    lab, luminance, rounded,
+    Args, Context, Cost, Error, Kind, Operation, Param, Raster, Resolve, Sample, Samples, Step, Value, change_rgb,
+    curves, lab, luminance, rounded,
 };
-use crate::pipeline::Watch;
+use crate::pipeline::Deadline;
 
-/// How many values a curve is given by, and a histogram counts.
+/// Number of values in a curve, and of bins in a histogram.
 pub const KNOTS: usize = 256;
-/// What a curve gives for white.
+/// Value of a curve for white.
 pub const WHITE: i64 = 65_535;
-/// Distance of two knots.
+/// Distance between two knots.
 const SPACING: i64 = 257;
 
-/// What a curve is settled to. Not a row of the table: the picture chooses it, not a client.
+/// Operation that applies a chosen curve. Not in the table, since it is chosen from the picture and not requested.
 static OPERATION: Operation = Operation {
     name: "tone",
     doc: "Maps luminance through a curve; colours keep their CIE a* and b*.",
@@ -23,46 +23,47 @@ static OPERATION: Operation = Operation {
         keys: &[],
         kind: Kind::Numbers { counts: &[KNOTS], max: WHITE, places: 0 },
         default: None,
-        doc: "The gray of 16 bits that each gray of 8 bits becomes.",
+        doc: "16-bit gray for each 8-bit gray.",
     }],
     example: "",
-    // No key holds it, for a look makes it after the key: raise those of `normalize` and `equalize`.
+    // No key contains this revision, since `resolve` runs after the key is made: raise those of `normalize` and
+    // `equalize`.
     revision: 0,
     canonical: |args| Ok(Some(args)),
-    look: None,
+    resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, 0)),
     apply,
 };
 
-/// The step that makes of each gray of 8 bits what `curve` says, in 16 bits; between them, what lies between.
+/// A step that maps each 8-bit gray to the 16-bit gray in `curve`, and interpolates between them.
 pub fn step(curve: [i64; KNOTS]) -> Step {
     (&OPERATION, Args::defaults(OPERATION.params).with("curve", Value::Numbers(curve.to_vec())))
 }
 
-/// Looks at a raster and applies what was seen: for a frame that stands alone.
-pub fn seen(look: Look, raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
-    let (operation, args) = look(&raster, args, context)?;
+/// Resolves the arguments on a raster and applies them to it, for a single frame.
+pub fn resolved(resolve: Resolve, raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
+    let (operation, args) = resolve(&raster, args, context)?;
     (operation.apply)(raster, &args, context)
 }
 
-/// The curve that changes nothing.
+/// Curve that changes nothing.
 pub fn identity() -> [i64; KNOTS] {
     std::array::from_fn(|gray| gray as i64 * SPACING)
 }
 
-/// How many pixels have each luminance, in 8 bits. What is transparent has none.
-pub fn histogram(raster: &Raster, watch: &Watch) -> Result<[u64; KNOTS], Error> {
+/// Number of pixels with each luminance, in 8 bits; transparent pixels are not counted.
+pub fn histogram(raster: &Raster, deadline: &Deadline) -> Result<[u64; KNOTS], Error> {
     match raster.samples() {
-        Samples::U8(samples) => counted(samples, raster, watch),
-        Samples::U16(samples) => counted(samples, raster, watch),
+        Samples::U8(samples) => counted(samples, raster, deadline),
+        Samples::U16(samples) => counted(samples, raster, deadline),
     }
 }
 
-fn counted<S: Sample>(samples: &[S], raster: &Raster, watch: &Watch) -> Result<[u64; KNOTS], Error> {
+fn counted<S: Sample>(samples: &[S], raster: &Raster, deadline: &Deadline) -> Result<[u64; KNOTS], Error> {
     let (channels, transparent) = (raster.channels(), S::default());
     let mut bins = [0; KNOTS];
     for band in samples.chunks(super::BAND_PIXELS * channels.count()) {
-        watch.check()?;
+        deadline.check()?;
         for pixel in band.chunks_exact(channels.count()) {
             if channels.alpha() && pixel[channels.count() - 1] == transparent {
                 continue;
@@ -81,36 +82,36 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
     };
     if raster.channels().gray() {
         let gray = |value, full| rounded(at(curve, value * (WHITE / full)) * full, WHITE);
-        return curves::applied(raster, &[gray], context.watch);
+        return curves::applied(raster, &[gray], context.deadline);
     }
     let (size, channels, shifts) = (raster.size(), raster.channels(), shifts(curve));
     let mut samples = raster.into_samples();
     match &mut samples {
-        Samples::U8(samples) => change_rgb(samples, channels, context.watch, |pixel| shifted(pixel, &shifts))?,
-        Samples::U16(samples) => change_rgb(samples, channels, context.watch, |pixel| shifted(pixel, &shifts))?,
+        Samples::U8(samples) => change_rgb(samples, channels, context.deadline, |pixel| shifted(pixel, &shifts))?,
+        Samples::U16(samples) => change_rgb(samples, channels, context.deadline, |pixel| shifted(pixel, &shifts))?,
     }
     Ok(Raster::new(size, channels, samples))
 }
 
-/// The curve at a gray of 16 bits.
+/// Value of the curve at a 16-bit gray.
 fn at(curve: &[i64], gray: i64) -> i64 {
     let (knot, past) = ((gray / SPACING) as usize, gray % SPACING);
     let next = curve[(knot + 1).min(KNOTS - 1)];
     curve[knot] + (next - curve[knot]) * past / SPACING
 }
 
-/// By how much the curve moves `f` of each luminance of linear light.
+/// Change of `f` that the curve makes at each luminance of linear light.
 fn shifts(curve: &[i64]) -> Vec<i32> {
     let shift = |light: i64| {
         let gray = u16::encoded_table()[light as usize];
         let becomes = u16::linear_table()[at(curve, gray.into()) as usize];
-        // Below 2^20 in size, as every value of `f` up to white is.
+        // Below 2^20 in size, like every value of `f` up to white.
         (lab::f(becomes.into()) - lab::f(light)) as i32
     };
     (0..=WHITE).map(shift).collect()
 }
 
-/// The colour with its lightness moved, and with its own a* and b*.
+/// A colour with changed lightness and unchanged a* and b*.
 fn shifted<S: Sample>(pixel: [S; 3], shifts: &[i32]) -> [S; 3] {
     let linear = pixel.map(|sample| i64::from(S::linear_table()[sample.into() as usize]));
     let xyz = lab::xyz(linear);

@@ -1,20 +1,20 @@
-//! A large Gaussian as a small one on a coarser grid: the image is scaled down with a cubic B-spline, blurred, and scaled up with
-//! the same spline. All three are nearly Gaussian, and the variances of kernels that are applied one after the other add up: the
-//! one in the middle is made so that the sum is the asked sigma squared. (M. Unser, "Splines: a perfect fit for signal and image
-//! processing", IEEE Signal Processing Magazine, 1999.)
+//! A large Gaussian blur as a small one on a coarser grid: the image is scaled down with a cubic B-spline, blurred,
+//! and scaled up with the same spline. All three kernels are nearly Gaussian, and variances of successive kernels add
+//! up, so the one in the middle is chosen to make the sum the requested sigma squared. (M. Unser, "Splines: a perfect
+//! fit for signal and image processing", IEEE Signal Processing Magazine, 1999.)
 
 use super::separable;
 use crate::pipeline::operation::window::Rows;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Watch};
+use crate::pipeline::{Deadline, Error};
 
-/// Cells of the grid beyond each edge of the image. The outermost sees nothing but the edge, so that clamping the grid is clamping
-/// the image.
+/// Cells of the grid beyond each edge of the image. The outermost cell covers only extended edge pixels, so clamping
+/// the grid equals clamping the image.
 const BEYOND: usize = 3;
-/// Rows of the grid that one row of the image reaches: four inside, those beyond the edge with it.
+/// Rows of the grid that one row of the image affects: four inside, and those beyond the edge.
 const REACHED: usize = 8;
 
-/// Cells along a side of so many pixels.
+/// Number of cells along a side of `length` pixels.
 fn cells(length: usize, step: usize) -> usize {
     length.div_ceil(step) + 2 * BEYOND
 }
@@ -23,7 +23,7 @@ fn grid(rows: Rows, step: usize) -> Rows {
     Rows { w: cells(rows.w, step), h: cells(rows.h, step), ..rows }
 }
 
-/// What is left to do for the blur on the grid, in its cells: each spline has a variance of a third of a cell.
+/// Sigma of the blur on the grid, in cells: each spline contributes a variance of a third of a cell.
 fn sigma_of_grid(sigma: f64, step: usize) -> f64 {
     let sigma = sigma / step as f64;
     (sigma * sigma - 2.0 / 3.0).sqrt()
@@ -33,32 +33,32 @@ fn sigma_of_grid(sigma: f64, step: usize) -> f64 {
 pub(super) fn working_bytes(rows: Rows, sigma: f64, step: usize) -> u64 {
     let grid = grid(rows, step);
     let samples = 2 * grid.w * grid.h * grid.count + (REACHED + 2) * rows.w * rows.count;
-    // Weights of a pixel in some cells, in both directions, and where they begin.
+    // Weights of pixels in cells, in both directions, and their starts.
     let weights = 8 * 4 * (rows.w + rows.h + 16 * step) + 64 * (grid.w + grid.h);
     (4 * samples + weights) as u64 + separable::working_bytes(grid, sigma_of_grid(sigma, step))
 }
 
-/// Blurs the rows that `source` writes, and calls `each` with them.
+/// Blurs the rows that `source` writes, and calls `each` with the results.
 pub(super) fn blurred(
     rows: Rows,
     sigma: f64,
     step: usize,
-    watch: &Watch,
+    deadline: &Deadline,
     source: impl FnMut(usize, &mut [f32]),
     each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
     let grid = grid(rows, step);
     let length = grid.w * grid.count;
-    let small = scaled_down(rows, grid, step, watch, source)?;
+    let small = scaled_down(rows, grid, step, deadline, source)?;
     let mut small_blurred = try_zeroed(small.len())?;
     let read = |y: usize, row: &mut [f32]| row.copy_from_slice(&small[y * length..][..length]);
     let write = |y: usize, row: &[f32]| small_blurred[y * length..][..length].copy_from_slice(row);
-    separable::blurred(grid, sigma_of_grid(sigma, step), watch, read, write)?;
+    separable::blurred(grid, sigma_of_grid(sigma, step), deadline, read, write)?;
     drop(small);
-    scaled_up(&small_blurred, rows, grid, step, watch, each)
+    scaled_up(&small_blurred, rows, grid, step, deadline, each)
 }
 
-/// The cubic B-spline at `t` cells from its middle.
+/// Cubic B-spline at `t` cells from its middle.
 fn spline(t: f64) -> f64 {
     match t.abs() {
         t if t < 1.0 => (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0,
@@ -67,13 +67,13 @@ fn spline(t: f64) -> f64 {
     }
 }
 
-/// Neighbours and their weights.
+/// Consecutive neighbours and their weights.
 struct Taps {
     first: usize,
     weights: Vec<f32>,
 }
 
-/// What each cell along a side takes of which pixels; those beyond the edge are the edge again.
+/// Weights of pixels in each cell along a side; pixels beyond the edge repeat the edge.
 fn taps_of_cells(length: usize, step: usize) -> Vec<Taps> {
     let taps = |cell: usize| {
         let (step, last) = (step as i64, length as i64 - 1);
@@ -82,7 +82,7 @@ fn taps_of_cells(length: usize, step: usize) -> Vec<Taps> {
         let first = pixels.start.clamp(0, last);
         let mut weights = vec![0.0; (pixels.end.clamp(0, last) - first + 1) as usize];
         for pixel in pixels {
-            // Both middles in half pixels.
+            // Difference of both middles, in half pixels.
             let distance = (2 * pixel + 1) - (2 * start + step);
             weights[(pixel.clamp(0, last) - first) as usize] += spline(distance as f64 / (2 * step) as f64);
         }
@@ -92,10 +92,11 @@ fn taps_of_cells(length: usize, step: usize) -> Vec<Taps> {
     (0..cells(length, step)).map(taps).collect()
 }
 
-/// What each pixel along a side takes of four neighbouring cells.
+/// First of four neighbouring cells and their weights, for each pixel along a side.
 fn taps_of_pixels(length: usize, step: usize) -> Vec<(usize, [f32; 4])> {
     let taps = |pixel: usize| {
-        // The middle of the pixel from that of the first cell, in half pixels; both counted with the cells beyond.
+        // Distance of the pixel's middle from that of the first cell, in half pixels; both include the cells beyond
+        // the edge.
         let from = 2 * pixel + 1 + 2 * BEYOND * step - step;
         let (below, past) = (from / (2 * step), (from % (2 * step)) as f64 / (2 * step) as f64);
         (below - 1, [past + 1.0, past, past - 1.0, past - 2.0].map(|t| spline(t) as f32))
@@ -103,13 +104,13 @@ fn taps_of_pixels(length: usize, step: usize) -> Vec<(usize, [f32; 4])> {
     (0..length).map(taps).collect()
 }
 
-/// Writes the image on the grid. Each row of pixels is added to the rows of cells that it reaches, which are scaled sidewards when
-/// they are complete.
+/// Scales the image down to the grid. Each row of pixels is added to the rows of cells that it affects; a complete
+/// row is then scaled horizontally.
 fn scaled_down(
     rows: Rows,
     grid: Rows,
     step: usize,
-    watch: &Watch,
+    deadline: &Deadline,
     mut source: impl FnMut(usize, &mut [f32]),
 ) -> Result<Vec<f32>, Error> {
     let (columns, lines) = (taps_of_cells(rows.w, step), taps_of_cells(rows.h, step));
@@ -118,7 +119,7 @@ fn scaled_down(
     let mut small = try_zeroed(grid.w * grid.h * grid.count)?;
     let mut complete = 0;
     for y in 0..rows.h {
-        watch.check()?;
+        deadline.check()?;
         source(y, &mut row);
         for (cell, taps) in lines.iter().enumerate().skip(complete).take_while(|(_, taps)| taps.first <= y) {
             let sum = &mut sums[cell % REACHED * length..][..length];
@@ -156,14 +157,14 @@ fn sidewards_down_of<const COUNT: usize>(source: &[f32], target: &mut [f32], col
     }
 }
 
-/// Reads the image off the grid: the four rows of cells around a row of pixels, scaled sidewards when they are first needed, are
-/// added up.
+/// Scales the grid up to the image. The four rows of cells around a row of pixels are added up; each is scaled
+/// horizontally when first needed.
 fn scaled_up(
     small: &[f32],
     rows: Rows,
     grid: Rows,
     step: usize,
-    watch: &Watch,
+    deadline: &Deadline,
     mut each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
     let (columns, lines) = (taps_of_pixels(rows.w, step), taps_of_pixels(rows.h, step));
@@ -171,7 +172,7 @@ fn scaled_up(
     let (mut row, mut wide) = (try_zeroed::<f32>(length)?, try_zeroed(4 * length)?);
     let mut next = 0;
     for (y, (first, weights)) in lines.into_iter().enumerate() {
-        watch.check()?;
+        deadline.check()?;
         for cell in next.max(first)..first + 4 {
             let source = &small[cell * grid.w * grid.count..][..grid.w * grid.count];
             sidewards_up(source, &mut wide[cell % 4 * length..][..length], &columns, rows.count);

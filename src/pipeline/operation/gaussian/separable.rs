@@ -1,16 +1,16 @@
-//! Convolution with a sampled Gaussian: every row sidewards, then the rows around each of them together.
+//! Convolution with a sampled Gaussian: each row horizontally, then the surrounding rows together.
 
 use crate::pipeline::operation::window::{self, Reach, Rows, pad, windows};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Watch};
+use crate::pipeline::{Deadline, Error};
 
-/// Pixels to each side: what is cut off weighs less than 0.05 %.
+/// Pixels on each side; the weights cut off sum to less than 0.05 %.
 fn reach(sigma: f64) -> usize {
     (3.5 * sigma).ceil() as usize
 }
 
-/// Weights of the middle and of the pixels to either side. They come from multiplications alone: the system's exponential may differ
-/// in its last bit between CPUs.
+/// Weights of the middle and of the pixels on each side. They use only multiplications, since the system's
+/// exponential may differ in its last bit between CPUs.
 fn weights(sigma: f64) -> Vec<f32> {
     // w(k + 1) = w(k) q^(2k + 1) with q = exp(-1 / 2 sigma^2).
     let q = exp_of_minus(1.0 / (2.0 * sigma * sigma));
@@ -25,7 +25,7 @@ fn weights(sigma: f64) -> Vec<f32> {
     weights.into_iter().map(|weight| (weight / sum) as f32).collect()
 }
 
-/// exp(-t) of a t of at most 8, by the Taylor series of its 16th root.
+/// exp(-t) for t of at most 8, by the Taylor series of its 16th root.
 fn exp_of_minus(t: f64) -> f64 {
     let t = t / 16.0;
     let root = (1..=20).rev().fold(1.0, |sum, n| 1.0 - t / f64::from(n) * sum);
@@ -40,11 +40,11 @@ pub(super) fn working_bytes(rows: Rows, sigma: f64) -> u64 {
     window::working_bytes::<f32>(rows, Reach { x: 0, y: reach(sigma) }) + (4 * (padded + row) + pairs) as u64
 }
 
-/// Blurs the rows that `source` writes, and calls `each` with them.
+/// Blurs the rows that `source` writes, and calls `each` with the results.
 pub(super) fn blurred(
     rows: Rows,
     sigma: f64,
-    watch: &Watch,
+    deadline: &Deadline,
     mut source: impl FnMut(usize, &mut [f32]),
     mut each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
@@ -58,16 +58,17 @@ pub(super) fn blurred(
         let pairs: Vec<_> = (0..=reach).map(|k| [from(reach - k), from(reach + k)]).collect();
         weighted(target, &weights, &pairs);
     };
-    windows(rows, Reach { x: 0, y: reach }, watch, sidewards, |y, window| {
+    windows(rows, Reach { x: 0, y: reach }, deadline, sidewards, |y, window| {
         let pairs: Vec<_> = (0..=reach as isize).map(|k| [window.row(-k), window.row(k)]).collect();
         weighted(&mut row, &weights, &pairs);
         each(y, &row);
     })
 }
 
-/// Each sample of `target` becomes the sum of the pairs of samples in its place, weighed; the first pair is one and the same.
+/// Sets each sample of `target` to the weighted sum of the pairs of samples at its position; the first pair holds one
+/// row twice.
 fn weighted(target: &mut [f32], weights: &[f32], pairs: &[[&[f32]; 2]]) {
-    // So many sums stay in registers.
+    // Number of sums that stay in registers.
     const LANES: usize = 16;
     let (blocks, rest) = target.as_chunks_mut::<LANES>();
     let rest_at = blocks.len() * LANES;

@@ -1,15 +1,15 @@
-//! Medians of square windows by sorting networks, many neighbouring windows at a time: exchanges of minimum and maximum do not
-//! depend on the values, so that the compiler makes vector instructions of them.
+//! Medians of square windows by sorting networks, many neighbouring windows at a time. Exchanges of minimum and
+//! maximum do not depend on the values, so the compiler can use vector instructions.
 //!
-//! The columns are sorted first: neighbouring windows share them. Then each row of the sorted columns is sorted. Now a value in row i
-//! and column j is no less than the (i + 1)(j + 1) - 1 values above and left of it, and no more than those below and right of it: all
-//! but a diagonal band is too small or too large to be the median, and goes. Of what is left, the smallest and the largest are taken
-//! away until one remains.
+//! Columns are sorted first, since neighbouring windows share them; then each row of the sorted columns is sorted. A
+//! value in row i and column j is then no less than the (i + 1)(j + 1) - 1 values above and left of it, and no more
+//! than those below and right of it. So all values outside a diagonal band are too small or too large to be the
+//! median, and are dropped. From the rest, the smallest and the largest are removed until one remains.
 
-/// Windows at a time: enough for the compiler to make loops of vector instructions, few enough for the nearest cache.
+/// Windows at a time: enough for vector instructions, few enough for the first-level cache.
 const LANES: usize = 64;
 
-/// The most that is left beside the diagonal: of a window of 7.
+/// Largest number of values in the diagonal band, for a window of 7.
 const LEFT_MAX: usize = 29;
 
 fn exchange<S: Ord + Copy, const N: usize>(values: &mut [[S; N]], low: usize, high: usize) {
@@ -19,7 +19,7 @@ fn exchange<S: Ord + Copy, const N: usize>(values: &mut [[S; N]], low: usize, hi
     }
 }
 
-/// Optimal networks (D. E. Knuth, The Art of Computer Programming, volume 3, 5.3.4).
+/// Sorts by optimal networks (D. E. Knuth, The Art of Computer Programming, volume 3, 5.3.4).
 fn sort<S: Ord + Copy, const N: usize, const SIDE: usize>(values: &mut [[S; N]; SIDE]) {
     let mut pairs = |pairs: &[(usize, usize)]| pairs.iter().for_each(|(low, high)| exchange(values, *low, *high));
     match SIDE {
@@ -32,7 +32,7 @@ fn sort<S: Ord + Copy, const N: usize, const SIDE: usize>(values: &mut [[S; N]; 
     }
 }
 
-/// Sorts each column of some rows; `target` takes the smallest values of all columns first.
+/// Sorts each column of some rows; `target` first receives the smallest values of all columns.
 pub(super) fn sorted_columns<S: Ord + Copy + Default, const SIDE: usize>(rows: &[&[S]; SIDE], target: &mut [S]) {
     let length = rows[0].len();
     let mut at = 0;
@@ -62,8 +62,8 @@ fn lanes<S: Copy, const N: usize>(row: &[S], at: usize) -> [S; N] {
     *row[at..].first_chunk().expect("callers count lanes")
 }
 
-/// The medians of a row of windows of which the columns are sorted: one slice for each rank, with half a window of `count` samples a
-/// pixel more at either end than `target`.
+/// Medians of a row of windows with sorted columns. `columns` has one slice for each rank, longer than `target` by
+/// half a window of `count` samples per pixel at either end.
 pub(super) fn medians<S: Ord + Copy + Default, const SIDE: usize>(
     columns: &[&[S]; SIDE],
     count: usize,
@@ -99,15 +99,17 @@ fn median<S: Ord + Copy + Default, const N: usize, const SIDE: usize>(
     middle(&mut left[..held])
 }
 
-/// Whether the value in this row and column of a sorted square has no more than half of the others above, or below it.
+/// Whether the value in this row and column of a sorted square can be the median: no more than half of the others are
+/// above or below it.
 const fn may_be_median(i: usize, j: usize, side: usize) -> bool {
     let half = side * side / 2 + 1;
     (i + 1) * (j + 1) <= half && (side - i) * (side - j) <= half
 }
 
-/// The median of an odd count of values.
+/// Median of an odd number of values.
 fn middle<S: Ord + Copy, const N: usize>(values: &mut [[S; N]]) -> [S; N] {
-    // Of a little more than half of them, neither the smallest nor the largest is the median: both go, and one of the others comes.
+    // Of slightly more than half of the values, neither the smallest nor the largest is the median: both are removed
+    // and the next value is added.
     let all = values.len();
     let mut held = all / 2 + 2;
     let mut next = held;
@@ -123,7 +125,7 @@ fn middle<S: Ord + Copy, const N: usize>(values: &mut [[S; N]]) -> [S; N] {
     values[0]
 }
 
-/// Brings the smallest of some values to the front and the largest to the end.
+/// Moves the smallest value to the front and the largest to the end.
 fn to_the_ends<S: Ord + Copy, const N: usize>(values: &mut [[S; N]]) {
     let last = values.len() - 1;
     (0..last.div_ceil(2)).for_each(|k| exchange(values, k, last - k));
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn medians_are_those_of_sorted_windows() {
         for seed in 0..40 {
-            // Values of one bit suffice to tell any mistake of a network: the 0-1 principle.
+            // Values of one bit suffice to detect any error of a network (the 0-1 principle).
             for bits in [1, 2, 8] {
                 check::<3>(seed, bits);
                 check::<5>(seed, bits);

@@ -1,7 +1,7 @@
-//! Blend modes of W3C Compositing and Blending Level 1 (sections 9.1 and 10.1) for one pixel: 16-bit, sRGB-encoded, straight alpha,
-//! in whole numbers. Knows no rasters.
+//! Blend modes of W3C Compositing and Blending Level 1 (sections 9.1 and 10.1) for one pixel: 16-bit, sRGB-encoded,
+//! straight alpha, in integers.
 
-/// One: opaque, or full intensity.
+/// Full intensity, or opaque.
 const ONE: u64 = 65_535;
 
 pub(super) const WORDS: &[&str] = &[
@@ -20,7 +20,7 @@ pub(super) const WORDS: &[&str] = &[
     "plus",
 ];
 
-/// How a source mixes with its backdrop.
+/// Blend mode: the way in which a source mixes with its backdrop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blend {
     Over,
@@ -39,7 +39,7 @@ pub(super) enum Blend {
 }
 
 impl Blend {
-    /// Of one of [`WORDS`].
+    /// The mode with a name in [`WORDS`].
     pub fn from_word(word: &str) -> Blend {
         match word {
             "multiply" => Blend::Multiply,
@@ -58,7 +58,7 @@ impl Blend {
         }
     }
 
-    /// The source laid on the backdrop.
+    /// The source composited over the backdrop.
     pub fn mixed(self, backdrop: [u16; 4], source: [u16; 4]) -> [u16; 4] {
         let [backdrop, source] = [backdrop, source].map(|pixel| pixel.map(u64::from));
         let colors = [0, 1, 2].map(|place| (backdrop[place], source[place]));
@@ -67,7 +67,7 @@ impl Blend {
             return plus(colors, below, above);
         }
         if below == ONE {
-            // The same as below, without its divisions by what is not known before.
+            // Special case of the general formula below, without its divisions by a variable.
             let color = |(b, s)| divided(above * self.blended(b, s) + (ONE - above) * b, ONE);
             return with_alpha(colors.map(color), ONE);
         }
@@ -80,7 +80,7 @@ impl Blend {
         with_alpha(colors.map(color), divided(alpha, ONE))
     }
 
-    /// B(cb, cs).
+    /// The blend function B(cb, cs).
     fn blended(self, b: u64, s: u64) -> u64 {
         match self {
             Blend::Over | Blend::Plus => s,
@@ -132,7 +132,7 @@ fn soft_light(b: u64, s: u64) -> u64 {
     let d = if 4 * b <= ONE {
         divided((16 * b * b + 4 * ONE * ONE - 12 * b * ONE) * b, ONE * ONE)
     } else {
-        // Four times the square has a root of twice the value: one more bit, to round by.
+        // Four times the square has a root of twice the value: one more bit for rounding.
         (4 * b * ONE).isqrt().div_ceil(2)
     };
     b + times(2 * s - ONE, d - b)
@@ -156,7 +156,7 @@ mod tests {
 
     const VALUES: [u16; 9] = [0, 1, 257, 16_383, 16_384, 32_767, 32_768, 65_534, 65_535];
 
-    /// The formulas as the standard writes them, cb and cs in 0..=1.
+    /// Formulas as in the standard, with cb and cs in 0..=1.
     fn reference(word: &str, b: f64, s: f64) -> f64 {
         let hard = |b: f64, s: f64| if s <= 0.5 { b * 2.0 * s } else { b + (2.0 * s - 1.0) - b * (2.0 * s - 1.0) };
         match word {
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Every mode at values and alphas around every case of its formula.
+    /// Checks every mode at values and alphas around each case of its formula.
     #[test]
     fn modes_are_those_of_the_standard() {
         let one = |v: u16| f64::from(v) / 65_535.0;

@@ -1,52 +1,52 @@
-//! Where an overlay comes to lie: which of its pixels are seen, and where. Knows no pixels.
+//! Position of an overlay: which of its pixels are visible, and where. Handles coordinates only.
 
 use crate::pipeline::Size;
 use crate::pipeline::operation::gravity;
-use crate::pipeline::operation::resize::Window;
+use crate::pipeline::operation::resize::ScaledPart;
 use crate::pipeline::param::Args;
 
-/// Some columns or rows of the base that show the overlay.
+/// Consecutive columns or rows of the base that show the overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
-    /// The first, in the base.
+    /// First column or row of the base.
     pub at: u32,
-    /// How many.
+    /// Number of columns or rows.
     pub len: u32,
-    /// What the first one shows, in the overlay.
+    /// Column or row of the overlay that the first one shows.
     from: u32,
-    /// After so many the overlay begins again.
+    /// Length after which the overlay repeats.
     period: Option<u32>,
 }
 
 impl Span {
-    /// The overlay's column or row that is seen on the `place`th of this span.
+    /// Column or row of the overlay that is visible at the `place`th of this span.
     pub fn source(&self, place: u32) -> u32 {
         let source = self.from + place;
         self.period.map_or(source, |period| source % period)
     }
 
-    /// First and number of the overlay's columns or rows that are seen.
+    /// First and number of the overlay's visible columns or rows.
     fn window(&self) -> (u32, u32) {
         self.period.map_or((self.from, self.len), |period| (0, period))
     }
 
-    /// The same span, on a piece of the overlay that has only what is seen.
+    /// The span relative to the piece of the overlay that is visible.
     fn of_window(self) -> Span {
         Span { from: if self.period.is_some() { self.from } else { 0 }, ..self }
     }
 }
 
-/// A part of the overlay that is seen in one piece, or over and over.
+/// A part of the base that shows one piece of the overlay, once or repeatedly.
 pub(super) struct Patch {
     pub across: Span,
     pub down: Span,
 }
 
 impl Patch {
-    /// What must be made of the overlay scaled to `scaled`; never larger than the base.
-    pub fn window(&self, scaled: Size) -> Window {
+    /// Part of the overlay, scaled to `scaled`, that must be computed; never larger than the base.
+    pub fn window(&self, scaled: Size) -> ScaledPart {
         let ((x, w), (y, h)) = (self.across.window(), self.down.window());
-        Window { scaled, at: (x, y), size: Size::new(w, h) }
+        ScaledPart { scaled, at: (x, y), size: Size::new(w, h) }
     }
 
     pub fn of_window(&self) -> Patch {
@@ -54,7 +54,7 @@ impl Patch {
     }
 }
 
-/// The patches of an overlay of this size: at most four, when tiles are larger than the base.
+/// Patches of an overlay of this size: at most four, if tiles are larger than the base.
 pub(super) fn patches(args: &Args, base: Size, overlay: Size) -> impl Iterator<Item = Patch> {
     let (gravity_x, gravity_y) = gravity::point(args.get("gravity"));
     let offset = |name: &str| args.number(name).unwrap_or(0);
@@ -68,12 +68,12 @@ pub(super) fn patches(args: &Args, base: Size, overlay: Size) -> impl Iterator<I
     down.into_iter().flat_map(move |down| across.clone().into_iter().map(move |across| Patch { across, down }))
 }
 
-/// What of `base` shows an overlay of `len` that begins at `start`.
+/// Spans of `base` that show an overlay of `len` that begins at `start`.
 fn spans(base: u32, len: u32, start: i64, tiled: bool) -> Vec<Span> {
     let (base_end, end) = (i64::from(base), start + i64::from(len));
     if !tiled {
         let (at, until) = (start.clamp(0, base_end), end.clamp(0, base_end));
-        // Both lie in the base, and the overlay is at least as long as what is seen of it.
+        // Both are inside the base, and the overlay is at least as long as its visible part.
         let span = Span { at: at as u32, len: (until - at) as u32, from: (at - start) as u32, period: None };
         return if until > at { vec![span] } else { Vec::new() };
     }
@@ -93,7 +93,7 @@ fn spans(base: u32, len: u32, start: i64, tiled: bool) -> Vec<Span> {
 mod tests {
     use super::*;
 
-    /// Each pixel of the base shows the pixel of the overlay that a count by hand says.
+    /// Compares each pixel of the base with the expected pixel of the overlay.
     fn check(base: u32, len: u32, start: i64, tiled: bool) {
         let mut shown = vec![None; base as usize];
         for span in spans(base, len, start, tiled) {

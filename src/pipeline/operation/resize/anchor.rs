@@ -1,4 +1,4 @@
-//! [`Anchor`]: the point that `gravity` names: what a crop is centred on, or where an image stands on its canvas.
+//! [`Anchor`]: the point named by `gravity`, which is the centre of a crop or the position of an image on its canvas.
 
 use crate::pipeline::Size;
 use crate::pipeline::operation::gravity;
@@ -14,13 +14,13 @@ impl Anchor {
     #[cfg(test)]
     pub const CENTER: Anchor = Anchor(5_000, 5_000);
 
-    /// The point of `gravity`; the centre where only the pixels tell.
+    /// The point of `gravity`; the centre for words that depend on pixels.
     pub fn of(args: &Args) -> Anchor {
         let (x, y) = gravity::point(args.get("gravity"));
         Anchor(x, y)
     }
 
-    /// The word for a point that has one, else the point.
+    /// The word for a point if there is one, otherwise the point.
     pub fn value(self) -> Value {
         gravity::value((self.0, self.1))
     }
@@ -39,7 +39,7 @@ impl Anchor {
         f64::from(self.1) / WHOLE
     }
 
-    /// The upper left corner of an image whose centre stands here on a canvas, or as near as there is room.
+    /// Upper left corner of an image centred here on a canvas, moved inside it if there is no room.
     pub fn corner(self, image: Size, canvas: Size) -> (u32, u32) {
         let start = |share: u32, image: u32, canvas: u32| {
             let (share, image, canvas) = (i64::from(share), i64::from(image), i64::from(canvas));

@@ -1,17 +1,17 @@
-//! What a resize does to a size: which region of the source is scaled to what, and the canvas around it. Whole numbers decide the
-//! sizes; only the edges of a crop may fall between pixels. Knows no pixels.
+//! Geometry of a resize: the region of the source, the size that it is scaled to, and the canvas around it. Sizes are
+//! computed in integers; only edges of a crop may fall between pixels. Handles no pixels.
 
 use super::anchor::Anchor;
 use crate::pipeline::Size;
 
-/// The box that was asked for; a missing side follows from the other.
+/// The requested box; a missing side follows from the other.
 #[derive(Clone, Copy)]
-pub(super) struct Box {
+pub(super) struct TargetBox {
     pub w: Option<u32>,
     pub h: Option<u32>,
 }
 
-/// How the image meets the box.
+/// Fit of the image to the box.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {
     Inside,
@@ -21,7 +21,7 @@ pub(super) enum Fit {
     Outside,
 }
 
-/// A part of the source, in its pixels.
+/// A part of the source, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Region {
     pub x: f64,
@@ -31,12 +31,12 @@ pub(super) struct Region {
 }
 
 impl Region {
-    /// All of an image.
+    /// The region of a whole image.
     pub fn whole(size: Size) -> Region {
         Region { x: 0.0, y: 0.0, w: f64::from(size.w), h: f64::from(size.h) }
     }
 
-    /// The largest part with the ratio of `target`, as near to `anchor` as there is room.
+    /// The largest part with the ratio of `target`, centred as near to `anchor` as there is room.
     pub fn covering(self, target: Size, anchor: Anchor) -> Region {
         let (target_w, target_h) = (f64::from(target.w), f64::from(target.h));
         let w = on_grid(self.h * target_w / target_h).min(self.w);
@@ -44,14 +44,15 @@ impl Region {
         let start = |share: f64, side: f64, part: f64| on_grid(side * share - part / 2.0).clamp(0.0, side - part);
         let (mut x, mut y) = (start(anchor.x(), self.w, w), start(anchor.y(), self.h, h));
         if (w, h) == (target_w, target_h) {
-            // Nothing is scaled: a crop that falls between pixels would only blur.
+            // Nothing is scaled, so a crop between pixels would only blur.
             (x, y) = (x.floor(), y.floor());
         }
         Region { x: self.x + x, y: self.y + y, w, h }
     }
 }
 
-/// The next multiple of 2^-16 below. Sums and differences of such are exact: no part reaches beyond its image by a rounding.
+/// The value rounded down to a multiple of 2^-16. Sums and differences of such values are exact, so rounding never
+/// moves a part beyond its image.
 pub(super) fn on_grid(px: f64) -> f64 {
     (px * 65_536.0).floor() / 65_536.0
 }
@@ -59,18 +60,18 @@ pub(super) fn on_grid(px: f64) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Geometry {
     pub source: Size,
-    /// What is kept of the source.
+    /// Part of the source to keep.
     pub region: Region,
-    /// The size that `region` is scaled to.
+    /// Size that `region` is scaled to.
     pub scaled: Size,
-    /// The size that the whole source would have at this scale.
+    /// Size of the whole source at this scale.
     pub uncropped: Size,
-    /// The canvas that the scaled region stands on.
+    /// Size of the canvas around the scaled region.
     pub result: Size,
 }
 
 impl Geometry {
-    pub fn new(source: Size, asked: Box, fit: Fit, anchor: Anchor, enlarge: bool) -> Geometry {
+    pub fn new(source: Size, asked: TargetBox, fit: Fit, anchor: Anchor, enlarge: bool) -> Geometry {
         match (asked.w, asked.h) {
             (None, None) => Geometry::whole(source, source),
             (Some(w), None) => Geometry::whole(source, capped(by_width(source, w), source, enlarge)),
@@ -79,11 +80,12 @@ impl Geometry {
         }
     }
 
-    /// A window of the source scaled to `scaled`: `at` is its corner in the scaled image, `window` its size.
+    /// Geometry of a window of the scaled image: the source is scaled to `scaled`, and the window has its corner
+    /// there at `at`.
     pub fn window(source: Size, scaled: Size, at: (u32, u32), window: Size) -> Geometry {
         let (by_x, by_y) = (f64::from(source.w) / f64::from(scaled.w), f64::from(source.h) / f64::from(scaled.h));
         let (x, y) = (f64::from(at.0) * by_x, f64::from(at.1) * by_y);
-        // Rounding must not reach past the last pixel.
+        // Rounding must not reach beyond the last pixel.
         let w = (f64::from(window.w) * by_x).min(f64::from(source.w) - x);
         let h = (f64::from(window.h) * by_y).min(f64::from(source.h) - y);
         Geometry { source, region: Region { x, y, w, h }, scaled: window, uncropped: scaled, result: window }
@@ -110,7 +112,7 @@ impl Geometry {
         Geometry { source, region: Region::whole(source), scaled, uncropped: scaled, result: scaled }
     }
 
-    /// The largest box of this ratio inside the source; nothing is scaled.
+    /// The largest box of this ratio inside the source, without scaling.
     pub fn of_ratio(source: Size, ratio: Size, anchor: Anchor) -> Geometry {
         Geometry::cropped(source, inside(ratio, source), anchor)
     }
@@ -120,7 +122,7 @@ impl Geometry {
         Geometry { source, region, scaled: target, uncropped: outside(source, target), result: target }
     }
 
-    /// Whether a pixel is computed or left out.
+    /// Whether pixels are computed or left out.
     pub fn resamples(&self) -> bool {
         self.scaled != self.source
             || self.region.w < f64::from(self.source.w)
@@ -133,9 +135,9 @@ impl Geometry {
     }
 }
 
-/// The largest sides that [`Geometry::new`] makes of any size within `most`.
-pub(super) fn at_most(most: Size, asked: Box, fit: Fit, enlarge: bool) -> Size {
-    // As high as a column of one pixel becomes, as wide as a row of one.
+/// Upper bound on the sides that [`Geometry::new`] computes for any size within `most`.
+pub(super) fn at_most(most: Size, asked: TargetBox, fit: Fit, enlarge: bool) -> Size {
+    // Height of a column of one pixel, and width of a row of one pixel.
     let (w_of_h, h_of_w) = (|h: u32| most.w.saturating_mul(h), |w: u32| most.h.saturating_mul(w));
     let scaled = match (asked.w, asked.h) {
         (None, None) => most,
@@ -148,14 +150,14 @@ pub(super) fn at_most(most: Size, asked: Box, fit: Fit, enlarge: bool) -> Size {
     if enlarge || padded { scaled } else { scaled.min(most) }
 }
 
-/// How many source rows or columns become one at most, of any size within `most`.
-pub(super) fn shrinks_at_most(most: Size, asked: Box) -> f64 {
+/// Upper bound on the number of source rows or columns per result row or column, for any size within `most`.
+pub(super) fn shrinks_at_most(most: Size, asked: TargetBox) -> f64 {
     let ratio = |side: u32, asked: Option<u32>| asked.map_or(1.0, |asked| f64::from(side) / f64::from(asked));
     // The other side is rounded, at worst from 1.5 to 1.
     (ratio(most.w, asked.w).max(ratio(most.h, asked.h)) * 1.5).max(1.0)
 }
 
-/// The size of `source` at this width.
+/// Size of `source` when scaled to this width.
 pub(in crate::pipeline) fn by_width(source: Size, w: u32) -> Size {
     Size::new(w, scaled(source.h, w, source.w))
 }
@@ -176,7 +178,8 @@ fn wider(source: Size, than: Size) -> bool {
     u64::from(source.w) * u64::from(than.h) > u64::from(source.h) * u64::from(than.w)
 }
 
-/// Proportional sizes are larger than the source in both sides or in none.
+/// Limits a size to that of the source unless `enlarge` is set. Proportional sizes exceed the source in both sides or
+/// in none.
 fn capped(size: Size, source: Size, enlarge: bool) -> Size {
     if !enlarge && (size.w > source.w || size.h > source.h) { source } else { size }
 }
@@ -193,7 +196,7 @@ mod tests {
 
     fn size(fit: Fit, enlarge: bool, source: (u32, u32), asked: (u32, u32)) -> (u32, u32) {
         let side = |side| if side == 0 { None } else { Some(side) };
-        let asked = Box { w: side(asked.0), h: side(asked.1) };
+        let asked = TargetBox { w: side(asked.0), h: side(asked.1) };
         let result = Geometry::new(Size::new(source.0, source.1), asked, fit, Anchor::CENTER, enlarge).result;
         (result.w, result.h)
     }
@@ -230,8 +233,13 @@ mod tests {
 
     #[test]
     fn a_cover_that_scales_nothing_keeps_whole_pixels() {
-        let geometry =
-            Geometry::new(Size::new(101, 60), Box { w: Some(60), h: Some(60) }, Fit::Cover, Anchor::CENTER, false);
+        let geometry = Geometry::new(
+            Size::new(101, 60),
+            TargetBox { w: Some(60), h: Some(60) },
+            Fit::Cover,
+            Anchor::CENTER,
+            false,
+        );
         assert_eq!(geometry.region, Region { x: 20.0, y: 0.0, w: 60.0, h: 60.0 });
         assert_eq!(geometry.scaled, Size::new(60, 60));
         assert_eq!(geometry.uncropped, Size::new(101, 60));

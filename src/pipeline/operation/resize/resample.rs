@@ -1,12 +1,12 @@
-//! Resampling in linear light with premultiplied alpha, band by band: a band of source rows becomes 16-bit linear light, is
-//! convolved by fast_image_resize, and is encoded again. Beside source and result only a band is held.
+//! Resampling in linear light with premultiplied alpha, by bands: source rows are converted to 16-bit linear light,
+//! convolved by fast_image_resize, and encoded again. Only one band is held in addition to source and result.
 //!
-//! The result does not depend on the CPU: 16-bit samples are convolved in 64-bit integers on every path of the crate, and the
-//! kernel weights come from additions and multiplications alone.
+//! Results do not depend on the CPU: 16-bit samples are convolved in 64-bit integers on every path of the crate, and
+//! kernel weights use additions and multiplications only.
 //!
-//! Coverage (the alpha of a mask) is no light: it takes the same way with its plain values.
+//! Coverage (the alpha of a mask) is not light, and is processed with its plain values.
 //!
-//! Other bytes from here are those of `resize`, `mask` and `overlay`: the revision of each is raised.
+//! A change of results here requires new revisions of `resize`, `mask` and `overlay`.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U16, U16x2, U16x3, U16x4};
@@ -16,9 +16,9 @@ use super::geometry::{Geometry, Region};
 use crate::pipeline::color::{Sample, encode_row, linear_row};
 use crate::pipeline::operation::sine::sine_of_turns;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape, Size};
 
-/// How source pixels are weighed.
+/// Kernel that weights source pixels.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernel {
     Lanczos3,
@@ -29,7 +29,7 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
-    /// Reach in source pixels at full size.
+    /// Reach of the kernel in source pixels at full size.
     fn support(self) -> f64 {
         match self {
             Kernel::Lanczos3 => 3.0,
@@ -53,40 +53,40 @@ impl Kernel {
     }
 }
 
-/// What samples measure, hence how they are mixed.
+/// Meaning of samples, which determines how they are mixed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Light {
-    /// sRGB-encoded colour: as the light that it stands for, premultiplied by alpha.
+    /// sRGB-encoded colour, mixed as linear light, premultiplied by alpha.
     Linear,
-    /// Shares: as they are.
+    /// Plain values, mixed without conversion.
     Plain,
 }
 
-/// A weight within a kernel's reach: never 0, which its rounding to an integer makes of it all the same.
+/// Replaces 0 within a kernel's reach by a tiny weight, which the crate rounds to 0 later.
 ///
-/// The crate leaves out zeros at both ends of the weights of a row, and takes it that where the first row begins none begins before
-/// it (fast_image_resize 6.1.0, `do_convolution`). Where a kernel has zeros inside, that is not so: when the middle of the first
-/// result row is that of a source row, all weights before it are 0, and those of the second row are not.
+/// The crate skips zeros at both ends of a row's weights, and assumes that no row's weights begin before those of the
+/// first (fast_image_resize 6.1.0, `do_convolution`). Kernels with zeros inside violate that: if the middle of the
+/// first result row is that of a source row, all weights before it are 0, but those of the second row are not.
 fn within_reach(weight: f64) -> f64 {
     if weight == 0.0 { f64::MIN_POSITIVE } else { weight }
 }
 
-/// sinc(x) sinc(x / 3).
+/// Lanczos kernel with three lobes: sinc(x) sinc(x / 3).
 fn lanczos3(x: f64) -> f64 {
     if x.abs() >= 3.0 { 0.0 } else { within_reach(sinc(x) * sinc(x / 3.0)) }
 }
 
-/// Mitchell and Netravali's cubic for B = C = 1/3.
+/// Cubic kernel of Mitchell and Netravali, for B = C = 1/3.
 fn mitchell(x: f64) -> f64 {
     cubic(x, 1.0 / 3.0, 1.0 / 3.0)
 }
 
-/// The same for B = 0, C = 1/2.
+/// Cubic kernel of Catmull and Rom, for B = 0, C = 1/2.
 fn catmull_rom(x: f64) -> f64 {
     cubic(x, 0.0, 0.5)
 }
 
-/// Mitchell, Netravali: Reconstruction Filters in Computer Graphics, 1988, equation 8.
+/// Family of cubic kernels: Mitchell, Netravali, Reconstruction Filters in Computer Graphics, 1988, equation 8.
 fn cubic(x: f64, b: f64, c: f64) -> f64 {
     let x = x.abs();
     let [cube, square, line, constant] = match x {
@@ -101,12 +101,13 @@ fn sinc(x: f64) -> f64 {
     if x == 0.0 { 1.0 } else { sine_of_turns(x) / (std::f64::consts::PI * x) }
 }
 
-/// Bytes of linear light that a band of source rows may hold, unless fewer than [`BAND_ROWS_MIN`] result rows came of it.
+/// Largest linear light buffer of a band in bytes, unless it gives fewer than [`BAND_ROWS_MIN`] result rows.
 const BAND_BYTES: f64 = (8 << 20) as f64;
-/// The rows that neighbouring bands both read are wasted work: with fewer rows a band they would be most of it.
+/// Smallest number of result rows per band; with fewer, most of the work would be on rows that neighbouring bands
+/// share.
 const BAND_ROWS_MIN: f64 = 16.0;
 
-/// Result rows of one band. Depends on sizes only, never on the machine.
+/// Result rows per band. Depends only on sizes, never on the machine.
 fn band_rows(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u32 {
     let scale = geometry.region.h / f64::from(geometry.scaled.h);
     let source_row = f64::from(shape.size.w) * shape.channels.count() as f64 * 2.0;
@@ -115,7 +116,7 @@ fn band_rows(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u32 {
     ((rows / scale.max(1.0)).max(BAND_ROWS_MIN) as u32).min(geometry.scaled.h)
 }
 
-/// Bytes held beside source and result.
+/// Bytes held in addition to source and result.
 pub(super) fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -> u64 {
     if !geometry.resamples() || kernel == Kernel::Nearest {
         return 0;
@@ -127,13 +128,13 @@ pub(super) fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -
     let source_rows = ((f64::from(rows) * scale).ceil() as u64 + reach(scale)).min(u64::from(shape.size.h));
     let (w, target_w) = (u64::from(shape.size.w), u64::from(geometry.scaled.w));
     let rows_bytes = pixel * (source_rows * (w + target_w) + u64::from(rows) * target_w);
-    // A weight is held as f64, then as i32.
+    // Each weight is held as f64, then as i32.
     let horizontal = reach(geometry.region.w / f64::from(geometry.scaled.w)) * target_w;
     rows_bytes + 12 * (horizontal + reach(scale) * u64::from(rows))
 }
 
-/// What [`working_bytes`] says at most of any source within `source` and any result within `scaled`, where `shrinks` source rows or
-/// columns become one at most: bands are as large as they may be, or as low as they can be.
+/// Upper bound on [`working_bytes`] for any source within `source` and result within `scaled`, with at most `shrinks`
+/// source rows or columns per result row or column. Bands are assumed as large as possible, or as low as possible.
 pub(super) fn working_bytes_at_most(source: Shape, scaled: Size, shrinks: f64, kernel: Kernel) -> u64 {
     if kernel == Kernel::Nearest {
         return 0;
@@ -148,7 +149,7 @@ pub(super) fn working_bytes_at_most(source: Shape, scaled: Size, shrinks: f64, k
     };
     let bands =
         band(2, pixel * (w + target_w), source_rows, h) + band(1, pixel * target_w, BAND_ROWS_MIN as u64, target_h);
-    // Weights: each reaches over as much of the source as is left beside its neighbours.
+    // Weights: each row of them covers its share of the source, plus what it shares with its neighbours.
     let weights = |side: u64, target: u64| (2.0 * kernel.support() * 1.5 * side as f64) as u64 + (2 * 3 + 4) * target;
     bands + 12 * (weights(w, target_w) + weights(h, target_h))
 }
@@ -159,79 +160,77 @@ pub(super) fn resampled(
     geometry: &Geometry,
     kernel: Kernel,
     light: Light,
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Raster, Error> {
-    let shape = raster.shape();
+    let resampling = Resampling { shape: raster.shape(), geometry, kernel, light, deadline };
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(resampled_samples(samples, shape, geometry, kernel, light, watch)?),
-        Samples::U16(samples) => Samples::U16(resampled_samples(samples, shape, geometry, kernel, light, watch)?),
+        Samples::U8(samples) => Samples::U8(resampling.samples(samples)?),
+        Samples::U16(samples) => Samples::U16(resampling.samples(samples)?),
     };
-    Ok(Raster::new(geometry.scaled, shape.channels, samples))
+    Ok(Raster::new(geometry.scaled, raster.channels(), samples))
 }
 
-fn resampled_samples<S: Sample>(
-    samples: &[S],
+/// Settings of one resampling, for samples of either depth.
+struct Resampling<'a> {
+    /// Shape of the source.
     shape: Shape,
-    geometry: &Geometry,
+    geometry: &'a Geometry,
     kernel: Kernel,
     light: Light,
-    watch: &Watch,
-) -> Result<Vec<S>, Error> {
-    let resize = match (kernel, shape.channels.count()) {
-        (Kernel::Nearest, _) => return nearest(samples, shape, geometry),
-        (_, 1) => in_bands::<S, U16>,
-        (_, 2) => in_bands::<S, U16x2>,
-        (_, 3) => in_bands::<S, U16x3>,
-        _ => in_bands::<S, U16x4>,
-    };
-    resize(samples, shape, geometry, kernel, light, watch)
+    deadline: &'a Deadline,
 }
 
-fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(
-    samples: &[S],
-    shape: Shape,
-    geometry: &Geometry,
-    kernel: Kernel,
-    light: Light,
-    watch: &Watch,
-) -> Result<Vec<S>, Error> {
-    let (count, target) = (shape.channels.count(), geometry.scaled);
-    let (source_row, target_row) = (shape.size.w as usize * count, target.w as usize * count);
-    let mut result = try_zeroed(target.h as usize * target_row)?;
-    let rows = band_rows(shape, geometry, kernel);
-    let mut resizer = Resizer::new();
-    let (mut linear, mut scaled) = (Vec::<P>::new(), vec![P::default(); rows as usize * target.w as usize]);
-    for (band, result) in result.chunks_mut(rows as usize * target_row).enumerate() {
-        watch.check()?;
-        let first_row = band as u32 * rows;
-        let band = Band::new(geometry, kernel, first_row, (result.len() / target_row) as u32);
-        linear.resize(band.source_rows() * shape.size.w as usize, P::default());
-        let source = &samples[band.first as usize * source_row..band.end as usize * source_row];
-        match light {
-            Light::Linear => linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha()),
-            Light::Plain => rescaled_row(source, P::components_mut(&mut linear)),
-        }
-        let scaled = &mut scaled[..result.len() / count];
-        convolve(&mut resizer, (&linear, shape.size.w), (scaled, target.w), band.region, kernel)?;
-        match light {
-            Light::Linear => encode_row(P::components(scaled), result, count, shape.channels.alpha()),
-            Light::Plain => rescaled_row(P::components(scaled), result),
+impl Resampling<'_> {
+    fn samples<S: Sample>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
+        match (self.kernel, self.shape.channels.count()) {
+            (Kernel::Nearest, _) => nearest(samples, self.shape, self.geometry),
+            (_, 1) => self.in_bands::<S, U16>(samples),
+            (_, 2) => self.in_bands::<S, U16x2>(samples),
+            (_, 3) => self.in_bands::<S, U16x3>(samples),
+            _ => self.in_bands::<S, U16x4>(samples),
         }
     }
-    Ok(result)
+
+    fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
+        let Resampling { shape, geometry, kernel, light, deadline } = *self;
+        let (count, target) = (shape.channels.count(), geometry.scaled);
+        let (source_row, target_row) = (shape.size.w as usize * count, target.w as usize * count);
+        let mut result = try_zeroed(target.h as usize * target_row)?;
+        let rows = band_rows(shape, geometry, kernel);
+        let mut resizer = Resizer::new();
+        let (mut linear, mut scaled) = (Vec::<P>::new(), vec![P::default(); rows as usize * target.w as usize]);
+        for (band, result) in result.chunks_mut(rows as usize * target_row).enumerate() {
+            deadline.check()?;
+            let first_row = band as u32 * rows;
+            let band = Band::new(geometry, kernel, first_row, (result.len() / target_row) as u32);
+            linear.resize(band.source_rows() * shape.size.w as usize, P::default());
+            let source = &samples[band.first as usize * source_row..band.end as usize * source_row];
+            match light {
+                Light::Linear => linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha()),
+                Light::Plain => rescaled_row(source, P::components_mut(&mut linear)),
+            }
+            let scaled = &mut scaled[..result.len() / count];
+            convolve(&mut resizer, (&linear, shape.size.w), (scaled, target.w), band.region, kernel)?;
+            match light {
+                Light::Linear => encode_row(P::components(scaled), result, count, shape.channels.alpha()),
+                Light::Plain => rescaled_row(P::components(scaled), result),
+            }
+        }
+        Ok(result)
+    }
 }
 
 fn rescaled_row<S: Sample, T: Sample>(source: &[S], target: &mut [T]) {
     target.iter_mut().zip(source).for_each(|(target, source)| *target = T::scaled((*source).into(), S::MAX.into()));
 }
 
-/// The source rows that some result rows need.
+/// Source rows needed for some result rows.
 struct Band {
-    /// The first.
+    /// First row.
     first: u32,
-    /// One past the last.
+    /// Row after the last.
     end: u32,
-    /// What is scaled, in rows counted from `first`.
+    /// Region to scale, relative to `first`.
     region: Region,
 }
 
@@ -241,7 +240,7 @@ impl Band {
         let scale = region.h / f64::from(scaled.h);
         let top = region.y + f64::from(first_row) * scale;
         let bottom = (region.y + f64::from(first_row + rows) * scale).min(f64::from(h));
-        // One row more than the kernel reaches: it is cut off at the edges of the image only.
+        // One row more than the kernel reaches, so that it is cut off only at the edges of the image.
         let reach = kernel.support() * scale.max(1.0) + 1.0;
         let first = (top - reach).floor().max(0.0);
         let end = (bottom + reach).ceil().min(f64::from(h));
@@ -317,7 +316,8 @@ mod tests {
         }
     }
 
-    /// Where the middle of a first or last row is that of a source row, kernels have zeros at the ends of its weights.
+    /// Checks regions whose first or last result row is centred on a source row, where weights of kernels end with
+    /// zeros.
     #[test]
     fn a_slope_stays_one_wherever_the_region_begins() {
         let size = Size { w: 4, h: 24 };
@@ -331,7 +331,8 @@ mod tests {
                 let region = Region { x: 0.0, y, w: 4.0, h: scale * f64::from(rows) };
                 let scaled = Size { w: 8, h: rows };
                 let geometry = Geometry { source: size, region, scaled, uncropped: scaled, result: scaled };
-                let result = resampled(&raster, &geometry, kernel, Light::Plain, &Watch::default()).expect("resampled");
+                let result =
+                    resampled(&raster, &geometry, kernel, Light::Plain, &Deadline::default()).expect("resampled");
                 let Samples::U16(samples) = result.samples() else { panic!("of the same depth") };
                 for (row, pixels) in samples.chunks(8).enumerate() {
                     let expected = (first + row as f64 * scale) * 2000.0;

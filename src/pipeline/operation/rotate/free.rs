@@ -1,8 +1,8 @@
-//! A turn by any angle: every pixel of the canvas looks up its place in the source, in linear light with premultiplied alpha.
-//! Between four by four pixels weighed by Catmull-Rom (Keys, "Cubic Convolution Interpolation", 1981, a = -1/2). The image's edges
-//! are smoothed by the share of a pixel that it covers, mixed with the background in linear light. Sums are of plain floats in one
-//! order, four lanes at a time: on two megapixels 3.3 times as fast as whole numbers, which the vector units of every CPU cannot
-//! multiply, and as independent of the CPU.
+//! Rotation by any angle: each pixel of the canvas is interpolated at its position in the source, in linear light
+//! with premultiplied alpha, from four by four pixels with Catmull-Rom weights (Keys, "Cubic Convolution
+//! Interpolation", 1981, a = -1/2). Edges of the image are antialiased by the covered share of each pixel, mixed with
+//! the background in linear light. Sums use plain floats in one order, four lanes at a time: on two megapixels 3.3
+//! times as fast as integers, which not all vector units can multiply, and equally independent of the CPU.
 
 use std::sync::LazyLock;
 
@@ -10,9 +10,9 @@ use crate::pipeline::color::{Sample, encode_row, linear_row};
 use crate::pipeline::operation::canvas::{filled, pixel};
 use crate::pipeline::operation::sine::{cosine_of_turns, sine_of_turns};
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Error, Raster, Samples, Shape, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Samples, Shape, Size};
 
-/// How a source lies on its canvas.
+/// Position of a source on its canvas.
 pub(super) struct Turn {
     source: Size,
     pub canvas: Size,
@@ -20,11 +20,11 @@ pub(super) struct Turn {
     cosine: f64,
 }
 
-/// A corner that reaches this little into one more row of pixels is not worth it: 1/256 of it would not be seen.
+/// Part of a pixel that a corner may reach beyond the canvas: 1/256 is invisible and does not justify another row.
 const CORNER: f64 = 1.0 / 256.0;
 
 impl Turn {
-    /// A clockwise turn by hundredths of a degree.
+    /// A clockwise turn by `angle` hundredths of a degree.
     pub fn new(source: Size, angle: i64) -> Turn {
         let turns = angle as f64 / 18_000.0;
         let (sine, cosine) = (sine_of_turns(turns), cosine_of_turns(turns));
@@ -34,13 +34,13 @@ impl Turn {
         Turn { source, canvas, sine, cosine }
     }
 
-    /// Bytes held beside source and result: the source in linear light, and rows of both.
+    /// Bytes held in addition to source and result: the source in linear light, and rows of both.
     pub fn working_bytes(&self, source: Shape) -> u64 {
         let rows = u64::from(source.size.w) + 2 * u64::from(self.canvas.w);
         2 * lanes(source.channels.count()) as u64 * (source.size.pixels() + rows)
     }
 
-    /// Where the centre of a canvas pixel lies in the source, in pixels from its upper left corner.
+    /// Position of a canvas pixel's centre in the source, in pixels from the upper left corner.
     fn source_of(&self, x: u32, y: u32) -> (f64, f64) {
         let from_centre = |at: u32, side: u32| f64::from(at) + 0.5 - f64::from(side) / 2.0;
         let (x, y) = (from_centre(x, self.canvas.w), from_centre(y, self.canvas.h));
@@ -49,9 +49,9 @@ impl Turn {
     }
 }
 
-/// Places between two pixels at which weights are held.
+/// Positions between two pixels for which weights are tabulated.
 const PHASES: usize = 1024;
-/// Weights are multiples of one over this.
+/// Inverse of the unit of weights.
 const GRAIN: f64 = 16_384.0;
 
 static WEIGHTS: LazyLock<Vec<[f32; 4]>> = LazyLock::new(|| {
@@ -60,24 +60,24 @@ static WEIGHTS: LazyLock<Vec<[f32; 4]>> = LazyLock::new(|| {
         let near = |t: f64| (1.5 * t - 2.5) * t * t + 1.0;
         let far = |t: f64| ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0;
         let mut weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)].map(|weight| (weight * GRAIN).round());
-        // One colour stays just that colour: what rounding took goes to the nearer pixel.
+        // A flat colour must be unchanged, so the rounding error is added to the nearer pixel.
         weights[if t < 0.5 { 1 } else { 2 }] += GRAIN - weights.iter().sum::<f64>();
         weights.map(|weight| (weight / GRAIN) as f32)
     };
     (0..PHASES).map(weights).collect()
 });
 
-/// Samples of a pixel in memory: three are held as four, which vector units take at once.
+/// Samples per pixel in memory: three are padded to four, which vector units load at once.
 const fn lanes(count: usize) -> usize {
     if count == 3 { 4 } else { count }
 }
 
-/// Turns a raster whose channels hold the background.
-pub(super) fn turned(raster: &Raster, turn: &Turn, background: [u8; 4], watch: &Watch) -> Result<Raster, Error> {
+/// Rotates a raster whose channels can hold the background.
+pub(super) fn turned(raster: &Raster, turn: &Turn, background: [u8; 4], deadline: &Deadline) -> Result<Raster, Error> {
     let shape = raster.shape();
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(turned_samples(samples, shape, turn, background, watch)?),
-        Samples::U16(samples) => Samples::U16(turned_samples(samples, shape, turn, background, watch)?),
+        Samples::U8(samples) => Samples::U8(turned_samples(samples, shape, turn, background, deadline)?),
+        Samples::U16(samples) => Samples::U16(turned_samples(samples, shape, turn, background, deadline)?),
     };
     Ok(Raster::new(turn.canvas, shape.channels, samples))
 }
@@ -87,7 +87,7 @@ fn turned_samples<S: Sample>(
     shape: Shape,
     turn: &Turn,
     background: [u8; 4],
-    watch: &Watch,
+    deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let (count, alpha) = (shape.channels.count(), shape.channels.alpha());
     let source = spread(samples, shape)?;
@@ -99,7 +99,7 @@ fn turned_samples<S: Sample>(
     let mut narrow = try_zeroed::<u16>(turn.canvas.w as usize * count)?;
     for (y, target) in target.chunks_exact_mut(turn.canvas.w as usize * count).enumerate() {
         if y % 16 == 0 {
-            watch.check()?;
+            deadline.check()?;
         }
         let covered = match count {
             1 => fill_row::<1>(&source, turn, y as u32, &linear_background, &mut row),
@@ -114,7 +114,7 @@ fn turned_samples<S: Sample>(
     Ok(target)
 }
 
-/// The source in linear light, premultiplied, by [`lanes`].
+/// The source in linear light, premultiplied, with [`lanes`] samples per pixel.
 fn spread<S: Sample>(samples: &[S], shape: Shape) -> Result<Vec<u16>, Error> {
     let (count, alpha, w) = (shape.channels.count(), shape.channels.alpha(), shape.size.w as usize);
     let mut source = try_zeroed::<u16>(shape.size.pixels() as usize * lanes(count))?;
@@ -127,7 +127,7 @@ fn spread<S: Sample>(samples: &[S], shape: Shape) -> Result<Vec<u16>, Error> {
     Ok(source)
 }
 
-/// Fills the part of a row that the image covers, and says which that is.
+/// Fills the covered part of a row, and returns its range.
 fn fill_row<const N: usize>(
     source: &[u16],
     turn: &Turn,
@@ -156,16 +156,16 @@ fn fill_row<const N: usize>(
     covered
 }
 
-/// A pixel that the image covers in full.
+/// Coverage of a pixel entirely inside the image.
 const COVERED: u32 = 256;
 
-/// How much of a pixel around this place is inside of a side.
+/// Share of a pixel at this position that is inside a side.
 fn coverage(at: f64, side: u32) -> u32 {
     let inside = at.min(f64::from(side) - at) + 0.5;
     (inside * f64::from(COVERED)).round().clamp(0.0, f64::from(COVERED)) as u32
 }
 
-/// The colour at a place; beyond its edges the image goes on as it ends.
+/// Interpolated colour at a position; edge pixels are extended outwards.
 fn interpolated<const N: usize>(pixels: &[[u16; N]], size: Size, u: f64, v: f64) -> [u16; N] {
     let ((left, horizontal), (top, vertical)) = (first_tap(u), first_tap(v));
     let mut sums = [0.5f32; N];
@@ -185,7 +185,7 @@ fn interpolated<const N: usize>(pixels: &[[u16; N]], size: Size, u: f64, v: f64)
     sums.map(|sum| (sum as i32).clamp(0, 65_535) as u16)
 }
 
-/// Four pixels of a row.
+/// Four consecutive pixels of a row, with extended edges.
 fn four<const N: usize>(row: &[[u16; N]], first: i64) -> [[u16; N]; 4] {
     let inside = usize::try_from(first).ok().and_then(|first| row.get(first..)?.first_chunk::<4>());
     inside
@@ -193,7 +193,7 @@ fn four<const N: usize>(row: &[[u16; N]], first: i64) -> [[u16; N]; 4] {
         .unwrap_or_else(|| [0, 1, 2, 3].map(|tap| row[(first + tap).clamp(0, row.len() as i64 - 1) as usize]))
 }
 
-/// The first of the four pixels along one side around a place, and the weights of all four.
+/// First of four pixels around a position along one side, and the weights of all four.
 fn first_tap(at: f64) -> (i64, &'static [f32; 4]) {
     let phases = ((at - 0.5) * PHASES as f64).round() as i64;
     (phases.div_euclid(PHASES as i64) - 1, &WEIGHTS[phases.rem_euclid(PHASES as i64) as usize])

@@ -1,5 +1,5 @@
-//! What the codecs built on the crate `image` share: its decoders to [`Raster`], [`Raster`] to its encoders, its errors and
-//! limits, and floats to sRGB. Not a codec, and no place for what one format alone needs.
+//! Shared code of the codecs built on the crate `image`: its decoders to [`Raster`], [`Raster`] to its encoders, its
+//! errors and limits, and conversion of floats to sRGB.
 
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use std::sync::LazyLock;
@@ -9,14 +9,14 @@ use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError
 use super::{DecodeOptions, Header};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch, color};
+use crate::pipeline::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size, color};
 
-/// The header of a still image without orientation, profile or working memory.
+/// Header of a still image without orientation, profile or working memory.
 pub(super) fn still(size: Size, channels: Channels, bits: u8) -> Header {
     Header { size, orientation: Orientation::NoTransforms, frames: 1, channels, bits, icc: false, working_bytes: 0 }
 }
 
-/// What `decoder`, which has read its header, will give.
+/// Header from a decoder that has read its own.
 pub(super) fn header(format: &'static str, decoder: &impl ImageDecoder) -> Result<Header, Error> {
     let (channels, bits) = match decoder.color_type() {
         ColorType::L8 => (Channels::Gray, 8),
@@ -33,32 +33,43 @@ pub(super) fn header(format: &'static str, decoder: &impl ImageDecoder) -> Resul
     Ok(still(size(format, w, h)?, channels, bits))
 }
 
-/// A size with at least one pixel.
+/// A size, checked to be at least one pixel.
 pub(super) fn size(format: &'static str, w: u32, h: u32) -> Result<Size, Error> {
-    if w == 0 || h == 0 { Err(Error::corrupt(format, "has no pixels")) } else { Ok(Size::new(w, h)) }
+    if w == 0 || h == 0 { Err(Error::corrupt(format, "zero width or height")) } else { Ok(Size::new(w, h)) }
 }
 
-/// Errs when the body is shorter than the smallest one that can hold the pixels, so that a lie in a header costs nothing.
+/// Checks that the body is long enough for the pixels, so that a false header costs nothing.
 pub(super) fn body_holds(format: &'static str, body_bytes: usize, least: u64) -> Result<(), Error> {
     if (body_bytes as u64) < least {
         return Err(Error::corrupt(
             format,
-            format!("ends early: {body_bytes} bytes of pixels where {least} are needed"),
+            format!("truncated file: {body_bytes} bytes of pixel data, at least {least} needed"),
         ));
     }
     Ok(())
 }
 
-/// Decodes all pixels of `decoder` into fresh memory, within the limits.
+/// Decodes a file into a still picture, with the decoder that `open` makes of a reader.
+pub(super) fn still_picture<'a, D: ImageDecoder>(
+    format: &'static str,
+    bytes: &'a [u8],
+    options: &'a DecodeOptions,
+    open: impl FnOnce(PolledReader<'a>) -> Result<D, ImageError>,
+) -> Result<Picture, Error> {
+    let decoder = open(PolledReader::new(bytes, options.deadline)).map_err(|error| decode_error(format, error))?;
+    decode(format, decoder, options).map(Picture::still)
+}
+
+/// Decodes all pixels into new memory, within the limits.
 pub(super) fn decode(
     format: &'static str,
     mut decoder: impl ImageDecoder,
     options: &DecodeOptions,
 ) -> Result<Raster, Error> {
-    options.watch.check()?;
+    options.deadline.check()?;
     let header = header(format, &decoder)?;
     let count = samples_count(header.size, header.channels, u64::from(header.bits / 8), options.limits)?;
-    let failed = |error| options.watch.check().err().unwrap_or_else(|| decode_error(format, error));
+    let failed = |error| options.deadline.check().err().unwrap_or_else(|| decode_error(format, error));
     decoder.set_limits(limits(options.limits)).map_err(failed)?;
     let samples = if header.bits == 16 {
         let mut samples = try_zeroed::<u16>(count)?;
@@ -72,7 +83,7 @@ pub(super) fn decode(
     Ok(Raster::new(header.size, header.channels, samples))
 }
 
-/// The second line of defence before an allocation: samples of an image that is within the limits.
+/// Number of samples of an image within the limits; a second check before allocation.
 pub(super) fn samples_count(
     size: Size,
     channels: Channels,
@@ -89,7 +100,7 @@ pub(super) fn samples_count(
     })
 }
 
-/// Our limits in the crate's terms.
+/// Our limits as those of the crate.
 pub(super) fn limits(limits: &Limits) -> image::Limits {
     let mut theirs = image::Limits::no_limits();
     theirs.max_image_width = Some(limits.side_px_max);
@@ -98,31 +109,31 @@ pub(super) fn limits(limits: &Limits) -> image::Limits {
     theirs
 }
 
-/// The crate's decode error as ours.
+/// The crate's decode error as our own.
 pub(super) fn decode_error(format: &'static str, error: ImageError) -> Error {
     match error {
         ImageError::Unsupported(_) => Error::Unsupported { format, feature: "this variant of the format" },
         ImageError::Limits(_) => Error::Limit { name: "memory_bytes_max", value: u64::MAX, max: 0 },
         ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Error::corrupt(format, "ends early")
+            Error::corrupt(format, "truncated file")
         }
         error => Error::corrupt(format, error),
     }
 }
 
-/// Writes the first frame of `picture` with `encoder`, which writes into a vector of the caller.
+/// Writes the first frame of `picture` with `encoder`, which owns the output.
 pub(super) fn encode(format: &'static str, encoder: impl ImageEncoder, picture: &Picture) -> Result<(), Error> {
     let raster = picture.first();
     let Size { w, h } = raster.size();
     encoder.write_image(sample_bytes(raster), w, h, color_type(format, raster)?).map_err(|e| encode_error(format, e))
 }
 
-/// Any encode error as ours.
+/// An encode error of any crate as our own.
 pub(super) fn encode_error(format: &'static str, error: impl ToString) -> Error {
     Error::Encode { format, reason: error.to_string() }
 }
 
-/// The samples in native byte order.
+/// Samples as bytes, in native byte order.
 pub(super) fn sample_bytes(raster: &Raster) -> &[u8] {
     match raster.samples() {
         Samples::U8(samples) => samples,
@@ -130,7 +141,7 @@ pub(super) fn sample_bytes(raster: &Raster) -> &[u8] {
     }
 }
 
-/// The crate's name of the raster's shape.
+/// The crate's name for the shape of a raster.
 pub(super) fn color_type(format: &'static str, raster: &Raster) -> Result<ExtendedColorType, Error> {
     let wide = matches!(raster.samples(), Samples::U16(_));
     Ok(match (raster.channels(), wide) {
@@ -146,29 +157,29 @@ pub(super) fn color_type(format: &'static str, raster: &Raster) -> Result<Extend
     })
 }
 
-/// The source's bytes as a reader that stops when the render should: the crate's decoders poll nothing themselves.
-pub(super) struct Source<'a> {
+/// Reader of the source's bytes that errs once the render must stop, since the crate's decoders check no deadline.
+pub(super) struct PolledReader<'a> {
     bytes: Cursor<&'a [u8]>,
-    watch: &'a Watch,
+    deadline: &'a Deadline,
     reads: u32,
 }
 
-/// Reads between two polls: a clock read against some 10 microseconds of decoding.
+/// Reads between two checks of the deadline: one clock read per some 10 microseconds of decoding.
 const READS_A_POLL: u32 = 4096;
 
-impl<'a> Source<'a> {
-    /// Reads `bytes` from their start.
-    pub(super) fn new(bytes: &'a [u8], watch: &'a Watch) -> Source<'a> {
-        Source { bytes: Cursor::new(bytes), watch, reads: 0 }
+impl<'a> PolledReader<'a> {
+    /// A reader at the start of `bytes`.
+    pub(super) fn new(bytes: &'a [u8], deadline: &'a Deadline) -> PolledReader<'a> {
+        PolledReader { bytes: Cursor::new(bytes), deadline, reads: 0 }
     }
 
     fn poll(&mut self) -> io::Result<()> {
         self.reads = self.reads.wrapping_add(1);
-        if self.reads.is_multiple_of(READS_A_POLL) { self.watch.check().map_err(io::Error::other) } else { Ok(()) }
+        if self.reads.is_multiple_of(READS_A_POLL) { self.deadline.check().map_err(io::Error::other) } else { Ok(()) }
     }
 }
 
-impl Read for Source<'_> {
+impl Read for PolledReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.poll()?;
         self.bytes.read(buffer)
@@ -180,7 +191,7 @@ impl Read for Source<'_> {
     }
 }
 
-impl BufRead for Source<'_> {
+impl BufRead for PolledReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.poll()?;
         self.bytes.fill_buf()
@@ -191,17 +202,17 @@ impl BufRead for Source<'_> {
     }
 }
 
-impl Seek for Source<'_> {
+impl Seek for PolledReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.bytes.seek(to)
     }
 }
 
-/// A linear light value as a 16-bit sRGB sample: clipped to 0..=1 (NaN is 0), then the curve of IEC 61966-2-1.
+/// Converts linear light to a 16-bit sRGB sample: clipped to 0..=1 (NaN is 0), then the curve of IEC 61966-2-1.
 ///
-/// Above the curve's straight part it interpolates in a table of 1,024 steps an octave: exact for the 8- and 11-bit
-/// mantissas of RGBE and half floats, within 1/100 of a step for others, and the same on every machine, which the
-/// C library's `powf` is not.
+/// Above the straight part of the curve, values are interpolated in a table of 1,024 steps per octave: exact for the
+/// 8- and 11-bit mantissas of RGBE and half floats, within 1/100 of a step for others, and equal on every machine,
+/// unlike the C library's `powf`.
 pub(super) fn srgb16(linear: f32) -> u16 {
     if linear.is_nan() || linear <= 0.0 {
         return 0;
@@ -218,9 +229,9 @@ pub(super) fn srgb16(linear: f32) -> u16 {
     (low + (high - low) * (rest / (1 << STEP_BITS) as f32) + 0.5) as u16
 }
 
-/// The table's first value, 2^-9: below it the curve is a straight line.
+/// First value of the table, 2^-9; below it the curve is a straight line.
 const TABLE_START: f32 = 1.0 / 512.0;
-/// Bits of a float below one step of the table: 10 of the 23 bits of the mantissa are left.
+/// Bits of a float below one step of the table, which keeps 10 of the 23 bits of the mantissa.
 const STEP_BITS: u32 = 13;
 
 static SRGB: LazyLock<Vec<f32>> = LazyLock::new(|| {

@@ -1,15 +1,15 @@
-//! Looking for a quality: each try is a whole encode, and their number is bounded.
+//! Search for the highest quality within a size limit: each try is a whole encode, and their number is bounded.
 
 use crate::pipeline::codec::{EncodeOptions, Encoder};
 use crate::pipeline::{Error, Picture};
 
-/// Tries below the first: halving 1..=99 comes down to 1 with the sixth.
+/// Tries after the first: six halve the range 1..=99 down to one quality.
 const TRIES_MAX: u32 = 6;
 
-/// The result of the highest quality, of 1 up to the one that is asked for, that has at most `bytes_max`; after few tries perhaps
-/// one or two below it.
+/// Encodes at the highest quality, from 1 up to the requested one, whose result has at most `bytes_max` bytes. Since
+/// the number of tries is bounded, the quality may be one or two below the best.
 ///
-/// Errors: [`Error::Limit`] `max_bytes`, with the fewest bytes that were reached.
+/// Errors: [`Error::Limit`] `max_bytes`, with the smallest size that was reached.
 pub(super) fn within_bytes(
     encoder: &Encoder,
     picture: &Picture,
@@ -17,7 +17,7 @@ pub(super) fn within_bytes(
     bytes_max: u64,
 ) -> Result<Vec<u8>, Error> {
     let attempt = |quality| {
-        options.watch.check()?;
+        options.deadline.check()?;
         (encoder.encode)(picture, &EncodeOptions { quality: Some(quality), ..*options })
     };
     let fits = |bytes: &Vec<u8>| bytes.len() as u64 <= bytes_max;
@@ -52,13 +52,13 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::pipeline::{Channels, Raster, Samples, Size, Watch};
+    use crate::pipeline::{Channels, Deadline, Raster, Samples, Size};
 
     thread_local! {
         static TRIED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Ten bytes for each quality.
+    /// An encoder whose result has ten bytes for each step of quality.
     const TEN: Encoder = Encoder {
         quality: Some(80),
         encode: |_, options| {
@@ -72,8 +72,8 @@ mod tests {
     fn check(asked: Option<u8>, bytes_max: u64, expected: Result<usize, Error>) -> Vec<u8> {
         TRIED.with_borrow_mut(Vec::clear);
         let picture = Picture::still(Raster::new(Size::new(1, 1), Channels::Gray, Samples::U8(vec![0])));
-        let watch = Watch::default();
-        let options = EncodeOptions { quality: asked, ..EncodeOptions::new(&watch) };
+        let deadline = Deadline::default();
+        let options = EncodeOptions { quality: asked, ..EncodeOptions::new(&deadline) };
         let bytes = within_bytes(&TEN, &picture, &options, bytes_max);
         assert_eq!(bytes.map(|bytes| bytes.len()), expected, "{asked:?} within {bytes_max}");
         TRIED.with_borrow(Vec::clone)
@@ -90,12 +90,12 @@ mod tests {
         }
     }
 
-    /// The search may end one short of the best.
+    /// Number of tries; the search may end one quality below the best.
     fn tried_for(asked: Option<u8>, bytes_max: u64) -> usize {
         TRIED.with_borrow_mut(Vec::clear);
         let picture = Picture::still(Raster::new(Size::new(1, 1), Channels::Gray, Samples::U8(vec![0])));
-        let watch = Watch::default();
-        let options = EncodeOptions { quality: asked, ..EncodeOptions::new(&watch) };
+        let deadline = Deadline::default();
+        let options = EncodeOptions { quality: asked, ..EncodeOptions::new(&deadline) };
         let bytes = within_bytes(&TEN, &picture, &options, bytes_max).expect("quality 1 fits").len() as u64;
         assert!(bytes <= bytes_max && bytes + 10 >= bytes_max, "{bytes} of {bytes_max}");
         TRIED.with_borrow(Vec::len)
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn a_cancelled_search_ends() {
         let raised = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-        let watch = Watch::new(std::time::Instant::now() + std::time::Duration::from_secs(3600), raised);
+        let deadline = Deadline::new(std::time::Instant::now() + std::time::Duration::from_secs(3600), raised);
         let picture = Picture::still(Raster::new(Size::new(1, 1), Channels::Gray, Samples::U8(vec![0])));
-        assert_eq!(within_bytes(&TEN, &picture, &EncodeOptions::new(&watch), 5), Err(Error::Cancelled));
+        assert_eq!(within_bytes(&TEN, &picture, &EncodeOptions::new(&deadline), 5), Err(Error::Cancelled));
     }
 }

@@ -1,42 +1,42 @@
-//! Where a crop should be: the part with most detail, or the likely subject. Both look at a small image, along the one axis on
-//! which a crop of the asked ratio can move. Floats are added, multiplied and rooted only, in one order: no result depends on the
-//! CPU.
+//! Position of a crop: the part with most detail, or the likely subject. Both examine a small image, along the axis
+//! on which a crop of the requested ratio can move. Floats are only added, multiplied and rooted, in one order, so
+//! results do not depend on the CPU.
 //!
-//! The ideas are those of libvips' `smartcrop` (which takes its "attention" from smartcrop.js); the code and its weights are ours,
-//! chosen by looking at crops of photographs to squares and banners.
+//! The approach follows libvips' `smartcrop` (whose "attention" is from smartcrop.js). Code and weights are our own,
+//! chosen by comparing crops of photographs to squares and banners.
 
 mod small;
 
 use super::anchor::Anchor;
 use crate::pipeline::operation::canvas::Rect;
-use crate::pipeline::{Error, Raster, Size, Watch};
+use crate::pipeline::{Deadline, Error, Raster, Size};
 use small::Small;
 
-/// The axis that a crop can move on, and how long it is there.
-struct Window {
+/// Axis on which a crop can move, and its lengths.
+struct CropAxis {
     horizontal: bool,
     /// Pixels of the small image along the axis.
     side: usize,
-    /// Those of them that are kept.
+    /// Pixels along the axis that are kept.
     kept: usize,
 }
 
-impl Window {
-    fn new(part: Size, small: Size, target: Size) -> Window {
+impl CropAxis {
+    fn new(part: Size, small: Size, target: Size) -> CropAxis {
         let wide = u64::from(part.w) * u64::from(target.h);
         let high = u64::from(part.h) * u64::from(target.w);
         let side = if wide > high { small.w } else { small.h };
         let kept = (2 * u64::from(side) * wide.min(high) + wide.max(high)) / (2 * wide.max(high));
-        Window { horizontal: wide > high, side: side as usize, kept: (kept as usize).clamp(1, side as usize) }
+        CropAxis { horizontal: wide > high, side: side as usize, kept: (kept as usize).clamp(1, side as usize) }
     }
 
-    /// The point that a crop is centred on which keeps the pixels from this one on.
+    /// Centre of the crop that begins at pixel `first`.
     fn anchor(&self, first: usize) -> Anchor {
         let centre = (first as f64 + self.kept as f64 / 2.0) / self.side as f64;
         if self.horizontal { Anchor::at(centre, 0.5) } else { Anchor::at(0.5, centre) }
     }
 
-    /// The places of the pixels that cross the axis here.
+    /// Indices of the pixels in the line across the axis at `at`.
     fn line(&self, small: Size, at: usize) -> impl Iterator<Item = usize> + use<> {
         let (w, h, horizontal) = (small.w as usize, small.h as usize, self.horizontal);
         (0..if horizontal { h } else { w })
@@ -46,37 +46,38 @@ impl Window {
 
 /// Longer side of the image whose histograms are compared.
 const DETAIL_SIDE: u32 = 256;
-/// Slices that are taken off, at most.
+/// Largest number of slices to remove.
 const SLICES: usize = 16;
 
-/// The part with most detail: of the slices at both ends of the axis, the one of less entropy goes, until the rest fits.
-pub(super) fn busiest(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
-    let small = Small::new(raster, part, DETAIL_SIDE, watch)?;
-    let window = Window::new(part.size, small.size, target);
+/// Centre of the part with most detail. Repeatedly removes the slice with less entropy from either end of the axis,
+/// until the rest fits.
+pub(super) fn busiest(raster: &Raster, part: Rect, target: Size, deadline: &Deadline) -> Result<Anchor, Error> {
+    let small = Small::new(raster, part, DETAIL_SIDE, deadline)?;
+    let axis = CropAxis::new(part.size, small.size, target);
     let order = |from: usize, to: usize| {
         let mut histogram = [0u32; 64];
-        for place in (from..to).flat_map(|at| window.line(small.size, at)) {
+        for place in (from..to).flat_map(|at| axis.line(small.size, at)) {
             histogram[(small.luma(place) * 63.99) as usize] += 1;
         }
         histogram.iter().map(|count| u64::from(*count) * log2(*count)).sum::<u64>()
     };
-    let (mut first, mut end) = (0, window.side);
-    let slice = (window.side - window.kept).div_ceil(SLICES);
-    while end - first > window.kept {
-        let slice = slice.min(end - first - window.kept);
-        // Of as many pixels each, the more ordered slice has less entropy.
+    let (mut first, mut end) = (0, axis.side);
+    let slice = (axis.side - axis.kept).div_ceil(SLICES);
+    while end - first > axis.kept {
+        let slice = slice.min(end - first - axis.kept);
+        // Both slices have equally many pixels, so the more ordered one has less entropy.
         let (start, tail) = (order(first, first + slice), order(end - slice, end));
-        let near_start = first > window.side - end;
+        let near_start = first > axis.side - end;
         if start > tail || (start == tail && !near_start) {
             first += slice;
         } else {
             end -= slice;
         }
     }
-    Ok(window.anchor(first))
+    Ok(axis.anchor(first))
 }
 
-/// Binary logarithm with 16 fractional bits, by repeated squaring; that of 0 is never added.
+/// Binary logarithm with 16 fractional bits, by repeated squaring; 0 for 0, which is never added.
 fn log2(count: u32) -> u64 {
     let Some(whole) = count.checked_ilog2() else { return 0 };
     let mut mantissa = u64::from(count) << (31 - whole);
@@ -90,46 +91,60 @@ fn log2(count: u32) -> u64 {
     log
 }
 
-/// Longer side of the image whose pixels are scored: small enough that texture is even.
+/// Longer side of the image whose pixels are scored; small enough to even out texture.
 const SUBJECT_SIDE: u32 = 48;
-/// The share of the pixels across the axis that count: a subject seldom fills the image.
+/// Divisor of the pixels across the axis that count, strongest first; a subject seldom fills the image.
 const STRONGEST: usize = 4;
-/// How much less the lowest line counts than the uppermost: heads stand above bodies.
+/// Discount of the lowest line relative to the uppermost, since heads are above bodies.
 const DOWNWARDS: f64 = 0.5;
-/// How much less the ends of the part count than its middle.
+/// Discount of the ends of the part relative to its middle.
 const OUTWARDS: f64 = 0.8;
 
-/// The likely subject: the part with most edges, skin and saturated colour around its middle.
-pub(super) fn subject(raster: &Raster, part: Rect, target: Size, watch: &Watch) -> Result<Anchor, Error> {
-    let small = Small::new(raster, part, SUBJECT_SIDE, watch)?;
-    let window = Window::new(part.size, small.size, target);
-    let scores = scores(&small);
+/// Centre of the likely subject: the part with most edges, skin and saturated colours around its middle.
+pub(super) fn subject(raster: &Raster, part: Rect, target: Size, deadline: &Deadline) -> Result<Anchor, Error> {
+    let small = Small::new(raster, part, SUBJECT_SIDE, deadline)?;
+    let axis = CropAxis::new(part.size, small.size, target);
+    let (lines, weights) = (line_scores(&small, &axis), centre_weights(axis.kept));
+    let score = |lines: &[f64]| lines.iter().zip(&weights).map(|(line, weight)| line * weight).sum::<f64>();
+    let first = most_central_best(lines.windows(axis.kept).map(score), axis.side - axis.kept);
+    Ok(axis.anchor(first))
+}
+
+/// Score of each line across the axis: the sum of its strongest pixels. Lower lines are discounted if the axis is vertical.
+fn line_scores(small: &Small, axis: &CropAxis) -> Vec<f64> {
+    let scores = scores(small);
     let line = |at: usize| {
-        let mut line: Vec<f64> = window.line(small.size, at).map(|place| scores[place]).collect();
+        let mut line: Vec<f64> = axis.line(small.size, at).map(|place| scores[place]).collect();
         line.sort_unstable_by(|one, other| other.total_cmp(one));
         let strongest = line.iter().take(line.len().div_ceil(STRONGEST)).sum::<f64>();
-        if window.horizontal { strongest } else { strongest * (1.0 - DOWNWARDS * at as f64 / window.side as f64) }
+        if axis.horizontal { strongest } else { strongest * (1.0 - DOWNWARDS * at as f64 / axis.side as f64) }
     };
-    let lines: Vec<f64> = (0..window.side).map(line).collect();
+    (0..axis.side).map(line).collect()
+}
+
+/// Weight of each line of a crop: 1 in its middle, less towards its ends.
+fn centre_weights(kept: usize) -> Vec<f64> {
     let weight = |place: usize| {
-        let from_middle = (2 * place + 1) as f64 / window.kept as f64 - 1.0;
+        let from_middle = (2 * place + 1) as f64 / kept as f64 - 1.0;
         1.0 - OUTWARDS * from_middle * from_middle
     };
-    let weights: Vec<f64> = (0..window.kept).map(weight).collect();
-    let score = |lines: &[f64]| lines.iter().zip(&weights).map(|(line, weight)| line * weight).sum::<f64>();
-    let off_centre = |first: usize| (2 * first).abs_diff(window.side - window.kept);
-    let scored = lines.windows(window.kept).map(score).enumerate();
-    let best = scored.reduce(|best, next| {
+    (0..kept).map(weight).collect()
+}
+
+/// Index of the highest score; of equal ones, the index nearest to the middle of `0..=last`.
+fn most_central_best(scores: impl Iterator<Item = f64>, last: usize) -> usize {
+    let off_centre = |first: usize| (2 * first).abs_diff(last);
+    let best = scores.enumerate().reduce(|best, next| {
         let nearer = next.1 == best.1 && off_centre(next.0) < off_centre(best.0);
         if next.1 > best.1 || nearer { next } else { best }
     });
-    Ok(window.anchor(best.map_or(0, |(first, _)| first)))
+    best.map_or(0, |(first, _)| first)
 }
 
 const SKIN_WEIGHT: f64 = 2.0;
 const SATURATION_WEIGHT: f64 = 0.5;
 
-/// What every pixel adds: its edge, skin where there are edges around (a face, not a wall), saturation; as far as it is opaque.
+/// Score of every pixel: edges, skin near edges (a face, not a wall) and saturation, multiplied by alpha.
 fn scores(small: &Small) -> Vec<f64> {
     let edges: Vec<f64> = (0..small.pixels.len()).map(|place| (edge(small, place) * 2.5).min(0.5)).collect();
     let score = |place: usize| {
@@ -141,7 +156,7 @@ fn scores(small: &Small) -> Vec<f64> {
     (0..small.pixels.len()).map(score).collect()
 }
 
-/// The Laplacian of luma: how far a pixel is from its four neighbours.
+/// Magnitude of the Laplacian of luma: the difference from the four neighbours.
 fn edge(small: &Small, place: usize) -> f64 {
     let (w, h) = (small.size.w as usize, small.size.h as usize);
     let (x, y) = (place % w, place / w);
@@ -150,7 +165,7 @@ fn edge(small: &Small, place: usize) -> f64 {
     (4.0 * luma(x, y) - around).abs()
 }
 
-/// The mean of the five by five pixels around a place, those of them that there are.
+/// Mean of the pixels within two of a pixel, cut at the edges of the image.
 fn mean_around(values: &[f64], size: Size, place: usize) -> f64 {
     let (w, h) = (size.w as usize, size.h as usize);
     let (x, y) = (place % w, place / w);
@@ -160,7 +175,8 @@ fn mean_around(values: &[f64], size: Size, place: usize) -> f64 {
     rows.flat_map(|y| columns.clone().map(move |x| values[y * w + x])).sum::<f64>() / count
 }
 
-/// How near the direction of a colour is to that of skin, whose shades differ in brightness mostly (smartcrop.js's vector).
+/// Similarity of a colour to skin in its direction in RGB, since shades of skin differ mostly in brightness (vector
+/// of smartcrop.js).
 fn skin([r, g, b]: [f64; 3]) -> f64 {
     const SKIN: [f64; 3] = [0.78, 0.57, 0.44];
     let length = (r * r + g * g + b * b).sqrt();

@@ -1,51 +1,55 @@
-//! The blocks of a GIF: how many frames, how large, whether anything shows through. Nothing is decompressed.
+//! [`Container`]: the blocks of a GIF, with number and size of frames, and whether any transparency shows. Decompresses no data.
 //!
-//! Source: the GIF89a specification. One pass over the sub-block lengths: linear in the body.
+//! Source: the GIF89a specification. One pass over the lengths of sub-blocks, linear in the file.
 
 use super::NAME;
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Channels, Error, Size};
 
-/// What the blocks say.
-pub(super) struct Blocks {
-    /// The logical screen.
+/// Facts about a file from its blocks.
+pub(super) struct Container {
+    /// Size of the logical screen.
     pub size: Size,
-    /// Image descriptors.
+    /// Number of image descriptors.
     pub frames: u32,
-    /// Pixels of the largest frame, which may be larger than the screen.
+    /// Pixels of the largest frame, which may exceed the screen.
     pub frame_pixels_max: u64,
-    /// Whether the result needs alpha: a colour is transparent, the screen is not covered at first, or a frame is cleared.
+    /// Whether the result needs alpha: a colour is transparent, the first frame does not cover the screen, or a frame
+    /// is cleared.
     pub alpha: bool,
     /// Whether an ICC profile is embedded.
     pub icc: bool,
-    /// Whether the trailer was reached: without it the file may lack frames.
+    /// Whether the trailer was reached; otherwise frames may be missing.
     pub complete: bool,
 }
 
-impl Blocks {
-    /// Walks all blocks. Errors: [`Error::Corrupt`] when it is not well formed up to the first frame's header.
-    pub fn read(bytes: &[u8]) -> Result<Blocks, Error> {
+impl Container {
+    /// Walks all blocks.
+    ///
+    /// Errors: [`Error::Corrupt`] if the file is not well formed up to the first frame's header.
+    pub fn read(bytes: &[u8]) -> Result<Container, Error> {
         let mut cursor = Cursor::new(NAME, bytes);
         if !matches!(cursor.take(6)?, b"GIF87a" | b"GIF89a") {
-            return Err(cursor.corrupt("is not GIF"));
+            return Err(cursor.corrupt("invalid magic number"));
         }
         let size = Size::new(u32::from(cursor.u16_le()?), u32::from(cursor.u16_le()?));
         if size.pixels() == 0 {
-            return Err(cursor.corrupt("a side is 0"));
+            return Err(cursor.corrupt("zero width or height"));
         }
         skip_palette(&mut cursor, 2)?;
-        let mut blocks = Blocks { size, frames: 0, frame_pixels_max: 0, alpha: false, icc: false, complete: false };
-        match blocks.walk(&mut cursor) {
-            Err(error) if blocks.frames == 0 => Err(error),
-            Ok(()) if blocks.frames == 0 => Err(cursor.corrupt("has no frame")),
+        let mut container =
+            Container { size, frames: 0, frame_pixels_max: 0, alpha: false, icc: false, complete: false };
+        match container.walk(&mut cursor) {
+            Err(error) if container.frames == 0 => Err(error),
+            Ok(()) if container.frames == 0 => Err(cursor.corrupt("no frame in the file")),
             walked => {
-                blocks.complete = walked.is_ok();
-                Ok(blocks)
+                container.complete = walked.is_ok();
+                Ok(container)
             }
         }
     }
 
-    /// The channels that decoding gives.
+    /// Channels of the decoded picture.
     pub fn channels(&self) -> Channels {
         if self.alpha { Channels::Rgba } else { Channels::Rgb }
     }
@@ -56,7 +60,7 @@ impl Blocks {
                 0x2c => self.frame(cursor)?,
                 0x21 => self.extension(cursor)?,
                 0x3b => return Ok(()),
-                _ => return Err(cursor.corrupt("an unknown block")),
+                _ => return Err(cursor.corrupt("unknown block type")),
             }
         }
     }
@@ -91,7 +95,7 @@ impl Blocks {
     }
 }
 
-/// A byte of flags that announces a colour table, `between` bytes, and the table.
+/// Skips flags, `between` bytes, and the colour table that the flags announce.
 fn skip_palette(cursor: &mut Cursor, between: usize) -> Result<(), Error> {
     let flags = cursor.u8()?;
     let palette = if flags & 0x80 != 0 { 3 << ((flags & 7) + 1) } else { 0 };

@@ -1,11 +1,12 @@
-//! Encode arguments as a format takes them: those without a meaning go back to their defaults, those that contradict are refused.
+//! Canonical encode arguments of a format: those without effect are reset to their defaults; contradictions are
+//! refused.
 
 use crate::pipeline::Error;
 use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless, Palette};
 use crate::pipeline::param::{Args, Value, invalid};
 
-/// Takes arguments back to their defaults that mean nothing to `codec`, so that equal bytes have equal keys.
-pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
+/// Resets arguments that have no effect in `codec` to their defaults, so that equal results have equal keys.
+pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
     palette(encoder, &mut args)?;
     lossless(encoder, &mut args)?;
@@ -31,7 +32,7 @@ pub fn normalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
         args.reset("background");
     }
     if let Some([r, g, b, _]) = args.color("background") {
-        // What lies under everything is opaque.
+        // The lowest layer is opaque.
         args = args.with("background", Value::Color([r, g, b, 255]));
     }
     Ok(args)
@@ -85,7 +86,7 @@ fn max_bytes(lossless: bool, args: &Args) -> Result<(), Error> {
     }
 }
 
-/// The effort as the step that it belongs to, and what follows from it.
+/// Replaces `effort` by the step of the format that it selects, and resets `progressive` where the step implies it.
 fn effort(encoder: &Encoder, args: &mut Args) {
     let asked = args.number("effort");
     args.reset("effort");
@@ -102,7 +103,7 @@ fn effort(encoder: &Encoder, args: &mut Args) {
     }
 }
 
-/// The formats whose encoders are such, for people.
+/// Names of the formats whose encoders match, for error messages.
 fn names(such: impl Fn(&Encoder) -> bool) -> String {
     let codecs = CODECS.iter().filter(|codec| codec.encoder.as_ref().is_some_and(&such));
     codecs.map(|codec| codec.name).collect::<Vec<_>>().join(", ")
@@ -128,7 +129,7 @@ mod tests {
     fn text(encoder: Encoder, args: &str) -> Result<String, Error> {
         let png = by_name("png").expect("a row");
         let codec = Codec { encoder: Some(encoder), extensions: &[], ..*png };
-        normalized(&codec, Args::parse(ENCODE, args).expect(args)).map(|args| args.to_string())
+        canonicalized(&codec, Args::parse(ENCODE, args).expect(args)).map(|args| args.to_string())
     }
 
     fn check(encoder: Encoder, args: &str, expected: &str) {

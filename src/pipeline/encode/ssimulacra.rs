@@ -1,6 +1,6 @@
-//! `quality=auto`: the lowest quality that keeps to a score of SSIMULACRA2 (Cloudinary, 2022; 100 is no difference, 90 none that is seen,
-//! 70 a slight one). Judged by the crate `fast-ssim2` (BSD, MIT): its scores do not depend on the processor, and it takes a sixth of
-//! the time of `ssimulacra2`. Butteraugli's and DSSIM's crates have other licences.
+//! `quality=auto`: the lowest quality that reaches a score of SSIMULACRA2 (Cloudinary, 2022; 100: no difference, 90:
+//! none visible, 70: slight). The crate `fast-ssim2` (BSD, MIT) gives scores that do not depend on the processor, in
+//! a sixth of the time of `ssimulacra2`. The crates for Butteraugli and DSSIM have other licences.
 
 use fast_ssim2::{PixelDescriptor, PixelSlice, Ssimulacra2Error, Ssimulacra2Reference};
 
@@ -8,30 +8,32 @@ use crate::pipeline::codec::{Codec, DecodeOptions, EncodeOptions, Encoder};
 use crate::pipeline::raster::Shape;
 use crate::pipeline::{Channels, Error, Limits, Picture, Raster, Samples, Size, color};
 
-/// Encodes, decodes and comparisons, at most.
+/// Largest number of tries, each an encode, a decode and a comparison.
 const TRIES_MAX: u32 = 6;
 
-/// Where a quality is looked for: below, the score says little; above, bytes grow and nothing is seen.
+/// Range of the search: scores below it mean little; above it files grow without visible gain.
 const QUALITY_MIN: u8 = 30;
 const QUALITY_MAX: u8 = 95;
 
-/// A score so little above the wanted one is near enough.
+/// Excess over the wanted score that ends the search.
 const TOLERANCE: f64 = 0.5;
 
-/// Larger pictures are judged by tiles from all over them, so that the time is bounded.
+/// Pixels above which a picture is scored by tiles from all parts of it, which bounds the time.
 const PIXELS_MAX: u64 = 400_000;
 const TILE_PX: u32 = 128;
 const TILES: u32 = 4;
 
-/// Of pictures too small for any score, and of alpha: what lies behind.
+/// Background for alpha, and filler for pictures too small to score.
 const BEHIND: [u8; 4] = [128, 128, 128, 255];
 
-/// What judging a picture of this shape holds at most, beside it: measured at 90 bytes a pixel, and the codec's own.
+/// Upper bound on memory for scoring a picture of this shape, in addition to the picture: 90 bytes per pixel were
+/// measured; the codec needs more.
 pub fn working_bytes(shape: Shape) -> u64 {
     160 * shape.size.pixels().min(PIXELS_MAX)
 }
 
-/// The lowest quality whose score is that of the encoder's row; the highest where none is. An animation is judged by its first frame.
+/// Returns the lowest quality that reaches the encoder's score, or the highest of the range if none does. Only the
+/// first frame of an animation is scored.
 pub(super) fn quality(
     codec: &Codec,
     encoder: &Encoder,
@@ -44,17 +46,17 @@ pub(super) fn quality(
     let pixels = shown(sample.first().clone())?;
     let reference = Ssimulacra2Reference::new(&slice(&pixels, size).map_err(failed)?).map_err(failed)?;
     let score = |quality| {
-        options.watch.check()?;
+        options.deadline.check()?;
         let bytes = (encoder.encode)(&sample, &EncodeOptions { quality: Some(quality), ..*options })?;
         let limits = Limits::default();
-        let decode = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, watch: options.watch };
+        let decode = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: options.deadline };
         let pixels = shown((codec.decode)(&bytes, &decode)?.into_first())?;
         slice(&pixels, size).and_then(|slice| reference.compare(&slice)).map_err(failed)
     };
     lowest(encoder.quality.unwrap_or(QUALITY_MAX), f64::from(encoder.score), score)
 }
 
-/// Halves the range, from `first` on.
+/// Bisects the range of qualities, starting at `first`.
 fn lowest(first: u8, wanted: f64, mut score: impl FnMut(u8) -> Result<f64, Error>) -> Result<u8, Error> {
     let (mut low, mut high, mut quality) = (QUALITY_MIN, QUALITY_MAX, first);
     for _ in 0..TRIES_MAX {
@@ -77,7 +79,7 @@ fn slice(pixels: &[u8], size: Size) -> Result<PixelSlice<'_>, Ssimulacra2Error> 
         .map_err(|_| Ssimulacra2Error::InvalidImageSize)
 }
 
-/// RGB of 8 bits, on gray.
+/// Converts to 8-bit RGB on gray.
 fn shown(raster: Raster) -> Result<Vec<u8>, Error> {
     let rgb = color::to_channels(color::flattened(raster, BEHIND)?, Channels::Rgb)?;
     match color::to_eight_bits(rgb)?.into_samples() {
@@ -86,7 +88,7 @@ fn shown(raster: Raster) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// The picture, or tiles of it.
+/// The picture itself, or tiles of it.
 fn sample(raster: &Raster) -> Raster {
     let size = raster.size();
     if size.pixels() <= PIXELS_MAX {
@@ -108,7 +110,7 @@ fn sample(raster: &Raster) -> Raster {
     Raster::new(target, raster.channels(), samples)
 }
 
-/// Where tiles begin along a side: from edge to edge, not one over the other.
+/// Offsets of the tiles along a side: spread from edge to edge, without overlap.
 fn places(side: u32) -> Vec<u32> {
     let count = (side / TILE_PX).clamp(1, TILES);
     let room = side.saturating_sub(TILE_PX);
@@ -126,7 +128,7 @@ mod tests {
                 let mut tries = 0;
                 let found = lowest(first, 50.0, |quality| {
                     tries += 1;
-                    // Steep: no try is near enough to end the search early.
+                    // Scores rise so steeply that no try is close enough to end the search early.
                     Ok(50.0 + 10.0 * (f64::from(quality) - f64::from(enough)) + 1.0)
                 });
                 let found = found.expect("no error");

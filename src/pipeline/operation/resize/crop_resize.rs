@@ -1,7 +1,7 @@
-//! What is left of a leading crop and a resize once a decoder has shrunk the image: one step that scales the same part of whatever
-//! the decoder gives to the same size. The edges of the crop then fall between pixels; nothing is rounded.
+//! Replacement for a leading crop and a resize after a decoder has shrunk the image: one step that scales the cropped
+//! part of the smaller image to the planned size. The edges of the crop may fall between pixels; nothing is rounded.
 //!
-//! Not in the table of operations: only a plan makes it.
+//! Not in the table of operations, since only a plan makes it.
 
 use super::anchor::Anchor;
 use super::geometry::{Geometry, Region, on_grid};
@@ -18,22 +18,22 @@ const fn side(name: &'static str) -> Param {
     Param { name, keys: &[], kind: SIDE, default: None, doc: "" }
 }
 
-static PART: Operation = Operation {
-    name: "resize_part",
-    doc: "A crop and a resize of an image that was shrunk.",
+static CROP_RESIZE: Operation = Operation {
+    name: "crop_resize",
+    doc: "A crop and a resize of a shrunk image.",
     params: &[
-        // The size that the crop is meant for.
+        // Size of the image that the crop refers to.
         side("of_width"),
         side("of_height"),
-        // The crop.
+        // Part to keep.
         side("x"),
         side("y"),
         side("width"),
         side("height"),
-        // The result.
+        // Size of the result.
         side("to_width"),
         side("to_height"),
-        // Whether the result's ratio is cut out of the crop; else all of it is scaled.
+        // Whether the crop is reduced to the ratio of the result; otherwise all of it is scaled.
         Param { name: "cover", keys: &[], kind: Kind::Flag, default: Some(Value::Flag(false)), doc: "" },
         Param {
             name: "gravity",
@@ -51,18 +51,19 @@ static PART: Operation = Operation {
         },
     ],
     example: "",
-    // No key holds it, for a plan makes it after the key: raise those of `resize` and `crop`.
+    // No key contains this revision, since a plan makes the step after the key: raise those of `resize` and `crop`.
     revision: 0,
     canonical: |args| Ok(Some(args)),
-    look: Some(look),
+    resolve: Some(resolve),
     plan,
     apply,
 };
 
-/// The size that a decoder may go down to where this crop and this resize are the first to see pixels, and the steps that make of
-/// whatever it gives what they make of the whole image. `None` where only the whole image will do.
+/// Smallest size to which a decoder may shrink an image before this crop and this resize, and the steps that replace
+/// them at any size. `None` if only the whole image will do.
 ///
-/// Twice the scaled size is kept: a decoder's own scaling is a box filter, whose softness and aliasing the resampler then hides.
+/// Twice the scaled size is kept: decoders scale with a box filter, whose softness and aliasing the resampler then
+/// hides.
 pub(in crate::pipeline) fn shrunk(whole: Size, crop: Rect, args: &Args) -> Option<(Size, Vec<Step>)> {
     let geometry = geometry_of(crop.size, args);
     let twice = |scaled: u32, of: u32, crop: u32| {
@@ -83,23 +84,23 @@ pub(in crate::pipeline) fn shrunk(whole: Size, crop: Rect, args: &Args) -> Optio
         ("to_width", geometry.scaled.w),
         ("to_height", geometry.scaled.h),
     ];
-    let part = Args::defaults(PART.params);
+    let part = Args::defaults(CROP_RESIZE.params);
     let mut part = sides.into_iter().fold(part, |part, (name, px)| part.with(name, Value::Number(px.into())));
     part = part.with("cover", Value::Flag(crops(args)));
     for name in ["gravity", "kernel"] {
         part = args.get(name).cloned().into_iter().fold(part, |part, value| part.with(name, value));
     }
     let padding = geometry.pads().then(|| (&OPERATION, args.clone()));
-    Some((Size::new(w, h), std::iter::once((&PART, part)).chain(padding).collect()))
+    Some((Size::new(w, h), std::iter::once((&CROP_RESIZE, part)).chain(padding).collect()))
 }
 
 fn target(args: &Args) -> Size {
-    // `shrunk` wrote them.
+    // Arguments written by `shrunk`.
     let side = |name| args.number(name).unwrap_or(1) as u32;
     Size::new(side("to_width"), side("to_height"))
 }
 
-/// The crop in an image of `size`: the whole pixels that hold it, and where it lies in those.
+/// The crop in an image of `size`: the whole pixels that contain it, and its region in them.
 fn crop_in(size: Size, args: &Args) -> (Rect, Region) {
     let px = |name| args.number(name).unwrap_or(1) as f64;
     let span = |start, length, of, side: u32| {
@@ -113,7 +114,7 @@ fn crop_in(size: Size, args: &Args) -> (Rect, Region) {
     (Rect { x: left, y: top, size: Size::new(columns, rows) }, Region { x, y, w, h })
 }
 
-/// What is cut out first, and what is scaled of that.
+/// The part to cut out first, and the geometry of scaling it.
 fn geometry(size: Size, args: &Args) -> (Rect, Geometry) {
     let (part, region) = crop_in(size, args);
     let scaled = target(args);
@@ -121,16 +122,16 @@ fn geometry(size: Size, args: &Args) -> (Rect, Geometry) {
     (part, Geometry { source: part.size, region, scaled, uncropped: scaled, result: scaled })
 }
 
-fn look(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
+fn resolve(raster: &Raster, args: &Args, context: &Context<'_>) -> Result<Step, Error> {
     let (part, _) = crop_in(raster.size(), args);
-    Ok((&PART, with_subject(raster, part, target(args), args, context)?))
+    Ok((&CROP_RESIZE, with_subject(raster, part, target(args), args, context)?))
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     let (part, geometry) = geometry(shape.size, args);
     let cut = Shape { size: part.size, ..shape };
     let cutting = if cut == shape { 0 } else { cut.bytes() };
-    // What was cut out takes the source's place.
+    // The part that was cut out replaces the source.
     let working_bytes = cutting.max(working_bytes(cut, &geometry, kernel(args)));
     Ok(Cost::new(Shape { size: geometry.result, ..shape }, working_bytes))
 }
@@ -144,16 +145,17 @@ fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, E
 mod tests {
     use super::*;
     use crate::pipeline::operation::crop;
-    use crate::pipeline::{Channels, Samples, Watch};
+    use crate::pipeline::{Channels, Deadline, Samples};
     use std::collections::HashMap;
 
-    /// Where nothing was shrunk the one step is just crop and resize: what is cut off shows nowhere.
+    /// Checks that the step equals crop and resize if the image was not shrunk: pixels outside the crop have no
+    /// effect.
     #[test]
     fn of_a_whole_image_it_is_crop_and_resize() {
         let size = Size::new(64, 48);
         let samples = (0..size.pixels() * 3).map(|at| (at * 7919 % 251) as u8).collect();
         let raster = Raster::new(size, Channels::Rgb, Samples::U8(samples));
-        let context = Context { watch: &Watch::default(), images: &HashMap::new() };
+        let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
         let crop = Rect { x: 5, y: 7, size: Size::new(41, 33) };
         for asked in [
             "width=9",
@@ -166,8 +168,8 @@ mod tests {
             assert!(at_least.w < size.w && at_least.h < size.h);
             let run = |raster: Raster, steps: &[Step]| {
                 steps.iter().fold(raster, |raster, (operation, args)| {
-                    let look = operation.look.map(|look| look(&raster, args, &context).expect("small"));
-                    let (operation, args) = look.unwrap_or((operation, args.clone()));
+                    let resolved = operation.resolve.map(|resolve| resolve(&raster, args, &context).expect("small"));
+                    let (operation, args) = resolved.unwrap_or((operation, args.clone()));
                     (operation.apply)(raster, &args, &context).expect("small")
                 })
             };

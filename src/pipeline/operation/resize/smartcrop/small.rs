@@ -1,25 +1,25 @@
-//! [`Small`]: a part of an image made so small that every pixel of it can be thought about.
+//! [`Small`]: a part of an image, reduced so far that every pixel can be examined.
 
 use crate::pipeline::color::Sample;
 use crate::pipeline::operation::canvas::Rect;
-use crate::pipeline::{Channels, Error, Raster, Samples, Size, Watch};
+use crate::pipeline::{Channels, Deadline, Error, Raster, Samples, Size};
 
-/// A small image, each pixel the mean of as many: sRGB as it is encoded, which is near to how light is seen.
+/// A small image whose pixels are means of equally many source pixels, sRGB-encoded, which is close to perception.
 pub struct Small {
     pub size: Size,
-    /// Red, green, blue weighed by alpha; alpha.
+    /// Red, green and blue multiplied by alpha; alpha.
     pub pixels: Vec<[u8; 4]>,
 }
 
 impl Small {
-    /// Makes it at most `side` long; nothing is enlarged.
-    pub fn new(raster: &Raster, part: Rect, side: u32, watch: &Watch) -> Result<Small, Error> {
+    /// Reduces a part of a raster to at most `side` pixels in its longer side; never enlarges.
+    pub fn new(raster: &Raster, part: Rect, side: u32, deadline: &Deadline) -> Result<Small, Error> {
         let longer = part.size.w.max(part.size.h).max(side);
         let scaled = |px: u32| ((u64::from(px) * u64::from(side)).div_ceil(u64::from(longer)) as u32).clamp(1, px);
         let size = if longer == side { part.size } else { Size::new(scaled(part.size.w), scaled(part.size.h)) };
         let mut pixels = Vec::with_capacity(size.pixels() as usize);
         for y in 0..size.h {
-            watch.check()?;
+            deadline.check()?;
             let rows = cell(y, size.h, part.y, part.size.h);
             for x in 0..size.w {
                 let columns = cell(x, size.w, part.x, part.size.w);
@@ -32,24 +32,24 @@ impl Small {
         Ok(Small { size, pixels })
     }
 
-    /// Samples of 0..=1.
+    /// Samples of a pixel in 0..=1.
     pub fn pixel(&self, place: usize) -> [f64; 4] {
         self.pixels[place].map(|sample| f64::from(sample) / 255.0)
     }
 
-    /// Brightness of 0..=1; what is transparent is dark.
+    /// Brightness of a pixel in 0..=1; transparent pixels are dark.
     pub fn luma(&self, place: usize) -> f64 {
         let [r, g, b, a] = self.pixel(place);
         luma([r, g, b]) * a
     }
 }
 
-/// ITU-R BT.709.
+/// Luma with the weights of ITU-R BT.709.
 pub fn luma([r, g, b]: [f64; 3]) -> f64 {
     0.2126 * r + 0.7152 * g + 0.0722 * b
 }
 
-/// The source pixels along one side that a small pixel stands for.
+/// Source pixels along one side that form a small pixel.
 fn cell(at: u32, of: u32, start: u32, side: u32) -> std::ops::Range<usize> {
     let edge = |at: u32| start as usize + (u64::from(at) * u64::from(side) / u64::from(of)) as usize;
     edge(at)..edge(at + 1)
@@ -64,7 +64,7 @@ fn mean<S: Sample>(
     let (count, w, channels) = (raster.channels().count(), raster.size().w as usize, raster.channels());
     let full: u64 = S::MAX.into().into();
     let pixels = (columns.len() * rows.len()) as u64;
-    // At most 2^34 pixels of two samples of 2^16: no sum overflows.
+    // At most 2^34 pixels of two samples of 2^16, so no sum overflows.
     let (mut sums, mut opacity) = ([0u64; 3], 0u64);
     for row in rows {
         for pixel in samples[(row * w + columns.start) * count..(row * w + columns.end) * count].chunks_exact(count) {
@@ -79,7 +79,7 @@ fn mean<S: Sample>(
     [r, g, b, share(opacity, pixels * full)]
 }
 
-/// Where red, green and blue stand in a pixel.
+/// Indices of red, green and blue in a pixel.
 fn places(channels: Channels) -> [usize; 3] {
     if channels.gray() { [0; 3] } else { [0, 1, 2] }
 }
