@@ -9,6 +9,7 @@ use super::message::id_list::Lists;
 use super::message::spool::Spools;
 use super::protocol::metrics::Metrics;
 use super::routes::jobs::executor::ItemWork;
+use super::table::ROUTES;
 use crate::fetch::{self, Hooks, Sources};
 use crate::items::{self, Items};
 use crate::jobs::{Jobs, Ledger};
@@ -36,7 +37,7 @@ impl App {
         let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
         let sources = Arc::new(Sources::new(&fetch));
         let items = Items::new(&uploads, renditions.clone(), sources.clone(), items_options);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(ROUTES.iter().map(|route| (route.method(), route.path()))));
         let line_bytes_max = http.line_bytes_max;
         let hooks = Hooks::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
         let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });

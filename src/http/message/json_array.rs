@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::RequestBody;
+use super::id_list::Lists;
+use super::options::Options;
 use crate::aside::aside;
-use crate::http::app::App;
 use crate::http::error::Error;
 use crate::pipeline::object::Object;
 
@@ -26,9 +27,9 @@ pub(in crate::http) struct Array {
 }
 
 impl Array {
-    /// An array, or an object with an array as its `items`.
-    pub(in crate::http) async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
-        let (text, held) = app.batches.text(body, &app.options).await?;
+    /// Reads an array, or an object with an array as its `items`, within the budget of `batches`.
+    pub(in crate::http) async fn read(batches: &Lists, body: RequestBody, options: &Options) -> Result<Array, Error> {
+        let (text, held) = batches.text(body, options).await?;
         let (text, places) =
             aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
         Ok(Array { text, places: places.into_iter(), _held: held })

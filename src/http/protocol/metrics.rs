@@ -14,16 +14,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use self::Sample::{Now, Total};
-use crate::http::app::App;
-use crate::http::table::ROUTES;
 use crate::store::{self, Receipt};
 use crate::{jobs, renditions};
 
 /// Upper bounds of latency, in seconds: hits are tens of microseconds, renders up to ten seconds.
 const LATENCY_S: [f64; 12] = [0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0];
-
-/// How long the page waits for the queue of jobs.
-const JOBS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Of every name on the page.
 const PREFIX: &str = "progimage";
@@ -44,33 +39,16 @@ struct Place {
     route: &'static str,
 }
 
-/// The figures that other layers keep, taken when the page is asked for.
-struct Figures {
-    accepted: u64,
-    draining: bool,
-    writable: bool,
-    renditions: renditions::Counters,
-    store: store::Counters,
-    jobs: jobs::Counters,
+/// The figures that the layers keep, taken when the page is asked for.
+pub(in crate::http) struct Figures {
+    pub(in crate::http) accepted: u64,
+    pub(in crate::http) draining: bool,
+    pub(in crate::http) writable: bool,
+    pub(in crate::http) renditions: renditions::Counters,
+    pub(in crate::http) store: store::Counters,
+    pub(in crate::http) jobs: jobs::Counters,
     /// Whether the queue of jobs has answered.
-    jobs_answer: bool,
-}
-
-impl Figures {
-    async fn of(app: &App) -> Figures {
-        // The page is most needed when something does not answer.
-        let jobs = tokio::time::timeout(JOBS_PATIENCE, app.jobs.counters()).await;
-        let jobs = jobs.ok().and_then(Result::ok);
-        Figures {
-            accepted: app.metrics.accepted.load(Ordering::Relaxed),
-            draining: app.draining(),
-            writable: app.store.writable().is_ok(),
-            renditions: app.renditions.counters(),
-            store: app.store.counters(),
-            jobs_answer: jobs.is_some(),
-            jobs: jobs.unwrap_or_default(),
-        }
-    }
+    pub(in crate::http) jobs_answer: bool,
 }
 
 /// One of them on the page.
@@ -175,14 +153,15 @@ pub(in crate::http) struct Metrics {
 }
 
 impl Metrics {
-    pub(in crate::http) fn new() -> Metrics {
+    /// Counters of `routes`, each a method and a path, and of requests that reach none.
+    pub(in crate::http) fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
         let requests = Family::<Answer, Counter>::default();
         registry.register("http_requests", "Answers by route and status", requests.clone());
         let latency = Family::<Place, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
         registry.register("http_request_seconds", "Time from a request's head to its answer's head", latency.clone());
-        let places = ROUTES.iter().map(|route| (route.method(), route.path())).chain([(NO_ROUTE, NO_ROUTE)]);
-        let routes = places
+        let routes = routes
+            .chain([(NO_ROUTE, NO_ROUTE)])
             .map(|(method, route)| {
                 let place = Place { method, route };
                 let latency = latency.get_or_create_owned(&place);
@@ -215,9 +194,9 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer; `route` is its index in [`ROUTES`].
+    /// Counts an answer; `route` is its index among the routes.
     pub(in crate::http) fn answered(&self, route: Option<usize>, status: StatusCode, elapsed: Duration) {
-        let Some(metrics) = self.routes.get(route.unwrap_or(ROUTES.len())) else { return };
+        let Some(metrics) = self.routes.get(route.unwrap_or(self.routes.len() - 1)) else { return };
         metrics.latency.observe(elapsed.as_secs_f64());
         let status = status.as_u16();
         let Some(counter) = metrics.statuses.get(usize::from(status) - 100) else { return };
@@ -236,6 +215,11 @@ impl Metrics {
         Connected(self.connections.clone())
     }
 
+    /// Connections since the start.
+    pub(in crate::http) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
     /// Counts an acknowledged upload.
     pub(in crate::http) fn uploaded(&self, receipt: &Receipt) {
         if receipt.created { &self.uploads } else { &self.duplicates }.inc();
@@ -248,11 +232,10 @@ impl Metrics {
     }
 
     /// The whole page.
-    pub(in crate::http) async fn text(&self, app: &App) -> Result<String, std::fmt::Error> {
-        let figures = Figures::of(app).await;
+    pub(in crate::http) fn text(&self, figures: &Figures) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
-        encode_registry(&mut text, &registry_of(&figures))?;
+        encode_registry(&mut text, &registry_of(figures))?;
         encode_eof(&mut text)?;
         Ok(text)
     }

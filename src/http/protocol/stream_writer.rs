@@ -10,12 +10,12 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
 use super::problem::{self, Problem};
 use super::response;
-use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
-use crate::http::message::options::ms;
+use crate::http::message::options::{Options, ms};
 use crate::http::message::queue::{Offer, Shared, State};
 use crate::http::message::response_body::{Body, Response};
+use crate::http::message::spool::Spools;
 use crate::http::message::stream_body::Lines;
 
 /// The client has left, or takes nothing: what is still made for it is for nobody.
@@ -34,23 +34,24 @@ pub(in crate::http) struct Answer {
 }
 
 /// A streamed 200, and what its body is written to.
-pub(in crate::http) fn answer(app: &App, media_type: &'static str) -> (Answer, Response) {
-    let shared = Shared::new(app.spools.spool());
+pub(in crate::http) fn answer(spools: &Spools, options: &Options, media_type: &'static str) -> (Answer, Response) {
+    let shared = Shared::new(spools.spool());
     let lines = Lines::new(shared.clone());
     let mut response = response::with(StatusCode::OK, Body::Lines(Box::new(lines)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let patience = ms(app.options.write_stall_ms) * 3 / 4;
+    let patience = ms(options.write_stall_ms) * 3 / 4;
     (Answer { shared, media_type, within_a_line: false, patience }, response)
 }
 
 /// A streamed 200 that `work` writes on a task of its own, which ends with the client.
 pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
-    app: &App,
+    spools: &Spools,
+    options: &Options,
     media_type: &'static str,
     work: impl FnOnce(Answer) -> F,
 ) -> Response {
-    let (answer, mut response) = answer(app, media_type);
+    let (answer, mut response) = answer(spools, options, media_type);
     let task = tokio::spawn(work(answer));
     if let Body::Lines(lines) = response.body_mut() {
         lines.work = Some(task.abort_handle());
@@ -146,15 +147,16 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::http::app::Settings;
     use crate::http::message::queue::MEMORY_BYTES_MAX;
     use crate::http::message::spool::lost;
-    use crate::store;
 
-    async fn app(change: impl FnOnce(&mut Settings)) -> Arc<App> {
-        let mut settings = Settings::default();
-        change(&mut settings);
-        App::new(store::open("memory:", &settings.store).await.expect("memory"), settings)
+    /// An answer under these options.
+    fn begun(options: &Options, media_type: &'static str) -> (Answer, Response) {
+        answer(&spools(options), options, media_type)
+    }
+
+    fn spools(options: &Options) -> Spools {
+        Spools::new(options.spool_bytes_max, options.spools_bytes_max)
     }
 
     fn line(n: usize) -> Bytes {
@@ -169,8 +171,7 @@ mod tests {
     async fn lines_wait_for_a_client_that_reads_late_and_come_in_order() {
         // In memory alone, and in a file.
         for count in [1, 50, 20_000] {
-            let app = app(|_| {}).await;
-            let (mut answer, response) = answer(&app, NDJSON);
+            let (mut answer, response) = begun(&Options::default(), NDJSON);
             for n in 0..count {
                 answer.line(line(n)).await.expect("never waits");
             }
@@ -182,8 +183,8 @@ mod tests {
 
     #[tokio::test]
     async fn lines_and_bytes_come_in_order_while_they_are_taken() {
-        let app = app(|settings| settings.http.spool_bytes_max = 100_000).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let options = Options { spool_bytes_max: 100_000, ..Options::default() };
+        let (mut answer, response) = begun(&options, NDJSON);
         let reading = tokio::spawn(read(response));
         let mut expected = Vec::new();
         for n in 0..20_000 {
@@ -204,12 +205,8 @@ mod tests {
     async fn past_the_spool_the_client_is_waited_for_and_told() {
         const LINES: usize = (2 * MEMORY_BYTES_MAX) / 100;
         for (each, all) in [(MEMORY_BYTES_MAX as u64, u64::MAX), (u64::MAX >> 1, 64 << 10), (0, 0)] {
-            let app = app(|settings| {
-                settings.http.spool_bytes_max = each;
-                settings.http.spools_bytes_max = all;
-            });
-            let app = app.await;
-            let (mut answer, response) = answer(&app, NDJSON);
+            let options = Options { spool_bytes_max: each, spools_bytes_max: all, ..Options::default() };
+            let (mut answer, response) = begun(&options, NDJSON);
             let mut taken = 0;
             while answer.line(line(taken)).await == Ok(()) {
                 taken += 1;
@@ -230,8 +227,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bytes_wait_for_the_client() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, "application/x-tar");
+        let (mut answer, response) = begun(&Options::default(), "application/x-tar");
         answer.send(vec![1; 1 << 20].into()).await.expect("nothing waits");
         assert_eq!(answer.send(vec![2; 1].into()).now_or_never(), None);
         assert_eq!(answer.send(vec![2; 1].into()).await, Err(Gone), "it takes nothing");
@@ -240,8 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_whose_rest_is_not_taken_is_ended_as_no_result() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let (mut answer, response) = begun(&Options::default(), NDJSON);
         answer.send(Bytes::from_static(b"{\"data\":\"")).await.expect("nothing waits");
         answer.send(vec![b'A'; MEMORY_BYTES_MAX - 9].into()).await.expect("the bound itself");
         assert_eq!(answer.send(Bytes::from_static(b"B")).await, Err(Gone), "one past it");
@@ -258,8 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_file_fails_to_take_is_not_lost() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let (mut answer, response) = begun(&Options::default(), NDJSON);
         answer.line(line(0)).await.expect("taken");
         {
             let mut queue = answer.shared.lock();
@@ -275,8 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_not_ended_is_cut() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let (mut answer, response) = begun(&Options::default(), NDJSON);
         answer.line(line(1)).await.expect("taken");
         drop(answer);
         assert!(response.into_body().collect().await.is_err());
@@ -284,12 +277,12 @@ mod tests {
 
     #[tokio::test]
     async fn work_ends_when_the_client_leaves() {
-        let app = app(|_| {}).await;
-        let (mut first, response) = answer(&app, NDJSON);
+        let options = Options::default();
+        let (mut first, response) = begun(&options, NDJSON);
         drop(response);
         assert_eq!((first.line(line(1)).await, first.send(line(1)).await), (Err(Gone), Err(Gone)));
         let (alive, ended) = tokio::sync::oneshot::channel::<()>();
-        let response = spawn(&app, NDJSON, |_answer| async {
+        let response = spawn(&spools(&options), &options, NDJSON, |_answer| async {
             let _alive = alive;
             std::future::pending().await
         });

@@ -30,7 +30,7 @@ use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::options::ms;
 use crate::http::protocol::rights::Permits;
-use crate::http::protocol::stream_writer::{self, Gone};
+use crate::http::protocol::stream_writer::Gone;
 use crate::items::{self, Done, Item, To};
 use crate::pipeline::codec::Codec;
 use crate::pipeline::param::invalid;
@@ -59,7 +59,7 @@ pub(in crate::http) fn bulk(call: Call) -> Reply {
             let results = Results::new(app.clone(), answer, media);
             run(app.clone(), intake, results, place)
         };
-        Ok(stream_writer::spawn(&app, media.name(), work))
+        Ok(app.stream(media.name(), work))
     })
 }
 

@@ -21,7 +21,7 @@ use crate::http::message::response_body::Response;
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::no_parameters;
 use crate::http::protocol::result_line::{self, Tally};
-use crate::http::protocol::stream_writer::{Answer, spawn};
+use crate::http::protocol::stream_writer::Answer;
 
 /// Images of one request that are looked at, or summed up, at once.
 const INFOS_AT_ONCE: usize = 8;
@@ -79,7 +79,7 @@ where
     let Call { app, body, .. } = call;
     let (ids, held) = app.lists.read(body, form, &app.options).await?;
     let shared = app.clone();
-    Ok(spawn(&app, NDJSON, move |answer| run(shared, (ids, held), at_once, work, answer)))
+    Ok(app.stream(NDJSON, move |answer| run(shared, (ids, held), at_once, work, answer)))
 }
 
 async fn run<F>(

@@ -34,7 +34,7 @@ const PAGE_IDS_DEFAULT: usize = 1_000;
 /// `GET /images/{id}`
 pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        let (pairs, delivery) = response_options::of(&call)?;
+        let (pairs, delivery) = delivery(&call)?;
         if let Some((name, value)) = pairs.first() {
             let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...";
             return Err(invalid(name, value, allowed).into());
@@ -58,6 +58,10 @@ pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
         let bytes = blob.bytes().await?;
         Ok(digested(image.bytes(&bytes)?, headers, &bytes).await)
     })
+}
+
+fn delivery(call: &Call) -> Result<(Pairs, Delivery), Error> {
+    response_options::of(call.parts.uri.query(), &call.app.options.presets, call.grant)
 }
 
 /// By what is known of the blob, or its first frame: nobody waits until all of it is read only to be told its format.
@@ -106,7 +110,7 @@ enum Wanted {
 }
 
 fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
-    let (pairs, delivery) = response_options::of(call)?;
+    let (pairs, delivery) = delivery(call)?;
     if has_all_metadata(&pairs) {
         call.grant = auth::of_original(&call.app.access, &call.parts)?;
     }
@@ -119,7 +123,7 @@ fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
 
 /// The pipeline of a query.
 fn pipeline(app: &App, codec: &'static Codec, pairs: &[(String, String)]) -> Result<Pipeline, Error> {
-    Ok(render_request::unless_converts(app, Pipeline::from_query(codec, pairs)?))
+    Ok(app.render_policy().of(Pipeline::from_query(codec, pairs)?))
 }
 
 fn hit(call: &Call, id: &Digest, key: &Digest, rendition: &Rendition, delivery: &Delivery) -> Result<Response, Error> {

@@ -20,7 +20,7 @@ use crate::http::message::json_array::Array;
 use crate::http::message::line_reader::{Line, LineReader, NDJSON, is_lines};
 use crate::http::message::response_body::Body;
 use crate::http::protocol::rights::Permits;
-use crate::http::protocol::stream_writer::{self, Answer, Gone};
+use crate::http::protocol::stream_writer::{Answer, Gone};
 use crate::http::protocol::{response, response_options};
 use crate::jobs::{self, Intake, Page, Sender, Status};
 use crate::pipeline::param::invalid;
@@ -96,7 +96,7 @@ async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result
 /// Takes each element as a line, as it is written: where that is its line to the byte, both are the same job. The array holds the
 /// bytes of the last lines until the job is accepted.
 async fn take_array(app: &App, body: RequestBody, intake: &mut Intake) -> Result<Array, Error> {
-    let mut array = Array::read(app, body).await?;
+    let mut array = Array::read(&app.batches, body, &app.options).await?;
     for text in &mut array {
         let fits = text.len() <= app.options.line_bytes_max;
         intake.line(if fits { text } else { Bytes::new() }).await?;
@@ -141,7 +141,7 @@ pub(in crate::http) fn results(call: Call, id: Digest) -> Reply {
         // So that a job that is not there is an error, and no broken answer.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
-        Ok(stream_writer::spawn(&call.app, NDJSON, async move |answer| _ = send_results(&app, first, answer).await))
+        Ok(call.app.stream(NDJSON, async move |answer| _ = send_results(&app, first, answer).await))
     })
 }
 
@@ -175,7 +175,7 @@ pub(in crate::http) fn events(call: Call, id: Digest) -> Reply {
         response_options::no_parameters(&call.parts)?;
         let first = call.app.jobs.status(&id).await?;
         let app = call.app.clone();
-        Ok(stream_writer::spawn(&call.app, EVENTS, async move |answer| _ = send_events(app, first, answer).await))
+        Ok(call.app.stream(EVENTS, async move |answer| _ = send_events(app, first, answer).await))
     })
 }
 

@@ -30,7 +30,7 @@ const PARTS: Error = Error::Malformed {
 
 /// `POST /process.{ext}`
 pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
-    let asked = match Asked::of(&call, extension, |_| Ok(())) {
+    let asked = match Asked::of(&call.parts, call.grant, call.app.render_policy(), extension, |_| Ok(())) {
         Ok(asked) => asked,
         Err(error) => return Reply::Now(Err(error)),
     };
@@ -40,7 +40,7 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
         match (media_type == "multipart/form-data").then(|| multer::parse_boundary(content_type)) {
             None => {
                 // A body whose query is wrong need not be sent.
-                asked.check(&app)?;
+                asked.check(app.render_policy())?;
                 let image = raw(call).await?;
                 render(&app, &asked, image, &[]).await
             }
@@ -162,11 +162,11 @@ async fn form(call: Call, boundary: String) -> Result<(Form, Option<String>), Er
     // What follows the last boundary belongs to the body, and to its digest.
     let mut rest = chunks.clone();
     while rest.try_next().await?.is_some() {}
-    chunks.claims().check()?;
+    chunks.tap().check()?;
     Ok((form, ops))
 }
 
-async fn image(app: &App, chunks: &Chunks, part: &mut multer::Field<'static>) -> Result<Held, Error> {
+async fn image(app: &App, chunks: &Chunks<Claims>, part: &mut multer::Field<'static>) -> Result<Held, Error> {
     // The exact bound is that of what arrives; the parser may read on a little.
     chunks.allow_image(app.limits.bytes_max);
     let mut image = Arriving::new(app, None)?;
@@ -190,7 +190,7 @@ async fn text(part: &mut multer::Field<'static>) -> Result<String, Error> {
 async fn render(app: &App, asked: &Asked, image: Held, others: &[(&str, Held)]) -> Result<Response, Error> {
     let known = inspect(&image.bytes).await?;
     let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
-    let pipeline = asked.pipeline(app, Some(known), &parts)?;
+    let pipeline = asked.pipeline(app.render_policy(), Some(known), &parts)?;
     let given: Images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
     let (rendition, origin) = app.renditions.render(image.bytes.clone(), given, &pipeline).await?;
     let mut response = image_response::unkept(&rendition, asked.delivery.download.as_deref());

@@ -26,16 +26,15 @@ const JSON_BYTES_MAX: usize = 16 << 10;
 /// `GET /remote.{ext}?url=...`
 pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
     let mut own = Own::default();
-    let asked =
-        match Asked::of(&call, extension, |pairs| own.take(pairs)).and_then(|asked| permitted(&call, &own, asked)) {
-            Ok(asked) => asked,
-            Err(error) => return Reply::Now(Err(error)),
-        };
+    let asked = match asked(&call, extension, &mut own) {
+        Ok(asked) => asked,
+        Err(error) => return Reply::Now(Err(error)),
+    };
     Reply::later(async move {
         let app = &call.app;
         let source = app.sources.get(&own.url).await?;
         let known = if asked.is_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
-        let pipeline = asked.pipeline(app, known, &[])?;
+        let pipeline = asked.pipeline(app.render_policy(), known, &[])?;
         if own.store {
             store(app, source.bytes.clone()).await?;
         }
@@ -85,13 +84,15 @@ impl Own {
     }
 }
 
-/// Everything that can be refused before anything is fetched.
-fn permitted(call: &Call, own: &Own, asked: Asked) -> Result<Asked, Error> {
+/// Reads the query, and refuses everything that can be before anything is fetched.
+fn asked(call: &Call, extension: &str, own: &mut Own) -> Result<Asked, Error> {
+    let policy = call.app.render_policy();
+    let asked = Asked::of(&call.parts, call.grant, policy, extension, |pairs| own.take(pairs))?;
     if own.store {
         call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
     }
     call.app.sources.check(&own.url)?;
-    asked.check(&call.app)?;
+    asked.check(policy)?;
     Ok(asked)
 }
 

@@ -15,7 +15,6 @@ use crate::http::message::body::RequestBody;
 use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
 use crate::http::message::id_list::Text;
 use crate::http::message::options::ms;
-use crate::http::protocol::digest_fields::Claims;
 use crate::items::{Held, Item, Source};
 use crate::pipeline::param::{invalid, short};
 use crate::store;
@@ -25,7 +24,7 @@ const FIRST: Error = Error::Malformed { what: "the first part of the form must b
 /// See the module.
 pub(super) struct Form {
     parser: Multipart<'static>,
-    chunks: Chunks,
+    chunks: Chunks<()>,
     /// Items that were not read yet.
     lines: Bytes,
     /// Items that wait for their part, by its name: their place in the request and their line.
@@ -41,7 +40,7 @@ impl Form {
     pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<Form, Error> {
         let boundary = multer::parse_boundary(content_type)
             .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
-        let chunks = Chunks::new(body.stream(&app.options), Claims::default());
+        let chunks = Chunks::new(body.stream(&app.options), ());
         let mut parser = Multipart::new(chunks.clone(), boundary);
         let mut first = parser.next_field().await.map_err(of_form)?.ok_or(FIRST)?;
         if first.name() != Some("items") {

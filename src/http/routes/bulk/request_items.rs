@@ -98,7 +98,7 @@ impl Intake {
                 // A client that waits for `100 Continue` would take the answer for a refusal.
                 Given::Lines(lines.next().await?, lines)
             }
-            "application/json" => Given::Array(Array::read(app, body).await?),
+            "application/json" => Given::Array(Array::read(&app.batches, body, &app.options).await?),
             "multipart/form-data" => Given::Form(Box::new(Form::begin(app, content_type, body).await?)),
             _ => return Err(Error::MediaType { allowed: MEDIA_TYPES }),
         };

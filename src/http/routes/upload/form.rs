@@ -34,13 +34,13 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
         return Ok(many::answer(&app, form, Some((entry, taken)), prerender));
     }
     let sealed = taken?;
-    chunks.claims().check()?;
+    chunks.tap().check()?;
     super::store(&app, sealed).await
 }
 
 /// The parts of a form.
 struct Form {
-    chunks: Chunks,
+    chunks: Chunks<Claims>,
     parser: multer::Multipart<'static>,
     part: Option<multer::Field<'static>>,
     /// A part whose head was read, and given back.
@@ -48,7 +48,7 @@ struct Form {
 }
 
 impl Form {
-    fn new(chunks: Chunks, boundary: String) -> Form {
+    fn new(chunks: Chunks<Claims>, boundary: String) -> Form {
         let parser = multer::Multipart::new(chunks.clone(), boundary);
         Form { chunks, parser, part: None, peeked: None }
     }

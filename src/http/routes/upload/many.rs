@@ -19,7 +19,7 @@ use crate::http::message::line_reader::NDJSON;
 use crate::http::message::options::ms;
 use crate::http::message::response_body::Response;
 use crate::http::protocol::result_line::{self, Tally};
-use crate::http::protocol::stream_writer::{Answer, Gone, spawn};
+use crate::http::protocol::stream_writer::{Answer, Gone};
 use crate::http::routes::prerender::{Job, Prerender};
 use crate::store::{Receipt, Sealed, Uploads};
 
@@ -89,7 +89,7 @@ pub(super) fn answer(
     prerender: &Prerender,
 ) -> Response {
     let (shared, prerender) = (app.clone(), prerender.clone());
-    spawn(app, NDJSON, |answer| run(shared, entries, first, prerender, answer))
+    app.stream(NDJSON, |answer| run(shared, entries, first, prerender, answer))
 }
 
 async fn run(
