@@ -9,6 +9,7 @@
 //! way. A client that leaves ends what is under way.
 
 mod form;
+mod item_reader;
 mod request_items;
 mod result_buffer;
 mod results;
@@ -37,7 +38,8 @@ use crate::pipeline::param::invalid;
 use crate::pipeline::query;
 use crate::renditions;
 use crate::store::Receipt;
-use request_items::{Entry, Intake, Owed, Whose};
+use item_reader::{Entry, Whose};
+use request_items::{Intake, Owed};
 use result_buffer::{Backlog, Waiting};
 use results::{Media, Results};
 

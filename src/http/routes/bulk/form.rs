@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use multer::{Field, Multipart};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::request_items::{Entry, Reader, Whose};
+use super::item_reader::{Entry, Reader, Whose};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;

@@ -3,38 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use hyper::header::HeaderMap;
 
-use super::PLACES;
 use super::form::Form;
+use super::item_reader::{Entry, Reader, too_long};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::{RequestBody, content_type};
 use crate::http::message::json_array::Array;
 use crate::http::message::line_reader::{Line, LineReader, is_lines};
 use crate::http::protocol::rights::Permits;
-use crate::items::Item;
 use crate::store;
 
 const MEDIA_TYPES: &str = "application/x-ndjson, application/json or multipart/form-data";
-
-/// An item, or why it is none.
-pub(super) struct Entry {
-    pub(super) whose: Whose,
-    pub(super) item: Result<Item, Error>,
-}
-
-/// What a result line is about.
-pub(super) struct Whose {
-    /// The item's place in the request, from 0.
-    pub(super) index: u64,
-    pub(super) key: Option<String>,
-    /// A part of the form that no item names; then there is no item.
-    pub(super) part: Option<String>,
-}
 
 /// The items of one request.
 pub(super) struct Intake {
@@ -65,14 +48,6 @@ impl Owed {
     fn excuses_a_pause(&self) -> bool {
         self.items.load(Ordering::Relaxed) > 0 || self.results.swap(false, Ordering::Relaxed)
     }
-}
-
-/// What every item is read by.
-pub(super) struct Reader {
-    pub(super) app: Arc<App>,
-    permits: Permits,
-    /// Items so far.
-    count: u64,
 }
 
 enum Given {
@@ -143,41 +118,5 @@ async fn line(first: &mut Option<Line>, lines: &mut LineReader, owed: &Owed) -> 
             Err(Error::BodyTimeout) if owed.excuses_a_pause() => {}
             read => return read,
         }
-    }
-}
-
-fn too_long(bytes_max: usize) -> Error {
-    Error::TooLarge { name: "line_bytes_max", max: bytes_max as u64 }
-}
-
-impl Reader {
-    /// The next item.
-    pub(super) async fn entry(&mut self, text: Bytes) -> Entry {
-        let max = self.app.options.line_bytes_max;
-        if text.len() > max {
-            return self.refused(too_long(max));
-        }
-        let index = self.take_index();
-        self.read(index, text).await
-    }
-
-    /// The item of this place.
-    pub(super) async fn read(&self, index: u64, text: Bytes) -> Entry {
-        let read = self.app.items.read(text, PLACES).await;
-        let (key, item) = match read {
-            Ok(item) => (item.key.clone(), self.permits.check(item.needs()).map(|()| item)),
-            Err(unread) => (unread.key, Err(unread.error.into())),
-        };
-        Entry { whose: Whose { index, key, part: None }, item }
-    }
-
-    fn refused(&mut self, error: Error) -> Entry {
-        let whose = Whose { index: self.take_index(), key: None, part: None };
-        Entry { whose, item: Err(error) }
-    }
-
-    fn take_index(&mut self) -> u64 {
-        self.count += 1;
-        self.count - 1
     }
 }

@@ -24,7 +24,7 @@ use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
 
-use super::request_items::Whose;
+use super::item_reader::Whose;
 use super::result_buffer::Waiting;
 use super::{Made, Ran};
 use crate::http::app::App;
