@@ -1,14 +1,18 @@
 //! [`App`]: everything that a request can need, one per process. It is made in [`super::setup`].
 
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::message::id_list::Lists;
+use super::message::id_list::TextBudget;
 use super::message::options::Options;
+use super::message::response_body::Response;
 use super::message::spool::Spools;
 use super::protocol::auth::Access;
 use super::protocol::metrics::Metrics;
+use super::protocol::render_request::RenderPolicy;
+use super::protocol::stream_writer::{self, StreamWriter};
 use crate::fetch::{self, Sources};
 use crate::items::Items;
 use crate::jobs::{Jobs, Options as JobOptions};
@@ -57,6 +61,21 @@ pub struct Settings {
 }
 
 impl App {
+    /// What becomes of the queries of renders.
+    pub(super) fn render_policy(&self) -> RenderPolicy<'_> {
+        let converts_render = self.options.convert_renders || self.access.originals_need_key;
+        RenderPolicy { presets: &self.options.presets, converts_render }
+    }
+
+    /// A streamed 200 that `work` writes, on a task of its own.
+    pub(super) fn stream<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        media_type: &'static str,
+        work: impl FnOnce(StreamWriter) -> F,
+    ) -> Response {
+        stream_writer::spawn(&self.spools, &self.options, media_type, work)
+    }
+
     /// Whether the server is on its way out: `/readyz` says so to load balancers.
     pub(super) fn draining(&self) -> bool {
         *self.draining.borrow()

@@ -1,8 +1,18 @@
 //! [`Error`]: why a request got no good answer. Statuses are chosen in [`super::protocol::problem`].
 
-use super::protocol::sign::Refused;
 use crate::digest::Digest;
 use crate::{fetch, items, jobs, pipeline, renditions, store};
+
+/// Why a signature is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No active key gives this signature for this URL.
+    #[error("the signature is not that of this URL")]
+    Bad,
+    /// Its time is over.
+    #[error("the signed URL has expired")]
+    Expired,
+}
 
 /// What can go wrong between a request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

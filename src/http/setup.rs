@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use super::app::{App, Settings};
-use super::message::id_list::Lists;
+use super::message::id_list::TextBudget;
 use super::message::spool::Spools;
 use super::protocol::metrics::Metrics;
 use super::routes::jobs::executor::ItemWork;
+use super::table::ROUTES;
 use crate::fetch::{self, Hooks, Sources};
 use crate::items::{self, Items};
 use crate::jobs::{Jobs, Ledger};
@@ -36,7 +37,7 @@ impl App {
         let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
         let sources = Arc::new(Sources::new(&fetch));
         let items = Items::new(&uploads, renditions.clone(), sources.clone(), items_options);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(ROUTES.iter().map(|route| (route.method(), route.path()))));
         let line_bytes_max = http.line_bytes_max;
         let hooks = Hooks::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
         let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
@@ -46,8 +47,8 @@ impl App {
             uploads,
             renditions,
             bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
-            lists: Lists::new(http.lists_bytes_max),
-            batches: Lists::new(http.lists_bytes_max),
+            list_budget: TextBudget::new(http.lists_bytes_max),
+            batch_budget: TextBudget::new(http.lists_bytes_max),
             sources,
             spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             store,

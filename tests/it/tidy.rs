@@ -1,10 +1,17 @@
-//! The house rules that a compiler does not hold: which module may use which, where unsafe code and the outside world may appear.
+//! The house rules that a compiler does not hold: which room may use which, and who may touch the outside world.
 
-use std::collections::BTreeSet;
+mod scan;
+mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-/// Each module of the crate and those it may use, beside itself. One direction only.
+use scan::{Names, names, reaches};
+
+/// Each room of the crate and those it may use, in addition to itself. One direction only. A path belongs to the room with the
+/// longest name that it begins with: what `http` hands on for others is the room `http`, which no room inside it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("pipeline", &["digest"]),
@@ -15,30 +22,168 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("renditions", &["digest", "pipeline", "store", "flight"]),
     ("items", &["aside", "digest", "pipeline", "store", "fetch", "renditions"]),
     ("jobs", &["aside", "digest", "store", "fetch"]),
-    ("http", &["aside", "digest", "pipeline", "store", "fetch", "renditions", "items", "jobs"]),
+    ("http::error", &["digest", "pipeline", "store", "fetch", "renditions", "items", "jobs"]),
+    ("http::message", &["aside", "digest", "pipeline", "store", "items", "http::error"]),
+    (
+        "http::protocol",
+        &[
+            "aside",
+            "digest",
+            "pipeline",
+            "store",
+            "fetch",
+            "renditions",
+            "items",
+            "jobs",
+            "http::error",
+            "http::message",
+        ],
+    ),
+    ("http::app", &["pipeline", "store", "fetch", "renditions", "items", "jobs", "http::message", "http::protocol"]),
+    ("http::call", &["http::app", "http::error", "http::message", "http::protocol"]),
+    (
+        "http::routes",
+        &[
+            "aside",
+            "digest",
+            "pipeline",
+            "store",
+            "fetch",
+            "renditions",
+            "items",
+            "jobs",
+            "http::app",
+            "http::call",
+            "http::error",
+            "http::message",
+            "http::protocol",
+        ],
+    ),
+    ("http::table", &["digest", "http::call", "http::protocol", "http::routes"]),
+    (
+        "http::setup",
+        &[
+            "store",
+            "fetch",
+            "renditions",
+            "items",
+            "jobs",
+            "http::app",
+            "http::message",
+            "http::protocol",
+            "http::routes",
+            "http::table",
+        ],
+    ),
+    (
+        "http::server",
+        &["digest", "http::app", "http::call", "http::error", "http::message", "http::protocol", "http::table"],
+    ),
+    ("http", &["pipeline", "http::app", "http::message", "http::protocol", "http::server", "http::table"]),
     ("config", &["pipeline", "store", "fetch", "renditions", "items", "jobs", "http"]),
-    ("cli", &["digest", "pipeline", "store", "renditions", "jobs", "http", "config"]),
+    ("cli", &["digest", "pipeline", "store", "renditions", "jobs", "http", "http::server", "config"]),
     ("lib", &[]),
     ("main", &[]),
 ];
 
-/// Words that a module must not contain: invariants 1 to 5 of `lib.rs`.
-const FORBIDDEN: &[(&str, &[&str])] = &[
-    ("digest", &["tokio", "hyper", "std::fs", "std::net", "std::env"]),
-    ("pipeline", &["tokio", "hyper", "moka", "std::fs", "std::net", "std::env"]),
-    ("store", &["hyper", "image::", "pipeline", "std::env"]),
-    ("aside", &["hyper", "std::fs", "std::net", "std::env"]),
-    ("flight", &["hyper", "std::fs", "std::net", "std::env"]),
-    ("fetch", &["hyper::server", "std::fs", "std::env"]),
-    ("renditions", &["hyper", "std::fs", "std::net", "std::env"]),
-    ("items", &["hyper", "std::fs", "std::net", "std::env"]),
-    ("jobs", &["hyper", "pipeline", "std::net", "std::env"]),
-    ("http", &["std::fs", "std::env"]),
-    ("config", &["hyper"]),
-];
+/// A way to the outside world, or a crate that is one's own affair: what names it, and the modules that may.
+struct Capability {
+    name: &'static str,
+    paths: &'static [&'static str],
+    modules: &'static [&'static str],
+}
 
-/// Files that may know a word that their module must not: the rendition tier is files, and it alone.
-const EXEMPT: &[(&str, &str)] = &[("renditions/tier", "std::fs")];
+/// Invariants 1 to 5 of `lib.rs`.
+const CAPABILITIES: &[Capability] = &[
+    Capability {
+        name: "files",
+        paths: &[
+            "std::fs",
+            "std::os::unix::fs",
+            "std::os::linux::fs",
+            "std::os::fd",
+            "std::os::unix::io",
+            "tokio::fs",
+            "tempfile",
+            "rustix::fs",
+            "rustix::io",
+            "walkdir",
+            "memmap2",
+            "libc",
+            "nix",
+        ],
+        // Of the edge the temporary files alone: the file is opened in one place.
+        modules: &["cli", "config::settings", "http::message::spool", "renditions::tier", "store::disk"],
+    },
+    Capability {
+        name: "processes",
+        paths: &["std::process", "std::os::unix::process", "tokio::process"],
+        modules: &["cli", "main"],
+    },
+    Capability {
+        name: "limits and priorities of the process",
+        paths: &["rustix::process", "rustix::thread", "thread_priority"],
+        modules: &["cli::serve", "renditions::pool"],
+    },
+    Capability {
+        name: "threads",
+        paths: &["std::thread::spawn", "std::thread::scope", "std::thread::Builder", "std::thread::sleep", "rayon"],
+        modules: &["jobs::ledger", "renditions::pool", "renditions::tier", "store::disk"],
+    },
+    Capability {
+        name: "listening sockets",
+        paths: &["std::net::TcpListener", "std::os::unix::net", "tokio::net::TcpListener", "tokio::net::UnixListener"],
+        modules: &["cli::serve", "http::server"],
+    },
+    Capability {
+        name: "clients of the network",
+        paths: &[
+            "reqwest",
+            "hyper::client",
+            "hyper_util::client",
+            "std::net::TcpStream",
+            "std::net::ToSocketAddrs",
+            "std::net::UdpSocket",
+            "tokio::net::TcpSocket",
+            "tokio::net::TcpStream::connect",
+            "tokio::net::ToSocketAddrs",
+            "tokio::net::UdpSocket",
+            "tokio::net::UnixStream",
+            "tokio::net::lookup_host",
+            "tokio::net::unix",
+        ],
+        modules: &["cli", "fetch"],
+    },
+    Capability { name: "connections", paths: &["tokio::net::TcpStream"], modules: &["fetch", "http::server"] },
+    Capability {
+        name: "addresses",
+        paths: &["std::net", "rustix::net", "tokio::net"],
+        modules: &["cli::serve", "config", "fetch", "http::server"],
+    },
+    Capability { name: "the environment", paths: &["std::env"], modules: &["cli", "config"] },
+    Capability { name: "SQLite", paths: &["rusqlite"], modules: &["cli::put::memory", "jobs"] },
+    Capability {
+        name: "HTTP",
+        paths: &["hyper", "hyper_util", "http", "http_body", "http_body_util"],
+        modules: &["cli::client", "fetch", "http"],
+    },
+    Capability {
+        name: "an HTTP server",
+        paths: &["hyper::server", "hyper::service", "hyper_util::server", "hyper_util::service"],
+        modules: &["http::server"],
+    },
+    Capability {
+        name: "the runtime",
+        paths: &["tokio", "tokio_util", "futures_util", "async_stream"],
+        modules: &["aside", "cli", "fetch", "flight", "http", "items", "jobs", "renditions", "store"],
+    },
+    Capability { name: "caches", paths: &["moka"], modules: &["fetch", "renditions", "store::disk"] },
+    Capability {
+        name: "codecs",
+        paths: &["image", "png", "gif", "tiff", "mozjpeg", "mozjpeg_sys", "re_rav1d", "libwebp_sys", "libaom_sys"],
+        modules: &["pipeline"],
+    },
+];
 
 /// The only files with `unsafe`: one per C library.
 const UNSAFE: &[&str] = &[
@@ -51,11 +196,27 @@ const UNSAFE: &[&str] = &[
 /// Past this a file is two files.
 const LINES_MAX: usize = 500;
 
+/// Past this a folder is two rooms.
+const FILES_MAX: usize = 15;
+
+/// Folders with one file for each row of a table, or for each command, which anyone finds by its name; and how many they may hold.
+const LONG_FOLDERS: &[(&str, usize)] = &[
+    ("cli", 16),
+    ("pipeline", 20),
+    ("pipeline/codec", 18),
+    ("pipeline/operation", 28),
+    ("pipeline/operation/color", 20),
+];
+
 struct Source {
     path: String,
+    /// `http::server::listen`
     module: String,
     text: String,
+    names: Names,
 }
+
+static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(sources);
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -68,12 +229,132 @@ fn sources() -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let relative = path.strip_prefix(&root).expect("inside src").to_string_lossy().into_owned();
-                let module = relative.split('/').next().expect("a name").trim_end_matches(".rs").to_owned();
-                found.push(Source { path: relative, module, text: fs::read_to_string(&path).expect("UTF-8") });
+                let module = relative.trim_end_matches(".rs").replace('/', "::");
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                let names = names(&format!("crate::{module}"), &text);
+                found.push(Source { path: relative, module, text, names });
             }
         }
     }
     found
+}
+
+/// Those that are built into the server: not the modules that their parents declare for tests alone, nor what is below these.
+fn built() -> impl Iterator<Item = &'static Source> {
+    let declared = |source: &Source| {
+        let module = source.module.clone();
+        source.names.test_modules.clone().into_iter().map(move |name| format!("{module}::{name}"))
+    };
+    let tests: BTreeSet<String> = SOURCES.iter().flat_map(declared).collect();
+    SOURCES.iter().filter(move |source| {
+        // `x_tests.rs` is `x::tests` by a path of its own.
+        let module = source.module.strip_suffix("_tests").map_or(source.module.clone(), |of| format!("{of}::tests"));
+        !tests.iter().any(|test| reaches(&module, test))
+    })
+}
+
+/// The room of a module or of a path below `crate`: the longest name in [`ALLOWED`] that it begins with.
+fn room(path: &str) -> Option<&'static str> {
+    let path = path.trim_end_matches("::*");
+    let rooms = ALLOWED.iter().map(|(room, _)| *room);
+    rooms.filter(|room| reaches(path, room)).max_by_key(|room| room.len())
+}
+
+/// What `module` does against [`ALLOWED`] with the paths that it names.
+fn strays(module: &str, paths: &[String]) -> Vec<String> {
+    let Some(own) = room(module) else { return vec![format!("give {module} a row in ALLOWED")] };
+    let allowed = ALLOWED.iter().find(|(room, _)| *room == own).map_or(&[][..], |(_, allowed)| allowed);
+    let fits = |used: Option<&str>| used.is_some_and(|used| used == own || allowed.contains(&used));
+    let inside = paths.iter().filter_map(|path| Some((path, path.strip_prefix("crate::")?)));
+    inside.filter(|(_, below)| !fits(room(below))).map(|(path, _)| format!("{own} must not use {path}")).collect()
+}
+
+/// What `module` touches against [`CAPABILITIES`].
+fn touches(module: &str, paths: &[String]) -> Vec<String> {
+    let denied = CAPABILITIES.iter().filter(|capability| !capability.modules.iter().any(|may| reaches(module, may)));
+    let touched = |capability: &Capability, path: &str| capability.paths.iter().any(|named| reaches(path, named));
+    denied
+        .flat_map(|capability| {
+            let paths = paths.iter().filter(|path| touched(capability, path));
+            paths.map(|path| format!("{} are not for {module}: {path}", capability.name))
+        })
+        .collect()
+}
+
+#[test]
+fn rooms_use_only_what_stands_below_them() {
+    for source in built() {
+        let strays = strays(&source.module, &source.names.paths);
+        assert!(strays.is_empty(), "src/{}: {}", source.path, strays.join("; "));
+    }
+}
+
+#[test]
+fn each_room_keeps_to_its_own_world() {
+    for source in built() {
+        let touches = touches(&source.module, &source.names.paths);
+        assert!(touches.is_empty(), "src/{}: {}", source.path, touches.join("; "));
+    }
+}
+
+#[test]
+fn a_room_that_strays_is_caught() {
+    let check = |module: &str, text: &str, is_caught: bool| {
+        let names = names(&format!("crate::{module}"), text);
+        let caught = [strays(module, &names.paths), touches(module, &names.paths)].concat();
+        assert_eq!(!caught.is_empty(), is_caught, "{module}: {text}: {caught:?}");
+    };
+    for text in [
+        "use crate::http::app::App;",
+        "use crate::http::App;",
+        "use crate::http::{self, error::Error};",
+        "use crate::http::*;",
+        "use super::super::call::Call;",
+        "fn f(app: &super::super::app::App) {}",
+        "use crate::{digest, http::{error::Error, routes::images}};",
+        "use crate::*;",
+        "use crate::jobs_of_another_name::X;",
+    ] {
+        check("http::message::queue", text, true);
+        check("http::protocol::metrics", text, true);
+    }
+    check("http::message::queue", "use crate::http::protocol::problem;", true);
+    check("http::protocol::metrics", "use crate::http::table::ROUTES;", true);
+    check("http::routes::images", "use crate::http::server::serve;", true);
+    check("http::routes::images", "use crate::http::app::App; use super::info;", false);
+    check("http::message::queue", "use super::spool::Spool; use crate::store;", false);
+    check("pipeline::codec::png", "use crate::store;", true);
+    check("jobs::queue", "use crate::{digest::Digest,\n pipeline};", true);
+    for text in [
+        "use std::{fs, io};",
+        "use std::os::unix::fs::FileExt;",
+        "use std::{\n    io,\n    os::{\n        fd::AsFd,\n    },\n};",
+        "use tempfile::tempfile;",
+        "use rustix::fs as harmless;",
+        "use std::*;",
+        "fn f() { std::fs::read(\"x\"); }",
+        "use std as s; fn f() { s::fs::read(\"x\"); }",
+        "use std::process::Command;",
+        "use std::thread; fn f() { thread::spawn(|| ()); }",
+        "use tokio::net::TcpStream; async fn f() { TcpStream::connect(\"x\").await; }",
+        "use hyper::client::conn::http1;",
+        "fn f() { std::env::var(\"HOME\"); }",
+        "use rusqlite::Connection;",
+    ] {
+        check("http::message::queue", text, true);
+    }
+    check("http::message::spool", "use std::os::unix::fs::FileExt; use tempfile::tempfile;", false);
+    check("http::server::connection", "use tokio::net::TcpStream;", false);
+    check("http::message::options", "fn f() { std::thread::available_parallelism(); }", false);
+    check("digest", "use tokio::sync::Semaphore;", true);
+    check("config", "use hyper::Method;", true);
+}
+
+#[test]
+fn unsafe_stands_only_beside_c_libraries() {
+    for source in SOURCES.iter().filter(|source| !UNSAFE.contains(&source.path.as_str())) {
+        assert!(!source.names.is_unsafe, "src/{} has unsafe code", source.path);
+    }
 }
 
 /// Lines of code: comments aside, and nothing after the file's own tests begin.
@@ -83,59 +364,9 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
         .filter(|line| !line.trim_start().starts_with("//"))
 }
 
-fn used_modules(text: &str) -> BTreeSet<String> {
-    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
-    let mut used = BTreeSet::new();
-    for line in code(text) {
-        for rest in line.split("crate::").skip(1) {
-            match rest.strip_prefix('{') {
-                Some(list) => used.extend(list.split(", ").map(name)),
-                None => _ = used.insert(name(rest)),
-            }
-        }
-    }
-    used.remove("");
-    used
-}
-
-#[test]
-fn modules_use_only_what_stands_above_them() {
-    for source in sources() {
-        let (_, allowed) = ALLOWED
-            .iter()
-            .find(|(module, _)| *module == source.module)
-            .unwrap_or_else(|| panic!("{}: give the module {} a row in ALLOWED", source.path, source.module));
-        for used in used_modules(&source.text) {
-            let fits = used == source.module || allowed.contains(&used.as_str()) || source.module == "main";
-            assert!(fits, "src/{}: {} must not use {used}", source.path, source.module);
-        }
-    }
-}
-
-#[test]
-fn each_layer_keeps_to_its_own_world() {
-    for source in sources() {
-        for (_, words) in FORBIDDEN.iter().filter(|(module, _)| *module == source.module) {
-            let exempt = |word: &str| EXEMPT.iter().any(|(path, of)| source.path.starts_with(path) && *of == word);
-            let words = words.iter().filter(|word| !exempt(word));
-            for (line, word) in code(&source.text).flat_map(|line| words.clone().map(move |word| (line, word))) {
-                assert!(!line.contains(word), "src/{}: {} must not know {word}: {line}", source.path, source.module);
-            }
-        }
-    }
-}
-
-#[test]
-fn unsafe_stands_only_beside_c_libraries() {
-    for source in sources().iter().filter(|source| !UNSAFE.contains(&source.path.as_str())) {
-        let found = code(&source.text).find(|line| line.contains("unsafe "));
-        assert!(found.is_none(), "src/{}: {}", source.path, found.unwrap_or_default());
-    }
-}
-
 #[test]
 fn every_module_says_what_it_is_and_fits_one_room() {
-    for source in sources() {
+    for source in SOURCES.iter() {
         assert!(source.text.starts_with("//! "), "src/{} does not begin with `//! `", source.path);
         let lines = code(&source.text).count();
         assert!(
@@ -143,5 +374,18 @@ fn every_module_says_what_it_is_and_fits_one_room() {
             "src/{} has {lines} lines of code, at most {LINES_MAX}: two rooms in one?",
             source.path
         );
+    }
+}
+
+#[test]
+fn no_folder_holds_more_files_than_one_looks_over() {
+    let mut folders = BTreeMap::<String, usize>::new();
+    for source in SOURCES.iter() {
+        let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        *folders.entry(folder.to_owned()).or_default() += 1;
+    }
+    for (folder, files) in folders {
+        let max = LONG_FOLDERS.iter().find(|(long, _)| *long == folder).map_or(FILES_MAX, |(_, max)| *max);
+        assert!(files <= max, "src/{folder} holds {files} files, at most {max}: two rooms in one?");
     }
 }

@@ -10,19 +10,28 @@ use futures_util::{Stream, StreamExt};
 
 use super::body::Reader;
 use crate::http::error::Error;
-use crate::http::protocol::digest_fields::Claims;
 
 /// Bytes before, between and after the parts of a form.
 pub(in crate::http) const FORM_BYTES_MAX: u64 = 256 << 10;
 
 /// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch. Clones are the
 /// same stream, so that the handler can set the bound and read what the parser leaves.
-#[derive(Clone)]
-pub(in crate::http) struct Chunks(Arc<Mutex<Source>>);
+pub(in crate::http) struct Chunks<T>(Arc<Mutex<Source<T>>>);
 
-struct Source {
+/// What sees the bytes of a form as they pass.
+pub(in crate::http) trait Tap: Default + Send + 'static {
+    /// Takes note of the next bytes.
+    fn see(&mut self, bytes: &[u8]);
+}
+
+/// A form of which nothing but its parts is read.
+impl Tap for () {
+    fn see(&mut self, _: &[u8]) {}
+}
+
+struct Source<T> {
     stream: BoxStream<'static, Result<Bytes, Error>>,
-    claims: Claims,
+    tap: T,
     bytes: u64,
     max: u64,
     /// What is said of more.
@@ -34,19 +43,25 @@ struct Source {
 /// Of the heads of parts, and what stands around them.
 const FORM_TOO_LARGE: Error = Error::TooLarge { name: "form_bytes_max", max: FORM_BYTES_MAX };
 
-impl Chunks {
-    pub(in crate::http) fn new(reader: Reader, claims: Claims) -> Chunks {
+impl<T> Clone for Chunks<T> {
+    fn clone(&self) -> Chunks<T> {
+        Chunks(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Tap> Chunks<T> {
+    pub(in crate::http) fn new(reader: Reader, tap: T) -> Chunks<T> {
         // Fused: the parser may have seen the end already when the rest is read.
         let stream = futures_util::stream::unfold(reader, |mut reader| async {
             reader.next().await.transpose().map(|chunk| (chunk, reader))
         });
         let stream = stream.fuse().boxed();
         let (max, over) = (FORM_BYTES_MAX, FORM_TOO_LARGE);
-        Chunks(Arc::new(Mutex::new(Source { stream, claims, bytes: 0, max, over, given: false })))
+        Chunks(Arc::new(Mutex::new(Source { stream, tap, bytes: 0, max, over, given: false })))
     }
 
     /// Never held across an await: only while the stream is polled.
-    fn lock(&self) -> MutexGuard<'_, Source> {
+    fn lock(&self) -> MutexGuard<'_, Source<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,12 +82,13 @@ impl Chunks {
         source.over = FORM_TOO_LARGE;
     }
 
-    pub(in crate::http) fn claims(&self) -> Claims {
-        std::mem::take(&mut self.lock().claims)
+    /// What has seen all bytes so far; the next ones pass unseen.
+    pub(in crate::http) fn tap(&self) -> T {
+        std::mem::take(&mut self.lock().tap)
     }
 }
 
-impl Stream for Chunks {
+impl<T: Tap> Stream for Chunks<T> {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -88,13 +104,13 @@ impl Stream for Chunks {
     }
 }
 
-impl Source {
+impl<T: Tap> Source<T> {
     fn take(&mut self, chunk: Bytes) -> Result<Bytes, Error> {
         self.bytes += chunk.len() as u64;
         if self.bytes > self.max {
             return Err(self.over.clone());
         }
-        self.claims.update(&chunk);
+        self.tap.see(&chunk);
         Ok(chunk)
     }
 }

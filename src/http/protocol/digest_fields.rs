@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use super::response::value;
 use crate::aside::aside;
 use crate::http::error::Error;
+use crate::http::message::form::Tap;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 pub(in crate::http) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -80,6 +81,12 @@ impl Claims {
             }
         }
         Ok(())
+    }
+}
+
+impl Tap for Claims {
+    fn see(&mut self, bytes: &[u8]) {
+        self.update(bytes);
     }
 }
 

@@ -14,16 +14,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use self::Sample::{Now, Total};
-use crate::http::app::App;
-use crate::http::table::ROUTES;
 use crate::store::{self, Receipt};
 use crate::{jobs, renditions};
 
 /// Upper bounds of latency, in seconds: hits are tens of microseconds, renders up to ten seconds.
 const LATENCY_S: [f64; 12] = [0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0];
-
-/// How long the page waits for the queue of jobs.
-const JOBS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Of every name on the page.
 const PREFIX: &str = "progimage";
@@ -32,45 +27,28 @@ const PREFIX: &str = "progimage";
 const NO_ROUTE: &str = "none";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Answer {
+struct RequestLabels {
     method: &'static str,
     route: &'static str,
     status: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Place {
+struct RouteLabels {
     method: &'static str,
     route: &'static str,
 }
 
-/// The figures that other layers keep, taken when the page is asked for.
-struct Figures {
-    accepted: u64,
-    draining: bool,
-    writable: bool,
-    renditions: renditions::Counters,
-    store: store::Counters,
-    jobs: jobs::Counters,
+/// The figures that the layers keep, taken when the page is asked for.
+pub(in crate::http) struct Figures {
+    pub(in crate::http) accepted: u64,
+    pub(in crate::http) draining: bool,
+    pub(in crate::http) writable: bool,
+    pub(in crate::http) renditions: renditions::Counters,
+    pub(in crate::http) store: store::Counters,
+    pub(in crate::http) jobs: jobs::Counters,
     /// Whether the queue of jobs has answered.
-    jobs_answer: bool,
-}
-
-impl Figures {
-    async fn of(app: &App) -> Figures {
-        // The page is most needed when something does not answer.
-        let jobs = tokio::time::timeout(JOBS_PATIENCE, app.jobs.counters()).await;
-        let jobs = jobs.ok().and_then(Result::ok);
-        Figures {
-            accepted: app.metrics.accepted.load(Ordering::Relaxed),
-            draining: app.draining(),
-            writable: app.store.writable().is_ok(),
-            renditions: app.renditions.counters(),
-            store: app.store.counters(),
-            jobs_answer: jobs.is_some(),
-            jobs: jobs.unwrap_or_default(),
-        }
-    }
+    pub(in crate::http) jobs_answer: bool,
 }
 
 /// One of them on the page.
@@ -146,7 +124,7 @@ const SAMPLES: &[Sample] = &[
 
 /// What one route is counted under; found once, so that a request costs an index and not a hash of labels.
 struct RouteMetrics {
-    place: Place,
+    labels: RouteLabels,
     statuses: Box<[OnceLock<Counter>]>,
     latency: Histogram,
 }
@@ -163,7 +141,7 @@ impl Drop for Connected {
 /// The counters of the edge.
 pub(in crate::http) struct Metrics {
     registry: Registry,
-    requests: Family<Answer, Counter>,
+    requests: Family<RequestLabels, Counter>,
     routes: Vec<RouteMetrics>,
     uploads: Counter,
     duplicates: Counter,
@@ -175,18 +153,20 @@ pub(in crate::http) struct Metrics {
 }
 
 impl Metrics {
-    pub(in crate::http) fn new() -> Metrics {
+    /// Counters of `routes`, each a method and a path, and of requests that reach none.
+    pub(in crate::http) fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
-        let requests = Family::<Answer, Counter>::default();
+        let requests = Family::<RequestLabels, Counter>::default();
         registry.register("http_requests", "Answers by route and status", requests.clone());
-        let latency = Family::<Place, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
+        let latency =
+            Family::<RouteLabels, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
         registry.register("http_request_seconds", "Time from a request's head to its answer's head", latency.clone());
-        let places = ROUTES.iter().map(|route| (route.method(), route.path())).chain([(NO_ROUTE, NO_ROUTE)]);
-        let routes = places
+        let routes = routes
+            .chain([(NO_ROUTE, NO_ROUTE)])
             .map(|(method, route)| {
-                let place = Place { method, route };
-                let latency = latency.get_or_create_owned(&place);
-                RouteMetrics { place, latency, statuses: (100..600).map(|_| OnceLock::new()).collect() }
+                let labels = RouteLabels { method, route };
+                let latency = latency.get_or_create_owned(&labels);
+                RouteMetrics { labels, latency, statuses: (100..600).map(|_| OnceLock::new()).collect() }
             })
             .collect();
         let mut counter = |name: &str, help: &str| {
@@ -215,16 +195,16 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer; `route` is its index in [`ROUTES`].
+    /// Counts an answer; `route` is its index among the routes.
     pub(in crate::http) fn answered(&self, route: Option<usize>, status: StatusCode, elapsed: Duration) {
-        let Some(metrics) = self.routes.get(route.unwrap_or(ROUTES.len())) else { return };
+        let Some(metrics) = self.routes.get(route.unwrap_or(self.routes.len() - 1)) else { return };
         metrics.latency.observe(elapsed.as_secs_f64());
         let status = status.as_u16();
         let Some(counter) = metrics.statuses.get(usize::from(status) - 100) else { return };
         counter
             .get_or_init(|| {
-                let Place { method, route } = metrics.place;
-                self.requests.get_or_create_owned(&Answer { method, route, status })
+                let RouteLabels { method, route } = metrics.labels;
+                self.requests.get_or_create_owned(&RequestLabels { method, route, status })
             })
             .inc();
     }
@@ -234,6 +214,11 @@ impl Metrics {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.inc();
         Connected(self.connections.clone())
+    }
+
+    /// Connections since the start.
+    pub(in crate::http) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Counts an acknowledged upload.
@@ -248,11 +233,10 @@ impl Metrics {
     }
 
     /// The whole page.
-    pub(in crate::http) async fn text(&self, app: &App) -> Result<String, std::fmt::Error> {
-        let figures = Figures::of(app).await;
+    pub(in crate::http) fn text(&self, figures: &Figures) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
-        encode_registry(&mut text, &registry_of(&figures))?;
+        encode_registry(&mut text, &registry_of(figures))?;
         encode_eof(&mut text)?;
         Ok(text)
     }

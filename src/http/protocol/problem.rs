@@ -11,8 +11,7 @@ use hyper::StatusCode;
 use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use super::response;
-use super::sign::Refused;
-use crate::http::error::Error;
+use crate::http::error::{Error, Refused};
 use crate::jobs;
 use crate::pipeline::param::short;
 pub(in crate::http) use body::Problem;

@@ -4,13 +4,11 @@
 use hyper::http::request::Parts;
 
 use super::auth::Grant;
-use crate::http::app::App;
-use crate::http::call::Call;
 use crate::http::error::Error;
-use crate::pipeline::PRESET;
 use crate::pipeline::param::invalid;
 use crate::pipeline::query;
 pub(in crate::http) use crate::pipeline::query::{Pairs, once};
+use crate::pipeline::{PRESET, Presets};
 
 /// Changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
@@ -20,23 +18,31 @@ const DOWNLOAD_BYTES_MAX: usize = 255;
 
 /// How an answer is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::http) struct Delivery {
+pub(in crate::http) struct ResponseOptions {
     /// A file name to save as.
     pub(in crate::http) download: Option<String>,
     /// A preset was named, whose meaning may change.
     pub(in crate::http) preset: bool,
 }
 
-/// The query of a call: the parameters of the pipeline, and the delivery.
-pub(in crate::http) fn of(call: &Call) -> Result<(Pairs, Delivery), Error> {
-    match call.parts.uri.query() {
+/// The query of a request: the parameters of the pipeline, and the response options.
+pub(in crate::http) fn of(
+    query: Option<&str>,
+    presets: &Presets,
+    grant: Grant,
+) -> Result<(Pairs, ResponseOptions), Error> {
+    match query {
         None => Ok(Default::default()),
-        query => split(query::pairs(query)?, &call.app, call.grant),
+        query => split(query::pairs(query)?, presets, grant),
     }
 }
 
 /// The same of pairs of which a route took its own.
-pub(in crate::http) fn split(mut pairs: Pairs, app: &App, grant: Grant) -> Result<(Pairs, Delivery), Error> {
+pub(in crate::http) fn split(
+    mut pairs: Pairs,
+    presets: &Presets,
+    grant: Grant,
+) -> Result<(Pairs, ResponseOptions), Error> {
     if matches!(grant, Grant::Signed { .. }) {
         pairs.retain(|(name, _)| !SIGNED.contains(&name.as_str()));
     }
@@ -44,13 +50,12 @@ pub(in crate::http) fn split(mut pairs: Pairs, app: &App, grant: Grant) -> Resul
     if let Some(name) = download.as_ref().filter(|name| !(1..=DOWNLOAD_BYTES_MAX).contains(&name.len())) {
         return Err(invalid(DOWNLOAD, name, format!("1 to {DOWNLOAD_BYTES_MAX} bytes")).into());
     }
-    let presets = &app.options.presets;
     let free = pairs.iter().find(|(name, _)| name != PRESET);
     if let (true, Some((name, value))) = (presets.only, free) {
         return Err(invalid(name, value, format!("{PRESET}, {DOWNLOAD}; presets: {}", presets.names())).into());
     }
     let preset = presets.expand(&mut pairs)?;
-    Ok((pairs, Delivery { download, preset }))
+    Ok((pairs, ResponseOptions { download, preset }))
 }
 
 /// Refuses what nobody took out of the pairs: a parameter that is misspelt would be one that is ignored. `allowed` names the others.

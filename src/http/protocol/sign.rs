@@ -21,6 +21,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+pub use crate::http::error::Refused;
+
 /// Shorter secrets are refused: they can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 /// Keys that may be active at once: without `key_id`, each is tried.
@@ -76,17 +78,6 @@ pub fn signing_keys(text: &str) -> Result<Vec<SigningKey>, String> {
 pub struct Signed {
     /// Until when, in Unix seconds; `None`: for ever.
     pub expires: Option<u64>,
-}
-
-/// Why a signature is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// No active key gives this signature for this URL.
-    #[error("the signature is not that of this URL")]
-    Bad,
-    /// Its time is over.
-    #[error("the signed URL has expired")]
-    Expired,
 }
 
 /// The target with a signature.

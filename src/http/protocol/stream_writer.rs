@@ -1,4 +1,4 @@
-//! [`Answer`]: the writing end of a body that is made while it is sent.
+//! [`StreamWriter`]: the writing end of a body that is made while it is sent.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
 use super::problem::{self, Problem};
 use super::response;
-use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
-use crate::http::message::options::ms;
-use crate::http::message::queue::{Offer, Shared, State};
+use crate::http::message::options::{Options, ms};
+use crate::http::message::queue::{Offer, StreamQueue, StreamState};
 use crate::http::message::response_body::{Body, Response};
-use crate::http::message::stream_body::Lines;
+use crate::http::message::spool::Spools;
+use crate::http::message::stream_body::StreamBody;
 
 /// The client has left, or takes nothing: what is still made for it is for nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Gone;
 
-/// The writing end. Dropped without [`Answer::end`], it leaves a body that is visibly cut off.
-pub(in crate::http) struct Answer {
-    shared: Arc<Shared>,
+/// The writing end. Dropped without [`StreamWriter::end`], it leaves a body that is visibly cut off.
+pub(in crate::http) struct StreamWriter {
+    shared: Arc<StreamQueue>,
     media_type: &'static str,
     /// The last bytes did not end their line.
     within_a_line: bool,
@@ -34,26 +34,31 @@ pub(in crate::http) struct Answer {
 }
 
 /// A streamed 200, and what its body is written to.
-pub(in crate::http) fn answer(app: &App, media_type: &'static str) -> (Answer, Response) {
-    let shared = Shared::new(app.spools.spool());
-    let lines = Lines::new(shared.clone());
-    let mut response = response::with(StatusCode::OK, Body::Lines(Box::new(lines)));
+pub(in crate::http) fn answer(
+    spools: &Spools,
+    options: &Options,
+    media_type: &'static str,
+) -> (StreamWriter, Response) {
+    let shared = StreamQueue::new(spools.spool());
+    let lines = StreamBody::new(shared.clone());
+    let mut response = response::with(StatusCode::OK, Body::Stream(Box::new(lines)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let patience = ms(app.options.write_stall_ms) * 3 / 4;
-    (Answer { shared, media_type, within_a_line: false, patience }, response)
+    let patience = ms(options.write_stall_ms) * 3 / 4;
+    (StreamWriter { shared, media_type, within_a_line: false, patience }, response)
 }
 
 /// A streamed 200 that `work` writes on a task of its own, which ends with the client.
 pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
-    app: &App,
+    spools: &Spools,
+    options: &Options,
     media_type: &'static str,
-    work: impl FnOnce(Answer) -> F,
+    work: impl FnOnce(StreamWriter) -> F,
 ) -> Response {
-    let (answer, mut response) = answer(app, media_type);
+    let (answer, mut response) = answer(spools, options, media_type);
     let task = tokio::spawn(work(answer));
-    if let Body::Lines(lines) = response.body_mut() {
-        lines.work = Some(task.abort_handle());
+    if let Body::Stream(stream) = response.body_mut() {
+        stream.work = Some(task.abort_handle());
     }
     response
 }
@@ -65,7 +70,7 @@ pub(in crate::http) fn cut_short(problem: Problem) -> String {
     format!("\",\"problem\":{},\"status\":{status}}}\n", problem.json())
 }
 
-impl Answer {
+impl StreamWriter {
     /// Adds a line, given without its end. Does not wait for the client until the file that holds what it has not taken is full.
     pub(in crate::http) async fn line(&mut self, line: Bytes) -> Result<(), Gone> {
         loop {
@@ -86,12 +91,12 @@ impl Answer {
             {
                 let mut queue = self.shared.lock();
                 match queue.state {
-                    State::Open if queue.has_memory_for(bytes.len()) && queue.spool.len() == 0 => {
+                    StreamState::Open if queue.has_memory_for(bytes.len()) && queue.spool.len() == 0 => {
                         self.within_a_line = bytes.last().unwrap_or(&b'\n') != &b'\n';
                         queue.push(bytes);
                         return Ok(());
                     }
-                    State::Open => {}
+                    StreamState::Open => {}
                     _ => return Err(Gone),
                 }
             }
@@ -102,13 +107,13 @@ impl Answer {
     /// Ends the body with a last line.
     pub(in crate::http) async fn end(mut self, last: Bytes) -> Result<(), Gone> {
         self.line(last).await?;
-        self.shared.lock().close(State::Ended);
+        self.shared.lock().close(StreamState::Ended);
         Ok(())
     }
 
     /// Ends a body that is not made of lines.
     pub(in crate::http) fn finish(self) {
-        self.shared.lock().close(State::Ended);
+        self.shared.lock().close(StreamState::Ended);
     }
 
     async fn wait(&self) -> Result<(), Gone> {
@@ -116,8 +121,8 @@ impl Answer {
             return Ok(());
         }
         let mut queue = self.shared.lock();
-        if let Some(watch) = &queue.watch {
-            watch.wait_again();
+        if let Some(activity) = &queue.activity {
+            activity.wait_again();
         }
         if self.media_type == NDJSON {
             if self.within_a_line {
@@ -126,17 +131,17 @@ impl Answer {
             let problem = problem::of(&Error::NotReading).json();
             queue.push(serde_json::json!({ "done": false, "problem": problem }).to_string().into());
             queue.push(Bytes::from_static(b"\n"));
-            queue.close(State::Ended);
+            queue.close(StreamState::Ended);
         } else {
-            queue.close(State::Cut);
+            queue.close(StreamState::Cut);
         }
         Err(Gone)
     }
 }
 
-impl Drop for Answer {
+impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.shared.lock().close(State::Cut);
+        self.shared.lock().close(StreamState::Cut);
     }
 }
 
@@ -146,15 +151,16 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::http::app::Settings;
     use crate::http::message::queue::MEMORY_BYTES_MAX;
     use crate::http::message::spool::lost;
-    use crate::store;
 
-    async fn app(change: impl FnOnce(&mut Settings)) -> Arc<App> {
-        let mut settings = Settings::default();
-        change(&mut settings);
-        App::new(store::open("memory:", &settings.store).await.expect("memory"), settings)
+    /// An answer under these options.
+    fn begun(options: &Options, media_type: &'static str) -> (StreamWriter, Response) {
+        answer(&spools(options), options, media_type)
+    }
+
+    fn spools(options: &Options) -> Spools {
+        Spools::new(options.spool_bytes_max, options.spools_bytes_max)
     }
 
     fn line(n: usize) -> Bytes {
@@ -169,8 +175,7 @@ mod tests {
     async fn lines_wait_for_a_client_that_reads_late_and_come_in_order() {
         // In memory alone, and in a file.
         for count in [1, 50, 20_000] {
-            let app = app(|_| {}).await;
-            let (mut answer, response) = answer(&app, NDJSON);
+            let (mut answer, response) = begun(&Options::default(), NDJSON);
             for n in 0..count {
                 answer.line(line(n)).await.expect("never waits");
             }
@@ -182,8 +187,8 @@ mod tests {
 
     #[tokio::test]
     async fn lines_and_bytes_come_in_order_while_they_are_taken() {
-        let app = app(|settings| settings.http.spool_bytes_max = 100_000).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let options = Options { spool_bytes_max: 100_000, ..Options::default() };
+        let (mut answer, response) = begun(&options, NDJSON);
         let reading = tokio::spawn(read(response));
         let mut expected = Vec::new();
         for n in 0..20_000 {
@@ -204,12 +209,8 @@ mod tests {
     async fn past_the_spool_the_client_is_waited_for_and_told() {
         const LINES: usize = (2 * MEMORY_BYTES_MAX) / 100;
         for (each, all) in [(MEMORY_BYTES_MAX as u64, u64::MAX), (u64::MAX >> 1, 64 << 10), (0, 0)] {
-            let app = app(|settings| {
-                settings.http.spool_bytes_max = each;
-                settings.http.spools_bytes_max = all;
-            });
-            let app = app.await;
-            let (mut answer, response) = answer(&app, NDJSON);
+            let options = Options { spool_bytes_max: each, spools_bytes_max: all, ..Options::default() };
+            let (mut answer, response) = begun(&options, NDJSON);
             let mut taken = 0;
             while answer.line(line(taken)).await == Ok(()) {
                 taken += 1;
@@ -230,8 +231,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bytes_wait_for_the_client() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, "application/x-tar");
+        let (mut answer, response) = begun(&Options::default(), "application/x-tar");
         answer.send(vec![1; 1 << 20].into()).await.expect("nothing waits");
         assert_eq!(answer.send(vec![2; 1].into()).now_or_never(), None);
         assert_eq!(answer.send(vec![2; 1].into()).await, Err(Gone), "it takes nothing");
@@ -240,8 +240,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_whose_rest_is_not_taken_is_ended_as_no_result() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let (mut answer, response) = begun(&Options::default(), NDJSON);
         answer.send(Bytes::from_static(b"{\"data\":\"")).await.expect("nothing waits");
         answer.send(vec![b'A'; MEMORY_BYTES_MAX - 9].into()).await.expect("the bound itself");
         assert_eq!(answer.send(Bytes::from_static(b"B")).await, Err(Gone), "one past it");
@@ -258,8 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_file_fails_to_take_is_not_lost() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let (mut answer, response) = begun(&Options::default(), NDJSON);
         answer.line(line(0)).await.expect("taken");
         {
             let mut queue = answer.shared.lock();
@@ -275,8 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_not_ended_is_cut() {
-        let app = app(|_| {}).await;
-        let (mut answer, response) = answer(&app, NDJSON);
+        let (mut answer, response) = begun(&Options::default(), NDJSON);
         answer.line(line(1)).await.expect("taken");
         drop(answer);
         assert!(response.into_body().collect().await.is_err());
@@ -284,12 +281,12 @@ mod tests {
 
     #[tokio::test]
     async fn work_ends_when_the_client_leaves() {
-        let app = app(|_| {}).await;
-        let (mut first, response) = answer(&app, NDJSON);
+        let options = Options::default();
+        let (mut first, response) = begun(&options, NDJSON);
         drop(response);
         assert_eq!((first.line(line(1)).await, first.send(line(1)).await), (Err(Gone), Err(Gone)));
         let (alive, ended) = tokio::sync::oneshot::channel::<()>();
-        let response = spawn(&app, NDJSON, |_answer| async {
+        let response = spawn(&spools(&options), &options, NDJSON, |_answer| async {
             let _alive = alive;
             std::future::pending().await
         });

@@ -9,6 +9,7 @@
 //! way. A client that leaves ends what is under way.
 
 mod form;
+mod item_reader;
 mod request_items;
 mod result_buffer;
 mod results;
@@ -29,15 +30,16 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::options::ms;
-use crate::http::protocol::rights::Permits;
-use crate::http::protocol::stream_writer::{self, Gone};
+use crate::http::protocol::rights::Rights;
+use crate::http::protocol::stream_writer::Gone;
 use crate::items::{self, Done, Item, To};
 use crate::pipeline::codec::Codec;
 use crate::pipeline::param::invalid;
 use crate::pipeline::query;
 use crate::renditions;
 use crate::store::Receipt;
-use request_items::{Entry, Intake, Owed, Whose};
+use item_reader::{Entry, Whose};
+use request_items::{Intake, Owed};
 use result_buffer::{Backlog, Waiting};
 use results::{Media, Results};
 
@@ -53,13 +55,13 @@ pub(in crate::http) fn bulk(call: Call) -> Reply {
         let Call { app, parts, body, .. } = call;
         let max = app.options.bulk_requests_max as u64;
         let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Bulks { max })?;
-        let (media, permits) = (Media::of(&parts.headers), Permits::of(&app.access, &parts));
-        let intake = Intake::of(&app, &parts.headers, body, permits).await?;
+        let (media, rights) = (Media::of(&parts.headers), Rights::of(&app.access, &parts));
+        let intake = Intake::of(&app, &parts.headers, body, rights).await?;
         let work = |answer| {
             let results = Results::new(app.clone(), answer, media);
             run(app.clone(), intake, results, place)
         };
-        Ok(stream_writer::spawn(&app, media.name(), work))
+        Ok(app.stream(media.name(), work))
     })
 }
 

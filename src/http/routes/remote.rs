@@ -1,8 +1,6 @@
-//! Images of other servers: `GET /remote.{ext}` renders one, `POST /images` with a URL as JSON stores one.
+//! Images of other servers: `GET /remote.{ext}` renders one. `POST /images` with a URL is in [`super::upload::remote`].
 
-use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderName};
-use serde::Deserialize;
 
 use super::upload;
 use crate::fetch::Source;
@@ -13,31 +11,27 @@ use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::{Kind, Scope};
 use crate::http::protocol::conditional::ETag;
 use crate::http::protocol::image_response::{self, Image};
-use crate::http::protocol::render_request::Asked;
+use crate::http::protocol::render_request::RenderRequest;
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::{Pairs, once};
 use crate::pipeline::Pipeline;
 use crate::pipeline::param::{invalid, missing};
 use crate::renditions::{Origin, Rendition, inspect};
 
-/// Bytes of a JSON body that names a URL: twice as much as the longest URL, for what JSON escapes.
-const JSON_BYTES_MAX: usize = 16 << 10;
-
 /// `GET /remote.{ext}?url=...`
 pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
     let mut own = Own::default();
-    let asked =
-        match Asked::of(&call, extension, |pairs| own.take(pairs)).and_then(|asked| permitted(&call, &own, asked)) {
-            Ok(asked) => asked,
-            Err(error) => return Reply::Now(Err(error)),
-        };
+    let request = match request(&call, extension, &mut own) {
+        Ok(request) => request,
+        Err(error) => return Reply::Now(Err(error)),
+    };
     Reply::later(async move {
         let app = &call.app;
         let source = app.sources.get(&own.url).await?;
-        let known = if asked.is_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
-        let pipeline = asked.pipeline(app, known, &[])?;
+        let known = if request.is_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
+        let pipeline = request.pipeline(app.render_policy(), known, &[])?;
         if own.store {
-            store(app, source.bytes.clone()).await?;
+            upload::remote::store(app, source.bytes.clone()).await?;
         }
         let key = pipeline.key(&source.digest);
         let image = Image {
@@ -45,7 +39,7 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
             etag: ETag::of_key(&key),
             media_type: pipeline.codec().media_type,
             grant: call.grant,
-            delivery: &asked.delivery,
+            options: &request.options,
         };
         let mut response = match image.condition()? {
             Some(answer) => answer,
@@ -85,14 +79,16 @@ impl Own {
     }
 }
 
-/// Everything that can be refused before anything is fetched.
-fn permitted(call: &Call, own: &Own, asked: Asked) -> Result<Asked, Error> {
+/// Reads the query, and refuses everything that can be before anything is fetched.
+fn request(call: &Call, extension: &str, own: &mut Own) -> Result<RenderRequest, Error> {
+    let policy = call.app.render_policy();
+    let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| own.take(pairs))?;
     if own.store {
         call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
     }
     call.app.sources.check(&own.url)?;
-    asked.check(&call.app)?;
-    Ok(asked)
+    request.check(policy)?;
+    Ok(request)
 }
 
 async fn render(app: &App, source: &Source, pipeline: &Pipeline, stored: bool) -> Result<(Rendition, Origin), Error> {
@@ -105,40 +101,4 @@ async fn render(app: &App, source: &Source, pipeline: &Pipeline, stored: bool) -
     // While it waits for its render it is a body in flight like any other.
     let _reserved = app.uploads.reserve(source.bytes.len() as u64)?;
     Ok(app.renditions.get_unstored(&source.digest, source.bytes.clone(), pipeline).await?)
-}
-
-/// Stores fetched bytes as an upload would be.
-async fn store(app: &App, bytes: Bytes) -> Result<Response, Error> {
-    let mut upload = app.uploads.begin(Some(bytes.len() as u64)).await?;
-    upload.write(bytes).await?;
-    upload::store(app, upload.seal(None).await?).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    url: String,
-}
-
-/// `POST /images` of `{"url": ...}`
-pub(in crate::http) async fn upload(call: Call) -> Result<Response, Error> {
-    const MALFORMED: Error = Error::Malformed { what: "the body must be {\"url\": \"https://...\"}" };
-    let Call { app, body, .. } = call;
-    if app.sources.are_off() {
-        return Err(crate::fetch::Error::Off.into());
-    }
-    let too_large = || Error::TooLarge { name: "json_bytes_max", max: JSON_BYTES_MAX as u64 };
-    if body.declared().is_some_and(|declared| declared > JSON_BYTES_MAX as u64) {
-        return Err(too_large());
-    }
-    let (mut reader, mut body) = (body.read(&app.options), Vec::new());
-    while let Some(chunk) = reader.next().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > JSON_BYTES_MAX {
-            return Err(too_large());
-        }
-    }
-    let Wanted { url } = serde_json::from_slice(&body).map_err(|_| MALFORMED)?;
-    let source = app.sources.get(&url).await?;
-    store(&app, source.bytes).await
 }

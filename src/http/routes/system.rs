@@ -1,11 +1,18 @@
 //! Routes for those who run the server: health, readiness, metrics. The first two take any query: no probe fails for one that only
 //! keeps a cache away.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 
+use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
+use crate::http::protocol::metrics::Figures;
 use crate::http::protocol::response;
+
+/// How long the page of metrics waits for the queue of jobs.
+const JOBS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// `GET /healthz`: the process answers.
 pub(in crate::http) fn healthz(_call: Call) -> Reply {
@@ -23,7 +30,23 @@ pub(in crate::http) fn readyz(call: Call) -> Reply {
 pub(in crate::http) fn metrics(call: Call) -> Reply {
     const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Reply::later(async move {
-        let text = call.app.metrics.text(&call.app).await.map_err(|_| Error::Internal)?;
+        let text = call.app.metrics.text(&figures(&call.app).await).map_err(|_| Error::Internal)?;
         Ok(response::text(StatusCode::OK, MEDIA_TYPE, text))
     })
+}
+
+/// The figures of all layers, as they are now.
+async fn figures(app: &App) -> Figures {
+    // The page is most needed when something does not answer.
+    let jobs = tokio::time::timeout(JOBS_PATIENCE, app.jobs.counters()).await;
+    let jobs = jobs.ok().and_then(Result::ok);
+    Figures {
+        accepted: app.metrics.accepted(),
+        draining: app.draining(),
+        writable: app.store.writable().is_ok(),
+        renditions: app.renditions.counters(),
+        store: app.store.counters(),
+        jobs_answer: jobs.is_some(),
+        jobs: jobs.unwrap_or_default(),
+    }
 }

@@ -3,6 +3,7 @@
 
 mod form;
 mod many;
+pub(super) mod remote;
 mod tar;
 
 use hyper::StatusCode;
@@ -10,7 +11,6 @@ use hyper::header::{ETAG, EXPECT, LOCATION};
 use serde_json::{Value, json};
 
 use super::prerender::Prerender;
-use super::remote;
 use crate::digest::{Digest, Hasher};
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};

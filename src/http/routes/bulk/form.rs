@@ -1,4 +1,4 @@
-//! [`Form`]: the items of `multipart/form-data`: a part `items`, one JSON object a line, then the parts that they name as
+//! [`FormItems`]: the items of `multipart/form-data`: a part `items`, one JSON object a line, then the parts that they name as
 //! `{"part": "<name>"}`. One part is held at a time, and for as long as its items run.
 
 use std::collections::{HashMap, VecDeque};
@@ -8,14 +8,13 @@ use bytes::{Buf, Bytes};
 use multer::{Field, Multipart};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::request_items::{Entry, Reader, Whose};
+use super::item_reader::{Entry, Reader, Whose};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
 use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
 use crate::http::message::id_list::Text;
 use crate::http::message::options::ms;
-use crate::http::protocol::digest_fields::Claims;
 use crate::items::{Held, Item, Source};
 use crate::pipeline::param::{invalid, short};
 use crate::store;
@@ -23,9 +22,9 @@ use crate::store;
 const FIRST: Error = Error::Malformed { what: "the first part of the form must be items: one JSON object a line" };
 
 /// See the module.
-pub(super) struct Form {
+pub(super) struct FormItems {
     parser: Multipart<'static>,
-    chunks: Chunks,
+    chunks: Chunks<()>,
     /// Items that were not read yet.
     lines: Bytes,
     /// Items that wait for their part, by its name: their place in the request and their line.
@@ -36,25 +35,25 @@ pub(super) struct Form {
     _held: OwnedSemaphorePermit,
 }
 
-impl Form {
+impl FormItems {
     /// Reads the first part.
-    pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<Form, Error> {
+    pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<FormItems, Error> {
         let boundary = multer::parse_boundary(content_type)
             .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
-        let chunks = Chunks::new(body.stream(&app.options), Claims::default());
+        let chunks = Chunks::new(body.stream(&app.options), ());
         let mut parser = Multipart::new(chunks.clone(), boundary);
         let mut first = parser.next_field().await.map_err(of_form)?.ok_or(FIRST)?;
         if first.name() != Some("items") {
             return Err(FIRST);
         }
         chunks.allow_more(u64::MAX);
-        let mut text = Text::new(&app.batches, &app.options)?;
+        let mut text = Text::new(&app.batch_budget, &app.options)?;
         while let Some(chunk) = first.chunk().await.map_err(of_form)? {
             text.take(&chunk)?;
         }
         drop(first);
         let (text, _held) = text.end();
-        Ok(Form {
+        Ok(FormItems {
             parser,
             chunks,
             lines: text.into(),

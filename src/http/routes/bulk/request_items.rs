@@ -3,38 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use hyper::header::HeaderMap;
 
-use super::PLACES;
-use super::form::Form;
+use super::form::FormItems;
+use super::item_reader::{Entry, Reader, too_long};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::{RequestBody, content_type};
 use crate::http::message::json_array::Array;
 use crate::http::message::line_reader::{Line, LineReader, is_lines};
-use crate::http::protocol::rights::Permits;
-use crate::items::Item;
+use crate::http::protocol::rights::Rights;
 use crate::store;
 
 const MEDIA_TYPES: &str = "application/x-ndjson, application/json or multipart/form-data";
-
-/// An item, or why it is none.
-pub(super) struct Entry {
-    pub(super) whose: Whose,
-    pub(super) item: Result<Item, Error>,
-}
-
-/// What a result line is about.
-pub(super) struct Whose {
-    /// The item's place in the request, from 0.
-    pub(super) index: u64,
-    pub(super) key: Option<String>,
-    /// A part of the form that no item names; then there is no item.
-    pub(super) part: Option<String>,
-}
 
 /// The items of one request.
 pub(super) struct Intake {
@@ -67,19 +50,11 @@ impl Owed {
     }
 }
 
-/// What every item is read by.
-pub(super) struct Reader {
-    pub(super) app: Arc<App>,
-    permits: Permits,
-    /// Items so far.
-    count: u64,
-}
-
 enum Given {
     /// The first line, which is read before the answer begins, and the others.
     Lines(Option<Line>, Box<LineReader>),
     Array(Array),
-    Form(Box<Form>),
+    Form(Box<FormItems>),
 }
 
 impl Intake {
@@ -88,7 +63,7 @@ impl Intake {
         app: &Arc<App>,
         headers: &HeaderMap,
         body: RequestBody,
-        permits: Permits,
+        rights: Rights,
     ) -> Result<Intake, Error> {
         let (content_type, media_type) = content_type(headers);
         let given = match media_type.as_str() {
@@ -98,11 +73,11 @@ impl Intake {
                 // A client that waits for `100 Continue` would take the answer for a refusal.
                 Given::Lines(lines.next().await?, lines)
             }
-            "application/json" => Given::Array(Array::read(app, body).await?),
-            "multipart/form-data" => Given::Form(Box::new(Form::begin(app, content_type, body).await?)),
+            "application/json" => Given::Array(Array::read(&app.batch_budget, body, &app.options).await?),
+            "multipart/form-data" => Given::Form(Box::new(FormItems::begin(app, content_type, body).await?)),
             _ => return Err(Error::MediaType { allowed: MEDIA_TYPES }),
         };
-        Ok(Intake { reader: Reader { app: app.clone(), permits, count: 0 }, given, owed: Arc::default() })
+        Ok(Intake { reader: Reader { app: app.clone(), rights, count: 0 }, given, owed: Arc::default() })
     }
 
     /// To be told of what is owed.
@@ -143,41 +118,5 @@ async fn line(first: &mut Option<Line>, lines: &mut LineReader, owed: &Owed) -> 
             Err(Error::BodyTimeout) if owed.excuses_a_pause() => {}
             read => return read,
         }
-    }
-}
-
-fn too_long(bytes_max: usize) -> Error {
-    Error::TooLarge { name: "line_bytes_max", max: bytes_max as u64 }
-}
-
-impl Reader {
-    /// The next item.
-    pub(super) async fn entry(&mut self, text: Bytes) -> Entry {
-        let max = self.app.options.line_bytes_max;
-        if text.len() > max {
-            return self.refused(too_long(max));
-        }
-        let index = self.take_index();
-        self.read(index, text).await
-    }
-
-    /// The item of this place.
-    pub(super) async fn read(&self, index: u64, text: Bytes) -> Entry {
-        let read = self.app.items.read(text, PLACES).await;
-        let (key, item) = match read {
-            Ok(item) => (item.key.clone(), self.permits.check(item.needs()).map(|()| item)),
-            Err(unread) => (unread.key, Err(unread.error.into())),
-        };
-        Entry { whose: Whose { index, key, part: None }, item }
-    }
-
-    fn refused(&mut self, error: Error) -> Entry {
-        let whose = Whose { index: self.take_index(), key: None, part: None };
-        Entry { whose, item: Err(error) }
-    }
-
-    fn take_index(&mut self) -> u64 {
-        self.count += 1;
-        self.count - 1
     }
 }

@@ -37,7 +37,7 @@ async fn answer(app: &Arc<App>, backlog: &Backlog, media: Media, outputs: Vec<By
         outcomes.push(Ok(Made::Response(CODECS[0], waiting)));
     }
     let app = app.clone();
-    stream_writer::spawn(&app.clone(), media.name(), |answer| async move {
+    app.clone().stream(media.name(), |answer| async move {
         let mut results = Results::new(app, answer, media);
         let ran = Ran { index: 0, key: None, outcomes };
         if results.ran(ran).await == Ok(()) {

@@ -1,0 +1,70 @@
+//! [`Reader`]: an item from its text, held against what its sender may do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::PLACES;
+use crate::http::app::App;
+use crate::http::error::Error;
+use crate::http::protocol::rights::Rights;
+use crate::items::Item;
+
+/// An item, or why it is none.
+pub(super) struct Entry {
+    pub(super) whose: Whose,
+    pub(super) item: Result<Item, Error>,
+}
+
+/// What a result line is about.
+pub(super) struct Whose {
+    /// The item's place in the request, from 0.
+    pub(super) index: u64,
+    pub(super) key: Option<String>,
+    /// A part of the form that no item names; then there is no item.
+    pub(super) part: Option<String>,
+}
+
+/// What every item is read by.
+pub(super) struct Reader {
+    pub(super) app: Arc<App>,
+    pub(super) rights: Rights,
+    /// Items so far.
+    pub(super) count: u64,
+}
+
+pub(super) fn too_long(bytes_max: usize) -> Error {
+    Error::TooLarge { name: "line_bytes_max", max: bytes_max as u64 }
+}
+
+impl Reader {
+    /// The next item.
+    pub(super) async fn entry(&mut self, text: Bytes) -> Entry {
+        let max = self.app.options.line_bytes_max;
+        if text.len() > max {
+            return self.refused(too_long(max));
+        }
+        let index = self.take_index();
+        self.read(index, text).await
+    }
+
+    /// The item of this place.
+    pub(super) async fn read(&self, index: u64, text: Bytes) -> Entry {
+        let read = self.app.items.read(text, PLACES).await;
+        let (key, item) = match read {
+            Ok(item) => (item.key.clone(), self.rights.check(item.needs()).map(|()| item)),
+            Err(unread) => (unread.key, Err(unread.error.into())),
+        };
+        Entry { whose: Whose { index, key, part: None }, item }
+    }
+
+    pub(super) fn refused(&mut self, error: Error) -> Entry {
+        let whose = Whose { index: self.take_index(), key: None, part: None };
+        Entry { whose, item: Err(error) }
+    }
+
+    fn take_index(&mut self) -> u64 {
+        self.count += 1;
+        self.count - 1
+    }
+}
