@@ -7,7 +7,7 @@
 //! ```
 //!
 //! ```text
-//! read (JSON to Item) -> run: source once -> Renditions::many -> each output to its place
+//! read (JSON to Item) -> run: source once -> Renditions::batch -> each output to its place
 //! ```
 
 mod error;
@@ -27,7 +27,7 @@ use crate::fetch::Sources;
 use crate::pipeline::codec::Codec;
 use crate::pipeline::param::invalid;
 use crate::pipeline::{Images, Pipeline, Presets};
-use crate::renditions::{Rendition, Renditions, inspect};
+use crate::renditions::{self, Rendition, Renditions, inspect};
 use crate::store::{Receipt, Reserved, Uploads};
 pub use error::Error;
 pub use held::Held;
@@ -202,7 +202,7 @@ impl Items {
         let reserved = self.reserve(decoded).await.map_err(|error| Unread { key: None, error })?;
         let options = Arc::clone(&self.options);
         let read = tokio::task::spawn_blocking(move || read::item(&text, &options, places)).await;
-        let failed = |_| Err(Unread { key: None, error: crate::renditions::Error::Panicked.into() });
+        let failed = |_| Err(Unread { key: None, error: renditions::Error::Panicked.into() });
         let mut item = read.unwrap_or_else(failed)?;
         if let Source::Held(held) = item.source {
             item.source = Source::Held(held.within(reserved));
@@ -227,7 +227,7 @@ impl Items {
         .into_iter();
         let each = outputs.iter().enumerate().map(|(index, output)| {
             let rendition = match fits(output) {
-                true => renditions.next().unwrap_or(Err(crate::renditions::Error::Panicked.into())),
+                true => renditions.next().unwrap_or(Err(renditions::Error::Panicked.into())),
                 false => Err(unstored(index)),
             };
             async move { self.put(rendition?, output, stored).await }
@@ -243,7 +243,7 @@ impl Items {
     ) -> Result<Vec<Result<Rendition, Error>>, Error> {
         let bytes = match source {
             Source::Stored(id) => {
-                let renditions = self.renditions.many(&id, pipelines, keep).await;
+                let renditions = self.renditions.batch(&id, pipelines, keep).await;
                 return Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect());
             }
             Source::Held(held) => held.into_bytes(),
@@ -254,7 +254,8 @@ impl Items {
             }
             Source::Part(name) => return Err(partless(&name)),
         };
-        let renditions = self.renditions.many_unstored(bytes, Images::new(), pipelines).await;
+        let source = renditions::Source::Given { bytes, images: Images::new() };
+        let renditions = self.renditions.batch(source, pipelines, keep).await;
         Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect())
     }
 

@@ -11,9 +11,8 @@ use super::fields::Claims;
 use super::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
 use super::{App, Call, Presets, Reply, Response, respond};
 use crate::digest::{Digest, Hasher};
-use crate::pipeline::Images;
 use crate::pipeline::param::invalid;
-use crate::renditions::inspect;
+use crate::renditions::{Source, inspect};
 use crate::store::Reserved;
 
 /// Bytes of the part `ops`.
@@ -187,8 +186,9 @@ async fn render(app: &App, asked: &Asked, image: Held, others: &[(&str, Held)]) 
     let known = inspect(&image.bytes).await?;
     let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
     let pipeline = asked.pipeline(app, Some(known), &parts)?;
-    let given: Images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
-    let (rendition, origin) = app.renditions.render(image.bytes.clone(), given, &pipeline).await?;
+    let images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
+    let source = Source::Given { bytes: image.bytes.clone(), images };
+    let (rendition, origin) = app.renditions.get(source, &pipeline).await?;
     let mut response = respond::unkept(&rendition, asked.delivery.download.as_deref());
     respond::came_from(&mut response, origin);
     Ok(response)

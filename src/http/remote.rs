@@ -11,10 +11,11 @@ use super::error::Error;
 use super::respond::{self, ETag, Image};
 use super::upload;
 use super::{App, Call, Reply, Response};
+use crate::digest::Digest;
 use crate::fetch::Source;
 use crate::pipeline::Pipeline;
 use crate::pipeline::param::{invalid, missing};
-use crate::renditions::{Origin, Rendition, inspect};
+use crate::renditions::{self, Origin, Rendition, inspect};
 
 /// Bytes of a JSON body that names a URL: twice as much as the longest URL, for what JSON escapes.
 const JSON_BYTES_MAX: usize = 16 << 10;
@@ -46,7 +47,7 @@ pub(super) fn remote(call: Call, extension: &str) -> Reply {
         let mut response = match image.condition()? {
             Some(answer) => answer,
             None => {
-                let (rendition, origin) = render(app, &source, &pipeline, own.store).await?;
+                let (rendition, origin) = render(app, &source, (key, &pipeline), own.store).await?;
                 let mut response = image.bytes(&rendition.bytes)?;
                 respond::came_from(&mut response, origin);
                 response
@@ -91,16 +92,22 @@ fn permitted(call: &Call, own: &Own, asked: Asked) -> Result<Asked, Error> {
     Ok(asked)
 }
 
-async fn render(app: &App, source: &Source, pipeline: &Pipeline, stored: bool) -> Result<(Rendition, Origin), Error> {
+async fn render(
+    app: &App,
+    source: &Source,
+    (key, pipeline): (Digest, &Pipeline),
+    stored: bool,
+) -> Result<(Rendition, Origin), Error> {
     if stored {
         return Ok(app.renditions.get(&source.digest, pipeline).await?);
     }
-    if let Some(hit) = app.renditions.cached_unstored(&source.digest, &pipeline.key(&source.digest)) {
+    let fetched = renditions::Source::Fetched { digest: source.digest, bytes: source.bytes.clone() };
+    if let Some(hit) = app.renditions.cached(fetched.clone(), &key) {
         return Ok((hit, Origin::Hit));
     }
     // While it waits for its render it is a body in flight like any other.
     let _reserved = app.uploads.reserve(source.bytes.len() as u64)?;
-    Ok(app.renditions.get_unstored(&source.digest, source.bytes.clone(), pipeline).await?)
+    Ok(app.renditions.missed(fetched, key, pipeline).await?)
 }
 
 /// Stores fetched bytes as an upload would be.

@@ -82,11 +82,32 @@ impl Batch {
         &self.groups
     }
 
-    /// Bytes held at the peak, sources excluded: groups follow each other, and results stay.
+    /// Bytes held at the peak, sources excluded: groups follow each other, and results stay. The result of one alone is part of
+    /// its own peak.
     pub fn memory_bytes(&self) -> u64 {
         let group = self.groups.iter().map(Group::memory_bytes).max().unwrap_or(0);
+        if let [Group { members }] = &self.groups[..]
+            && members.len() == 1
+        {
+            return group;
+        }
         let members = self.groups.iter().flat_map(|group| &group.members);
         members.map(|member| member.course.result_bytes).fold(group, u64::saturating_add)
+    }
+
+    /// The result of the first pipeline, or why there is none.
+    pub(super) fn run_first(
+        &self,
+        (source, images): (&Bytes, &Images),
+        limits: &Limits,
+        watch: &Watch,
+    ) -> Result<Output, Error> {
+        if let Some((0, error)) = self.refused.first() {
+            return Err(error.clone());
+        }
+        let group = &self.groups[0];
+        let mut decoded = self.decode(group, source, limits, watch)?;
+        self.finish(&group.members[0], &mut decoded, (source, images), limits, watch)
     }
 
     /// The decode of a group; none where the source passes through.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::batch::Batch;
 use super::codec::{self, Codec, Header};
 use super::encode::encode;
 use super::limits::within;
@@ -48,7 +49,7 @@ pub(super) fn run(
     run_from(codec::sniff(source)?, pipeline, source, images, limits, watch)
 }
 
-/// Runs on a source of a known format.
+/// Runs on a source of a known format: a batch of one.
 fn run_from(
     codec: &'static Codec,
     pipeline: &Pipeline,
@@ -59,17 +60,8 @@ fn run_from(
 ) -> Result<Output, Error> {
     watch.check()?;
     let header = (codec.inspect)(source)?;
-    let headers = headers(images)?;
-    let course = Course::new(pipeline, (codec, &header), &headers, limits)?;
-    if course.plan.passes_through {
-        return Ok(Output::passed_through(source));
-    }
-    let input = Input { codec, header: &header, bytes: source, images, headers: &headers, limits };
-    let started = Instant::now();
-    let picture = decoded((codec, &header), source, &course, limits, watch)?;
-    let decode = started.elapsed();
-    let output = finished(pipeline, &course, picture, &input, watch)?;
-    Ok(Output { decode: decode + output.decode, ..output })
+    let batch = Batch::plan(vec![pipeline.clone()], (codec, &header), headers(images)?, limits, u64::MAX);
+    batch.run_first((source, images), limits, watch)
 }
 
 /// What a render reads.

@@ -2,7 +2,7 @@
 //! by number and time. Knows neither images nor threads.
 //!
 //! Work that ends may leave something behind that is held longer than its place: a result, in a cache or on its way to a client
-//! that reads slowly. Its permit is cut to that ([`Permit::keep`]), and comes back when the last holder lets go.
+//! that reads slowly. A part of the permit goes with it ([`Permit::split`]), and comes back when the last holder lets go.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ pub enum Refused {
 #[derive(Debug)]
 struct State {
     bytes_free: u64,
-    /// Bytes of permits that are cut to a result.
+    /// Bytes of permits without a place: those of results.
     bytes_kept: u64,
     places_free: usize,
     next_ticket: u64,
@@ -52,7 +52,7 @@ struct Waiter {
     granted: oneshot::Sender<Permit>,
 }
 
-/// The right to hold some bytes and, until [`Permit::keep`], one place; given back when dropped.
+/// The right to hold some bytes and, unless it was split off, one place; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     budget: Arc<Budget>,
@@ -75,7 +75,7 @@ impl Budget {
     }
 
     /// A permit for `bytes`, at once or from the queue before `deadline`, if there is one. Nobody overtakes for being small.
-    pub async fn admit(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Permit, Refused> {
+    pub async fn acquire(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Permit, Refused> {
         if bytes > self.bytes_max {
             return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max });
         }
@@ -95,7 +95,7 @@ impl Budget {
 
     /// The right to hold `bytes` without a place, if they are free now: for what is there already. Never waits, and overtakes
     /// those that do: they wait for a place too.
-    pub fn try_hold(self: &Arc<Self>, bytes: u64) -> Option<Permit> {
+    pub fn try_acquire(self: &Arc<Self>, bytes: u64) -> Option<Permit> {
         let mut state = self.lock();
         state.bytes_free = state.bytes_free.checked_sub(bytes)?;
         state.bytes_kept += bytes;
@@ -188,20 +188,6 @@ impl State {
 impl Permit {
     fn new(budget: &Arc<Budget>, bytes: u64) -> Permit {
         Permit { budget: budget.clone(), bytes, has_place: true }
-    }
-
-    /// Gives the place back, and all but `bytes`: the work is done, and this is what is left of it.
-    pub fn keep(mut self, bytes: u64) -> Permit {
-        debug_assert!(self.has_place, "kept once");
-        let kept = bytes.min(self.bytes);
-        let mut state = self.budget.lock();
-        state.bytes_free += self.bytes - kept;
-        state.bytes_kept += kept;
-        state.places_free += 1;
-        drop(state);
-        (self.bytes, self.has_place) = (kept, false);
-        self.budget.serve();
-        self
     }
 
     /// A permit of its own for `bytes` of these, or for as many as are left: for one of several results.
