@@ -156,6 +156,12 @@ impl Pipeline {
         Pipeline { render: true, ..self }
     }
 
+    /// The pipeline, as a render where `renders` says that conversions are none: for servers that must not answer an original's
+    /// own bytes.
+    pub fn unless_converts(self, renders: bool) -> Pipeline {
+        if renders { self.into_render() } else { self }
+    }
+
     /// The canonical query, percent-encoded: flat where that can say the chain, else `ops`; empty for a conversion.
     /// [`Pipeline::from_query`] makes an equal pipeline of its pairs.
     pub fn query(&self) -> String {

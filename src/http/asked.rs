@@ -93,6 +93,5 @@ pub(super) fn writable(extension: &str) -> Result<&'static Codec, Error> {
 
 /// The pipeline, turned into a render where originals are not for everybody.
 pub(super) fn unless_converts(app: &App, pipeline: Pipeline) -> Pipeline {
-    let renders = app.options.convert_renders || app.access.originals_need_key;
-    if renders && pipeline.is_conversion() { pipeline.into_render() } else { pipeline }
+    pipeline.unless_converts(app.items.convert_renders())
 }

@@ -18,6 +18,7 @@ use super::delivery::Delivery;
 use super::error::Error;
 use crate::digest::Digest;
 use crate::pipeline::codec::CODECS;
+use crate::pipeline::query::push_url;
 use crate::renditions::Rendition;
 use crate::store::Blob;
 
@@ -301,10 +302,11 @@ pub(super) fn came_from(response: &mut Response, origin: crate::renditions::Orig
 pub(super) fn canonical(response: &mut Response, id: &Digest, rendition: &Rendition, url_bytes_max: usize) {
     const OPEN: &str = "<";
     const CLOSE: &str = ">; rel=\"canonical\"";
-    let Rendition { codec, query, .. } = rendition;
-    let mark = if query.is_empty() { "" } else { "?" };
     // One allocation: this is on the path of hits.
-    let link = [OPEN, "/images/", id.hex().as_str(), ".", codec.extensions[0], mark, query, CLOSE].concat();
+    let mut link = String::with_capacity(128 + rendition.query.len());
+    link.push_str(OPEN);
+    push_url(&mut link, id, rendition.codec, &rendition.query);
+    link.push_str(CLOSE);
     if link.len() <= OPEN.len() + url_bytes_max + CLOSE.len() {
         response.headers_mut().insert(LINK, value(link));
     }

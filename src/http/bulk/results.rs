@@ -26,12 +26,12 @@ use serde_json::{Map, Value};
 
 use super::backlog::Waiting;
 use super::intake::Whose;
-use super::{Made, Ran};
 use crate::http::App;
 use crate::http::error::Error;
 use crate::http::said;
 use crate::http::service::told;
 use crate::http::stream::{Answer, Gone, NDJSON, Tally, cut_short};
+use crate::items::Done;
 use crate::pipeline::codec::Codec;
 
 const TAR: &str = "application/x-tar";
@@ -83,27 +83,29 @@ impl Results {
         Results { app, answer, media, lines: Vec::new(), entries: 0, tally: Tally::default() }
     }
 
-    /// The lines of an item.
-    pub(super) async fn ran(&mut self, ran: Ran) -> Result<(), Gone> {
-        let Ran { index, key, outcomes } = ran;
-        for (output, outcome) in outcomes.into_iter().enumerate() {
-            let mut line = said::head(index, key.as_deref());
+    /// The lines of an item, or the one line of what is none.
+    pub(super) async fn ran(
+        &mut self,
+        whose: &Whose,
+        results: Result<Vec<Result<Done<Waiting>, Error>>, Error>,
+    ) -> Result<(), Gone> {
+        let head = match &whose.part {
+            Some(part) => Map::from_iter([("part".to_owned(), part.as_str().into())]),
+            None => said::head(whose.index, whose.key.as_deref()),
+        };
+        let results = match results {
+            Ok(results) => results,
+            Err(error) => return self.problem(head, &error).await,
+        };
+        for (output, result) in results.into_iter().enumerate() {
+            let mut line = head.clone();
             line.insert("output".to_owned(), output.into());
-            match outcome {
-                Ok(made) => self.made(line, (index, output), made).await?,
+            match result {
+                Ok(done) => self.done(line, (whose.index, output), done).await?,
                 Err(error) => self.problem(line, &error).await?,
             }
         }
         Ok(())
-    }
-
-    /// The line of what is no item.
-    pub(super) async fn refused(&mut self, whose: Whose, error: &Error) -> Result<(), Gone> {
-        let line = match whose.part {
-            Some(part) => Map::from_iter([("part".to_owned(), part.into())]),
-            None => said::head(whose.index, whose.key.as_deref()),
-        };
-        self.problem(line, error).await
     }
 
     /// The last line: without it the results are not whole.
@@ -123,9 +125,14 @@ impl Results {
         }
     }
 
-    async fn made(&mut self, mut line: Map<String, Value>, place: (u64, usize), made: Made) -> Result<(), Gone> {
-        match made {
-            Made::Response(codec, waiting) => {
+    async fn done(
+        &mut self,
+        mut line: Map<String, Value>,
+        place: (u64, usize),
+        done: Done<Waiting>,
+    ) -> Result<(), Gone> {
+        match done {
+            Done::Response(codec, waiting) => {
                 line.insert("media_type".to_owned(), codec.media_type.into());
                 line.insert("bytes".to_owned(), waiting.len().into());
                 return match self.media {
@@ -133,8 +140,8 @@ impl Results {
                     Media::Tar => self.file(line, &file_name(place, codec), waiting).await,
                 };
             }
-            Made::Blob(receipt) => said::blob(&mut line, &receipt, &self.app.metrics),
-            Made::Rendition { url } => said::rendition(&mut line, url),
+            Done::Blob(receipt) => said::blob(&mut line, &receipt, &self.app.metrics),
+            Done::Rendition { url } => said::rendition(&mut line, url),
         }
         self.tally.count(true);
         self.line(line).await
