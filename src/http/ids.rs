@@ -16,6 +16,7 @@ use super::body::{RequestBody, content_type};
 use super::error::Error;
 use super::options::Options;
 use crate::digest::Digest;
+use crate::hold::hold;
 
 /// Of what is no id: more than a message shows.
 const VALUE_BYTES_SHOWN: usize = 256;
@@ -111,14 +112,8 @@ fn too_large(options: &Options) -> Error {
 
 /// The text of an answer, which gives its part of the budget back when it is sent.
 pub(super) fn held(text: String, mut held: OwnedSemaphorePermit) -> Bytes {
-    struct Held(Box<[u8]>, #[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
-    impl AsRef<[u8]> for Held {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
     let kept = held.split(text.len().min(held.num_permits()));
-    Bytes::from_owner(Held(text.into_bytes().into(), kept))
+    hold(text.into_bytes().into_boxed_slice(), kept)
 }
 
 /// How a list of ids is written.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::hold::hold;
 use crate::http::error::Error;
 use crate::http::stream::{Kept, PIECE_BYTES, Shelf, Spools};
 use crate::http::{App, Options};
@@ -49,8 +50,8 @@ impl Backlog {
     /// Puts a result where it may wait; it gives back what it held until now.
     pub(super) async fn wait(&self, result: Bytes) -> Result<Waiting, Error> {
         if let Some(room) = self.room_for(result.len()) {
-            let copy = Within { bytes: result.as_ref().into(), _room: room };
-            return Ok(Waiting::Memory(Bytes::from_owner(copy)));
+            let copy: Box<[u8]> = result.as_ref().into();
+            return Ok(Waiting::Memory(hold(copy, room)));
         }
         let kept = self.file.keep(result).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a result cannot be kept in a temporary file: it is refused");
@@ -97,18 +98,6 @@ fn share_bytes(options: &Options) -> u64 {
     (options.spools_bytes_max / 2 / requests).max(options.spool_bytes_max)
 }
 
-/// Bytes in memory, and their right to be there.
-struct Within {
-    bytes: Box<[u8]>,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Within {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 #[cfg(test)]
 impl Backlog {
     pub(super) fn file_pieces(&self) -> usize {
@@ -135,7 +124,7 @@ mod tests {
     /// A result that holds something of the lane.
     fn held(lane: &Arc<Semaphore>, bytes: &[u8]) -> Bytes {
         let room = lane.clone().try_acquire_owned().expect("room");
-        Bytes::from_owner(Within { bytes: bytes.into(), _room: room })
+        hold(Bytes::copy_from_slice(bytes), room)
     }
 
     async fn read(waiting: Waiting) -> Vec<u8> {
