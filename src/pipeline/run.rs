@@ -114,7 +114,7 @@ fn stripped(
 ) -> Option<Vec<u8>> {
     let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
     let as_stored =
-        course.orientation == Orientation::NoTransforms && course.steps.is_empty() && course.frame.is_none();
+        course.decode.orientation == Orientation::NoTransforms && course.steps.is_empty() && course.decode.frame.is_none();
     let as_shown = !header.icc && header.channels != Channels::Cmyk;
     let strip = codec.encoder.as_ref()?.strip?;
     if same_format && as_stored && as_shown { strip(source).ok() } else { None }
@@ -131,7 +131,7 @@ pub(super) fn decoded(
     within("bytes_max", source.len() as u64, limits.bytes_max)?;
     let mut picture = (codec.decode)(source, &course.decode_options(limits, watch))?;
     is_as_planned(codec, &picture, header, course)?;
-    if let Some(frame) = course.frame {
+    if let Some(frame) = course.decode.frame {
         picture.frames = picture.frames.into_iter().skip(frame as usize).collect();
         if picture.frames.is_empty() {
             return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
@@ -141,7 +141,7 @@ pub(super) fn decoded(
         if course.keeps_profile { color::to_srgb_unless_fit(picture, watch)? } else { color::to_srgb(picture, watch)? };
     picture.map(|raster| {
         watch.check()?;
-        oriented(raster, course.orientation)
+        oriented(raster, course.decode.orientation)
     })
 }
 
@@ -176,12 +176,12 @@ fn images_decoded(
 fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, course: &Course) -> Result<(), Error> {
     let Some(first) = picture.frames.first() else { return Err(Error::corrupt(codec.name, "no frame")) };
     let Size { w, h } = first.raster.size();
-    let least = course.at_least.unwrap_or(header.size);
+    let least = course.decode.at_least.unwrap_or(header.size);
     let size_fits = (least.w..=header.size.w).contains(&w) && (least.h..=header.size.h).contains(&h);
     let shape = first.raster.shape();
     let alike = picture.frames.iter().all(|frame| frame.raster.shape() == shape);
     let samples_fit = (shape.channels, shape.bits) == (header.channels, header.bits);
-    if !size_fits || !samples_fit || !alike || picture.frames.len() > course.frames as usize {
+    if !size_fits || !samples_fit || !alike || picture.frames.len() > course.decode.frames as usize {
         return Err(Error::corrupt(codec.name, "the frames are not what the header says"));
     }
     Ok(())
@@ -220,7 +220,7 @@ mod tests {
     use crate::pipeline::{Delay, Frame, Raster, Samples};
 
     /// A format of this test: width, height, frames, EXIF orientation, whether it lies about its size, then gray samples.
-    static TOY: Codec = Codec {
+    const FORMAT: Codec = Codec {
         name: "toy",
         extensions: &["toy"],
         media_type: "image/x-toy",
@@ -238,21 +238,11 @@ mod tests {
         decode: toy_decode,
         encoder: Some(ANIMATED),
     };
+    static TOY: Codec = FORMAT;
 
-    /// The same for stills of at most 4 x 4.
-    static SMALL: Codec = Codec {
-        name: "small",
-        encoder: Some(Encoder { side_px_max: 4, frames_max: 1, ..ANIMATED }),
-        extensions: TOY.extensions,
-        media_type: TOY.media_type,
-        doc: TOY.doc,
-        revision: TOY.revision,
-        shrinks: None,
-        metadata: None,
-        sniff: TOY.sniff,
-        inspect: TOY.inspect,
-        decode: TOY.decode,
-    };
+    /// The format for stills of at most 4 x 4.
+    static SMALL: Codec =
+        Codec { name: "small", encoder: Some(Encoder { side_px_max: 4, frames_max: 1, ..ANIMATED }), ..FORMAT };
 
     const ANIMATED: Encoder = Encoder {
         side_px_max: 100,
@@ -368,7 +358,7 @@ mod tests {
                 let header = (TOY.inspect)(&source).expect("toy");
                 let course =
                     Course::new(&pipeline, (&TOY, &header), &Headers::new(), &Limits::default()).expect("small");
-                let least = course.at_least.expect("the target is small");
+                let least = course.decode.at_least.expect("the target is small");
                 assert!(least.w <= w.into() && least.h <= h.into());
                 let bytes = render(&TOY, query, &source).expect("renders").bytes;
                 let size = Size::new(bytes[0].into(), bytes[1].into());
@@ -393,19 +383,8 @@ mod tests {
 
     #[test]
     fn an_encoder_that_ends_late_gives_a_timeout() {
-        static LATE: Codec = Codec {
-            name: "late",
-            encoder: Some(Encoder { encode: until_the_deadline, ..ANIMATED }),
-            extensions: TOY.extensions,
-            media_type: TOY.media_type,
-            doc: TOY.doc,
-            revision: TOY.revision,
-            shrinks: None,
-            metadata: None,
-            sniff: TOY.sniff,
-            inspect: TOY.inspect,
-            decode: TOY.decode,
-        };
+        static LATE: Codec =
+            Codec { name: "late", encoder: Some(Encoder { encode: until_the_deadline, ..ANIMATED }), ..FORMAT };
         fn until_the_deadline(_: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
             while options.watch.check().is_ok() {}
             Ok(Vec::new())
@@ -415,6 +394,19 @@ mod tests {
         let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
         let late = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &watch);
         assert!(matches!(late, Err(Error::Timeout)), "{late:?}");
+    }
+
+    #[test]
+    fn a_batch_does_not_inspect_its_source_again() {
+        static PLANNED: Codec = Codec { inspect: |_| panic!("its header is known"), ..FORMAT };
+        let source = Bytes::from_static(&[2, 1, 1, 3, 0, 7, 8]);
+        let header = (TOY.inspect)(&source).expect("toy");
+        let query = [("flip".to_owned(), "h".to_owned())];
+        let pipelines = vec![Pipeline::from_query(&TOY, &query).expect("valid"); 2];
+        let (limits, watch) = (Limits::default(), Watch::default());
+        let batch = Batch::plan(pipelines, (&PLANNED, &header), Headers::new(), &limits, u64::MAX);
+        let output = batch.run_first((&source, &Images::new()), &limits, &watch).expect("renders");
+        assert_eq!(output.bytes, [2, 1, 1, 1, 0, 7, 8].as_slice());
     }
 
     #[test]
