@@ -232,6 +232,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_miss_asks_the_cache_twice_and_renders_once() {
+        let (store, renditions) = renditions(Options::default()).await;
+        let (source, png) = (put(&store, 1).await, png());
+        let key = png.key(&source);
+        assert!(renditions.cached(&source, &key).is_none());
+        let (made, _) = renditions.missed(&source, key, &png).await.expect("rendered");
+        // The caller, and its flight: another one may have landed in between.
+        assert_eq!(renditions.cache.looks(), 2);
+        let counters = renditions.counters();
+        assert_eq!((counters.renders, counters.misses, counters.hits), (1, 1, 0));
+        // The race itself: a caller that has looked before the flight landed.
+        let (found, origin) = renditions.missed(&source, key, &png).await.expect("cached");
+        assert_eq!((found.bytes.as_ptr(), origin), (made.bytes.as_ptr(), Origin::Hit));
+        assert_eq!((renditions.cache.looks(), renditions.counters().renders), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_rendered_waits_for_nothing() {
+        let (store, renditions) = renditions(impatient()).await;
+        let source = put(&store, 1).await;
+        renditions.header(&source).await.expect("known from here on");
+        let Crowd { open, held, callers } = crowd(&renditions, source).await;
+        let outside = [("crop".to_owned(), "9,9,1,1".to_owned())];
+        let pipeline = Pipeline::from_query(png().codec(), &outside).expect("valid");
+        let answer = renditions.batch(&source, &[pipeline], false).await.remove(0);
+        assert!(matches!(answer, Err(Error::Pipeline(_))), "{answer:?}");
+        open.send(()).expect("the thread waits");
+        assert!(join_all(callers).await.into_iter().all(|answer| answer.is_ok_and(|answer| answer.is_ok())));
+        assert_eq!(held.await, Ok(Ok(true)));
+    }
+
+    #[tokio::test]
     async fn bulk_threads_give_way_to_all_others_unless_told_otherwise() {
         use thread_priority::NormalThreadSchedulePolicy::{Idle, Other};
         for (bulk_idle, expected) in [(true, Idle), (false, Other)] {
