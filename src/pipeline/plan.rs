@@ -214,4 +214,3 @@ fn shrink(stored: Size, upright: Size, steps: &mut Vec<Step>) -> Option<Size> {
 fn quarter_turned(stored: Size, turned: Size) -> bool {
     stored != turned && stored == turned.oriented(Orientation::Rotate90)
 }
-

@@ -113,8 +113,9 @@ fn stripped(
     source: &[u8],
 ) -> Option<Vec<u8>> {
     let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
-    let as_stored =
-        course.decode.orientation == Orientation::NoTransforms && course.steps.is_empty() && course.decode.frame.is_none();
+    let as_stored = course.decode.orientation == Orientation::NoTransforms
+        && course.steps.is_empty()
+        && course.decode.frame.is_none();
     let as_shown = !header.icc && header.channels != Channels::Cmyk;
     let strip = codec.encoder.as_ref()?.strip?;
     if same_format && as_stored && as_shown { strip(source).ok() } else { None }

@@ -135,12 +135,7 @@ impl Engine {
 
 /// The source, and the right to hold it and `bytes` more. It is read once, unless it was read for its header and memory is short:
 /// then the first bytes are let go of before the wait, so that no two renders wait for each other's.
-async fn acquired(
-    source: &Opened,
-    read: Read,
-    bytes: u64,
-    queue: &mut Queue<'_>,
-) -> Result<(Bytes, Permit), Error> {
+async fn acquired(source: &Opened, read: Read, bytes: u64, queue: &mut Queue<'_>) -> Result<(Bytes, Permit), Error> {
     if let Some((read, mut permit)) = read
         && permit.try_grow(bytes)
     {

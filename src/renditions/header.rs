@@ -92,10 +92,7 @@ pub async fn camera(bytes: &Bytes, limits: &Limits) -> Result<Option<Arc<Camera>
 }
 
 /// A walk over a container may read all of it (a JPEG is searched for markers from end to end), so its time grows with the bytes.
-async fn look<T: Send + 'static>(
-    bytes: &Bytes,
-    read: impl FnOnce(&[u8]) -> T + Send + 'static,
-) -> Result<T, Error> {
+async fn look<T: Send + 'static>(bytes: &Bytes, read: impl FnOnce(&[u8]) -> T + Send + 'static) -> Result<T, Error> {
     let image = bytes.clone();
     let read = move || catch_unwind(AssertUnwindSafe(|| read(&image))).ok();
     aside(bytes.len(), read).await.flatten().ok_or_else(|| {

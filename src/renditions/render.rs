@@ -69,7 +69,8 @@ impl Admitted {
 impl Render {
     async fn run(self: Box<Self>, permit: Permit) -> Vec<Made> {
         let Render { lane, work, aux_images, waited } = *self;
-        let forms: Vec<Form> = work.batch.pipelines().iter().map(|pipeline| (pipeline.codec(), pipeline.query().into())).collect();
+        let forms: Vec<Form> =
+            work.batch.pipelines().iter().map(|pipeline| (pipeline.codec(), pipeline.query().into())).collect();
         let lost = vec![Err(Error::Panicked); forms.len()];
         let (cancel, submitted) = (CancelOnDrop::default(), Instant::now());
         let (limits, clock, cancelled) = (lane.limits.clone(), lane.clock, cancel.0.clone());
@@ -159,9 +160,9 @@ mod tests {
 
     use super::super::pool::Panicked;
     use super::super::{Options, Renditions};
+    use super::*;
     use crate::digest::Digest;
     use crate::pipeline::Pipeline;
-    use super::*;
     use crate::pipeline::codec;
     use crate::store::{self, Store, Uploads};
     use futures_util::future::join_all;
