@@ -42,7 +42,7 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub struct Options {
     /// Chains by name.
     pub presets: Presets,
-    /// Conversions become renders: for those who must never serve an original's metadata under another extension.
+    /// Conversions become renders: for servers that must never serve an original's metadata under another extension.
     pub convert_renders: bool,
     /// Bytes of a source.
     pub bytes_max: u64,
@@ -129,7 +129,7 @@ impl To {
     }
 }
 
-/// What an item takes of who sent it.
+/// Rights that the sender of an item must have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// It names stored images.
@@ -225,7 +225,7 @@ impl Items {
     }
 }
 
-/// Nobody put what came in its part in its place: there are no parts where the item came.
+/// No part was put in its place: there are none where the item came from.
 fn partless(name: &str) -> Error {
     invalid("source.part", name, "id, url, data here; part in a multipart/form-data of /bulk").into()
 }

@@ -107,7 +107,7 @@ pub enum Origin {
 ///
 /// # Concurrency
 /// Everything may be called from any task at once. After [`Renditions::forget`] has returned, nothing that was made of the source
-/// before is answered, not even to callers that waited already: they are told `NotFound`.
+/// before is answered, not even to callers that waited already: they get `NotFound`.
 pub struct Renditions {
     engine: Arc<Engine>,
     cache: Cache,
@@ -121,7 +121,7 @@ pub struct Renditions {
     misses: AtomicU64,
 }
 
-/// What is asked for and the generation of its source: nobody joins a flight that began before a delete.
+/// A key and the generation of its source: no caller joins a flight that began before a delete.
 type FlightKey = (Digest, u64);
 
 impl Renditions {
@@ -161,8 +161,8 @@ impl Renditions {
         Some(hit)
     }
 
-    /// From the cache, a shared flight, the tier, or a new render. The render goes on when this caller leaves and others wait; it is
-    /// cancelled when nobody does. A source that is [`Source::Given`] is always rendered, and for this caller alone.
+    /// A rendition from the cache, a shared flight, the tier, or a new render. The render goes on while any caller waits for it, and
+    /// is cancelled when the last one leaves. A source that is [`Source::Given`] is always rendered, and for this caller alone.
     pub async fn get(&self, source: impl Into<Source>, pipeline: &Pipeline) -> Made {
         let source = source.into();
         if let Source::Given { bytes, images } = source {
@@ -249,7 +249,7 @@ impl Renditions {
         self.tier.forget(source)
     }
 
-    /// The run that all simultaneous requests for `key` share. It is aborted when nobody waits for it, which cancels its render.
+    /// The run that all simultaneous requests for `key` share. It is aborted when its last caller leaves, which cancels its render.
     fn flight(
         &self,
         fetched: Option<Bytes>,

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! There is no bound on the number of items: memory holds the window, and the request is read no further while that is full: what
-//! ran has its place in it until the client has taken it. Meanwhile its results wait in a [`Backlog`], where they are in nobody's
-//! way. A client that leaves ends what is under way.
+//! ran has its place in it until the client has taken it. Meanwhile its results wait in a [`Backlog`], where they
+//! hold up no other request. A client that leaves ends what is under way.
 
 mod backlog;
 mod form;

@@ -16,12 +16,12 @@ pub struct Held {
 }
 
 impl Held {
-    /// The same bytes, for which there is `reserved`.
+    /// Adds the right to hold the bytes.
     pub fn within(self, reserved: Reserved) -> Held {
         Held { bytes: self.bytes, reserved: Some(Arc::new(reserved)) }
     }
 
-    /// The same as plain bytes.
+    /// Plain bytes, which keep that right.
     pub fn into_bytes(self) -> Bytes {
         match self.reserved {
             Some(reserved) => hold(self.bytes, reserved),
@@ -29,7 +29,7 @@ impl Held {
         }
     }
 
-    /// The bytes, and the right to hold them if nobody else has it.
+    /// The bytes, and the right to hold them if no other reader has it.
     pub(super) fn into_parts(self) -> (Bytes, Option<Reserved>) {
         (self.bytes, self.reserved.and_then(Arc::into_inner))
     }

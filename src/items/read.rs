@@ -162,7 +162,7 @@ fn ops<'a>(output: &Members<'a>) -> Result<Option<&'a str>, Error> {
     Ok(Some(json.get()))
 }
 
-/// A rendition that no URL could ask for would be kept for nobody.
+/// A rendition that no URL could ask for would be kept in vain.
 fn reachable(pipeline: &Pipeline, query: &str, to: To, options: &Options) -> Result<(), Error> {
     // All ids are equally long.
     let bytes = url(&Digest::from_bytes([0; 32]), pipeline.codec(), query).len();

@@ -25,12 +25,12 @@ pub struct Batch {
     refused: Vec<(usize, Error)>,
 }
 
-/// Those of them that share a decode.
+/// Pipelines of a batch that share a decode.
 pub struct Group {
     members: Vec<Member>,
 }
 
-/// One of these.
+/// One pipeline of a group.
 pub struct Member {
     /// The place of its pipeline.
     pub index: usize,
@@ -67,17 +67,17 @@ impl Batch {
         Batch { codec: source.0, header: source.1.clone(), headers, pipelines, groups, refused }
     }
 
-    /// As they were given.
+    /// The pipelines, as they were given.
     pub fn pipelines(&self) -> &[Pipeline] {
         &self.pipelines
     }
 
-    /// Those that cannot be run, by their place.
+    /// Pipelines that cannot be run, by their place.
     pub fn refused(&self) -> &[(usize, Error)] {
         &self.refused
     }
 
-    /// Those that can.
+    /// Pipelines that can be run.
     pub fn groups(&self) -> &[Group] {
         &self.groups
     }
@@ -161,7 +161,7 @@ impl Group {
     }
 }
 
-/// The picture, and beside it the output: they run one after the other, so that the one that holds most counts.
+/// The picture, and in addition the output: outputs run one after the other, so that the one that holds most counts.
 fn shared_bytes(course: &Course) -> u64 {
     course.picture_bytes.saturating_add(course.plan.memory_bytes)
 }

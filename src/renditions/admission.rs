@@ -1,4 +1,4 @@
-//! [`Budget`]: who may hold how much memory, and who waits for it. Admits by planned bytes and by number; the queue is bounded
+//! [`Budget`]: memory that callers may hold, and the queue of those that wait for it. Admits by planned bytes and by number; the queue is bounded
 //! by number and time. Knows neither images nor threads.
 //!
 //! Work that ends may leave something behind that is held longer than its place: a result, in a cache or on its way to a client
@@ -66,15 +66,15 @@ impl Budget {
         Budget::with_cache(bytes_max, 0, places, queue_max)
     }
 
-    /// The same, with `cache_bytes_max` bytes more in which a cache may hold results: filled to its bound it takes nothing from
-    /// the others, and what it leaves is for them. Nobody may ask for more than `bytes_max`.
+    /// A budget with `cache_bytes_max` bytes more, in which a cache may hold results: filled to its bound it takes nothing from
+    /// the renders, and what it leaves is for them. No caller may ask for more than `bytes_max`.
     pub fn with_cache(bytes_max: u64, cache_bytes_max: u64, places: usize, queue_max: usize) -> Arc<Budget> {
         let (bytes_free, queue) = (bytes_max.saturating_add(cache_bytes_max), VecDeque::new());
         let state = State { bytes_free, bytes_kept: 0, places_free: places, next_ticket: 0, queue };
         Arc::new(Budget { bytes_max, cache_bytes_max, queue_max, state: Mutex::new(state), refused: AtomicU64::new(0) })
     }
 
-    /// A permit for `bytes`, at once or from the queue before `deadline`, if there is one. Nobody overtakes for being small.
+    /// A permit for `bytes`, at once or from the queue before `deadline`, if there is one. No caller overtakes another for asking less.
     pub async fn acquire(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Permit, Refused> {
         if bytes > self.bytes_max {
             return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max });
@@ -200,7 +200,7 @@ impl Permit {
         Permit { budget: self.budget.clone(), bytes, has_place: false }
     }
 
-    /// Takes `bytes` more if they are free now. Never waits: whoever waits must hold nothing, or two could wait for each other.
+    /// Takes `bytes` more if they are free now. Never waits: a caller that waits must hold nothing, or two could wait for each other.
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let mut state = self.budget.lock();
         let whole = self.bytes.saturating_add(bytes);
@@ -227,7 +227,7 @@ impl Drop for Permit {
     }
 }
 
-/// A place in the queue; whoever stops waiting leaves it, and those behind may fit now.
+/// A place in the queue. A caller that stops waiting leaves it, and those after it may fit now.
 struct Queued {
     budget: Arc<Budget>,
     ticket: u64,

@@ -29,7 +29,7 @@ struct Wanted<'a> {
 
 /// Where an output is already.
 enum Found {
-    /// Of so many bytes.
+    /// Its bytes.
     InCache(u64),
     InTier(tier::Opened),
 }

@@ -9,7 +9,7 @@ use super::Rendition;
 use super::generation::Generation;
 use crate::digest::Digest;
 
-/// What an entry costs beside its bytes: key, value and generation (about 330 bytes), moka's nodes and tables, the allocator's
+/// What an entry costs in addition to its bytes: key, value and generation (about 330 bytes), moka's nodes and tables, the allocator's
 /// rounding.
 pub const ENTRY_BYTES: u64 = 640;
 

@@ -11,9 +11,9 @@ pub struct Counters {
     pub hits: u64,
     /// Requests that found nothing in the cache.
     pub misses: u64,
-    /// Of these, requests that shared a flight under way.
+    /// Misses that shared a flight under way.
     pub joined: u64,
-    /// Flights that nobody waited for any more.
+    /// Flights that lost their last caller.
     pub cancelled: u64,
     /// Renders of single requests that were answered, well or not.
     pub renders: u64,

@@ -64,7 +64,7 @@ impl Clock {
 enum Patience {
     /// In a queue that is bounded by number and time.
     QueueTimeout(Duration),
-    /// Until there is room, or the caller leaves: whoever brings the work bounds its number, and waiting holds it back.
+    /// Until there is room, or the caller leaves: the caller bounds how much work it brings, and waiting holds that back.
     Endless,
 }
 
@@ -112,7 +112,7 @@ impl Lane {
         Queue { lane: self, end, waited: Duration::ZERO }
     }
 
-    /// The right to hold `bytes` that are there already, or in a file: at once where they are free, whoever waits for a thread.
+    /// The right to hold `bytes` that are there already, or in a file: at once where they are free, also while others wait for a thread.
     pub async fn hold(&self, bytes: u64) -> Result<Permit, Error> {
         match self.memory.try_acquire(bytes) {
             Some(permit) => Ok(permit),

@@ -9,22 +9,22 @@ pub struct Options {
     pub cache_bytes_max: u64,
     /// Threads that render.
     pub render_threads: usize,
-    /// Memory that renders together may be planned to hold, and that their results hold until the last answer is sent; beside
-    /// `cache_bytes_max`.
+    /// Memory that renders together may be planned to hold, and that their results hold until the last answer is sent; in
+    /// addition to `cache_bytes_max`.
     pub render_memory_bytes_max: u64,
     /// Renders that may wait for admission.
     pub queue_max: usize,
     /// How long one render may wait for admission.
     pub queue_timeout_ms: u64,
-    /// How long one render may run. Of the bulk lane: how much of its thread's processor time it may use.
+    /// How long one render may run. In the bulk lane: how much processor time of its thread it may use.
     pub render_timeout_ms: u64,
     /// Threads that render for the bulk lane.
     pub bulk_threads: usize,
     /// Whether they give way to every other thread of the system. Otherwise they only rank with those of single renders: then a
     /// system that is never idle cannot keep bulk work from its end.
     pub bulk_idle: bool,
-    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others. Of one
-    /// render, the source and the results may come on top: then it runs alone.
+    /// Memory that renders of the bulk lane together may be planned to hold, and their results, in addition to that of single
+    /// renders. The source and the results of one render may exceed it: then that render runs alone.
     pub bulk_memory_bytes_max: u64,
     /// Folder of the rendition tier; `None`: there is none.
     pub tier_folder: Option<PathBuf>,

@@ -5,7 +5,7 @@
 //! long), from which they are taken in pieces. Past a bound of bytes in files no further item of the request is begun. Those that are
 //! under way may end past it, as long as there is room for them; after that they are refused, in their lines, and so they are where
 //! the file fails. One half of the room is shared out evenly, so that no request can take that of the others; the other half is for
-//! whoever needs it. Nobody here waits for anything but the client, and holds only what is the request's own.
+//! requests that need it. Nothing here waits for anything but the client, and all that is held is the request's own.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::http::error::Error;
 use crate::http::stream::{Kept, PIECE_BYTES, Shelf, Spools};
 use crate::http::{App, Options};
 
-/// See the module.
+/// Results of one request that wait for its client.
 pub(super) struct Backlog {
     /// Bytes that may wait in memory.
     memory: Arc<Semaphore>,

@@ -37,9 +37,9 @@ use crate::pipeline::codec::Codec;
 const TAR: &str = "application/x-tar";
 /// The end of a line whose `data` is whole.
 const DATA_ENDS: &str = "\",\"status\":200}\n";
-/// Of lines in one entry of a tar.
+/// Bytes of lines in one entry of a tar.
 const LINES_BYTES_MAX: usize = 1 << 20;
-/// Of tar; two of them end it.
+/// Bytes of a block of tar; two of them end it.
 const BLOCK_BYTES: usize = 512;
 static ZEROS: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 
@@ -67,12 +67,12 @@ impl Media {
     }
 }
 
-/// See the module.
+/// Writes the results of a request.
 pub(super) struct Results {
     app: Arc<App>,
     answer: Answer,
     media: Media,
-    /// Of a tar: lines that no entry has yet, and entries of lines so far.
+    /// Lines that no entry of a tar has yet, and entries of lines so far.
     lines: Vec<u8>,
     entries: u32,
     tally: Tally,

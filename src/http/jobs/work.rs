@@ -24,10 +24,10 @@ use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
 use crate::pipeline::param::invalid;
 use crate::renditions;
 
-/// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
+/// Where an output may go; the first is the default. No client waits for a response.
 const PLACES: &[To] = &[To::Rendition, To::Blob];
 
-/// An output of a job, which nobody waits for: nothing is answered.
+/// An output of a job: no client waits for it, so nothing is answered.
 type Stored = Done<Infallible>;
 
 /// Runs items of jobs.
@@ -81,7 +81,7 @@ impl ItemWork {
         }
         let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };
         let (outcomes, source) = self.run_item(item).await;
-        // Whoever sent the line does not know it yet.
+        // The sender of the line does not know it yet.
         if let Some(source) = source.filter(|_| place.part > 0 || named.is_none()) {
             head.insert("source".to_owned(), source.to_string().into());
         }

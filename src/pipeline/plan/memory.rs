@@ -61,7 +61,7 @@ pub fn check_rest(
     Ok(memory.peak)
 }
 
-/// What the masks and overlays hold once they are decoded, and the most that decoding one of them takes beside it.
+/// What the masks and overlays hold once they are decoded, and the most that decoding one of them takes in addition.
 pub(super) fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<(u64, u64), Error> {
     let (mut held, mut working) = (0u64, 0u64);
     for id in pipeline.images() {
