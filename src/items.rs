@@ -7,10 +7,11 @@
 //! ```
 //!
 //! ```text
-//! read (JSON to Item) -> run: source once -> Renditions::many -> each output to its place
+//! read (JSON to Item) -> execute: source once -> Renditions::batch -> each output to its place
 //! ```
 
 mod error;
+mod execute;
 mod held;
 mod members;
 mod read;
@@ -19,17 +20,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 
-use crate::aside::INLINE_BYTES_MAX;
+use crate::aside::{INLINE_BYTES_MAX, aside};
 use crate::digest::Digest;
 use crate::fetch::Sources;
-use crate::pipeline::codec::Codec;
 use crate::pipeline::param::invalid;
-use crate::pipeline::{Images, Pipeline, Presets};
-use crate::renditions::{Rendition, Renditions, inspect};
+use crate::pipeline::{Pipeline, Presets};
+use crate::renditions::{self, Renditions, inspect};
 use crate::store::{Receipt, Reserved, Uploads};
 pub use error::Error;
+pub use execute::Done;
 pub use held::Held;
 
 /// Outputs of one item.
@@ -42,7 +42,7 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub struct Options {
     /// Chains by name.
     pub presets: Presets,
-    /// Conversions become renders: for those who must never serve an original's metadata under another extension.
+    /// Conversions become renders: for servers that must never serve an original's metadata under another extension.
     pub convert_renders: bool,
     /// Bytes of a source.
     pub bytes_max: u64,
@@ -129,21 +129,7 @@ impl To {
     }
 }
 
-/// A result in its place.
-#[derive(Clone, Debug)]
-pub enum Done {
-    /// To be answered.
-    Response(Rendition),
-    /// Stored.
-    Blob(Receipt),
-    /// Kept.
-    Rendition {
-        /// Where a GET finds it.
-        url: String,
-    },
-}
-
-/// What an item takes of who sent it.
+/// Rights that the sender of an item must have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// It names stored images.
@@ -183,6 +169,11 @@ impl Items {
         Arc::new(Items { uploads, renditions, sources, options: Arc::new(options) })
     }
 
+    /// Whether conversions become renders, here and for every other request.
+    pub fn convert_renders(&self) -> bool {
+        self.options.convert_renders
+    }
+
     /// The right to hold `bytes`; waits while too many are in flight.
     async fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
         let mut reserved = self.uploads.hold();
@@ -195,75 +186,17 @@ impl Items {
     /// Bytes that are decoded from a long line count in the budget of bodies: this waits while there is no room. Callers that read
     /// one line after the other never wait for themselves: an item that runs gives its source back before it needs room again.
     pub async fn read(&self, text: Bytes, places: &'static [To]) -> Result<Item, Unread> {
-        if text.len() <= INLINE_BYTES_MAX {
-            return read::item(&text, &self.options, places);
-        }
-        let decoded = self.options.bytes_max.min(text.len() as u64 / 4 * 3);
+        let is_long = text.len() > INLINE_BYTES_MAX;
+        let decoded = if is_long { self.options.bytes_max.min(text.len() as u64 / 4 * 3) } else { 0 };
         let reserved = self.reserve(decoded).await.map_err(|error| Unread { key: None, error })?;
         let options = Arc::clone(&self.options);
-        let read = tokio::task::spawn_blocking(move || read::item(&text, &options, places)).await;
-        let failed = |_| Err(Unread { key: None, error: crate::renditions::Error::Panicked.into() });
+        let read = aside(text.len(), move || read::item(&text, &options, places)).await;
+        let failed = || Err(Unread { key: None, error: renditions::Error::Panicked.into() });
         let mut item = read.unwrap_or_else(failed)?;
         if let Source::Held(held) = item.source {
             item.source = Source::Held(held.within(reserved));
         }
         Ok(item)
-    }
-
-    /// Runs an item: its source is fetched, opened or taken once, whatever the outputs; one answer per output, in their order.
-    /// Cancelled when the future is dropped.
-    pub async fn run(&self, item: Item) -> Vec<Result<Done, Error>> {
-        let Item { source, outputs, .. } = item;
-        let stored = if let Source::Stored(id) = source { Some(id) } else { None };
-        let fits = |output: &Output| stored.is_some() || output.to != To::Rendition;
-        let pipelines: Vec<Pipeline> =
-            outputs.iter().filter(|output| fits(output)).map(|output| output.pipeline.clone()).collect();
-        // All of an item are kept, or none: one decode is worth more than the bytes of those that need not be.
-        let keep = outputs.iter().any(|output| output.to == To::Rendition);
-        let mut renditions = match self.render(source, &pipelines, keep).await {
-            Ok(renditions) => renditions,
-            Err(error) => vec![Err(error); pipelines.len()],
-        }
-        .into_iter();
-        let each = outputs.iter().enumerate().map(|(index, output)| {
-            let rendition = match fits(output) {
-                true => renditions.next().unwrap_or(Err(crate::renditions::Error::Panicked.into())),
-                false => Err(unstored(index)),
-            };
-            async move { self.put(rendition?, output, stored).await }
-        });
-        join_all(each).await
-    }
-
-    async fn render(
-        &self,
-        source: Source,
-        pipelines: &[Pipeline],
-        keep: bool,
-    ) -> Result<Vec<Result<Rendition, Error>>, Error> {
-        let bytes = match source {
-            Source::Stored(id) => {
-                let renditions = self.renditions.many(&id, pipelines, keep).await;
-                return Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect());
-            }
-            Source::Held(held) => held.into_bytes(),
-            Source::Remote(url) => {
-                let bytes = self.sources.get(&url).await?.bytes;
-                let reserved = self.reserve(bytes.len() as u64).await?;
-                Held::from(bytes).within(reserved).into_bytes()
-            }
-            Source::Part(name) => return Err(partless(&name)),
-        };
-        let renditions = self.renditions.many_unstored(bytes, Images::new(), pipelines).await;
-        Ok(renditions.into_iter().map(|rendition| Ok(rendition?)).collect())
-    }
-
-    async fn put(&self, rendition: Rendition, output: &Output, source: Option<Digest>) -> Result<Done, Error> {
-        Ok(match (output.to, source) {
-            (To::Blob, _) => Done::Blob(self.store(rendition.bytes.into()).await?),
-            (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, rendition.codec, &output.query) },
-            (To::Response, _) | (To::Rendition, None) => Done::Response(rendition),
-        })
     }
 
     /// Stores bytes as an upload would be: through the gate of the codecs. Within the right to hold them, where they have one: to
@@ -280,7 +213,7 @@ impl Items {
         Ok(upload.seal(None).await?.commit().await?)
     }
 
-    /// The same source, stored: for items that outlive their request. One that is stored already is not looked for.
+    /// The source of an item that outlives its request, stored. One that is stored already is not looked for.
     pub async fn stored(&self, source: Source) -> Result<Source, Error> {
         let held = match source {
             Source::Stored(id) => return Ok(Source::Stored(id)),
@@ -292,20 +225,9 @@ impl Items {
     }
 }
 
-/// Where a GET finds a rendition.
-fn url(source: &Digest, codec: &Codec, query: &str) -> String {
-    let mark = if query.is_empty() { "" } else { "?" };
-    ["/images/", source.hex().as_str(), ".", codec.extensions[0], mark, query].concat()
-}
-
-/// Nobody put what came in its part in its place: there are no parts where the item came.
+/// No part was put in its place: there are none where the item came from.
 fn partless(name: &str) -> Error {
     invalid("source.part", name, "id, url, data here; part in a multipart/form-data of /bulk").into()
-}
-
-fn unstored(output: usize) -> Error {
-    let allowed = "response or blob: only a stored source, {\"id\": ...}, has a URL for its renditions";
-    invalid(&format!("outputs[{output}].to"), To::Rendition.name(), allowed).into()
 }
 
 #[cfg(test)]

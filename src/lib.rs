@@ -9,6 +9,7 @@
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
 //! | `aside` | what takes a while, off the threads of the runtime; knows nothing else |
+//! | `hold` | bytes that carry the right to be in memory; knows nothing else |
 //! | `flight` | many callers of one key share one run; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
@@ -43,6 +44,8 @@ pub mod pipeline;
 pub mod store;
 
 mod aside;
+
+mod hold;
 
 mod flight;
 

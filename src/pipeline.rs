@@ -75,7 +75,7 @@ impl Pipeline {
         text::from_query(codec, query, &[])
     }
 
-    /// The same with images that came beside the query, by the names of their parts. In a flat query such a name is the key that
+    /// Reads a query that images came with, by the names of their parts. In a flat query such a name is the key that
     /// asks for an image (`mask`); in JSON `{"part": name}` stands where an id may. Each must be asked for.
     ///
     /// Errors: [`Error::Invalid`].
@@ -87,7 +87,7 @@ impl Pipeline {
         text::from_query(codec, query, parts)
     }
 
-    /// The same of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; beside a `preset`, the
+    /// Reads the members of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; with a `preset`, the
     /// pairs that its name stands for.
     ///
     /// Errors: [`Error::Invalid`].
@@ -152,9 +152,15 @@ impl Pipeline {
         !self.render
     }
 
-    /// The same pipeline as a render: always decoded and encoded.
+    /// The pipeline as a render: always decoded and encoded.
     pub fn into_render(self) -> Pipeline {
         Pipeline { render: true, ..self }
+    }
+
+    /// The pipeline, as a render where `renders` says that conversions are none: for servers that must not answer an original's
+    /// own bytes.
+    pub fn unless_converts(self, renders: bool) -> Pipeline {
+        if renders { self.into_render() } else { self }
     }
 
     /// The canonical query, percent-encoded: flat where that can say the chain, else `ops`; empty for a conversion.

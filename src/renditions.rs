@@ -2,25 +2,29 @@
 //! pipeline on behalf of a request. Knows no HTTP.
 //!
 //! ```text
-//! get  -> cache -> flight (shared by key) -> tier, or engine: admission -> source blob -> pool thread -> cache
-//! many -> cache -> tier -> bulk lane: admission -> source blob -> one decode, all outputs -> tier
+//! get   -> cache -> flight (shared by key) -> tier ┐
+//! batch -> cache -> tier ──────────────────────────┴> engine: source, plan, admission -> render: pool thread -> cache or tier
 //! ```
+//!
+//! A single render is a batch of one: both lanes have one way through [`engine`] and [`render`].
 
 mod admission;
-mod bulk;
+mod aux_images;
+mod batch;
 mod cache;
+mod counters;
 mod engine;
 mod generation;
 mod header;
 mod lane;
-mod many;
-mod others;
+mod options;
 mod pool;
+mod render;
+mod source;
 mod tier;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,67 +32,24 @@ use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
 use crate::flight::{self, Flights};
+use crate::hold::hold;
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::store::{self, Store};
 use cache::Cache;
-use engine::{Engine, holding};
+pub use counters::Counters;
+use engine::{Engine, Order};
 use generation::{Generation, Generations};
 pub use header::inspect;
+pub use options::Options;
+use render::Made;
+pub use source::Source;
+use source::{Opened, unstored};
 use tier::Tier;
 
 /// Renditions that may be on their way into the tier because they were asked for again.
 const KEEPING_MAX: usize = 4;
-
-/// Settings of the rendition layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Bytes of cached renditions, keys and bookkeeping included; 0: no cache.
-    pub cache_bytes_max: u64,
-    /// Threads that render.
-    pub render_threads: usize,
-    /// Memory that renders together may be planned to hold, and that their results hold until the last answer is sent; beside
-    /// `cache_bytes_max`.
-    pub render_memory_bytes_max: u64,
-    /// Renders that may wait for admission.
-    pub queue_max: usize,
-    /// How long one render may wait for admission.
-    pub queue_timeout_ms: u64,
-    /// How long one render may run. Of the bulk lane: how much of its thread's processor time it may use.
-    pub render_timeout_ms: u64,
-    /// Threads that render for the bulk lane.
-    pub bulk_threads: usize,
-    /// Whether they give way to every other thread of the system. Otherwise they only rank with those of single renders: then a
-    /// system that is never idle cannot keep bulk work from its end.
-    pub bulk_idle: bool,
-    /// Memory that renders of the bulk lane together may be planned to hold, and their results; beside that of the others. Of one
-    /// render, the source and the results may come on top: then it runs alone.
-    pub bulk_memory_bytes_max: u64,
-    /// Folder of the rendition tier; `None`: there is none.
-    pub tier_folder: Option<PathBuf>,
-    /// Bytes that the tier may take of its device; 0: there is none.
-    pub tier_bytes_max: u64,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Options {
-            cache_bytes_max: 256 << 20,
-            render_threads: processors,
-            render_memory_bytes_max: 4 << 30,
-            queue_max: 256,
-            queue_timeout_ms: 5_000,
-            render_timeout_ms: 10_000,
-            bulk_threads: processors,
-            bulk_idle: true,
-            bulk_memory_bytes_max: 1 << 30,
-            tier_folder: None,
-            tier_bytes_max: 1 << 30,
-        }
-    }
-}
 
 /// Why there is no rendition.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -146,7 +107,7 @@ pub enum Origin {
 ///
 /// # Concurrency
 /// Everything may be called from any task at once. After [`Renditions::forget`] has returned, nothing that was made of the source
-/// before is answered, not even to callers that waited already: they are told `NotFound`.
+/// before is answered, not even to callers that waited already: they get `NotFound`.
 pub struct Renditions {
     engine: Arc<Engine>,
     cache: Cache,
@@ -154,59 +115,14 @@ pub struct Renditions {
     /// Renditions that are on their way into the tier because they were asked for again.
     keeping: Arc<Semaphore>,
     generations: Generations,
-    flights: Flights<FlightKey, Result<(Rendition, Origin), Error>>,
+    flights: Flights<FlightKey, Made>,
     header_flights: Flights<FlightKey, Result<(&'static Codec, Header), Error>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
-/// What is asked for and the generation of its source: nobody joins a flight that began before a delete.
+/// A key and the generation of its source: no caller joins a flight that began before a delete.
 type FlightKey = (Digest, u64);
-
-/// What happened since the start, and what is held now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Answers from the cache.
-    pub hits: u64,
-    /// Requests that found nothing in the cache.
-    pub misses: u64,
-    /// Of these, requests that shared a flight under way.
-    pub joined: u64,
-    /// Flights that nobody waited for any more.
-    pub cancelled: u64,
-    /// Renders of single requests that were answered, well or not.
-    pub renders: u64,
-    /// Renders that panicked.
-    pub panics: u64,
-    /// Refusals: the queue was full, or no permit came in time.
-    pub busy: u64,
-    /// Renders that wait for admission now.
-    pub queue_len: u64,
-    /// Memory that is granted to renders now, sources included.
-    pub bytes_in_flight: u64,
-    /// Bytes of results that the cache or an answer holds.
-    pub result_bytes: u64,
-    /// Renditions in the cache.
-    pub cache_entries: u64,
-    /// Weight of the cache.
-    pub cache_bytes: u64,
-    /// Renditions dropped from the cache for want of room.
-    pub evictions: u64,
-    /// Outputs that the bulk lane has rendered, well or not.
-    pub bulk_renders: u64,
-    /// Callers that wait for room in the bulk lane now.
-    pub bulk_waiting: u64,
-    /// Memory that is granted in the bulk lane now, sources included.
-    pub bulk_bytes_in_flight: u64,
-    /// Renditions in the tier.
-    pub tier_entries: u64,
-    /// Bytes that they take of the device.
-    pub tier_bytes: u64,
-    /// Answers from the tier.
-    pub tier_hits: u64,
-    /// Renditions dropped from the tier for want of room.
-    pub tier_evictions: u64,
-}
 
 impl Renditions {
     /// Starts the pools, and counts the rendition tier.
@@ -224,28 +140,52 @@ impl Renditions {
         })
     }
 
-    /// A cached rendition of `source` by key ([`Pipeline::key`]); never waits.
+    /// A cached rendition of `source` by key ([`Source::key`]); never waits.
     ///
     /// A hit does not ask the store whether the source still exists: a delete on this node comes by [`Renditions::forget`].
     ///
     /// # Panics
     /// Outside a tokio runtime, where there is a tier: what is asked for again is put into it, in the background.
-    pub fn cached(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
-        let hit = self.cache.get_again(source, key, |rendition, generation| self.keep(key, rendition, generation))?;
+    pub fn cached(&self, source: impl Into<Source>, key: &Digest) -> Option<Rendition> {
+        let hit = match source.into() {
+            Source::Stored(id) => {
+                self.cache.get_again(&id, key, |rendition, generation| self.keep(key, rendition, generation))
+            }
+            // One that was made of the stored source of these bytes serves too.
+            Source::Fetched { digest, .. } => {
+                self.cache.get(&unstored(&digest), key).or_else(|| self.cache.get(&digest, key))
+            }
+            Source::Given { .. } => None,
+        }?;
         self.hits.fetch_add(1, Ordering::Relaxed);
         Some(hit)
     }
 
-    /// From the cache, a shared flight, the tier, or a new render. The render goes on when this caller leaves and others wait; it is
-    /// cancelled when nobody does.
-    pub async fn get(&self, source: &Digest, pipeline: &Pipeline) -> Result<(Rendition, Origin), Error> {
-        let key = pipeline.key(source);
-        if let Some(hit) = self.cached(source, &key) {
-            return Ok((hit, Origin::Hit));
+    /// A rendition from the cache, a shared flight, the tier, or a new render. The render goes on while any caller waits for it, and
+    /// is cancelled when the last one leaves. A source that is [`Source::Given`] is always rendered, and for this caller alone.
+    pub async fn get(&self, source: impl Into<Source>, pipeline: &Pipeline) -> Made {
+        let source = source.into();
+        if let Source::Given { bytes, images } = source {
+            return self.alone(bytes, images, pipeline).await;
         }
+        let key = source.key(pipeline);
+        match self.cached(source.clone(), &key) {
+            Some(hit) => Ok((hit, Origin::Hit)),
+            None => self.missed(source, key, pipeline).await,
+        }
+    }
+
+    /// As [`Renditions::get`], for a caller that has its key and whose look in the cache found nothing: it is not made again, and
+    /// the cache not asked again.
+    pub async fn missed(&self, source: impl Into<Source>, key: Digest, pipeline: &Pipeline) -> Made {
+        let (name, fetched) = match source.into() {
+            Source::Stored(id) => (id, None),
+            Source::Fetched { digest, bytes } => (unstored(&digest), Some(bytes)),
+            Source::Given { bytes, images } => return self.alone(bytes, images, pipeline).await,
+        };
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let generation = self.generations.of(source);
-        let flight = |cancelled| self.flight(key, generation.clone(), pipeline.clone(), cancelled);
+        let generation = self.generations.of(&name);
+        let flight = |_| self.flight(fetched, key, generation.clone(), pipeline);
         let answer = self.flights.join((key, generation.serial()), flight).await;
         unless_over(&generation, answer)
     }
@@ -276,52 +216,6 @@ impl Renditions {
         unless_over(&generation, Ok(camera))
     }
 
-    /// Renders a source that is not stored: no cache, no sharing; the same admission and threads. Of the images that the pipeline
-    /// names, those that are not among `given` are taken from the store. Cancelled when the caller leaves.
-    pub async fn render(
-        &self,
-        source: Bytes,
-        given: Images,
-        pipeline: &Pipeline,
-    ) -> Result<(Rendition, Origin), Error> {
-        let others = self.others(pipeline);
-        self.engine.render_bytes(source, given, &others, pipeline.clone()).await
-    }
-
-    /// A cached rendition of a source that is not stored, by key; never waits.
-    pub fn cached_unstored(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
-        let hit = self.cache.get(&unstored(source), key).or_else(|| self.cache.get(source, key))?;
-        self.hits.fetch_add(1, Ordering::Relaxed);
-        Some(hit)
-    }
-
-    /// As [`Renditions::get`], of a source that is not stored: `bytes`, which hash to `source`. It is cached for those who bring
-    /// the same bytes again.
-    pub async fn get_unstored(
-        &self,
-        source: &Digest,
-        bytes: Bytes,
-        pipeline: &Pipeline,
-    ) -> Result<(Rendition, Origin), Error> {
-        let key = pipeline.key(source);
-        if let Some(hit) = self.cached_unstored(source, &key) {
-            return Ok((hit, Origin::Hit));
-        }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let generation = self.generations.of(&unstored(source));
-        let flight = |_| {
-            let (engine, cache, others) = (self.engine.clone(), self.cache.clone(), self.others(pipeline));
-            let (generation, pipeline) = (generation.clone(), pipeline.clone());
-            async move {
-                let (rendition, origin) = engine.render_bytes(bytes, Images::new(), &others, pipeline).await?;
-                cache.insert(key, &rendition, &generation);
-                Ok((rendition, origin))
-            }
-        };
-        let answer = self.flights.join((key, generation.serial()), flight).await;
-        unless_over(&generation, answer)
-    }
-
     /// Puts a rendition into the tier that is asked for the second time: most are asked for once. Whether that is settled: only a
     /// few are on their way at a time, and one that finds no place is tried again at its next hit.
     fn keep(&self, key: &Digest, rendition: &Rendition, generation: &Arc<Generation>) -> bool {
@@ -337,9 +231,10 @@ impl Renditions {
         true
     }
 
-    /// The generations of the images that a pipeline names.
-    fn others(&self, pipeline: &Pipeline) -> Vec<Arc<Generation>> {
-        pipeline.images().iter().map(|id| self.generations.of(id)).collect()
+    /// What the engine is asked for, with the present generations of the images that the pipelines name.
+    fn order(&self, pipelines: Vec<Pipeline>) -> Order {
+        let generations = pipelines.iter().flat_map(Pipeline::images).map(|id| self.generations.of(&id)).collect();
+        Order { pipelines, generations, extra_bytes: 0 }
     }
 
     /// Forgets everything of `source`, and keeps flights that are under way from bringing it back. Called by delete, after the
@@ -354,76 +249,50 @@ impl Renditions {
         self.tier.forget(source)
     }
 
-    /// The figures for metrics.
-    pub fn counters(&self) -> Counters {
-        let flights = self.flights.counts();
-        let engine = &self.engine;
-        let (single, bulk, tier) = (&engine.single, &engine.bulk, self.tier.counts());
-        Counters {
-            hits: self.hits.load(Ordering::Relaxed),
-            misses: self.misses.load(Ordering::Relaxed),
-            joined: flights.joined,
-            cancelled: flights.cancelled,
-            renders: engine.renders.load(Ordering::Relaxed),
-            panics: engine.panics.load(Ordering::Relaxed),
-            busy: single.memory.refused() + single.reads.refused(),
-            queue_len: single.memory.queue_len() as u64,
-            bytes_in_flight: single.memory.bytes_held(),
-            result_bytes: single.memory.bytes_kept(),
-            cache_entries: self.cache.entries(),
-            cache_bytes: self.cache.bytes(),
-            evictions: self.cache.evictions(),
-            bulk_renders: engine.bulk_renders.load(Ordering::Relaxed),
-            bulk_waiting: bulk.memory.queue_len() as u64,
-            bulk_bytes_in_flight: bulk.memory.bytes_held(),
-            tier_entries: tier.entries,
-            tier_bytes: tier.bytes,
-            tier_hits: tier.hits,
-            tier_evictions: tier.evictions,
-        }
-    }
-
-    /// The run that all simultaneous requests for `key` share.
+    /// The run that all simultaneous requests for `key` share. It is aborted when its last caller leaves, which cancels its render.
     fn flight(
         &self,
+        fetched: Option<Bytes>,
         key: Digest,
         generation: Arc<Generation>,
-        pipeline: Pipeline,
-        cancelled: Arc<AtomicBool>,
-    ) -> impl Future<Output = Result<(Rendition, Origin), Error>> + Send + use<> {
-        let (engine, cache, others) = (self.engine.clone(), self.cache.clone(), self.others(&pipeline));
-        let tier = self.tier.clone();
+        pipeline: &Pipeline,
+    ) -> impl Future<Output = Made> + Send + use<> {
+        let (engine, cache, tier) = (self.engine.clone(), self.cache.clone(), self.tier.clone());
+        let order = self.order(vec![pipeline.clone()]);
         async move {
-            // Another flight may have landed between this caller's look in the cache and its start.
+            // A miss asks the cache twice, and needs to: another flight may have landed between this caller's look and its start.
             if let Some(hit) = cache.get(generation.source(), &key) {
                 return Ok((hit, Origin::Hit));
             }
-            if let Some(kept) = from_tier(&engine, &tier, generation.source(), &key).await {
-                cache.insert_kept(key, &kept, &generation);
-                return Ok((kept, Origin::Tier));
-            }
-            let (rendition, origin) = engine.render_blob(&generation, &others, pipeline, cancelled).await?;
+            let source = match fetched {
+                Some(bytes) => Opened::Given { bytes, images: Images::new() },
+                None => {
+                    let blob = engine.store.open(generation.source()).await?;
+                    if let Some(kept) = from_tier(&engine, &tier, generation.source(), &key).await {
+                        cache.insert_kept(key, &kept, &generation);
+                        return Ok((kept, Origin::Tier));
+                    }
+                    Opened::Stored(generation.clone(), blob)
+                }
+            };
+            let (rendition, origin) = engine.render_one(source, order).await?;
             cache.insert(key, &rendition, &generation);
             Ok((rendition, origin))
         }
     }
+
+    /// A render that nothing is looked up, shared or kept of.
+    async fn alone(&self, bytes: Bytes, images: Images, pipeline: &Pipeline) -> Made {
+        self.engine.render_one(Opened::Given { bytes, images }, self.order(vec![pipeline.clone()])).await
+    }
 }
 
-/// A rendition that the tier has, of a source that the store still has; its bytes are held in the lane of single requests.
+/// A rendition that the tier has, of a source that the store was found to have; its bytes are held in the lane of single requests.
 async fn from_tier(engine: &Engine, tier: &Tier, source: &Digest, key: &Digest) -> Option<Rendition> {
     let found = tier.find(source, key).await?;
-    engine.store.open(source).await.ok()?;
     let permit = engine.single.hold(found.len).await.ok()?;
     let Rendition { bytes, codec, query } = tier.read(found).await?;
-    Some(Rendition { bytes: holding(bytes, permit), codec, query })
-}
-
-/// The name under which the renditions of a source are cached that nobody stored. Under the digest itself they would be answered
-/// for an id that is not there, and be forgotten when it is deleted.
-fn unstored(source: &Digest) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 unstored source");
-    hasher.update(source.as_bytes());
-    Digest::from_bytes(*hasher.finalize().as_bytes())
+    Some(Rendition { bytes: hold(bytes, permit), codec, query })
 }
 
 /// A flight's answer, unless its source was deleted meanwhile.

@@ -24,9 +24,9 @@ use crate::store::{self, Store, Uploads};
 pub struct App {
     pub(super) store: Arc<dyn Store>,
     pub(super) uploads: Uploads,
-    pub(super) lists: Lists,
+    pub(super) list_budget: TextBudget,
     /// Arrays and forms of items, which are held until the last one has begun: apart, so that they shut out no list of ids.
-    pub(super) batches: Lists,
+    pub(super) batch_budget: TextBudget,
     pub(super) spools: Spools,
     pub(super) renditions: Arc<Renditions>,
     pub(super) sources: Arc<Sources>,
@@ -63,8 +63,7 @@ pub struct Settings {
 impl App {
     /// What becomes of the queries of renders.
     pub(super) fn render_policy(&self) -> RenderPolicy<'_> {
-        let converts_render = self.options.convert_renders || self.access.originals_need_key;
-        RenderPolicy { presets: &self.options.presets, converts_render }
+        RenderPolicy { presets: &self.options.presets, converts_render: self.items.convert_renders() }
     }
 
     /// A streamed 200 that `work` writes, on a task of its own.

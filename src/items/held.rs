@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::hold::hold;
 use crate::store::Reserved;
 
 /// Bytes that hold their part of the budget of bodies for as long as anybody has them; short ones hold none.
@@ -15,28 +16,22 @@ pub struct Held {
 }
 
 impl Held {
-    /// The same bytes, for which there is `reserved`.
+    /// Adds the right to hold the bytes.
     pub fn within(self, reserved: Reserved) -> Held {
         Held { bytes: self.bytes, reserved: Some(Arc::new(reserved)) }
     }
 
-    /// The same as plain bytes.
+    /// Plain bytes, which keep that right.
     pub fn into_bytes(self) -> Bytes {
         match self.reserved {
-            Some(_) => Bytes::from_owner(self),
+            Some(reserved) => hold(self.bytes, reserved),
             None => self.bytes,
         }
     }
 
-    /// The bytes, and the right to hold them if nobody else has it.
+    /// The bytes, and the right to hold them if no other reader has it.
     pub(super) fn into_parts(self) -> (Bytes, Option<Reserved>) {
         (self.bytes, self.reserved.and_then(Arc::into_inner))
-    }
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

@@ -8,7 +8,9 @@ use serde_json::value::RawValue;
 
 use super::members::{Members, Outputs};
 use super::{Error, Item, KEY_BYTES_MAX, OUTPUTS_MAX, Options, Output, Source, To, Unread};
+use crate::digest::Digest;
 use crate::pipeline::codec::{CODECS, Codec, by_extension};
+use crate::pipeline::query::url;
 use crate::pipeline::{self, ENCODE, Pipeline};
 
 /// Bytes of the JSON of one chain, as of the part `ops` of a form.
@@ -124,8 +126,7 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
     }
     let pipeline = Pipeline::from_json(codec, stands_for, &encode, ops(&output)?);
     let pipeline = pipeline.map_err(|error| error.renamed(|name| output.path(name)))?;
-    let renders = options.convert_renders && pipeline.is_conversion();
-    let pipeline = if renders { pipeline.into_render() } else { pipeline };
+    let pipeline = pipeline.unless_converts(options.convert_renders);
     let query = match preset {
         Some(name) if options.presets.only => format!("preset={name}"),
         _ => pipeline.query().to_owned(),
@@ -161,10 +162,10 @@ fn ops<'a>(output: &Members<'a>) -> Result<Option<&'a str>, Error> {
     Ok(Some(json.get()))
 }
 
-/// A rendition that no URL could ask for would be kept for nobody.
+/// A rendition that no URL could ask for would be kept in vain.
 fn reachable(pipeline: &Pipeline, query: &str, to: To, options: &Options) -> Result<(), Error> {
-    const PATH_BYTES: usize = "/images/".len() + 64 + ".?".len();
-    let bytes = PATH_BYTES + pipeline.codec().extensions[0].len() + query.len();
+    // All ids are equally long.
+    let bytes = url(&Digest::from_bytes([0; 32]), pipeline.codec(), query).len();
     if to == To::Rendition && bytes > options.url_bytes_max {
         let (value, max) = (bytes as u64, options.url_bytes_max as u64);
         return Err(pipeline::Error::Limit { name: "url_bytes_max", value, max }.into());
@@ -181,7 +182,6 @@ fn members() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
     use crate::pipeline::Presets;
 
     const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];

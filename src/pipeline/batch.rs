@@ -25,12 +25,12 @@ pub struct Batch {
     refused: Vec<(usize, Error)>,
 }
 
-/// Those of them that share a decode.
+/// Pipelines of a batch that share a decode.
 pub struct Group {
     members: Vec<Member>,
 }
 
-/// One of these.
+/// One pipeline of a group.
 pub struct Member {
     /// The place of its pipeline.
     pub index: usize,
@@ -67,26 +67,47 @@ impl Batch {
         Batch { codec: source.0, header: source.1.clone(), headers, pipelines, groups, refused }
     }
 
-    /// As they were given.
+    /// The pipelines, as they were given.
     pub fn pipelines(&self) -> &[Pipeline] {
         &self.pipelines
     }
 
-    /// Those that cannot be run, by their place.
+    /// Pipelines that cannot be run, by their place.
     pub fn refused(&self) -> &[(usize, Error)] {
         &self.refused
     }
 
-    /// Those that can.
+    /// Pipelines that can be run.
     pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
-    /// Bytes held at the peak, sources excluded: groups follow each other, and results stay.
+    /// Bytes held at the peak, sources excluded: groups follow each other, and results stay. The result of one alone is part of
+    /// its own peak.
     pub fn memory_bytes(&self) -> u64 {
         let group = self.groups.iter().map(Group::memory_bytes).max().unwrap_or(0);
+        if let [Group { members }] = &self.groups[..]
+            && members.len() == 1
+        {
+            return group;
+        }
         let members = self.groups.iter().flat_map(|group| &group.members);
         members.map(|member| member.course.result_bytes).fold(group, u64::saturating_add)
+    }
+
+    /// The result of the first pipeline, or why there is none.
+    pub(super) fn run_first(
+        &self,
+        (source, images): (&Bytes, &Images),
+        limits: &Limits,
+        deadline: &Deadline,
+    ) -> Result<Output, Error> {
+        if let Some((0, error)) = self.refused.first() {
+            return Err(error.clone());
+        }
+        let group = &self.groups[0];
+        let mut decoded = self.decode(group, source, limits, deadline)?;
+        self.finish(&group.members[0], &mut decoded, (source, images), limits, deadline)
     }
 
     /// The decode of a group; none where the source passes through.
@@ -146,7 +167,7 @@ impl Group {
     }
 }
 
-/// The picture, and beside it the output: they run one after the other, so that the one that holds most counts.
+/// The picture, and in addition the output: outputs run one after the other, so that the one that holds most counts.
 fn shared_bytes(course: &Course) -> u64 {
     course.picture_bytes.saturating_add(course.plan.memory_bytes)
 }

@@ -3,9 +3,11 @@
 
 use serde_json::{Map, Number, Value as Json};
 
+use super::codec::Codec;
 use super::param::{Args, Param, Value, invalid};
 use super::text::{OPS, RENDER};
 use super::{Error, Pipeline, Step};
+use crate::digest::Digest;
 
 /// Decoded names and values.
 pub type Pairs = Vec<(String, String)>;
@@ -54,6 +56,21 @@ fn decode(text: &str) -> Option<String> {
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// The path and query by which a rendition of `source` is asked for.
+pub fn url(source: &Digest, codec: &Codec, query: &str) -> String {
+    let mut url = String::new();
+    push_url(&mut url, source, codec, query);
+    url
+}
+
+/// Adds the [`url`] of a rendition to `text`.
+pub fn push_url(text: &mut String, source: &Digest, codec: &Codec, query: &str) {
+    let (id, mark) = (source.hex(), if query.is_empty() { "" } else { "?" });
+    let parts = ["/images/", id.as_str(), ".", codec.extensions[0], mark, query];
+    text.reserve(parts.iter().map(|part| part.len()).sum());
+    text.extend(parts);
 }
 
 /// See [`Pipeline::query`].

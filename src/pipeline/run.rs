@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::batch::Batch;
 use super::codec::{self, Codec, Header};
 use super::encode::encode;
 use super::limits::within;
@@ -48,7 +49,7 @@ pub(super) fn run(
     run_from(codec::sniff(source)?, pipeline, source, images, limits, deadline)
 }
 
-/// Runs on a source of a known format.
+/// Runs on a source of a known format: a batch of one.
 fn run_from(
     codec: &'static Codec,
     pipeline: &Pipeline,
@@ -59,17 +60,8 @@ fn run_from(
 ) -> Result<Output, Error> {
     deadline.check()?;
     let header = (codec.inspect)(source)?;
-    let headers = headers(images)?;
-    let course = Course::new(pipeline, (codec, &header), &headers, limits)?;
-    if course.plan.passes_through {
-        return Ok(Output::passed_through(source));
-    }
-    let input = Input { codec, header: &header, bytes: source, images, headers: &headers, limits };
-    let started = Instant::now();
-    let picture = decoded((codec, &header), source, &course, limits, deadline)?;
-    let decode = started.elapsed();
-    let output = finished(pipeline, &course, picture, &input, deadline)?;
-    Ok(Output { decode: decode + output.decode, ..output })
+    let batch = Batch::plan(vec![pipeline.clone()], (codec, &header), headers(images)?, limits, u64::MAX);
+    batch.run_first((source, images), limits, deadline)
 }
 
 /// What a render reads.
@@ -121,8 +113,9 @@ fn stripped(
     source: &[u8],
 ) -> Option<Vec<u8>> {
     let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
-    let as_stored =
-        course.orientation == Orientation::NoTransforms && course.steps.is_empty() && course.frame.is_none();
+    let as_stored = course.decode.orientation == Orientation::NoTransforms
+        && course.steps.is_empty()
+        && course.decode.frame.is_none();
     let as_shown = !header.icc && header.channels != Channels::Cmyk;
     let strip = codec.encoder.as_ref()?.strip?;
     if same_format && as_stored && as_shown { strip(source).ok() } else { None }
@@ -139,7 +132,7 @@ pub(super) fn decoded(
     within("bytes_max", source.len() as u64, limits.bytes_max)?;
     let mut picture = (codec.decode)(source, &course.decode_options(limits, deadline))?;
     is_as_planned(codec, &picture, header, course)?;
-    if let Some(frame) = course.frame {
+    if let Some(frame) = course.decode.frame {
         picture.frames = picture.frames.into_iter().skip(frame as usize).collect();
         if picture.frames.is_empty() {
             return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
@@ -152,7 +145,7 @@ pub(super) fn decoded(
     };
     picture.map(|raster| {
         deadline.check()?;
-        oriented(raster, course.orientation)
+        oriented(raster, course.decode.orientation)
     })
 }
 
@@ -187,12 +180,12 @@ fn images_decoded(
 fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, course: &Course) -> Result<(), Error> {
     let Some(first) = picture.frames.first() else { return Err(Error::corrupt(codec.name, "no frame")) };
     let Size { w, h } = first.raster.size();
-    let least = course.at_least.unwrap_or(header.size);
+    let least = course.decode.at_least.unwrap_or(header.size);
     let size_fits = (least.w..=header.size.w).contains(&w) && (least.h..=header.size.h).contains(&h);
     let shape = first.raster.shape();
     let alike = picture.frames.iter().all(|frame| frame.raster.shape() == shape);
     let samples_fit = (shape.channels, shape.bits) == (header.channels, header.bits);
-    if !size_fits || !samples_fit || !alike || picture.frames.len() > course.frames as usize {
+    if !size_fits || !samples_fit || !alike || picture.frames.len() > course.decode.frames as usize {
         return Err(Error::corrupt(codec.name, "the frames are not what the header says"));
     }
     Ok(())
@@ -231,7 +224,7 @@ mod tests {
     use crate::pipeline::{Delay, Frame, Raster, Samples};
 
     /// A format of this test: width, height, frames, EXIF orientation, whether it lies about its size, then gray samples.
-    static TOY: Codec = Codec {
+    const FORMAT: Codec = Codec {
         name: "toy",
         extensions: &["toy"],
         media_type: "image/x-toy",
@@ -249,21 +242,11 @@ mod tests {
         decode: toy_decode,
         encoder: Some(ANIMATED),
     };
+    static TOY: Codec = FORMAT;
 
-    /// The same for stills of at most 4 x 4.
-    static SMALL: Codec = Codec {
-        name: "small",
-        encoder: Some(Encoder { side_px_max: 4, frames_max: 1, ..ANIMATED }),
-        extensions: TOY.extensions,
-        media_type: TOY.media_type,
-        doc: TOY.doc,
-        revision: TOY.revision,
-        shrinks: None,
-        metadata: None,
-        sniff: TOY.sniff,
-        inspect: TOY.inspect,
-        decode: TOY.decode,
-    };
+    /// The format for stills of at most 4 x 4.
+    static SMALL: Codec =
+        Codec { name: "small", encoder: Some(Encoder { side_px_max: 4, frames_max: 1, ..ANIMATED }), ..FORMAT };
 
     const ANIMATED: Encoder = Encoder {
         side_px_max: 100,
@@ -379,7 +362,7 @@ mod tests {
                 let header = (TOY.inspect)(&source).expect("toy");
                 let course =
                     Course::new(&pipeline, (&TOY, &header), &Headers::new(), &Limits::default()).expect("small");
-                let least = course.at_least.expect("the target is small");
+                let least = course.decode.at_least.expect("the target is small");
                 assert!(least.w <= w.into() && least.h <= h.into());
                 let bytes = render(&TOY, query, &source).expect("renders").bytes;
                 let size = Size::new(bytes[0].into(), bytes[1].into());
@@ -404,19 +387,8 @@ mod tests {
 
     #[test]
     fn an_encoder_that_ends_late_gives_a_timeout() {
-        static LATE: Codec = Codec {
-            name: "late",
-            encoder: Some(Encoder { encode: until_the_deadline, ..ANIMATED }),
-            extensions: TOY.extensions,
-            media_type: TOY.media_type,
-            doc: TOY.doc,
-            revision: TOY.revision,
-            shrinks: None,
-            metadata: None,
-            sniff: TOY.sniff,
-            inspect: TOY.inspect,
-            decode: TOY.decode,
-        };
+        static LATE: Codec =
+            Codec { name: "late", encoder: Some(Encoder { encode: until_the_deadline, ..ANIMATED }), ..FORMAT };
         fn until_the_deadline(_: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
             while options.deadline.check().is_ok() {}
             Ok(Vec::new())
@@ -426,6 +398,19 @@ mod tests {
         let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
         let late = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &deadline);
         assert!(matches!(late, Err(Error::Timeout)), "{late:?}");
+    }
+
+    #[test]
+    fn a_batch_does_not_inspect_its_source_again() {
+        static PLANNED: Codec = Codec { inspect: |_| panic!("its header is known"), ..FORMAT };
+        let source = Bytes::from_static(&[2, 1, 1, 3, 0, 7, 8]);
+        let header = (TOY.inspect)(&source).expect("toy");
+        let query = [("flip".to_owned(), "h".to_owned())];
+        let pipelines = vec![Pipeline::from_query(&TOY, &query).expect("valid"); 2];
+        let (limits, deadline) = (Limits::default(), Deadline::default());
+        let batch = Batch::plan(pipelines, (&PLANNED, &header), Headers::new(), &limits, u64::MAX);
+        let output = batch.run_first((&source, &Images::new()), &limits, &deadline).expect("renders");
+        assert_eq!(output.bytes, [2, 1, 1, 1, 0, 7, 8].as_slice());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! [`Budget`]: who may hold how much memory, and who waits for it. Admits by planned bytes and by number; the queue is bounded
+//! [`Budget`]: memory that callers may hold, and the queue of those that wait for it. Admits by planned bytes and by number; the queue is bounded
 //! by number and time. Knows neither images nor threads.
 //!
 //! Work that ends may leave something behind that is held longer than its place: a result, in a cache or on its way to a client
-//! that reads slowly. Its permit is cut to that ([`Permit::keep`]), and comes back when the last holder lets go.
+//! that reads slowly. A part of the permit goes with it ([`Permit::split`]), and comes back when the last holder lets go.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ pub enum Refused {
 #[derive(Debug)]
 struct State {
     bytes_free: u64,
-    /// Bytes of permits that are cut to a result.
+    /// Bytes of permits without a place: those of results.
     bytes_kept: u64,
     places_free: usize,
     next_ticket: u64,
@@ -52,7 +52,7 @@ struct Waiter {
     granted: oneshot::Sender<Permit>,
 }
 
-/// The right to hold some bytes and, until [`Permit::keep`], one place; given back when dropped.
+/// The right to hold some bytes and, unless it was split off, one place; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     budget: Arc<Budget>,
@@ -66,16 +66,16 @@ impl Budget {
         Budget::with_cache(bytes_max, 0, places, queue_max)
     }
 
-    /// The same, with `cache_bytes_max` bytes more in which a cache may hold results: filled to its bound it takes nothing from
-    /// the others, and what it leaves is for them. Nobody may ask for more than `bytes_max`.
+    /// A budget with `cache_bytes_max` bytes more, in which a cache may hold results: filled to its bound it takes nothing from
+    /// the renders, and what it leaves is for them. No caller may ask for more than `bytes_max`.
     pub fn with_cache(bytes_max: u64, cache_bytes_max: u64, places: usize, queue_max: usize) -> Arc<Budget> {
         let (bytes_free, queue) = (bytes_max.saturating_add(cache_bytes_max), VecDeque::new());
         let state = State { bytes_free, bytes_kept: 0, places_free: places, next_ticket: 0, queue };
         Arc::new(Budget { bytes_max, cache_bytes_max, queue_max, state: Mutex::new(state), refused: AtomicU64::new(0) })
     }
 
-    /// A permit for `bytes`, at once or from the queue before `deadline`, if there is one. Nobody overtakes for being small.
-    pub async fn admit(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Permit, Refused> {
+    /// A permit for `bytes`, at once or from the queue before `deadline`, if there is one. No caller overtakes another for asking less.
+    pub async fn acquire(self: &Arc<Self>, bytes: u64, deadline: Option<Instant>) -> Result<Permit, Refused> {
         if bytes > self.bytes_max {
             return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max });
         }
@@ -95,7 +95,7 @@ impl Budget {
 
     /// The right to hold `bytes` without a place, if they are free now: for what is there already. Never waits, and overtakes
     /// those that do: they wait for a place too.
-    pub fn try_hold(self: &Arc<Self>, bytes: u64) -> Option<Permit> {
+    pub fn try_acquire(self: &Arc<Self>, bytes: u64) -> Option<Permit> {
         let mut state = self.lock();
         state.bytes_free = state.bytes_free.checked_sub(bytes)?;
         state.bytes_kept += bytes;
@@ -190,20 +190,6 @@ impl Permit {
         Permit { budget: budget.clone(), bytes, has_place: true }
     }
 
-    /// Gives the place back, and all but `bytes`: the work is done, and this is what is left of it.
-    pub fn keep(mut self, bytes: u64) -> Permit {
-        debug_assert!(self.has_place, "kept once");
-        let kept = bytes.min(self.bytes);
-        let mut state = self.budget.lock();
-        state.bytes_free += self.bytes - kept;
-        state.bytes_kept += kept;
-        state.places_free += 1;
-        drop(state);
-        (self.bytes, self.has_place) = (kept, false);
-        self.budget.serve();
-        self
-    }
-
     /// A permit of its own for `bytes` of these, or for as many as are left: for one of several results.
     pub fn split(&mut self, bytes: u64) -> Permit {
         let bytes = bytes.min(self.bytes);
@@ -214,7 +200,7 @@ impl Permit {
         Permit { budget: self.budget.clone(), bytes, has_place: false }
     }
 
-    /// Takes `bytes` more if they are free now. Never waits: whoever waits must hold nothing, or two could wait for each other.
+    /// Takes `bytes` more if they are free now. Never waits: a caller that waits must hold nothing, or two could wait for each other.
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let mut state = self.budget.lock();
         let whole = self.bytes.saturating_add(bytes);
@@ -241,7 +227,7 @@ impl Drop for Permit {
     }
 }
 
-/// A place in the queue; whoever stops waiting leaves it, and those behind may fit now.
+/// A place in the queue. A caller that stops waiting leaves it, and those after it may fit now.
 struct Queued {
     budget: Arc<Budget>,
     ticket: u64,

@@ -9,7 +9,7 @@ use super::Rendition;
 use super::generation::Generation;
 use crate::digest::Digest;
 
-/// What an entry costs beside its bytes: key, value and generation (about 330 bytes), moka's nodes and tables, the allocator's
+/// What an entry costs in addition to its bytes: key, value and generation (about 330 bytes), moka's nodes and tables, the allocator's
 /// rounding.
 pub const ENTRY_BYTES: u64 = 640;
 
@@ -19,6 +19,8 @@ pub struct Cache {
     bytes_max: u64,
     entries: Option<moka::sync::Cache<Digest, Entry>>,
     evictions: Arc<AtomicU64>,
+    #[cfg(test)]
+    looks: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -48,7 +50,13 @@ impl Cache {
                 })
                 .build()
         });
-        Cache { bytes_max, entries, evictions }
+        Cache {
+            bytes_max,
+            entries,
+            evictions,
+            #[cfg(test)]
+            looks: Arc::default(),
+        }
     }
 
     /// The rendition of `source` by key, unless the source was forgotten.
@@ -56,8 +64,8 @@ impl Cache {
         self.entry(source, key).map(|entry| entry.rendition)
     }
 
-    /// The same for one that is asked for again: `keep` is shown it until it says that it is settled what becomes of it when it
-    /// loses its place.
+    /// Like [`Cache::get`], and calls `keep` on the rendition at each hit until it returns true: then it will outlive its place
+    /// here, or need not.
     pub fn get_again(
         &self,
         source: &Digest,
@@ -72,6 +80,8 @@ impl Cache {
     }
 
     fn entry(&self, source: &Digest, key: &Digest) -> Option<Entry> {
+        #[cfg(test)]
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let entry = self.entries.as_ref()?.get(key)?;
         let serves = entry.generation.source() == source && !entry.generation.is_over();
         serves.then_some(entry)
@@ -83,7 +93,7 @@ impl Cache {
         self.put(key, rendition, generation, false);
     }
 
-    /// The same for one that is kept elsewhere too.
+    /// Like [`Cache::insert`], for a rendition that is kept elsewhere too.
     pub fn insert_kept(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>) {
         self.put(key, rendition, generation, true);
     }
@@ -131,6 +141,14 @@ impl Cache {
 
 fn weight(rendition: &Rendition) -> u64 {
     (rendition.bytes.len() + rendition.query.len()) as u64 + ENTRY_BYTES
+}
+
+#[cfg(test)]
+impl Cache {
+    /// How often it was asked.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Generations {
         generation
     }
 
-    /// Ends the present generation of `source` and returns it; `None` when nobody holds it.
+    /// Ends the present generation of `source` and returns it; `None` when nothing holds it.
     pub fn end(&self, source: &Digest) -> Option<Arc<Generation>> {
         let ended = self.registry.lock().remove(source);
         // With the lock open: the last holder of a generation takes it when it lets go.

@@ -8,16 +8,12 @@ use bytes::Bytes;
 
 use super::Error;
 use super::generation::Generation;
+use crate::aside::aside;
 use crate::digest::Digest;
 use crate::pipeline;
 use crate::pipeline::Limits;
 use crate::pipeline::codec::{self, Codec, Header};
 use crate::pipeline::metadata::{self, Camera};
-
-/// Longer images are inspected off the runtime's threads, which nothing should hold for more than about a millisecond. A walk
-/// over a container may read all of it (a JPEG is searched for markers from end to end), so its time grows with the bytes; a
-/// hop to another thread costs some 20 us, which is more than most walks over an image this short.
-const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Headers that are remembered: about 8 MB.
 const HEADERS_MAX: u64 = 16_384;
@@ -77,7 +73,7 @@ impl Headers {
     }
 }
 
-/// Format and header of an image by its bytes. Off the runtime's threads it runs on tokio's blocking ones and not on the render
+/// Format and header of an image by its bytes. A long one is read on tokio's blocking threads and not on the render
 /// pool: an upload or a question for metadata does not wait behind renders.
 ///
 /// Errors: [`Error::Pipeline`]; [`Error::Panicked`] when the codec did, which ends neither connection nor flight.
@@ -95,18 +91,14 @@ pub async fn camera(bytes: &Bytes, limits: &Limits) -> Result<Option<Arc<Camera>
     Ok(look(bytes, read).await??)
 }
 
-async fn look<T: Send + 'static>(bytes: &Bytes, read: impl Fn(&[u8]) -> T + Send + 'static) -> Result<T, Error> {
-    let read = move |bytes: &[u8]| catch_unwind(AssertUnwindSafe(|| read(bytes))).map_err(|_| Error::Panicked);
-    let answer = if bytes.len() <= INLINE_BYTES_MAX {
-        read(bytes)
-    } else {
-        let bytes = bytes.clone();
-        tokio::task::spawn_blocking(move || read(&bytes)).await.unwrap_or(Err(Error::Panicked))
-    };
-    if answer.is_err() {
+/// A walk over a container may read all of it (a JPEG is searched for markers from end to end), so its time grows with the bytes.
+async fn look<T: Send + 'static>(bytes: &Bytes, read: impl FnOnce(&[u8]) -> T + Send + 'static) -> Result<T, Error> {
+    let image = bytes.clone();
+    let read = move || catch_unwind(AssertUnwindSafe(|| read(&image))).ok();
+    aside(bytes.len(), read).await.flatten().ok_or_else(|| {
         tracing::error!("a codec panicked at the gate: this is our bug");
-    }
-    answer
+        Error::Panicked
+    })
 }
 
 fn gate(bytes: &[u8]) -> Result<(&'static Codec, Header), pipeline::Error> {
@@ -117,6 +109,7 @@ fn gate(bytes: &[u8]) -> Result<(&'static Codec, Header), pipeline::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aside::INLINE_BYTES_MAX;
 
     #[tokio::test]
     async fn short_and_long_images_are_inspected_alike() {

@@ -6,12 +6,13 @@
 //! given back elsewhere), or a request might wait for a thread that gets no processor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::admission::{Budget, Permit, Refused};
 use super::pool::{Pool, Rank};
 use super::{Error, Options};
-use crate::pipeline::{self, Limits};
+use crate::pipeline::{self, Deadline, Limits};
 
 /// Admitted renders per thread: while one runs, the next one's source is read.
 const PLACES_PER_THREAD: usize = 2;
@@ -31,7 +32,31 @@ pub struct Lane {
     pub memory: Arc<Budget>,
     /// Admission of reads for a header alone.
     pub reads: Arc<Budget>,
+    /// How the time of a render is counted.
+    pub clock: Clock,
     patience: Patience,
+    renders: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// How the time of a render is counted.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// As it passes, for the whole render.
+    Wall(Duration),
+    /// While its thread has a processor, for the decode and for each output: a thread of the bulk lane may wait long for one.
+    Thread(Duration),
+}
+
+impl Clock {
+    /// The deadlines of a render that begins now, on this thread. Each is for the next part of it.
+    pub fn start(self, cancelled: Arc<AtomicBool>) -> impl Fn() -> Deadline {
+        let started = Instant::now();
+        move || match self {
+            Clock::Wall(time) => Deadline::new(started + time, cancelled.clone()),
+            Clock::Thread(time) => Deadline::of_thread(time, cancelled.clone()),
+        }
+    }
 }
 
 /// How long its work may wait.
@@ -39,7 +64,7 @@ pub struct Lane {
 enum Patience {
     /// In a queue that is bounded by number and time.
     QueueTimeout(Duration),
-    /// Until there is room, or the caller leaves: whoever brings the work bounds its number, and waiting holds it back.
+    /// Until there is room, or the caller leaves: the caller bounds how much work it brings, and waiting holds that back.
     Endless,
 }
 
@@ -53,7 +78,10 @@ impl Lane {
             memory: Budget::with_cache(bytes_max, cache_bytes_max, threads * PLACES_PER_THREAD, options.queue_max),
             reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, options.queue_max),
             limits: Arc::new(limits.clone()),
+            clock: Clock::Wall(Duration::from_millis(options.render_timeout_ms)),
             patience: Patience::QueueTimeout(Duration::from_millis(options.queue_timeout_ms)),
+            renders: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
         }
     }
 
@@ -68,55 +96,52 @@ impl Lane {
             memory: Budget::new(bytes_max, threads * PLACES_PER_THREAD, usize::MAX),
             reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, usize::MAX),
             limits: Arc::new(Limits { memory_bytes_max, ..limits.clone() }),
+            clock: Clock::Thread(Duration::from_millis(options.render_timeout_ms)),
             patience: Patience::Endless,
+            renders: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
         }
     }
 
-    /// A permit for `bytes` of `budget`, one of the lane's, and how long it took.
-    ///
-    /// In the bulk lane one that asks for more than there is takes all of it and runs alone: the source and the results of a
-    /// render that may hold `memory_bytes_max` come on top of it.
-    pub async fn admit(
-        &self,
-        budget: &Arc<Budget>,
-        bytes: u64,
-        end: Option<tokio::time::Instant>,
-    ) -> Result<(Permit, Duration), Error> {
-        let bytes = match self.patience {
-            Patience::QueueTimeout(_) => bytes,
-            Patience::Endless => bytes.min(budget.bytes_max()),
+    /// A place in its queues, for one render.
+    pub fn queue(&self) -> Queue<'_> {
+        let end = match self.patience {
+            Patience::QueueTimeout(timeout) => Some(tokio::time::Instant::now() + timeout),
+            Patience::Endless => None,
         };
-        let began = Instant::now();
-        let permit = budget.admit(bytes, end).await.map_err(|refused| match refused {
-            Refused::TooLarge { bytes, bytes_max } => {
-                pipeline::Error::Limit { name: "render_memory_bytes_max", value: bytes, max: bytes_max }.into()
-            }
-            Refused::Busy => Error::Busy { retry_after_s: self.retry_after_s() },
-        })?;
-        Ok((permit, began.elapsed()))
+        Queue { lane: self, end, waited: Duration::ZERO }
     }
 
-    /// The right to hold `bytes` that are there already, or in a file: at once where they are free, whoever waits for a thread.
+    /// The right to hold `bytes` that are there already, or in a file: at once where they are free, also while others wait for a thread.
     pub async fn hold(&self, bytes: u64) -> Result<Permit, Error> {
-        match self.memory.try_hold(bytes) {
+        match self.memory.try_acquire(bytes) {
             Some(permit) => Ok(permit),
-            None => self.admit(&self.memory, bytes, self.queue_end()).await.map(|(permit, _)| permit.keep(bytes)),
+            None => self.queue().acquire(bytes).await.map(|mut permit| permit.split(bytes)),
         }
     }
 
     /// A permit to read a blob of this length for its header. One above the limit (it was stored under a higher one) is read
     /// alone.
-    pub async fn admit_header(&self, len: u64) -> Result<Permit, Error> {
+    pub async fn acquire_header(&self, len: u64) -> Result<Permit, Error> {
         let bytes = len.min(self.reads.bytes_max());
-        self.admit(&self.reads, bytes, self.queue_end()).await.map(|(permit, _)| permit)
+        self.queue().acquire_of(&self.reads, bytes).await
     }
 
-    /// When what comes now has waited long enough.
-    pub fn queue_end(&self) -> Option<tokio::time::Instant> {
-        match self.patience {
-            Patience::QueueTimeout(timeout) => Some(tokio::time::Instant::now() + timeout),
-            Patience::Endless => None,
-        }
+    /// Notes what a render came to.
+    pub fn count<T>(&self, outputs: &[Result<T, Error>]) {
+        let panicked = outputs.iter().filter(|output| matches!(output, Err(Error::Panicked))).count();
+        self.renders.fetch_add(outputs.len() as u64, Ordering::Relaxed);
+        self.panics.fetch_add(panicked as u64, Ordering::Relaxed);
+    }
+
+    /// Outputs that were rendered, well or not.
+    pub fn renders(&self) -> u64 {
+        self.renders.load(Ordering::Relaxed)
+    }
+
+    /// Outputs whose render panicked.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// By then everything that waits now was served or dropped.
@@ -126,5 +151,43 @@ impl Lane {
             Patience::Endless => 0,
         };
         u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The wait of one render, which may be in two parts.
+pub struct Queue<'a> {
+    lane: &'a Lane,
+    end: Option<tokio::time::Instant>,
+    waited: Duration,
+}
+
+impl Queue<'_> {
+    /// A permit for `bytes` of the memory of renders.
+    ///
+    /// In the bulk lane one that asks for more than there is takes all of it and runs alone: the source and the results of a
+    /// render that may hold `memory_bytes_max` come on top of it.
+    pub async fn acquire(&mut self, bytes: u64) -> Result<Permit, Error> {
+        self.acquire_of(&self.lane.memory, bytes).await
+    }
+
+    async fn acquire_of(&mut self, budget: &Arc<Budget>, bytes: u64) -> Result<Permit, Error> {
+        let bytes = match self.lane.patience {
+            Patience::QueueTimeout(_) => bytes,
+            Patience::Endless => bytes.min(budget.bytes_max()),
+        };
+        let began = Instant::now();
+        let permit = budget.acquire(bytes, self.end).await.map_err(|refused| match refused {
+            Refused::TooLarge { bytes, bytes_max } => {
+                pipeline::Error::Limit { name: "render_memory_bytes_max", value: bytes, max: bytes_max }.into()
+            }
+            Refused::Busy => Error::Busy { retry_after_s: self.lane.retry_after_s() },
+        })?;
+        self.waited += began.elapsed();
+        Ok(permit)
+    }
+
+    /// How long it took so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 }

@@ -1,5 +1,5 @@
 //! [`Pool`]: a fixed number of threads for long computations, below the priority of the threads that answer requests. Its queue
-//! is bounded by whoever submits (an admission permit per job); it knows no images.
+//! is bounded by its callers (an admission permit per job); it knows no images.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

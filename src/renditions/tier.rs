@@ -1,6 +1,6 @@
-//! [`Tier`]: renditions in files beside the store, for those that the cache has lost: to a restart, or for want of room. A cache
+//! [`Tier`]: renditions in files next to the store, for those that the cache has lost: to a restart, or for want of room. A cache
 //! too: bounded in bytes, never synced, checked when read, and anybody may delete any of it at any time. It does not say whether a
-//! source still exists: whoever finds something here asks the store.
+//! source still exists: a caller that finds something here asks the store.
 //!
 //! ```text
 //! <data>/renditions/<3 hex>/<source, 64 hex>.<key, 64 hex>
@@ -90,8 +90,8 @@ impl Tier {
         Some(rendition)
     }
 
-    /// Keeps a rendition that was made in `generation`, unless that is over. Waits until the tier is counted: before, nobody knows
-    /// how much room there is. One that cannot be kept is no error: it is made again.
+    /// Keeps a rendition that was made in `generation`, unless that is over. Waits until the tier is counted: before that, the room
+    /// is not known. One that cannot be kept is no error: it is made again.
     pub async fn insert(&self, generation: &Arc<Generation>, key: Digest, rendition: &Rendition) {
         let Some(shards) = self.shards.clone() else { return };
         // A summary has no format that a file could name.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::{FutureExt, join_all};
 use progimage::digest::Digest;
 use progimage::pipeline::{self, Images, Limits, Pipeline, codec};
-use progimage::renditions::{Error, Options, Origin, Renditions};
+use progimage::renditions::{Error, Options, Origin, Renditions, Source};
 use progimage::store::{self, Store, Uploads};
 
 fn options() -> Options {
@@ -40,6 +40,11 @@ fn picture(shade: u8) -> Bytes {
     let mut bytes = b"P6 4 3 255\n".to_vec();
     bytes.extend([shade; 4 * 3 * 3]);
     bytes.into()
+}
+
+/// The same picture, not stored.
+fn given(shade: u8) -> Source {
+    Source::Given { bytes: picture(shade), images: Images::new() }
 }
 
 fn png() -> Pipeline {
@@ -163,7 +168,7 @@ async fn a_render_without_time_ends_at_its_deadline() {
     let (store, renditions) = renditions(Options { render_timeout_ms: 0, ..options() }).await;
     let source = put(&store, 1).await;
     let answer = renditions.get(&source, &png()).await.map(|(rendition, _)| rendition);
-    for answer in [answer, renditions.many(&source, &[png()], false).await.remove(0)] {
+    for answer in [answer, renditions.batch(&source, &[png()], false).await.remove(0)] {
         assert!(matches!(answer, Err(Error::Pipeline(pipeline::Error::Timeout))), "{answer:?}");
     }
 }
@@ -195,7 +200,7 @@ async fn a_source_that_is_not_stored_renders_to_the_same_bytes() {
     let (store, renditions) = renditions(options()).await;
     let source = put(&store, 7).await;
     let (stored, _) = renditions.get(&source, &png()).await.expect("rendered");
-    let (given, origin) = renditions.render(picture(7), Images::new(), &png()).await.expect("rendered");
+    let (given, origin) = renditions.get(given(7), &png()).await.expect("rendered");
     assert_eq!(given.bytes, stored.bytes);
     assert!(matches!(origin, Origin::Rendered { .. }));
     assert_eq!(renditions.counters().cache_entries, 1, "nothing is kept of it");
@@ -218,8 +223,8 @@ async fn many_outputs_have_the_bytes_of_each_alone_and_fail_alone() {
         query("webp", "flip=h"),
         query("ppm", ""),
     ];
-    let many = renditions.many(&source, &outputs, false).await;
-    let unstored = renditions.many_unstored(picture(1), Images::new(), &outputs).await;
+    let many = renditions.batch(&source, &outputs, false).await;
+    let unstored = renditions.batch(given(1), &outputs, false).await;
     assert_eq!(renditions.counters().bulk_renders, 10);
     for ((pipeline, stored), unstored) in outputs.iter().zip(many).zip(unstored) {
         match renditions.get(&source, pipeline).await {
@@ -241,10 +246,10 @@ async fn many_outputs_have_the_bytes_of_each_alone_and_fail_alone() {
 #[tokio::test]
 async fn many_outputs_of_nothing_are_not_found_each() {
     let (_, renditions) = renditions(options()).await;
-    let answers = renditions.many(&Digest::of(b"nobody stored this"), &[png(), query("jpg", "")], true).await;
+    let answers = renditions.batch(&Digest::of(b"nobody stored this"), &[png(), query("jpg", "")], true).await;
     assert_eq!(answers.len(), 2);
     assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Store(store::Error::NotFound)))), "{answers:?}");
-    assert!(renditions.many(&Digest::of(b"nobody"), &[], true).await.is_empty());
+    assert!(renditions.batch(&Digest::of(b"nobody"), &[], true).await.is_empty());
 }
 
 #[tokio::test]
@@ -252,11 +257,11 @@ async fn many_outputs_take_what_is_cached_and_do_not_push_it_out() {
     let (store, renditions) = renditions(options()).await;
     let source = put(&store, 1).await;
     let (cached, _) = renditions.get(&source, &png()).await.expect("rendered");
-    let answers = renditions.many(&source, &[query("png", "flip=h"), png()], false).await;
+    let answers = renditions.batch(&source, &[query("png", "flip=h"), png()], false).await;
     assert_eq!(answers[1].as_ref().expect("cached").bytes, cached.bytes);
     let counters = renditions.counters();
     assert_eq!((counters.bulk_renders, counters.hits, counters.cache_entries), (1, 1, 1));
-    let again = renditions.many(&source, &[png()], false).await.remove(0).expect("cached");
+    let again = renditions.batch(&source, &[png()], false).await.remove(0).expect("cached");
     assert_eq!((again.bytes, renditions.counters().bulk_renders), (cached.bytes, 1));
 }
 
@@ -288,9 +293,9 @@ async fn what_is_kept_is_answered_after_a_restart() {
     let source = put(&restarts.store, 1).await;
     let outputs = [png(), query("jpg", "w=2"), query("png", "crop=9,9,1,1")];
     let first = restarts.start();
-    let made = first.many(&source, &outputs, true).await;
+    let made = first.batch(&source, &outputs, true).await;
     assert_eq!((first.counters().tier_entries, first.counters().bulk_renders), (2, 3));
-    first.many(&source, &[query("png", "flip=h")], false).await.remove(0).expect("rendered");
+    first.batch(&source, &[query("png", "flip=h")], false).await.remove(0).expect("rendered");
     assert_eq!(restarts.files().len(), 2, "what is not to be kept is not");
 
     let second = restarts.start();
@@ -302,7 +307,7 @@ async fn what_is_kept_is_answered_after_a_restart() {
     assert_eq!(origin, Origin::Hit);
     // Of many, one is in the cache, one in the tier, one fails and one is new.
     let outputs = [outputs.to_vec(), vec![query("webp", "")]].concat();
-    let again = second.many(&source, &outputs, true).await;
+    let again = second.batch(&source, &outputs, true).await;
     for (made, again) in made.iter().zip(&again) {
         match made {
             Ok(made) => assert_eq!(again.as_ref().expect("as before").bytes, made.bytes),
@@ -315,7 +320,7 @@ async fn what_is_kept_is_answered_after_a_restart() {
     // All of it again, from the tier alone: nothing is rendered, and no source is read.
     let third = restarts.start();
     let outputs = [outputs[1].clone(), outputs[3].clone()];
-    let kept = third.many(&source, &outputs, false).await;
+    let kept = third.batch(&source, &outputs, false).await;
     assert_eq!(kept[0].as_ref().expect("kept").bytes, made[1].as_ref().expect("made").bytes);
     assert_eq!(kept[1].as_ref().expect("kept").bytes, again[3].as_ref().expect("made").bytes);
     assert_eq!((third.counters().tier_hits, third.counters().bulk_renders), (2, 0));
@@ -343,7 +348,7 @@ async fn what_was_damaged_meanwhile_is_made_anew() {
     let restarts = Restarts::new().await;
     let source = put(&restarts.store, 1).await;
     let outputs = [png(), query("png", "flip=h")];
-    let made = restarts.start().many(&source, &outputs, true).await;
+    let made = restarts.start().batch(&source, &outputs, true).await;
     for one_by_one in [true, false] {
         let damaged = restarts.files();
         assert_eq!(damaged.len(), 2);
@@ -358,7 +363,7 @@ async fn what_was_damaged_meanwhile_is_made_anew() {
             assert_eq!(rendition.bytes, made[0].as_ref().expect("made").bytes);
             assert!(matches!(origin, Origin::Rendered { .. }));
         }
-        for (made, again) in made.iter().zip(renditions.many(&source, &outputs, true).await) {
+        for (made, again) in made.iter().zip(renditions.batch(&source, &outputs, true).await) {
             assert_eq!(again.expect("made anew").bytes, made.as_ref().expect("made").bytes);
         }
         assert_eq!(renditions.counters().bulk_bytes_in_flight, 0);
@@ -370,12 +375,12 @@ async fn nothing_of_a_deleted_image_is_kept_or_answered() {
     let restarts = Restarts::new().await;
     let source = put(&restarts.store, 1).await;
     let renditions = restarts.start();
-    renditions.many(&source, &[png()], true).await.remove(0).expect("rendered");
+    renditions.batch(&source, &[png()], true).await.remove(0).expect("rendered");
     assert_eq!(restarts.store.delete(&source).await, Ok(true));
     // Between both: the store says that it is gone, in whatever lane.
     let not_found = |error: Option<Error>| matches!(error, Some(Error::Store(store::Error::NotFound)));
     assert!(not_found(renditions.get(&source, &png()).await.err()));
-    assert!(not_found(renditions.many(&source, &[png()], true).await.remove(0).err()));
+    assert!(not_found(renditions.batch(&source, &[png()], true).await.remove(0).err()));
     assert_eq!(restarts.files().len(), 1);
     renditions.forget(&source).await;
     assert!(restarts.files().is_empty());
@@ -383,7 +388,7 @@ async fn nothing_of_a_deleted_image_is_kept_or_answered() {
     // What is under way when it is deleted is not kept either.
     assert_eq!(put(&restarts.store, 1).await, source);
     let outputs = [png()];
-    let mut many = Box::pin(renditions.many(&source, &outputs, true));
+    let mut many = Box::pin(renditions.batch(&source, &outputs, true));
     assert!((&mut many).now_or_never().is_none());
     renditions.forget(&source).await;
     assert!(not_found(many.await.remove(0).err()));

@@ -17,13 +17,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pipeline", &["digest"]),
     ("store", &["digest"]),
     ("aside", &[]),
+    ("hold", &[]),
     ("flight", &[]),
     ("fetch", &["digest", "flight"]),
-    ("renditions", &["digest", "pipeline", "store", "flight"]),
-    ("items", &["aside", "digest", "pipeline", "store", "fetch", "renditions"]),
+    ("renditions", &["aside", "hold", "digest", "pipeline", "store", "flight"]),
+    ("items", &["aside", "hold", "digest", "pipeline", "store", "fetch", "renditions"]),
     ("jobs", &["aside", "digest", "store", "fetch"]),
     ("http::error", &["digest", "pipeline", "store", "fetch", "renditions", "items", "jobs"]),
-    ("http::message", &["aside", "digest", "pipeline", "store", "items", "http::error"]),
+    ("http::message", &["aside", "hold", "digest", "pipeline", "store", "items", "http::error"]),
     (
         "http::protocol",
         &[

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::body::{RequestBody, content_type};
 use super::options::Options;
 use crate::digest::Digest;
+use crate::hold::hold;
 use crate::http::error::Error;
 
 /// Of what is no id: more than a message shows.
@@ -111,14 +112,8 @@ fn too_large(options: &Options) -> Error {
 
 /// The text of an answer, which gives its part of the budget back when it is sent.
 pub(in crate::http) fn held(text: String, mut held: OwnedSemaphorePermit) -> Bytes {
-    struct Held(Box<[u8]>, #[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
-    impl AsRef<[u8]> for Held {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
     let kept = held.split(text.len().min(held.num_permits()));
-    Bytes::from_owner(Held(text.into_bytes().into(), kept))
+    hold(text.into_bytes().into_boxed_slice(), kept)
 }
 
 /// How a list of ids is written.
@@ -237,10 +232,10 @@ mod tests {
         let ids: Vec<Digest> = (0..3).map(|n| Digest::of(&[n])).collect();
         for format in [ListFormat::Json, ListFormat::Lines] {
             for count in 0..=3 {
-                let text = form.write(&ids[..count]);
+                let text = format.write(&ids[..count]);
                 assert_eq!(format.read(text.as_bytes(), 3), Ok(ids[..count].to_vec()), "{text}");
             }
-            let text = form.write(&ids);
+            let text = format.write(&ids);
             assert_eq!(format.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
         }
         assert_eq!(ListFormat::Json.write(&ids), serde_json::json!(ids).to_string());

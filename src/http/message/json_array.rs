@@ -28,7 +28,11 @@ pub(in crate::http) struct Array {
 
 impl Array {
     /// Reads an array, or an object with an array as its `items`, within `budget`.
-    pub(in crate::http) async fn read(batches: &Lists, body: RequestBody, options: &Options) -> Result<Array, Error> {
+    pub(in crate::http) async fn read(
+        budget: &TextBudget,
+        body: RequestBody,
+        options: &Options,
+    ) -> Result<Array, Error> {
         let (text, held) = budget.text(body, options).await?;
         let (text, places) =
             aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;

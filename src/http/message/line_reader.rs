@@ -129,10 +129,7 @@ mod tests {
 
     use super::*;
     use crate::http::message::activity::Activity;
-    use crate::http::message::activity::Activity;
     use crate::http::message::body::RequestBody;
-    use crate::http::message::body::RequestBody;
-    use crate::http::message::options::Options;
     use crate::http::message::options::Options;
     use crate::store;
 

@@ -14,6 +14,7 @@ use super::response_options::ResponseOptions;
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::message::response_body::{Body, Piece, Response};
+use crate::pipeline::query::push_url;
 use crate::renditions::Rendition;
 use crate::store::Blob;
 
@@ -213,10 +214,11 @@ pub(in crate::http) fn came_from(response: &mut Response, origin: crate::renditi
 pub(in crate::http) fn canonical(response: &mut Response, id: &Digest, rendition: &Rendition, url_bytes_max: usize) {
     const OPEN: &str = "<";
     const CLOSE: &str = ">; rel=\"canonical\"";
-    let Rendition { codec, query, .. } = rendition;
-    let mark = if query.is_empty() { "" } else { "?" };
     // One allocation: this is on the path of hits.
-    let link = [OPEN, "/images/", id.hex().as_str(), ".", codec.extensions[0], mark, query, CLOSE].concat();
+    let mut link = String::with_capacity(128 + rendition.query.len());
+    link.push_str(OPEN);
+    push_url(&mut link, id, rendition.codec, &rendition.query);
+    link.push_str(CLOSE);
     if link.len() <= OPEN.len() + url_bytes_max + CLOSE.len() {
         response.headers_mut().insert(LINK, value(link));
     }

@@ -22,7 +22,7 @@ pub(in crate::http) struct RenderPolicy<'a> {
 impl RenderPolicy<'_> {
     /// The pipeline, turned into a render where originals are not for everybody.
     pub(in crate::http) fn of(&self, pipeline: Pipeline) -> Pipeline {
-        if self.converts_render && pipeline.is_conversion() { pipeline.into_render() } else { pipeline }
+        pipeline.unless_converts(self.converts_render)
     }
 }
 

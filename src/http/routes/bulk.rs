@@ -5,8 +5,8 @@
 //! ```
 //!
 //! There is no bound on the number of items: memory holds the window, and the request is read no further while that is full: what
-//! ran has its place in it until the client has taken it. Meanwhile its results wait in a [`Backlog`], where they are in nobody's
-//! way. A client that leaves ends what is under way.
+//! ran has its place in it until the client has taken it. Meanwhile its results wait in a [`Backlog`], where they
+//! hold up no other request. A client that leaves ends what is under way.
 
 mod form;
 mod item_reader;
@@ -16,12 +16,11 @@ mod results;
 #[cfg(test)]
 mod tests;
 
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::try_join;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -32,12 +31,10 @@ use crate::http::error::Error;
 use crate::http::message::options::ms;
 use crate::http::protocol::rights::Rights;
 use crate::http::protocol::stream_writer::Gone;
-use crate::items::{self, Done, Item, To};
-use crate::pipeline::codec::Codec;
+use crate::items::{Done, To};
 use crate::pipeline::param::invalid;
 use crate::pipeline::query;
-use crate::renditions;
-use crate::store::Receipt;
+use crate::renditions::Rendition;
 use item_reader::{Entry, Whose};
 use request_items::{Intake, Owed};
 use result_buffer::{Backlog, Waiting};
@@ -65,32 +62,12 @@ pub(in crate::http) fn bulk(call: Call) -> Reply {
     })
 }
 
-/// What there is to write, and the place in the window that it takes until it is written.
-struct Outcome {
-    what: What,
-    _place: OwnedSemaphorePermit,
-}
-
-enum What {
-    Ran(Ran),
-    Refused(Whose, Error),
-}
-
-/// An item that has run.
+/// What became of an item, and the place in the window that it takes until that is written.
 struct Ran {
-    index: u64,
-    key: Option<String>,
-    outcomes: Vec<Result<Made, Error>>,
-}
-
-/// What an output came to.
-enum Made {
-    /// Bytes for the client.
-    Response(&'static Codec, Waiting),
-    Blob(Receipt),
-    Rendition {
-        url: String,
-    },
+    whose: Whose,
+    /// One for each output, or why it is no item.
+    results: Result<Vec<Result<Done<Waiting>, Error>>, Error>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Where items of a request run.
@@ -98,19 +75,19 @@ struct Window {
     app: Arc<App>,
     backlog: Arc<Backlog>,
     owed: Arc<Owed>,
-    tell: Sender<Outcome>,
+    tell: Sender<Ran>,
 }
 
 async fn run(app: Arc<App>, intake: Intake, mut results: Results, _place: OwnedSemaphorePermit) {
     let owed = intake.owed();
     // As a stream, what was begun of an entry is not lost when the client takes no more.
     let mut entries = std::pin::pin!(intake.entries());
-    let (tell, outcomes) = channel(1);
+    let (tell, ran) = channel(1);
     let backlog = Arc::new(Backlog::of(&app));
     let window = Window { app: app.clone(), backlog, owed: owed.clone(), tell };
     // Each goes on while the other waits for the client: what arrives is held within times of its own.
     let reading = async { Ok(read(window, entries.as_mut()).await) };
-    let written = match try_join(reading, write(outcomes, &owed, &mut results)).await {
+    let written = match try_join(reading, write(ran, &owed, &mut results)).await {
         Ok((ended, ())) => results.end(ended).await,
         Err(Gone) => Err(Gone),
     };
@@ -150,52 +127,26 @@ async fn start(
         let Some(Entry { whose, item }) = entry.transpose()? else { return Ok(()) };
         owed.began();
         let (app, backlog, tell) = (app.clone(), backlog.clone(), tell.clone());
-        let outcome = |what| Outcome { what, _place: place };
+        let ran = |results| Ran { whose, results, _place: place };
+        // The writer ends only with everything.
         match item {
-            // The writer ends only with everything.
             Ok(item) => {
-                _ = running.spawn(async move { _ = tell.send(outcome(one(app, &backlog, whose, item).await)).await });
+                _ = running.spawn(async move {
+                    let wait = |rendition: Rendition| backlog.wait(rendition.bytes);
+                    _ = tell.send(ran(Ok(app.items.run(item, wait).await))).await;
+                });
             }
-            Err(error) => _ = tell.send(outcome(What::Refused(whose, error))).await,
+            Err(error) => _ = tell.send(ran(Err(error))).await,
         }
         while running.try_join_next().is_some() {}
     }
 }
 
 /// Writes what became of the items, until there are no more.
-async fn write(mut outcomes: Receiver<Outcome>, owed: &Owed, results: &mut Results) -> Result<(), Gone> {
-    while let Some(outcome) = outcomes.recv().await {
-        match outcome.what {
-            What::Ran(ran) => results.ran(ran).await?,
-            What::Refused(whose, error) => results.refused(whose, &error).await?,
-        }
+async fn write(mut items: Receiver<Ran>, owed: &Owed, results: &mut Results) -> Result<(), Gone> {
+    while let Some(ran) = items.recv().await {
+        results.ran(&ran.whose, ran.results).await?;
         owed.written();
     }
     Ok(())
-}
-
-/// Runs one item, so that it has an outcome whatever happens.
-async fn one(app: Arc<App>, backlog: &Backlog, whose: Whose, item: Item) -> What {
-    let outputs = item.outputs.len();
-    let run = async {
-        let mut outcomes = Vec::with_capacity(outputs);
-        for outcome in app.items.run(item).await {
-            outcomes.push(made(outcome, backlog).await);
-        }
-        outcomes
-    };
-    let outcomes = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("a bulk item panicked: this is our bug");
-        (0..outputs).map(|_| Err(renditions::Error::Panicked.into())).collect()
-    });
-    What::Ran(Ran { index: whose.index, key: whose.key, outcomes })
-}
-
-/// What is left of an output until it is written.
-async fn made(outcome: Result<Done, items::Error>, backlog: &Backlog) -> Result<Made, Error> {
-    Ok(match outcome? {
-        Done::Response(rendition) => Made::Response(rendition.codec, backlog.wait(rendition.bytes).await?),
-        Done::Blob(receipt) => Made::Blob(receipt),
-        Done::Rendition { url } => Made::Rendition { url },
-    })
 }

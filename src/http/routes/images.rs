@@ -85,11 +85,11 @@ pub(in crate::http) fn form(mut call: Call, id: Digest, extension: &str) -> Repl
             let key = pipeline.key(&id);
             // A digest may take longer than an answer at once may.
             let at_once = !digest_fields::wants_repr_digest(&call.parts.headers);
-            match at_once.then(|| call.app.renditions.cached(&id, &key)).flatten() {
-                Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, &options)),
-                None => Reply::later(async move {
+            match call.app.renditions.cached(&id, &key) {
+                Some(rendition) if at_once => Reply::Now(hit(&call, &id, &key, &rendition, &options)),
+                found => Reply::later(async move {
                     let etag = ETag::of_key(&key);
-                    render(&call, id, etag, &pipeline, &options).await
+                    render(&call, id, etag, found, (key, &pipeline), &options).await
                 }),
             }
         }
@@ -163,11 +163,13 @@ async fn digested(mut response: Response, headers: &HeaderMap, whole: &Bytes) ->
     response
 }
 
+/// `found` is what the cache has for the key of the pipeline.
 async fn render(
     call: &Call,
     id: Digest,
     etag: ETag,
-    pipeline: &Pipeline,
+    found: Option<Rendition>,
+    (key, pipeline): (Digest, &Pipeline),
     options: &ResponseOptions,
 ) -> Result<Response, Error> {
     let media_type = pipeline.codec().media_type;
@@ -179,7 +181,10 @@ async fn render(
             return Ok(answer);
         }
     }
-    let (rendition, origin) = call.app.renditions.get(&id, pipeline).await?;
+    let (rendition, origin) = match found {
+        Some(hit) => (hit, Origin::Hit),
+        None => call.app.renditions.missed(&id, key, pipeline).await?,
+    };
     let mut response = whole_or_part(&image, &id, &rendition, &call.app)?;
     image_response::came_from(&mut response, origin);
     Ok(digested(response, &call.parts.headers, &rendition.bytes).await)
@@ -200,8 +205,9 @@ async fn negotiated(
     for codec in bucket.codecs() {
         match pipeline(&call.app, codec, pairs) {
             Ok(form) => {
-                name.extend_from_slice(form.key(&id).as_bytes());
-                forms.push(form);
+                let key = form.key(&id);
+                name.extend_from_slice(key.as_bytes());
+                forms.push((key, form));
             }
             Err(error) => refused = refused.or(Some(error)),
         }
@@ -210,8 +216,9 @@ async fn negotiated(
     let etag = ETag::of_key(&Digest::of(&name));
     let (source, header) = call.app.renditions.header(&id).await?;
     let fitting = bucket.codec(source, &header);
-    let form = forms.iter().find(|form| Some(form.codec()) == fitting).unwrap_or(first);
-    render(call, id, etag, form, options).await
+    let (key, form) = forms.iter().find(|(_, form)| Some(form.codec()) == fitting).unwrap_or(first);
+    let found = call.app.renditions.cached(&id, key);
+    render(call, id, etag, found, (*key, form), options).await
 }
 
 pub(in crate::http) async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {

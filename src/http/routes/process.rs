@@ -14,10 +14,9 @@ use crate::http::protocol::auth::Grant;
 use crate::http::protocol::digest_fields::Claims;
 use crate::http::protocol::image_response;
 use crate::http::protocol::render_request::RenderRequest;
-use crate::pipeline::Images;
 use crate::pipeline::Presets;
 use crate::pipeline::param::invalid;
-use crate::renditions::inspect;
+use crate::renditions::{Source, inspect};
 use crate::store::Reserved;
 
 /// Bytes of the part `ops`.
@@ -196,8 +195,9 @@ async fn render(
     let known = inspect(&image.bytes).await?;
     let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
     let pipeline = request.pipeline(app.render_policy(), Some(known), &parts)?;
-    let given: Images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
-    let (rendition, origin) = app.renditions.render(image.bytes.clone(), given, &pipeline).await?;
+    let images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
+    let source = Source::Given { bytes: image.bytes.clone(), images };
+    let (rendition, origin) = app.renditions.get(source, &pipeline).await?;
     let mut response = image_response::unkept(&rendition, request.options.download.as_deref());
     image_response::came_from(&mut response, origin);
     Ok(response)

@@ -3,11 +3,11 @@
 use hyper::header::{AUTHORIZATION, HeaderName};
 
 use super::upload;
+use crate::digest::Digest;
 use crate::fetch::Source;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
-use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::{Kind, Scope};
 use crate::http::protocol::conditional::ETag;
 use crate::http::protocol::image_response::{self, Image};
@@ -16,7 +16,7 @@ use crate::http::protocol::response;
 use crate::http::protocol::response_options::{Pairs, once};
 use crate::pipeline::Pipeline;
 use crate::pipeline::param::{invalid, missing};
-use crate::renditions::{Origin, Rendition, inspect};
+use crate::renditions::{self, Origin, Rendition, inspect};
 
 /// `GET /remote.{ext}?url=...`
 pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
@@ -44,7 +44,7 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
         let mut response = match image.condition()? {
             Some(answer) => answer,
             None => {
-                let (rendition, origin) = render(app, &source, &pipeline, own.store).await?;
+                let (rendition, origin) = render(app, &source, (key, &pipeline), own.store).await?;
                 let mut response = image.bytes(&rendition.bytes)?;
                 image_response::came_from(&mut response, origin);
                 response
@@ -91,14 +91,20 @@ fn request(call: &Call, extension: &str, own: &mut Own) -> Result<RenderRequest,
     Ok(request)
 }
 
-async fn render(app: &App, source: &Source, pipeline: &Pipeline, stored: bool) -> Result<(Rendition, Origin), Error> {
+async fn render(
+    app: &App,
+    source: &Source,
+    (key, pipeline): (Digest, &Pipeline),
+    stored: bool,
+) -> Result<(Rendition, Origin), Error> {
     if stored {
         return Ok(app.renditions.get(&source.digest, pipeline).await?);
     }
-    if let Some(hit) = app.renditions.cached_unstored(&source.digest, &pipeline.key(&source.digest)) {
+    let fetched = renditions::Source::Fetched { digest: source.digest, bytes: source.bytes.clone() };
+    if let Some(hit) = app.renditions.cached(fetched.clone(), &key) {
         return Ok((hit, Origin::Hit));
     }
     // While it waits for its render it is a body in flight like any other.
     let _reserved = app.uploads.reserve(source.bytes.len() as u64)?;
-    Ok(app.renditions.get_unstored(&source.digest, source.bytes.clone(), pipeline).await?)
+    Ok(app.renditions.missed(fetched, key, pipeline).await?)
 }

@@ -297,7 +297,7 @@ impl Shards {
         removed
     }
 
-    /// Under another name first: whoever reads never sees a part. Nothing is synced: what a power cut leaves is checked when read.
+    /// Under another name first: a reader never sees a part. Nothing is synced: what a power cut leaves is checked when read.
     fn write(&self, path: &Path, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.folder(index(source)))?;
         let mut unfinished = path.as_os_str().to_owned();
@@ -385,7 +385,7 @@ mod tests {
         assert_eq!(shards.entries(), FOLDERS as u64);
         shards.bytes_max = 60 * BLOCK_BYTES;
         thread::scope(|scope| {
-            // Whoever looks into it or removes something there waits.
+            // A caller that looks into it or removes something there waits.
             let slow = shards.lock(0);
             scope.spawn(|| shards.shrink());
             let end = Instant::now() + Duration::from_secs(60);

@@ -21,7 +21,7 @@ use crate::store;
 
 const FIRST: Error = Error::Malformed { what: "the first part of the form must be items: one JSON object a line" };
 
-/// See the module.
+/// The items and parts of a form.
 pub(super) struct FormItems {
     parser: Multipart<'static>,
     chunks: Chunks<()>,
@@ -29,7 +29,7 @@ pub(super) struct FormItems {
     lines: Bytes,
     /// Items that wait for their part, by its name: their place in the request and their line.
     waiting: HashMap<String, Vec<(u64, Bytes)>>,
-    /// Those whose part has come, has failed, or is missing.
+    /// Items whose part has come, has failed, or is missing.
     ready: VecDeque<(u64, Bytes)>,
     part: Result<Held, Error>,
     _held: OwnedSemaphorePermit,

@@ -5,20 +5,21 @@
 //! long), from which they are taken in pieces. Past a bound of bytes in files no further item of the request is begun. Those that are
 //! under way may end past it, as long as there is room for them; after that they are refused, in their lines, and so they are where
 //! the file fails. One half of the room is shared out evenly, so that no request can take that of the others; the other half is for
-//! whoever needs it. Nobody here waits for anything but the client, and holds only what is the request's own.
+//! requests that need it. Nothing here waits for anything but the client, and all that is held is the request's own.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::hold::hold;
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::options::Options;
 use crate::http::message::spill_file::{SpillFile, Spilled};
 use crate::http::message::spool::{PIECE_BYTES, Spools};
 
-/// See the module.
+/// Results of one request that wait for its client.
 pub(super) struct Backlog {
     /// Bytes that may wait in memory.
     memory: Arc<Semaphore>,
@@ -51,8 +52,8 @@ impl Backlog {
     /// Puts a result where it may wait; it gives back what it held until now.
     pub(super) async fn wait(&self, result: Bytes) -> Result<Waiting, Error> {
         if let Some(room) = self.room_for(result.len()) {
-            let copy = Within { bytes: result.as_ref().into(), _room: room };
-            return Ok(Waiting::Memory(Bytes::from_owner(copy)));
+            let copy: Box<[u8]> = result.as_ref().into();
+            return Ok(Waiting::Memory(hold(copy, room)));
         }
         let kept = self.file.spill(result).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a result cannot be kept in a temporary file: it is refused");
@@ -99,18 +100,6 @@ fn share_bytes(options: &Options) -> u64 {
     (options.spools_bytes_max / 2 / requests).max(options.spool_bytes_max)
 }
 
-/// Bytes in memory, and their right to be there.
-struct Within {
-    bytes: Box<[u8]>,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Within {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 #[cfg(test)]
 impl Backlog {
     pub(super) fn file_pieces(&self) -> usize {
@@ -137,7 +126,7 @@ mod tests {
     /// A result that holds something of the lane.
     fn held(lane: &Arc<Semaphore>, bytes: &[u8]) -> Bytes {
         let room = lane.clone().try_acquire_owned().expect("room");
-        Bytes::from_owner(Within { bytes: bytes.into(), _room: room })
+        hold(Bytes::copy_from_slice(bytes), room)
     }
 
     async fn read(waiting: Waiting) -> Vec<u8> {

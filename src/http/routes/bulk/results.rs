@@ -26,21 +26,21 @@ use serde_json::{Map, Value};
 
 use super::item_reader::Whose;
 use super::result_buffer::Waiting;
-use super::{Made, Ran};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
 use crate::http::protocol::problem::report::told;
 use crate::http::protocol::result_line::{self, Tally};
 use crate::http::protocol::stream_writer::{Gone, StreamWriter, cut_short};
+use crate::items::Done;
 use crate::pipeline::codec::Codec;
 
 const TAR: &str = "application/x-tar";
 /// The end of a line whose `data` is whole.
 const DATA_ENDS: &str = "\",\"status\":200}\n";
-/// Of lines in one entry of a tar.
+/// Bytes of lines in one entry of a tar.
 const LINES_BYTES_MAX: usize = 1 << 20;
-/// Of tar; two of them end it.
+/// Bytes of a block of tar; two of them end it.
 const BLOCK_BYTES: usize = 512;
 static ZEROS: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 
@@ -68,12 +68,12 @@ impl Media {
     }
 }
 
-/// See the module.
+/// Writes the results of a request.
 pub(super) struct Results {
     app: Arc<App>,
     answer: StreamWriter,
     media: Media,
-    /// Of a tar: lines that no entry has yet, and entries of lines so far.
+    /// Lines that no entry of a tar has yet, and entries of lines so far.
     lines: Vec<u8>,
     entries: u32,
     tally: Tally,
@@ -84,27 +84,29 @@ impl Results {
         Results { app, answer, media, lines: Vec::new(), entries: 0, tally: Tally::default() }
     }
 
-    /// The lines of an item.
-    pub(super) async fn ran(&mut self, ran: Ran) -> Result<(), Gone> {
-        let Ran { index, key, outcomes } = ran;
-        for (output, outcome) in outcomes.into_iter().enumerate() {
-            let mut line = result_line::head(index, key.as_deref());
+    /// The lines of an item, or the one line of what is none.
+    pub(super) async fn ran(
+        &mut self,
+        whose: &Whose,
+        results: Result<Vec<Result<Done<Waiting>, Error>>, Error>,
+    ) -> Result<(), Gone> {
+        let head = match &whose.part {
+            Some(part) => Map::from_iter([("part".to_owned(), part.as_str().into())]),
+            None => result_line::head(whose.index, whose.key.as_deref()),
+        };
+        let results = match results {
+            Ok(results) => results,
+            Err(error) => return self.problem(head, &error).await,
+        };
+        for (output, result) in results.into_iter().enumerate() {
+            let mut line = head.clone();
             line.insert("output".to_owned(), output.into());
-            match outcome {
-                Ok(made) => self.made(line, (index, output), made).await?,
+            match result {
+                Ok(done) => self.done(line, (whose.index, output), done).await?,
                 Err(error) => self.problem(line, &error).await?,
             }
         }
         Ok(())
-    }
-
-    /// The line of what is no item.
-    pub(super) async fn refused(&mut self, whose: Whose, error: &Error) -> Result<(), Gone> {
-        let line = match whose.part {
-            Some(part) => Map::from_iter([("part".to_owned(), part.into())]),
-            None => result_line::head(whose.index, whose.key.as_deref()),
-        };
-        self.problem(line, error).await
     }
 
     /// The last line: without it the results are not whole.
@@ -124,9 +126,14 @@ impl Results {
         }
     }
 
-    async fn made(&mut self, mut line: Map<String, Value>, place: (u64, usize), made: Made) -> Result<(), Gone> {
-        match made {
-            Made::Response(codec, waiting) => {
+    async fn done(
+        &mut self,
+        mut line: Map<String, Value>,
+        place: (u64, usize),
+        done: Done<Waiting>,
+    ) -> Result<(), Gone> {
+        match done {
+            Done::Response(codec, waiting) => {
                 line.insert("media_type".to_owned(), codec.media_type.into());
                 line.insert("bytes".to_owned(), waiting.len().into());
                 return match self.media {
@@ -134,8 +141,8 @@ impl Results {
                     Media::Tar => self.file(line, &file_name(place, codec), waiting).await,
                 };
             }
-            Made::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.app.metrics),
-            Made::Rendition { url } => result_line::rendition(&mut line, url),
+            Done::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.app.metrics),
+            Done::Rendition { url } => result_line::rendition(&mut line, url),
         }
         self.tally.count(true);
         self.line(line).await

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::stream::iter;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -31,16 +32,16 @@ fn long(pieces: usize) -> Bytes {
 
 /// An answer of one item, each of whose outputs has these bytes.
 async fn answer(app: &Arc<App>, backlog: &Backlog, media: Media, outputs: Vec<Bytes>) -> Response {
-    let mut outcomes = Vec::new();
+    let mut done = Vec::new();
     for bytes in outputs {
         let waiting = backlog.wait(bytes).await.expect("room");
-        outcomes.push(Ok(Made::Response(CODECS[0], waiting)));
+        done.push(Ok(Done::Response(CODECS[0], waiting)));
     }
     let app = app.clone();
     app.clone().stream(media.name(), |answer| async move {
         let mut results = Results::new(app, answer, media);
-        let ran = Ran { index: 0, key: None, outcomes };
-        if results.ran(ran).await == Ok(()) {
+        let whose = Whose { index: 0, key: None, part: None };
+        if results.ran(&whose, Ok(done)).await == Ok(()) {
             _ = results.end(Ok(())).await;
         }
     })

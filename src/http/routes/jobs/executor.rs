@@ -6,6 +6,7 @@
 //! {"item": 2, "status": 400, "problem": {"type": "/problems/invalid-parameter", ...}}
 //! ```
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,11 +22,15 @@ use crate::http::protocol::rights::Rights;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
 use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
 use crate::pipeline::param::invalid;
+use crate::renditions;
 
-/// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
+/// Where an output may go; the first is the default. No client waits for a response.
 const PLACES: &[To] = &[To::Rendition, To::Blob];
 
-/// See the module.
+/// An output of a job: no client waits for it, so nothing is answered.
+type Stored = Done<Infallible>;
+
+/// Runs items of jobs.
 #[derive(Clone)]
 pub(in crate::http) struct ItemWork {
     pub(in crate::http) items: Arc<Items>,
@@ -76,7 +81,7 @@ impl ItemWork {
         }
         let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };
         let (outcomes, source) = self.run_item(item).await;
-        // Whoever sent the line does not know it yet.
+        // The sender of the line does not know it yet.
         if let Some(source) = source.filter(|_| place.part > 0 || named.is_none()) {
             head.insert("source".to_owned(), source.to_string().into());
         }
@@ -84,18 +89,20 @@ impl ItemWork {
     }
 
     /// Stores the source, where it is not, and runs the item over it: a job outlives what came with its request.
-    async fn run_item(&self, item: Item) -> (Vec<Result<Done, items::Error>>, Option<Digest>) {
+    async fn run_item(&self, item: Item) -> (Vec<Result<Stored, items::Error>>, Option<Digest>) {
         let outputs = item.outputs.len();
         match self.items.stored(item.source).await {
             Ok(source) => {
                 let id = if let Source::Stored(id) = &source { Some(*id) } else { None };
-                (self.items.run(Item { source, ..item }).await, id)
+                // None of the places that are read is the answer.
+                let respond = |_| async { Err(items::Error::from(renditions::Error::Panicked)) };
+                (self.items.run(Item { source, ..item }, respond).await, id)
             }
-            Err(error) => (vec![Err(error); outputs], None),
+            Err(error) => ((0..outputs).map(|_| Err(error.clone())).collect(), None),
         }
     }
 
-    fn outcome(&self, mut line: Map<String, Value>, output: u32, outcome: Result<Done, items::Error>) -> Outcome {
+    fn outcome(&self, mut line: Map<String, Value>, output: u32, outcome: Result<Stored, items::Error>) -> Outcome {
         line.insert("output".to_owned(), output.into());
         let done = match outcome {
             Ok(done) => done,
@@ -107,8 +114,7 @@ impl ItemWork {
         match done {
             Done::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.metrics),
             Done::Rendition { url } => result_line::rendition(&mut line, url),
-            // None of the places that are read.
-            Done::Response(_) => return failed(line, output, &Error::Internal, Verdict::Failed),
+            Done::Response(_, never) => match never {},
         }
         Outcome { output, line: Value::Object(line).to_string().into(), verdict: Verdict::Done }
     }

@@ -1,5 +1,5 @@
-//! [`Others`]: the images that a pipeline names beside its source (masks, overlays): what is known of them before they are
-//! admitted, and their bytes after.
+//! [`AuxImages`]: the images that a pipeline names in addition to its source (masks, overlays): what is known of them before a
+//! render is admitted, and their bytes after.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use super::engine::Engine;
 use super::generation::Generation;
 use super::header::inspect;
 use super::lane::Lane;
+use super::source::Opened;
 use crate::digest::Digest;
-use crate::pipeline::{self, Headers, Images};
+use crate::pipeline::{self, Headers, Images, Pipeline};
 use crate::store::{self, Blob};
 
-/// The other images of one render, or of several. One that cannot be had fails those that name it.
-pub struct Others {
+/// The other images of a render. One that cannot be had fails those that name it.
+pub struct AuxImages {
     /// For the plan.
     pub headers: Headers,
     /// Bytes of them all.
@@ -26,16 +27,16 @@ pub struct Others {
     failed: BTreeMap<Digest, Error>,
 }
 
-impl Others {
-    /// Looks at every image of `ids`: those of `given`, the others in the store. `generations` are those of the latter.
+impl AuxImages {
+    /// Looks at every image of `ids`: given with the source, or in the store, in one of `generations`.
     pub async fn find(
         engine: &Engine,
         lane: &Lane,
         ids: impl IntoIterator<Item = Digest>,
         generations: &[Arc<Generation>],
-        given: Images,
-    ) -> Others {
-        let mut others = Others {
+        source: &Opened,
+    ) -> AuxImages {
+        let mut found = AuxImages {
             headers: Headers::new(),
             len: 0,
             given: Images::new(),
@@ -43,15 +44,15 @@ impl Others {
             failed: BTreeMap::new(),
         };
         for id in ids {
-            let found = match given.get(&id) {
-                Some(bytes) => others.add_given(id, bytes).await,
-                None => others.add_stored(engine, lane, generations, id).await,
+            let added = match source.image(&id) {
+                Some(bytes) => found.add_given(id, bytes).await,
+                None => found.add_stored(engine, lane, generations, id).await,
             };
-            if let Err(error) = found {
-                others.failed.insert(id, error);
+            if let Err(error) = added {
+                found.failed.insert(id, error);
             }
         }
-        others
+        found
     }
 
     async fn add_given(&mut self, id: Digest, bytes: &Bytes) -> Result<(), Error> {
@@ -90,14 +91,18 @@ impl Others {
         images
     }
 
-    /// The first that cannot be had, for a render that needs them all.
-    pub fn check(&self) -> Result<(), Error> {
-        self.failed.values().next().map_or(Ok(()), |error| Err(error.clone()))
+    /// Why none of `pipelines` can be rendered, where each names an image that cannot be had.
+    pub fn failures(&self, pipelines: &[Pipeline]) -> Option<Vec<Error>> {
+        let failure = |pipeline: &Pipeline| pipeline.images().iter().find_map(|id| self.failed.get(id)).cloned();
+        pipelines.iter().map(failure).collect()
     }
 
-    /// Why an image is not there.
-    pub fn failure(&self, id: &Digest) -> Option<&Error> {
-        self.failed.get(id)
+    /// The error of an output. An image that cannot be had is missing to the pipeline; here it is known why.
+    pub fn why(&self, error: Error) -> Error {
+        match &error {
+            Error::Pipeline(pipeline::Error::MissingImage { id }) => self.failed.get(id).cloned().unwrap_or(error),
+            _ => error,
+        }
     }
 }
 

@@ -1,144 +1,118 @@
-//! Several outputs of one source in the bulk lane: one read, one admission, one job, one decode where outputs agree on it
-//! ([`Batch`]). Knows neither cache nor tier.
+//! [`Admitted`]: outputs of one source that may be rendered: one job on a thread of their lane, one decode where outputs agree on
+//! it ([`Batch`]). A single render is a batch of one. The one place for time, cancellation and panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::admission::Permit;
-use super::engine::{CancelOnDrop, Engine, exact, holding};
-use super::generation::Generation;
-use super::header::inspect;
-use super::others::Others;
+use super::aux_images::AuxImages;
+use super::lane::Lane;
 use super::pool::guarded;
-use super::{Error, Rendition};
-use crate::digest::Digest;
-use crate::pipeline::codec::{Codec, Header};
-use crate::pipeline::{self, Batch, Deadline, Images, Limits, Output, Pipeline};
+use super::{Error, Origin, Rendition};
+use crate::hold::hold;
+use crate::pipeline::codec::Codec;
+use crate::pipeline::{self, Batch, Deadline, Images, Limits, Output};
 
-/// Whose renditions are made.
-pub enum Source {
-    /// A blob of the store.
-    Stored(Arc<Generation>),
-    /// Bytes that are not stored.
-    Given(Bytes),
+/// What an output came to, and how.
+pub type Made = Result<(Rendition, Origin), Error>;
+
+/// Outputs that wait no more.
+pub struct Admitted {
+    /// For the source, the pixels, the results, and what the caller asked for in addition.
+    pub permit: Permit,
+    step: Step,
 }
 
-/// Outputs that may be rendered: what they are made of, and the right to hold it and them.
-pub struct Admitted {
+enum Step {
+    /// None can be rendered.
+    Refused(Vec<Error>),
+    Render(Box<Render>),
+}
+
+struct Render {
+    lane: Arc<Lane>,
     work: Work,
-    others: Others,
-    pipelines: Vec<Pipeline>,
-    /// For the source, the pixels, the results, and what the caller asked for beside them.
-    pub permit: Permit,
+    aux_images: AuxImages,
+    waited: Duration,
 }
 
 /// What goes to a thread.
-struct Work {
-    batch: Batch,
-    source: Bytes,
-    images: Images,
+pub struct Work {
+    pub batch: Batch,
+    pub source: Bytes,
+    pub images: Images,
 }
 
-impl Engine {
-    /// Waits for the right to render `pipelines` of one source, and to hold `beside` bytes more. It is asked for once, when
-    /// nothing is held yet: callers that wait while they hold results would wait for each other.
-    ///
-    /// Errors: those of the source, which fail every output.
-    pub async fn admit_many(
-        &self,
-        source: &Source,
-        given: Images,
-        generations: &[Arc<Generation>],
-        pipelines: Vec<Pipeline>,
-        beside: u64,
-    ) -> Result<Admitted, Error> {
-        let lane = &self.bulk;
-        let ids: Vec<_> = pipelines.iter().flat_map(Pipeline::images).collect();
-        let mut others = Others::find(self, lane, ids, generations, given).await;
-        let plan = |source: (&'static Codec, &Header)| {
-            let (headers, shared_bytes_max) = (others.headers.clone(), lane.memory.bytes_max());
-            let batch = Batch::plan(pipelines.clone(), source, headers, &lane.limits, shared_bytes_max);
-            let held = batch.memory_bytes().saturating_add(others.len).saturating_add(beside);
-            Ok((batch, held))
-        };
-        let (batch, bytes, permit) = match source {
-            Source::Stored(generation) => {
-                let blob = self.store.open(generation.source()).await?;
-                let (batch, bytes, permit, _) = self.admit_blob(lane, (generation, blob), plan).await?;
-                (batch, bytes, permit)
-            }
-            Source::Given(bytes) => {
-                let (codec, header) = inspect(bytes).await?;
-                let (batch, held) = plan((codec, &header))?;
-                let held = held.saturating_add(bytes.len() as u64);
-                let (permit, _) = lane.admit(&lane.memory, held, lane.queue_end()).await?;
-                (batch, bytes.clone(), permit)
-            }
-        };
-        let images = others.read().await;
-        Ok(Admitted { work: Work { batch, source: bytes, images }, others, pipelines, permit })
+impl Admitted {
+    pub fn new(lane: &Arc<Lane>, work: Work, aux_images: AuxImages, permit: Permit, waited: Duration) -> Admitted {
+        let render = Render { lane: lane.clone(), work, aux_images, waited };
+        Admitted { permit, step: Step::Render(Box::new(render)) }
     }
 
-    /// Waits for the right to hold `bytes` of what was kept of a source, which must still be stored.
-    pub async fn admit_kept(&self, source: &Digest, bytes: u64) -> Result<Permit, Error> {
-        self.store.open(source).await?;
-        let (permit, _) = self.bulk.admit(&self.bulk.memory, bytes, self.bulk.queue_end()).await?;
-        Ok(permit)
+    pub fn refused(errors: Vec<Error>, permit: Permit) -> Admitted {
+        Admitted { permit, step: Step::Refused(errors) }
     }
 
-    /// Renders what was admitted: one answer for each pipeline, in their order. Cancelled when the future is dropped; what the
-    /// work holds is given back when its thread lets go of it.
-    pub async fn render_many(self: &Arc<Self>, admitted: Admitted) -> Vec<Result<Rendition, Error>> {
-        let Admitted { work, others, pipelines, permit } = admitted;
-        let cancel = CancelOnDrop::default();
-        let (limits, timeout, cancelled) = (self.bulk.limits.clone(), self.render_timeout, cancel.0.clone());
-        let lost: Vec<_> = pipelines.iter().map(|_| Err(Error::Panicked)).collect();
-        let job = self.bulk.pool.submit(move || work.outputs(&limits, timeout, &cancelled));
-        let engine = self.clone();
+    /// One result for each output, in their order. Cancelled when the future is dropped; what the work holds is given back when
+    /// its thread lets go of it.
+    pub async fn render(self) -> Vec<Made> {
+        match self.step {
+            Step::Refused(errors) => errors.into_iter().map(Err).collect(),
+            Step::Render(render) => render.run(self.permit).await,
+        }
+    }
+}
+
+impl Render {
+    async fn run(self: Box<Self>, permit: Permit) -> Vec<Made> {
+        let Render { lane, work, aux_images, waited } = *self;
+        let forms: Vec<Form> =
+            work.batch.pipelines().iter().map(|pipeline| (pipeline.codec(), pipeline.query().into())).collect();
+        let lost = vec![Err(Error::Panicked); forms.len()];
+        let (cancel, submitted) = (CancelOnDrop::default(), Instant::now());
+        let (limits, clock, cancelled) = (lane.limits.clone(), lane.clock, cancel.0.clone());
+        let job = lane.pool.submit(move || {
+            let queue = waited + submitted.elapsed();
+            (work.outputs(&limits, clock.start(cancelled)), queue)
+        });
         // A task of its own keeps the permit: the thread of the job must not give it back, and the caller may leave.
         let task = tokio::spawn(async move {
-            let outputs = job.await.ok().and_then(Result::ok);
-            let outputs = outputs.unwrap_or_else(|| pipelines.iter().map(|_| Err(Error::Panicked)).collect());
-            engine.bulk_renders.fetch_add(outputs.len() as u64, Ordering::Relaxed);
-            let panicked = outputs.iter().filter(|output| matches!(output, Err(Error::Panicked))).count();
-            engine.panics.fetch_add(panicked as u64, Ordering::Relaxed);
-            renditions(outputs, &pipelines, &others, permit)
+            let done = job.await.ok().and_then(Result::ok);
+            let (outputs, queue) = done.unwrap_or_else(|| (vec![Err(Error::Panicked); forms.len()], waited));
+            lane.count(&outputs);
+            renditions(outputs, forms, queue, &aux_images, permit)
         });
         task.await.unwrap_or(lost)
     }
 }
 
-/// Results that hold their parts of `permit`.
+/// The format of an output and its canonical query.
+type Form = (&'static Codec, Arc<str>);
+
+/// Results that hold their parts of `permit` until the cache and every answer have let go of them.
 fn renditions(
     outputs: Vec<Result<Output, Error>>,
-    pipelines: &[Pipeline],
-    others: &Others,
+    forms: Vec<Form>,
+    queue: Duration,
+    aux_images: &AuxImages,
     mut permit: Permit,
-) -> Vec<Result<Rendition, Error>> {
-    let rendition = |(output, pipeline): (Result<Output, Error>, &Pipeline)| {
-        let output = output.map_err(|error| why(error, others))?;
-        let bytes = holding(output.bytes.clone(), permit.split(output.bytes.len() as u64));
-        Ok(Rendition { bytes, codec: pipeline.codec(), query: pipeline.query().into() })
+) -> Vec<Made> {
+    let made = |(output, (codec, query)): (Result<Output, Error>, Form)| {
+        let Output { bytes, decode, operations, encode } = output.map_err(|error| aux_images.why(error))?;
+        let part = permit.split(bytes.len() as u64);
+        let rendition = Rendition { bytes: hold(bytes, part), codec, query };
+        Ok((rendition, Origin::Rendered { queue, decode, operations, encode }))
     };
-    outputs.into_iter().zip(pipelines).map(rendition).collect()
-}
-
-/// An image that could not be had is missing to the pipeline; here it is known why.
-fn why(error: Error, others: &Others) -> Error {
-    match &error {
-        Error::Pipeline(pipeline::Error::MissingImage { id }) => others.failure(id).cloned().unwrap_or(error),
-        _ => error,
-    }
+    outputs.into_iter().zip(forms).map(made).collect()
 }
 
 impl Work {
-    /// Runs on a thread of the lane, one output after the other. The decode and each output have the time of a render.
-    fn outputs(self, limits: &Limits, timeout: Duration, cancelled: &Arc<AtomicBool>) -> Vec<Result<Output, Error>> {
+    /// Runs on a thread of the lane, one output after the other.
+    fn outputs(self, limits: &Limits, deadline: impl Fn() -> Deadline) -> Vec<Result<Output, Error>> {
         let Work { batch, source, images } = self;
-        let deadline = || Deadline::of_thread(timeout, cancelled.clone());
         let mut outputs: Vec<_> = batch.pipelines().iter().map(|_| Err(Error::Panicked)).collect();
         for (index, error) in batch.refused() {
             outputs[*index] = Err(error.clone().into());
@@ -157,8 +131,24 @@ impl Work {
     }
 }
 
+/// A result in a buffer of its own length: an encoder's may be twice as long as what is in it, which could be neither counted nor
+/// weighed. A source that was passed through is not copied.
+fn exact(made: Bytes, source: &Bytes) -> Bytes {
+    if made.as_ptr() == source.as_ptr() { made } else { Bytes::copy_from_slice(&made) }
+}
+
 fn attempt<T>(work: impl FnOnce() -> Result<T, pipeline::Error>) -> Result<T, Error> {
     Ok(guarded(work).map_err(|_| Error::Panicked)??)
+}
+
+/// Raises its flag when its owner goes.
+#[derive(Default)]
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +161,8 @@ mod tests {
     use super::super::pool::Panicked;
     use super::super::{Options, Renditions};
     use super::*;
+    use crate::digest::Digest;
+    use crate::pipeline::Pipeline;
     use crate::pipeline::codec;
     use crate::store::{self, Store, Uploads};
     use futures_util::future::join_all;
@@ -212,7 +204,7 @@ mod tests {
         let held = renditions.engine.bulk.pool.submit(move || gate.recv().is_ok());
         let call = |_| {
             let renditions = renditions.clone();
-            tokio::spawn(async move { renditions.many(&source, &[png()], false).await.remove(0) })
+            tokio::spawn(async move { renditions.batch(&source, &[png()], false).await.remove(0) })
         };
         let callers = (0..CALLERS).map(call).collect();
         while renditions.counters().bulk_waiting < CALLERS as u64 - 2 {
@@ -237,6 +229,38 @@ mod tests {
         let counters = renditions.counters();
         assert_eq!((counters.bulk_renders, counters.busy), (CALLERS as u64, 0));
         assert_eq!((counters.bulk_waiting, counters.bulk_bytes_in_flight), (0, 0));
+        assert_eq!(held.await, Ok(Ok(true)));
+    }
+
+    #[tokio::test]
+    async fn a_miss_asks_the_cache_twice_and_renders_once() {
+        let (store, renditions) = renditions(Options::default()).await;
+        let (source, png) = (put(&store, 1).await, png());
+        let key = png.key(&source);
+        assert!(renditions.cached(&source, &key).is_none());
+        let (made, _) = renditions.missed(&source, key, &png).await.expect("rendered");
+        // The caller, and its flight: another one may have landed in between.
+        assert_eq!(renditions.cache.looks(), 2);
+        let counters = renditions.counters();
+        assert_eq!((counters.renders, counters.misses, counters.hits), (1, 1, 0));
+        // The race itself: a caller that has looked before the flight landed.
+        let (found, origin) = renditions.missed(&source, key, &png).await.expect("cached");
+        assert_eq!((found.bytes.as_ptr(), origin), (made.bytes.as_ptr(), Origin::Hit));
+        assert_eq!((renditions.cache.looks(), renditions.counters().renders), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_rendered_waits_for_nothing() {
+        let (store, renditions) = renditions(impatient()).await;
+        let source = put(&store, 1).await;
+        renditions.header(&source).await.expect("known from here on");
+        let Crowd { open, held, callers } = crowd(&renditions, source).await;
+        let outside = [("crop".to_owned(), "9,9,1,1".to_owned())];
+        let pipeline = Pipeline::from_query(png().codec(), &outside).expect("valid");
+        let answer = renditions.batch(&source, &[pipeline], false).await.remove(0);
+        assert!(matches!(answer, Err(Error::Pipeline(_))), "{answer:?}");
+        open.send(()).expect("the thread waits");
+        assert!(join_all(callers).await.into_iter().all(|answer| answer.is_ok_and(|answer| answer.is_ok())));
         assert_eq!(held.await, Ok(Ok(true)));
     }
 
@@ -267,7 +291,7 @@ mod tests {
         while renditions.counters().bulk_bytes_in_flight > 0 {
             tokio::task::yield_now().await;
         }
-        assert!(renditions.many(&source, &[png()], false).await.remove(0).is_ok());
+        assert!(renditions.batch(&source, &[png()], false).await.remove(0).is_ok());
     }
 
     #[tokio::test]
@@ -277,7 +301,7 @@ mod tests {
         let plan = png().plan((codec, &header), &pipeline::Headers::new(), &Limits::default()).expect("small");
         for (bulk_memory_bytes_max, fits) in [(plan.memory_bytes, true), (plan.memory_bytes - 1, false)] {
             let (store, renditions) = renditions(Options { bulk_memory_bytes_max, ..impatient() }).await;
-            let answer = renditions.many(&put(&store, 1).await, &[png()], false).await.remove(0);
+            let answer = renditions.batch(&put(&store, 1).await, &[png()], false).await.remove(0);
             match answer {
                 Ok(_) => assert!(fits),
                 Err(Error::Pipeline(pipeline::Error::Limit { name: "memory_bytes_max", value, max })) => {

@@ -1,0 +1,125 @@
+//! [`Items::run`]: runs one item, so that each of its outputs has a result whatever happens. `POST /bulk` and jobs both come here.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+
+use super::{Error, Item, Items, Output, Source, To, partless};
+use crate::digest::Digest;
+use crate::hold::hold;
+use crate::pipeline::codec::Codec;
+use crate::pipeline::param::invalid;
+use crate::pipeline::query::url;
+use crate::pipeline::{Images, Pipeline};
+use crate::renditions::{self, Rendition};
+use crate::store::Receipt;
+
+/// A result in its place. `T` is what the caller makes of bytes that go into the answer.
+#[derive(Debug)]
+pub enum Done<T> {
+    /// To be answered, in this format.
+    Response(&'static Codec, T),
+    /// Stored.
+    Blob(Receipt),
+    /// In the rendition tier.
+    Rendition {
+        /// Where a GET finds it.
+        url: String,
+    },
+}
+
+impl Items {
+    /// Runs an item: its source is fetched, opened or taken once, whatever the outputs. One result per output, in their order, also
+    /// when something panics: then the error of each says so. `respond` takes what goes into the answer as soon as it is there.
+    /// Cancelled when the future is dropped.
+    pub async fn run<T, E, F>(&self, item: Item, respond: impl Fn(Rendition) -> F) -> Vec<Result<Done<T>, E>>
+    where
+        E: From<Error>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let outputs = item.outputs.len();
+        let run = AssertUnwindSafe(self.results(item, respond)).catch_unwind();
+        run.await.unwrap_or_else(|_| {
+            tracing::error!("a bulk item panicked: this is our bug");
+            (0..outputs).map(|_| Err(panicked().into())).collect()
+        })
+    }
+
+    async fn results<T, E, F>(&self, item: Item, respond: impl Fn(Rendition) -> F) -> Vec<Result<Done<T>, E>>
+    where
+        E: From<Error>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let Item { source, outputs, .. } = item;
+        let stored = if let Source::Stored(id) = source { Some(id) } else { None };
+        let fits = |output: &Output| stored.is_some() || output.to != To::Rendition;
+        let pipelines: Vec<Pipeline> =
+            outputs.iter().filter(|output| fits(output)).map(|output| output.pipeline.clone()).collect();
+        // All of an item are kept, or none: one decode is worth more than the bytes of those that need not be.
+        let keep = outputs.iter().any(|output| output.to == To::Rendition);
+        let mut renditions = self.render(source, &pipelines, keep).await.into_iter();
+        let each = outputs.iter().enumerate().map(|(index, output)| {
+            let rendition = match fits(output) {
+                true => renditions.next().unwrap_or(Err(panicked())),
+                false => Err(unstored(index)),
+            };
+            let respond = &respond;
+            async move { self.put(rendition?, output, stored, respond).await }
+        });
+        join_all(each).await
+    }
+
+    /// One result for each pipeline.
+    async fn render(&self, source: Source, pipelines: &[Pipeline], keep: bool) -> Vec<Result<Rendition, Error>> {
+        match self.located(source).await {
+            Ok(source) => {
+                let renditions = self.renditions.batch(source, pipelines, keep).await;
+                renditions.into_iter().map(|rendition| Ok(rendition?)).collect()
+            }
+            Err(error) => vec![Err(error); pipelines.len()],
+        }
+    }
+
+    /// The source, as renditions are made of it.
+    async fn located(&self, source: Source) -> Result<renditions::Source, Error> {
+        let bytes = match source {
+            Source::Stored(id) => return Ok(renditions::Source::Stored(id)),
+            Source::Held(held) => held.into_bytes(),
+            Source::Remote(url) => {
+                let bytes = self.sources.get(&url).await?.bytes;
+                let reserved = self.reserve(bytes.len() as u64).await?;
+                hold(bytes, reserved)
+            }
+            Source::Part(name) => return Err(partless(&name)),
+        };
+        Ok(renditions::Source::Given { bytes, images: Images::new() })
+    }
+
+    async fn put<T, E, F>(
+        &self,
+        rendition: Rendition,
+        output: &Output,
+        source: Option<Digest>,
+        respond: &impl Fn(Rendition) -> F,
+    ) -> Result<Done<T>, E>
+    where
+        E: From<Error>,
+        F: Future<Output = Result<T, E>>,
+    {
+        Ok(match (output.to, source) {
+            (To::Blob, _) => Done::Blob(self.store(rendition.bytes.into()).await?),
+            (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, rendition.codec, &output.query) },
+            (To::Response, _) | (To::Rendition, None) => Done::Response(rendition.codec, respond(rendition).await?),
+        })
+    }
+}
+
+fn panicked() -> Error {
+    renditions::Error::Panicked.into()
+}
+
+fn unstored(output: usize) -> Error {
+    let allowed = "response or blob: only a stored source, {\"id\": ...}, has a URL for its renditions";
+    invalid(&format!("outputs[{output}].to"), To::Rendition.name(), allowed).into()
+}

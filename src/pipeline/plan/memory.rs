@@ -1,0 +1,266 @@
+//! [`MemoryPlan`]: what a render holds at its peak: the sum of the buffers that live at the same time, from headers alone.
+
+use super::{DecodePlan, Headers, Step, check_source, encoder, managed};
+use crate::pipeline::codec::{Encoder, Header};
+use crate::pipeline::encode::{encoded_channels, encoder_for, scoring_bytes};
+use crate::pipeline::limits::within;
+use crate::pipeline::metadata::Keep;
+use crate::pipeline::operation::{Cost, at_most, image_bytes, resize};
+use crate::pipeline::param::Args;
+use crate::pipeline::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size};
+
+/// What a render holds, and the shape of what it makes.
+pub(super) struct MemoryPlan {
+    pub shape: Shape,
+    /// See [`super::Plan::exact`].
+    pub exact: bool,
+    /// See [`super::Plan::memory_bytes`].
+    pub peak: u64,
+    /// See [`super::Course::picture_bytes`].
+    pub picture_bytes: u64,
+    /// See [`super::Course::result_bytes`].
+    pub result_bytes: u64,
+}
+
+impl MemoryPlan {
+    /// `images` is what [`images_bytes`] says; a last step is added to `steps` where the format cannot hold the result.
+    pub fn new(
+        decode: &DecodePlan,
+        header: &Header,
+        images: (u64, u64),
+        steps: &mut Vec<Step>,
+        chain: &Chain<'_>,
+    ) -> Result<MemoryPlan, Error> {
+        let decoded = Shape { size: decode.size, channels: header.channels, bits: header.bits };
+        let mut memory = Memory::decoding(decoded, header, decode.orientation, decode.frames);
+        if decode.frame.is_some() {
+            memory.frames = 1;
+        }
+        let size = decode.size.oriented(decode.orientation);
+        let start = Shape { size, channels: managed(header.channels), ..decoded };
+        let picture_bytes = memory.frames.saturating_mul(start.bytes());
+        memory.decode_images(start, images);
+        let (shape, exact) = memory.rest(start, steps, chain)?;
+        let result_bytes = chain.result_bytes(memory.frames, shape);
+        Ok(MemoryPlan { shape, exact, peak: memory.peak, picture_bytes, result_bytes })
+    }
+}
+
+/// Holds the rest of a render against the limits once more, now that the pixels have told a size that `Course` could only bound.
+/// `steps` are those that are left. Bytes that will be held at most.
+pub fn check_rest(
+    pipeline: &Pipeline,
+    picture: &Picture,
+    mut steps: Vec<Step>,
+    images: &Headers,
+    limits: &Limits,
+) -> Result<u64, Error> {
+    let (held, _) = images_bytes(pipeline, images, limits)?;
+    let mut memory = Memory { frames: picture.frames.len() as u64, held, peak: 0 };
+    memory.rest(picture.first().shape(), &mut steps, &Chain::new(pipeline, images, limits)?)?;
+    Ok(memory.peak)
+}
+
+/// What the masks and overlays hold once they are decoded, and the most that decoding one of them takes in addition.
+pub(super) fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<(u64, u64), Error> {
+    let (mut held, mut working) = (0u64, 0u64);
+    for id in pipeline.images() {
+        let (codec, header) = images.get(&id).ok_or(Error::MissingImage { id })?;
+        check_source(codec, header, 1, limits)?;
+        let shape = Shape { size: header.size, channels: header.channels, bits: header.bits };
+        held = held.saturating_add(shape.bytes());
+        working =
+            working.max(Memory::decoding(shape, header, header.orientation, 1).peak - shape.bytes() - FIXED_BYTES);
+    }
+    Ok((held, working))
+}
+
+/// The images that a step names, as it will see them.
+fn images_of(args: &Args, images: &Headers) -> impl Iterator<Item = Shape> {
+    let shape = |header: &Header| {
+        let size = header.size.oriented(header.orientation);
+        Shape { size, channels: managed(header.channels), bits: header.bits }
+    };
+    args.images().filter_map(move |id| images.get(&id).map(|(_, header)| shape(header)))
+}
+
+/// What the steps of a chain are planned for.
+pub(super) struct Chain<'a> {
+    /// As its arguments ask for it.
+    pub encoder: Encoder,
+    args: &'a Args,
+    background: [u8; 4],
+    images: &'a Headers,
+    limits: &'a Limits,
+}
+
+impl<'a> Chain<'a> {
+    pub fn new(pipeline: &'a Pipeline, images: &'a Headers, limits: &'a Limits) -> Result<Chain<'a>, Error> {
+        let args = pipeline.encode_args();
+        let background = args.color("background").unwrap_or([255; 4]);
+        Ok(Chain { encoder: encoder_for(encoder(pipeline.codec())?, args), args, background, images, limits })
+    }
+
+    /// See [`super::Course::result_bytes`].
+    fn result_bytes(&self, frames: u64, shape: Shape) -> u64 {
+        let bits = if self.encoder.sixteen_bit { shape.bits } else { 8 };
+        let encoded = Shape { channels: encoded_channels(&self.encoder, shape.channels), bits, ..shape };
+        let metadata = Keep::of(self.args).memory_bytes(self.limits);
+        frames.saturating_mul(encoded.bytes()).saturating_add(metadata + FILE_BYTES).min(self.limits.bytes_max)
+    }
+}
+
+/// The largest sum of buffers that live at the same time.
+struct Memory {
+    frames: u64,
+    /// Held from the first operation to the last.
+    held: u64,
+    peak: u64,
+}
+
+/// The box into which a result of `size` must be scaled for the format to hold it; `None`: it does.
+fn ceiling(encoder: &Encoder, lossless: bool, size: Size) -> Option<Size> {
+    let side = encoder.side_px_max;
+    let pixels_max = if lossless { encoder.lossless_pixels_max } else { encoder.pixels_max };
+    let scale = (pixels_max as f64 / size.pixels().max(1) as f64).sqrt().min(1.0);
+    let most = |px: u32| if scale < 1.0 { ((f64::from(px) * scale) as u32).clamp(1, side) } else { side };
+    let most = Size::new(most(size.w), most(size.h));
+    (size.w > most.w || size.h > most.h).then_some(most)
+}
+
+/// Tables of colour, kernels and Huffman codes; what does not grow with the image.
+const FIXED_BYTES: u64 = 1 << 20;
+/// What a format puts around samples, even around a single one.
+const FILE_BYTES: u64 = 4 << 10;
+/// What moxcms builds for one profile.
+const PROFILE_BYTES: u64 = 4 << 20;
+
+impl Memory {
+    /// Decoding, colour and orientation.
+    fn decoding(decoded: Shape, header: &Header, orientation: Orientation, frames: u32) -> Memory {
+        let mut memory = Memory { frames: u64::from(frames), held: 0, peak: 0 };
+        memory.reach(memory.frames * decoded.bytes() + header.working_bytes);
+        let profile = if header.icc { PROFILE_BYTES } else { 0 };
+        let srgb = Shape { channels: managed(decoded.channels), ..decoded };
+        let converted = if srgb == decoded { 0 } else { srgb.bytes() };
+        memory.reach(memory.frames * decoded.bytes() + converted + profile);
+        if decoded.size != decoded.size.oriented(orientation) {
+            memory.reach((memory.frames + 1) * srgb.bytes());
+        }
+        memory
+    }
+
+    /// Decoding the other images while the source's frames are there; from then on they are held.
+    fn decode_images(&mut self, source: Shape, (held, working): (u64, u64)) {
+        self.held = held;
+        self.reach(self.frames.saturating_mul(source.bytes()).saturating_add(working));
+    }
+
+    /// Operations and encoding. The shape of the result, and whether it is known: where a size is left to the pixels, what follows
+    /// is a bound that they may stay far below. It is then no reason to refuse but to set aside all that a render may hold, and
+    /// [`check_rest`] decides.
+    fn rest(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
+        let (shape, exact) = self.steps(shape, steps, chain)?;
+        self.encode(shape, chain);
+        self.peak = self.peak.saturating_add(Keep::of(chain.args).memory_bytes(chain.limits));
+        if exact {
+            within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
+        }
+        self.peak = self.peak.min(chain.limits.memory_bytes_max);
+        Ok((shape, exact))
+    }
+
+    /// The operations; a last one is added where the result might be more than the format holds.
+    fn steps(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
+        let (mut shape, rest) = self.exact_steps(shape, steps, chain)?;
+        let exact = rest.is_none();
+        if let Some(rest) = rest {
+            shape = self.bounded_steps(shape, rest, chain)?;
+        }
+        if let Some(most) = ceiling(&chain.encoder, chain.args.flag("lossless"), shape.size) {
+            let last = (&resize::OPERATION, resize::inside(most));
+            let cost = if exact { (last.0.plan)(shape, &last.1)? } else { at_most(last.0, shape, &last.1)? };
+            self.change(shape, cost.shape, cost.working_bytes);
+            shape = cost.shape;
+            steps.push(last);
+        }
+        Ok((shape, exact))
+    }
+
+    /// Steps up to the first that leaves its size to the pixels; then also those after it.
+    fn exact_steps<'a>(
+        &mut self,
+        mut shape: Shape,
+        steps: &'a [Step],
+        chain: &Chain<'_>,
+    ) -> Result<(Shape, Option<&'a [Step]>), Error> {
+        for (place, step) in steps.iter().enumerate() {
+            let cost = (step.0.plan)(shape, &step.1)?;
+            self.operate(step, shape, &cost, chain);
+            shape = cost.shape;
+            chain.limits.check(shape.size, self.frames as u32)?;
+            if cost.at_most {
+                // All of this is certain; what follows is not.
+                within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
+                return Ok((shape, Some(&steps[place + 1..])));
+            }
+        }
+        Ok((shape, None))
+    }
+
+    /// Steps whose sizes are bounds. Nothing larger than the limits will be made: [`check_rest`] refuses it.
+    fn bounded_steps(&mut self, mut shape: Shape, steps: &[Step], chain: &Chain<'_>) -> Result<Shape, Error> {
+        let side_px_max = chain.limits.side_px_max;
+        for step in steps {
+            let cost = at_most(step.0, shape, &step.1)?;
+            self.operate(step, shape, &cost, chain);
+            shape = cost.shape;
+            shape.size = shape.size.min(Size::new(side_px_max, side_px_max));
+        }
+        Ok(shape)
+    }
+
+    /// One operation, with the images that it names.
+    fn operate(&mut self, (operation, args): &Step, shape: Shape, cost: &Cost, chain: &Chain<'_>) {
+        let resampling = images_of(args, chain.images).map(|image| image_bytes(operation, args, shape, image));
+        self.change(shape, cost.shape, resampling.fold(cost.working_bytes, u64::saturating_add));
+    }
+
+    /// Fitting every frame to the encoder: alpha, channels, depth, one after the other. Then the encoder's own frames, and the
+    /// encoded bytes, which are seldom more than the samples: the best so far too, where several are tried.
+    fn encode(&mut self, mut shape: Shape, chain: &Chain<'_>) {
+        let Chain { encoder, background: [r, g, b, _], args, .. } = chain;
+        self.held = 0;
+        if shape.channels.alpha() && !encoded_channels(encoder, shape.channels).alpha() {
+            let gray = shape.channels.gray() && r == g && g == b;
+            shape = self.convert(shape, Shape { channels: Channels::of(gray, true), ..shape });
+            shape = self.convert(shape, Shape { channels: Channels::of(gray, false), ..shape });
+        }
+        shape = self.convert(shape, Shape { channels: encoded_channels(encoder, shape.channels), ..shape });
+        let fitted = self.convert(shape, Shape { bits: if encoder.sixteen_bit { shape.bits } else { 8 }, ..shape });
+        let frames_bytes = self.frames.saturating_mul(fitted.bytes());
+        self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
+        self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
+        if args.word("quality").is_some() {
+            self.reach(frames_bytes.saturating_add(scoring_bytes(fitted)));
+        }
+    }
+
+    /// One step of fitting; nothing is held where nothing changes.
+    fn convert(&mut self, from: Shape, to: Shape) -> Shape {
+        if from != to {
+            self.change(from, to, 0);
+        }
+        to
+    }
+
+    fn change(&mut self, from: Shape, to: Shape, working_bytes: u64) {
+        let (from, to) = (from.bytes(), to.bytes());
+        let others = (self.frames - 1).saturating_mul(from.max(to));
+        self.reach(others.saturating_add(from).saturating_add(to).saturating_add(working_bytes));
+    }
+
+    fn reach(&mut self, bytes: u64) {
+        self.peak = self.peak.max(bytes.saturating_add(self.held).saturating_add(FIXED_BYTES));
+    }
+}
