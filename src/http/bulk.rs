@@ -12,8 +12,6 @@ mod backlog;
 mod form;
 mod intake;
 mod results;
-#[cfg(test)]
-mod tests;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -195,3 +193,6 @@ async fn made(outcome: Result<Done, items::Error>, backlog: &Backlog) -> Result<
         Done::Rendition { url } => Made::Rendition { url },
     })
 }
+
+#[cfg(test)]
+mod tests;

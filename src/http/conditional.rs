@@ -142,5 +142,4 @@ fn number(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "conditional_tests.rs"]
 mod tests;

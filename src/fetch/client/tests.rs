@@ -8,9 +8,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::*;
 
-const AUTHORITY: &[u8] = include_bytes!("../../fixtures/tls/ca.der");
-const LEAF: &[u8] = include_bytes!("../../fixtures/tls/leaf.der");
-const LEAF_KEY: &[u8] = include_bytes!("../../fixtures/tls/leaf-key.der");
+const AUTHORITY: &[u8] = include_bytes!("../../../fixtures/tls/ca.der");
+const LEAF: &[u8] = include_bytes!("../../../fixtures/tls/leaf.der");
+const LEAF_KEY: &[u8] = include_bytes!("../../../fixtures/tls/leaf-key.der");
 
 /// An origin for `good.test` that answers `/to?<location>` with a redirect and everything else with `good`; its port.
 async fn origin() -> u16 {
