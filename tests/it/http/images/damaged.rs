@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use progimage::digest::Digest;
 
-use super::client::Client;
-use super::{Server, path_of, until};
+use crate::http::client::Client;
+use crate::http::{Server, path_of, until};
 
 /// Bytes of one frame of a blob.
 const FRAME: usize = 256 << 10;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use progimage::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::{Server, path_of, ppm};
+use crate::http::{Server, path_of, ppm};
 
 #[test]
 fn an_upload_is_named_by_its_bytes_and_stored_once() {
@@ -124,7 +124,7 @@ fn the_bound_on_bytes_is_inclusive() {
         settings.store.blob_bytes_max = image.len() as u64;
     });
     let over = [image.as_slice(), b"\n"].concat();
-    let check = |refused: super::Answer| {
+    let check = |refused: crate::http::Answer| {
         refused.assert_problem(413, "too-large");
         let bound = (&"bytes_max".into(), &image.len().into());
         assert_eq!((&refused.json()["limit"], &refused.json()["max"]), bound);

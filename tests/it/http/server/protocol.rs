@@ -2,8 +2,8 @@
 
 use progimage::http::server::Stopped;
 
-use super::client::Client;
-use super::{Server, path_of, ppm};
+use crate::http::client::Client;
+use crate::http::{Server, path_of, ppm};
 
 /// Sends `request` and reads the only answer; the connection must then be usable or closed as `kept` says.
 fn only_answer(server: &Server, request: &str) -> (u16, Client) {

@@ -2,7 +2,7 @@
 
 use progimage::digest::Digest;
 
-use super::{Server, ppm};
+use crate::http::{Server, ppm};
 
 /// Stores an image; its id.
 fn put(server: &Server, image: &[u8]) -> String {

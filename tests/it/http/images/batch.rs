@@ -3,7 +3,7 @@
 use progimage::digest::Digest;
 use serde_json::{Value, json};
 
-use super::{Server, path_of, ppm};
+use crate::http::{Server, path_of, ppm};
 
 fn ids(images: &[&[u8]]) -> Vec<u8> {
     images.iter().flat_map(|image| format!("{}\n", Digest::of(image)).into_bytes()).collect()
@@ -61,4 +61,26 @@ fn lists_are_bounded_and_must_be_ids() {
         server.send("POST", path, &["Content-Type: image/png"], b"x").assert_problem(415, "media-type");
         assert_eq!(server.send("POST", path, &["Content-Type: application/json"], b"[]").lines().1["done"], true);
     }
+}
+
+#[test]
+fn the_missing_of_many_ids_come_back_in_the_form_they_came_in() {
+    let server = Server::with(|settings| settings.http.ids_max = 2);
+    let stored = ppm(1, 1, [1, 1, 1]);
+    server.store(&stored);
+    let (stored, missing) = (Digest::of(&stored), Digest::of(b"missing"));
+    let lines = server.send("POST", "/images/missing", &[], format!("{stored}\n{missing}\r\n").as_bytes());
+    assert_eq!(lines.text(), format!("{missing}\n"));
+    let json = "Content-Type: application/json";
+    let array = server.send("POST", "/images/missing", &[json], format!("[\"{stored}\",\"{missing}\"]").as_bytes());
+    assert_eq!(array.json(), serde_json::json!([missing]));
+    let three = format!("{missing}\n").repeat(3);
+    server.send("POST", "/images/missing", &[], three.as_bytes()).assert_problem(422, "limit");
+    let long = vec![b'\n'; (8 << 20) + 1];
+    let refused = server.send("POST", "/images/missing", &[], &long);
+    refused.assert_problem(413, "too-large");
+    assert_eq!(refused.json()["limit"], "list_bytes_max");
+    server.send("POST", "/images/missing", &[], b"x").assert_problem(400, "malformed-request");
+    let other = "Content-Type: image/png";
+    server.send("POST", "/images/missing", &[other], b"x").assert_problem(415, "media-type");
 }

@@ -2,8 +2,8 @@
 
 use progimage::digest::Digest;
 
-use super::metrics::figure;
-use super::{Client, Server, until};
+use crate::http::metrics::figure;
+use crate::http::{Client, Server, until};
 
 /// More than the buffers of both sockets take, and of one shade.
 fn large(shade: u8) -> Vec<u8> {

@@ -1,21 +1,17 @@
-//! Many images in one request: what each entry comes to, and what a stream of them may do to the server.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! `POST /images` of many images: what each entry of an archive and each part of a form comes to.
 
 use progimage::digest::Digest;
-use progimage::store::{self, Blob, Error, Future, Options, Stage, Stat, Store};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use super::metrics::figure;
-use super::uploads::{FORM, form};
-use super::{Client, Server, path_of, ppm, runtime, until};
+use super::upload::{FORM, form};
+use crate::http::metrics::figure;
+use crate::http::{Server, path_of, ppm};
 
 pub const TAR: &str = "Content-Type: application/x-tar";
 
 /// An image that no other number gives.
-fn image(n: u32) -> Vec<u8> {
+pub fn image(n: u32) -> Vec<u8> {
     let [a, b, c, _] = n.to_le_bytes();
     ppm(2, 2, [a, b, c])
 }
@@ -40,7 +36,7 @@ pub fn header(name: &str, kind: EntryType, size: u64) -> Header {
 }
 
 /// Entries written by hand, each a header and what follows it, and the end of an archive.
-fn raw(entries: &[(Header, &[u8])]) -> Vec<u8> {
+pub fn raw(entries: &[(Header, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (header, data) in entries {
         bytes.extend_from_slice(header.as_bytes());
@@ -55,7 +51,7 @@ fn pax(records: &str) -> (Header, &[u8]) {
     (header("pax", EntryType::XHeader, records.len() as u64), records.as_bytes())
 }
 
-fn statuses(lines: &[Value]) -> Vec<u64> {
+pub fn statuses(lines: &[Value]) -> Vec<u64> {
     lines.iter().map(|line| line["status"].as_u64().unwrap_or_else(|| panic!("{line}"))).collect()
 }
 
@@ -270,222 +266,4 @@ fn a_form_that_breaks_in_the_middle_keeps_what_came_before() {
     let (lines, last) = server.send("POST", "/images", &[FORM], &endless).lines();
     assert_eq!(statuses(&lines), [200, 200, 200]);
     assert_eq!(last["problem"]["limit"], "form_bytes_max");
-}
-
-#[test]
-fn many_empty_entries_are_each_answered_to_a_client_that_sends_before_it_reads() {
-    const COUNT: usize = 5_000;
-    let server = Server::with(|settings| settings.http.body_rate_min = 0);
-    let entry = header("empty", EntryType::Regular, 0);
-    let mut body: Vec<u8> = (0..COUNT).flat_map(|_| *entry.as_bytes()).collect();
-    body.resize(body.len() + 1_024, 0);
-    // More than a megabyte of lines: in a file before the first one is read.
-    let mut client = server.connect();
-    client.write(
-        format!("POST /images HTTP/1.1\r\nHost: a\r\n{TAR}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
-    );
-    client.write(&body);
-    let (lines, last) = client.answer(false).lines();
-    assert_eq!(last, json!({ "done": true, "ok": 0, "failed": COUNT }));
-    assert_eq!(lines.len(), COUNT);
-    assert!(lines.iter().enumerate().all(|(index, line)| line["index"] == index && line["status"] == 415));
-}
-
-fn begin(server: &Server, bytes: u64) -> Client {
-    let mut client = server.connect();
-    client.write(format!("POST /images HTTP/1.1\r\nHost: a\r\n{TAR}\r\nContent-Length: {bytes}\r\n\r\n").as_bytes());
-    client
-}
-
-fn file(n: u32) -> Vec<u8> {
-    let bytes = image(n);
-    let archive = raw(&[(header(&n.to_string(), EntryType::Regular, bytes.len() as u64), &bytes)]);
-    archive[..archive.len() - 1_024].to_vec()
-}
-
-#[test]
-fn lines_come_while_entries_are_sent_and_what_they_say_stays() {
-    let server = Server::start();
-    let mut client = begin(&server, 1 << 20);
-    for n in 0..5 {
-        client.write(&file(n));
-        // The next one is sent only once this one is acknowledged.
-        if n == 0 {
-            assert_eq!(client.head().unwrap().status, 200);
-        }
-        let line: Value = serde_json::from_slice(&client.chunk().unwrap().unwrap()).unwrap();
-        assert_eq!((&line["index"], &line["status"]), (&n.into(), &201.into()));
-    }
-    // It leaves in the middle of an entry.
-    client.write(&file(5)[..520]);
-    drop(client);
-    for n in 0..5 {
-        assert_eq!(server.get(&path_of(&image(n))).body, image(n));
-    }
-    assert_eq!(server.get("/images").json()["images"].as_array().unwrap().len(), 5);
-    until(|| figure(&server, "http_connections") <= 1);
-}
-
-#[test]
-fn a_stream_that_pauses_is_told_and_closed() {
-    let server = Server::with(|settings| settings.http.body_stall_ms = 2_000);
-    let mut client = begin(&server, 1 << 20);
-    client.write(&file(1));
-    let (lines, last) = client.answer(false).lines();
-    assert_eq!(statuses(&lines), [201]);
-    assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/body-timeout".into()));
-    assert!(client.is_closed());
-}
-
-#[test]
-fn the_first_part_of_a_form_has_an_absolute_end() {
-    let server = Server::with(|settings| settings.http.body_timeout_ms = 60);
-    let mut client = server.connect();
-    let part = &form(&[&image(1)])[..100];
-    client.write(format!("POST /images HTTP/1.1\r\nHost: a\r\n{FORM}\r\nContent-Length: 10000\r\n\r\n").as_bytes());
-    client.write(part);
-    client.answer(false).assert_problem(408, "body-timeout");
-}
-
-#[test]
-fn a_stream_that_is_longer_than_an_idle_connection_may_be_or_a_body_may_take_goes_on() {
-    let server = Server::with(|settings| {
-        settings.http.head_timeout_ms = 1;
-        settings.http.body_timeout_ms = 1;
-    });
-    let mut client = begin(&server, (3 * file(0).len() + 1_024) as u64);
-    for n in 0..3 {
-        client.write(&file(n));
-        if n == 0 {
-            assert_eq!(client.head().unwrap().status, 200);
-        }
-        client.chunk().unwrap().expect("a line");
-    }
-    client.write(&[0; 1_024]);
-    assert_eq!(client.chunk().unwrap().map(|last| last.starts_with(b"{\"done\":true")), Some(true));
-    assert_eq!(client.chunk(), Ok(None));
-    assert_eq!(client.ask("GET", "/healthz", &[], b"").status, 200);
-}
-
-#[test]
-fn a_client_that_never_reads_is_told_why_the_server_stopped() {
-    let server = Server::with(|settings| {
-        settings.http.spool_bytes_max = 1 << 20;
-        settings.http.write_stall_ms = 10_000;
-        settings.http.linger_ms = 20_000;
-        settings.http.body_rate_min = 0;
-    });
-    // More lines than the spool and the buffers of both sockets take, and a sender that reads only after all of it.
-    let entry = header(&"n".repeat(100), EntryType::Regular, 0);
-    let body: Vec<u8> = (0..120_000).flat_map(|_| *entry.as_bytes()).collect();
-    let mut client = begin(&server, body.len() as u64 + 1_024);
-    client.write(&body);
-    let (lines, last) = client.answer(false).lines();
-    assert_eq!(last["problem"]["type"], "/problems/client-not-reading", "{last} after {} lines", lines.len());
-    assert!(lines.len() < 120_000);
-}
-
-#[test]
-fn expectations_are_met_before_the_answer_begins() {
-    let server = Server::start();
-    let body = tar([("a", image(1).as_slice())]);
-    let mut client = server.connect();
-    let length = body.len();
-    client.write(
-        format!(
-            "POST /images HTTP/1.1\r\nHost: a\r\n{TAR}\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
-        )
-        .as_bytes(),
-    );
-    assert_eq!(client.answer(false).status, 100);
-    client.write(&body);
-    assert_eq!(statuses(&client.answer(false).lines().0), [201]);
-}
-
-#[test]
-fn entries_wait_for_room_instead_of_being_refused() {
-    // Room for two at a time.
-    let server = Server::with(|settings| settings.store.uploads_bytes_max = 8 << 10);
-    let images: Vec<Vec<u8>> = (0..50).map(image).collect();
-    let body = tar(images.iter().map(|image| ("x", image.as_slice())));
-    let (lines, last) = server.send("POST", "/images", &[TAR], &body).lines();
-    assert_eq!(last, json!({ "done": true, "ok": 50, "failed": 0 }), "{lines:?}");
-}
-
-/// A store that becomes full after some commits.
-struct Filling {
-    store: Arc<dyn Store>,
-    left: Arc<AtomicUsize>,
-}
-
-struct Filled(Box<dyn Stage>, Arc<AtomicUsize>);
-
-impl Stage for Filled {
-    fn write(&mut self, bytes: bytes::Bytes) -> Future<'_, ()> {
-        self.0.write(bytes)
-    }
-    fn bytes(&mut self) -> Future<'_, bytes::Bytes> {
-        self.0.bytes()
-    }
-    fn commit(self: Box<Self>, digest: Digest) -> Future<'static, store::Commit> {
-        let left = self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        match left {
-            Ok(_) => self.0.commit(digest),
-            Err(_) => Box::pin(async { Err(Error::Full) }),
-        }
-    }
-}
-
-impl Store for Filling {
-    fn stat<'a>(&'a self, digests: &'a [Digest]) -> Future<'a, Vec<Option<Stat>>> {
-        self.store.stat(digests)
-    }
-    fn open<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
-        self.store.open(digest)
-    }
-    fn stage(&self, size_hint: Option<u64>) -> Future<'_, Box<dyn Stage>> {
-        Box::pin(async move {
-            let stage = self.store.stage(size_hint).await?;
-            Ok(Box::new(Filled(stage, self.left.clone())) as Box<dyn Stage>)
-        })
-    }
-    fn delete<'a>(&'a self, digest: &'a Digest) -> Future<'a, bool> {
-        self.store.delete(digest)
-    }
-    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
-        self.store.list(after, limit)
-    }
-    fn writable(&self) -> Result<(), Error> {
-        self.store.writable()
-    }
-}
-
-#[test]
-fn a_store_that_fills_up_refuses_the_rest_and_keeps_what_it_acknowledged() {
-    let store = runtime().block_on(store::open("memory:", &Options::default())).unwrap();
-    let server = Server::over(Arc::new(Filling { store, left: Arc::new(AtomicUsize::new(7)) }), |_| {});
-    let images: Vec<Vec<u8>> = (0..20).map(image).collect();
-    let body = tar(images.iter().map(|image| ("x", image.as_slice())));
-    let (lines, last) = server.send("POST", "/images", &[TAR], &body).lines();
-    assert_eq!(last, json!({ "done": true, "ok": 7, "failed": 13 }));
-    for (line, image) in lines.iter().zip(&images) {
-        let expected = if line["status"] == 201 { 200 } else { 404 };
-        assert_eq!(server.get(&path_of(image)).status, expected, "{line}");
-        assert!(line["status"] == 201 || line["problem"]["type"] == "/problems/store-full", "{line}");
-    }
-}
-
-#[test]
-fn entries_share_group_commits_on_the_disk() {
-    const COUNT: u32 = 300;
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path().to_str().unwrap(), |_| {});
-    // Its start-up sync waits for whatever else was written to the device.
-    until(|| server.get("/readyz").status == 200);
-    let images: Vec<Vec<u8>> = (0..COUNT).map(image).collect();
-    let body = tar(images.iter().map(|image| ("x", image.as_slice())));
-    let (_, last) = server.send("POST", "/images", &[TAR], &body).lines();
-    assert_eq!(last["ok"], COUNT);
-    let commits = figure(&server, "store_commits_total");
-    assert!(commits < u64::from(COUNT), "{commits} commits of {COUNT} entries");
 }

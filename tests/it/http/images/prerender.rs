@@ -5,10 +5,10 @@ use progimage::http::Presets;
 use progimage::http::auth::{Access, keys};
 use serde_json::json;
 
-use super::jobs::{end, results};
-use super::many::{TAR, tar};
-use super::uploads::{FORM, form};
-use super::{Answer, Server, path_of, ppm};
+use super::upload::{FORM, form};
+use super::upload_many::{TAR, tar};
+use crate::http::jobs::{end, results};
+use crate::http::{Answer, Server, path_of, ppm};
 
 #[test]
 fn presets_are_rendered_once_an_image_is_stored() {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Server, ppm, runtime};
+use crate::http::metrics::figure;
+use crate::http::{Server, ppm, runtime, until};
 use progimage::store::{self, Store};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -24,7 +25,7 @@ fn what_was_asked_for_twice_is_a_hit_after_a_restart_until_it_is_deleted() {
     let form = format!("{path}.png?w=10");
     let made = first.get(&form);
     assert_eq!(first.get(&form).field("cache-status"), Some("progimage; hit"));
-    while !first.get("/metrics").text().contains("progimage_tier_entries 1\n") {}
+    until(|| figure(&first, "tier_entries") == 1);
     assert_eq!(files(folder.path()).len(), 1);
 
     let second = start(&store);

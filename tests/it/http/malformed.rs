@@ -6,8 +6,8 @@ use serde_json::json;
 use tar::EntryType;
 
 use super::bulk::{id, item, ndjson, resize};
-use super::many::{TAR, header};
-use super::uploads::{FORM, form};
+use super::images::upload::{FORM, form};
+use super::images::upload_many::{TAR, header};
 use super::{Server, ppm};
 use crate::fetch::{PERMITTED, options};
 

@@ -1,6 +1,6 @@
 //! Conditional and range requests over a socket: H2 to H5. The decisions themselves are tested beside their code.
 
-use super::{Server, path_of, ppm};
+use crate::http::{Server, path_of, ppm};
 
 #[test]
 fn one_strong_tag_on_every_answer() {
@@ -10,7 +10,7 @@ fn one_strong_tag_on_every_answer() {
         let whole = server.get(&path);
         let tag = whole.field("etag").unwrap();
         assert!(tag.starts_with('"') && tag.ends_with('"'));
-        let same = |answer: super::Answer, status| {
+        let same = |answer: crate::http::Answer, status| {
             assert_eq!((answer.status, answer.field("etag")), (status, Some(tag)), "{path}");
         };
         same(server.ask("HEAD", &path, &[]), 200);

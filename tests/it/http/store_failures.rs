@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use progimage::digest::Digest;
-use progimage::store::{self, Blob, Error, Future, Options, Stage, Stat, Store};
+use progimage::store::{self, Error, Options, Store};
 
 use super::{Server, path_of, ppm, runtime};
+use crate::store::double::{Call, Double};
+use crate::store::put;
 
 /// A store in memory with switches.
 struct Faulty {
@@ -24,48 +24,27 @@ impl Faulty {
         Arc::new(Faulty { store, down: AtomicBool::new(false), deleted: AtomicBool::new(false) })
     }
 
-    /// Stores bytes past every gate.
-    fn put(&self, bytes: &[u8]) -> String {
-        runtime().block_on(async {
-            let mut stage = self.store.stage(None).await.unwrap();
-            stage.write(Bytes::copy_from_slice(bytes)).await.unwrap();
-            stage.commit(Digest::of(bytes)).await.unwrap();
-        });
-        path_of(bytes)
+    fn server(self: &Arc<Faulty>) -> Server {
+        let faulty = Arc::clone(self);
+        let refusal = move |call| match call {
+            Call::Stat if faulty.down.load(Ordering::Relaxed) => Some(Error::Unavailable("down".into())),
+            Call::Open if faulty.deleted.load(Ordering::Relaxed) => Some(Error::NotFound),
+            _ => None,
+        };
+        Server::over(Double::refusing(self.store.clone(), refusal), |_| {})
     }
-}
 
-impl Store for Faulty {
-    fn stat<'a>(&'a self, digests: &'a [Digest]) -> Future<'a, Vec<Option<Stat>>> {
-        if self.down.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(Error::Unavailable("down".into())) });
-        }
-        self.store.stat(digests)
-    }
-    fn open<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
-        if self.deleted.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(Error::NotFound) });
-        }
-        self.store.open(digest)
-    }
-    fn stage(&self, size_hint: Option<u64>) -> Future<'_, Box<dyn Stage>> {
-        self.store.stage(size_hint)
-    }
-    fn delete<'a>(&'a self, digest: &'a Digest) -> Future<'a, bool> {
-        self.store.delete(digest)
-    }
-    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
-        self.store.list(after, limit)
-    }
-    fn writable(&self) -> Result<(), Error> {
-        self.store.writable()
+    /// Stores bytes past every gate; the image's path.
+    fn put(&self, bytes: &[u8]) -> String {
+        runtime().block_on(put(&*self.store, bytes)).unwrap();
+        path_of(bytes)
     }
 }
 
 #[test]
 fn a_conditional_delete_of_a_store_that_is_down_says_so() {
     let faulty = Faulty::new();
-    let server = Server::over(faulty.clone(), |_| {});
+    let server = faulty.server();
     let path = faulty.put(&ppm(2, 2, [1, 2, 3]));
     faulty.down.store(true, Ordering::Relaxed);
     let answer = server.ask("DELETE", &path, &["If-Match: *"]);
@@ -79,7 +58,7 @@ fn a_conditional_delete_of_a_store_that_is_down_says_so() {
 #[test]
 fn an_upload_of_what_is_deleted_meanwhile_is_to_be_sent_again() {
     let faulty = Faulty::new();
-    let server = Server::over(faulty.clone(), |_| {});
+    let server = faulty.server();
     let image = ppm(2, 2, [1, 2, 4]);
     let path = faulty.put(&image);
     faulty.deleted.store(true, Ordering::Relaxed);
@@ -91,7 +70,7 @@ fn an_upload_of_what_is_deleted_meanwhile_is_to_be_sent_again() {
 #[test]
 fn an_upload_of_what_is_stored_and_not_read_any_more_is_there() {
     let faulty = Faulty::new();
-    let server = Server::over(faulty.clone(), |_| {});
+    let server = faulty.server();
     let bytes = b"of a format that this release does not read";
     let path = faulty.put(bytes);
     let answer = server.send("PUT", &path, &[], bytes);
