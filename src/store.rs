@@ -235,3 +235,6 @@ impl Default for Options {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod double;

@@ -319,5 +319,4 @@ fn system_resolver(lookups_max: usize) -> Resolver {
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;

@@ -141,7 +141,7 @@ async fn soon(is_so: impl AsyncFn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !is_so().await {
         assert!(Instant::now() < end, "it is not so yet");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -154,6 +154,7 @@ impl Drop for CancelOnDrop {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
@@ -208,7 +209,7 @@ mod tests {
         };
         let callers = (0..CALLERS).map(call).collect();
         while renditions.counters().bulk_waiting < CALLERS as u64 - 2 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Crowd { open, held, callers }
     }
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(held.await, Ok(Ok(false)), "the gate is gone");
         // Those that were admitted are on their way through the pool; they render nothing.
         while renditions.counters().bulk_bytes_in_flight > 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert!(renditions.batch(&source, &[png()], false).await.remove(0).is_ok());
     }

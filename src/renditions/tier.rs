@@ -10,8 +10,6 @@
 
 mod file;
 mod shards;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -132,3 +130,6 @@ impl Tier {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

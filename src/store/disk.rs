@@ -13,16 +13,12 @@
 
 mod commit;
 mod core;
-#[cfg(test)]
-mod crash;
 mod fs;
 mod health;
 mod layout;
 mod pool;
 mod read;
 mod real;
-#[cfg(test)]
-mod sim;
 mod stage;
 pub mod verify;
 
@@ -244,3 +240,8 @@ impl<F: Fs> Store for Disk<F> {
         self.inner.core.tally.counters()
     }
 }
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod sim;

@@ -9,8 +9,8 @@ mod put;
 mod retries;
 mod stores;
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{ChildStderr, Command, Output, Stdio};
 
 /// The program, with nothing of this process's own settings, and without memory: the home of who tests is not touched.
 fn program(arguments: &[&str]) -> Command {
@@ -78,4 +78,16 @@ fn folder() -> tempfile::TempDir {
 
 fn text(path: &std::path::Path) -> &str {
     path.to_str().expect("UTF-8")
+}
+
+/// The address in the JSON log of a server that listens on a free port; `None` where the log ends before.
+pub fn address_in(log: ChildStderr) -> Option<String> {
+    let mut log = BufReader::new(log);
+    let address = (&mut log).lines().map_while(Result::ok).find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+        Some(line["fields"]["address"].as_str()?.to_owned())
+    });
+    // The log is read on, so that the server can go on to write.
+    std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+    address
 }

@@ -5,13 +5,14 @@ mod jobs;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use progimage::digest::Digest;
 
+use crate::cli::address_in;
 use crate::fixtures::photo;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_progimage");
@@ -19,7 +20,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_progimage");
 /// The program with a data folder, perhaps under strace; killed when dropped.
 struct Server {
     child: Child,
-    address: String,
+    /// Where it listens; `None` where it ended before it did.
+    address: Option<String>,
 }
 
 impl Server {
@@ -38,8 +40,6 @@ impl Server {
     }
 
     fn spawn(data: &Path, strace: &[&str]) -> Server {
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").to_string();
         let mut command = match strace {
             [] => Command::new(BINARY),
             options => {
@@ -48,11 +48,12 @@ impl Server {
                 command
             }
         };
-        command.args(["serve", "--listen", &address, "--data"]).arg(data);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data);
         // Beside the other tests the machine is never idle.
         command.env("PROGIMAGE_BULK_IDLE", "false");
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let address = address_in(child.stderr.take().expect("a pipe"));
         Server { child, address }
     }
 
@@ -60,7 +61,7 @@ impl Server {
     fn is_ready(&mut self, deadline: Instant) -> bool {
         while self.status("GET", "/readyz", b"") != Some(200) {
             assert!(Instant::now() < deadline, "the server did not become ready");
-            if self.child.try_wait().expect("our child").is_some() {
+            if self.address.is_none() || self.child.try_wait().expect("our child").is_some() {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -70,7 +71,7 @@ impl Server {
 
     /// One request on a connection of its own; `None` when the connection broke before a status line.
     fn send(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
+        let mut stream = TcpStream::connect(self.address.as_ref()?).ok()?;
         let length = body.len();
         let head =
             format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
@@ -240,13 +241,15 @@ fn a_failed_call_is_never_acknowledged_and_reads_go_on() {
         ("fdatasync", "EIO", 503, 503),
         ("fsync", "EIO", 503, 503),
         ("fdatasync", "ENOSPC", 503, 503),
-        // A full device is asked again only after `full_retry_ms`.
+        // A full device is asked again only after `full_retry_ms`, which no test outlasts.
         ("linkat", "ENOSPC", 507, 507),
     ] {
         let folder = folder();
         assert_eq!(Server::start(folder.path(), &[]).status("POST", "/images", &kept), Some(201));
         let inject = format!("inject={call}:error={error}:when=1");
-        let server = Server::start(folder.path(), &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+        let trace = format!("trace={call}");
+        let retry = "PROGIMAGE_FULL_RETRY_MS=3600000";
+        let server = Server::start(folder.path(), &["-o", "/dev/null", "-e", &trace, "-e", &inject, "-E", retry]);
         assert_eq!(server.status("POST", "/images", &body), Some(status), "{call} fails with {error}");
         assert_eq!(server.status("GET", &path, b""), Some(404), "{call} {error}: a name without a durable blob");
         assert_eq!(server.send("GET", &kept_path, b""), Some((200, kept.clone())), "{call} {error}: reads go on");

@@ -3,25 +3,32 @@
 // In a test a failure ends it; `.clippy.toml` knows only functions marked #[test], not what they call.
 #![allow(clippy::unwrap_used)]
 
-mod cli;
-mod codecs_library;
-mod codecs_modern;
-mod codecs_native;
+// Pixels.
+mod codecs;
 mod compression;
-mod counting;
 mod determinism;
-mod docs;
-mod external;
-mod fetch;
-mod fixtures;
-mod gallery;
-mod http;
 mod metadata;
 mod operations;
 mod pipeline;
+
+// Bytes, kept and fetched.
+mod fetch;
 mod renditions;
 mod store;
+
+// The edges.
+mod cli;
+mod external;
+mod http;
+
+// The repository.
+mod docs;
+mod gallery;
 mod tidy;
+
+// What tests share.
+mod counting;
+mod fixtures;
 
 /// The pairs of an operation's example, as a server reads them; `id` is that of the image it names.
 fn example(query: &str, id: &progimage::digest::Digest) -> Vec<(String, String)> {

@@ -8,7 +8,8 @@ use progimage::pipeline::metadata::{Blocks, Camera, Keep, Metadata, Position};
 use progimage::pipeline::{Channels, Deadline, Headers, Images, Limits, Orientation, Picture, Pipeline, Samples, Size};
 
 use crate::fixtures::metadata::{self, MAKER_NOTE, SECONDS, THUMBNAIL, XMP};
-use crate::fixtures::modern::{self, SIZE, pattern};
+use crate::fixtures::pattern::{SIZE, pattern};
+use crate::fixtures::profiles;
 use crate::fixtures::read;
 
 const FORMATS: [&str; 5] = ["jpeg", "png", "webp", "avif", "tiff"];
@@ -21,7 +22,7 @@ fn sources() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
 
 /// As it is embedded in the fixtures.
 fn display_p3() -> Vec<u8> {
-    color::in_words(modern::display_p3())
+    color::in_words(profiles::display_p3())
 }
 
 fn render(source: &[u8], text: &str) -> Vec<u8> {

@@ -2,6 +2,7 @@
 //! their code, where a render can be held.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt, join_all};
@@ -336,7 +337,7 @@ async fn what_is_asked_for_twice_is_kept() {
     assert!(restarts.files().is_empty());
     assert!(first.cached(&source, &png().key(&source)).is_some());
     while first.counters().tier_entries < 1 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(restarts.files().len(), 1);
     let (kept, origin) = restarts.start().get(&source, &png()).await.expect("kept");

@@ -2,6 +2,8 @@
 
 mod conformance;
 mod disk;
+#[path = "../../src/store/double.rs"]
+pub mod double;
 mod uploads;
 
 use std::path::Path;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use progimage::digest::Digest;
-use progimage::store::{self, Commit, Error, Options, Store};
+use progimage::store::{self, Blob, Commit, Counters, Error, Future, Options, Stage, Stat, Store};
 
 /// A folder that is gone after the test. In memory where that can be had: making a store is 4,096 folders and syncs.
 fn folder() -> tempfile::TempDir {
@@ -21,7 +23,7 @@ async fn open(folder: &Path, options: &Options) -> Arc<dyn Store> {
 }
 
 /// Stores `bytes` past the in-flight map.
-async fn put(store: &dyn Store, bytes: &[u8]) -> Result<Commit, Error> {
+pub async fn put(store: &dyn Store, bytes: &[u8]) -> Result<Commit, Error> {
     let mut stage = store.stage(Some(bytes.len() as u64)).await?;
     for chunk in bytes.chunks(100_000) {
         stage.write(Bytes::copy_from_slice(chunk)).await?;

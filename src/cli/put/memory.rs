@@ -392,5 +392,4 @@ fn remove(file: &Path) {
 }
 
 #[cfg(test)]
-#[path = "memory_tests.rs"]
 mod tests;

@@ -13,8 +13,6 @@ mod item_reader;
 mod request_items;
 mod result_buffer;
 mod results;
-#[cfg(test)]
-mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -150,3 +148,6 @@ async fn write(mut items: Receiver<Ran>, owed: &Owed, results: &mut Results) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

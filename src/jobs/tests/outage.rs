@@ -3,52 +3,29 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::store::{Blob, Counters, Future, Stage, Stat};
+use crate::store::double::{Call, Double};
 
-/// A store in memory, and whether it is there.
-struct Leaving {
-    store: Arc<dyn Store>,
+/// A store in memory, whether it is away, and how often it was looked for while it was.
+#[derive(Default)]
+struct Outage {
     away: AtomicBool,
-    /// How often it was looked for while it was away.
     looks: AtomicUsize,
 }
 
-impl Store for Leaving {
-    fn stat<'a>(&'a self, digests: &'a [Digest]) -> Future<'a, Vec<Option<Stat>>> {
-        self.store.stat(digests)
-    }
-
-    fn open<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
-        self.store.open(digest)
-    }
-
-    fn stage(&self, size_hint: Option<u64>) -> Future<'_, Box<dyn Stage>> {
-        self.store.stage(size_hint)
-    }
-
-    fn delete<'a>(&'a self, digest: &'a Digest) -> Future<'a, bool> {
-        self.store.delete(digest)
-    }
-
-    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
-        if !self.away.load(Ordering::SeqCst) {
-            return self.store.list(after, limit);
-        }
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Err(store::Error::Unavailable("away".to_owned())) })
-    }
-
-    fn writable(&self) -> Result<(), store::Error> {
-        self.store.writable()
-    }
-
-    fn counters(&self) -> Counters {
-        self.store.counters()
+impl Outage {
+    async fn store(self: Arc<Outage>) -> Arc<dyn Store> {
+        Double::refusing(memory_store().await, move |call| {
+            if call != Call::List || !self.away.load(Ordering::SeqCst) {
+                return None;
+            }
+            self.looks.fetch_add(1, Ordering::SeqCst);
+            Some(store::Error::Unavailable("away".to_owned()))
+        })
     }
 }
 
 /// Items that need the store.
-struct Needing(Arc<Leaving>);
+struct Needing(Arc<Outage>);
 
 impl Work for Needing {
     fn run(&self, _: u32, place: Place, _: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
@@ -71,15 +48,14 @@ impl Work for Needing {
 
 #[tokio::test]
 async fn no_item_fails_while_the_store_is_away() {
-    let looks = AtomicUsize::new(0);
-    let store = Arc::new(Leaving { store: memory_store().await, away: AtomicBool::new(true), looks });
-    let work = Arc::new(Needing(store.clone()));
+    let outage = Arc::new(Outage { away: AtomicBool::new(true), ..Outage::default() });
+    let work = Arc::new(Needing(outage.clone()));
     let options = Options { attempts_max: 2, ..options() };
-    let jobs = Jobs::start(Ledger::in_memory().unwrap(), work, store.clone(), hooks(), options);
+    let jobs = Jobs::start(Ledger::in_memory().unwrap(), work, outage.clone().store().await, hooks(), options);
     // More chunks than run at once.
     let id = submit(&jobs, None, &vec!["ok"; 10 * queue::CHUNK_ITEMS_MAX]).await.unwrap().id;
-    soon(async || store.looks.load(Ordering::SeqCst) >= 2).await;
-    store.away.store(false, Ordering::SeqCst);
+    soon(async || outage.looks.load(Ordering::SeqCst) >= 2).await;
+    outage.away.store(false, Ordering::SeqCst);
     let status = end(&jobs, &id).await;
     assert_eq!((status.done, status.failed), (10 * queue::CHUNK_ITEMS_MAX as u64, 0));
 }

@@ -275,7 +275,7 @@ async fn a_few_renditions_that_were_asked_for_twice_are_kept_at_a_time() {
     assert!(renditions.cached(&digest(1), &digest(2)).is_some());
     assert_eq!(renditions.keeping.available_permits(), KEEPING_MAX - 1, "the next hit tries again");
     while renditions.keeping.available_permits() < KEEPING_MAX {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(files(folder.path()).len(), 1);
     assert!(renditions.cached(&digest(1), &digest(2)).is_some());

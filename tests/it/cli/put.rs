@@ -15,7 +15,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use progimage::digest::Digest;
 use progimage::http::auth::{Access, keys};
 
-use super::{Ran, folder, origin, program, run, text};
+use super::{Ran, address_in, folder, origin, program, run, text};
 use crate::http::{Server, ppm};
 
 /// `count` images of different bytes, some of them in folders of folders.
@@ -215,17 +215,7 @@ fn a_file_that_changes_meanwhile_is_reported_and_not_sent_again() {
 fn serve(data: &Path) -> (Child, String) {
     let mut child =
         program(&["serve", "--data", text(data), "--listen", "127.0.0.1:0", "--log-format", "json"]).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "the server has ended");
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        if let Some(address) = line["fields"]["address"].as_str() {
-            break address.to_owned();
-        }
-    };
-    // Read on, so that it can go on to write.
-    std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+    let address = address_in(child.stderr.take().unwrap()).expect("the server has ended");
     (child, address)
 }
 

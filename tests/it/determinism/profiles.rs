@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use moxcms::{ColorProfile, ToneReprCurve};
 
-use crate::fixtures::native::png::{Chunk, file, iccp};
+use crate::fixtures::png::{Chunk, file, iccp};
 use crate::fixtures::read;
 
 pub fn sources() -> Vec<(String, Bytes)> {

@@ -1,7 +1,6 @@
 //! Bounds of bytes, time, redirects and number, reached and one past; and what an answer must be.
 
-use std::sync::Arc;
-
+use futures_util::future::join_all;
 use progimage::fetch::{Error, Options};
 
 use super::origin::{Origin, answer, ok, redirect};
@@ -103,9 +102,12 @@ async fn only_a_whole_plain_200_is_a_source() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_reads_like_one_that_is_refused_and_may_be_tried_again() {
-    let free = std::net::TcpListener::bind((PERMITTED, 0)).unwrap().local_addr().unwrap();
-    let sources = sources(&options(&[free.port()]));
-    let unreached = sources.get(&format!("http://{free}/")).await;
+    // Bound and never listened on: no other test can take the port.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(format!("{PERMITTED}:0").parse().unwrap()).unwrap();
+    let address = silent.local_addr().unwrap();
+    let sources = sources(&options(&[address.port()]));
+    let unreached = sources.get(&format!("http://{address}/")).await;
     assert_eq!(unreached, Err(Error::Unreached));
     assert_eq!(unreached.unwrap_err().to_string(), Error::Refused.to_string());
 }
@@ -114,22 +116,14 @@ async fn a_port_where_nobody_listens_reads_like_one_that_is_refused_and_may_be_t
 async fn fetches_at_once_are_bounded_and_simultaneous_ones_of_a_url_are_one() {
     let origin = Origin::start(PERMITTED, |_| Vec::new());
     let (full, seated) = (Options { fetches_max: 1, stall_ms: 200, ..options(&[origin.port()]) }, 8);
-    let sources = Arc::new(sources(&Options { timeout_ms: 150, ..full }));
-    let ask = |path: &str| {
-        let (sources, url) = (sources.clone(), origin.url(path));
-        tokio::spawn(async move { sources.get(&url).await })
-    };
-    let same: Vec<_> = (0..seated).map(|_| ask("/same")).collect();
-    for call in same {
-        assert_eq!(call.await.unwrap(), Err(Error::TooSlow));
-    }
+    let sources = sources(&Options { timeout_ms: 150, ..full });
+    let ask = async |path: &str| sources.get(&origin.url(path)).await;
+    // All of them begin before the first of them waits.
+    let same = join_all((0..seated).map(|_| ask("/same"))).await;
+    assert!(same.iter().all(|end| *end == Err(Error::TooSlow)), "{same:?}");
     assert_eq!(origin.requests(), 1);
     // Of three others, one after the other: the third's wait for a place is longer than it may be.
-    let results = [ask("/a"), ask("/b"), ask("/c")];
-    let mut ends = Vec::new();
-    for call in results {
-        ends.push(call.await.unwrap());
-    }
+    let ends = join_all(["/a", "/b", "/c"].map(ask)).await;
     assert!(ends.contains(&Err(Error::Busy)), "{ends:?}");
     assert!(ends.contains(&Err(Error::TooSlow)), "{ends:?}");
 }

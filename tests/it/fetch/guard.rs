@@ -1,10 +1,8 @@
 //! What must not be reached is not: by name, by address, by redirect, however it is written. The proof is that nobody came.
 
-use std::net::SocketAddr;
-
 use progimage::fetch::{Error, HostPattern, Options, Sources};
 
-use super::origin::{Origin, ok, redirect};
+use super::origin::{Origin, listeners, ok, redirect};
 use super::{PERMITTED, options, resolver, sources};
 
 /// An allowed origin, and one on the loopback address with the same port that nobody may reach.
@@ -14,10 +12,9 @@ struct Pair {
 }
 
 fn pair(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Pair {
-    let permitted = Origin::start(PERMITTED, answer);
-    let forbidden = ["127.0.0.1", "127.0.0.3", "::1"]
-        .map(|ip| Origin::at(SocketAddr::new(ip.parse().unwrap(), permitted.port()), |_| ok(&[], b"secret")));
-    Pair { permitted, forbidden: forbidden.into() }
+    let [permitted, forbidden @ ..] = listeners([PERMITTED, "127.0.0.1", "127.0.0.3", "::1"]);
+    let forbidden = forbidden.map(|listener| Origin::on(listener, |_| ok(&[], b"secret")));
+    Pair { permitted: Origin::on(permitted, answer), forbidden: forbidden.into() }
 }
 
 impl Pair {

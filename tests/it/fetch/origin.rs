@@ -1,7 +1,7 @@
 //! An origin server that answers with prepared bytes and counts who comes.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -16,11 +16,7 @@ impl Origin {
     /// Answers each request by its head; ends the connection after it. With an empty answer, or one that begins with `HANG`, it
     /// is kept open until the client goes.
     pub fn start(ip: &str, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
-        Origin::at(SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 0), answer)
-    }
-
-    pub fn at(address: SocketAddr, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
-        Origin::on(TcpListener::bind(address).unwrap(), answer)
+        Origin::on(TcpListener::bind((ip, 0)).unwrap(), answer)
     }
 
     pub fn on(listener: TcpListener, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
@@ -57,6 +53,21 @@ impl Origin {
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
+}
+
+/// Sockets on these addresses with one port in common. Other tests hold ports too: where one is taken, another is tried.
+pub fn listeners<const N: usize>(ips: [&str; N]) -> [TcpListener; N] {
+    let free = || TcpListener::bind((ips[0], 0)).unwrap();
+    let attempt = |first: TcpListener| {
+        let port = first.local_addr().unwrap().port();
+        let others = ips[1..].iter().map(|ip| TcpListener::bind((*ip, port)));
+        match std::iter::once(Ok(first)).chain(others).collect::<io::Result<Vec<TcpListener>>>() {
+            Ok(all) => Some(all.try_into().unwrap()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+            Err(error) => panic!("{ips:?}: {error}"),
+        }
+    };
+    (0..100).find_map(|_| attempt(free())).expect("a port that is free on every address")
 }
 
 fn serve(mut stream: TcpStream, noted: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> Vec<u8>) {

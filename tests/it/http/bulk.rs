@@ -1,8 +1,9 @@
 //! Many items in one request: every kind of source and place, what goes wrong on the way, and clients that do not do their part.
 
+mod access;
 mod bodies;
+mod bounds;
 mod clients;
-mod refusals;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

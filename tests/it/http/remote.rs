@@ -1,7 +1,5 @@
 //! Images of other servers over real sockets: rendered, stored, refused.
 
-use std::net::SocketAddr;
-
 use progimage::http::Settings;
 use progimage::http::auth::{Access, keys};
 use serde_json::{Value, json};
@@ -10,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::bulk::{assert_failed, item, ndjson, resize};
 use super::metrics::figure;
 use super::{Server, jobs, path_of, ppm, runtime, until};
-use crate::fetch::origin::{Origin, answer, ok, redirect};
+use crate::fetch::origin::{Origin, answer, listeners, ok, redirect};
 use crate::fetch::{PERMITTED, options};
 
 fn server(origin: &Origin) -> Server {
@@ -111,7 +109,8 @@ fn without_an_allowed_host_remote_sources_are_off() {
 
 #[test]
 fn what_goes_wrong_is_told_without_what_stands_behind() {
-    let origin = Origin::start(PERMITTED, |head| match head.split(' ').nth(1).unwrap() {
+    let [permitted, inside] = listeners([PERMITTED, "127.0.0.1"]);
+    let origin = Origin::on(permitted, |head| match head.split(' ').nth(1).unwrap() {
         "/text" => ok(FRESH, b"no image"),
         "/long" => ok(FRESH, &[0; 101]),
         "/inside" => {
@@ -121,7 +120,7 @@ fn what_goes_wrong_is_told_without_what_stands_behind() {
         "/stall" => Vec::new(),
         _ => answer("404 Not Found", &[], b""),
     });
-    let inside = Origin::at(SocketAddr::from(([127, 0, 0, 1], origin.port())), |_| ok(&[], b"secret"));
+    let inside = Origin::on(inside, |_| ok(&[], b"secret"));
     let server = changed(&origin, |settings| {
         settings.limits.bytes_max = 100;
         settings.fetch.stall_ms = 300;

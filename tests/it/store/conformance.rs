@@ -1,5 +1,6 @@
 //! What every backend must do: a list of functions over `&dyn Store`, run on each backend, fresh for each function.
 
+use std::future::Future;
 use std::pin::Pin;
 
 use futures_util::future::join_all;

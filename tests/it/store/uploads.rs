@@ -1,12 +1,14 @@
 //! Uploads above the backends: bounds, budget, digests, and one durable result for many.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use progimage::store::{Blob, Receipt, Stage, Stat, Upload, Uploads};
+use progimage::store::{Receipt, Upload, Uploads};
 use tokio::sync::Semaphore;
 
+use super::double::{Call, Double};
 use super::*;
 
 async fn memory(options: &Options) -> Uploads {
@@ -138,81 +140,27 @@ enum Way {
     Before,
 }
 
-/// A store whose commits wait for the test.
-struct Gated {
-    store: Arc<dyn Store>,
-    gate: Arc<Semaphore>,
-    commits: Arc<Mutex<usize>>,
-    way: Way,
-}
-
-struct GatedStage {
-    stage: Box<dyn Stage>,
-    gate: Arc<Semaphore>,
-    commits: Arc<Mutex<usize>>,
-    way: Way,
-}
-
-impl Stage for GatedStage {
-    fn write(&mut self, bytes: Bytes) -> store::Future<'_, ()> {
-        self.stage.write(bytes)
-    }
-    fn bytes(&mut self) -> store::Future<'_, Bytes> {
-        self.stage.bytes()
-    }
-    fn commit(self: Box<Self>, digest: Digest) -> store::Future<'static, Commit> {
-        Box::pin(async move {
-            *self.commits.lock().unwrap() += 1;
-            let pass = async { self.gate.acquire().await.unwrap().forget() };
-            match self.way {
-                Way::Through => {
-                    pass.await;
-                    self.stage.commit(digest).await
-                }
-                Way::Against => {
-                    pass.await;
-                    Err(Error::Full)
-                }
-                Way::Before => {
-                    let commit = self.stage.commit(digest).await;
-                    pass.await;
-                    commit
-                }
-            }
-        })
-    }
-}
-
-impl Store for Gated {
-    fn stat<'a>(&'a self, digests: &'a [Digest]) -> store::Future<'a, Vec<Option<Stat>>> {
-        self.store.stat(digests)
-    }
-    fn open<'a>(&'a self, digest: &'a Digest) -> store::Future<'a, Blob> {
-        self.store.open(digest)
-    }
-    fn stage(&self, size_hint: Option<u64>) -> store::Future<'_, Box<dyn Stage>> {
-        Box::pin(async move {
-            let stage = self.store.stage(size_hint).await?;
-            let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
-            Ok(Box::new(GatedStage { stage, gate, commits, way: self.way }) as Box<dyn Stage>)
-        })
-    }
-    fn delete<'a>(&'a self, digest: &'a Digest) -> store::Future<'a, bool> {
-        self.store.delete(digest)
-    }
-    fn list(&self, after: Option<Digest>, limit: usize) -> store::Future<'_, Vec<(Digest, Stat)>> {
-        self.store.list(after, limit)
-    }
-    fn writable(&self) -> Result<(), Error> {
-        self.store.writable()
-    }
-}
-
+/// Uploads to a store whose commits wait for the test, the store, the gate, and how many commits began.
 async fn gated(way: Way) -> (Uploads, Arc<dyn Store>, Arc<Semaphore>, Arc<Mutex<usize>>) {
     let store = store::open("memory:", &Options::default()).await.unwrap();
     let (gate, commits) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(0)));
-    let gated = Gated { store: Arc::clone(&store), gate: Arc::clone(&gate), commits: Arc::clone(&commits), way };
-    (Uploads::new(Arc::new(gated), Options::default()), store, gate, commits)
+    let double = {
+        let (gate, commits) = (Arc::clone(&gate), Arc::clone(&commits));
+        Double::gated(Arc::clone(&store), move |call| {
+            let (gate, commits) = (Arc::clone(&gate), Arc::clone(&commits));
+            Box::pin(async move {
+                if call == Call::Commit {
+                    *commits.lock().unwrap() += 1;
+                }
+                let waits = if matches!(way, Way::Before) { Call::Committed } else { Call::Commit };
+                if call == waits {
+                    gate.acquire().await.unwrap().forget();
+                }
+                if call == Call::Commit && matches!(way, Way::Against) { Err(Error::Full) } else { Ok(()) }
+            })
+        })
+    };
+    (Uploads::new(double, Options::default()), store, gate, commits)
 }
 
 #[tokio::test]
@@ -243,7 +191,7 @@ async fn a_commit_goes_on_when_its_caller_leaves() {
     drop(commit);
     gate.add_permits(1);
     while store.stat(&[Digest::of(b"left")]).await.unwrap() == [None] {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(*commits.lock().unwrap(), 1);
 }
@@ -255,7 +203,7 @@ async fn an_upload_that_joins_a_commit_undone_by_a_delete_stores_its_own_bytes()
     let mut first = Box::pin(upload(&uploads, b"twice", None));
     while store.stat(&[digest]).await.unwrap() == [None] {
         assert!((&mut first).now_or_never().is_none());
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // Durable, and its flight is not over. The delete ends before the second upload begins, so it does not undo that.
     assert_eq!(store.delete(&digest).await, Ok(true));

@@ -1,0 +1,38 @@
+//! What icons read, and what they refuse.
+
+use progimage::pipeline::Channels;
+
+use super::expected::{check, narrow, rgba};
+use super::hostile::{patched, refused};
+use crate::fixtures::mosaic;
+use crate::fixtures::read;
+
+#[test]
+fn icons_decode_to_their_largest_image() {
+    let masked = |pixel: fn(usize, usize) -> [u8; 3]| {
+        narrow(Channels::Rgba, move |x, y| {
+            let [r, g, b] = pixel(x, y);
+            [r, g, b, if mosaic::masked(x, y) { 0 } else { 255 }]
+        })
+    };
+    check("rgba_png.ico", rgba());
+    check("rgba_32bit_bitmap.ico", rgba());
+    let opaque = |x, y| {
+        let [r, g, b] = mosaic::rgb(x, y);
+        [r, g, b, 255]
+    };
+    check("rgb_png.ico", narrow(Channels::Rgba, opaque));
+    check("rgb_24bit_bitmap_mask.ico", masked(mosaic::rgb));
+    check("palette_8bit_bitmap_mask.ico", masked(|x, y| mosaic::colour(mosaic::index(x, y, 256))));
+    check("largest_of_three.ico", masked(|x, y| mosaic::colour(mosaic::index(x, y, 256))));
+}
+
+#[test]
+fn icon_entries_outside_or_inside_the_directory_are_refused() {
+    let ico = read("rgba_png.ico");
+    refused("pointing at itself", "ico", &patched(&ico, &[(18, &[0; 4])]), true);
+    refused("pointing at its own entry", "ico", &patched(&ico, &[(18, &[6, 0, 0, 0])]), true);
+    refused("pointing outside", "ico", &patched(&ico, &[(18, &[0xF0; 4])]), true);
+    refused("longer than the file", "ico", &patched(&ico, &[(14, &[0xF0; 4])]), true);
+    refused("more entries than bytes", "ico", &patched(&ico, &[(4, &[0xFF; 2])]), true);
+}

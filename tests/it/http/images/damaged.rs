@@ -1,0 +1,72 @@
+//! Originals from a disk whose bytes were not read before: what is read for an answer, and what a damaged one gives away.
+
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use progimage::digest::Digest;
+
+use crate::http::client::Client;
+use crate::http::{Server, path_of, until};
+
+/// Bytes of one frame of a blob.
+const FRAME: usize = 256 << 10;
+
+/// A picture of two frames and a half.
+fn image() -> Vec<u8> {
+    let mut bytes = b"P6\n512 427\n255\n".to_vec();
+    bytes.resize(bytes.len() + 512 * 427 * 3, 9);
+    assert_eq!(bytes.len() / FRAME, 2);
+    bytes
+}
+
+fn file_of(folder: &Path, image: &[u8]) -> PathBuf {
+    let name = Digest::of(image).to_string();
+    folder.join("blobs").join(&name[..3]).join(name)
+}
+
+/// A server on a folder with one picture, whose last byte is not what it was.
+fn damaged(folder: &Path, image: &[u8]) -> Server {
+    let first = Server::on(folder.to_str().unwrap(), |_| {});
+    first.store(image);
+    first.stop();
+    first.stopped();
+    let path = file_of(folder, image);
+    let mut permissions = fs::metadata(&path).unwrap().permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "a file of this test's own")]
+    permissions.set_readonly(false);
+    fs::set_permissions(&path, permissions).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0], image.len() as u64 - 1).unwrap();
+    Server::on(folder.to_str().unwrap(), |_| {})
+}
+
+#[test]
+fn a_conditional_get_reads_nothing() {
+    let (folder, image) = (tempfile::tempdir().unwrap(), image());
+    let server = damaged(folder.path(), &image);
+    let field = format!("If-None-Match: \"{}\"", Digest::of(&image));
+    // Reading it would find the damage.
+    assert_eq!(server.ask("GET", &path_of(&image), &[&field]).status, 304);
+    assert_eq!(server.ask("GET", &path_of(&image), &["If-Match: \"x\""]).status, 412);
+    assert!(file_of(folder.path(), &image).exists());
+}
+
+#[test]
+fn an_original_is_proven_while_it_streams_and_its_last_frame_held_back() {
+    let (folder, image) = (tempfile::tempdir().unwrap(), image());
+    let server = damaged(folder.path(), &image);
+    let mut client: Client = server.connect();
+    client.write(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", path_of(&image)).as_bytes());
+    let mut answer = Vec::new();
+    _ = client.stream.read_to_end(&mut answer);
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-type: image/x-portable-pixmap"), "{head}");
+    assert_eq!(answer.len() - end, 2 * FRAME, "all that cannot be the whole");
+    assert!(answer[end..] == image[..2 * FRAME]);
+    // It is out of service now.
+    until(|| !file_of(folder.path(), &image).exists());
+    assert_eq!(server.get(&path_of(&image)).status, 404);
+}

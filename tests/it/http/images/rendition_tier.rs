@@ -1,0 +1,42 @@
+//! The rendition tier as clients see it: what a server that was restarted says.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::http::metrics::figure;
+use crate::http::{Server, ppm, runtime, until};
+use progimage::store::{self, Store};
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn what_was_asked_for_twice_is_a_hit_after_a_restart_until_it_is_deleted() {
+    let store = runtime().block_on(store::open("memory:", &store::Options::default())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |store: &Arc<dyn Store>| {
+        let tier_folder = Some(folder.path().to_owned());
+        Server::over(store.clone(), |settings| settings.renditions.tier_folder = tier_folder)
+    };
+    let first = start(&store);
+    let path = first.store(&ppm(40, 20, [200, 100, 50]));
+    let form = format!("{path}.png?w=10");
+    let made = first.get(&form);
+    assert_eq!(first.get(&form).field("cache-status"), Some("progimage; hit"));
+    until(|| figure(&first, "tier_entries") == 1);
+    assert_eq!(files(folder.path()).len(), 1);
+
+    let second = start(&store);
+    let kept = second.get(&form);
+    assert_eq!(kept.field("cache-status"), Some("progimage; hit; detail=tier"));
+    for name in ["etag", "content-type", "cache-control", "link"] {
+        assert_eq!(kept.field(name), made.field(name), "{name}");
+    }
+    assert_eq!(kept.body, made.body);
+    assert_eq!(second.get(&form).field("cache-status"), Some("progimage; hit"));
+    assert_eq!(second.ask("DELETE", &path, &[]).status, 204);
+    assert!(files(folder.path()).is_empty());
+    assert_eq!(second.get(&form).status, 404);
+}

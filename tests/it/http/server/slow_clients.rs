@@ -1,0 +1,79 @@
+//! What clients can make the server hold: slow readers and slow senders in number, against the budgets.
+
+use progimage::digest::Digest;
+
+use crate::http::metrics::figure;
+use crate::http::{Client, Server, until};
+
+/// More than the buffers of both sockets take, and of one shade.
+fn large(shade: u8) -> Vec<u8> {
+    let mut bytes = b"P6\n3000 2000\n255\n".to_vec();
+    bytes.resize(bytes.len() + 18_000_000, shade);
+    bytes
+}
+
+/// Asks and reads nothing but the status: the answer stays where it is.
+fn ask_and_read_slowly(server: &Server, path: &str) -> (Client, u16) {
+    let mut client = server.connect();
+    client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    let mut status = [0; 12];
+    std::io::Read::read_exact(&mut client.stream, &mut status).unwrap();
+    (client, std::str::from_utf8(&status[9..]).unwrap().parse().unwrap())
+}
+
+#[test]
+fn slow_readers_hold_no_more_than_the_budget() {
+    const BUDGET: u64 = 60_000_000;
+    for cache_bytes_max in [0, 20_000_000] {
+        let server = Server::with(|settings| {
+            settings.renditions.cache_bytes_max = cache_bytes_max;
+            settings.renditions.render_memory_bytes_max = BUDGET;
+            settings.renditions.queue_timeout_ms = 50;
+        });
+        // A conversion to its own format: the source's bytes, as large as they are and made of no pixels.
+        let paths: Vec<String> = (0..6).map(|shade| format!("{}.ppm", server.store(&large(shade)))).collect();
+        let mut readers: Vec<(Client, u16)> = Vec::new();
+        for path in &paths {
+            readers.push(ask_and_read_slowly(&server, path));
+            assert!(figure(&server, "rendition_bytes_held") <= BUDGET + cache_bytes_max);
+        }
+        let statuses: Vec<u16> = readers.iter().map(|(_, status)| *status).collect();
+        let fit = ((BUDGET + cache_bytes_max) / 18_000_000) as usize;
+        assert_eq!(statuses, [vec![200; fit], vec![503; paths.len() - fit]].concat());
+        // The one that is cached is shared by its readers, also when nothing more fits.
+        let again = paths.iter().map(|path| ask_and_read_slowly(&server, path)).filter(|(_, status)| *status == 200);
+        assert_eq!(again.count() as u64, cache_bytes_max / 18_000_000);
+        // Who leaves, or reads all, makes room.
+        drop(readers);
+        until(|| figure(&server, "rendition_bytes_held") <= cache_bytes_max);
+        assert_eq!(server.get(&paths[5]).body.len(), large(5).len());
+    }
+}
+
+fn ids(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|n| format!("{}\n", Digest::of(&n.to_le_bytes())).into_bytes()).collect()
+}
+
+#[test]
+fn lists_of_slow_clients_hold_no_more_than_their_budget() {
+    // An answer of more than the buffers of both sockets take.
+    let (large, small) = (ids(280_000), ids(10));
+    let server = Server::with(|settings| {
+        settings.http.list_bytes_max = large.len();
+        settings.http.lists_bytes_max = large.len();
+        settings.http.ids_max = 280_000;
+    });
+    let ask = || server.send("POST", "/images/missing", &[], &small);
+    let mut slow = server.connect();
+    let head = format!("POST /images/missing HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", large.len());
+    slow.write(head.as_bytes());
+    assert_eq!(ask().status, 200, "what is only declared is not held");
+    slow.write(&large);
+    // The body was as large as the budget; now it is the answer that waits for its reader.
+    std::io::Read::read_exact(&mut slow.stream, &mut [0]).unwrap();
+    let refused = ask();
+    refused.assert_problem(503, "busy");
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    drop(slow);
+    assert!((0..10_000).any(|_| ask().status == 200), "it is given back");
+}
