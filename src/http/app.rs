@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::message::id_list::Lists;
+use super::message::id_list::TextBudget;
 use super::message::options::Options;
 use super::message::response_body::Response;
 use super::message::spool::Spools;
 use super::protocol::auth::Access;
 use super::protocol::metrics::Metrics;
 use super::protocol::render_request::RenderPolicy;
-use super::protocol::stream_writer::{self, Answer};
+use super::protocol::stream_writer::{self, StreamWriter};
 use crate::fetch::{self, Sources};
 use crate::items::Items;
 use crate::jobs::{Jobs, Options as JobOptions};
@@ -24,9 +24,9 @@ use crate::store::{self, Store, Uploads};
 pub struct App {
     pub(super) store: Arc<dyn Store>,
     pub(super) uploads: Uploads,
-    pub(super) lists: Lists,
+    pub(super) list_budget: TextBudget,
     /// Arrays and forms of items, which are held until the last one has begun: apart, so that they shut out no list of ids.
-    pub(super) batches: Lists,
+    pub(super) batch_budget: TextBudget,
     pub(super) spools: Spools,
     pub(super) renditions: Arc<Renditions>,
     pub(super) sources: Arc<Sources>,
@@ -71,7 +71,7 @@ impl App {
     pub(super) fn stream<F: Future<Output = ()> + Send + 'static>(
         &self,
         media_type: &'static str,
-        work: impl FnOnce(Answer) -> F,
+        work: impl FnOnce(StreamWriter) -> F,
     ) -> Response {
         stream_writer::spawn(&self.spools, &self.options, media_type, work)
     }

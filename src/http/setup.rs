@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use super::app::{App, Settings};
-use super::message::id_list::Lists;
+use super::message::id_list::TextBudget;
 use super::message::spool::Spools;
 use super::protocol::metrics::Metrics;
 use super::routes::jobs::executor::ItemWork;
@@ -47,8 +47,8 @@ impl App {
             uploads,
             renditions,
             bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
-            lists: Lists::new(http.lists_bytes_max),
-            batches: Lists::new(http.lists_bytes_max),
+            list_budget: TextBudget::new(http.lists_bytes_max),
+            batch_budget: TextBudget::new(http.lists_bytes_max),
             sources,
             spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             store,

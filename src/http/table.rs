@@ -8,29 +8,29 @@ use super::routes::{bulk, image_batch, images, info, jobs, process, remote, syst
 use crate::digest::Digest;
 
 /// Where a route stands, with the handler that takes what its path says.
-pub(super) enum At {
+pub(super) enum PathPattern {
     /// A path without parameters.
     Fixed(&'static str, fn(Call) -> Reply),
     /// A path that ends in `.{ext}` and names no image: `/process.{ext}`.
-    Bare(&'static str, fn(Call, &str) -> Reply),
+    Extension(&'static str, fn(Call, &str) -> Reply),
     /// `/images/{id}`
     Image(fn(Call, Digest) -> Reply),
     /// `/images/{id}.{ext}`
-    Form(fn(Call, Digest, &str) -> Reply),
+    Rendition(fn(Call, Digest, &str) -> Reply),
     /// `/images/{id}/info`
     Info(fn(Call, Digest) -> Reply),
     /// A path below `/jobs/{id}`, or that.
     Job(&'static str, fn(Call, Digest) -> Reply),
 }
 
-impl At {
+impl PathPattern {
     /// The path as people write it; the metric label.
     pub(super) const fn path(&self) -> &'static str {
         match self {
-            At::Fixed(path, _) | At::Bare(path, _) | At::Job(path, _) => path,
-            At::Image(_) => "/images/{id}",
-            At::Form(_) => "/images/{id}.{ext}",
-            At::Info(_) => "/images/{id}/info",
+            PathPattern::Fixed(path, _) | PathPattern::Extension(path, _) | PathPattern::Job(path, _) => path,
+            PathPattern::Image(_) => "/images/{id}",
+            PathPattern::Rendition(_) => "/images/{id}.{ext}",
+            PathPattern::Info(_) => "/images/{id}/info",
         }
     }
 }
@@ -38,7 +38,7 @@ impl At {
 /// One method on one path.
 pub struct Route {
     pub(super) method: Method,
-    pub(super) at: At,
+    pub(super) at: PathPattern,
     pub(super) scope: Scope,
     pub(super) doc: &'static str,
 }
@@ -65,92 +65,102 @@ impl Route {
     }
 }
 
-const fn route(method: Method, at: At, scope: Scope, doc: &'static str) -> Route {
+const fn route(method: Method, at: PathPattern, scope: Scope, doc: &'static str) -> Route {
     Route { method, at, scope, doc }
 }
 
 /// Every route; the ones that are asked most come first. Static names win over `{id}`.
 pub static ROUTES: &[Route] = &[
-    route(Method::GET, At::Form(images::form), Scope::Read, "The image in another format, or rendered by the query."),
-    route(Method::GET, At::Image(images::original), Scope::Read, "The original bytes; ranges."),
-    route(Method::PUT, At::Image(upload::put), Scope::Write, "Store the image of this id; idempotent."),
-    route(Method::DELETE, At::Image(images::delete), Scope::Admin, "Remove the image and its renditions."),
     route(
         Method::GET,
-        At::Info(info::info),
+        PathPattern::Rendition(images::form),
+        Scope::Read,
+        "The image in another format, or rendered by the query.",
+    ),
+    route(Method::GET, PathPattern::Image(images::original), Scope::Read, "The original bytes; ranges."),
+    route(Method::PUT, PathPattern::Image(upload::put), Scope::Write, "Store the image of this id; idempotent."),
+    route(Method::DELETE, PathPattern::Image(images::delete), Scope::Admin, "Remove the image and its renditions."),
+    route(
+        Method::GET,
+        PathPattern::Info(info::info),
         Scope::Read,
         "Format, size, frames, orientation, profile, a part of EXIF; placeholders, colours and a hash by `include=`.",
     ),
     route(
         Method::POST,
-        At::Fixed("/images", upload::post),
+        PathPattern::Fixed("/images", upload::post),
         Scope::Write,
         "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each. `prerender=` names presets to render at once.",
     ),
-    route(Method::GET, At::Fixed("/images", images::list), Scope::Admin, "Images in digest order, page by page."),
+    route(
+        Method::GET,
+        PathPattern::Fixed("/images", images::list),
+        Scope::Admin,
+        "Images in digest order, page by page.",
+    ),
     route(
         Method::POST,
-        At::Fixed("/images/missing", image_batch::missing),
+        PathPattern::Fixed("/images/missing", image_batch::missing),
         Scope::Read,
         "Which of many ids are not stored.",
     ),
     route(
         Method::POST,
-        At::Fixed("/images/info", image_batch::info),
+        PathPattern::Fixed("/images/info", image_batch::info),
         Scope::Read,
         "What is known of many ids, a line each; `include=` as for one.",
     ),
     route(
         Method::POST,
-        At::Fixed("/images/delete", image_batch::delete),
+        PathPattern::Fixed("/images/delete", image_batch::delete),
         Scope::Admin,
         "Remove many images and their renditions, a line each.",
     ),
     route(
         Method::POST,
-        At::Bare("/process.{ext}", process::process),
+        PathPattern::Extension("/process.{ext}", process::process),
         Scope::Process,
         "The body of the request, rendered by the query; nothing is stored.",
     ),
     route(
         Method::GET,
-        At::Bare("/remote.{ext}", remote::remote),
+        PathPattern::Extension("/remote.{ext}", remote::remote),
         Scope::Process,
         "The image at `url=`, rendered by the rest of the query; `store=true` stores it (needs `write` too).",
     ),
     route(
         Method::POST,
-        At::Fixed("/bulk", bulk::bulk),
+        PathPattern::Fixed("/bulk", bulk::bulk),
         Scope::Process,
         "Many items, one JSON object a line, each with its outputs; results as they come (needs `read` for stored sources, `write` for `\"to\": \"blob\"`).",
     ),
     route(
         Method::POST,
-        At::Fixed("/jobs", jobs::submit),
+        PathPattern::Fixed("/jobs", jobs::submit),
         Scope::Process,
         "Many items as a job that outlives its request: NDJSON, or an array as JSON, as for `/bulk`; outputs to the store.",
     ),
-    route(Method::GET, At::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, youngest first."),
-    route(Method::GET, At::Job("/jobs/{id}", jobs::status), Scope::Process, "How far a job is."),
+    route(Method::GET, PathPattern::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, youngest first."),
+    route(Method::GET, PathPattern::Job("/jobs/{id}", jobs::status), Scope::Process, "How far a job is."),
     route(
         Method::DELETE,
-        At::Job("/jobs/{id}", jobs::cancel),
+        PathPattern::Job("/jobs/{id}", jobs::cancel),
         Scope::Process,
         "End a job; its results so far stay. 204 also when it had ended before.",
     ),
     route(
         Method::GET,
-        At::Job("/jobs/{id}/events", jobs::events),
+        PathPattern::Job("/jobs/{id}/events", jobs::events),
         Scope::Process,
         "How far a job is, as server-sent events, until it ends.",
     ),
     route(
         Method::GET,
-        At::Job("/jobs/{id}/results", jobs::results),
+        PathPattern::Job("/jobs/{id}/results", jobs::results),
         Scope::Process,
         "The results so far, NDJSON; `after=` goes on where an answer ended.",
     ),
-    route(Method::GET, At::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
-    route(Method::GET, At::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),
-    route(Method::GET, At::Fixed("/metrics", system::metrics), Scope::Admin, "Prometheus text."),
+    route(Method::GET, PathPattern::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
+    route(Method::GET, PathPattern::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),
+    route(Method::GET, PathPattern::Fixed("/metrics", system::metrics), Scope::Admin, "Prometheus text."),
 ];

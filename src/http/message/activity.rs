@@ -1,4 +1,4 @@
-//! [`Watch`]: what a connection is doing, noted by the pieces of its task and compared with its bounds by one timer.
+//! [`Activity`]: what a connection is doing, noted by the pieces of its task and compared with its bounds by one timer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::options::{Options, ms};
 
 /// What a connection is doing. Atomics, because the pieces of its task share it.
-pub(in crate::http) struct Watch {
+pub(in crate::http) struct Activity {
     opened: Instant,
     /// A handler is at work, under bounds of its own.
     busy: AtomicBool,
@@ -27,9 +27,9 @@ pub(in crate::http) struct Watch {
 
 const NEVER: u64 = u64::MAX;
 
-impl Watch {
-    pub(in crate::http) fn new() -> Watch {
-        Watch {
+impl Activity {
+    pub(in crate::http) fn new() -> Activity {
+        Activity {
             opened: Instant::now(),
             busy: AtomicBool::new(false),
             moved_ms: AtomicU64::new(0),

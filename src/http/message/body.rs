@@ -9,7 +9,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use tokio::time::Instant;
 
-use super::activity::Watch;
+use super::activity::Activity;
 use super::options::{Options, ms};
 use crate::http::error::Error;
 
@@ -22,22 +22,22 @@ pub(in crate::http) fn content_type(headers: &HeaderMap) -> (&str, String) {
 /// A request's body. Dropped before its end, it tells the connection, which then drains what the client still sends and closes.
 pub(in crate::http) struct RequestBody {
     incoming: Incoming,
-    watch: Arc<Watch>,
+    activity: Arc<Activity>,
     ended: bool,
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if !self.ended {
-            self.watch.leave_unread();
+            self.activity.leave_unread();
         }
     }
 }
 
 impl RequestBody {
-    pub(in crate::http) fn new(incoming: Incoming, watch: Arc<Watch>) -> RequestBody {
+    pub(in crate::http) fn new(incoming: Incoming, activity: Arc<Activity>) -> RequestBody {
         let ended = hyper::body::Body::is_end_stream(&incoming);
-        RequestBody { incoming, watch, ended }
+        RequestBody { incoming, activity, ended }
     }
 
     /// The declared length, if any.

@@ -1,4 +1,4 @@
-//! Lists of ids in bodies: one id a line or a JSON array, all of them together within one budget of bytes ([`Lists`]); batches of
+//! Lists of ids in bodies: one id a line or a JSON array, all of them together within one budget of bytes ([`TextBudget`]); batches of
 //! items have one of the same kind. What the ids are asked for is not here.
 
 use std::borrow::Cow;
@@ -24,26 +24,26 @@ const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lo
 
 /// The budget of all lists that are read or answered at once. Bytes of text are counted: what is made of them while a request is
 /// worked on is a few times that.
-pub(in crate::http) struct Lists {
+pub(in crate::http) struct TextBudget {
     bytes_max: usize,
     free: Arc<Semaphore>,
 }
 
-impl Lists {
+impl TextBudget {
     /// A budget of `bytes_max` bytes.
-    pub(in crate::http) fn new(bytes_max: usize) -> Lists {
-        Lists { bytes_max, free: Arc::new(Semaphore::new(bytes_max)) }
+    pub(in crate::http) fn new(bytes_max: usize) -> TextBudget {
+        TextBudget { bytes_max, free: Arc::new(Semaphore::new(bytes_max)) }
     }
 
     /// The right to hold `bytes`; one list longer than the whole budget is alone with it.
-    pub(in crate::http) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+    pub(in crate::http) fn try_acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
         Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::Lists)
     }
 
     /// Makes `held` the right to hold `bytes`.
-    fn grow(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Error> {
-        held.merge(self.hold(bytes.min(self.bytes_max).saturating_sub(held.num_permits()))?);
+    fn try_merge(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Error> {
+        held.merge(self.try_acquire(bytes.min(self.bytes_max).saturating_sub(held.num_permits()))?);
         Ok(())
     }
 
@@ -51,11 +51,11 @@ impl Lists {
     pub(in crate::http) async fn read(
         &self,
         body: RequestBody,
-        form: Form,
+        format: ListFormat,
         options: &Options,
     ) -> Result<(Vec<Digest>, OwnedSemaphorePermit), Error> {
         let (text, held) = self.text(body, options).await?;
-        Ok((form.read(&text, options.ids_max)?, held))
+        Ok((format.read(&text, options.ids_max)?, held))
     }
 
     /// The text of a body, and the right to hold it. It is taken as the bytes arrive, so that clients which only declare a length
@@ -79,15 +79,15 @@ impl Lists {
 
 /// Text on its way into memory.
 pub(in crate::http) struct Text<'a> {
-    lists: &'a Lists,
+    budget: &'a TextBudget,
     options: &'a Options,
     text: Vec<u8>,
     held: OwnedSemaphorePermit,
 }
 
 impl<'a> Text<'a> {
-    pub(in crate::http) fn new(lists: &'a Lists, options: &'a Options) -> Result<Text<'a>, Error> {
-        Ok(Text { lists, options, text: Vec::new(), held: lists.hold(0)? })
+    pub(in crate::http) fn new(budget: &'a TextBudget, options: &'a Options) -> Result<Text<'a>, Error> {
+        Ok(Text { budget, options, text: Vec::new(), held: budget.try_acquire(0)? })
     }
 
     pub(in crate::http) fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
@@ -95,7 +95,7 @@ impl<'a> Text<'a> {
         if bytes > self.options.list_bytes_max {
             return Err(too_large(self.options));
         }
-        self.lists.grow(&mut self.held, bytes)?;
+        self.budget.try_merge(&mut self.held, bytes)?;
         self.text.extend_from_slice(chunk);
         Ok(())
     }
@@ -123,20 +123,20 @@ pub(in crate::http) fn held(text: String, mut held: OwnedSemaphorePermit) -> Byt
 
 /// How a list of ids is written.
 #[derive(Clone, Copy)]
-pub(in crate::http) enum Form {
+pub(in crate::http) enum ListFormat {
     /// A JSON array.
     Json,
     /// One id a line.
     Lines,
 }
 
-impl Form {
+impl ListFormat {
     /// By `Content-Type`.
-    pub(in crate::http) fn of(headers: &HeaderMap) -> Result<Form, Error> {
+    pub(in crate::http) fn of(headers: &HeaderMap) -> Result<ListFormat, Error> {
         match content_type(headers).1.as_str() {
-            "application/json" => Ok(Form::Json),
+            "application/json" => Ok(ListFormat::Json),
             // What curl's --data-binary says unasked is taken for a list, too.
-            "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Form::Lines),
+            "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(ListFormat::Lines),
             _ => Err(Error::MediaType { allowed: "text/plain with one id a line, or application/json" }),
         }
     }
@@ -144,20 +144,20 @@ impl Form {
     /// Of the answer.
     pub(in crate::http) fn media_type(self) -> &'static str {
         match self {
-            Form::Json => "application/json",
-            Form::Lines => "text/plain",
+            ListFormat::Json => "application/json",
+            ListFormat::Lines => "text/plain",
         }
     }
 
     /// Up to `max` ids; what comes after them is counted and not kept.
     fn read(self, text: &[u8], max: usize) -> Result<Vec<Digest>, Error> {
         let (ids, count) = match self {
-            Form::Json => {
+            ListFormat::Json => {
                 let (mut json, mut bad) = (serde_json::Deserializer::from_slice(text), None);
                 let read = json.deserialize_seq(Ids { max, bad: &mut bad });
                 read.and_then(|read| json.end().map(|()| read)).map_err(|_| bad.unwrap_or(MALFORMED))?
             }
-            Form::Lines => {
+            ListFormat::Lines => {
                 let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
                 let mut lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
                 let read = |(at, line)| Digest::from_hex(line).map_err(|_| not_an_id("line", at, line));
@@ -173,8 +173,8 @@ impl Form {
     pub(in crate::http) fn write(self, ids: &[Digest]) -> String {
         let mut text = String::with_capacity(ids.len() * 67 + 2);
         let (open, before, between, after, close) = match self {
-            Form::Json => ("[", "\"", ",", "\"", "]"),
-            Form::Lines => ("", "", "", "\n", ""),
+            ListFormat::Json => ("[", "\"", ",", "\"", "]"),
+            ListFormat::Lines => ("", "", "", "\n", ""),
         };
         text.push_str(open);
         for (index, id) in ids.iter().enumerate() {
@@ -235,52 +235,52 @@ mod tests {
     #[test]
     fn lists_are_read_as_they_are_written() {
         let ids: Vec<Digest> = (0..3).map(|n| Digest::of(&[n])).collect();
-        for form in [Form::Json, Form::Lines] {
+        for format in [ListFormat::Json, ListFormat::Lines] {
             for count in 0..=3 {
-                let text = form.write(&ids[..count]);
-                assert_eq!(form.read(text.as_bytes(), 3), Ok(ids[..count].to_vec()), "{text}");
+                let text = format.write(&ids[..count]);
+                assert_eq!(format.read(text.as_bytes(), 3), Ok(ids[..count].to_vec()), "{text}");
             }
-            let text = form.write(&ids);
-            assert_eq!(form.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
+            let text = format.write(&ids);
+            assert_eq!(format.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
         }
-        assert_eq!(Form::Json.write(&ids), serde_json::json!(ids).to_string());
-        let cut = Form::Json.write(&ids);
+        assert_eq!(ListFormat::Json.write(&ids), serde_json::json!(ids).to_string());
+        let cut = ListFormat::Json.write(&ids);
         for bad in ["", "{}", "[", "[] x", &cut[..cut.len() - 9]] {
-            assert_eq!(Form::Json.read(bad.as_bytes(), 3), Err(MALFORMED), "{bad}");
+            assert_eq!(ListFormat::Json.read(bad.as_bytes(), 3), Err(MALFORMED), "{bad}");
         }
     }
 
     #[test]
     fn what_is_no_id_is_named_by_its_place_and_shown() {
         let good = Digest::of(b"").to_string();
-        let check = |form: Form, text: &str, place, at, value: &str| {
+        let check = |format: ListFormat, text: &str, place, at, value: &str| {
             let expected = Error::NotAnId { place, at, value: value.to_owned() };
-            assert_eq!(form.read(text.as_bytes(), 3), Err(expected), "{text}");
+            assert_eq!(format.read(text.as_bytes(), 3), Err(expected), "{text}");
         };
-        check(Form::Lines, &format!("{good}\n\n {good}\r\noops\nworse"), "line", 4, "oops");
-        check(Form::Lines, &good[1..], "line", 1, &good[1..]);
-        check(Form::Lines, &"x".repeat(1_000), "line", 1, &"x".repeat(VALUE_BYTES_SHOWN));
-        check(Form::Json, &format!("[\"{good}\", 5]"), "index", 1, "5");
-        check(Form::Json, "[\"\"", "index", 0, "\"\"");
+        check(ListFormat::Lines, &format!("{good}\n\n {good}\r\noops\nworse"), "line", 4, "oops");
+        check(ListFormat::Lines, &good[1..], "line", 1, &good[1..]);
+        check(ListFormat::Lines, &"x".repeat(1_000), "line", 1, &"x".repeat(VALUE_BYTES_SHOWN));
+        check(ListFormat::Json, &format!("[\"{good}\", 5]"), "index", 1, "5");
+        check(ListFormat::Json, "[\"\"", "index", 0, "\"\"");
         // Past the bound they are only counted.
         let many = format!("{good}\n{good}\n{good}\noops");
-        assert_eq!(Form::Lines.read(many.as_bytes(), 3), Err(Error::Ids { value: 4, max: 3 }));
+        assert_eq!(ListFormat::Lines.read(many.as_bytes(), 3), Err(Error::Ids { value: 4, max: 3 }));
     }
 
     #[test]
     fn lists_together_hold_the_budget_and_not_one_byte_more() {
-        let lists = Lists::new(100);
-        let mut first = lists.hold(60).expect("free");
-        assert_eq!(lists.hold(41).err(), Some(Error::Lists));
-        let second = lists.hold(40).expect("free");
-        assert_eq!(lists.grow(&mut first, 61), Err(Error::Lists));
+        let budget = TextBudget::new(100);
+        let mut first = budget.try_acquire(60).expect("free");
+        assert_eq!(budget.try_acquire(41).err(), Some(Error::Lists));
+        let second = budget.try_acquire(40).expect("free");
+        assert_eq!(budget.try_merge(&mut first, 61), Err(Error::Lists));
         drop(second);
-        assert_eq!(lists.grow(&mut first, 1000), Ok(()), "longer than the whole budget: alone");
-        assert_eq!(lists.hold(1).err(), Some(Error::Lists));
+        assert_eq!(budget.try_merge(&mut first, 1000), Ok(()), "longer than the whole budget: alone");
+        assert_eq!(budget.try_acquire(1).err(), Some(Error::Lists));
         // An answer keeps its own length of it until it is sent.
         let answer = held("x".repeat(30), first);
-        assert!(lists.hold(71).is_err());
-        drop((lists.hold(70), answer));
-        assert!(lists.hold(100).is_ok());
+        assert!(budget.try_acquire(71).is_err());
+        drop((budget.try_acquire(70), answer));
+        assert!(budget.try_acquire(100).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::RequestBody;
-use super::id_list::Lists;
+use super::id_list::TextBudget;
 use super::options::Options;
 use crate::aside::aside;
 use crate::http::error::Error;
@@ -27,9 +27,13 @@ pub(in crate::http) struct Array {
 }
 
 impl Array {
-    /// Reads an array, or an object with an array as its `items`, within the budget of `batches`.
-    pub(in crate::http) async fn read(batches: &Lists, body: RequestBody, options: &Options) -> Result<Array, Error> {
-        let (text, held) = batches.text(body, options).await?;
+    /// Reads an array, or an object with an array as its `items`, within `budget`.
+    pub(in crate::http) async fn read(
+        budget: &TextBudget,
+        body: RequestBody,
+        options: &Options,
+    ) -> Result<Array, Error> {
+        let (text, held) = budget.text(body, options).await?;
         let (text, places) =
             aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
         Ok(Array { text, places: places.into_iter(), _held: held })
@@ -64,16 +68,16 @@ fn places(text: &[u8]) -> Option<Vec<(u32, u32)>> {
         Err(_) => text,
     };
     let mut json = serde_json::Deserializer::from_str(array);
-    let places = json.deserialize_seq(Places { text }).ok()?;
+    let places = json.deserialize_seq(Elements { text }).ok()?;
     json.end().ok()?;
     Some(places)
 }
 
-struct Places<'a> {
+struct Elements<'a> {
     text: &'a str,
 }
 
-impl<'de> Visitor<'de> for Places<'de> {
+impl<'de> Visitor<'de> for Elements<'de> {
     type Value = Vec<(u32, u32)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

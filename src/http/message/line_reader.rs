@@ -128,7 +128,7 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::*;
-    use crate::http::message::activity::Watch;
+    use crate::http::message::activity::Activity;
     use crate::http::message::body::RequestBody;
     use crate::http::message::options::Options;
     use crate::store;
@@ -145,7 +145,7 @@ mod tests {
         });
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
         client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await.expect("room");
-        let body = RequestBody::new(told.await.expect("a request"), Arc::new(Watch::new()));
+        let body = RequestBody::new(told.await.expect("a request"), Arc::new(Activity::new()));
         (client, LineReader::new(body.stream(options), options.line_bytes_max, uploads))
     }
 

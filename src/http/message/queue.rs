@@ -9,14 +9,14 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
-use super::activity::Watch;
+use super::activity::Activity;
 use super::spool::{Spool, Write, Written};
 
 /// Bytes that wait for the client in memory before they go to a file, and bytes of a frame that is made of small lines.
 pub(in crate::http) const MEMORY_BYTES_MAX: usize = 32 << 10;
 
 /// What the two ends share.
-pub(in crate::http) struct Shared {
+pub(in crate::http) struct StreamQueue {
     queue: Mutex<Queue>,
     /// The client took something, or left.
     pub(in crate::http) room: Notify,
@@ -29,14 +29,14 @@ pub(in crate::http) struct Queue {
     broken: bool,
     pub(in crate::http) memory: VecDeque<Bytes>,
     pub(in crate::http) memory_bytes: usize,
-    pub(in crate::http) state: State,
+    pub(in crate::http) state: StreamState,
     pub(in crate::http) waker: Option<Waker>,
     /// The connection counts as at work until the answer has ended.
-    pub(in crate::http) watch: Option<Arc<Watch>>,
+    pub(in crate::http) activity: Option<Arc<Activity>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum State {
+pub(in crate::http) enum StreamState {
     Open,
     /// Nothing more comes.
     Ended,
@@ -56,19 +56,19 @@ pub(in crate::http) enum Offer {
     Wait,
 }
 
-impl Shared {
+impl StreamQueue {
     /// Nothing is on its way yet.
-    pub(in crate::http) fn new(spool: Spool) -> Arc<Shared> {
+    pub(in crate::http) fn new(spool: Spool) -> Arc<StreamQueue> {
         let queue = Queue {
             spool,
             broken: false,
             memory: VecDeque::new(),
             memory_bytes: 0,
-            state: State::Open,
+            state: StreamState::Open,
             waker: None,
-            watch: None,
+            activity: None,
         };
-        Arc::new(Shared { queue: Mutex::new(queue), room: Notify::new() })
+        Arc::new(StreamQueue { queue: Mutex::new(queue), room: Notify::new() })
     }
 
     /// Never held across an await.
@@ -78,7 +78,7 @@ impl Shared {
 
     /// Writes `parts`, which were taken from memory, to the file; back to memory with them if that fails. Goes on when it is no
     /// longer waited for.
-    pub(in crate::http) async fn spool(self: &Arc<Shared>, write: Write, parts: Vec<Bytes>) {
+    pub(in crate::http) async fn spool(self: &Arc<StreamQueue>, write: Write, parts: Vec<Bytes>) {
         let shared = Arc::clone(self);
         let spooled = tokio::task::spawn_blocking(move || {
             let written = write.run();
@@ -92,7 +92,7 @@ impl Shared {
 
 impl Queue {
     pub(in crate::http) fn offer(&mut self, line: &Bytes) -> Offer {
-        if self.state != State::Open {
+        if self.state != StreamState::Open {
             return Offer::Gone;
         }
         if self.has_memory_for(line.len() + 1) {
@@ -139,8 +139,8 @@ impl Queue {
         }
     }
 
-    pub(in crate::http) fn close(&mut self, state: State) {
-        if self.state == State::Open {
+    pub(in crate::http) fn close(&mut self, state: StreamState) {
+        if self.state == StreamState::Open {
             self.state = state;
             self.wake();
         }

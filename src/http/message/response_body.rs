@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::stream_body::Lines;
+use super::stream_body::StreamBody;
 use crate::store::{self, Blob};
 
 /// A response of ours.
@@ -23,7 +23,7 @@ pub(in crate::http) enum Body {
     Parts(VecDeque<Bytes>),
     Pieces(Box<Pieces>),
     /// Made while it is sent.
-    Lines(Box<Lines>),
+    Stream(Box<StreamBody>),
 }
 
 /// Bytes and ranges of a blob, sent one after the other, one frame in memory at a time.
@@ -81,7 +81,7 @@ impl Body {
             Body::Full(bytes) => Some(bytes.len() as u64),
             Body::Parts(parts) => Some(parts.iter().map(|part| part.len() as u64).sum()),
             Body::Pieces(pieces) => Some(pieces.left),
-            Body::Lines(_) => None,
+            Body::Stream(_) => None,
         }
     }
 }
@@ -103,7 +103,7 @@ impl hyper::body::Body for Body {
             }
             Body::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
             Body::Pieces(pieces) => pieces.poll_frame(context),
-            Body::Lines(lines) => lines.poll_frame(context),
+            Body::Stream(stream) => stream.poll_frame(context),
         }
     }
 

@@ -1,4 +1,4 @@
-//! [`Shelf`]: the results of one request that wait for its client, in a temporary file without a name. Unlike those of an answer
+//! [`SpillFile`]: the results of one request that wait for its client, in a temporary file without a name. Unlike those of an answer
 //! ([`super::spool`]) they are taken in any order: the file is made of pieces, each of which belongs to one result or is free. There
 //! are several files only where much waits. Waits for the disk alone.
 
@@ -16,7 +16,7 @@ use super::spool::{File, PIECE_BYTES, Spools, lost};
 const FILE_PIECES_MAX: u64 = 64 * 1024 * 1024 / PIECE_BYTES as u64;
 
 /// See the module.
-pub(in crate::http) struct Shelf {
+pub(in crate::http) struct SpillFile {
     spools: Spools,
     share_bytes: u64,
     file_pieces_max: u64,
@@ -31,11 +31,11 @@ pub(in crate::http) struct Shelf {
 struct Pieces {
     /// Made by the first that writes. Only for threads that may block.
     file: Mutex<Option<File>>,
-    places: Mutex<Places>,
+    free_list: Mutex<FreeList>,
 }
 
 #[derive(Default)]
-struct Places {
+struct FreeList {
     /// As many pieces as the file is long.
     held: Option<OwnedSemaphorePermit>,
     count: u64,
@@ -43,21 +43,27 @@ struct Places {
 }
 
 /// A result in the file. Its pieces are free again as they are read, and with this.
-pub(in crate::http) struct Kept {
-    shelf: Arc<Shelf>,
+pub(in crate::http) struct Spilled {
+    owner: Arc<SpillFile>,
     file: Arc<Pieces>,
     places: VecDeque<u64>,
     bytes: u64,
 }
 
-impl Shelf {
+impl SpillFile {
     /// Without a file yet; all that `spools` make share one room, of which this takes more than `share_bytes` only while half is free.
-    pub(in crate::http) fn new(spools: Spools, share_bytes: u64) -> Arc<Shelf> {
-        Shelf::of_files(spools, share_bytes, FILE_PIECES_MAX)
+    pub(in crate::http) fn new(spools: Spools, share_bytes: u64) -> Arc<SpillFile> {
+        SpillFile::of_files(spools, share_bytes, FILE_PIECES_MAX)
     }
 
-    fn of_files(spools: Spools, share_bytes: u64, file_pieces_max: u64) -> Arc<Shelf> {
-        Arc::new(Shelf { spools, share_bytes, file_pieces_max, file: Mutex::default(), bytes: watch::Sender::new(0) })
+    fn of_files(spools: Spools, share_bytes: u64, file_pieces_max: u64) -> Arc<SpillFile> {
+        Arc::new(SpillFile {
+            spools,
+            share_bytes,
+            file_pieces_max,
+            file: Mutex::default(),
+            bytes: watch::Sender::new(0),
+        })
     }
 
     /// Ready when no more than `bytes_max` are kept, in whole pieces.
@@ -68,32 +74,32 @@ impl Shelf {
 
     /// Moves `bytes`, however many, into the file; `None`: there is no room for them, be it in all files together or beside what is
     /// left to others. The write goes on when it is no longer waited for.
-    pub(in crate::http) async fn keep(self: &Arc<Self>, bytes: Bytes) -> io::Result<Option<Kept>> {
-        let Some(kept) = self.take(bytes.len()) else { return Ok(None) };
+    pub(in crate::http) async fn spill(self: &Arc<Self>, bytes: Bytes) -> io::Result<Option<Spilled>> {
+        let Some(spilled) = self.take(bytes.len()) else { return Ok(None) };
         let write = move || {
-            kept.write(&bytes)?;
-            Ok(Some(kept))
+            spilled.write(&bytes)?;
+            Ok(Some(spilled))
         };
         tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Pieces for so many bytes, all or none.
-    fn take(self: &Arc<Self>, bytes: usize) -> Option<Kept> {
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Spilled> {
         let count = bytes.div_ceil(PIECE_BYTES);
         let mut current = lock(&self.file);
         if *self.bytes.borrow() + bytes_of(count) > self.share_bytes && !self.spools.leaves_half(count) {
             return None;
         }
-        let takes_more = |file: &Arc<Pieces>| lock(&file.places).count < self.file_pieces_max;
+        let takes_more = |file: &Arc<Pieces>| lock(&file.free_list).count < self.file_pieces_max;
         let file = current.upgrade().filter(takes_more).unwrap_or_default();
-        let places: VecDeque<u64> = lock(&file.places).take(&self.spools, count)?.into();
+        let places: VecDeque<u64> = lock(&file.free_list).take(&self.spools, count)?.into();
         *current = Arc::downgrade(&file);
         self.bytes.send_modify(|all| *all += bytes_of(places.len()));
-        Some(Kept { shelf: self.clone(), file, places, bytes: bytes as u64 })
+        Some(Spilled { owner: self.clone(), file, places, bytes: bytes as u64 })
     }
 }
 
-impl Places {
+impl FreeList {
     fn take(&mut self, spools: &Spools, count: usize) -> Option<Vec<u64>> {
         let missing = count.saturating_sub(self.free.len()) as u64;
         if !spools.hold(&mut self.held, missing) {
@@ -105,14 +111,14 @@ impl Places {
     }
 }
 
-impl Kept {
+impl Spilled {
     /// Bytes that were not read yet.
     pub(in crate::http) fn len(&self) -> u64 {
         self.bytes
     }
 
     /// The bytes of the next piece, and what is left after it.
-    pub(in crate::http) async fn next(mut self) -> io::Result<(Bytes, Option<Kept>)> {
+    pub(in crate::http) async fn next(mut self) -> io::Result<(Bytes, Option<Spilled>)> {
         let read = move || {
             let bytes = self.read()?;
             // The last one closes the file, which takes a while where that is long: here.
@@ -140,18 +146,18 @@ impl Kept {
         let mut file = lock(&self.file.file);
         match &*file {
             Some(file) => Ok(file.clone()),
-            None => Ok(file.insert(self.shelf.spools.create()?).clone()),
+            None => Ok(file.insert(self.owner.spools.create()?).clone()),
         }
     }
 
     /// Makes the first `count` of its pieces free.
     fn give_back(&mut self, count: usize) {
-        lock(&self.file.places).free.extend(self.places.drain(..count));
-        self.shelf.bytes.send_modify(|all| *all -= bytes_of(count));
+        lock(&self.file.free_list).free.extend(self.places.drain(..count));
+        self.owner.bytes.send_modify(|all| *all -= bytes_of(count));
     }
 }
 
-impl Drop for Kept {
+impl Drop for Spilled {
     fn drop(&mut self) {
         self.give_back(self.places.len());
     }
@@ -167,7 +173,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-impl Shelf {
+impl SpillFile {
     /// Pieces that are taken.
     pub(in crate::http) fn pieces(&self) -> usize {
         *self.bytes.borrow() as usize / PIECE_BYTES
@@ -181,18 +187,18 @@ mod tests {
     use super::*;
 
     /// Room for `pieces` in all files.
-    fn shelf(pieces: usize) -> Arc<Shelf> {
-        Shelf::new(Spools::new(1, bytes_of(pieces)), u64::MAX)
+    fn owner(pieces: usize) -> Arc<SpillFile> {
+        SpillFile::new(Spools::new(1, bytes_of(pieces)), u64::MAX)
     }
 
-    async fn keep(shelf: &Arc<Shelf>, bytes: &[u8]) -> Option<Kept> {
-        shelf.keep(Bytes::copy_from_slice(bytes)).await.expect("a temporary file")
+    async fn spill(owner: &Arc<SpillFile>, bytes: &[u8]) -> Option<Spilled> {
+        owner.spill(Bytes::copy_from_slice(bytes)).await.expect("a temporary file")
     }
 
-    async fn read(kept: Kept) -> Vec<u8> {
-        let (mut all, mut rest) = (Vec::new(), Some(kept));
-        while let Some(kept) = rest {
-            let (piece, more) = kept.next().await.expect("a temporary file");
+    async fn read(spilled: Spilled) -> Vec<u8> {
+        let (mut all, mut rest) = (Vec::new(), Some(spilled));
+        while let Some(spilled) = rest {
+            let (piece, more) = spilled.next().await.expect("a temporary file");
             assert!(piece.len() <= PIECE_BYTES);
             all.extend_from_slice(&piece);
             rest = more;
@@ -206,28 +212,28 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_is_taken_in_any_order_and_its_places_are_used_again() {
-        let shelf = shelf(4);
+        let owner = owner(4);
         let [first, second] = [long(1, 1), long(1, 0)];
-        let one = keep(&shelf, &first).await.expect("room");
-        let two = keep(&shelf, &second).await.expect("room");
-        let three = keep(&shelf, b"x").await.expect("the room itself");
-        assert!(keep(&shelf, b"y").await.is_none(), "one past it");
-        assert!(keep(&shelf, b"").await.is_some(), "which needs no room");
+        let one = spill(&owner, &first).await.expect("room");
+        let two = spill(&owner, &second).await.expect("room");
+        let three = spill(&owner, b"x").await.expect("the room itself");
+        assert!(spill(&owner, b"y").await.is_none(), "one past it");
+        assert!(spill(&owner, b"").await.is_some(), "which needs no room");
         assert!(read(two).await == second);
         // In a place of the second's.
-        let four = keep(&shelf, b"z").await.expect("room");
+        let four = spill(&owner, b"z").await.expect("room");
         assert_eq!((read(three).await, read(four).await), (b"x".to_vec(), b"z".to_vec()));
         // In places that lie apart.
-        let five = keep(&shelf, &first).await.expect("room");
+        let five = spill(&owner, &first).await.expect("room");
         assert!(read(one).await == first && read(five).await == first);
-        assert_eq!(shelf.spools.free_pieces(), 4);
+        assert_eq!(owner.spools.free_pieces(), 4);
     }
 
     #[tokio::test]
     async fn more_than_its_share_is_taken_only_while_half_of_all_room_is_free() {
         let spools = Spools::new(1, bytes_of(16));
-        let [one, other] = [(); 2].map(|()| Shelf::new(spools.clone(), bytes_of(4)));
-        let fits = async |shelf: &Arc<Shelf>, pieces: usize| keep(shelf, &long(pieces - 1, 1)).await;
+        let [one, other] = [(); 2].map(|()| SpillFile::new(spools.clone(), bytes_of(4)));
+        let fits = async |owner: &Arc<SpillFile>, pieces: usize| spill(owner, &long(pieces - 1, 1)).await;
         let first = fits(&one, 7).await.expect("alone");
         assert!(fits(&one, 2).await.is_none(), "one past half");
         let second = fits(&one, 1).await.expect("half itself");
@@ -240,54 +246,54 @@ mod tests {
 
     #[tokio::test]
     async fn pieces_count_whole_until_they_are_read() {
-        let shelf = shelf(8);
-        let kept = keep(&shelf, &long(1, 1)).await.expect("room");
-        assert!(shelf.is_within(bytes_of(2)).now_or_never().is_some(), "the bound itself");
-        assert!(shelf.is_within(bytes_of(2) - 1).now_or_never().is_none(), "one past it");
-        let (_, rest) = kept.next().await.expect("a temporary file");
-        assert_eq!(*shelf.bytes.borrow(), bytes_of(1));
-        assert_eq!(rest.as_ref().map(Kept::len), Some(1));
+        let owner = owner(8);
+        let spilled = spill(&owner, &long(1, 1)).await.expect("room");
+        assert!(owner.is_within(bytes_of(2)).now_or_never().is_some(), "the bound itself");
+        assert!(owner.is_within(bytes_of(2) - 1).now_or_never().is_none(), "one past it");
+        let (_, rest) = spilled.next().await.expect("a temporary file");
+        assert_eq!(*owner.bytes.borrow(), bytes_of(1));
+        assert_eq!(rest.as_ref().map(Spilled::len), Some(1));
         drop(rest);
-        assert_eq!((*shelf.bytes.borrow(), shelf.spools.free_pieces()), (0, 8));
+        assert_eq!((*owner.bytes.borrow(), owner.spools.free_pieces()), (0, 8));
     }
 
     #[tokio::test]
     async fn one_file_holds_all_and_ends_with_the_last() {
-        let shelf = shelf(8);
-        let [one, two] = [keep(&shelf, b"a").await.expect("room"), keep(&shelf, b"b").await.expect("room")];
+        let owner = owner(8);
+        let [one, two] = [spill(&owner, b"a").await.expect("room"), spill(&owner, b"b").await.expect("room")];
         assert!(Arc::ptr_eq(&one.file, &two.file));
         let file = Arc::downgrade(&one.file);
         drop(one);
         assert_eq!(read(two).await, b"b");
         assert!(file.upgrade().is_none());
-        assert_eq!(read(keep(&shelf, b"c").await.expect("room")).await, b"c", "in another one");
+        assert_eq!(read(spill(&owner, b"c").await.expect("room")).await, b"c", "in another one");
     }
 
     #[tokio::test]
     async fn a_long_file_takes_no_more_and_gives_its_room_back_while_others_wait() {
-        let shelf = Shelf::of_files(Spools::new(1, bytes_of(9)), u64::MAX, 2);
-        let same_file = |one: &Kept, other: &Kept| Arc::ptr_eq(&one.file, &other.file);
-        let one = keep(&shelf, b"1").await.expect("room");
-        let two = keep(&shelf, b"2").await.expect("room");
+        let owner = SpillFile::of_files(Spools::new(1, bytes_of(9)), u64::MAX, 2);
+        let same_file = |one: &Spilled, other: &Spilled| Arc::ptr_eq(&one.file, &other.file);
+        let one = spill(&owner, b"1").await.expect("room");
+        let two = spill(&owner, b"2").await.expect("room");
         assert!(same_file(&one, &two), "the bound itself");
-        let long = keep(&shelf, &long(2, 1)).await.expect("room");
+        let long = spill(&owner, &long(2, 1)).await.expect("room");
         assert!(!same_file(&one, &long), "one past it");
-        let more = keep(&shelf, b"3").await.expect("room");
+        let more = spill(&owner, b"3").await.expect("room");
         assert!(!same_file(&long, &more));
-        assert_eq!(shelf.spools.free_pieces(), 9 - 2 - 3 - 1);
+        assert_eq!(owner.spools.free_pieces(), 9 - 2 - 3 - 1);
         drop(long);
-        assert_eq!(shelf.spools.free_pieces(), 9 - 2 - 1);
+        assert_eq!(owner.spools.free_pieces(), 9 - 2 - 1);
         drop((one, two, more));
-        assert_eq!(shelf.spools.free_pieces(), 9);
+        assert_eq!(owner.spools.free_pieces(), 9);
     }
 
     #[tokio::test]
     async fn a_file_that_fails_leaves_no_room_taken() {
         let full = || Ok(Arc::new(std::fs::File::options().write(true).open("/dev/full")?) as File);
         for create in [|| Err(io::Error::other("no folder")), full as fn() -> io::Result<File>] {
-            let shelf = Shelf::new(Spools::new(1, bytes_of(2)).created_by(create), u64::MAX);
-            assert!(shelf.keep(Bytes::from_static(b"x")).await.is_err());
-            assert_eq!((*shelf.bytes.borrow(), shelf.spools.free_pieces()), (0, 2));
+            let owner = SpillFile::new(Spools::new(1, bytes_of(2)).created_by(create), u64::MAX);
+            assert!(owner.spill(Bytes::from_static(b"x")).await.is_err());
+            assert_eq!((*owner.bytes.borrow(), owner.spools.free_pieces()), (0, 2));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Lines`]: the end of an answer that hyper sends.
+//! [`StreamBody`]: the end of an answer that hyper sends.
 
 use std::io;
 use std::pin::Pin;
@@ -9,14 +9,14 @@ use bytes::Bytes;
 use hyper::body::Frame;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::activity::Watch;
-use super::queue::{MEMORY_BYTES_MAX, Shared, State};
+use super::activity::Activity;
+use super::queue::{MEMORY_BYTES_MAX, StreamQueue, StreamState};
 use super::spool::{Read, lost};
 use crate::store;
 
 /// The end that hyper sends.
-pub(in crate::http) struct Lines {
-    shared: Arc<Shared>,
+pub(in crate::http) struct StreamBody {
+    shared: Arc<StreamQueue>,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
     /// What makes the answer; it is over when nobody takes it.
     pub(in crate::http) work: Option<AbortHandle>,
@@ -31,14 +31,14 @@ enum Step {
     Wait,
 }
 
-impl Lines {
-    pub(in crate::http) fn new(shared: Arc<Shared>) -> Lines {
-        Lines { shared, reading: None, work: None }
+impl StreamBody {
+    pub(in crate::http) fn new(shared: Arc<StreamQueue>) -> StreamBody {
+        StreamBody { shared, reading: None, work: None }
     }
 
     /// The answer's head is known: until its end the connection is at work.
-    pub(in crate::http) fn watched(&mut self, watch: Arc<Watch>) {
-        self.shared.lock().watch = Some(watch);
+    pub(in crate::http) fn tracked(&mut self, activity: Arc<Activity>) {
+        self.shared.lock().activity = Some(activity);
     }
 
     pub(in crate::http) fn poll_frame(
@@ -72,9 +72,9 @@ impl Lines {
         if !queue.spool.is_writing() {
             match (queue.frame(), queue.state) {
                 (Some(frame), _) => return Step::Frame(frame),
-                (None, State::Ended) => return Step::End,
-                (None, State::Cut | State::Gone) => return Step::Cut,
-                (None, State::Open) => {}
+                (None, StreamState::Ended) => return Step::End,
+                (None, StreamState::Cut | StreamState::Gone) => return Step::Cut,
+                (None, StreamState::Open) => {}
             }
         }
         queue.waker = Some(context.waker().clone());
@@ -94,21 +94,21 @@ fn cut(why: &str) -> store::Error {
     store::Error::Unavailable(why.to_owned())
 }
 
-impl Drop for Lines {
+impl Drop for StreamBody {
     fn drop(&mut self) {
-        let watch = {
+        let activity = {
             let mut queue = self.shared.lock();
-            queue.close(State::Gone);
+            queue.close(StreamState::Gone);
             queue.memory.clear();
             queue.memory_bytes = 0;
-            queue.watch.take()
+            queue.activity.take()
         };
         self.shared.room.notify_one();
         if let Some(work) = &self.work {
             work.abort();
         }
-        if let Some(watch) = watch {
-            watch.end();
+        if let Some(activity) = activity {
+            activity.end();
         }
     }
 }

@@ -10,7 +10,7 @@ use hyper::http::request::Parts;
 use super::auth::Grant;
 use super::conditional::{self, Condition, ETag, Ranges};
 use super::response::{value, with};
-use super::response_options::Delivery;
+use super::response_options::ResponseOptions;
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::message::response_body::{Body, Piece, Response};
@@ -26,7 +26,7 @@ pub(in crate::http) struct Image<'a> {
     pub(in crate::http) etag: ETag,
     pub(in crate::http) media_type: &'static str,
     pub(in crate::http) grant: Grant,
-    pub(in crate::http) delivery: &'a Delivery,
+    pub(in crate::http) options: &'a ResponseOptions,
 }
 
 impl Image<'_> {
@@ -80,7 +80,7 @@ impl Image<'_> {
     fn whole(&self, body: Body) -> Response {
         let mut response = self.head(StatusCode::OK, body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
-        if let Some(disposition) = self.delivery.download.as_deref().map(disposition) {
+        if let Some(disposition) = self.options.download.as_deref().map(disposition) {
             response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
         }
         response
@@ -126,7 +126,7 @@ impl Image<'_> {
         let mut response = with(status, body);
         let headers = response.headers_mut();
         headers.insert(ETAG, self.etag.value());
-        headers.insert(CACHE_CONTROL, cache_control(self.grant, self.delivery.preset));
+        headers.insert(CACHE_CONTROL, cache_control(self.grant, self.options.preset));
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         response
     }
@@ -232,7 +232,7 @@ mod tests {
         let (parts, ()) =
             hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
         let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
-        let image = Image { parts: &parts, etag, media_type: "x/y", grant, delivery: &Delivery::default() };
+        let image = Image { parts: &parts, etag, media_type: "x/y", grant, options: &ResponseOptions::default() };
         let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
         let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
         assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);

@@ -27,14 +27,14 @@ const PREFIX: &str = "progimage";
 const NO_ROUTE: &str = "none";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Answer {
+struct RequestLabels {
     method: &'static str,
     route: &'static str,
     status: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Place {
+struct RouteLabels {
     method: &'static str,
     route: &'static str,
 }
@@ -124,7 +124,7 @@ const SAMPLES: &[Sample] = &[
 
 /// What one route is counted under; found once, so that a request costs an index and not a hash of labels.
 struct RouteMetrics {
-    place: Place,
+    labels: RouteLabels,
     statuses: Box<[OnceLock<Counter>]>,
     latency: Histogram,
 }
@@ -141,7 +141,7 @@ impl Drop for Connected {
 /// The counters of the edge.
 pub(in crate::http) struct Metrics {
     registry: Registry,
-    requests: Family<Answer, Counter>,
+    requests: Family<RequestLabels, Counter>,
     routes: Vec<RouteMetrics>,
     uploads: Counter,
     duplicates: Counter,
@@ -156,16 +156,17 @@ impl Metrics {
     /// Counters of `routes`, each a method and a path, and of requests that reach none.
     pub(in crate::http) fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
-        let requests = Family::<Answer, Counter>::default();
+        let requests = Family::<RequestLabels, Counter>::default();
         registry.register("http_requests", "Answers by route and status", requests.clone());
-        let latency = Family::<Place, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
+        let latency =
+            Family::<RouteLabels, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
         registry.register("http_request_seconds", "Time from a request's head to its answer's head", latency.clone());
         let routes = routes
             .chain([(NO_ROUTE, NO_ROUTE)])
             .map(|(method, route)| {
-                let place = Place { method, route };
-                let latency = latency.get_or_create_owned(&place);
-                RouteMetrics { place, latency, statuses: (100..600).map(|_| OnceLock::new()).collect() }
+                let labels = RouteLabels { method, route };
+                let latency = latency.get_or_create_owned(&labels);
+                RouteMetrics { labels, latency, statuses: (100..600).map(|_| OnceLock::new()).collect() }
             })
             .collect();
         let mut counter = |name: &str, help: &str| {
@@ -202,8 +203,8 @@ impl Metrics {
         let Some(counter) = metrics.statuses.get(usize::from(status) - 100) else { return };
         counter
             .get_or_init(|| {
-                let Place { method, route } = metrics.place;
-                self.requests.get_or_create_owned(&Answer { method, route, status })
+                let RouteLabels { method, route } = metrics.labels;
+                self.requests.get_or_create_owned(&RequestLabels { method, route, status })
             })
             .inc();
     }

@@ -4,7 +4,7 @@ use hyper::http::request::Parts;
 
 use super::auth::Grant;
 use super::negotiate::{self, Bucket};
-use super::response_options::{self, Delivery, Pairs};
+use super::response_options::{self, Pairs, ResponseOptions};
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::pipeline::codec::{Codec, Header, by_extension};
@@ -27,12 +27,12 @@ impl RenderPolicy<'_> {
 }
 
 /// A format and how the result should look.
-pub(in crate::http) struct Asked {
+pub(in crate::http) struct RenderRequest {
     format: Format,
-    /// Of the pipeline; what is delivery is taken out.
+    /// Of the pipeline; what is a response option is taken out.
     pub(in crate::http) pairs: Pairs,
     /// How the result is delivered.
-    pub(in crate::http) delivery: Delivery,
+    pub(in crate::http) options: ResponseOptions,
 }
 
 enum Format {
@@ -40,7 +40,7 @@ enum Format {
     Bucket(Bucket),
 }
 
-impl Asked {
+impl RenderRequest {
     /// Reads the query; `own` takes out what only the route itself understands.
     pub(in crate::http) fn of(
         parts: &Parts,
@@ -48,15 +48,15 @@ impl Asked {
         policy: RenderPolicy,
         extension: &str,
         own: impl FnOnce(&mut Pairs) -> Result<(), Error>,
-    ) -> Result<Asked, Error> {
+    ) -> Result<RenderRequest, Error> {
         let mut pairs = query::pairs(parts.uri.query())?;
         own(&mut pairs)?;
-        let (pairs, delivery) = response_options::split(pairs, policy.presets, grant)?;
+        let (pairs, options) = response_options::split(pairs, policy.presets, grant)?;
         let format = match extension {
             "auto" => Format::Bucket(negotiate::bucket(&parts.headers)?),
             extension => Format::Codec(writable(extension)?),
         };
-        Ok(Asked { format, pairs, delivery })
+        Ok(RenderRequest { format, pairs, options })
     }
 
     /// Whether the format depends on `Accept`.

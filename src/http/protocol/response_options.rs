@@ -18,15 +18,19 @@ const DOWNLOAD_BYTES_MAX: usize = 255;
 
 /// How an answer is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::http) struct Delivery {
+pub(in crate::http) struct ResponseOptions {
     /// A file name to save as.
     pub(in crate::http) download: Option<String>,
     /// A preset was named, whose meaning may change.
     pub(in crate::http) preset: bool,
 }
 
-/// The query of a request: the parameters of the pipeline, and the delivery.
-pub(in crate::http) fn of(query: Option<&str>, presets: &Presets, grant: Grant) -> Result<(Pairs, Delivery), Error> {
+/// The query of a request: the parameters of the pipeline, and the response options.
+pub(in crate::http) fn of(
+    query: Option<&str>,
+    presets: &Presets,
+    grant: Grant,
+) -> Result<(Pairs, ResponseOptions), Error> {
     match query {
         None => Ok(Default::default()),
         query => split(query::pairs(query)?, presets, grant),
@@ -34,7 +38,11 @@ pub(in crate::http) fn of(query: Option<&str>, presets: &Presets, grant: Grant) 
 }
 
 /// The same of pairs of which a route took its own.
-pub(in crate::http) fn split(mut pairs: Pairs, presets: &Presets, grant: Grant) -> Result<(Pairs, Delivery), Error> {
+pub(in crate::http) fn split(
+    mut pairs: Pairs,
+    presets: &Presets,
+    grant: Grant,
+) -> Result<(Pairs, ResponseOptions), Error> {
     if matches!(grant, Grant::Signed { .. }) {
         pairs.retain(|(name, _)| !SIGNED.contains(&name.as_str()));
     }
@@ -47,7 +55,7 @@ pub(in crate::http) fn split(mut pairs: Pairs, presets: &Presets, grant: Grant) 
         return Err(invalid(name, value, format!("{PRESET}, {DOWNLOAD}; presets: {}", presets.names())).into());
     }
     let preset = presets.expand(&mut pairs)?;
-    Ok((pairs, Delivery { download, preset }))
+    Ok((pairs, ResponseOptions { download, preset }))
 }
 
 /// Refuses what nobody took out of the pairs: a parameter that is misspelt would be one that is ignored. `allowed` names the others.

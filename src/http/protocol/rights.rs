@@ -1,4 +1,4 @@
-//! [`Permits`]: what whoever sends many items may do with them, asked once for all of them.
+//! [`Rights`]: what whoever sends many items may do with them, asked once for all of them.
 
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
@@ -8,19 +8,19 @@ use crate::http::error::Error;
 use crate::items::Needs;
 
 /// Beside the scope of the route.
-pub(in crate::http) struct Permits {
+pub(in crate::http) struct Rights {
     read: Result<(), Error>,
     write: Result<(), Error>,
     original: Result<(), Error>,
     list: Result<(), Error>,
 }
 
-impl Permits {
+impl Rights {
     /// Of a request.
-    pub(in crate::http) fn of(access: &Access, parts: &Parts) -> Permits {
+    pub(in crate::http) fn of(access: &Access, parts: &Parts) -> Rights {
         // No signature counts: it is over the URL, and what is done stands in the body.
         let may = |scope, kind| access.check(scope, kind, "", parts.headers.get_all(AUTHORIZATION)).map(drop);
-        Permits {
+        Rights {
             read: may(Scope::Read, Kind::Other),
             write: may(Scope::Write, Kind::Other),
             original: may(Scope::Read, Kind::Original),
@@ -31,20 +31,20 @@ impl Permits {
     /// As a number, to be written down.
     pub(in crate::http) fn bits(&self) -> u32 {
         let all = [&self.read, &self.write, &self.original, &self.list];
-        all.iter().enumerate().map(|(index, permit)| u32::from(permit.is_ok()) << index).sum()
+        all.iter().enumerate().map(|(index, right)| u32::from(right.is_ok()) << index).sum()
     }
 
     /// What was written down.
-    pub(in crate::http) fn of_bits(bits: u32) -> Permits {
-        let permit = |index: u32, scope: Scope| match bits >> index & 1 {
+    pub(in crate::http) fn of_bits(bits: u32) -> Rights {
+        let right = |index: u32, scope: Scope| match bits >> index & 1 {
             1 => Ok(()),
             _ => Err(Error::Forbidden { scope: scope.name() }),
         };
-        Permits {
-            read: permit(0, Scope::Read),
-            write: permit(1, Scope::Write),
-            original: permit(2, Scope::Read),
-            list: permit(3, Scope::Admin),
+        Rights {
+            read: right(0, Scope::Read),
+            write: right(1, Scope::Write),
+            original: right(2, Scope::Read),
+            list: right(3, Scope::Admin),
         }
     }
 
@@ -56,6 +56,6 @@ impl Permits {
     /// Whether an item may be run.
     pub(in crate::http) fn check(&self, needs: Needs) -> Result<(), Error> {
         let asked = [(needs.read, &self.read), (needs.write, &self.write), (needs.original, &self.original)];
-        asked.into_iter().filter(|(needed, _)| *needed).try_for_each(|(_, permit)| permit.clone())
+        asked.into_iter().filter(|(needed, _)| *needed).try_for_each(|(_, right)| right.clone())
     }
 }

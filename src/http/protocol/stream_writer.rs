@@ -1,4 +1,4 @@
-//! [`Answer`]: the writing end of a body that is made while it is sent.
+//! [`StreamWriter`]: the writing end of a body that is made while it is sent.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use super::response;
 use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
 use crate::http::message::options::{Options, ms};
-use crate::http::message::queue::{Offer, Shared, State};
+use crate::http::message::queue::{Offer, StreamQueue, StreamState};
 use crate::http::message::response_body::{Body, Response};
 use crate::http::message::spool::Spools;
-use crate::http::message::stream_body::Lines;
+use crate::http::message::stream_body::StreamBody;
 
 /// The client has left, or takes nothing: what is still made for it is for nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Gone;
 
-/// The writing end. Dropped without [`Answer::end`], it leaves a body that is visibly cut off.
-pub(in crate::http) struct Answer {
-    shared: Arc<Shared>,
+/// The writing end. Dropped without [`StreamWriter::end`], it leaves a body that is visibly cut off.
+pub(in crate::http) struct StreamWriter {
+    shared: Arc<StreamQueue>,
     media_type: &'static str,
     /// The last bytes did not end their line.
     within_a_line: bool,
@@ -34,14 +34,18 @@ pub(in crate::http) struct Answer {
 }
 
 /// A streamed 200, and what its body is written to.
-pub(in crate::http) fn answer(spools: &Spools, options: &Options, media_type: &'static str) -> (Answer, Response) {
-    let shared = Shared::new(spools.spool());
-    let lines = Lines::new(shared.clone());
-    let mut response = response::with(StatusCode::OK, Body::Lines(Box::new(lines)));
+pub(in crate::http) fn answer(
+    spools: &Spools,
+    options: &Options,
+    media_type: &'static str,
+) -> (StreamWriter, Response) {
+    let shared = StreamQueue::new(spools.spool());
+    let lines = StreamBody::new(shared.clone());
+    let mut response = response::with(StatusCode::OK, Body::Stream(Box::new(lines)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let patience = ms(options.write_stall_ms) * 3 / 4;
-    (Answer { shared, media_type, within_a_line: false, patience }, response)
+    (StreamWriter { shared, media_type, within_a_line: false, patience }, response)
 }
 
 /// A streamed 200 that `work` writes on a task of its own, which ends with the client.
@@ -49,12 +53,12 @@ pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
     spools: &Spools,
     options: &Options,
     media_type: &'static str,
-    work: impl FnOnce(Answer) -> F,
+    work: impl FnOnce(StreamWriter) -> F,
 ) -> Response {
     let (answer, mut response) = answer(spools, options, media_type);
     let task = tokio::spawn(work(answer));
-    if let Body::Lines(lines) = response.body_mut() {
-        lines.work = Some(task.abort_handle());
+    if let Body::Stream(stream) = response.body_mut() {
+        stream.work = Some(task.abort_handle());
     }
     response
 }
@@ -66,7 +70,7 @@ pub(in crate::http) fn cut_short(problem: Problem) -> String {
     format!("\",\"problem\":{},\"status\":{status}}}\n", problem.json())
 }
 
-impl Answer {
+impl StreamWriter {
     /// Adds a line, given without its end. Does not wait for the client until the file that holds what it has not taken is full.
     pub(in crate::http) async fn line(&mut self, line: Bytes) -> Result<(), Gone> {
         loop {
@@ -87,12 +91,12 @@ impl Answer {
             {
                 let mut queue = self.shared.lock();
                 match queue.state {
-                    State::Open if queue.has_memory_for(bytes.len()) && queue.spool.len() == 0 => {
+                    StreamState::Open if queue.has_memory_for(bytes.len()) && queue.spool.len() == 0 => {
                         self.within_a_line = bytes.last().unwrap_or(&b'\n') != &b'\n';
                         queue.push(bytes);
                         return Ok(());
                     }
-                    State::Open => {}
+                    StreamState::Open => {}
                     _ => return Err(Gone),
                 }
             }
@@ -103,13 +107,13 @@ impl Answer {
     /// Ends the body with a last line.
     pub(in crate::http) async fn end(mut self, last: Bytes) -> Result<(), Gone> {
         self.line(last).await?;
-        self.shared.lock().close(State::Ended);
+        self.shared.lock().close(StreamState::Ended);
         Ok(())
     }
 
     /// Ends a body that is not made of lines.
     pub(in crate::http) fn finish(self) {
-        self.shared.lock().close(State::Ended);
+        self.shared.lock().close(StreamState::Ended);
     }
 
     async fn wait(&self) -> Result<(), Gone> {
@@ -117,8 +121,8 @@ impl Answer {
             return Ok(());
         }
         let mut queue = self.shared.lock();
-        if let Some(watch) = &queue.watch {
-            watch.wait_again();
+        if let Some(activity) = &queue.activity {
+            activity.wait_again();
         }
         if self.media_type == NDJSON {
             if self.within_a_line {
@@ -127,17 +131,17 @@ impl Answer {
             let problem = problem::of(&Error::NotReading).json();
             queue.push(serde_json::json!({ "done": false, "problem": problem }).to_string().into());
             queue.push(Bytes::from_static(b"\n"));
-            queue.close(State::Ended);
+            queue.close(StreamState::Ended);
         } else {
-            queue.close(State::Cut);
+            queue.close(StreamState::Cut);
         }
         Err(Gone)
     }
 }
 
-impl Drop for Answer {
+impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.shared.lock().close(State::Cut);
+        self.shared.lock().close(StreamState::Cut);
     }
 }
 
@@ -151,7 +155,7 @@ mod tests {
     use crate::http::message::spool::lost;
 
     /// An answer under these options.
-    fn begun(options: &Options, media_type: &'static str) -> (Answer, Response) {
+    fn begun(options: &Options, media_type: &'static str) -> (StreamWriter, Response) {
         answer(&spools(options), options, media_type)
     }
 

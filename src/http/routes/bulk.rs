@@ -30,7 +30,7 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::options::ms;
-use crate::http::protocol::rights::Permits;
+use crate::http::protocol::rights::Rights;
 use crate::http::protocol::stream_writer::Gone;
 use crate::items::{self, Done, Item, To};
 use crate::pipeline::codec::Codec;
@@ -55,8 +55,8 @@ pub(in crate::http) fn bulk(call: Call) -> Reply {
         let Call { app, parts, body, .. } = call;
         let max = app.options.bulk_requests_max as u64;
         let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Bulks { max })?;
-        let (media, permits) = (Media::of(&parts.headers), Permits::of(&app.access, &parts));
-        let intake = Intake::of(&app, &parts.headers, body, permits).await?;
+        let (media, rights) = (Media::of(&parts.headers), Rights::of(&app.access, &parts));
+        let intake = Intake::of(&app, &parts.headers, body, rights).await?;
         let work = |answer| {
             let results = Results::new(app.clone(), answer, media);
             run(app.clone(), intake, results, place)

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::images;
-use super::info::Question;
+use super::info::InfoRequest;
 use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
@@ -21,7 +21,7 @@ use crate::http::message::response_body::Response;
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::no_parameters;
 use crate::http::protocol::result_line::{self, Tally};
-use crate::http::protocol::stream_writer::Answer;
+use crate::http::protocol::stream_writer::StreamWriter;
 
 /// Images of one request that are looked at, or summed up, at once.
 const INFOS_AT_ONCE: usize = 8;
@@ -32,23 +32,23 @@ const DELETES_AT_ONCE: usize = 64;
 pub(in crate::http) fn missing(call: Call) -> Reply {
     Reply::later(async move {
         no_parameters(&call.parts)?;
-        let form = id_list::Form::of(&call.parts.headers)?;
+        let format = id_list::ListFormat::of(&call.parts.headers)?;
         let Call { app, body, .. } = call;
-        let (ids, held) = app.lists.read(body, form, &app.options).await?;
+        let (ids, held) = app.list_budget.read(body, format, &app.options).await?;
         let stats = app.store.stat(&ids).await?;
         let missing: Vec<Digest> =
             ids.into_iter().zip(stats).filter(|(_, stat)| stat.is_none()).map(|(id, _)| id).collect();
-        Ok(response::text(StatusCode::OK, form.media_type(), id_list::held(form.write(&missing), held)))
+        Ok(response::text(StatusCode::OK, format.media_type(), id_list::held(format.write(&missing), held)))
     })
 }
 
 /// `POST /images/info`: a line for each id, as `GET /images/{id}/info` answers.
 pub(in crate::http) fn info(call: Call) -> Reply {
     Reply::later(async move {
-        let question = Arc::new(Question::of(&call.app, &call.parts)?);
+        let request = Arc::new(InfoRequest::of(&call.app, &call.parts)?);
         each(call, INFOS_AT_ONCE, move |app, id| {
-            let question = question.clone();
-            async move { question.answer(&app, &id).await.map(|known| (StatusCode::OK, known)) }
+            let request = request.clone();
+            async move { request.answer(&app, &id).await.map(|known| (StatusCode::OK, known)) }
         })
         .await
     })
@@ -75,9 +75,9 @@ async fn each<F>(
 where
     F: Future<Output = Result<(StatusCode, Value), Error>> + Send + 'static,
 {
-    let form = id_list::Form::of(&call.parts.headers)?;
+    let format = id_list::ListFormat::of(&call.parts.headers)?;
     let Call { app, body, .. } = call;
-    let (ids, held) = app.lists.read(body, form, &app.options).await?;
+    let (ids, held) = app.list_budget.read(body, format, &app.options).await?;
     let shared = app.clone();
     Ok(app.stream(NDJSON, move |answer| run(shared, (ids, held), at_once, work, answer)))
 }
@@ -87,7 +87,7 @@ async fn run<F>(
     (ids, _held): (Vec<Digest>, OwnedSemaphorePermit),
     at_once: usize,
     work: impl Fn(Arc<App>, Digest) -> F + Send + Sync,
-    mut answer: Answer,
+    mut answer: StreamWriter,
 ) where
     F: Future<Output = Result<(StatusCode, Value), Error>> + Send,
 {

@@ -16,7 +16,7 @@ use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::conditional::{self, Condition, ETag};
 use crate::http::protocol::image_response::{self, Image};
 use crate::http::protocol::negotiate::{self, Bucket};
-use crate::http::protocol::response_options::{self, Delivery, Pairs};
+use crate::http::protocol::response_options::{self, Pairs, ResponseOptions};
 use crate::http::protocol::{auth, digest_fields, render_request, response};
 use crate::pipeline::Pipeline;
 use crate::pipeline::codec::{self, Codec};
@@ -34,7 +34,7 @@ const PAGE_IDS_DEFAULT: usize = 1_000;
 /// `GET /images/{id}`
 pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        let (pairs, delivery) = delivery(&call)?;
+        let (pairs, options) = delivery(&call)?;
         if let Some((name, value)) = pairs.first() {
             let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...";
             return Err(invalid(name, value, allowed).into());
@@ -45,7 +45,7 @@ pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
             etag: ETag::of_original(&id),
             media_type: UNKNOWN_MEDIA_TYPE,
             grant: call.grant,
-            delivery: &delivery,
+            options: &options,
         };
         if let Some(answer) = image.condition()? {
             return Ok(answer);
@@ -60,7 +60,7 @@ pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
     })
 }
 
-fn delivery(call: &Call) -> Result<(Pairs, Delivery), Error> {
+fn delivery(call: &Call) -> Result<(Pairs, ResponseOptions), Error> {
     response_options::of(call.parts.uri.query(), &call.app.options.presets, call.grant)
 }
 
@@ -81,20 +81,20 @@ pub(in crate::http) fn form(mut call: Call, id: Digest, extension: &str) -> Repl
         Err(error) => return Reply::Now(Err(error)),
     };
     match wanted {
-        Wanted::Codec(pipeline, delivery) => {
+        Wanted::Codec(pipeline, options) => {
             let key = pipeline.key(&id);
             // A digest may take longer than an answer at once may.
             let at_once = !digest_fields::wants_repr_digest(&call.parts.headers);
             match at_once.then(|| call.app.renditions.cached(&id, &key)).flatten() {
-                Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, &delivery)),
+                Some(rendition) => Reply::Now(hit(&call, &id, &key, &rendition, &options)),
                 None => Reply::later(async move {
                     let etag = ETag::of_key(&key);
-                    render(&call, id, etag, &pipeline, &delivery).await
+                    render(&call, id, etag, &pipeline, &options).await
                 }),
             }
         }
-        Wanted::Bucket(bucket, pairs, delivery) => {
-            Reply::later(async move { negotiated(&call, id, bucket, &pairs, &delivery).await })
+        Wanted::Bucket(bucket, pairs, options) => {
+            Reply::later(async move { negotiated(&call, id, bucket, &pairs, &options).await })
         }
     }
 }
@@ -105,20 +105,20 @@ pub(in crate::http) fn has_all_metadata(pairs: &Pairs) -> bool {
 }
 
 enum Wanted {
-    Codec(Pipeline, Delivery),
-    Bucket(Bucket, Pairs, Delivery),
+    Codec(Pipeline, ResponseOptions),
+    Bucket(Bucket, Pairs, ResponseOptions),
 }
 
 fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
-    let (pairs, delivery) = delivery(call)?;
+    let (pairs, options) = delivery(call)?;
     if has_all_metadata(&pairs) {
         call.grant = auth::of_original(&call.app.access, &call.parts)?;
     }
     if extension == "auto" {
-        return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, delivery));
+        return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, options));
     }
     let codec = render_request::writable(extension)?;
-    Ok(Wanted::Codec(pipeline(&call.app, codec, &pairs)?, delivery))
+    Ok(Wanted::Codec(pipeline(&call.app, codec, &pairs)?, options))
 }
 
 /// The pipeline of a query.
@@ -126,13 +126,19 @@ fn pipeline(app: &App, codec: &'static Codec, pairs: &[(String, String)]) -> Res
     Ok(app.render_policy().of(Pipeline::from_query(codec, pairs)?))
 }
 
-fn hit(call: &Call, id: &Digest, key: &Digest, rendition: &Rendition, delivery: &Delivery) -> Result<Response, Error> {
+fn hit(
+    call: &Call,
+    id: &Digest,
+    key: &Digest,
+    rendition: &Rendition,
+    options: &ResponseOptions,
+) -> Result<Response, Error> {
     let image = Image {
         parts: &call.parts,
         etag: ETag::of_key(key),
         media_type: rendition.codec.media_type,
         grant: call.grant,
-        delivery,
+        options,
     };
     let mut response = match image.condition()? {
         Some(answer) => answer,
@@ -162,10 +168,10 @@ async fn render(
     id: Digest,
     etag: ETag,
     pipeline: &Pipeline,
-    delivery: &Delivery,
+    options: &ResponseOptions,
 ) -> Result<Response, Error> {
     let media_type = pipeline.codec().media_type;
-    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, delivery };
+    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, options };
     // The tag is known without a render: it is enough that the source exists.
     if conditional::is_conditional(&call.parts.headers) {
         exists(&call.app, &id).await?;
@@ -187,7 +193,7 @@ async fn negotiated(
     id: Digest,
     bucket: Bucket,
     pairs: &[(String, String)],
-    delivery: &Delivery,
+    options: &ResponseOptions,
 ) -> Result<Response, Error> {
     let mut name = bucket.name().as_bytes().to_vec();
     let (mut forms, mut refused) = (Vec::new(), None);
@@ -205,7 +211,7 @@ async fn negotiated(
     let (source, header) = call.app.renditions.header(&id).await?;
     let fitting = bucket.codec(source, &header);
     let form = forms.iter().find(|form| Some(form.codec()) == fitting).unwrap_or(first);
-    render(call, id, etag, form, delivery).await
+    render(call, id, etag, form, options).await
 }
 
 pub(in crate::http) async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {
@@ -266,7 +272,7 @@ pub(in crate::http) fn list(call: Call) -> Reply {
         let next = page.last().filter(|_| page.len() == limit).map(|(id, _)| id);
         let images: Vec<_> = page.iter().map(|(id, stat)| json!({ "id": id, "bytes": stat.len })).collect();
         let text = json!({ "images": images, "next": next }).to_string();
-        let held = call.app.lists.hold(text.len())?;
+        let held = call.app.list_budget.try_acquire(text.len())?;
         Ok(response::text(StatusCode::OK, "application/json", id_list::held(text, held)))
     })
 }

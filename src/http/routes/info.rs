@@ -18,23 +18,23 @@ use crate::pipeline::{Channels, Pipeline};
 /// `GET /images/{id}/info`
 pub(in crate::http) fn info(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        let question = Question::of(&call.app, &call.parts)?;
-        response::revalidated(&call.parts, &question.answer(&call.app, &id).await?)
+        let request = InfoRequest::of(&call.app, &call.parts)?;
+        response::revalidated(&call.parts, &request.answer(&call.app, &id).await?)
     })
 }
 
 /// What is asked of an image, or of many.
-pub(in crate::http) struct Question {
+pub(in crate::http) struct InfoRequest {
     entries: Vec<&'static summary::Entry>,
     /// Where it was taken is for those who may read the original, which says it too.
     place: bool,
 }
 
-impl Question {
+impl InfoRequest {
     /// Reads the query, and who asks.
-    pub(in crate::http) fn of(app: &App, parts: &Parts) -> Result<Question, Error> {
+    pub(in crate::http) fn of(app: &App, parts: &Parts) -> Result<InfoRequest, Error> {
         let place = auth::of_original(&app.access, parts).is_ok();
-        Ok(Question { entries: included(parts.uri.query())?, place })
+        Ok(InfoRequest { entries: included(parts.uri.query())?, place })
     }
 
     /// What is known of `id`.

@@ -19,8 +19,8 @@ use crate::http::message::body::{RequestBody, content_type};
 use crate::http::message::json_array::Array;
 use crate::http::message::line_reader::{Line, LineReader, NDJSON, is_lines};
 use crate::http::message::response_body::Body;
-use crate::http::protocol::rights::Permits;
-use crate::http::protocol::stream_writer::{Answer, Gone};
+use crate::http::protocol::rights::Rights;
+use crate::http::protocol::stream_writer::{Gone, StreamWriter};
 use crate::http::protocol::{response, response_options};
 use crate::jobs::{self, Intake, Page, Sender, Status};
 use crate::pipeline::param::invalid;
@@ -47,7 +47,7 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
         let webhook = response_options::once(&mut pairs, "webhook")?;
         response_options::nothing_else(&pairs, "webhook")?;
         let given = Given::of(&parts.headers)?;
-        let rights = Permits::of(&app.access, &parts).bits();
+        let rights = Rights::of(&app.access, &parts).bits();
         let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
         let _array = match given {
             Given::Lines => {
@@ -96,7 +96,7 @@ async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result
 /// Takes each element as a line, as it is written: where that is its line to the byte, both are the same job. The array holds the
 /// bytes of the last lines until the job is accepted.
 async fn take_array(app: &App, body: RequestBody, intake: &mut Intake) -> Result<Array, Error> {
-    let mut array = Array::read(&app.batches, body, &app.options).await?;
+    let mut array = Array::read(&app.batch_budget, body, &app.options).await?;
     for text in &mut array {
         let fits = text.len() <= app.options.line_bytes_max;
         intake.line(if fits { text } else { Bytes::new() }).await?;
@@ -145,7 +145,7 @@ pub(in crate::http) fn results(call: Call, id: Digest) -> Reply {
     })
 }
 
-async fn send_results(app: &App, mut page: Page, mut answer: Answer) -> Result<(), Gone> {
+async fn send_results(app: &App, mut page: Page, mut answer: StreamWriter) -> Result<(), Gone> {
     loop {
         if !page.lines.is_empty() {
             answer.send(joined(&page.lines)).await?;
@@ -181,7 +181,7 @@ pub(in crate::http) fn events(call: Call, id: Digest) -> Reply {
 
 /// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
 /// how far the job is and nothing more: the client asks another, or again.
-async fn send_events(app: Arc<App>, first: Status, mut answer: Answer) -> Result<(), Gone> {
+async fn send_events(app: Arc<App>, first: Status, mut answer: StreamWriter) -> Result<(), Gone> {
     let mut ends = app.jobs.ends();
     let (mut said, mut at) = (None, Instant::now());
     loop {

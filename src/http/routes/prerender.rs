@@ -13,7 +13,7 @@ use crate::http::call::Call;
 use crate::http::error::Error;
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::response_options;
-use crate::http::protocol::rights::Permits;
+use crate::http::protocol::rights::Rights;
 use crate::items::{Needs, OUTPUTS_MAX};
 use crate::jobs::{self, Intake, Sender};
 use crate::pipeline::codec::{Codec, by_extension};
@@ -51,10 +51,10 @@ impl Prerender {
             let allowed = format!("at most {OUTPUTS_MAX} presets");
             return Err(invalid(NAME, &list, allowed).into());
         }
-        let permits = Permits::of(&app.access, &call.parts);
+        let rights = Rights::of(&app.access, &call.parts);
         // Each image would fail for it, long after whoever sent them has left.
-        permits.check(needs(&app, &presets))?;
-        Ok(Prerender { rights: permits.bits(), app, presets })
+        rights.check(needs(&app, &presets))?;
+        Ok(Prerender { rights: rights.bits(), app, presets })
     }
 
     /// Begins the job of an image that was stored and names it in the answer.
@@ -75,8 +75,8 @@ impl Prerender {
     }
 
     /// A job of images that are still to be stored.
-    pub(in crate::http) fn job(&self) -> Job<'_> {
-        Job { prerender: self, intake: None, ended: self.presets.is_empty() }
+    pub(in crate::http) fn job(&self) -> PrerenderJob<'_> {
+        PrerenderJob { prerender: self, intake: None, ended: self.presets.is_empty() }
     }
 
     fn line(&self, told: &Value) -> Bytes {
@@ -91,7 +91,7 @@ impl Prerender {
 
 /// The images of one upload on their way to be rendered. An upload never fails for it: what is not rendered beforehand is rendered
 /// when it is asked for.
-pub(in crate::http) struct Job<'a> {
+pub(in crate::http) struct PrerenderJob<'a> {
     prerender: &'a Prerender,
     /// None until there is an image, and again once the job is given up.
     intake: Option<Intake>,
@@ -99,7 +99,7 @@ pub(in crate::http) struct Job<'a> {
     ended: bool,
 }
 
-impl Job<'_> {
+impl PrerenderJob<'_> {
     /// An image was stored, of which this is told.
     pub(in crate::http) async fn add(&mut self, told: &Value) {
         if self.ended {

@@ -13,7 +13,7 @@ use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::Grant;
 use crate::http::protocol::digest_fields::Claims;
 use crate::http::protocol::image_response;
-use crate::http::protocol::render_request::Asked;
+use crate::http::protocol::render_request::RenderRequest;
 use crate::pipeline::Images;
 use crate::pipeline::Presets;
 use crate::pipeline::param::invalid;
@@ -30,8 +30,8 @@ const PARTS: Error = Error::Malformed {
 
 /// `POST /process.{ext}`
 pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
-    let asked = match Asked::of(&call.parts, call.grant, call.app.render_policy(), extension, |_| Ok(())) {
-        Ok(asked) => asked,
+    let request = match RenderRequest::of(&call.parts, call.grant, call.app.render_policy(), extension, |_| Ok(())) {
+        Ok(request) => request,
         Err(error) => return Reply::Now(Err(error)),
     };
     Reply::later(async move {
@@ -40,9 +40,9 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
         match (media_type == "multipart/form-data").then(|| multer::parse_boundary(content_type)) {
             None => {
                 // A body whose query is wrong need not be sent.
-                asked.check(app.render_policy())?;
+                request.check(app.render_policy())?;
                 let image = raw(call).await?;
-                render(&app, &asked, image, &[]).await
+                render(&app, &request, image, &[]).await
             }
             Some(boundary) => {
                 let boundary =
@@ -53,10 +53,10 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
                 if let Some(name) = free {
                     parts_are_free(name, grant, presets)?;
                 }
-                let mut asked = asked;
-                asked.pairs.extend(ops.map(|ops| ("ops".to_owned(), ops)));
-                let Form { image, others } = form;
-                render(&app, &asked, image.ok_or(PARTS)?, &others).await
+                let mut request = request;
+                request.pairs.extend(ops.map(|ops| ("ops".to_owned(), ops)));
+                let FormImages { image, others } = form;
+                render(&app, &request, image.ok_or(PARTS)?, &others).await
             }
         }
     })
@@ -74,7 +74,7 @@ fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Err
 }
 
 /// An image in memory, within its bound and the budget of bodies; the right to hold it goes with it.
-struct Held {
+struct LoadedImage {
     bytes: Bytes,
     digest: Digest,
     _reserved: Reserved,
@@ -101,12 +101,12 @@ impl Arriving {
         Ok(())
     }
 
-    fn end(self) -> Held {
-        Held { bytes: self.bytes.into(), digest: self.hasher.digest(), _reserved: self.reserved }
+    fn end(self) -> LoadedImage {
+        LoadedImage { bytes: self.bytes.into(), digest: self.hasher.digest(), _reserved: self.reserved }
     }
 }
 
-async fn raw(call: Call) -> Result<Held, Error> {
+async fn raw(call: Call) -> Result<LoadedImage, Error> {
     let Call { app, parts, body, .. } = call;
     let mut claims = Claims::of(&parts.headers)?;
     let mut image = Arriving::new(&app, body.declared())?;
@@ -121,18 +121,18 @@ async fn raw(call: Call) -> Result<Held, Error> {
 
 /// The images of a form.
 #[derive(Default)]
-struct Form {
-    image: Option<Held>,
-    others: Vec<(&'static str, Held)>,
+struct FormImages {
+    image: Option<LoadedImage>,
+    others: Vec<(&'static str, LoadedImage)>,
 }
 
-impl Form {
+impl FormImages {
     fn has(&self, name: &str) -> bool {
         self.others.iter().any(|(other, _)| *other == name)
     }
 }
 
-async fn form(call: Call, boundary: String) -> Result<(Form, Option<String>), Error> {
+async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String>), Error> {
     let Call { app, parts, body, .. } = call;
     // A digest in the head is over the whole form.
     let claims = Claims::of(&parts.headers)?;
@@ -143,7 +143,7 @@ async fn form(call: Call, boundary: String) -> Result<(Form, Option<String>), Er
     }
     let chunks = Chunks::new(body.read(&app.options), claims);
     let mut parser = multer::Multipart::new(chunks.clone(), boundary);
-    let (mut form, mut ops) = (Form::default(), None);
+    let (mut form, mut ops) = (FormImages::default(), None);
     while let Some(mut part) = parser.next_field().await.map_err(of_form)? {
         let name = part.name().unwrap_or_default();
         let image_part = IMAGE_PARTS.into_iter().find(|known| *known == name);
@@ -166,7 +166,7 @@ async fn form(call: Call, boundary: String) -> Result<(Form, Option<String>), Er
     Ok((form, ops))
 }
 
-async fn image(app: &App, chunks: &Chunks<Claims>, part: &mut multer::Field<'static>) -> Result<Held, Error> {
+async fn image(app: &App, chunks: &Chunks<Claims>, part: &mut multer::Field<'static>) -> Result<LoadedImage, Error> {
     // The exact bound is that of what arrives; the parser may read on a little.
     chunks.allow_image(app.limits.bytes_max);
     let mut image = Arriving::new(app, None)?;
@@ -187,13 +187,18 @@ async fn text(part: &mut multer::Field<'static>) -> Result<String, Error> {
     String::from_utf8(text).map_err(|_| Error::Malformed { what: "the part ops must be UTF-8" })
 }
 
-async fn render(app: &App, asked: &Asked, image: Held, others: &[(&str, Held)]) -> Result<Response, Error> {
+async fn render(
+    app: &App,
+    request: &RenderRequest,
+    image: LoadedImage,
+    others: &[(&str, LoadedImage)],
+) -> Result<Response, Error> {
     let known = inspect(&image.bytes).await?;
     let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
-    let pipeline = asked.pipeline(app.render_policy(), Some(known), &parts)?;
+    let pipeline = request.pipeline(app.render_policy(), Some(known), &parts)?;
     let given: Images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
     let (rendition, origin) = app.renditions.render(image.bytes.clone(), given, &pipeline).await?;
-    let mut response = image_response::unkept(&rendition, asked.delivery.download.as_deref());
+    let mut response = image_response::unkept(&rendition, request.options.download.as_deref());
     image_response::came_from(&mut response, origin);
     Ok(response)
 }

@@ -7,11 +7,10 @@ use crate::fetch::Source;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
-use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::{Kind, Scope};
 use crate::http::protocol::conditional::ETag;
 use crate::http::protocol::image_response::{self, Image};
-use crate::http::protocol::render_request::Asked;
+use crate::http::protocol::render_request::RenderRequest;
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::{Pairs, once};
 use crate::pipeline::Pipeline;
@@ -21,15 +20,15 @@ use crate::renditions::{Origin, Rendition, inspect};
 /// `GET /remote.{ext}?url=...`
 pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
     let mut own = Own::default();
-    let asked = match asked(&call, extension, &mut own) {
-        Ok(asked) => asked,
+    let request = match request(&call, extension, &mut own) {
+        Ok(request) => request,
         Err(error) => return Reply::Now(Err(error)),
     };
     Reply::later(async move {
         let app = &call.app;
         let source = app.sources.get(&own.url).await?;
-        let known = if asked.is_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
-        let pipeline = asked.pipeline(app.render_policy(), known, &[])?;
+        let known = if request.is_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
+        let pipeline = request.pipeline(app.render_policy(), known, &[])?;
         if own.store {
             upload::remote::store(app, source.bytes.clone()).await?;
         }
@@ -39,7 +38,7 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
             etag: ETag::of_key(&key),
             media_type: pipeline.codec().media_type,
             grant: call.grant,
-            delivery: &asked.delivery,
+            options: &request.options,
         };
         let mut response = match image.condition()? {
             Some(answer) => answer,
@@ -80,15 +79,15 @@ impl Own {
 }
 
 /// Reads the query, and refuses everything that can be before anything is fetched.
-fn asked(call: &Call, extension: &str, own: &mut Own) -> Result<Asked, Error> {
+fn request(call: &Call, extension: &str, own: &mut Own) -> Result<RenderRequest, Error> {
     let policy = call.app.render_policy();
-    let asked = Asked::of(&call.parts, call.grant, policy, extension, |pairs| own.take(pairs))?;
+    let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| own.take(pairs))?;
     if own.store {
         call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
     }
     call.app.sources.check(&own.url)?;
-    asked.check(policy)?;
-    Ok(asked)
+    request.check(policy)?;
+    Ok(request)
 }
 
 async fn render(app: &App, source: &Source, pipeline: &Pipeline, stored: bool) -> Result<(Rendition, Origin), Error> {

@@ -1,7 +1,7 @@
 //! One connection: hyper over a socket whose timeouts sit where hyper has none.
 //!
 //! hyper's own header timeout also runs while a kept connection idles and arms a timer for each request; a client that stops reading
-//! is never looked at again. So a [`Watch`] notes what the socket does (a few stores a request), and one lazy timer a
+//! is never looked at again. So an [`Activity`] notes what the socket does (a few stores a request), and one lazy timer a
 //! connection compares it with the bounds.
 //!
 //! What is being sent is held in memory, so a client must not only take a byte now and then: from the moment in which it is
@@ -23,13 +23,13 @@ use tokio::time::Instant;
 
 use super::service::Service;
 use crate::http::app::App;
-use crate::http::message::activity::Watch;
+use crate::http::message::activity::Activity;
 use crate::http::message::options::Options;
 
-/// A socket that tells its [`Watch`] what happens.
+/// A socket that tells its [`Activity`] what happens.
 struct Socket {
     stream: TcpStream,
-    watch: Arc<Watch>,
+    activity: Arc<Activity>,
 }
 
 impl AsyncRead for Socket {
@@ -37,7 +37,7 @@ impl AsyncRead for Socket {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buf);
         if buf.filled().len() > before {
-            self.watch.arrived();
+            self.activity.arrived();
         }
         result
     }
@@ -46,8 +46,8 @@ impl AsyncRead for Socket {
 impl Socket {
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &result {
-            Poll::Pending => self.watch.stalled(),
-            Poll::Ready(Ok(bytes)) => self.watch.written(*bytes),
+            Poll::Pending => self.activity.stalled(),
+            Poll::Ready(Ok(bytes)) => self.activity.written(*bytes),
             // The connection is over.
             Poll::Ready(Err(_)) => {}
         }
@@ -76,7 +76,7 @@ impl AsyncWrite for Socket {
 
     /// hyper flushes once it has written all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.watch.caught_up();
+        self.activity.caught_up();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -100,12 +100,12 @@ pub(in crate::http) async fn run(
     builder: &http1::Builder,
     stop: watch::Receiver<bool>,
 ) {
-    let watch = Arc::new(Watch::new());
-    let io = TokioIo::new(Socket { stream, watch: watch.clone() });
-    let mut connection = builder.serve_connection(io, Service::new(app.clone(), watch.clone()));
-    let end = drive(&mut connection, &watch, &app.options, stop).await;
+    let activity = Arc::new(Activity::new());
+    let io = TokioIo::new(Socket { stream, activity: activity.clone() });
+    let mut connection = builder.serve_connection(io, Service::new(app.clone(), activity.clone()));
+    let end = drive(&mut connection, &activity, &app.options, stop).await;
     let lingers = match end {
-        End::Done => watch.unread(),
+        End::Done => activity.unread(),
         End::Refused => true,
         End::TimedOut => false,
     };
@@ -117,11 +117,16 @@ pub(in crate::http) async fn run(
 
 type Connection = http1::Connection<TokioIo<Socket>, Service>;
 
-async fn drive(connection: &mut Connection, watch: &Watch, options: &Options, mut stop: watch::Receiver<bool>) -> End {
+async fn drive(
+    connection: &mut Connection,
+    activity: &Activity,
+    options: &Options,
+    mut stop: watch::Receiver<bool>,
+) -> End {
     let mut stopped = false;
     let stopping = async move { stop.wait_for(|stop| *stop).await.is_ok() };
     tokio::pin!(stopping);
-    let timer = tokio::time::sleep_until(watch.deadline(options));
+    let timer = tokio::time::sleep_until(activity.deadline(options));
     tokio::pin!(timer);
     poll_fn(|context| {
         if let Poll::Ready(result) = Pin::new(&mut *connection).poll(context) {
@@ -134,7 +139,7 @@ async fn drive(connection: &mut Connection, watch: &Watch, options: &Options, mu
             context.waker().wake_by_ref();
         }
         loop {
-            let due = watch.deadline(options);
+            let due = activity.deadline(options);
             if due < timer.deadline() {
                 timer.as_mut().reset(due);
             }

@@ -14,16 +14,16 @@ use crate::http::message::body::RequestBody;
 use crate::http::message::options::Options;
 use crate::http::protocol::auth::{Grant, Kind, Scope};
 use crate::http::protocol::response;
-use crate::http::table::{At, ROUTES, Route};
+use crate::http::table::{PathPattern, ROUTES, Route};
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target<'a> {
+enum Resource<'a> {
     Fixed(&'a str),
     /// The path of its route, and the extension.
-    Bare(&'static str, &'a str),
+    Extension(&'static str, &'a str),
     Image(Digest),
-    Form(Digest, &'a str),
+    Rendition(Digest, &'a str),
     Info(Digest),
     /// The path of its route, and the job.
     Job(&'static str, Digest),
@@ -37,12 +37,14 @@ pub(in crate::http) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody)
             let uri = parts.uri.clone();
             let call = Call { app: app.clone(), parts, body, grant };
             let reply = match (&ROUTES[index].at, target(uri.path())) {
-                (At::Fixed(_, handler), _) => handler(call),
-                (At::Bare(_, handler), Ok(Target::Bare(_, extension))) => handler(call, extension),
-                (At::Image(handler), Ok(Target::Image(id))) => handler(call, id),
-                (At::Form(handler), Ok(Target::Form(id, extension))) => handler(call, id, extension),
-                (At::Info(handler), Ok(Target::Info(id))) => handler(call, id),
-                (At::Job(_, handler), Ok(Target::Job(_, id))) => handler(call, id),
+                (PathPattern::Fixed(_, handler), _) => handler(call),
+                (PathPattern::Extension(_, handler), Ok(Resource::Extension(_, extension))) => handler(call, extension),
+                (PathPattern::Image(handler), Ok(Resource::Image(id))) => handler(call, id),
+                (PathPattern::Rendition(handler), Ok(Resource::Rendition(id, extension))) => {
+                    handler(call, id, extension)
+                }
+                (PathPattern::Info(handler), Ok(Resource::Info(id))) => handler(call, id),
+                (PathPattern::Job(_, handler), Ok(Resource::Job(_, id))) => handler(call, id),
                 _ => Reply::Now(Err(Error::NoRoute)),
             };
             (Some((index, grant)), reply)
@@ -84,8 +86,8 @@ fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
 
 fn kind(route: &Route) -> Kind {
     match route.at {
-        At::Image(_) if route.method == Method::GET => Kind::Original,
-        At::Form(_) | At::Bare(..) => Kind::Rendition,
+        PathPattern::Image(_) if route.method == Method::GET => Kind::Original,
+        PathPattern::Rendition(_) | PathPattern::Extension(..) => Kind::Rendition,
         _ if route.scope == Scope::Process => Kind::Bulk,
         _ => Kind::Other,
     }
@@ -102,18 +104,20 @@ fn known(method: &Method) -> Result<Method, Error> {
     }
 }
 
-fn matches(route: &Route, target: Target) -> bool {
+fn matches(route: &Route, target: Resource) -> bool {
     match (&route.at, target) {
-        (At::Fixed(path, _), Target::Fixed(asked)) => *path == asked,
-        (At::Bare(path, _), Target::Bare(asked, _)) => *path == asked,
-        (At::Job(path, _), Target::Job(asked, _)) => *path == asked,
-        (At::Image(_), Target::Image(_)) | (At::Form(_), Target::Form(..)) | (At::Info(_), Target::Info(_)) => true,
+        (PathPattern::Fixed(path, _), Resource::Fixed(asked)) => *path == asked,
+        (PathPattern::Extension(path, _), Resource::Extension(asked, _)) => *path == asked,
+        (PathPattern::Job(path, _), Resource::Job(asked, _)) => *path == asked,
+        (PathPattern::Image(_), Resource::Image(_))
+        | (PathPattern::Rendition(_), Resource::Rendition(..))
+        | (PathPattern::Info(_), Resource::Info(_)) => true,
         _ => false,
     }
 }
 
 /// The methods of a path, for `Allow`; `None` when there is no such path.
-fn allow(target: Target) -> Option<String> {
+fn allow(target: Resource) -> Option<String> {
     let mut methods: Vec<&str> = Vec::new();
     for route in ROUTES.iter().filter(|route| matches(route, target)) {
         methods.push(route.method.as_str());
@@ -129,43 +133,43 @@ fn allow(target: Target) -> Option<String> {
 }
 
 /// Reads a path; one that cannot name an image is [`Error::NoSuchId`].
-fn target(path: &str) -> Result<Target<'_>, Error> {
+fn target(path: &str) -> Result<Resource<'_>, Error> {
     if let Some(rest) = path.strip_prefix("/jobs/") {
         return job(rest).ok_or(Error::NoSuchJob);
     }
-    let Some(rest) = path.strip_prefix("/images/") else { return Ok(bare(path).unwrap_or(Target::Fixed(path))) };
-    if ROUTES.iter().any(|route| matches(route, Target::Fixed(path))) {
-        return Ok(Target::Fixed(path));
+    let Some(rest) = path.strip_prefix("/images/") else { return Ok(bare(path).unwrap_or(Resource::Fixed(path))) };
+    if ROUTES.iter().any(|route| matches(route, Resource::Fixed(path))) {
+        return Ok(Resource::Fixed(path));
     }
     let bytes = rest.as_bytes();
     let (id, tail) = bytes.split_at_checked(64).ok_or(Error::NoSuchId)?;
     let id = Digest::from_hex(id).map_err(|_| Error::NoSuchId)?;
     match tail {
-        [] => Ok(Target::Image(id)),
-        b"/info" => Ok(Target::Info(id)),
+        [] => Ok(Resource::Image(id)),
+        b"/info" => Ok(Resource::Info(id)),
         // The id is ASCII, so 65 is a character boundary.
-        [b'.', extension @ ..] if !extension.contains(&b'/') => Ok(Target::Form(id, &rest[65..])),
+        [b'.', extension @ ..] if !extension.contains(&b'/') => Ok(Resource::Rendition(id, &rest[65..])),
         _ => Err(Error::NoSuchId),
     }
 }
 
 /// What follows `/jobs/`: an id, and the rest of a route's path.
-fn job(rest: &str) -> Option<Target<'_>> {
+fn job(rest: &str) -> Option<Resource<'_>> {
     const JOB: &str = "/jobs/{id}";
     let (id, tail) = rest.as_bytes().split_at_checked(64)?;
     let id = Digest::from_hex(id).ok()?;
     ROUTES.iter().find_map(|route| {
-        let At::Job(written, _) = &route.at else { return None };
-        (written.strip_prefix(JOB)?.as_bytes() == tail).then_some(Target::Job(written, id))
+        let PathPattern::Job(written, _) = &route.at else { return None };
+        (written.strip_prefix(JOB)?.as_bytes() == tail).then_some(Resource::Job(written, id))
     })
 }
 
 /// A path such as `/process.png`.
-fn bare(path: &str) -> Option<Target<'_>> {
+fn bare(path: &str) -> Option<Resource<'_>> {
     ROUTES.iter().find_map(|route| {
-        let At::Bare(written, _) = &route.at else { return None };
+        let PathPattern::Extension(written, _) = &route.at else { return None };
         let extension = path.strip_prefix(written.strip_suffix("{ext}")?)?;
-        (!extension.contains('/')).then_some(Target::Bare(written, extension))
+        (!extension.contains('/')).then_some(Resource::Extension(written, extension))
     })
 }
 
@@ -255,19 +259,19 @@ mod tests {
     fn paths_name_what_they_should() {
         let hex = id().to_string();
         let check = |path: &str, expected| assert_eq!(target(path), expected, "{path}");
-        check("/images", Ok(Target::Fixed("/images")));
-        check("/images/missing", Ok(Target::Fixed("/images/missing")));
-        check("/healthz", Ok(Target::Fixed("/healthz")));
-        check("/process.png", Ok(Target::Bare("/process.{ext}", "png")));
-        check("/process.", Ok(Target::Bare("/process.{ext}", "")));
+        check("/images", Ok(Resource::Fixed("/images")));
+        check("/images/missing", Ok(Resource::Fixed("/images/missing")));
+        check("/healthz", Ok(Resource::Fixed("/healthz")));
+        check("/process.png", Ok(Resource::Extension("/process.{ext}", "png")));
+        check("/process.", Ok(Resource::Extension("/process.{ext}", "")));
         for none in ["/process", "/process/png", "/process.png/", "/processpng"] {
-            check(none, Ok(Target::Fixed(none)));
+            check(none, Ok(Resource::Fixed(none)));
         }
-        check(&format!("/images/{hex}"), Ok(Target::Image(id())));
-        check(&format!("/images/{hex}.webp"), Ok(Target::Form(id(), "webp")));
-        check(&format!("/images/{hex}."), Ok(Target::Form(id(), "")));
-        check(&format!("/images/{hex}.tar.gz"), Ok(Target::Form(id(), "tar.gz")));
-        check(&format!("/images/{hex}/info"), Ok(Target::Info(id())));
+        check(&format!("/images/{hex}"), Ok(Resource::Image(id())));
+        check(&format!("/images/{hex}.webp"), Ok(Resource::Rendition(id(), "webp")));
+        check(&format!("/images/{hex}."), Ok(Resource::Rendition(id(), "")));
+        check(&format!("/images/{hex}.tar.gz"), Ok(Resource::Rendition(id(), "tar.gz")));
+        check(&format!("/images/{hex}/info"), Ok(Resource::Info(id())));
         for bad in [
             "/images/".to_owned(),
             "/images/abc".to_owned(),
@@ -286,10 +290,10 @@ mod tests {
     #[test]
     fn every_path_allows_the_methods_of_its_routes() {
         let check = |target, expected: Option<&str>| assert_eq!(allow(target).as_deref(), expected);
-        check(Target::Image(id()), Some("GET, HEAD, PUT, DELETE, OPTIONS"));
-        check(Target::Fixed("/images"), Some("POST, GET, HEAD, OPTIONS"));
-        check(Target::Bare("/process.{ext}", "png"), Some("POST, OPTIONS"));
-        check(Target::Fixed("/nothing"), None);
+        check(Resource::Image(id()), Some("GET, HEAD, PUT, DELETE, OPTIONS"));
+        check(Resource::Fixed("/images"), Some("POST, GET, HEAD, OPTIONS"));
+        check(Resource::Extension("/process.{ext}", "png"), Some("POST, OPTIONS"));
+        check(Resource::Fixed("/nothing"), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::dispatch::dispatch;
 use crate::http::app::App;
 use crate::http::call::Reply;
 use crate::http::error::Error;
-use crate::http::message::activity::Watch;
+use crate::http::message::activity::Activity;
 use crate::http::message::body::RequestBody;
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::auth::Grant;
@@ -29,26 +29,26 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The service of one connection.
 pub(in crate::http) struct Service {
     app: Arc<App>,
-    watch: Arc<Watch>,
+    activity: Arc<Activity>,
 }
 
 impl Service {
-    pub(in crate::http) fn new(app: Arc<App>, watch: Arc<Watch>) -> Service {
-        Service { app, watch }
+    pub(in crate::http) fn new(app: Arc<App>, activity: Arc<Activity>) -> Service {
+        Service { app, activity }
     }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        self.watch.begin();
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        self.activity.begin();
         let (parts, incoming) = request.into_parts();
         let finish = Finish {
             app: self.app.clone(),
-            watch: self.watch.clone(),
+            activity: self.activity.clone(),
             started: Instant::now(),
             head: parts.method == Method::HEAD,
             safe: parts.method.is_safe(),
@@ -57,32 +57,36 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             route: None,
             grant: Grant::Public,
         };
-        let body = RequestBody::new(incoming, self.watch.clone());
+        let body = RequestBody::new(incoming, self.activity.clone());
         let (route, reply) = dispatch(&self.app, parts, body);
         let finish = match route {
             Some((index, grant)) => Finish { route: Some(index), grant, ..finish },
             None => finish,
         };
         match reply {
-            Reply::Now(result) => Answering::Ready(Some(finish.response(result))),
-            Reply::Later(future) => Answering::Later(future, finish),
+            Reply::Now(result) => ResponseFuture::Ready(Some(finish.response(result))),
+            Reply::Later(future) => ResponseFuture::Later(future, finish),
         }
     }
 }
 
 /// An answer, at once or later.
-pub(in crate::http) enum Answering {
+pub(in crate::http) enum ResponseFuture {
     Ready(Option<Response>),
     Later(Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>, Finish),
 }
 
-impl Future for Answering {
+impl Future for ResponseFuture {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Answering::Ready(response) => Poll::Ready(Ok(response.take().expect("polled once after it was ready"))),
-            Answering::Later(future, finish) => future.as_mut().poll(context).map(|result| Ok(finish.response(result))),
+            ResponseFuture::Ready(response) => {
+                Poll::Ready(Ok(response.take().expect("polled once after it was ready")))
+            }
+            ResponseFuture::Later(future, finish) => {
+                future.as_mut().poll(context).map(|result| Ok(finish.response(result)))
+            }
         }
     }
 }
@@ -90,7 +94,7 @@ impl Future for Answering {
 /// What is known of a request when its answer is made.
 pub(in crate::http) struct Finish {
     app: Arc<App>,
-    watch: Arc<Watch>,
+    activity: Arc<Activity>,
     started: Instant,
     head: bool,
     safe: bool,
@@ -119,7 +123,7 @@ impl Finish {
         if let Some(id) = &self.request_id {
             response.headers_mut().insert(X_REQUEST_ID, id.clone());
         }
-        if self.watch.unread() {
+        if self.activity.unread() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let elapsed = self.started.elapsed();
@@ -132,8 +136,8 @@ impl Finish {
             "answered"
         );
         match response.body_mut() {
-            Body::Lines(lines) => lines.watched(self.watch.clone()),
-            _ => self.watch.end(),
+            Body::Stream(stream) => stream.tracked(self.activity.clone()),
+            _ => self.activity.end(),
         }
         response
     }

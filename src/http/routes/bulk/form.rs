@@ -1,4 +1,4 @@
-//! [`Form`]: the items of `multipart/form-data`: a part `items`, one JSON object a line, then the parts that they name as
+//! [`FormItems`]: the items of `multipart/form-data`: a part `items`, one JSON object a line, then the parts that they name as
 //! `{"part": "<name>"}`. One part is held at a time, and for as long as its items run.
 
 use std::collections::{HashMap, VecDeque};
@@ -22,7 +22,7 @@ use crate::store;
 const FIRST: Error = Error::Malformed { what: "the first part of the form must be items: one JSON object a line" };
 
 /// See the module.
-pub(super) struct Form {
+pub(super) struct FormItems {
     parser: Multipart<'static>,
     chunks: Chunks<()>,
     /// Items that were not read yet.
@@ -35,9 +35,9 @@ pub(super) struct Form {
     _held: OwnedSemaphorePermit,
 }
 
-impl Form {
+impl FormItems {
     /// Reads the first part.
-    pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<Form, Error> {
+    pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<FormItems, Error> {
         let boundary = multer::parse_boundary(content_type)
             .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
         let chunks = Chunks::new(body.stream(&app.options), ());
@@ -47,13 +47,13 @@ impl Form {
             return Err(FIRST);
         }
         chunks.allow_more(u64::MAX);
-        let mut text = Text::new(&app.batches, &app.options)?;
+        let mut text = Text::new(&app.batch_budget, &app.options)?;
         while let Some(chunk) = first.chunk().await.map_err(of_form)? {
             text.take(&chunk)?;
         }
         drop(first);
         let (text, _held) = text.end();
-        Ok(Form {
+        Ok(FormItems {
             parser,
             chunks,
             lines: text.into(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::PLACES;
 use crate::http::app::App;
 use crate::http::error::Error;
-use crate::http::protocol::rights::Permits;
+use crate::http::protocol::rights::Rights;
 use crate::items::Item;
 
 /// An item, or why it is none.
@@ -28,7 +28,7 @@ pub(super) struct Whose {
 /// What every item is read by.
 pub(super) struct Reader {
     pub(super) app: Arc<App>,
-    pub(super) permits: Permits,
+    pub(super) rights: Rights,
     /// Items so far.
     pub(super) count: u64,
 }
@@ -52,7 +52,7 @@ impl Reader {
     pub(super) async fn read(&self, index: u64, text: Bytes) -> Entry {
         let read = self.app.items.read(text, PLACES).await;
         let (key, item) = match read {
-            Ok(item) => (item.key.clone(), self.permits.check(item.needs()).map(|()| item)),
+            Ok(item) => (item.key.clone(), self.rights.check(item.needs()).map(|()| item)),
             Err(unread) => (unread.key, Err(unread.error.into())),
         };
         Entry { whose: Whose { index, key, part: None }, item }

@@ -7,14 +7,14 @@ use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use hyper::header::HeaderMap;
 
-use super::form::Form;
+use super::form::FormItems;
 use super::item_reader::{Entry, Reader, too_long};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::{RequestBody, content_type};
 use crate::http::message::json_array::Array;
 use crate::http::message::line_reader::{Line, LineReader, is_lines};
-use crate::http::protocol::rights::Permits;
+use crate::http::protocol::rights::Rights;
 use crate::store;
 
 const MEDIA_TYPES: &str = "application/x-ndjson, application/json or multipart/form-data";
@@ -54,7 +54,7 @@ enum Given {
     /// The first line, which is read before the answer begins, and the others.
     Lines(Option<Line>, Box<LineReader>),
     Array(Array),
-    Form(Box<Form>),
+    Form(Box<FormItems>),
 }
 
 impl Intake {
@@ -63,7 +63,7 @@ impl Intake {
         app: &Arc<App>,
         headers: &HeaderMap,
         body: RequestBody,
-        permits: Permits,
+        rights: Rights,
     ) -> Result<Intake, Error> {
         let (content_type, media_type) = content_type(headers);
         let given = match media_type.as_str() {
@@ -73,11 +73,11 @@ impl Intake {
                 // A client that waits for `100 Continue` would take the answer for a refusal.
                 Given::Lines(lines.next().await?, lines)
             }
-            "application/json" => Given::Array(Array::read(&app.batches, body, &app.options).await?),
-            "multipart/form-data" => Given::Form(Box::new(Form::begin(app, content_type, body).await?)),
+            "application/json" => Given::Array(Array::read(&app.batch_budget, body, &app.options).await?),
+            "multipart/form-data" => Given::Form(Box::new(FormItems::begin(app, content_type, body).await?)),
             _ => return Err(Error::MediaType { allowed: MEDIA_TYPES }),
         };
-        Ok(Intake { reader: Reader { app: app.clone(), permits, count: 0 }, given, owed: Arc::default() })
+        Ok(Intake { reader: Reader { app: app.clone(), rights, count: 0 }, given, owed: Arc::default() })
     }
 
     /// To be told of what is owed.

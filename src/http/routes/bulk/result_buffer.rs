@@ -15,21 +15,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::options::Options;
-use crate::http::message::spill_file::{Kept, Shelf};
+use crate::http::message::spill_file::{SpillFile, Spilled};
 use crate::http::message::spool::{PIECE_BYTES, Spools};
 
 /// See the module.
 pub(super) struct Backlog {
     /// Bytes that may wait in memory.
     memory: Arc<Semaphore>,
-    file: Arc<Shelf>,
+    file: Arc<SpillFile>,
     file_bytes_max: u64,
 }
 
 /// A result that waits. The right to do so goes with its bytes.
 pub(super) enum Waiting {
     Memory(Bytes),
-    File(Kept),
+    File(Spilled),
 }
 
 impl Backlog {
@@ -40,7 +40,7 @@ impl Backlog {
     pub(super) fn new(spools: Spools, options: &Options) -> Backlog {
         let memory_bytes_max = options.bulk_results_bytes_max.min(Semaphore::MAX_PERMITS);
         let memory = Arc::new(Semaphore::new(memory_bytes_max));
-        Backlog { memory, file: Shelf::new(spools, share_bytes(options)), file_bytes_max: options.spool_bytes_max }
+        Backlog { memory, file: SpillFile::new(spools, share_bytes(options)), file_bytes_max: options.spool_bytes_max }
     }
 
     /// Ready when a further item may begin.
@@ -54,7 +54,7 @@ impl Backlog {
             let copy = Within { bytes: result.as_ref().into(), _room: room };
             return Ok(Waiting::Memory(Bytes::from_owner(copy)));
         }
-        let kept = self.file.keep(result).await.unwrap_or_else(|error| {
+        let kept = self.file.spill(result).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a result cannot be kept in a temporary file: it is refused");
             None
         });
@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn results_that_a_file_fails_to_take_are_refused_and_hold_nothing_of_the_lane() {
         let (lane, mut backlog) = (Arc::new(Semaphore::new(1)), backlog());
-        backlog.file = Shelf::new(Spools::new(0, 4 * PIECE).created_by(|| Err(io::Error::other("no folder"))), 0);
+        backlog.file = SpillFile::new(Spools::new(0, 4 * PIECE).created_by(|| Err(io::Error::other("no folder"))), 0);
         let _memory = backlog.wait(vec![0; 10].into()).await.expect("room");
         assert!(matches!(backlog.wait(held(&lane, b"x")).await, Err(Error::Busy { .. })));
         assert_eq!(lane.available_permits(), 1);

@@ -32,7 +32,7 @@ use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
 use crate::http::protocol::problem::report::told;
 use crate::http::protocol::result_line::{self, Tally};
-use crate::http::protocol::stream_writer::{Answer, Gone, cut_short};
+use crate::http::protocol::stream_writer::{Gone, StreamWriter, cut_short};
 use crate::pipeline::codec::Codec;
 
 const TAR: &str = "application/x-tar";
@@ -71,7 +71,7 @@ impl Media {
 /// See the module.
 pub(super) struct Results {
     app: Arc<App>,
-    answer: Answer,
+    answer: StreamWriter,
     media: Media,
     /// Of a tar: lines that no entry has yet, and entries of lines so far.
     lines: Vec<u8>,
@@ -80,7 +80,7 @@ pub(super) struct Results {
 }
 
 impl Results {
-    pub(super) fn new(app: Arc<App>, answer: Answer, media: Media) -> Results {
+    pub(super) fn new(app: Arc<App>, answer: StreamWriter, media: Media) -> Results {
         Results { app, answer, media, lines: Vec::new(), entries: 0, tally: Tally::default() }
     }
 

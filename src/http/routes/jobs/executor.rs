@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::protocol::metrics::Metrics;
 use crate::http::protocol::result_line;
-use crate::http::protocol::rights::Permits;
+use crate::http::protocol::rights::Rights;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
 use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
 use crate::pipeline::param::invalid;
@@ -41,7 +41,7 @@ impl Work for ItemWork {
     }
 
     fn may_select(&self, rights: u32) -> bool {
-        Permits::of_bits(rights).list().is_ok()
+        Rights::of_bits(rights).list().is_ok()
     }
 
     fn refused(&self, place: Place, error: jobs::Error) -> Outcome {
@@ -59,19 +59,19 @@ impl ItemWork {
             let error = Error::TooLarge { name: "line_bytes_max", max: self.line_bytes_max as u64 };
             return vec![failed(result_line::head(place.item, None), 0, &error, Verdict::Failed)];
         }
-        let permits = Permits::of_bits(rights);
+        let rights = Rights::of_bits(rights);
         let item = match self.items.read(line.clone(), PLACES).await {
             Ok(item) => item,
             Err(unread) => {
                 let verdict = verdict(&unread.error);
                 // No item, but well written: its sender may not list the store.
-                let unlisted = Selection::of(&line).and_then(|_| permits.list().err());
+                let unlisted = Selection::of(&line).and_then(|_| rights.list().err());
                 let error = unlisted.or_else(|| mistaken(&line)).unwrap_or_else(|| unread.error.into());
                 return vec![failed(result_line::head(place.item, unread.key.as_deref()), 0, &error, verdict)];
             }
         };
         let mut head = result_line::head(place.item, item.key.as_deref());
-        if let Err(error) = permits.check(needs(&item)) {
+        if let Err(error) = rights.check(needs(&item)) {
             return vec![failed(head, 0, &error, Verdict::Failed)];
         }
         let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };

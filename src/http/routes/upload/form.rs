@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::many::{self, Entries, Entry};
+use super::many::{self, Entries, UploadEntry};
 use crate::http::call::Call;
 use crate::http::error::Error;
 use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
@@ -21,7 +21,7 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     app.uploads.admits()?;
     drop(app.uploads.reserve(0)?);
     let chunks = Chunks::new(body.stream(&app.options), claims);
-    let mut form = Form::new(chunks.clone(), boundary);
+    let mut form = FormEntries::new(chunks.clone(), boundary);
     let first = async {
         let entry = form.next().await?.ok_or(Error::Parts)?;
         let taken = many::take(&app.uploads, &mut form, &entry).await?;
@@ -39,23 +39,23 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
 }
 
 /// The parts of a form.
-struct Form {
+struct FormEntries {
     chunks: Chunks<Claims>,
     parser: multer::Multipart<'static>,
     part: Option<multer::Field<'static>>,
     /// A part whose head was read, and given back.
-    peeked: Option<Entry>,
+    peeked: Option<UploadEntry>,
 }
 
-impl Form {
-    fn new(chunks: Chunks<Claims>, boundary: String) -> Form {
+impl FormEntries {
+    fn new(chunks: Chunks<Claims>, boundary: String) -> FormEntries {
         let parser = multer::Multipart::new(chunks.clone(), boundary);
-        Form { chunks, parser, part: None, peeked: None }
+        FormEntries { chunks, parser, part: None, peeked: None }
     }
 }
 
-impl Entries for Form {
-    async fn next(&mut self) -> Result<Option<Entry>, Error> {
+impl Entries for FormEntries {
+    async fn next(&mut self) -> Result<Option<UploadEntry>, Error> {
         if let Some(entry) = self.peeked.take() {
             return Ok(Some(entry));
         }
@@ -70,7 +70,7 @@ impl Entries for Form {
         };
         self.chunks.allow_any();
         let name = part.file_name().or(part.name()).unwrap_or_default();
-        Ok(Some(Entry::new(name.as_bytes())))
+        Ok(Some(UploadEntry::new(name.as_bytes())))
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {

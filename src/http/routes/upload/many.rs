@@ -19,8 +19,8 @@ use crate::http::message::line_reader::NDJSON;
 use crate::http::message::options::ms;
 use crate::http::message::response_body::Response;
 use crate::http::protocol::result_line::{self, Tally};
-use crate::http::protocol::stream_writer::{Answer, Gone};
-use crate::http::routes::prerender::{Job, Prerender};
+use crate::http::protocol::stream_writer::{Gone, StreamWriter};
+use crate::http::routes::prerender::{Prerender, PrerenderJob};
 use crate::store::{Receipt, Sealed, Uploads};
 
 /// Bytes of an entry's name in the answer.
@@ -29,7 +29,7 @@ const NAME_BYTES_MAX: usize = 1_024;
 /// Where entries come from, one after the other.
 pub(super) trait Entries: Send {
     /// The head of the next entry, whatever was left of the last one; `None` at the end.
-    fn next(&mut self) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Option<UploadEntry>, Error>> + Send;
     /// The next bytes of the entry; `None` at its end.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
     /// Reads on, for nothing.
@@ -37,7 +37,7 @@ pub(super) trait Entries: Send {
 }
 
 /// The head of an entry.
-pub(super) struct Entry {
+pub(super) struct UploadEntry {
     name: String,
     /// Its length, where that is said beforehand.
     pub(super) bytes: Option<u64>,
@@ -45,12 +45,12 @@ pub(super) struct Entry {
     pub(super) refused: Option<Error>,
 }
 
-impl Entry {
+impl UploadEntry {
     /// Of this name, as much of it as is answered.
-    pub(super) fn new(name: &[u8]) -> Entry {
+    pub(super) fn new(name: &[u8]) -> UploadEntry {
         let mut name = String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_MAX)]).into_owned();
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
-        Entry { name, bytes: None, refused: None }
+        UploadEntry { name, bytes: None, refused: None }
     }
 
     /// As it is answered.
@@ -63,7 +63,7 @@ impl Entry {
 pub(super) type Taken = Result<Sealed, Error>;
 
 /// Reads an entry to its end. What is wrong with it alone is inside; outside is what is wrong with the request.
-pub(super) async fn take(uploads: &Uploads, entries: &mut impl Entries, entry: &Entry) -> Result<Taken, Error> {
+pub(super) async fn take(uploads: &Uploads, entries: &mut impl Entries, entry: &UploadEntry) -> Result<Taken, Error> {
     let mut upload = match &entry.refused {
         Some(refused) => Err(refused.clone()),
         None => uploads.begin(entry.bytes).await.map_err(Error::from),
@@ -85,7 +85,7 @@ pub(super) async fn take(uploads: &Uploads, entries: &mut impl Entries, entry: &
 pub(super) fn answer(
     app: &Arc<App>,
     entries: impl Entries + 'static,
-    first: Option<(Entry, Taken)>,
+    first: Option<(UploadEntry, Taken)>,
     prerender: &Prerender,
 ) -> Response {
     let (shared, prerender) = (app.clone(), prerender.clone());
@@ -95,9 +95,9 @@ pub(super) fn answer(
 async fn run(
     app: Arc<App>,
     mut entries: impl Entries,
-    first: Option<(Entry, Taken)>,
+    first: Option<(UploadEntry, Taken)>,
     prerender: Prerender,
-    mut answer: Answer,
+    mut answer: StreamWriter,
 ) {
     let (tell, outcomes) = channel(1);
     let mut job = prerender.job();
@@ -128,11 +128,11 @@ struct Outcome {
 async fn read(
     app: &Arc<App>,
     entries: &mut impl Entries,
-    first: Option<(Entry, Taken)>,
+    first: Option<(UploadEntry, Taken)>,
     tell: Sender<Outcome>,
 ) -> Result<(), Error> {
     let uploads = app.uploads.patient(ms(app.options.body_stall_ms));
-    let lane = Lane::new(uploads.batch());
+    let window = CommitWindow::new(uploads.batch());
     let mut next = match first {
         Some(first) => Some(first),
         None => follow(&uploads, entries).await?,
@@ -142,7 +142,7 @@ async fn read(
         let outcome = |result| Outcome { index, name: entry.name, result };
         match taken {
             Ok(sealed) => {
-                let place = lane.place(sealed.len).await;
+                let place = window.place(sealed.len).await;
                 tokio::spawn(commit(app.clone(), sealed, place, tell.clone(), outcome(Err(Error::Internal))));
             }
             // The writer ends only with everything.
@@ -154,7 +154,7 @@ async fn read(
     Ok(())
 }
 
-async fn follow(uploads: &Uploads, entries: &mut impl Entries) -> Result<Option<(Entry, Taken)>, Error> {
+async fn follow(uploads: &Uploads, entries: &mut impl Entries) -> Result<Option<(UploadEntry, Taken)>, Error> {
     let Some(entry) = entries.next().await? else { return Ok(None) };
     let taken = take(uploads, entries, &entry).await?;
     Ok(Some((entry, taken)))
@@ -178,17 +178,17 @@ async fn commit(
 
 /// What one request may have on its way to the disk: in number as much as two group commits take, so that one fills while the other
 /// is made durable; in bytes as much as one.
-struct Lane {
+struct CommitWindow {
     places: Arc<Semaphore>,
     places_max: usize,
     place_bytes: u64,
 }
 
-impl Lane {
-    fn new((uploads_max, bytes_max): (usize, u64)) -> Lane {
+impl CommitWindow {
+    fn new((uploads_max, bytes_max): (usize, u64)) -> CommitWindow {
         let places_max = 2 * uploads_max;
         let places = Arc::new(Semaphore::new(places_max));
-        Lane { places, places_max, place_bytes: (bytes_max / places_max as u64).max(1) }
+        CommitWindow { places, places_max, place_bytes: (bytes_max / places_max as u64).max(1) }
     }
 
     async fn place(&self, bytes: u64) -> OwnedSemaphorePermit {
@@ -200,8 +200,8 @@ impl Lane {
 async fn write(
     app: &App,
     mut outcomes: Receiver<Outcome>,
-    job: &mut Job<'_>,
-    answer: &mut Answer,
+    job: &mut PrerenderJob<'_>,
+    answer: &mut StreamWriter,
 ) -> Result<Tally, Gone> {
     let mut tally = Tally::default();
     while let Some(outcome) = outcomes.recv().await {
@@ -240,24 +240,24 @@ mod tests {
 
     #[test]
     fn names_are_answered_up_to_their_bound() {
-        let check = |name: &[u8], expected: &str| assert_eq!(Entry::new(name).name, expected);
+        let check = |name: &[u8], expected: &str| assert_eq!(UploadEntry::new(name).name, expected);
         check(b"", "");
         check(b"../a", "../a");
         check(b"\xff", "\u{fffd}");
         check(&[b'x'; NAME_BYTES_MAX], &"x".repeat(NAME_BYTES_MAX));
         check(&[b'x'; NAME_BYTES_MAX + 1], &"x".repeat(NAME_BYTES_MAX));
-        assert!(Entry::new(&[0xff; 9_999]).name.len() <= NAME_BYTES_MAX);
+        assert!(UploadEntry::new(&[0xff; 9_999]).name.len() <= NAME_BYTES_MAX);
     }
 
     #[tokio::test]
     async fn one_request_has_two_batches_under_way() {
-        let lane = Lane::new((2, 400));
-        let places = [lane.place(0).await, lane.place(100).await, lane.place(101).await];
-        assert!(lane.place(1).now_or_never().is_none(), "four places are taken");
+        let window = CommitWindow::new((2, 400));
+        let places = [window.place(0).await, window.place(100).await, window.place(101).await];
+        assert!(window.place(1).now_or_never().is_none(), "four places are taken");
         drop(places);
-        let all = lane.place(10_000).await;
-        assert!(lane.place(1).now_or_never().is_none(), "one that is larger than all of them is alone");
+        let all = window.place(10_000).await;
+        assert!(window.place(1).now_or_never().is_none(), "one that is larger than all of them is alone");
         drop(all);
-        assert!(lane.place(1).now_or_never().is_some());
+        assert!(window.place(1).now_or_never().is_some());
     }
 }

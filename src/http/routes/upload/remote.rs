@@ -20,7 +20,7 @@ pub(in crate::http::routes) async fn store(app: &App, bytes: Bytes) -> Result<Re
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct UrlBody {
     url: String,
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn upload(call: Call) -> Result<Response, Error> {
             return Err(too_large());
         }
     }
-    let Wanted { url } = serde_json::from_slice(&body).map_err(|_| MALFORMED)?;
+    let UrlBody { url } = serde_json::from_slice(&body).map_err(|_| MALFORMED)?;
     let source = app.sources.get(&url).await?;
     store(&app, source.bytes).await
 }

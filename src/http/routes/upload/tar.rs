@@ -7,7 +7,7 @@
 use bytes::{Buf, Bytes};
 use tar::{EntryType, Header};
 
-use super::many::{self, Entries, Entry};
+use super::many::{self, Entries, UploadEntry};
 use crate::http::call::Call;
 use crate::http::error::Error;
 use crate::http::message::body::Reader;
@@ -62,7 +62,7 @@ struct Before {
 }
 
 impl Entries for Archive {
-    async fn next(&mut self) -> Result<Option<Entry>, Error> {
+    async fn next(&mut self) -> Result<Option<UploadEntry>, Error> {
         let mut before = Before::default();
         loop {
             self.skip().await?;
@@ -124,11 +124,11 @@ impl Entries for Archive {
 
 impl Archive {
     /// Makes of a header what is stored or refused; `None`: a directory.
-    async fn entry(&mut self, header: &Header, kind: EntryType, before: Before) -> Result<Option<Entry>, Error> {
+    async fn entry(&mut self, header: &Header, kind: EntryType, before: Before) -> Result<Option<UploadEntry>, Error> {
         use EntryType::{Block, Char, Continuous, Directory, Fifo, GNUSparse, Link, Regular, Symlink};
         let size = before.size.map_or_else(|| header.entry_size().map_err(|_| HEADER), Ok)?;
         let name = before.name.unwrap_or_else(|| header.path_bytes().into_owned());
-        let mut entry = Entry::new(&name);
+        let mut entry = UploadEntry::new(&name);
         // Of these POSIX says that no data follows, whatever the size.
         let bare = matches!(kind, Link | Symlink | Char | Block | Directory | Fifo);
         self.expect(if bare { 0 } else { size });
