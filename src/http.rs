@@ -14,15 +14,7 @@ mod setup;
 mod table;
 
 pub use crate::pipeline::Presets;
-use crate::pipeline::query;
 pub use app::{App, Settings};
 pub use message::options::Options;
 pub use protocol::{auth, sign};
 pub use table::{ROUTES, Route};
-
-/// The decoded pairs of a query, as every route reads them.
-///
-/// Errors: text that is not UTF-8.
-pub fn decode_query(query: &str) -> Result<Vec<(String, String)>, &'static str> {
-    query::pairs(Some(query)).map_err(|_| "the query must be UTF-8, percent-encoded")
-}
