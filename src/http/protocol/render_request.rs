@@ -21,7 +21,7 @@ pub(in crate::http) struct RenderPolicy<'a> {
 
 impl RenderPolicy<'_> {
     /// The pipeline, turned into a render where originals are not for everybody.
-    pub(in crate::http) fn of(&self, pipeline: Pipeline) -> Pipeline {
+    pub(in crate::http) fn apply(&self, pipeline: Pipeline) -> Pipeline {
         if self.converts_render && pipeline.is_conversion() { pipeline.into_render() } else { pipeline }
     }
 }
@@ -78,7 +78,7 @@ impl RenderRequest {
         policy: RenderPolicy,
         parts: &[(&str, Digest)],
     ) -> Result<Pipelines, Error> {
-        let pipeline = |codec| Ok(policy.of(Pipeline::from_form(codec, &self.pairs, parts)?));
+        let pipeline = |codec| Ok(policy.apply(Pipeline::from_form(codec, &self.pairs, parts)?));
         let bucket = match &self.format {
             Format::Codec(codec) => return pipeline(codec).map(Pipelines::One),
             Format::Bucket(bucket) => *bucket,

@@ -9,8 +9,8 @@ use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
-use crate::http::message::id_list;
 use crate::http::message::response_body::{Body, Response};
+use crate::http::message::text_budget;
 use crate::http::protocol::conditional::{self, Condition, ETag};
 use crate::http::protocol::image_response::{self, Image};
 use crate::http::protocol::render_request::{Pipelines, RenderRequest};
@@ -199,7 +199,7 @@ pub(in crate::http) fn list(call: Call) -> Reply {
         let images: Vec<_> = page.iter().map(|(id, stat)| json!({ "id": id, "bytes": stat.len })).collect();
         let text = json!({ "images": images, "next": next }).to_string();
         let held = call.app.list_budget.try_acquire(text.len())?;
-        Ok(response::text(StatusCode::OK, "application/json", id_list::held(text, held)))
+        Ok(response::text(StatusCode::OK, "application/json", text_budget::held(text, held)))
     })
 }
 
