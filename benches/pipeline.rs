@@ -29,7 +29,7 @@ fn decode(codec: &Codec, bytes: &[u8]) -> Picture {
 }
 
 fn pipeline(extension: &str, query: &str) -> Pipeline {
-    let pairs = progimage::http::decode_query(query).expect("a well-formed query");
+    let pairs = progimage::pipeline::query::pairs(Some(query)).expect("a well-formed query");
     let codec = codec::by_extension(extension).expect("a known extension");
     Pipeline::from_query(codec, &pairs).expect("a valid query")
 }

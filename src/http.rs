@@ -1,7 +1,17 @@
-//! The edge: routes and handlers. The only module that names server HTTP types.
+//! The edge: routes and handlers. The only module that names server HTTP types. Not a place for pixels, blobs or caches: handlers are
+//! short paragraphs over the layers below.
 //!
-//! [`ROUTES`] is the table from which dispatch, 404, 405 with `Allow`, scopes and metric labels follow; [`server::serve`] runs it
-//! over sockets. Not a place for pixels, blobs or caches: handlers are short paragraphs over the layers below.
+//! Four rooms that point one way (checked by `tests/it/tidy.rs`); each may use those below it:
+//!
+//! | Room | Holds |
+//! |---|---|
+//! | [`server`] | sockets to requests: [`server::serve`], connections, dispatch |
+//! | `routes` | the handlers, one file a path; [`ROUTES`] is the table of them, from which dispatch, 404, 405 with `Allow`, scopes and metric labels follow |
+//! | `protocol` | what HTTP means, without the application: access, conditions, formats, errors, answers |
+//! | `message` | bytes in and out, without their meaning: bodies, lines, forms, temporary files |
+//!
+//! Between them: [`App`] is what a request can need, `setup` makes it, and a `Call` is a request on its way through a handler; what is
+//! below the routes knows neither.
 
 mod app;
 mod call;
@@ -14,15 +24,7 @@ mod setup;
 mod table;
 
 pub use crate::pipeline::Presets;
-use crate::pipeline::query;
 pub use app::{App, Settings};
 pub use message::options::Options;
 pub use protocol::{auth, sign};
 pub use table::{ROUTES, Route};
-
-/// The decoded pairs of a query, as every route reads them.
-///
-/// Errors: text that is not UTF-8.
-pub fn decode_query(query: &str) -> Result<Vec<(String, String)>, &'static str> {
-    query::pairs(Some(query)).map_err(|_| "the query must be UTF-8, percent-encoded")
-}

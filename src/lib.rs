@@ -15,23 +15,24 @@
 //! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
 //! | [`items`] | bulk items: one source, many outputs, each to its place |
 //! | [`jobs`] | many items in the background, exactly once in the results; the queue and its ledger |
-//! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
+//! | [`http`] | the edge in four rooms: `server`, `routes`, `protocol` (conditional requests, errors as `problem+json`, keys), `message` |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
 //!
 //! # A request, top to bottom: `GET /images/<digest>.webp?w=200`
 //! ```text
-//! http::server     bytes -> request; route by method + path
-//! http::images     digest + codec + Pipeline::from_query; ETag from the key; 304 when it matches
-//! renditions::get  cache hit -> bytes; else join the flight, look in the tier, wait for admission
-//! store.open       the source blob, verified against its name
-//! Pipeline::run    decode -> operations -> encode, on the render pool
+//! http::server          bytes -> request; route by method + path
+//! http::routes::images  digest + codec + Pipeline::from_query; ETag from the key
+//! http::protocol        304 when the tag matches; what is answered
+//! renditions::get       cache hit -> bytes; else join the flight, look in the tier, wait for admission
+//! store.open            the source blob, verified against its name
+//! Pipeline::run         decode -> operations -> encode, on the render pool
 //! ```
 //!
 //! # Invariants
 //! 1. `pipeline` knows no tokio, hyper, file system or network: bytes in, bytes out.
 //! 2. `store` does not know images: it holds blobs.
 //! 3. Only `http` names server HTTP types, only `fetch` (to strangers) and `cli::client` (to its user's server) speak as clients;
-//!    only `http::problem` chooses an error status.
+//!    only `http::protocol::problem` chooses an error status.
 //! 4. Only `renditions` runs a pipeline on behalf of a request: one place for cache, single flight, admission, threads.
 //! 5. Only `config` and `cli` read environment, arguments or configuration files.
 //! 6. Every queue, body, list, retry and dimension has a bound in a `Limits` or `Options` type, and a test that reaches it and one past it.

@@ -10,9 +10,8 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::{ending, load};
 use crate::digest::Digest;
-use crate::http::decode_query;
 use crate::pipeline::codec::{self, CODECS, Codec};
-use crate::pipeline::{Deadline, Images, Limits, Pipeline};
+use crate::pipeline::{Deadline, Images, Limits, Pipeline, query};
 
 pub fn command() -> Command {
     Command::new("render")
@@ -83,7 +82,7 @@ impl Asked {
         if let Some(name) = unfilled(&query) {
             return Err(format!("no --image is given for {name}").into());
         }
-        let mut pairs = decode_query(&query)?;
+        let mut pairs = query::pairs(Some(&query))?;
         let layers = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers;
         layers.http.presets.expand(&mut pairs)?;
         Ok(Asked { pipeline: Pipeline::from_query(codec, &pairs)?, images, limits: layers.limits })

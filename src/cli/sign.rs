@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::{ending, load};
-use crate::http::decode_query;
 use crate::http::sign::sign;
-use crate::pipeline::{Pipeline, codec};
+use crate::pipeline::{Pipeline, codec, query};
 
 pub fn command() -> Command {
     Command::new("sign")
@@ -71,7 +70,7 @@ fn canonical(target: &str) -> Result<String, String> {
     if !path.starts_with("/images/") || query.split('&').any(is_delivery) {
         return Ok(target.to_owned());
     }
-    let pairs = decode_query(query).map_err(|error| error.to_string())?;
+    let pairs = query::pairs(Some(query)).map_err(|error| error.to_string())?;
     let query = Pipeline::from_query(codec, &pairs).map_err(|error| error.to_string())?.query();
     Ok(format!("{path}?{query}"))
 }

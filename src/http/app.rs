@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::message::id_list::TextBudget;
 use super::message::options::Options;
 use super::message::response_body::Response;
 use super::message::spool::Spools;
+use super::message::text_budget::TextBudget;
 use super::protocol::auth::Access;
 use super::protocol::metrics::Metrics;
 use super::protocol::render_request::RenderPolicy;

@@ -1,4 +1,6 @@
-//! Bytes in and out, without their meaning: bodies, lines, forms and lists, and where bytes wait for a slow client.
+//! Bytes in and out, without their meaning: bodies and how fast they must come ([`body`], [`response_body`], [`activity`]); lines,
+//! forms and lists in them ([`line_reader`], [`form`], [`json_array`], [`id_list`]); and where bytes wait for a client that is slow
+//! ([`queue`], [`spool`], [`spill_file`]). Knows no route, no status and no application.
 
 pub(super) mod activity;
 pub(super) mod body;
@@ -12,3 +14,4 @@ pub(super) mod response_body;
 pub(super) mod spill_file;
 pub(super) mod spool;
 pub(super) mod stream_body;
+pub(super) mod text_budget;

@@ -1,4 +1,7 @@
-//! What HTTP means, without the application: access, conditions, formats, digests, problems and the forms of answers.
+//! What HTTP means, without the application: who may do what ([`auth`], [`sign`], [`rights`]), what a request asks for
+//! ([`render_request`], [`response_options`], [`negotiate`], [`conditional`], [`digest_fields`]), and what an answer says
+//! ([`image_response`], [`response`], [`stream_writer`], [`result_line`], [`problem`]). A 304 is decided in [`conditional`], and an
+//! error's status in [`problem`].
 
 pub mod auth;
 pub(super) mod conditional;

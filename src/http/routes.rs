@@ -1,4 +1,5 @@
-//! The handlers: one file a path, or a family of paths.
+//! The handlers: one file a path, or a family of paths. A handler reads what is asked, calls the layers below, and answers; who calls
+//! it stands in [`super::table`].
 
 pub(super) mod bulk;
 pub(super) mod image_batch;

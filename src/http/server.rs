@@ -1,4 +1,5 @@
-//! From sockets to requests: the listener, its connections, and what is common to every answer.
+//! From sockets to requests: [`listen`] accepts, [`connection`] keeps time, [`service`] adds what all answers share, [`dispatch`] finds
+//! the route. Above everything else in this module.
 
 mod connection;
 mod dispatch;

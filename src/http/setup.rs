@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 use super::app::{App, Settings};
-use super::message::id_list::TextBudget;
 use super::message::spool::Spools;
+use super::message::text_budget::TextBudget;
 use super::protocol::metrics::Metrics;
 use super::routes::jobs::executor::ItemWork;
 use super::table::ROUTES;

@@ -73,7 +73,7 @@ const fn route(method: Method, at: PathPattern, scope: Scope, doc: &'static str)
 pub static ROUTES: &[Route] = &[
     route(
         Method::GET,
-        PathPattern::Rendition(images::form),
+        PathPattern::Rendition(images::rendition),
         Scope::Read,
         "The image in another format, or rendered by the query.",
     ),

@@ -1,4 +1,4 @@
-//! [`Error`]: why an item, or one of its outputs, came to nothing. Statuses are chosen in `http::problem`.
+//! [`Error`]: why an item, or one of its outputs, came to nothing. Statuses are chosen in `http::protocol::problem`.
 
 use crate::{fetch, pipeline, renditions, store};
 

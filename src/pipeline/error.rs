@@ -1,4 +1,4 @@
-//! What can go wrong between bytes and bytes, shaped by what a caller can do about it. Statuses are chosen in `http::problem`.
+//! What can go wrong between bytes and bytes, shaped by what a caller can do about it. Statuses are chosen in `http::protocol::problem`.
 
 use crate::digest::Digest;
 

@@ -32,5 +32,5 @@ mod fixtures;
 
 /// The pairs of an operation's example, as a server reads them; `id` is that of the image it names.
 fn example(query: &str, id: &progimage::digest::Digest) -> Vec<(String, String)> {
-    progimage::http::decode_query(&query.replace("{id}", &id.to_string())).expect(query)
+    progimage::pipeline::query::pairs(Some(&query.replace("{id}", &id.to_string()))).expect(query)
 }

@@ -208,7 +208,7 @@ async fn a_source_that_is_not_stored_renders_to_the_same_bytes() {
 }
 
 fn query(extension: &str, query: &str) -> Pipeline {
-    let pairs = progimage::http::decode_query(query).expect("plain");
+    let pairs = progimage::pipeline::query::pairs(Some(query)).expect("plain");
     Pipeline::from_query(codec::by_extension(extension).expect("a row"), &pairs).expect("valid")
 }
 

@@ -1,21 +1,18 @@
-//! Lists of ids in bodies: one id a line or a JSON array, all of them together within one budget of bytes ([`TextBudget`]); batches of
-//! items have one of the same kind. What the ids are asked for is not here.
+//! Lists of ids in bodies: one id a line or a JSON array. What the ids are asked for is not here.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::header::HeaderMap;
 use serde::Deserializer as _;
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{RequestBody, content_type};
 use super::options::Options;
+use super::text_budget::TextBudget;
 use crate::digest::Digest;
-use crate::hold::hold;
 use crate::http::error::Error;
 
 /// Of what is no id: more than a message shows.
@@ -23,97 +20,15 @@ const VALUE_BYTES_SHOWN: usize = 256;
 
 const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lower-case hexadecimal digits" };
 
-/// The budget of all lists that are read or answered at once. Bytes of text are counted: what is made of them while a request is
-/// worked on is a few times that.
-pub(in crate::http) struct TextBudget {
-    bytes_max: usize,
-    free: Arc<Semaphore>,
-}
-
-impl TextBudget {
-    /// A budget of `bytes_max` bytes.
-    pub(in crate::http) fn new(bytes_max: usize) -> TextBudget {
-        TextBudget { bytes_max, free: Arc::new(Semaphore::new(bytes_max)) }
-    }
-
-    /// The right to hold `bytes`; one list longer than the whole budget is alone with it.
-    pub(in crate::http) fn try_acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
-        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::Lists)
-    }
-
-    /// Makes `held` the right to hold `bytes`.
-    fn try_merge(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Error> {
-        held.merge(self.try_acquire(bytes.min(self.bytes_max).saturating_sub(held.num_permits()))?);
-        Ok(())
-    }
-
-    /// The ids of a body, and the right to hold as many bytes as it had.
-    pub(in crate::http) async fn read(
-        &self,
-        body: RequestBody,
-        format: ListFormat,
-        options: &Options,
-    ) -> Result<(Vec<Digest>, OwnedSemaphorePermit), Error> {
-        let (text, held) = self.text(body, options).await?;
-        Ok((format.read(&text, options.ids_max)?, held))
-    }
-
-    /// The text of a body, and the right to hold it. It is taken as the bytes arrive, so that clients which only declare a length
-    /// shut nobody out.
-    pub(in crate::http) async fn text(
-        &self,
-        body: RequestBody,
-        options: &Options,
-    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Error> {
-        if body.declared().is_some_and(|declared| declared > options.list_bytes_max as u64) {
-            return Err(too_large(options));
-        }
-        let mut text = Text::new(self, options)?;
-        let mut reader = body.read(options);
-        while let Some(chunk) = reader.next().await? {
-            text.take(&chunk)?;
-        }
-        Ok(text.end())
-    }
-}
-
-/// Text on its way into memory.
-pub(in crate::http) struct Text<'a> {
-    budget: &'a TextBudget,
-    options: &'a Options,
-    text: Vec<u8>,
-    held: OwnedSemaphorePermit,
-}
-
-impl<'a> Text<'a> {
-    pub(in crate::http) fn new(budget: &'a TextBudget, options: &'a Options) -> Result<Text<'a>, Error> {
-        Ok(Text { budget, options, text: Vec::new(), held: budget.try_acquire(0)? })
-    }
-
-    pub(in crate::http) fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
-        let bytes = self.text.len() + chunk.len();
-        if bytes > self.options.list_bytes_max {
-            return Err(too_large(self.options));
-        }
-        self.budget.try_merge(&mut self.held, bytes)?;
-        self.text.extend_from_slice(chunk);
-        Ok(())
-    }
-
-    pub(in crate::http) fn end(self) -> (Vec<u8>, OwnedSemaphorePermit) {
-        (self.text, self.held)
-    }
-}
-
-fn too_large(options: &Options) -> Error {
-    Error::TooLarge { name: "list_bytes_max", max: options.list_bytes_max as u64 }
-}
-
-/// The text of an answer, which gives its part of the budget back when it is sent.
-pub(in crate::http) fn held(text: String, mut held: OwnedSemaphorePermit) -> Bytes {
-    let kept = held.split(text.len().min(held.num_permits()));
-    hold(text.into_bytes().into_boxed_slice(), kept)
+/// The ids of a body, and the right to hold as many bytes as it had.
+pub(in crate::http) async fn read(
+    budget: &TextBudget,
+    body: RequestBody,
+    format: ListFormat,
+    options: &Options,
+) -> Result<(Vec<Digest>, OwnedSemaphorePermit), Error> {
+    let (text, held) = budget.text(body, options).await?;
+    Ok((format.read(&text, options.ids_max)?, held))
 }
 
 /// How a list of ids is written.
@@ -260,22 +175,5 @@ mod tests {
         // Past the bound they are only counted.
         let many = format!("{good}\n{good}\n{good}\noops");
         assert_eq!(ListFormat::Lines.read(many.as_bytes(), 3), Err(Error::Ids { value: 4, max: 3 }));
-    }
-
-    #[test]
-    fn lists_together_hold_the_budget_and_not_one_byte_more() {
-        let budget = TextBudget::new(100);
-        let mut first = budget.try_acquire(60).expect("free");
-        assert_eq!(budget.try_acquire(41).err(), Some(Error::Lists));
-        let second = budget.try_acquire(40).expect("free");
-        assert_eq!(budget.try_merge(&mut first, 61), Err(Error::Lists));
-        drop(second);
-        assert_eq!(budget.try_merge(&mut first, 1000), Ok(()), "longer than the whole budget: alone");
-        assert_eq!(budget.try_acquire(1).err(), Some(Error::Lists));
-        // An answer keeps its own length of it until it is sent.
-        let answer = held("x".repeat(30), first);
-        assert!(budget.try_acquire(71).is_err());
-        drop((budget.try_acquire(70), answer));
-        assert!(budget.try_acquire(100).is_ok());
     }
 }

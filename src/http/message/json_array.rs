@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::RequestBody;
-use super::id_list::TextBudget;
 use super::options::Options;
+use super::text_budget::TextBudget;
 use crate::aside::aside;
 use crate::http::error::Error;
 use crate::pipeline::object::Object;

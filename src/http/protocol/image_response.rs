@@ -9,33 +9,55 @@ use hyper::http::request::Parts;
 
 use super::auth::Grant;
 use super::conditional::{self, Condition, ETag, Ranges};
+use super::digest_fields::REPR_DIGEST;
 use super::response::{value, with};
 use super::response_options::ResponseOptions;
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::message::response_body::{Body, Piece, Response};
 use crate::pipeline::query::push_url;
-use crate::renditions::Rendition;
+use crate::renditions::{Origin, Rendition};
 use crate::store::Blob;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// What stands above an immutable answer, whatever its status.
+/// What an immutable answer says, whatever its status.
 pub(in crate::http) struct Image<'a> {
     pub(in crate::http) parts: &'a Parts,
-    pub(in crate::http) etag: ETag,
-    pub(in crate::http) media_type: &'static str,
     pub(in crate::http) grant: Grant,
     pub(in crate::http) options: &'a ResponseOptions,
+    pub(in crate::http) etag: ETag,
+    pub(in crate::http) media_type: &'static str,
+    /// Where the rendition came from, once that is known.
+    pub(in crate::http) origin: Option<Origin>,
+    /// The one URL of the image: see [`canonical`].
+    pub(in crate::http) canonical: Option<HeaderValue>,
+    /// `Repr-Digest` over the whole, if it is wished for.
+    pub(in crate::http) digest: Option<HeaderValue>,
 }
 
-impl Image<'_> {
+impl<'a> Image<'a> {
+    /// An answer to the request of these `parts`, of which nothing but its tag and its type is known.
+    pub(in crate::http) fn new(
+        parts: &'a Parts,
+        grant: Grant,
+        options: &'a ResponseOptions,
+        etag: ETag,
+        media_type: &'static str,
+    ) -> Image<'a> {
+        Image { parts, grant, options, etag, media_type, origin: None, canonical: None, digest: None }
+    }
+
     /// What the conditions of the request say of this image; `Some` is the answer.
     pub(in crate::http) fn condition(&self) -> Result<Option<Response>, Error> {
         match conditional::condition(&self.parts.method, &self.parts.headers, Some(self.etag.as_str())) {
             Condition::Proceed => Ok(None),
-            Condition::NotModified => Ok(Some(self.head(StatusCode::NOT_MODIFIED, Body::Empty))),
+            Condition::NotModified => {
+                let mut response = self.head(StatusCode::NOT_MODIFIED, Body::Empty);
+                self.tell_origin(&mut response);
+                Ok(Some(response))
+            }
             Condition::Failed => Err(Error::Precondition),
         }
     }
@@ -43,7 +65,7 @@ impl Image<'_> {
     /// All or some of bytes in memory.
     pub(in crate::http) fn bytes(&self, bytes: &Bytes) -> Result<Response, Error> {
         let total = bytes.len() as u64;
-        Ok(match self.ranges(total) {
+        let mut response = match self.ranges(total) {
             Ranges::Whole => self.whole(Body::Full(bytes.clone())),
             Ranges::One(range) => {
                 let part = bytes.slice(range.start as usize..range.end as usize);
@@ -57,7 +79,9 @@ impl Image<'_> {
                 self.parts_of(Body::Parts(self.pieces(&ranges, total).into_iter().map(part).collect()))
             }
             Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
-        })
+        };
+        self.tell(&mut response);
+        Ok(response)
     }
 
     /// All or some of a blob, streamed.
@@ -123,6 +147,23 @@ impl Image<'_> {
         pieces
     }
 
+    /// Adds what is known of the bytes beside their type.
+    fn tell(&self, response: &mut Response) {
+        if let Some(link) = &self.canonical {
+            response.headers_mut().insert(LINK, link.clone());
+        }
+        self.tell_origin(response);
+        if let Some(digest) = &self.digest {
+            response.headers_mut().insert(REPR_DIGEST, digest.clone());
+        }
+    }
+
+    fn tell_origin(&self, response: &mut Response) {
+        if let Some(origin) = self.origin {
+            came_from(response, origin);
+        }
+    }
+
     fn head(&self, status: StatusCode, body: Body) -> Response {
         let mut response = with(status, body);
         let headers = response.headers_mut();
@@ -151,7 +192,7 @@ fn cache_control(grant: Grant, preset: bool) -> HeaderValue {
 }
 
 /// A rendition that nobody keeps: made of what came with the request.
-pub(in crate::http) fn unkept(rendition: &crate::renditions::Rendition, download: Option<&str>) -> Response {
+pub(in crate::http) fn unkept(rendition: &Rendition, origin: Origin, download: Option<&str>) -> Response {
     let mut response = with(StatusCode::OK, Body::Full(rendition.bytes.clone()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(rendition.codec.media_type));
@@ -159,6 +200,7 @@ pub(in crate::http) fn unkept(rendition: &crate::renditions::Rendition, download
     if let Some(disposition) = download.map(disposition) {
         headers.insert(CONTENT_DISPOSITION, disposition);
     }
+    came_from(&mut response, origin);
     response
 }
 
@@ -185,8 +227,7 @@ fn disposition(name: &str) -> HeaderValue {
 }
 
 /// Says where a rendition came from.
-pub(in crate::http) fn came_from(response: &mut Response, origin: crate::renditions::Origin) {
-    use crate::renditions::Origin;
+fn came_from(response: &mut Response, origin: Origin) {
     let (status, timing) = match origin {
         Origin::Hit => (HeaderValue::from_static("progimage; hit"), None),
         // RFC 9211, 2.8: what a detail means is the cache's own business.
@@ -211,7 +252,7 @@ pub(in crate::http) fn came_from(response: &mut Response, origin: crate::renditi
 
 /// Names the one URL of a rendition of `id` (RFC 6596), whatever way it was asked; left out where it would be longer than
 /// `url_bytes_max` and so could not be asked.
-pub(in crate::http) fn canonical(response: &mut Response, id: &Digest, rendition: &Rendition, url_bytes_max: usize) {
+pub(in crate::http) fn canonical(id: &Digest, rendition: &Rendition, url_bytes_max: usize) -> Option<HeaderValue> {
     const OPEN: &str = "<";
     const CLOSE: &str = ">; rel=\"canonical\"";
     // One allocation: this is on the path of hits.
@@ -219,9 +260,7 @@ pub(in crate::http) fn canonical(response: &mut Response, id: &Digest, rendition
     link.push_str(OPEN);
     push_url(&mut link, id, rendition.codec, &rendition.query);
     link.push_str(CLOSE);
-    if link.len() <= OPEN.len() + url_bytes_max + CLOSE.len() {
-        response.headers_mut().insert(LINK, value(link));
-    }
+    (link.len() <= OPEN.len() + url_bytes_max + CLOSE.len()).then(|| value(link))
 }
 
 #[cfg(test)]
@@ -234,7 +273,8 @@ mod tests {
         let (parts, ()) =
             hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
         let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
-        let image = Image { parts: &parts, etag, media_type: "x/y", grant, options: &ResponseOptions::default() };
+        let options = ResponseOptions::default();
+        let image = Image::new(&parts, grant, &options, etag, "x/y");
         let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
         let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
         assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);
@@ -242,7 +282,6 @@ mod tests {
 
     #[test]
     fn an_answer_says_where_its_rendition_came_from() {
-        use crate::renditions::Origin;
         let none = std::time::Duration::ZERO;
         let rendered = Origin::Rendered { queue: none, decode: none, operations: none, encode: none };
         for (origin, status) in [

@@ -1,4 +1,4 @@
-//! What an extension and a query ask for, where the source is not a stored image. Knows neither bodies nor sources.
+//! What an extension and a query ask for. Knows neither bodies nor sources.
 
 use hyper::http::request::Parts;
 
@@ -21,7 +21,7 @@ pub(in crate::http) struct RenderPolicy<'a> {
 
 impl RenderPolicy<'_> {
     /// The pipeline, turned into a render where originals are not for everybody.
-    pub(in crate::http) fn of(&self, pipeline: Pipeline) -> Pipeline {
+    pub(in crate::http) fn apply(&self, pipeline: Pipeline) -> Pipeline {
         pipeline.unless_converts(self.converts_render)
     }
 }
@@ -52,6 +52,16 @@ impl RenderRequest {
         let mut pairs = query::pairs(parts.uri.query())?;
         own(&mut pairs)?;
         let (pairs, options) = response_options::split(pairs, policy.presets, grant)?;
+        RenderRequest::new(parts, extension, pairs, options)
+    }
+
+    /// From a query that was read already.
+    pub(in crate::http) fn new(
+        parts: &Parts,
+        extension: &str,
+        pairs: Pairs,
+        options: ResponseOptions,
+    ) -> Result<RenderRequest, Error> {
         let format = match extension {
             "auto" => Format::Bucket(negotiate::bucket(&parts.headers)?),
             extension => Format::Codec(writable(extension)?),
@@ -59,54 +69,74 @@ impl RenderRequest {
         Ok(RenderRequest { format, pairs, options })
     }
 
-    /// Whether the format depends on `Accept`.
-    pub(in crate::http) fn is_negotiated(&self) -> bool {
-        matches!(self.format, Format::Bucket(_))
-    }
-
-    /// Whether the query could be good, told before a source is there: what is allowed does not depend on it.
-    pub(in crate::http) fn check(&self, policy: RenderPolicy) -> Result<(), Error> {
-        self.forms(policy, &[]).map(drop)
-    }
-
-    /// The pipeline for a source, of which more need be known only where the format is negotiated; `parts` are images that came
-    /// beside the query.
-    pub(in crate::http) fn pipeline(
+    /// What the query means in each format that it may come to; whether it could be good is told before a source is there, since
+    /// what is allowed does not depend on it. `parts` are images that came beside the query.
+    ///
+    /// A format that cannot take the arguments (JPEG is never lossless) is left out; they are an error when all refuse them.
+    pub(in crate::http) fn pipelines(
         &self,
         policy: RenderPolicy,
-        source: Option<(&'static Codec, Header)>,
         parts: &[(&str, Digest)],
-    ) -> Result<Pipeline, Error> {
-        let mut forms = self.forms(policy, parts)?;
-        let fitting = match &self.format {
-            Format::Codec(_) => None,
-            Format::Bucket(bucket) => source.and_then(|(source, header)| bucket.codec(source, &header)),
+    ) -> Result<Pipelines, Error> {
+        let pipeline = |codec| Ok(policy.apply(Pipeline::from_form(codec, &self.pairs, parts)?));
+        let bucket = match &self.format {
+            Format::Codec(codec) => return pipeline(codec).map(Pipelines::One),
+            Format::Bucket(bucket) => *bucket,
         };
-        let place = forms.iter().position(|form| Some(form.codec()) == fitting).unwrap_or_default();
-        Ok(forms.swap_remove(place))
-    }
-
-    /// What the query means in each format that it may come to, at least one. A format that cannot take the arguments is left
-    /// out; they are an error when all refuse them.
-    fn forms(&self, policy: RenderPolicy, parts: &[(&str, Digest)]) -> Result<Vec<Pipeline>, Error> {
-        let codecs: Vec<&'static Codec> = match &self.format {
-            Format::Codec(codec) => vec![codec],
-            Format::Bucket(bucket) => bucket.codecs().collect(),
-        };
-        let form = |codec| Ok(policy.of(Pipeline::from_form(codec, &self.pairs, parts)?));
-        let (mut forms, mut refused) = (Vec::new(), None);
-        for result in codecs.into_iter().map(form) {
+        let (mut pipelines, mut refused) = (Vec::new(), None);
+        for result in bucket.codecs().map(pipeline) {
             match result {
-                Ok(form) => forms.push(form),
+                Ok(pipeline) => pipelines.push(pipeline),
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        if forms.is_empty() { Err(refused.unwrap_or(Error::NotAcceptable)) } else { Ok(forms) }
+        if pipelines.is_empty() {
+            return Err(refused.unwrap_or(Error::NotAcceptable));
+        }
+        Ok(Pipelines::Negotiated(bucket, pipelines))
+    }
+}
+
+/// What a query means: in its format, or in each of those that depend on `Accept` and on the source, at least one.
+pub(in crate::http) enum Pipelines {
+    One(Pipeline),
+    Negotiated(Bucket, Vec<Pipeline>),
+}
+
+impl Pipelines {
+    /// Whether the format depends on `Accept`, and so on the source.
+    pub(in crate::http) fn are_negotiated(&self) -> bool {
+        matches!(self, Pipelines::Negotiated(..))
+    }
+
+    /// The key of what is answered of `source`. Of `.auto` it is over the bucket's name and every format that the bucket may come
+    /// to, so that it, too, is known without opening the source.
+    pub(in crate::http) fn key(&self, source: &Digest) -> Digest {
+        match self {
+            Pipelines::One(pipeline) => pipeline.key(source),
+            Pipelines::Negotiated(bucket, pipelines) => {
+                let mut name = bucket.name().as_bytes().to_vec();
+                pipelines.iter().for_each(|pipeline| name.extend_from_slice(pipeline.key(source).as_bytes()));
+                Digest::of(&name)
+            }
+        }
+    }
+
+    /// The pipeline for a source, of which more need be known only where the format is negotiated.
+    pub(in crate::http) fn fitting(self, source: Option<(&'static Codec, Header)>) -> Pipeline {
+        match self {
+            Pipelines::One(pipeline) => pipeline,
+            Pipelines::Negotiated(bucket, mut pipelines) => {
+                let fitting = source.and_then(|(codec, header)| bucket.codec(codec, &header));
+                let place = pipelines.iter().position(|pipeline| Some(pipeline.codec()) == fitting);
+                pipelines.swap_remove(place.unwrap_or_default())
+            }
+        }
     }
 }
 
 /// The format of an extension, if it can be written.
-pub(in crate::http) fn writable(extension: &str) -> Result<&'static Codec, Error> {
+fn writable(extension: &str) -> Result<&'static Codec, Error> {
     let codec = by_extension(extension).filter(|codec| codec.encoder.is_some());
     codec.ok_or_else(|| Error::Extension { extension: extension.to_owned() })
 }

@@ -15,9 +15,9 @@ use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
-use crate::http::message::id_list;
 use crate::http::message::line_reader::NDJSON;
 use crate::http::message::response_body::Response;
+use crate::http::message::{id_list, text_budget};
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::no_parameters;
 use crate::http::protocol::result_line::{self, Tally};
@@ -34,11 +34,11 @@ pub(in crate::http) fn missing(call: Call) -> Reply {
         no_parameters(&call.parts)?;
         let format = id_list::ListFormat::of(&call.parts.headers)?;
         let Call { app, body, .. } = call;
-        let (ids, held) = app.list_budget.read(body, format, &app.options).await?;
+        let (ids, held) = id_list::read(&app.list_budget, body, format, &app.options).await?;
         let stats = app.store.stat(&ids).await?;
         let missing: Vec<Digest> =
             ids.into_iter().zip(stats).filter(|(_, stat)| stat.is_none()).map(|(id, _)| id).collect();
-        Ok(response::text(StatusCode::OK, format.media_type(), id_list::held(format.write(&missing), held)))
+        Ok(response::text(StatusCode::OK, format.media_type(), text_budget::held(format.write(&missing), held)))
     })
 }
 
@@ -77,7 +77,7 @@ where
 {
     let format = id_list::ListFormat::of(&call.parts.headers)?;
     let Call { app, body, .. } = call;
-    let (ids, held) = app.list_budget.read(body, format, &app.options).await?;
+    let (ids, held) = id_list::read(&app.list_budget, body, format, &app.options).await?;
     let shared = app.clone();
     Ok(app.stream(NDJSON, move |answer| run(shared, (ids, held), at_once, work, answer)))
 }

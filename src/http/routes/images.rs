@@ -2,24 +2,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
 use serde_json::json;
 
 use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
-use crate::http::message::id_list;
 use crate::http::message::response_body::{Body, Response};
+use crate::http::message::text_budget;
 use crate::http::protocol::conditional::{self, Condition, ETag};
 use crate::http::protocol::image_response::{self, Image};
-use crate::http::protocol::negotiate::{self, Bucket};
+use crate::http::protocol::render_request::{Pipelines, RenderRequest};
 use crate::http::protocol::response_options::{self, Pairs, ResponseOptions};
-use crate::http::protocol::{auth, digest_fields, render_request, response};
-use crate::pipeline::Pipeline;
-use crate::pipeline::codec::{self, Codec};
+use crate::http::protocol::{auth, digest_fields, response};
+use crate::pipeline::codec;
 use crate::pipeline::param::invalid;
 use crate::pipeline::query;
 use crate::renditions::{Origin, Rendition};
@@ -34,19 +31,14 @@ const PAGE_IDS_DEFAULT: usize = 1_000;
 /// `GET /images/{id}`
 pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
-        let (pairs, options) = delivery(&call)?;
+        let (pairs, options) = response_options(&call)?;
         if let Some((name, value)) = pairs.first() {
             let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...";
             return Err(invalid(name, value, allowed).into());
         }
         let blob = call.app.store.open(&id).await?;
-        let mut image = Image {
-            parts: &call.parts,
-            etag: ETag::of_original(&id),
-            media_type: UNKNOWN_MEDIA_TYPE,
-            grant: call.grant,
-            options: &options,
-        };
+        let etag = ETag::of_original(&id);
+        let mut image = Image::new(&call.parts, call.grant, &options, etag, UNKNOWN_MEDIA_TYPE);
         if let Some(answer) = image.condition()? {
             return Ok(answer);
         }
@@ -56,11 +48,12 @@ pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
             return image.blob(blob).await;
         }
         let bytes = blob.bytes().await?;
-        Ok(digested(image.bytes(&bytes)?, headers, &bytes).await)
+        image.digest = digest_fields::repr_digest(headers, &bytes).await;
+        image.bytes(&bytes)
     })
 }
 
-fn delivery(call: &Call) -> Result<(Pairs, ResponseOptions), Error> {
+fn response_options(call: &Call) -> Result<(Pairs, ResponseOptions), Error> {
     response_options::of(call.parts.uri.query(), &call.app.options.presets, call.grant)
 }
 
@@ -75,55 +68,36 @@ async fn media_type(app: &App, blob: &store::Blob) -> Result<&'static str, Error
 }
 
 /// `GET /images/{id}.{ext}`. A hit is answered at once; everything that may wait comes later.
-pub(in crate::http) fn form(mut call: Call, id: Digest, extension: &str) -> Reply {
-    let wanted = match wanted(&mut call, extension) {
+pub(in crate::http) fn rendition(mut call: Call, id: Digest, extension: &str) -> Reply {
+    let (options, pipelines) = match wanted(&mut call, extension) {
         Ok(wanted) => wanted,
         Err(error) => return Reply::Now(Err(error)),
     };
-    match wanted {
-        Wanted::Codec(pipeline, options) => {
-            let key = pipeline.key(&id);
-            // A digest may take longer than an answer at once may.
-            let at_once = !digest_fields::wants_repr_digest(&call.parts.headers);
-            match call.app.renditions.cached(&id, &key) {
-                Some(rendition) if at_once => Reply::Now(hit(&call, &id, &key, &rendition, &options)),
-                found => Reply::later(async move {
-                    let etag = ETag::of_key(&key);
-                    render(&call, id, etag, found, (key, &pipeline), &options).await
-                }),
-            }
-        }
-        Wanted::Bucket(bucket, pairs, options) => {
-            Reply::later(async move { negotiated(&call, id, bucket, &pairs, &options).await })
-        }
+    let key = pipelines.key(&id);
+    // A negotiated answer has a key of its own, which is none of the cache's.
+    let found = (!pipelines.are_negotiated()).then(|| call.app.renditions.cached(&id, &key)).flatten();
+    // A digest may take longer than an answer at once may.
+    let at_once = !digest_fields::wants_repr_digest(&call.parts.headers);
+    match found {
+        Some(rendition) if at_once => Reply::Now(hit(&call, &id, &key, &rendition, &options)),
+        found => Reply::later(async move { render(&call, &id, &key, found, pipelines, &options).await }),
     }
+}
+
+/// What the extension and the query ask for, if the caller may have it.
+fn wanted(call: &mut Call, extension: &str) -> Result<(ResponseOptions, Pipelines), Error> {
+    let (pairs, options) = response_options(call)?;
+    if has_all_metadata(&pairs) {
+        call.grant = auth::of_original(&call.app.access, &call.parts)?;
+    }
+    let request = RenderRequest::new(&call.parts, extension, pairs, options)?;
+    let pipelines = request.pipelines(call.app.render_policy(), &[])?;
+    Ok((request.options, pipelines))
 }
 
 /// Whether a rendition has all of the original's metadata: then it is for those who may have the original.
 pub(in crate::http) fn has_all_metadata(pairs: &Pairs) -> bool {
     pairs.iter().any(|(name, value)| name == "metadata" && value == "all")
-}
-
-enum Wanted {
-    Codec(Pipeline, ResponseOptions),
-    Bucket(Bucket, Pairs, ResponseOptions),
-}
-
-fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
-    let (pairs, options) = delivery(call)?;
-    if has_all_metadata(&pairs) {
-        call.grant = auth::of_original(&call.app.access, &call.parts)?;
-    }
-    if extension == "auto" {
-        return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, options));
-    }
-    let codec = render_request::writable(extension)?;
-    Ok(Wanted::Codec(pipeline(&call.app, codec, &pairs)?, options))
-}
-
-/// The pipeline of a query.
-fn pipeline(app: &App, codec: &'static Codec, pairs: &[(String, String)]) -> Result<Pipeline, Error> {
-    Ok(app.render_policy().of(Pipeline::from_query(codec, pairs)?))
 }
 
 fn hit(
@@ -133,92 +107,46 @@ fn hit(
     rendition: &Rendition,
     options: &ResponseOptions,
 ) -> Result<Response, Error> {
-    let image = Image {
-        parts: &call.parts,
-        etag: ETag::of_key(key),
-        media_type: rendition.codec.media_type,
-        grant: call.grant,
-        options,
-    };
-    let mut response = match image.condition()? {
-        Some(answer) => answer,
-        None => whole_or_part(&image, id, rendition, &call.app)?,
-    };
-    image_response::came_from(&mut response, Origin::Hit);
-    Ok(response)
-}
-
-/// The bytes, with the URL that is theirs.
-fn whole_or_part(image: &Image, id: &Digest, rendition: &Rendition, app: &App) -> Result<Response, Error> {
-    let mut response = image.bytes(&rendition.bytes)?;
-    image_response::canonical(&mut response, id, rendition, app.options.url_bytes_max);
-    Ok(response)
-}
-
-/// With the digest of the whole, if that is wished for.
-async fn digested(mut response: Response, headers: &HeaderMap, whole: &Bytes) -> Response {
-    if let Some(digest) = digest_fields::repr_digest(headers, whole).await {
-        response.headers_mut().insert(digest_fields::REPR_DIGEST, digest);
+    let etag = ETag::of_key(key);
+    let mut image = Image::new(&call.parts, call.grant, options, etag, rendition.codec.media_type);
+    image.origin = Some(Origin::Hit);
+    if let Some(answer) = image.condition()? {
+        return Ok(answer);
     }
-    response
+    image.canonical = image_response::canonical(id, rendition, call.app.options.url_bytes_max);
+    image.bytes(&rendition.bytes)
 }
 
 /// `found` is what the cache has for the key of the pipeline.
 async fn render(
     call: &Call,
-    id: Digest,
-    etag: ETag,
+    id: &Digest,
+    key: &Digest,
     found: Option<Rendition>,
-    (key, pipeline): (Digest, &Pipeline),
+    pipelines: Pipelines,
     options: &ResponseOptions,
 ) -> Result<Response, Error> {
-    let media_type = pipeline.codec().media_type;
-    let image = Image { parts: &call.parts, etag, media_type, grant: call.grant, options };
+    let Call { app, parts, grant, .. } = call;
+    let negotiated = pipelines.are_negotiated();
+    let source = if negotiated { Some(app.renditions.header(id).await?) } else { None };
+    let pipeline = pipelines.fitting(source);
+    let mut image = Image::new(parts, *grant, options, ETag::of_key(key), pipeline.codec().media_type);
     // The tag is known without a render: it is enough that the source exists.
-    if conditional::is_conditional(&call.parts.headers) {
-        exists(&call.app, &id).await?;
+    if conditional::is_conditional(&parts.headers) {
+        exists(app, id).await?;
         if let Some(answer) = image.condition()? {
             return Ok(answer);
         }
     }
     let (rendition, origin) = match found {
         Some(hit) => (hit, Origin::Hit),
-        None => call.app.renditions.missed(&id, key, pipeline).await?,
+        None if negotiated => app.renditions.get(id, &pipeline).await?,
+        None => app.renditions.missed(id, *key, &pipeline).await?,
     };
-    let mut response = whole_or_part(&image, &id, &rendition, &call.app)?;
-    image_response::came_from(&mut response, origin);
-    Ok(digested(response, &call.parts.headers, &rendition.bytes).await)
-}
-
-/// `.auto`: its tag is over the bucket's name and every format that the bucket may come to, so that it, too, is known without
-/// opening the source. A format that cannot take the arguments (JPEG is never lossless) is left out; they are an error when all
-/// refuse them.
-async fn negotiated(
-    call: &Call,
-    id: Digest,
-    bucket: Bucket,
-    pairs: &[(String, String)],
-    options: &ResponseOptions,
-) -> Result<Response, Error> {
-    let mut name = bucket.name().as_bytes().to_vec();
-    let (mut forms, mut refused) = (Vec::new(), None);
-    for codec in bucket.codecs() {
-        match pipeline(&call.app, codec, pairs) {
-            Ok(form) => {
-                let key = form.key(&id);
-                name.extend_from_slice(key.as_bytes());
-                forms.push((key, form));
-            }
-            Err(error) => refused = refused.or(Some(error)),
-        }
-    }
-    let Some(first) = forms.first() else { return Err(refused.unwrap_or(Error::NotAcceptable)) };
-    let etag = ETag::of_key(&Digest::of(&name));
-    let (source, header) = call.app.renditions.header(&id).await?;
-    let fitting = bucket.codec(source, &header);
-    let (key, form) = forms.iter().find(|(_, form)| Some(form.codec()) == fitting).unwrap_or(first);
-    let found = call.app.renditions.cached(&id, key);
-    render(call, id, etag, found, (*key, form), options).await
+    image.origin = Some(origin);
+    image.canonical = image_response::canonical(id, &rendition, app.options.url_bytes_max);
+    image.digest = digest_fields::repr_digest(&parts.headers, &rendition.bytes).await;
+    image.bytes(&rendition.bytes)
 }
 
 pub(in crate::http) async fn exists(app: &App, id: &Digest) -> Result<u64, Error> {
@@ -280,7 +208,7 @@ pub(in crate::http) fn list(call: Call) -> Reply {
         let images: Vec<_> = page.iter().map(|(id, stat)| json!({ "id": id, "bytes": stat.len })).collect();
         let text = json!({ "images": images, "next": next }).to_string();
         let held = call.app.list_budget.try_acquire(text.len())?;
-        Ok(response::text(StatusCode::OK, "application/json", id_list::held(text, held)))
+        Ok(response::text(StatusCode::OK, "application/json", text_budget::held(text, held)))
     })
 }
 

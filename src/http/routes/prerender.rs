@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::LOCATION;
 use serde_json::{Value, json};
 
 use super::images::has_all_metadata;
+use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::error::Error;
-use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::response_options;
 use crate::http::protocol::rights::Rights;
 use crate::items::{Needs, OUTPUTS_MAX};
@@ -57,21 +56,11 @@ impl Prerender {
         Ok(Prerender { rights: rights.bits(), app, presets })
     }
 
-    /// Begins the job of an image that was stored and names it in the answer.
-    pub(in crate::http) async fn begin(&self, mut response: Response) -> Response {
-        let one = response.headers().contains_key(LOCATION);
-        if self.presets.is_empty() || !one {
-            return response;
-        }
-        let Body::Full(body) = response.body() else { return response };
-        let Ok(mut told) = serde_json::from_slice::<Value>(body) else { return response };
+    /// Begins the job of an image of this format that was stored; its path, where there is something to render and room for it.
+    pub(in crate::http) async fn begin(&self, id: &Digest, codec: Option<&'static Codec>) -> Option<String> {
         let mut job = self.job();
-        job.add(&told).await;
-        if let Some(path) = job.submit().await {
-            told["job"] = path.into();
-            *response.body_mut() = Body::Full(told.to_string().into());
-        }
-        response
+        job.add(id, codec).await;
+        job.submit().await
     }
 
     /// A job of images that are still to be stored.
@@ -79,13 +68,13 @@ impl Prerender {
         PrerenderJob { prerender: self, intake: None, ended: self.presets.is_empty() }
     }
 
-    fn line(&self, told: &Value) -> Bytes {
-        let own = told["format"].as_str().and_then(by_extension).filter(|codec| codec.encoder.is_some());
+    fn line(&self, id: &Digest, codec: Option<&'static Codec>) -> Bytes {
+        let own = codec.and_then(|codec| by_extension(codec.name)).filter(|codec| codec.encoder.is_some());
         let format = |codec: Option<&Codec>| codec.or(own).map_or("png", |codec| codec.extensions[0]);
         let output =
             |(name, codec): &(String, Option<&'static Codec>)| json!({ "preset": name, "format": format(*codec) });
         let outputs: Vec<Value> = self.presets.iter().map(output).collect();
-        json!({ "source": { "id": told["id"] }, "outputs": outputs }).to_string().into()
+        json!({ "source": { "id": id }, "outputs": outputs }).to_string().into()
     }
 }
 
@@ -100,12 +89,12 @@ pub(in crate::http) struct PrerenderJob<'a> {
 }
 
 impl PrerenderJob<'_> {
-    /// An image was stored, of which this is told.
-    pub(in crate::http) async fn add(&mut self, told: &Value) {
+    /// Takes an image of this format that was stored.
+    pub(in crate::http) async fn add(&mut self, id: &Digest, codec: Option<&'static Codec>) {
         if self.ended {
             return;
         }
-        if let Err(error) = self.take(told).await {
+        if let Err(error) = self.take(id, codec).await {
             log(&error);
             self.ended = true;
             // Those before there were too many are a whole job.
@@ -113,13 +102,13 @@ impl PrerenderJob<'_> {
         }
     }
 
-    async fn take(&mut self, told: &Value) -> Result<(), jobs::Error> {
+    async fn take(&mut self, id: &Digest, codec: Option<&'static Codec>) -> Result<(), jobs::Error> {
         let Prerender { app, rights, .. } = self.prerender;
         let intake = match &mut self.intake {
             Some(intake) => intake,
             none => none.insert(app.jobs.receive(Sender { rights: *rights, beside: true, ..Sender::default() })?),
         };
-        intake.line(self.prerender.line(told)).await
+        intake.line(self.prerender.line(id, codec)).await
     }
 
     /// The path of the job; `None` where there is nothing to render, or no room for it.

@@ -39,7 +39,7 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
         match (media_type == "multipart/form-data").then(|| multer::parse_boundary(content_type)) {
             None => {
                 // A body whose query is wrong need not be sent.
-                request.check(app.render_policy())?;
+                request.pipelines(app.render_policy(), &[])?;
                 let image = raw(call).await?;
                 render(&app, &request, image, &[]).await
             }
@@ -194,11 +194,9 @@ async fn render(
 ) -> Result<Response, Error> {
     let known = inspect(&image.bytes).await?;
     let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
-    let pipeline = request.pipeline(app.render_policy(), Some(known), &parts)?;
+    let pipeline = request.pipelines(app.render_policy(), &parts)?.fitting(Some(known));
     let images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
     let source = Source::Given { bytes: image.bytes.clone(), images };
     let (rendition, origin) = app.renditions.get(source, &pipeline).await?;
-    let mut response = image_response::unkept(&rendition, request.options.download.as_deref());
-    image_response::came_from(&mut response, origin);
-    Ok(response)
+    Ok(image_response::unkept(&rendition, origin, request.options.download.as_deref()))
 }

@@ -11,9 +11,9 @@ use crate::http::error::Error;
 use crate::http::protocol::auth::{Kind, Scope};
 use crate::http::protocol::conditional::ETag;
 use crate::http::protocol::image_response::{self, Image};
-use crate::http::protocol::render_request::RenderRequest;
+use crate::http::protocol::render_request::{Pipelines, RenderRequest};
 use crate::http::protocol::response;
-use crate::http::protocol::response_options::{Pairs, once};
+use crate::http::protocol::response_options::{Pairs, ResponseOptions, once};
 use crate::pipeline::Pipeline;
 use crate::pipeline::param::{invalid, missing};
 use crate::renditions::{self, Origin, Rendition, inspect};
@@ -21,33 +21,26 @@ use crate::renditions::{self, Origin, Rendition, inspect};
 /// `GET /remote.{ext}?url=...`
 pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
     let mut own = Own::default();
-    let request = match request(&call, extension, &mut own) {
+    let (options, pipelines) = match request(&call, extension, &mut own) {
         Ok(request) => request,
         Err(error) => return Reply::Now(Err(error)),
     };
     Reply::later(async move {
         let app = &call.app;
         let source = app.sources.get(&own.url).await?;
-        let known = if request.is_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
-        let pipeline = request.pipeline(app.render_policy(), known, &[])?;
+        let known = if pipelines.are_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
+        let pipeline = pipelines.fitting(known);
         if own.store {
             upload::remote::store(app, source.bytes.clone()).await?;
         }
         let key = pipeline.key(&source.digest);
-        let image = Image {
-            parts: &call.parts,
-            etag: ETag::of_key(&key),
-            media_type: pipeline.codec().media_type,
-            grant: call.grant,
-            options: &request.options,
-        };
+        let mut image = Image::new(&call.parts, call.grant, &options, ETag::of_key(&key), pipeline.codec().media_type);
         let mut response = match image.condition()? {
             Some(answer) => answer,
             None => {
                 let (rendition, origin) = render(app, &source, (key, &pipeline), own.store).await?;
-                let mut response = image.bytes(&rendition.bytes)?;
-                image_response::came_from(&mut response, origin);
-                response
+                image.origin = Some(origin);
+                image.bytes(&rendition.bytes)?
             }
         };
         image_response::aged(&mut response, call.grant, source.max_age);
@@ -80,15 +73,15 @@ impl Own {
 }
 
 /// Reads the query, and refuses everything that can be before anything is fetched.
-fn request(call: &Call, extension: &str, own: &mut Own) -> Result<RenderRequest, Error> {
+fn request(call: &Call, extension: &str, own: &mut Own) -> Result<(ResponseOptions, Pipelines), Error> {
     let policy = call.app.render_policy();
     let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| own.take(pairs))?;
     if own.store {
         call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
     }
     call.app.sources.check(&own.url)?;
-    request.check(policy)?;
-    Ok(request)
+    let pipelines = request.pipelines(policy, &[])?;
+    Ok((request.options, pipelines))
 }
 
 async fn render(

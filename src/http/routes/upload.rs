@@ -29,17 +29,16 @@ pub(in crate::http) fn post(call: Call) -> Reply {
     Reply::later(async move {
         let prerender = Prerender::of(&call)?;
         let (content_type, media_type) = content_type(&call.parts.headers);
-        let response = match media_type.as_str() {
+        match media_type.as_str() {
             "multipart/form-data" => {
                 let boundary = multer::parse_boundary(content_type)
                     .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
-                form::upload(call, boundary, &prerender).await?
+                form::upload(call, boundary, &prerender).await
             }
-            "application/json" => remote::upload(call).await?,
-            "application/x-tar" => tar::upload(call, &prerender).await?,
-            _ => raw(call, None).await?,
-        };
-        Ok(prerender.begin(response).await)
+            "application/json" => remote::upload(call, &prerender).await,
+            "application/x-tar" => tar::upload(call, &prerender).await,
+            _ => raw(call, None, &prerender).await,
+        }
     })
 }
 
@@ -47,25 +46,26 @@ pub(in crate::http) fn post(call: Call) -> Reply {
 pub(in crate::http) fn put(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let prerender = Prerender::of(&call)?;
-        Ok(prerender.begin(put_image(call, id).await?).await)
+        put_image(call, id, &prerender).await
     })
 }
 
-async fn put_image(call: Call, id: Digest) -> Result<Response, Error> {
+async fn put_image(call: Call, id: Digest, prerender: &Prerender) -> Result<Response, Error> {
     let present = call.app.store.stat(&[id]).await?.first().copied().flatten();
     let etag = present.map(|_| ETag::of_original(&id));
     let etag = etag.as_ref().map(ETag::as_str);
     if conditional::condition(&call.parts.method, &call.parts.headers, etag) != Condition::Proceed {
         return Err(Error::Precondition);
     }
-    let Some(stat) = present else { return raw(call, Some(id)).await };
+    let Some(stat) = present else { return raw(call, Some(id), prerender).await };
     let app = call.app.clone();
     // With `Expect` the answer says that the id is stored and nothing of the bytes, which are never sent.
     if !call.parts.headers.contains_key(EXPECT) {
         verify(call, id).await?;
     }
     let receipt = Receipt { digest: id, bytes: stat.len, created: false };
-    Ok(accepted(&receipt, known(&app, &id).await?))
+    let known = known(&app, &id).await?;
+    Ok(accepted(&receipt, known, prerender).await)
 }
 
 /// What the gate knows of an image.
@@ -105,7 +105,7 @@ async fn verify(call: Call, id: Digest) -> Result<(), Error> {
     claims.check()
 }
 
-async fn raw(call: Call, expected: Option<Digest>) -> Result<Response, Error> {
+async fn raw(call: Call, expected: Option<Digest>, prerender: &Prerender) -> Result<Response, Error> {
     let Call { app, parts, body, .. } = call;
     let mut claims = Claims::of(&parts.headers)?;
     let mut upload = app.uploads.begin(body.declared()).await?;
@@ -115,13 +115,13 @@ async fn raw(call: Call, expected: Option<Digest>) -> Result<Response, Error> {
         upload.write(chunk).await?;
     }
     claims.check()?;
-    store(&app, upload.seal(expected).await?).await
+    store(&app, upload.seal(expected).await?, prerender).await
 }
 
 /// The gate, then the commit, as an answer.
-pub(in crate::http) async fn store(app: &App, sealed: Sealed) -> Result<Response, Error> {
+async fn store(app: &App, sealed: Sealed, prerender: &Prerender) -> Result<Response, Error> {
     let (receipt, known) = commit(app, sealed).await?;
-    Ok(accepted(&receipt, Some(known)))
+    Ok(accepted(&receipt, Some(known), prerender).await)
 }
 
 /// The gate, then the commit.
@@ -134,8 +134,14 @@ async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error
     Ok((receipt, known))
 }
 
-fn accepted(receipt: &Receipt, known: Option<Known>) -> Response {
-    let mut response = response::json(status(receipt), &describe(receipt, known));
+/// What is told of an image that is stored, and of the job that renders it beforehand.
+async fn accepted(receipt: &Receipt, known: Option<Known>, prerender: &Prerender) -> Response {
+    let codec = known.as_ref().map(|(codec, _)| *codec);
+    let mut told = describe(receipt, known);
+    if let Some(job) = prerender.begin(&receipt.digest, codec).await {
+        told["job"] = job.into();
+    }
+    let mut response = response::json(status(receipt), &told);
     let headers = response.headers_mut();
     headers.insert(ETAG, ETag::of_original(&receipt.digest).value());
     headers.insert(LOCATION, response::value(format!("/images/{}", receipt.digest)));

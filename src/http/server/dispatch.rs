@@ -31,45 +31,46 @@ enum Resource<'a> {
 
 /// Finds the route of a request (its index in [`ROUTES`], and why it was let through) and lets its handler answer.
 pub(in crate::http) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody) -> (Option<(usize, Grant)>, Reply) {
-    match find(app, &parts) {
-        Ok(Found::Route(index, grant)) => {
-            // The path is parsed again rather than borrowed: `parts` moves into the call. It costs some 40 ns.
-            let uri = parts.uri.clone();
+    // A reference count: what the path names is borrowed from it while `parts` moves into the call.
+    let uri = parts.uri.clone();
+    match find(app, &parts, uri.path()) {
+        Ok(Found::Route { index, grant, resource }) => {
             let call = Call { app: app.clone(), parts, body, grant };
-            let reply = match (&ROUTES[index].at, target(uri.path())) {
-                (PathPattern::Fixed(_, handler), _) => handler(call),
-                (PathPattern::Extension(_, handler), Ok(Resource::Extension(_, extension))) => handler(call, extension),
-                (PathPattern::Image(handler), Ok(Resource::Image(id))) => handler(call, id),
-                (PathPattern::Rendition(handler), Ok(Resource::Rendition(id, extension))) => {
-                    handler(call, id, extension)
-                }
-                (PathPattern::Info(handler), Ok(Resource::Info(id))) => handler(call, id),
-                (PathPattern::Job(_, handler), Ok(Resource::Job(_, id))) => handler(call, id),
-                _ => Reply::Now(Err(Error::NoRoute)),
-            };
-            (Some((index, grant)), reply)
+            (Some((index, grant)), run(&ROUTES[index], resource, call))
         }
         Ok(Found::Options(allow)) => (None, Reply::Now(Ok(response::options(&allow)))),
         Err(error) => (None, Reply::Now(Err(error))),
     }
 }
 
-enum Found {
-    Route(usize, Grant),
+fn run(route: &Route, resource: Resource, call: Call) -> Reply {
+    match (&route.at, resource) {
+        (PathPattern::Fixed(_, handler), _) => handler(call),
+        (PathPattern::Extension(_, handler), Resource::Extension(_, extension)) => handler(call, extension),
+        (PathPattern::Image(handler), Resource::Image(id)) => handler(call, id),
+        (PathPattern::Rendition(handler), Resource::Rendition(id, extension)) => handler(call, id, extension),
+        (PathPattern::Info(handler), Resource::Info(id)) => handler(call, id),
+        (PathPattern::Job(_, handler), Resource::Job(_, id)) => handler(call, id),
+        _ => Reply::Now(Err(Error::NoRoute)),
+    }
+}
+
+enum Found<'a> {
+    Route { index: usize, grant: Grant, resource: Resource<'a> },
     Options(String),
 }
 
-fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
+fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error> {
     check_head(parts, &app.options)?;
     let method = known(&parts.method)?;
-    if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+    if parts.method == Method::OPTIONS && path == "*" {
         return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
     }
-    let target = target(parts.uri.path())?;
+    let resource = resource(path)?;
     let Some((index, route)) =
-        ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, target))
+        ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, resource))
     else {
-        let allow = allow(target).ok_or(Error::NoRoute)?;
+        let allow = allow(resource).ok_or(Error::NoRoute)?;
         if method == Method::OPTIONS {
             return Ok(Found::Options(allow));
         }
@@ -81,7 +82,7 @@ fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
     if matches!(route.method, Method::POST | Method::PUT) {
         check_coding(&parts.headers)?;
     }
-    Ok(Found::Route(index, grant))
+    Ok(Found::Route { index, grant, resource })
 }
 
 fn kind(route: &Route) -> Kind {
@@ -104,8 +105,8 @@ fn known(method: &Method) -> Result<Method, Error> {
     }
 }
 
-fn matches(route: &Route, target: Resource) -> bool {
-    match (&route.at, target) {
+fn matches(route: &Route, resource: Resource) -> bool {
+    match (&route.at, resource) {
         (PathPattern::Fixed(path, _), Resource::Fixed(asked)) => *path == asked,
         (PathPattern::Extension(path, _), Resource::Extension(asked, _)) => *path == asked,
         (PathPattern::Job(path, _), Resource::Job(asked, _)) => *path == asked,
@@ -117,9 +118,9 @@ fn matches(route: &Route, target: Resource) -> bool {
 }
 
 /// The methods of a path, for `Allow`; `None` when there is no such path.
-fn allow(target: Resource) -> Option<String> {
+fn allow(resource: Resource) -> Option<String> {
     let mut methods: Vec<&str> = Vec::new();
-    for route in ROUTES.iter().filter(|route| matches(route, target)) {
+    for route in ROUTES.iter().filter(|route| matches(route, resource)) {
         methods.push(route.method.as_str());
         if route.method == Method::GET {
             methods.push("HEAD");
@@ -133,7 +134,7 @@ fn allow(target: Resource) -> Option<String> {
 }
 
 /// Reads a path; one that cannot name an image is [`Error::NoSuchId`].
-fn target(path: &str) -> Result<Resource<'_>, Error> {
+fn resource(path: &str) -> Result<Resource<'_>, Error> {
     if let Some(rest) = path.strip_prefix("/jobs/") {
         return job(rest).ok_or(Error::NoSuchJob);
     }
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn paths_name_what_they_should() {
         let hex = id().to_string();
-        let check = |path: &str, expected| assert_eq!(target(path), expected, "{path}");
+        let check = |path: &str, expected| assert_eq!(resource(path), expected, "{path}");
         check("/images", Ok(Resource::Fixed("/images")));
         check("/images/missing", Ok(Resource::Fixed("/images/missing")));
         check("/healthz", Ok(Resource::Fixed("/healthz")));

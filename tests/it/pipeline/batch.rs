@@ -58,7 +58,7 @@ const OUTPUTS: &[(&str, &str)] = &[
 fn output((extension, query): (&str, &str)) -> Pipeline {
     let codec = codec::by_extension(extension).expect("a row");
     let query = query.replace("{image}", &images::ids()[3].to_string());
-    Pipeline::from_query(codec, &progimage::http::decode_query(&query).expect("plain")).expect("valid")
+    Pipeline::from_query(codec, &progimage::pipeline::query::pairs(Some(&query)).expect("plain")).expect("valid")
 }
 
 /// Large enough to be shrunk by the decoder.

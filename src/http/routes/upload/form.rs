@@ -35,7 +35,7 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     }
     let sealed = taken?;
     chunks.tap().check()?;
-    super::store(&app, sealed).await
+    super::store(&app, sealed, prerender).await
 }
 
 /// The parts of a form.

@@ -205,15 +205,12 @@ async fn write(
 ) -> Result<Tally, Gone> {
     let mut tally = Tally::default();
     while let Some(outcome) = outcomes.recv().await {
-        let stored = outcome.result.is_ok();
-        tally.count(stored);
-        let line = outcome.line();
-        if stored {
-            job.add(&line).await;
-        } else {
-            app.metrics.refused();
+        tally.count(outcome.result.is_ok());
+        match &outcome.result {
+            Ok((receipt, (codec, _))) => job.add(&receipt.digest, Some(codec)).await,
+            Err(_) => app.metrics.refused(),
         }
-        answer.line(line.to_string().into()).await?;
+        answer.line(outcome.line().to_string().into()).await?;
     }
     Ok(tally)
 }

@@ -3,19 +3,22 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::Known;
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::error::Error;
 use crate::http::message::response_body::Response;
+use crate::http::routes::prerender::Prerender;
+use crate::store::Receipt;
 
 /// Bytes of a JSON body that names a URL: twice as much as the longest URL, for what JSON escapes.
 const JSON_BYTES_MAX: usize = 16 << 10;
 
 /// Stores fetched bytes as an upload would be.
-pub(in crate::http::routes) async fn store(app: &App, bytes: Bytes) -> Result<Response, Error> {
+pub(in crate::http::routes) async fn store(app: &App, bytes: Bytes) -> Result<(Receipt, Known), Error> {
     let mut upload = app.uploads.begin(Some(bytes.len() as u64)).await?;
     upload.write(bytes).await?;
-    super::store(app, upload.seal(None).await?).await
+    super::commit(app, upload.seal(None).await?).await
 }
 
 #[derive(Deserialize)]
@@ -25,7 +28,7 @@ struct UrlBody {
 }
 
 /// `POST /images` of `{"url": ...}`
-pub(super) async fn upload(call: Call) -> Result<Response, Error> {
+pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response, Error> {
     const MALFORMED: Error = Error::Malformed { what: "the body must be {\"url\": \"https://...\"}" };
     let Call { app, body, .. } = call;
     if app.sources.are_off() {
@@ -44,5 +47,6 @@ pub(super) async fn upload(call: Call) -> Result<Response, Error> {
     }
     let UrlBody { url } = serde_json::from_slice(&body).map_err(|_| MALFORMED)?;
     let source = app.sources.get(&url).await?;
-    store(&app, source.bytes).await
+    let (receipt, known) = store(&app, source.bytes).await?;
+    Ok(super::accepted(&receipt, Some(known), prerender).await)
 }
