@@ -22,9 +22,9 @@
 //! ```text
 //! http::server     bytes -> request; route by method + path
 //! http::images     digest + codec + Pipeline::from_query; ETag from the key; 304 when it matches
-//! renditions::get  cache hit -> bytes; else join the flight, look in the tier, wait for admission
-//! store.open       the source blob, verified against its name
-//! Pipeline::run    decode -> operations -> encode, on the render pool
+//! renditions       cache hit -> bytes; else join the flight, open the source (store.open), look in the tier
+//! engine           inspect, plan, wait for the memory of the plan, read the source, verified against its name
+//! render           decode -> operations -> encode, on the render pool
 //! ```
 //!
 //! # Invariants

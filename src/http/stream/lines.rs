@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 
 use crate::http::body::Reader;
 use crate::http::error::Error;
-use crate::items::Held;
+use crate::hold::hold;
 use crate::store::{Reserved, Uploads};
 
 /// Whether a body of this media type, in lower case and without parameters, is lines. What curl's --data-binary says unasked is
@@ -107,10 +107,10 @@ impl Partial {
 }
 
 fn keep(text: Vec<u8>, held: Option<Reserved>) -> Bytes {
-    let text = Held::from(Bytes::from(text.into_boxed_slice()));
+    let text = text.into_boxed_slice();
     match held {
-        Some(reserved) => text.within(reserved).into_bytes(),
-        None => text.into_bytes(),
+        Some(reserved) => hold(text, reserved),
+        None => text.into(),
     }
 }
 
