@@ -79,7 +79,7 @@ impl Items {
     async fn located(&self, source: Source) -> Result<renditions::Source, Error> {
         let bytes = match source {
             Source::Stored(id) => return Ok(renditions::Source::Stored(id)),
-            Source::Held(held) => held.into_bytes(),
+            Source::Bytes(held) => held.into_bytes(),
             Source::Remote(url) => {
                 let bytes = self.sources.get(&url).await?.bytes;
                 let reserved = self.reserve(bytes.len() as u64).await?;

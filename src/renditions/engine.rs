@@ -94,7 +94,7 @@ impl Engine {
         let ids = pipelines.iter().flat_map(Pipeline::images);
         let mut aux_images = AuxImages::find(self, lane, ids, &generations, &source).await;
         if let Some(errors) = aux_images.failures(&pipelines) {
-            return Ok(Admitted { permit: lane.hold(extra_bytes).await?, render: Err(errors) });
+            return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
         let mut queue = lane.queue();
         let ((codec, header), read) = self.inspected(&source, &mut queue).await?;
@@ -103,7 +103,7 @@ impl Engine {
         if batch.groups().is_empty() {
             drop(read);
             let errors = batch.refused().iter().map(|(_, error)| error.clone().into()).collect();
-            return Ok(Admitted { permit: lane.hold(extra_bytes).await?, render: Err(errors) });
+            return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
         let bytes = [batch.memory_bytes(), aux_images.len, extra_bytes].into_iter().fold(0, u64::saturating_add);
         let (source, permit) = acquired(&source, read, bytes, &mut queue).await?;
@@ -137,7 +137,7 @@ impl Engine {
 /// then the first bytes are let go of before the wait, so that no two renders wait for each other's.
 async fn acquired(source: &Opened, read: Read, bytes: u64, queue: &mut Queue<'_>) -> Result<(Bytes, Permit), Error> {
     if let Some((read, mut permit)) = read
-        && permit.try_grow(bytes)
+        && permit.try_acquire_more(bytes)
     {
         return Ok((read, permit));
     }

@@ -2,9 +2,9 @@
 
 use bytes::{Buf, Bytes};
 
+use crate::hold::hold;
 use crate::http::body::Reader;
 use crate::http::error::Error;
-use crate::hold::hold;
 use crate::store::{Reserved, Uploads};
 
 /// Whether a body of this media type, in lower case and without parameters, is lines. What curl's --data-binary says unasked is
