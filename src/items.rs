@@ -12,9 +12,9 @@
 
 mod error;
 mod execute;
-mod held;
 mod members;
 mod read;
+mod reserved_bytes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::renditions::{self, Renditions, inspect};
 use crate::store::{Receipt, Reserved, Uploads};
 pub use error::Error;
 pub use execute::Done;
-pub use held::Held;
+pub use reserved_bytes::ReservedBytes;
 
 /// Outputs of one item.
 pub const OUTPUTS_MAX: usize = 16;
@@ -91,7 +91,7 @@ pub enum Source {
     /// On another server: `{"url": ...}`.
     Remote(String),
     /// Here: `{"data": "<base64>"}`, or a part that has come. The right to hold it goes with it.
-    Held(Held),
+    Bytes(ReservedBytes),
     /// In a part of the same form that has not come yet: `{"part": "<name>"}`.
     Part(String),
 }
@@ -193,15 +193,15 @@ impl Items {
         let read = aside(text.len(), move || read::item(&text, &options, places)).await;
         let failed = || Err(Unread { key: None, error: renditions::Error::Panicked.into() });
         let mut item = read.unwrap_or_else(failed)?;
-        if let Source::Held(held) = item.source {
-            item.source = Source::Held(held.within(reserved));
+        if let Source::Bytes(held) = item.source {
+            item.source = Source::Bytes(held.within(reserved));
         }
         Ok(item)
     }
 
     /// Stores bytes as an upload would be: through the gate of the codecs. Within the right to hold them, where they have one: to
     /// wait for a second one would be to wait for all others that do the same.
-    async fn store(&self, held: Held) -> Result<Receipt, Error> {
+    async fn store(&self, held: ReservedBytes) -> Result<Receipt, Error> {
         let (bytes, reserved) = held.into_parts();
         inspect(&bytes).await?;
         let len = bytes.len() as u64;
@@ -217,7 +217,7 @@ impl Items {
     pub async fn stored(&self, source: Source) -> Result<Source, Error> {
         let held = match source {
             Source::Stored(id) => return Ok(Source::Stored(id)),
-            Source::Held(held) => held,
+            Source::Bytes(held) => held,
             Source::Remote(url) => self.sources.get(&url).await?.bytes.into(),
             Source::Part(name) => return Err(partless(&name)),
         };

@@ -22,10 +22,10 @@
 //! ```text
 //! http::server          bytes -> request; route by method + path
 //! http::routes::images  digest + codec + Pipeline::from_query; ETag from the key
-//! http::protocol        304 when the tag matches; what is answered
-//! renditions::get       cache hit -> bytes; else join the flight, look in the tier, wait for admission
-//! store.open            the source blob, verified against its name
-//! Pipeline::run         decode -> operations -> encode, on the render pool
+//! http::protocol        304 when the tag matches; the response
+//! renditions            cache hit -> bytes; else join the flight, open the source (store.open), look in the tier
+//! engine                inspect, plan, wait for the memory of the plan, read the source, verified against its name
+//! render                decode -> operations -> encode, on the render pool
 //! ```
 //!
 //! # Invariants

@@ -42,8 +42,8 @@ pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
 use param::{Args, Param};
-use plan::Course;
-pub use plan::{Headers, Plan, Step};
+use plan::RenderPlan;
+pub use plan::{Headers, PlanSummary, Step};
 pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
@@ -189,8 +189,13 @@ impl Pipeline {
     ///
     /// Errors: [`Error::Limit`], [`Error::Unsupported`] when the output format is only read, [`Error::MissingImage`], and those of
     /// the operations.
-    pub fn plan(&self, source: (&'static Codec, &Header), images: &Headers, limits: &Limits) -> Result<Plan, Error> {
-        Course::new(self, source, images, limits).map(|course| course.plan)
+    pub fn plan(
+        &self,
+        source: (&'static Codec, &Header),
+        images: &Headers,
+        limits: &Limits,
+    ) -> Result<PlanSummary, Error> {
+        RenderPlan::new(self, source, images, limits).map(|plan| plan.summary)
     }
 
     /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic. A source that is passed through is

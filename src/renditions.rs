@@ -290,7 +290,7 @@ impl Renditions {
 /// A rendition that the tier has, of a source that the store was found to have; its bytes are held in the lane of single requests.
 async fn from_tier(engine: &Engine, tier: &Tier, source: &Digest, key: &Digest) -> Option<Rendition> {
     let found = tier.find(source, key).await?;
-    let permit = engine.single.hold(found.len).await.ok()?;
+    let permit = engine.single.acquire(found.len).await.ok()?;
     let Rendition { bytes, codec, query } = tier.read(found).await?;
     Some(Rendition { bytes: hold(bytes, permit), codec, query })
 }

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use super::{Error, Item, Items, Output, Source, To, partless};
 use crate::digest::Digest;
@@ -29,15 +29,14 @@ pub enum Done<T> {
     },
 }
 
+/// What a caller makes of bytes that go into its answer.
+pub type Respond<'a, T, E> = &'a (dyn Fn(Rendition) -> BoxFuture<'a, Result<T, E>> + Sync);
+
 impl Items {
     /// Runs an item: its source is fetched, opened or taken once, whatever the outputs. One result per output, in their order, also
     /// when something panics: then the error of each says so. `respond` takes what goes into the answer as soon as it is there.
     /// Cancelled when the future is dropped.
-    pub async fn run<T, E, F>(&self, item: Item, respond: impl Fn(Rendition) -> F) -> Vec<Result<Done<T>, E>>
-    where
-        E: From<Error>,
-        F: Future<Output = Result<T, E>>,
-    {
+    pub async fn run<T, E: From<Error>>(&self, item: Item, respond: Respond<'_, T, E>) -> Vec<Result<Done<T>, E>> {
         let outputs = item.outputs.len();
         let run = AssertUnwindSafe(self.results(item, respond)).catch_unwind();
         run.await.unwrap_or_else(|_| {
@@ -46,11 +45,7 @@ impl Items {
         })
     }
 
-    async fn results<T, E, F>(&self, item: Item, respond: impl Fn(Rendition) -> F) -> Vec<Result<Done<T>, E>>
-    where
-        E: From<Error>,
-        F: Future<Output = Result<T, E>>,
-    {
+    async fn results<T, E: From<Error>>(&self, item: Item, respond: Respond<'_, T, E>) -> Vec<Result<Done<T>, E>> {
         let Item { source, outputs, .. } = item;
         let stored = if let Source::Stored(id) = source { Some(id) } else { None };
         let fits = |output: &Output| stored.is_some() || output.to != To::Rendition;
@@ -64,7 +59,6 @@ impl Items {
                 true => renditions.next().unwrap_or(Err(panicked())),
                 false => Err(unstored(index)),
             };
-            let respond = &respond;
             async move { self.put(rendition?, output, stored, respond).await }
         });
         join_all(each).await
@@ -85,7 +79,7 @@ impl Items {
     async fn located(&self, source: Source) -> Result<renditions::Source, Error> {
         let bytes = match source {
             Source::Stored(id) => return Ok(renditions::Source::Stored(id)),
-            Source::Held(held) => held.into_bytes(),
+            Source::Bytes(held) => held.into_bytes(),
             Source::Remote(url) => {
                 let bytes = self.sources.get(&url).await?.bytes;
                 let reserved = self.reserve(bytes.len() as u64).await?;
@@ -96,17 +90,13 @@ impl Items {
         Ok(renditions::Source::Given { bytes, images: Images::new() })
     }
 
-    async fn put<T, E, F>(
+    async fn put<T, E: From<Error>>(
         &self,
         rendition: Rendition,
         output: &Output,
         source: Option<Digest>,
-        respond: &impl Fn(Rendition) -> F,
-    ) -> Result<Done<T>, E>
-    where
-        E: From<Error>,
-        F: Future<Output = Result<T, E>>,
-    {
+        respond: Respond<'_, T, E>,
+    ) -> Result<Done<T>, E> {
         Ok(match (output.to, source) {
             (To::Blob, _) => Done::Blob(self.store(rendition.bytes.into()).await?),
             (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, rendition.codec, &output.query) },

@@ -51,7 +51,7 @@ fn source(item: &Members, options: &Options) -> Result<Source, Error> {
     let [(name, _)] = source.members.as_slice() else { return Err(item.refused("source", json.get(), ALLOWED)) };
     let name = name.as_str();
     if name == "data" {
-        return data(&source, options).map(|bytes| Source::Held(bytes.into()));
+        return data(&source, options).map(|bytes| Source::Bytes(bytes.into()));
     }
     let text = source.text(name)?.unwrap_or_default();
     Ok(match name {
@@ -230,7 +230,7 @@ mod tests {
         for text in ["/+7w", r"\/+7w", "/+4=", "/+4", "AAAAAAAA"] {
             let plain = text.replace('\\', "");
             let bytes = BASE64.decode(plain).expect("base64");
-            check(&format!("{{\"data\": \"{text}\"}}"), Source::Held(Bytes::from(bytes).into()));
+            check(&format!("{{\"data\": \"{text}\"}}"), Source::Bytes(Bytes::from(bytes).into()));
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::codec::{Codec, Header};
-use super::plan::{Course, Headers};
+use super::plan::{Headers, RenderPlan};
 use super::run::{Input, decoded, finished};
 use super::{Deadline, Error, Images, Limits, Output, Picture, Pipeline};
 
@@ -34,7 +34,7 @@ pub struct Group {
 pub struct Member {
     /// The place of its pipeline.
     pub index: usize,
-    course: Course,
+    plan: RenderPlan,
 }
 
 /// The upright picture of a group, of which each output takes a copy, and the last one the picture itself.
@@ -56,10 +56,10 @@ impl Batch {
     ) -> Batch {
         let (mut groups, mut refused) = (Vec::<Group>::new(), Vec::new());
         for (index, pipeline) in pipelines.iter().enumerate() {
-            match Course::new(pipeline, source, &headers, limits) {
-                Ok(course) => match groups.iter_mut().find(|group| group.takes(&course, memory_bytes_max)) {
-                    Some(group) => group.members.push(Member { index, course }),
-                    None => groups.push(Group { members: vec![Member { index, course }] }),
+            match RenderPlan::new(pipeline, source, &headers, limits) {
+                Ok(plan) => match groups.iter_mut().find(|group| group.takes(&plan, memory_bytes_max)) {
+                    Some(group) => group.members.push(Member { index, plan }),
+                    None => groups.push(Group { members: vec![Member { index, plan }] }),
                 },
                 Err(error) => refused.push((index, error)),
             }
@@ -92,7 +92,7 @@ impl Batch {
             return group;
         }
         let members = self.groups.iter().flat_map(|group| &group.members);
-        members.map(|member| member.course.result_bytes).fold(group, u64::saturating_add)
+        members.map(|member| member.plan.result_bytes).fold(group, u64::saturating_add)
     }
 
     /// The result of the first pipeline, or why there is none.
@@ -120,9 +120,9 @@ impl Batch {
     ) -> Result<Decoded, Error> {
         deadline.check()?;
         let started = Instant::now();
-        let course = &group.members[0].course;
-        let decode = || decoded((self.codec, &self.header), source, course, limits, deadline);
-        let picture = if course.plan.passes_through { None } else { Some(decode()?) };
+        let plan = &group.members[0].plan;
+        let decode = || decoded((self.codec, &self.header), source, plan, limits, deadline);
+        let picture = if plan.summary.passes_through { None } else { Some(decode()?) };
         Ok(Decoded { picture, outputs_left: group.members.len(), elapsed: started.elapsed() })
     }
 
@@ -139,7 +139,7 @@ impl Batch {
         let Some(picture) = shared.next() else { return Ok(Output::passed_through(source)) };
         let (codec, header, headers) = (self.codec, &self.header, &self.headers);
         let input = Input { codec, header, bytes: source, images, headers, limits };
-        let output = finished(&self.pipelines[member.index], &member.course, picture, &input, deadline)?;
+        let output = finished(&self.pipelines[member.index], &member.plan, picture, &input, deadline)?;
         Ok(Output { decode: output.decode + shared.elapsed, ..output })
     }
 }
@@ -150,26 +150,26 @@ impl Group {
         &self.members
     }
 
-    fn takes(&self, course: &Course, memory_bytes_max: u64) -> bool {
-        let alike = self.members.iter().all(|member| member.course.decodes_like(course));
-        alike && self.shared_bytes().max(shared_bytes(course)) <= memory_bytes_max
+    fn takes(&self, plan: &RenderPlan, memory_bytes_max: u64) -> bool {
+        let alike = self.members.iter().all(|member| member.plan.decodes_like(plan));
+        alike && self.shared_bytes().max(shared_bytes(plan)) <= memory_bytes_max
     }
 
     fn memory_bytes(&self) -> u64 {
         match &self.members[..] {
-            [alone] => alone.course.plan.memory_bytes,
+            [alone] => alone.plan.summary.memory_bytes,
             _ => self.shared_bytes(),
         }
     }
 
     fn shared_bytes(&self) -> u64 {
-        self.members.iter().map(|member| shared_bytes(&member.course)).max().unwrap_or(0)
+        self.members.iter().map(|member| shared_bytes(&member.plan)).max().unwrap_or(0)
     }
 }
 
 /// The picture, and in addition the output: outputs run one after the other, so that the one that holds most counts.
-fn shared_bytes(course: &Course) -> u64 {
-    course.picture_bytes.saturating_add(course.plan.memory_bytes)
+fn shared_bytes(plan: &RenderPlan) -> u64 {
+    plan.picture_bytes.saturating_add(plan.summary.memory_bytes)
 }
 
 impl Decoded {

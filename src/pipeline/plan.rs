@@ -1,4 +1,4 @@
-//! [`Plan`]: what a render will make, hold and refuse, from the source's header alone: no pixel exists yet.
+//! [`PlanSummary`]: what a render will make, hold and refuse, from the source's header alone: no pixel exists yet.
 
 mod memory;
 
@@ -17,7 +17,7 @@ use memory::{Chain, MemoryPlan, images_bytes};
 
 /// What a render will make and hold, known before a pixel is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct PlanSummary {
     /// Size of the result; at most this where an operation leaves it to the pixels.
     pub size: Size,
     /// Whether the result has just that size.
@@ -36,8 +36,8 @@ pub type Step = (&'static Operation, Args);
 
 /// How a render goes: the plan, what the decoder is asked for, and the steps that are left.
 #[derive(Debug)]
-pub(super) struct Course {
-    pub plan: Plan,
+pub(super) struct RenderPlan {
+    pub summary: PlanSummary,
     pub decode: DecodePlan,
     /// Pixels stay in the space of the embedded profile, where it is of their kind.
     pub keeps_profile: bool,
@@ -45,7 +45,7 @@ pub(super) struct Course {
     pub steps: Vec<Step>,
     /// Bytes of the picture before its first operation.
     pub picture_bytes: u64,
-    /// Bytes of the result at most, as [`Plan::memory_bytes`] counts them: encoded samples are seldom more than plain ones.
+    /// Bytes of the result at most, as [`PlanSummary::memory_bytes`] counts them: encoded samples are seldom more than plain ones.
     pub result_bytes: u64,
 }
 
@@ -64,19 +64,19 @@ pub(super) struct DecodePlan {
     pub orientation: Orientation,
 }
 
-impl Course {
+impl RenderPlan {
     pub fn new(
         pipeline: &Pipeline,
         source: (&'static Codec, &Header),
         images: &Headers,
         limits: &Limits,
-    ) -> Result<Course, Error> {
+    ) -> Result<RenderPlan, Error> {
         let (codec, header) = source;
         let orientation = orientation(pipeline, header);
         let oriented = header.size.oriented(orientation);
         if pipeline.is_conversion() && codec == pipeline.codec() {
-            let plan = Plan { size: oriented, exact: true, memory_bytes: 0, passes_through: true };
-            return Ok(Course::whole(plan, header, header.frames, orientation));
+            let summary = PlanSummary { size: oriented, exact: true, memory_bytes: 0, passes_through: true };
+            return Ok(RenderPlan::whole(summary, header, header.frames, orientation));
         }
         let chain = Chain::new(pipeline, images, limits)?;
         let mut steps = pipeline.steps().to_vec();
@@ -87,32 +87,32 @@ impl Course {
             MemoryPlan::new(&decode, header, images, &mut steps, &chain)?;
         let all = Keep::of(pipeline.encode_args()) == Keep::All;
         let keeps_profile = all && stays_of_a_kind(header.channels, shape.channels, &chain.encoder);
-        let plan = Plan { size: shape.size, exact, memory_bytes: peak, passes_through: false };
-        Ok(Course { plan, decode, keeps_profile, steps, picture_bytes, result_bytes })
+        let summary = PlanSummary { size: shape.size, exact, memory_bytes: peak, passes_through: false };
+        Ok(RenderPlan { summary, decode, keeps_profile, steps, picture_bytes, result_bytes })
     }
 
     /// The way to the pixels of a mask or overlay: the first frame, upright, whole.
-    pub fn of_image(codec: &'static Codec, header: &Header, limits: &Limits) -> Result<Course, Error> {
+    pub fn of_image(codec: &'static Codec, header: &Header, limits: &Limits) -> Result<RenderPlan, Error> {
         check_source(codec, header, 1, limits)?;
-        let plan = Plan { size: header.size, exact: true, memory_bytes: 0, passes_through: false };
-        Ok(Course::whole(plan, header, 1, header.orientation))
+        let summary = PlanSummary { size: header.size, exact: true, memory_bytes: 0, passes_through: false };
+        Ok(RenderPlan::whole(summary, header, 1, header.orientation))
     }
 
     /// The way to the first frames, without an operation.
-    fn whole(plan: Plan, header: &Header, frames: u32, orientation: Orientation) -> Course {
+    fn whole(summary: PlanSummary, header: &Header, frames: u32, orientation: Orientation) -> RenderPlan {
         let decode = DecodePlan { at_least: None, size: header.size, frames, frame: None, orientation };
-        Course { plan, decode, keeps_profile: false, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
+        RenderPlan { summary, decode, keeps_profile: false, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
     }
 
     /// Whether both see the same pixels before their first operation. Decodes that differ are never merged: a result would
     /// depend on what else was asked for.
-    pub fn decodes_like(&self, other: &Course) -> bool {
+    pub fn decodes_like(&self, other: &RenderPlan) -> bool {
         // Not `at_least`: what counts is the size that the decoder makes of it.
-        let decode = |course: &Course| {
-            let DecodePlan { size, frames, frame, orientation, .. } = course.decode;
-            (size, frames, frame, orientation, course.keeps_profile)
+        let decode = |plan: &RenderPlan| {
+            let DecodePlan { size, frames, frame, orientation, .. } = plan.decode;
+            (size, frames, frame, orientation, plan.keeps_profile)
         };
-        decode(self) == decode(other) && !self.plan.passes_through && !other.plan.passes_through
+        decode(self) == decode(other) && !self.summary.passes_through && !other.summary.passes_through
     }
 
     pub fn decode_options<'a>(&self, limits: &'a Limits, deadline: &'a Deadline) -> DecodeOptions<'a> {

@@ -11,7 +11,7 @@ use super::encode::encode;
 use super::limits::within;
 use super::operation::Context;
 use super::orient::oriented;
-use super::plan::{Course, Headers, Step, check_rest};
+use super::plan::{Headers, RenderPlan, Step, check_rest};
 use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, color, metadata};
 use crate::digest::Digest;
 
@@ -77,7 +77,7 @@ pub(super) struct Input<'a> {
 /// Operations and encoding of a picture that is decoded.
 pub(super) fn finished(
     pipeline: &Pipeline,
-    course: &Course,
+    plan: &RenderPlan,
     picture: Picture,
     input: &Input<'_>,
     deadline: &Deadline,
@@ -89,14 +89,14 @@ pub(super) fn finished(
 
     let started = Instant::now();
     let check = |picture: &Picture, rest| check_rest(pipeline, picture, rest, headers, limits);
-    let mut picture = operated(picture, course, check, &Context { deadline, images: &images })?;
+    let mut picture = operated(picture, plan, check, &Context { deadline, images: &images })?;
     drop(images);
     let operations = started.elapsed();
 
     let started = Instant::now();
     let metadata = metadata::kept((codec, header), source, pipeline.encode_args(), &mut picture, limits);
     let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, deadline)?;
-    let bytes = match stripped(pipeline, (codec, header), course, source) {
+    let bytes = match stripped(pipeline, (codec, header), plan, source) {
         Some(stripped) if stripped.len() < bytes.len() => stripped,
         _ => bytes,
     };
@@ -109,13 +109,12 @@ pub(super) fn finished(
 fn stripped(
     pipeline: &Pipeline,
     (codec, header): (&'static Codec, &Header),
-    course: &Course,
+    plan: &RenderPlan,
     source: &[u8],
 ) -> Option<Vec<u8>> {
     let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
-    let as_stored = course.decode.orientation == Orientation::NoTransforms
-        && course.steps.is_empty()
-        && course.decode.frame.is_none();
+    let as_stored =
+        plan.decode.orientation == Orientation::NoTransforms && plan.steps.is_empty() && plan.decode.frame.is_none();
     let as_shown = !header.icc && header.channels != Channels::Cmyk;
     let strip = codec.encoder.as_ref()?.strip?;
     if same_format && as_stored && as_shown { strip(source).ok() } else { None }
@@ -125,27 +124,27 @@ fn stripped(
 pub(super) fn decoded(
     (codec, header): (&'static Codec, &Header),
     source: &[u8],
-    course: &Course,
+    plan: &RenderPlan,
     limits: &Limits,
     deadline: &Deadline,
 ) -> Result<Picture, Error> {
     within("bytes_max", source.len() as u64, limits.bytes_max)?;
-    let mut picture = (codec.decode)(source, &course.decode_options(limits, deadline))?;
-    is_as_planned(codec, &picture, header, course)?;
-    if let Some(frame) = course.decode.frame {
+    let mut picture = (codec.decode)(source, &plan.decode_options(limits, deadline))?;
+    is_as_planned(codec, &picture, header, plan)?;
+    if let Some(frame) = plan.decode.frame {
         picture.frames = picture.frames.into_iter().skip(frame as usize).collect();
         if picture.frames.is_empty() {
             return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
         }
     }
-    let picture = if course.keeps_profile {
+    let picture = if plan.keeps_profile {
         color::to_srgb_unless_fit(picture, deadline)?
     } else {
         color::to_srgb(picture, deadline)?
     };
     picture.map(|raster| {
         deadline.check()?;
-        oriented(raster, course.decode.orientation)
+        oriented(raster, plan.decode.orientation)
     })
 }
 
@@ -169,23 +168,23 @@ fn images_decoded(
         let (Some(bytes), Some((codec, header))) = (images.get(&id), headers.get(&id)) else {
             return Err(Error::MissingImage { id });
         };
-        let course = Course::of_image(codec, header, limits)?;
-        let picture = decoded((codec, header), bytes, &course, limits, deadline)?;
+        let plan = RenderPlan::of_image(codec, header, limits)?;
+        let picture = decoded((codec, header), bytes, &plan, limits, deadline)?;
         Ok((id, picture.into_first()))
     };
     pipeline.images().into_iter().map(decode).collect()
 }
 
 /// A decoder that gives another shape than its header promised would slip past every limit.
-fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, course: &Course) -> Result<(), Error> {
+fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, plan: &RenderPlan) -> Result<(), Error> {
     let Some(first) = picture.frames.first() else { return Err(Error::corrupt(codec.name, "no frame")) };
     let Size { w, h } = first.raster.size();
-    let least = course.decode.at_least.unwrap_or(header.size);
+    let least = plan.decode.at_least.unwrap_or(header.size);
     let size_fits = (least.w..=header.size.w).contains(&w) && (least.h..=header.size.h).contains(&h);
     let shape = first.raster.shape();
     let alike = picture.frames.iter().all(|frame| frame.raster.shape() == shape);
     let samples_fit = (shape.channels, shape.bits) == (header.channels, header.bits);
-    if !size_fits || !samples_fit || !alike || picture.frames.len() > course.decode.frames as usize {
+    if !size_fits || !samples_fit || !alike || picture.frames.len() > plan.decode.frames as usize {
         return Err(Error::corrupt(codec.name, "the frames are not what the header says"));
     }
     Ok(())
@@ -194,19 +193,19 @@ fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, cour
 /// Applies the operations to every frame. Where the plan did not know a size, `check` sees what is left as soon as it is known.
 fn operated(
     mut picture: Picture,
-    course: &Course,
+    plan: &RenderPlan,
     check: impl Fn(&Picture, Vec<Step>) -> Result<u64, Error>,
     context: &Context<'_>,
 ) -> Result<Picture, Error> {
-    for (place, (operation, args)) in course.steps.iter().enumerate() {
+    for (place, (operation, args)) in plan.steps.iter().enumerate() {
         let step = match operation.resolve {
             Some(resolve) => &resolve(picture.first(), args, context)?,
             None => &(*operation, args.clone()),
         };
         if (operation.plan)(picture.first().shape(), args)?.at_most {
-            let rest = std::iter::once(step).chain(&course.steps[place + 1..]);
+            let rest = std::iter::once(step).chain(&plan.steps[place + 1..]);
             let bytes = check(&picture, rest.cloned().collect())?;
-            debug_assert!(bytes <= course.plan.memory_bytes, "{bytes} bytes, but {:?}", course.plan);
+            debug_assert!(bytes <= plan.summary.memory_bytes, "{bytes} bytes, but {:?}", plan.summary);
         }
         let (operation, args) = step;
         picture = picture.map(|raster| {
@@ -360,13 +359,13 @@ mod tests {
                 let owned: Vec<_> = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
                 let pipeline = Pipeline::from_query(&TOY, &owned).expect("valid");
                 let header = (TOY.inspect)(&source).expect("toy");
-                let course =
-                    Course::new(&pipeline, (&TOY, &header), &Headers::new(), &Limits::default()).expect("small");
-                let least = course.decode.at_least.expect("the target is small");
+                let plan =
+                    RenderPlan::new(&pipeline, (&TOY, &header), &Headers::new(), &Limits::default()).expect("small");
+                let least = plan.decode.at_least.expect("the target is small");
                 assert!(least.w <= w.into() && least.h <= h.into());
                 let bytes = render(&TOY, query, &source).expect("renders").bytes;
                 let size = Size::new(bytes[0].into(), bytes[1].into());
-                assert_eq!(size, course.plan.size, "EXIF {exif}, {query:?}");
+                assert_eq!(size, plan.summary.size, "EXIF {exif}, {query:?}");
             }
         }
     }
@@ -376,9 +375,9 @@ mod tests {
         let lies = render(&TOY, &[("flip", "h")], &[1, 1, 1, 1, 1, 9, 9]);
         assert!(matches!(lies, Err(Error::Corrupt { format: "toy", .. })), "{lies:?}");
         let header = (TOY.inspect)(&[1, 1, 1, 1, 0]).expect("toy");
-        let course = Course::of_image(&TOY, &header, &Limits::default()).expect("small");
+        let plan = RenderPlan::of_image(&TOY, &header, &Limits::default()).expect("small");
         let check = |channels, samples| {
-            is_as_planned(&TOY, &Picture::still(Raster::new(Size::new(1, 1), channels, samples)), &header, &course)
+            is_as_planned(&TOY, &Picture::still(Raster::new(Size::new(1, 1), channels, samples)), &header, &plan)
         };
         assert_eq!(check(Channels::Gray, Samples::U8(vec![0])), Ok(()));
         assert!(check(Channels::Gray, Samples::U16(vec![0])).is_err());

@@ -80,9 +80,9 @@ impl Budget {
             return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max });
         }
         let answer = match self.enter(bytes) {
-            Entry::Granted(permit) => return Ok(permit),
-            Entry::Full => None,
-            Entry::Queued(_queued, granted) => match deadline {
+            Turn::Granted(permit) => return Ok(permit),
+            Turn::Full => None,
+            Turn::Queued(_queued, granted) => match deadline {
                 Some(deadline) => timeout_at(deadline, granted).await.ok().and_then(Result::ok),
                 None => granted.await.ok(),
             },
@@ -132,19 +132,19 @@ impl Budget {
         self.state.lock().expect("nothing panics under this lock")
     }
 
-    fn enter(self: &Arc<Self>, bytes: u64) -> Entry {
+    fn enter(self: &Arc<Self>, bytes: u64) -> Turn {
         let mut state = self.lock();
         if state.queue.is_empty() && state.take(bytes) {
-            return Entry::Granted(Permit::new(self, bytes));
+            return Turn::Granted(Permit::new(self, bytes));
         }
         if state.queue.len() >= self.queue_max {
-            return Entry::Full;
+            return Turn::Full;
         }
         let (granted, receiver) = oneshot::channel();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         state.queue.push_back(Waiter { ticket, bytes, granted });
-        Entry::Queued(Queued { budget: self.clone(), ticket }, receiver)
+        Turn::Queued(Queued { budget: self.clone(), ticket }, receiver)
     }
 
     /// Grants what fits now.
@@ -157,7 +157,7 @@ impl Budget {
     }
 }
 
-enum Entry {
+enum Turn {
     Granted(Permit),
     Queued(Queued, oneshot::Receiver<Permit>),
     Full,
@@ -201,7 +201,7 @@ impl Permit {
     }
 
     /// Takes `bytes` more if they are free now. Never waits: a caller that waits must hold nothing, or two could wait for each other.
-    pub fn try_grow(&mut self, bytes: u64) -> bool {
+    pub fn try_acquire_more(&mut self, bytes: u64) -> bool {
         let mut state = self.budget.lock();
         let whole = self.bytes.saturating_add(bytes);
         let fits = bytes <= state.bytes_free && whole <= self.budget.bytes_max;

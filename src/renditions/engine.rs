@@ -10,7 +10,7 @@ use super::aux_images::AuxImages;
 use super::generation::Generation;
 use super::header::{Headers, camera, inspect};
 use super::lane::{Lane, Queue};
-use super::render::{Admitted, Made, Work};
+use super::render::{Admitted, Made, Render, Work};
 use super::source::Opened;
 use super::{Error, Options};
 use crate::pipeline::codec::{Codec, Header};
@@ -92,24 +92,24 @@ impl Engine {
     pub async fn admit(&self, lane: &Arc<Lane>, source: Opened, order: Order) -> Result<Admitted, Error> {
         let Order { pipelines, generations, extra_bytes } = order;
         let ids = pipelines.iter().flat_map(Pipeline::images);
-        let mut images = AuxImages::find(self, lane, ids, &generations, &source).await;
-        if let Some(errors) = images.failures(&pipelines) {
-            return Ok(Admitted::refused(errors, lane.hold(extra_bytes).await?));
+        let mut aux_images = AuxImages::find(self, lane, ids, &generations, &source).await;
+        if let Some(errors) = aux_images.failures(&pipelines) {
+            return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
         let mut queue = lane.queue();
         let ((codec, header), read) = self.inspected(&source, &mut queue).await?;
-        let headers = std::mem::take(&mut images.headers);
+        let headers = std::mem::take(&mut aux_images.headers);
         let batch = Batch::plan(pipelines, (codec, &header), headers, &lane.limits, lane.memory.bytes_max());
         if batch.groups().is_empty() {
             drop(read);
             let errors = batch.refused().iter().map(|(_, error)| error.clone().into()).collect();
-            return Ok(Admitted::refused(errors, lane.hold(extra_bytes).await?));
+            return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
-        let bytes = [batch.memory_bytes(), images.len, extra_bytes].into_iter().fold(0, u64::saturating_add);
+        let bytes = [batch.memory_bytes(), aux_images.len, extra_bytes].into_iter().fold(0, u64::saturating_add);
         let (source, permit) = acquired(&source, read, bytes, &mut queue).await?;
-        let decoded_from = images.read().await;
-        let work = Work { batch, source, images: decoded_from };
-        Ok(Admitted::new(lane, work, images, permit, queue.waited()))
+        let work = Work { batch, source, images: aux_images.read().await };
+        let render = Render { lane: lane.clone(), work, aux_images, waited: queue.waited() };
+        Ok(Admitted { permit, render: Ok(render) })
     }
 
     /// Format and header of a source. A blob whose header is not known is read for it, within the right to hold its bytes.
@@ -137,7 +137,7 @@ impl Engine {
 /// then the first bytes are let go of before the wait, so that no two renders wait for each other's.
 async fn acquired(source: &Opened, read: Read, bytes: u64, queue: &mut Queue<'_>) -> Result<(Bytes, Permit), Error> {
     if let Some((read, mut permit)) = read
-        && permit.try_grow(bytes)
+        && permit.try_acquire_more(bytes)
     {
         return Ok((read, permit));
     }

@@ -23,12 +23,12 @@ const CAMERAS_MAX: u64 = 4_096;
 
 /// Headers by source.
 pub struct Headers {
-    entries: moka::sync::Cache<Digest, Entry>,
+    entries: moka::sync::Cache<Digest, Remembered>,
     cameras: moka::sync::Cache<Digest, (Option<Arc<Camera>>, Arc<Generation>)>,
 }
 
 #[derive(Clone)]
-struct Entry {
+struct Remembered {
     codec: &'static Codec,
     header: Header,
     generation: Arc<Generation>,
@@ -49,7 +49,7 @@ impl Headers {
     /// Remembers a header that was read in `generation`, if that is not over.
     pub fn insert(&self, generation: &Arc<Generation>, codec: &'static Codec, header: Header) {
         if !generation.is_over() {
-            self.entries.insert(*generation.source(), Entry { codec, header, generation: generation.clone() });
+            self.entries.insert(*generation.source(), Remembered { codec, header, generation: generation.clone() });
         }
     }
 

@@ -113,7 +113,7 @@ impl Lane {
     }
 
     /// The right to hold `bytes` that are there already, or in a file: at once where they are free, also while others wait for a thread.
-    pub async fn hold(&self, bytes: u64) -> Result<Permit, Error> {
+    pub async fn acquire(&self, bytes: u64) -> Result<Permit, Error> {
         match self.memory.try_acquire(bytes) {
             Some(permit) => Ok(permit),
             None => self.queue().acquire(bytes).await.map(|mut permit| permit.split(bytes)),

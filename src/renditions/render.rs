@@ -23,20 +23,16 @@ pub type Made = Result<(Rendition, Origin), Error>;
 pub struct Admitted {
     /// For the source, the pixels, the results, and what the caller asked for in addition.
     pub permit: Permit,
-    step: Step,
+    /// Or why none of them can be rendered.
+    pub render: Result<Render, Vec<Error>>,
 }
 
-enum Step {
-    /// None can be rendered.
-    Refused(Vec<Error>),
-    Render(Box<Render>),
-}
-
-struct Render {
-    lane: Arc<Lane>,
-    work: Work,
-    aux_images: AuxImages,
-    waited: Duration,
+/// A render that may run.
+pub struct Render {
+    pub lane: Arc<Lane>,
+    pub work: Work,
+    pub aux_images: AuxImages,
+    pub waited: Duration,
 }
 
 /// What goes to a thread.
@@ -47,28 +43,19 @@ pub struct Work {
 }
 
 impl Admitted {
-    pub fn new(lane: &Arc<Lane>, work: Work, aux_images: AuxImages, permit: Permit, waited: Duration) -> Admitted {
-        let render = Render { lane: lane.clone(), work, aux_images, waited };
-        Admitted { permit, step: Step::Render(Box::new(render)) }
-    }
-
-    pub fn refused(errors: Vec<Error>, permit: Permit) -> Admitted {
-        Admitted { permit, step: Step::Refused(errors) }
-    }
-
     /// One result for each output, in their order. Cancelled when the future is dropped; what the work holds is given back when
     /// its thread lets go of it.
     pub async fn render(self) -> Vec<Made> {
-        match self.step {
-            Step::Refused(errors) => errors.into_iter().map(Err).collect(),
-            Step::Render(render) => render.run(self.permit).await,
+        match self.render {
+            Ok(render) => render.run(self.permit).await,
+            Err(errors) => errors.into_iter().map(Err).collect(),
         }
     }
 }
 
 impl Render {
-    async fn run(self: Box<Self>, permit: Permit) -> Vec<Made> {
-        let Render { lane, work, aux_images, waited } = *self;
+    async fn run(self, permit: Permit) -> Vec<Made> {
+        let Render { lane, work, aux_images, waited } = self;
         let forms: Vec<Form> =
             work.batch.pipelines().iter().map(|pipeline| (pipeline.codec(), pipeline.query().into())).collect();
         let lost = vec![Err(Error::Panicked); forms.len()];

@@ -3,8 +3,8 @@
 use bytes::{Buf, Bytes};
 
 use super::body::Reader;
+use crate::hold::hold;
 use crate::http::error::Error;
-use crate::items::Held;
 use crate::store::{Reserved, Uploads};
 
 /// One JSON text a line.
@@ -110,10 +110,10 @@ impl Partial {
 }
 
 fn keep(text: Vec<u8>, held: Option<Reserved>) -> Bytes {
-    let text = Held::from(Bytes::from(text.into_boxed_slice()));
+    let text = text.into_boxed_slice();
     match held {
-        Some(reserved) => text.within(reserved).into_bytes(),
-        None => text.into_bytes(),
+        Some(reserved) => hold(text, reserved),
+        None => text.into(),
     }
 }
 

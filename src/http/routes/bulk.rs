@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::try_join;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -130,8 +130,8 @@ async fn start(
         match item {
             Ok(item) => {
                 _ = running.spawn(async move {
-                    let wait = |rendition: Rendition| backlog.wait(rendition.bytes);
-                    _ = tell.send(ran(Ok(app.items.run(item, wait).await))).await;
+                    let wait = |rendition: Rendition| backlog.wait(rendition.bytes).boxed();
+                    _ = tell.send(ran(Ok(app.items.run(item, &wait).await))).await;
                 });
             }
             Err(error) => _ = tell.send(ran(Err(error))).await,

@@ -12,13 +12,13 @@ use crate::pipeline::{Channels, Error, Limits, Orientation, Picture, Pipeline, S
 /// What a render holds, and the shape of what it makes.
 pub(super) struct MemoryPlan {
     pub shape: Shape,
-    /// See [`super::Plan::exact`].
+    /// See [`super::PlanSummary::exact`].
     pub exact: bool,
-    /// See [`super::Plan::memory_bytes`].
+    /// See [`super::PlanSummary::memory_bytes`].
     pub peak: u64,
-    /// See [`super::Course::picture_bytes`].
+    /// See [`super::RenderPlan::picture_bytes`].
     pub picture_bytes: u64,
-    /// See [`super::Course::result_bytes`].
+    /// See [`super::RenderPlan::result_bytes`].
     pub result_bytes: u64,
 }
 
@@ -46,7 +46,7 @@ impl MemoryPlan {
     }
 }
 
-/// Holds the rest of a render against the limits once more, now that the pixels have told a size that `Course` could only bound.
+/// Holds the rest of a render against the limits once more, now that the pixels have told a size that `RenderPlan` could only bound.
 /// `steps` are those that are left. Bytes that will be held at most.
 pub fn check_rest(
     pipeline: &Pipeline,
@@ -101,7 +101,7 @@ impl<'a> Chain<'a> {
         Ok(Chain { encoder: encoder_for(encoder(pipeline.codec())?, args), args, background, images, limits })
     }
 
-    /// See [`super::Course::result_bytes`].
+    /// See [`super::RenderPlan::result_bytes`].
     fn result_bytes(&self, frames: u64, shape: Shape) -> u64 {
         let bits = if self.encoder.sixteen_bit { shape.bits } else { 8 };
         let encoded = Shape { channels: encoded_channels(&self.encoder, shape.channels), bits, ..shape };

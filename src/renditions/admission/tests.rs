@@ -99,8 +99,8 @@ async fn a_granted_permit_that_nobody_takes_is_given_back() {
 async fn a_permit_grows_only_into_what_is_free() {
     let budget = Budget::new(10, 9, 9);
     let mut permit = budget.acquire(4, soon()).await.expect("free");
-    assert!(!permit.try_grow(7));
-    assert!(permit.try_grow(6));
+    assert!(!permit.try_acquire_more(7));
+    assert!(permit.try_acquire_more(6));
     assert_eq!(budget.bytes_held(), 10);
     drop(permit);
     assert_eq!(budget.bytes_held(), 0);
@@ -171,7 +171,7 @@ async fn a_full_cache_takes_nothing_from_the_others() {
     let budget = Budget::with_cache(10, 5, 9, 9);
     assert_eq!(budget.acquire(11, soon()).await.err(), Some(Refused::TooLarge { bytes: 11, bytes_max: 10 }));
     let mut grown = budget.acquire(4, soon()).await.expect("free");
-    assert!(!grown.try_grow(7) && grown.try_grow(6), "not into the room of the cache either");
+    assert!(!grown.try_acquire_more(7) && grown.try_acquire_more(6), "not into the room of the cache either");
     drop(grown);
     let _cached = part(budget.acquire(5, soon()).await.expect("free"), 5);
     let _all = budget.acquire(10, soon()).await.expect("free");

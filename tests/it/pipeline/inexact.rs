@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::images;
 use super::laws::steps;
 use progimage::pipeline::operation::{OPERATIONS, at_most};
-use progimage::pipeline::{Channels, Deadline, Error, Limits, Pipeline, Plan, Shape, Size, codec};
+use progimage::pipeline::{Channels, Deadline, Error, Limits, Pipeline, PlanSummary, Shape, Size, codec};
 
 /// A white image of this size with a pattern in this box.
 fn framed((w, h): (u32, u32), (x, y, box_w, box_h): (u32, u32, u32, u32)) -> Bytes {
@@ -16,7 +16,7 @@ fn framed((w, h): (u32, u32), (x, y, box_w, box_h): (u32, u32, u32, u32)) -> Byt
     format!("P6\n{w} {h}\n255\n").into_bytes().into_iter().chain(pixels).collect()
 }
 
-fn plan(text: &str, source: &Bytes, limits: &Limits) -> Result<Plan, Error> {
+fn plan(text: &str, source: &Bytes, limits: &Limits) -> Result<PlanSummary, Error> {
     let header = |bytes: &Bytes| {
         let codec = codec::sniff(bytes)?;
         Ok::<_, Error>((codec, (codec.inspect)(bytes)?))

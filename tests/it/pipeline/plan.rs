@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{ANIMATED, OUTPUT, pipeline};
 use progimage::digest::Digest;
 use progimage::pipeline::codec::{self, Codec, Encoder, Header};
-use progimage::pipeline::{Channels, Error, Headers, Limits, Orientation, Pipeline, Plan, Size};
+use progimage::pipeline::{Channels, Error, Headers, Limits, Orientation, Pipeline, PlanSummary, Size};
 
 /// Where sources come from; it is only read.
 static SOURCE: Codec = Codec {
@@ -34,7 +34,7 @@ fn header(w: u32, h: u32) -> Header {
     }
 }
 
-fn plan(query: &str, header: &Header, limits: &Limits) -> Result<Plan, Error> {
+fn plan(query: &str, header: &Header, limits: &Limits) -> Result<PlanSummary, Error> {
     pipeline(query).expect(query).plan((&SOURCE, header), &Headers::new(), limits)
 }
 

@@ -15,7 +15,7 @@ use crate::http::message::body::RequestBody;
 use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
 use crate::http::message::options::ms;
 use crate::http::message::text_budget::Text;
-use crate::items::{Held, Item, Source};
+use crate::items::{Item, ReservedBytes, Source};
 use crate::pipeline::param::{invalid, short};
 use crate::store;
 
@@ -31,7 +31,7 @@ pub(super) struct FormItems {
     waiting: HashMap<String, Vec<(u64, Bytes)>>,
     /// Items whose part has come, has failed, or is missing.
     ready: VecDeque<(u64, Bytes)>,
-    part: Result<Held, Error>,
+    part: Result<ReservedBytes, Error>,
     _held: OwnedSemaphorePermit,
 }
 
@@ -77,7 +77,7 @@ impl FormItems {
                 }
             } else if let Some((index, line)) = self.ready.pop_front() {
                 let mut entry = reader.read(index, line).await;
-                entry.item = entry.item.and_then(|item| Ok(Item { source: Source::Held(self.part.clone()?), ..item }));
+                entry.item = entry.item.and_then(|item| Ok(Item { source: Source::Bytes(self.part.clone()?), ..item }));
                 return Ok(Some(entry));
             } else {
                 self.part = Ok(Bytes::new().into());
@@ -135,7 +135,7 @@ impl FormItems {
 }
 
 /// The bytes of a part, within the budget of bodies: what is wrong with them is for its items alone, so it is read to its end.
-async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<Held, Error>, Error> {
+async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<ReservedBytes, Error>, Error> {
     let max = app.limits.bytes_max;
     let mut reserved = app.uploads.patient(ms(app.options.body_stall_ms)).hold();
     let mut bytes = Ok(Vec::new());
@@ -150,5 +150,5 @@ async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<Held, Error
             taken.extend_from_slice(&chunk);
         }
     }
-    Ok(bytes.map(|bytes| Held::from(Bytes::from(bytes)).within(reserved)))
+    Ok(bytes.map(|bytes| ReservedBytes::from(Bytes::from(bytes)).within(reserved)))
 }

@@ -6,7 +6,6 @@ use std::os::unix::fs::FileExt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::stream::iter;
 use http_body_util::BodyExt;
 use serde_json::Value;

@@ -95,8 +95,8 @@ impl ItemWork {
             Ok(source) => {
                 let id = if let Source::Stored(id) = &source { Some(*id) } else { None };
                 // None of the places that are read is the answer.
-                let respond = |_| async { Err(items::Error::from(renditions::Error::Panicked)) };
-                (self.items.run(Item { source, ..item }, respond).await, id)
+                let respond = |_| async { Err(items::Error::from(renditions::Error::Panicked)) }.boxed();
+                (self.items.run(Item { source, ..item }, &respond).await, id)
             }
             Err(error) => ((0..outputs).map(|_| Err(error.clone())).collect(), None),
         }

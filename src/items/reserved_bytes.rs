@@ -1,4 +1,4 @@
-//! [`Held`]: bytes, and the right to hold them.
+//! [`ReservedBytes`]: bytes, and the right to hold them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use crate::store::Reserved;
 
 /// Bytes that hold their part of the budget of bodies for as long as anybody has them; short ones hold none.
 #[derive(Clone)]
-pub struct Held {
+pub struct ReservedBytes {
     bytes: Bytes,
     reserved: Option<Arc<Reserved>>,
 }
 
-impl Held {
+impl ReservedBytes {
     /// Adds the right to hold the bytes.
-    pub fn within(self, reserved: Reserved) -> Held {
-        Held { bytes: self.bytes, reserved: Some(Arc::new(reserved)) }
+    pub fn within(self, reserved: Reserved) -> ReservedBytes {
+        ReservedBytes { bytes: self.bytes, reserved: Some(Arc::new(reserved)) }
     }
 
     /// Plain bytes, which keep that right.
@@ -35,21 +35,21 @@ impl Held {
     }
 }
 
-impl From<Bytes> for Held {
-    fn from(bytes: Bytes) -> Held {
-        Held { bytes, reserved: None }
+impl From<Bytes> for ReservedBytes {
+    fn from(bytes: Bytes) -> ReservedBytes {
+        ReservedBytes { bytes, reserved: None }
     }
 }
 
-impl PartialEq for Held {
-    fn eq(&self, other: &Held) -> bool {
+impl PartialEq for ReservedBytes {
+    fn eq(&self, other: &ReservedBytes) -> bool {
         self.bytes == other.bytes
     }
 }
 
-impl Eq for Held {}
+impl Eq for ReservedBytes {}
 
-impl fmt::Debug for Held {
+impl fmt::Debug for ReservedBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.bytes.len())
     }
