@@ -97,11 +97,11 @@ fn run(commands: &str, server: &Server, scratch: &Path) -> Output {
     shell.output().expect("bash runs")
 }
 
-/// The statuses that comments promise: the number that each begins with.
+/// The statuses that comments promise, in brackets.
 fn promised(commands: &str) -> Vec<&str> {
-    let comments = commands.lines().filter_map(|line| line.split_once("# ")).map(|(_, comment)| comment);
-    let numbers = comments.filter_map(|comment| comment.get(..3));
-    numbers.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit())).collect()
+    let comments = commands.lines().filter(|line| line.starts_with("# "));
+    let words = comments.filter_map(|line| line.split_once('(')?.1.split_once(')')).map(|(word, _)| word);
+    words.filter(|word| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit())).collect()
 }
 
 /// The statuses in what `curl -i` printed.
