@@ -268,7 +268,7 @@ mod tests {
                 assert_eq!((setting.set)(&mut config, &text), Ok(()), "{}", setting.key);
                 assert_eq!((setting.get)(&config), text, "{}", setting.key);
             }
-            assert!(table.contains(&setting.variable()) && !setting.doc.is_empty(), "{}", setting.key);
+            assert!(table.contains(&format!("`{}`", setting.key)) && !setting.doc.is_empty(), "{}", setting.key);
         }
     }
 
