@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the README's plots (SVG) from what edge.py, operations.py and `cargo bench` left in target/. Standard library only."""
+"""Draws the plots of the documents (SVG) from what edge.py, operations.py and `cargo bench` left in target/. Standard library only."""
 
 import argparse
 import json

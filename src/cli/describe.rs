@@ -1,4 +1,4 @@
-//! `progimage describe`: the tables of the README, from the program's own.
+//! `progimage describe`: tables of the documents in the repository, printed from the tables of the program.
 
 use std::process::ExitCode;
 
@@ -10,11 +10,15 @@ use crate::http::ROUTES;
 use crate::pipeline;
 use crate::pipeline::codec::CODECS;
 use crate::pipeline::operation::OPERATIONS;
+use crate::pipeline::reference::Row;
 
-/// Writes a Markdown table.
+/// Writes Markdown.
 type Describe = fn() -> String;
 
-/// What [`describe`] can print, as Markdown tables.
+/// The pictures in one row of the gallery.
+const PICTURES_A_ROW: usize = 5;
+
+/// What `describe` can print, as Markdown.
 const DESCRIPTIONS: &[(&str, Describe)] = &[
     ("config", config::describe),
     ("routes", describe_routes),
@@ -26,7 +30,7 @@ const DESCRIPTIONS: &[(&str, Describe)] = &[
 pub fn command() -> Command {
     let names: Vec<&str> = DESCRIPTIONS.iter().map(|(name, _)| *name).collect();
     Command::new("describe")
-        .about("Print a table of the README")
+        .about("Print a table of the documentation as Markdown")
         .arg(Arg::new("what").required(true).value_parser(names))
 }
 
@@ -44,27 +48,45 @@ fn describe_routes() -> String {
     table
 }
 
-/// The operations with a picture each, as the README has them.
+/// Every operation's picture, linked to its section; the pictures lie beside the document.
 fn describe_gallery() -> String {
-    let mut table = "| Operation | Example | | What it does |\n|---|---|---|---|\n".to_owned();
-    for operation in OPERATIONS {
-        let (name, example, doc) = (operation.name, operation.example, operation.doc);
-        let picture = format!("<img src=\"fixtures/gallery/{name}.webp\" width=\"160\" alt=\"{name}\">");
-        table += &format!("| {name} | `{example}` | {picture} | {doc} |\n");
+    let mut table = format!("|{}\n|{}\n", " |".repeat(PICTURES_A_ROW), "---|".repeat(PICTURES_A_ROW));
+    for operations in OPERATIONS.chunks(PICTURES_A_ROW) {
+        let cells = operations.iter().map(|operation| {
+            let name = operation.name;
+            format!(" [<img src=\"{name}.webp\" width=\"150\" alt=\"{name}\"><br>{name}](#{name}) |")
+        });
+        let empty = " |".repeat(PICTURES_A_ROW - operations.len());
+        table += &format!("|{}{empty}\n", cells.collect::<String>());
     }
     table
 }
 
+/// A section for each operation, and one for the encode parameters.
 fn describe_operations() -> String {
-    let mut table =
-        "| Operation | In JSON | In a query | Allowed | Default | Meaning |\n|---|---|---|---|---|---|\n".to_owned();
-    for row in pipeline::reference::rows() {
-        let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
-        let keys = if keys.is_empty() { "`,`".to_owned() } else { keys.join(" ") };
-        let (name, allowed, default) = (row.name, row.allowed, row.default);
-        table += &format!("| {} | `{name}` | {keys} | {allowed} | {default} | {} |\n", row.operation, row.doc);
-    }
-    table
+    let rows = pipeline::reference::rows();
+    rows.chunk_by(|a, b| a.operation == b.operation).map(section).collect::<Vec<_>>().join("\n")
+}
+
+/// One operation: what it does, its example with the picture, its parameters.
+fn section(rows: &[Row]) -> String {
+    let Row { operation, operation_doc, example, .. } = &rows[0];
+    let picture = match OPERATIONS.iter().any(|known| known.name == *operation) {
+        true => format!("<br><img src=\"{operation}.webp\" width=\"240\" alt=\"{operation}\">"),
+        false => String::new(),
+    };
+    let parameters: String = rows.iter().map(parameter).collect();
+    format!(
+        "### {operation}\n\n{operation_doc}\n\n`{example}`{picture}\n\n\
+         | Query | JSON | Allowed | Default | Meaning |\n|---|---|---|---|---|\n{parameters}"
+    )
+}
+
+/// A row of the table of parameters; one without a key follows the one above it after a comma.
+fn parameter(row: &Row) -> String {
+    let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
+    let keys = if keys.is_empty() { "`,`".to_owned() } else { keys.join(" ") };
+    format!("| {keys} | `{}` | {} | {} | {} |\n", row.name, row.allowed, row.default, row.doc)
 }
 
 fn describe_formats() -> String {

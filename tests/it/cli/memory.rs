@@ -67,7 +67,7 @@ impl Setting {
 }
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gallery")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/readme")
 }
 
 #[test]
@@ -189,14 +189,4 @@ fn the_memory_lies_where_caches_do() {
     assert_eq!(fs::read_dir(setting.files.path()).unwrap().count(), 0);
     let cache = text(setting.cache.path());
     assert!(!put(Some(cache), Some(home.path())) && put(Some(cache), None));
-}
-
-#[test]
-fn the_readme_says_what_the_help_says() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let text =
-        readme.lines().find(|line| line.starts_with("The ids of files are remembered")).unwrap().replace('`', "");
-    let help = program(&["put", "--help"]).output().unwrap();
-    let help = Ran::from(help).with(0);
-    assert!(help.stdout.lines().any(|line| line == text), "{}", help.stdout);
 }
