@@ -25,7 +25,7 @@ use crate::aside::INLINE_BYTES_MAX;
 use crate::digest::Digest;
 use crate::fetch::Sources;
 use crate::pipeline::codec::Codec;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::{conflict, invalid};
 use crate::pipeline::{Images, Pipeline, Presets};
 use crate::renditions::{Rendition, Renditions, inspect};
 use crate::store::{Receipt, Reserved, Uploads};
@@ -300,12 +300,12 @@ fn url(source: &Digest, codec: &Codec, query: &str) -> String {
 
 /// Nobody put what came in its part in its place: there are no parts where the item came.
 fn partless(name: &str) -> Error {
-    invalid("source.part", name, "id, url, data here; part in a multipart/form-data of /bulk").into()
+    invalid("source.part", name, "id, url or data here; part in a multipart/form-data of /bulk").into()
 }
 
 fn unstored(output: usize) -> Error {
-    let allowed = "response or blob: only a stored source, {\"id\": ...}, has a URL for its renditions";
-    invalid(&format!("outputs[{output}].to"), To::Rendition.name(), allowed).into()
+    let why = "only a stored source, {\"id\": ...}, has a URL for its renditions; others take response or blob";
+    conflict(&format!("outputs[{output}].to"), To::Rendition.name(), "source").because(why).into()
 }
 
 #[cfg(test)]

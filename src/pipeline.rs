@@ -15,6 +15,8 @@ pub mod codec;
 pub mod color;
 mod encode;
 mod error;
+pub mod foreign;
+pub mod invalid;
 mod limits;
 pub mod metadata;
 pub mod object;
@@ -45,6 +47,7 @@ pub use plan::{Headers, Plan, Step};
 pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
+pub use text::{is_known, unknown_member, unknown_of_query};
 pub use watch::Watch;
 
 /// Raised whenever the same source gives other pixels before its first operation: decoders, colour, orientation; and whenever a
@@ -99,18 +102,17 @@ impl Pipeline {
         text::from_members(codec, preset, encode, ops)
     }
 
-    /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` is what errors call an
-    /// argument: by the place of its step, its table and its name.
+    /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` lets an error call an
+    /// argument as the client does: by the place of its step, its table and its name.
     fn new(
         codec: &'static Codec,
         render: bool,
         encode: Args,
         steps: Vec<Step>,
-        written: impl Fn(usize, &'static [Param], &str) -> String,
+        written: impl Fn(usize, &'static [Param], Error) -> Error,
     ) -> Result<Pipeline, Error> {
         let canonical = |(place, (operation, args)): (usize, Step)| {
-            let refused = |error: Error| error.renamed(|name| written(place, operation.params, name));
-            let args = (operation.canonical)(args).map_err(refused)?;
+            let args = (operation.canonical)(args).map_err(|error| written(place, operation.params, error))?;
             Ok(args.map(|args| (operation, args)))
         };
         let steps = steps.into_iter().enumerate().map(canonical);

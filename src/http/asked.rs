@@ -32,9 +32,9 @@ impl Asked {
         let mut pairs = query::pairs(call.parts.uri.query())?;
         own(&mut pairs)?;
         let (pairs, delivery) = delivery::split(pairs, &call.app, call.grant)?;
-        let format = match extension {
-            "auto" => Format::Bucket(negotiate::bucket(&call.parts.headers)?),
-            extension => Format::Codec(writable(extension)?),
+        let format = match is_auto(extension) {
+            true => Format::Bucket(negotiate::bucket(&call.parts.headers)?),
+            false => Format::Codec(writable(extension)?),
         };
         Ok(Asked { format, pairs, delivery })
     }
@@ -83,6 +83,11 @@ impl Asked {
         }
         if forms.is_empty() { Err(refused.unwrap_or(Error::NotAcceptable)) } else { Ok(forms) }
     }
+}
+
+/// Whether the format is left to what the client accepts.
+pub(super) fn is_auto(extension: &str) -> bool {
+    extension.eq_ignore_ascii_case("auto")
 }
 
 /// The format of an extension, if it can be written.

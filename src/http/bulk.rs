@@ -25,14 +25,14 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::delivery;
 use super::error::Error;
 use super::options::ms;
 use super::permits::Permits;
 use super::stream::{self, Gone};
-use super::{App, Call, Reply, query};
+use super::{App, Call, Reply};
 use crate::items::{self, Done, Item, To};
 use crate::pipeline::codec::Codec;
-use crate::pipeline::param::invalid;
 use crate::renditions;
 use crate::store::Receipt;
 use backlog::{Backlog, Waiting};
@@ -45,9 +45,7 @@ const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];
 /// `POST /bulk`
 pub(super) fn bulk(call: Call) -> Reply {
     Reply::later(async move {
-        if let Some((name, value)) = query::pairs(call.parts.uri.query())?.first() {
-            return Err(invalid(name, value, "none: what is to be done stands in the items").into());
-        }
+        delivery::no_parameters(&call.parts)?;
         let Call { app, parts, body, .. } = call;
         let max = app.options.bulk_requests_max as u64;
         let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Bulks { max })?;

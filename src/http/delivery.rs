@@ -5,9 +5,10 @@ use hyper::http::request::Parts;
 
 use super::error::Error;
 use super::{App, Call, auth::Grant, query};
-use crate::pipeline::PRESET;
-use crate::pipeline::param::invalid;
+use crate::digest::Digest;
+use crate::pipeline::invalid::{incomplete, invalid, unknown_of};
 pub(super) use crate::pipeline::query::{Pairs, once};
+use crate::pipeline::{self, PRESET};
 
 /// Changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
@@ -39,24 +40,34 @@ pub(super) fn split(mut pairs: Pairs, app: &App, grant: Grant) -> Result<(Pairs,
     }
     let download = once(&mut pairs, DOWNLOAD)?;
     if let Some(name) = download.as_ref().filter(|name| !(1..=DOWNLOAD_BYTES_MAX).contains(&name.len())) {
-        return Err(invalid(DOWNLOAD, name, format!("1 to {DOWNLOAD_BYTES_MAX} bytes")).into());
+        let allowed = format!("1..{DOWNLOAD_BYTES_MAX} bytes");
+        let words = format!("a file name of 1 to {DOWNLOAD_BYTES_MAX} bytes");
+        return Err(invalid(DOWNLOAD, name, allowed).must_be(words).into());
     }
     let presets = &app.options.presets;
     let free = pairs.iter().find(|(name, _)| name != PRESET);
     if let (true, Some((name, value))) = (presets.only, free) {
-        return Err(invalid(name, value, format!("{PRESET}, {DOWNLOAD}; presets: {}", presets.names())).into());
+        return Err(presets.alone(name, value).into());
     }
     let preset = presets.expand(&mut pairs)?;
     Ok((pairs, Delivery { download, preset }))
 }
 
-/// Refuses what nobody took out of the pairs: a parameter that is misspelt would be one that is ignored. `allowed` names the others.
-pub(super) fn nothing_else(pairs: &Pairs, allowed: &str) -> Result<(), Error> {
-    let Some((name, value)) = pairs.first() else { return Ok(()) };
-    Err(invalid(name, value, allowed).into())
+/// A parameter of the pipeline where a path has no extension, or one that is not known at all.
+pub(super) fn needs_extension(name: &str, value: &str, id: &Digest) -> pipeline::Error {
+    if pipeline::is_known(name) {
+        return incomplete(name, &[&format!("an extension, such as /images/{id}.auto?{name}={value}")]);
+    }
+    pipeline::unknown_of_query(name, value)
 }
 
-/// The same for routes that know no parameters.
+/// Refuses parameters that a route does not take: a misspelt one would be ignored. `known` names those that it takes.
+pub(super) fn nothing_else(pairs: &Pairs, known: &[&'static str]) -> Result<(), Error> {
+    let Some((name, value)) = pairs.first() else { return Ok(()) };
+    Err(unknown_of(name, value, known).into())
+}
+
+/// Refuses any parameter, for routes that take none.
 pub(super) fn no_parameters(parts: &Parts) -> Result<(), Error> {
-    nothing_else(&query::pairs(parts.uri.query())?, "no parameters")
+    nothing_else(&query::pairs(parts.uri.query())?, &[])
 }

@@ -10,6 +10,7 @@ use super::auth::{Grant, Kind, Scope};
 use super::body::RequestBody;
 use super::error::Error;
 use super::options::Options;
+use super::problem::astray;
 use super::{App, At, Call, ROUTES, Reply, Route, respond};
 use crate::digest::Digest;
 
@@ -60,11 +61,11 @@ fn find(app: &App, parts: &Parts) -> Result<Found, Error> {
     if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
         return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
     }
-    let target = target(parts.uri.path())?;
+    let target = target(parts.uri.path()).map_err(|error| astray(error, &parts.uri))?;
     let Some((index, route)) =
         ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, target))
     else {
-        let allow = allow(target).ok_or(Error::NoRoute)?;
+        let allow = allow(target).ok_or_else(|| astray(Error::NoRoute, &parts.uri))?;
         if method == Method::OPTIONS {
             return Ok(Found::Options(allow));
         }

@@ -17,7 +17,7 @@ use super::{App, Call, Reply, Response, asked, auth, fields, ids, query};
 use crate::digest::Digest;
 use crate::pipeline::Pipeline;
 use crate::pipeline::codec::{self, Codec};
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::{invalid, not_within, repeated, unknown_of};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
@@ -32,8 +32,7 @@ pub(super) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let (pairs, delivery) = delivery::of(&call)?;
         if let Some((name, value)) = pairs.first() {
-            let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...";
-            return Err(invalid(name, value, allowed).into());
+            return Err(delivery::needs_extension(name, value, &id).into());
         }
         let blob = call.app.store.open(&id).await?;
         let mut image = Image {
@@ -106,7 +105,7 @@ fn wanted(call: &mut Call, extension: &str) -> Result<Wanted, Error> {
     if has_all_metadata(&pairs) {
         call.grant = auth::of_original(&call.app.access, &call.parts)?;
     }
-    if extension == "auto" {
+    if asked::is_auto(extension) {
         return Ok(Wanted::Bucket(negotiate::bucket(&call.parts.headers)?, pairs, delivery));
     }
     let codec = asked::writable(extension)?;
@@ -245,12 +244,12 @@ pub(super) fn list(call: Call) -> Reply {
         let pairs = query::pairs(call.parts.uri.query())?;
         for (index, (name, value)) in pairs.iter().enumerate() {
             if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(invalid(name, value, "once").into());
+                return Err(repeated(name).into());
             }
             match name.as_str() {
-                "after" => after = Some(value.parse().map_err(|_| invalid("after", value, "an id"))?),
+                "after" => after = Some(value.parse().map_err(|_| invalid("after", value, "the id of an image"))?),
                 "limit" => limit = count(value, call.app.options.ids_max)?,
-                _ => return Err(invalid(name, value, "after, limit").into()),
+                _ => return Err(unknown_of(name, value, &["after", "limit"]).into()),
             }
         }
         let page = call.app.store.list(after, limit).await?;
@@ -265,5 +264,5 @@ pub(super) fn list(call: Call) -> Reply {
 
 fn count(text: &str, max: usize) -> Result<usize, Error> {
     let count = text.parse().ok().filter(|count| (1..=max).contains(count));
-    Ok(count.ok_or_else(|| invalid("limit", text, format!("1 to {max}")))?)
+    Ok(count.ok_or_else(|| not_within("limit", text, 1, max as u64))?)
 }

@@ -20,7 +20,7 @@ use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON, is_lines};
 use super::{App, Call, Reply, delivery, respond};
 use crate::digest::Digest;
 use crate::jobs::{self, Intake, Page, Sender, Status};
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::not_within;
 use crate::store;
 
 const MEDIA_TYPES: &str = "application/x-ndjson or application/json";
@@ -41,7 +41,7 @@ pub(super) fn submit(call: Call) -> Reply {
         let Call { app, parts, body, .. } = call;
         let mut pairs = pairs(parts.uri.query())?;
         let webhook = delivery::once(&mut pairs, "webhook")?;
-        delivery::nothing_else(&pairs, "webhook")?;
+        delivery::nothing_else(&pairs, &["webhook"])?;
         let given = Given::of(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
         let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
@@ -105,7 +105,7 @@ pub(super) fn list(call: Call) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let limit = number(&mut pairs, "limit", 1..=LIST_MAX as u64)?.unwrap_or(100);
-        delivery::nothing_else(&pairs, "limit")?;
+        delivery::nothing_else(&pairs, &["limit"])?;
         let jobs = call.app.jobs.list(limit as usize).await?;
         Ok(respond::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(Status::json).collect::<Vec<_>>() })))
     })
@@ -133,7 +133,7 @@ pub(super) fn results(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
-        delivery::nothing_else(&pairs, "after")?;
+        delivery::nothing_else(&pairs, &["after"])?;
         // So that a job that is not there is an error, and no broken answer.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
@@ -225,8 +225,7 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 fn number(pairs: &mut Pairs, name: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Error> {
     let Some(text) = delivery::once(pairs, name)? else { return Ok(None) };
     let number = text.parse().ok().filter(|number| bounds.contains(number));
-    let refused = || invalid(name, &text, format!("{} to {}", bounds.start(), bounds.end()));
-    Ok(Some(number.ok_or_else(refused)?))
+    Ok(Some(number.ok_or_else(|| not_within(name, &text, *bounds.start(), *bounds.end()))?))
 }
 
 impl From<jobs::Error> for Error {

@@ -15,7 +15,7 @@ use super::{App, Body, Call, Response, delivery};
 use crate::items::{Needs, OUTPUTS_MAX};
 use crate::jobs::{self, Intake, Sender};
 use crate::pipeline::codec::{Codec, by_extension};
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::{invalid, unknown_of};
 
 const NAME: &str = "prerender";
 
@@ -34,7 +34,7 @@ impl Prerender {
         let mut pairs = pairs(call.parts.uri.query())?;
         let list = delivery::once(&mut pairs, NAME)?;
         if let Some((name, value)) = pairs.first() {
-            return Err(invalid(name, value, NAME).into());
+            return Err(unknown_of(name, value, &[NAME]).into());
         }
         let Some(list) = list else { return Ok(Prerender { app, rights: 0, presets: Vec::new() }) };
         let presets: Vec<_> = list.split(',').map(|word| read(&app, word)).collect::<Option<_>>().ok_or_else(|| {

@@ -12,7 +12,7 @@ use super::upload::form::{Chunks, FORM_BYTES_MAX, of_form};
 use super::{App, Call, Presets, Reply, Response, respond};
 use crate::digest::{Digest, Hasher};
 use crate::pipeline::Images;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::conflict;
 use crate::renditions::inspect;
 use crate::store::Reserved;
 
@@ -61,12 +61,14 @@ pub(super) fn process(call: Call, extension: &str) -> Reply {
 /// Parts say what is to be done as the query does, so what binds the query binds them: presets, and a signature, which is over the
 /// URL alone.
 fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Error> {
-    let allowed = match grant {
-        _ if presets.only => format!("no part but image; presets: {}", presets.names()),
-        Grant::Signed { .. } => "no part but image beside a signed URL".to_owned(),
-        _ => return Ok(()),
-    };
-    Err(invalid("part", name, allowed).into())
+    match grant {
+        _ if presets.only => Err(presets.alone("part", name).into()),
+        Grant::Signed { .. } => {
+            let why = "a signature is over the URL alone, so beside it a form has no part but image";
+            Err(conflict("part", name, "sig").because(why).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An image in memory, within its bound and the budget of bodies; the right to hold it goes with it.

@@ -13,7 +13,7 @@ use super::upload;
 use super::{App, Call, Reply, Response};
 use crate::fetch::Source;
 use crate::pipeline::Pipeline;
-use crate::pipeline::param::{invalid, missing};
+use crate::pipeline::invalid::{invalid, missing};
 use crate::renditions::{Origin, Rendition, inspect};
 
 /// Bytes of a JSON body that names a URL: twice as much as the longest URL, for what JSON escapes.
@@ -71,11 +71,11 @@ struct Own {
 
 impl Own {
     fn take(&mut self, pairs: &mut Pairs) -> Result<(), Error> {
-        self.url = once(pairs, "url")?.ok_or_else(|| missing("url", "the URL of an image, once"))?;
+        self.url = once(pairs, "url")?.ok_or_else(|| missing("url", "the URL of an image"))?;
         self.store = match once(pairs, "store")?.as_deref() {
             Some("" | "true") => true,
             None | Some("false") => false,
-            Some(other) => return Err(invalid("store", other, "true, false").into()),
+            Some(other) => return Err(invalid("store", other, "true, false").must_be("true or false").into()),
         };
         Ok(())
     }

@@ -20,6 +20,7 @@ mod tga;
 pub(super) mod tiff;
 mod webp;
 
+use super::invalid::{Help, invalid, nearest};
 use super::metadata::{Blocks, Metadata};
 use super::{Channels, Error, Limits, Orientation, Picture, Raster, Samples, Size, Watch};
 
@@ -261,9 +262,17 @@ pub fn sniff(bytes: &[u8]) -> Result<&'static Codec, Error> {
     CODECS.iter().find(|codec| (codec.sniff)(bytes)).copied().ok_or(Error::UnknownFormat)
 }
 
-/// The format of a URL extension (lower case).
+/// The format of a URL extension, in capitals or not.
 pub fn by_extension(extension: &str) -> Option<&'static Codec> {
-    CODECS.iter().find(|codec| codec.extensions.contains(&extension)).copied()
+    let is_it = |codec: &&&Codec| codec.extensions.iter().any(|known| known.eq_ignore_ascii_case(extension));
+    CODECS.iter().find(is_it).copied()
+}
+
+/// Why no format is written under this extension; `parameter` is what the client calls it.
+pub fn unwritten(parameter: &str, extension: &str, allowed: String) -> Error {
+    let read = by_extension(extension).map(|codec| Help::Words(format!("{} is read only", codec.name).into()));
+    let near = nearest(extension, allowed.split(", ")).map(|known| Help::Nearest(known.to_owned()));
+    invalid(parameter, extension, allowed.as_str()).helped(read.or(near).unwrap_or_default())
 }
 
 /// The format of this name.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::{asked, encoded_channels, judging_bytes};
+use super::invalid::invalid;
 use super::limits::within;
 use super::metadata::Keep;
 use super::operation::{Operation, at_most, crop, image_bytes, resize, rotate};
-use super::param::{Args, invalid};
+use super::param::Args;
 use super::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size, Watch};
 use crate::digest::Digest;
 
@@ -197,7 +198,8 @@ fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
     let Some(frame) = pipeline.encode_args().number("frame").map(|frame| frame as u32) else { return Ok(None) };
     let frames = header.frames.max(1);
     if frame >= frames {
-        return Err(invalid("frame", &frame.to_string(), format!("0..{} of this image, or all", frames - 1)));
+        let last = frames - 1;
+        return Err(invalid("frame", &frame.to_string(), format!("0..{last} of this image, or all")));
     }
     Ok(Some(frame))
 }

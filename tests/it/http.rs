@@ -11,6 +11,7 @@ mod lists;
 mod many;
 mod memory;
 mod metrics;
+mod mistakes;
 mod originals;
 mod others;
 mod prerender;

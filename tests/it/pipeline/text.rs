@@ -77,12 +77,11 @@ fn what_stands_beside_a_missing_image_is_refused_by_name() {
 fn arguments_of_masks_and_overlays_hold_at_their_bounds_and_not_one_past() {
     let overlay = format!("overlay={}&", Digest::of(b"a"));
     for (query, parameter) in [
-        ("radius=0", "radius"),
         ("radius=16385", "radius"),
         ("transparent=ffffff,256", "transparent"),
         ("transparent=ffffff,-1", "transparent"),
         ("transparent=ffffff,1,1", "transparent"),
-        ("transparent=white", "transparent"),
+        ("transparent=red", "transparent"),
         ("mask=1234", "mask"),
     ] {
         refused(query, parameter);
@@ -120,10 +119,7 @@ fn json_runs_in_its_own_order() {
 
 fn refused(query: &str, parameter: &str) {
     match pipeline(query) {
-        Err(Error::Invalid { parameter: named, allowed, .. }) => {
-            assert_eq!(named, parameter, "{query}");
-            assert!(!allowed.is_empty());
-        }
+        Err(Error::Invalid { parameter: named, .. }) => assert_eq!(named, parameter, "{query}"),
         other => panic!("{query}: {other:?}"),
     }
 }
@@ -140,6 +136,10 @@ fn what_is_not_in_the_tables_is_refused_by_name() {
     refused("q=0", "q");
     refused("rotate=360.01", "rotate");
     refused("fit=Cover", "fit");
+    refused("fit=crop&fit=cover", "fit");
+    refused("gray&grayscale", "grayscale");
+    refused("gray=7", "gray");
+    refused("blur=0&blur=0", "blur");
     refused("enlarge=yes", "enlarge");
     refused("flip=vh", "flip");
     refused("metadata=some", "metadata");
