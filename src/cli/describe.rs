@@ -9,6 +9,7 @@ use crate::config;
 use crate::http::ROUTES;
 use crate::pipeline;
 use crate::pipeline::codec::CODECS;
+use crate::pipeline::foreign::{FOREIGN, Means, Row};
 use crate::pipeline::operation::OPERATIONS;
 
 /// Writes a Markdown table.
@@ -21,6 +22,7 @@ const DESCRIPTIONS: &[(&str, Describe)] = &[
     ("gallery", describe_gallery),
     ("operations", describe_operations),
     ("formats", describe_formats),
+    ("foreign", describe_foreign),
 ];
 
 pub fn command() -> Command {
@@ -63,6 +65,24 @@ fn describe_operations() -> String {
         let keys = if keys.is_empty() { "`,`".to_owned() } else { keys.join(" ") };
         let (name, allowed, default) = (row.name, row.allowed, row.default);
         table += &format!("| {} | `{name}` | {keys} | {allowed} | {default} | {} |\n", row.operation, row.doc);
+    }
+    table
+}
+
+/// Spellings of other services, and what they are here.
+fn describe_foreign() -> String {
+    let mut table = "| There | Of | Here |\n|---|---|---|\n".to_owned();
+    for Row { names, values, of, means, .. } in FOREIGN {
+        let (names, values) = (names.join("`, `"), values.join("`, `"));
+        let here = match means {
+            Means::Same(same) => format!("`{same}`, taken as it is"),
+            Means::Nothing => "nothing is done, as asked".to_owned(),
+            Means::Query(query) => format!("`{query}`"),
+            Means::Because(query, why) => format!("`{query}`: {why}"),
+            Means::Extension => "the extension of the path: `/images/{id}.webp`".to_owned(),
+            Means::Words(words) => (*words).to_owned(),
+        };
+        table += &format!("| `{names}` = `{values}` | {of} | {here} |\n");
     }
     table
 }

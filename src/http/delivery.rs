@@ -6,7 +6,7 @@ use hyper::http::request::Parts;
 use super::error::Error;
 use super::{App, Call, auth::Grant, query};
 use crate::digest::Digest;
-use crate::pipeline::invalid::{incomplete, invalid, unknown_of};
+use crate::pipeline::invalid::{Help, incomplete, invalid, short, unknown_of};
 pub(super) use crate::pipeline::query::{Pairs, once};
 use crate::pipeline::{self, PRESET};
 
@@ -56,7 +56,8 @@ pub(super) fn split(mut pairs: Pairs, app: &App, grant: Grant) -> Result<(Pairs,
 /// A parameter of the pipeline where a path has no extension, or one that is not known at all.
 pub(super) fn needs_extension(name: &str, value: &str, id: &Digest) -> pipeline::Error {
     if pipeline::is_known(name) {
-        return incomplete(name, &[&format!("an extension, such as /images/{id}.auto?{name}={value}")]);
+        let form = format!("/images/{id}.auto?{name}={}", short(value));
+        return incomplete(name, &["an extension"]).helped(Help::Write(form, None));
     }
     pipeline::unknown_of_query(name, value)
 }

@@ -85,7 +85,7 @@ pub static FOREIGN: &[Row] = &[
     // The format.
     row(&["format", "f", "fm", "ext", "output", "extension", "auto"], ANY, "imgix, Cloudinary, Cloudflare, imgproxy", Extension, "fm=webp"),
     row(&["strip", "strip_metadata", "sm"], ANY, "imgproxy, thumbor", Because("metadata=none", "metadata is left out by default"), "strip=all"),
-    row(&["page", "pg"], &["{}"], "sharp, Cloudinary", Because("frame={}", "frames of an animation are counted from 0"), "page=2"),
+    row(&["page", "pg"], &["{}"], "sharp, Cloudinary", Because("frame={}", "frames of an animation are counted from 0"), "page=0"),
     row(&["interlace"], ANY, "ImageMagick", Query("progressive=true"), "interlace=plane"),
     row(&["dl", "fn", "filename"], ANY, "imgix, imgproxy", Query("download={}"), "dl=street.jpg"),
     row(&["quality"], &["auto:*"], "Cloudinary", Query("quality=auto"), "q=auto:good"),

@@ -37,6 +37,8 @@ pub enum Invalid {
         allowed: String,
         /// What the parameter accepts, in words that follow "must be"; empty: as `allowed` says.
         must: String,
+        /// What was probably meant.
+        help: Help,
     },
     /// The parameter does not accept this value.
     Value {
@@ -111,8 +113,8 @@ impl Invalid {
     /// What was probably meant.
     pub fn help(&self) -> &Help {
         match self {
-            Invalid::Unknown { help, .. } | Invalid::Value { help, .. } => help,
-            Invalid::Repeated { .. } | Invalid::Missing { .. } | Invalid::Conflict { .. } => &Help::None,
+            Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } => help,
+            Invalid::Repeated { .. } | Invalid::Conflict { .. } => &Help::None,
         }
     }
 
@@ -124,13 +126,13 @@ impl Invalid {
             Invalid::Repeated { other: Some(other) } => {
                 format!("{parameter} is given twice: {other} is another name of it")
             }
-            Invalid::Missing { needs, allowed, must } if needs.is_empty() => {
+            Invalid::Missing { needs, allowed, must, .. } if needs.is_empty() => {
                 format!("{parameter} is missing; it must be {}", worded(must, allowed))
             }
             Invalid::Missing { needs, .. } if needs.iter().any(|need| own_name(parameter) == need) => {
                 format!("{parameter} is missing: {} stand together", listed(needs, "and"))
             }
-            Invalid::Missing { needs, .. } => format!("{parameter} needs {}", listed(needs, "and")),
+            Invalid::Missing { needs, help, .. } => format!("{parameter} needs {}{help}", listed(needs, "and")),
             Invalid::Value { value, part, allowed, must, reason, help } => {
                 let must = worded(must, allowed);
                 let refused = match part {
@@ -243,13 +245,16 @@ pub fn unfit(parameter: &str, value: Option<&str>, allowed: impl Into<String>) -
 
 /// A parameter that is not there, and must be.
 pub fn missing(parameter: &str, allowed: impl Into<String>) -> Error {
-    error(parameter, Invalid::Missing { needs: Vec::new(), allowed: allowed.into(), must: String::new() })
+    error(
+        parameter,
+        Invalid::Missing { needs: Vec::new(), allowed: allowed.into(), must: String::new(), help: Help::None },
+    )
 }
 
 /// A parameter that is there without what it needs.
 pub fn incomplete(parameter: &str, needs: &[&str]) -> Error {
     let needs = needs.iter().map(|name| (*name).to_owned()).collect();
-    error(parameter, Invalid::Missing { needs, allowed: String::new(), must: String::new() })
+    error(parameter, Invalid::Missing { needs, allowed: String::new(), must: String::new(), help: Help::None })
 }
 
 /// A parameter that is given twice.
@@ -290,7 +295,8 @@ impl Error {
     /// Adds what was probably meant.
     pub fn helped(mut self, meant: Help) -> Error {
         if let Error::Invalid { kind, .. } = &mut self
-            && let Invalid::Unknown { help, .. } | Invalid::Value { help, .. } = &mut **kind
+            && let Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } =
+                &mut **kind
         {
             *help = meant;
         }

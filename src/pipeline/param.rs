@@ -250,7 +250,7 @@ fn group_allowed(group: &[Param]) -> String {
 /// More values behind commas than there are parameters.
 fn too_many(key: &str, text: &str, group: &[Param]) -> Error {
     let names: Vec<&str> = group.iter().map(|param| param.name).collect();
-    invalid(key, text, group_allowed(group)).must_be(format!("at most {}", names.join(",")))
+    invalid(key, text, group_allowed(group)).must_be(format!("{} and no more", names.join(",")))
 }
 
 /// One of several values behind commas that does not fit; of the first one others may know another spelling.

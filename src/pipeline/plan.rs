@@ -199,7 +199,9 @@ fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
     let frames = header.frames.max(1);
     if frame >= frames {
         let last = frames - 1;
-        return Err(invalid("frame", &frame.to_string(), format!("0..{last} of this image, or all")));
+        let words =
+            if last == 0 { "0 or all: this image has one frame".to_owned() } else { format!("0 to {last}, or all") };
+        return Err(invalid("frame", &frame.to_string(), format!("0..{last} of this image, or all")).must_be(words));
     }
     Ok(Some(frame))
 }

@@ -11,7 +11,7 @@ use crate::pipeline::invalid::nearest;
 /// Longer queries are not repeated.
 const QUERY_BYTES_MAX: usize = 256;
 /// What others call what is known of an image.
-const INFOS: [&str; 6] = ["metadata", "exif", "info.json", "meta", "json", "details"];
+const INFOS: [&str; 7] = ["info", "metadata", "exif", "info.json", "meta", "json", "details"];
 
 /// The error of a path that names nothing, with more to say where more is known.
 pub(in crate::http) fn astray(error: Error, uri: &Uri) -> Error {
@@ -41,9 +41,11 @@ fn below_image(rest: &str, uri: &Uri) -> Option<Said> {
         let hint = format!("/images/{id}.{extension}?{operations}");
         return Some(("Operations stand in the query, behind an extension".to_owned(), Some(hint)));
     }
-    let hint = (INFOS.contains(&asked) || asked == "info").then(|| format!("/images/{id}/info"));
+    if INFOS.contains(&asked) {
+        return Some(("What is known of an image is at".to_owned(), Some(format!("/images/{id}/info"))));
+    }
     let detail = "An image has nothing at this path; it has /images/{id}, /images/{id}.{ext} and /images/{id}/info";
-    Some((detail.to_owned(), hint))
+    Some((detail.to_owned(), None))
 }
 
 /// Of any other path.
@@ -54,7 +56,7 @@ fn elsewhere(uri: &Uri) -> Option<Said> {
     for written in bare {
         let stem = written.trim_end_matches(".{ext}");
         if path == stem || path.strip_prefix(stem).is_some_and(|rest| rest.starts_with('/')) {
-            let detail = format!("The extension of this path is the format: {written}");
+            let detail = "The format is the extension of this path".to_owned();
             return Some((detail, Some(format!("{stem}.webp{}", query(uri)))));
         }
     }
@@ -64,7 +66,7 @@ fn elsewhere(uri: &Uri) -> Option<Said> {
     }
     let fixed = ROUTES.iter().filter_map(|route| if let At::Fixed(path, _) = &route.at { Some(*path) } else { None });
     let near = nearest(path, fixed)?;
-    Some(("There is nothing at this path".to_owned(), Some(near.to_owned())))
+    Some(("There is nothing at this path; the nearest is".to_owned(), Some(near.to_owned())))
 }
 
 fn query(uri: &Uri) -> String {

@@ -229,10 +229,61 @@ fn an_extension_may_be_in_capitals() {
     assert_eq!(server.get(&format!("{path}.Auto")).status, 200);
 }
 
-/// The sentences, where they are read side by side. `{id}` is a stored image of 6 by 4 pixels.
+/// The sentences, where they are read side by side. `$` is the path of a stored image of 6 by 4 pixels, `ID` its id.
+#[rustfmt::skip]
 const SENTENCES: &[(&str, &str)] = &[
     // Names.
-    ("{id}.webp?wdth=3", "unknown parameter wdth; did you mean width?"),
+    ("$.webp?wdth=3", "unknown parameter wdth; did you mean width?"),
+    ("$.webp?W=3", "unknown parameter W; did you mean w?"),
+    ("$.webp?zzz=3", "unknown parameter zzz; `progimage describe operations` lists all."),
+    ("$.webp?sigma=3", "unknown parameter sigma; in a query the sigma of blur is given as blur=...."),
+    ("$.webp?fm=webp", "unknown parameter fm; the format is the extension of the path: /images/{id}.webp."),
+    ("$.webp?resize=300x200", "unknown parameter resize; write w=300&h=200."),
+    ("$.webp?c_fill,w_300", "unknown parameter c_fill,w_300; write fit=cover&w=300."),
+    ("$.webp?text=hi", "unknown parameter text; text is not drawn; store it as an image and name that as overlay."),
+    (r#"$.webp?ops=[{"op":"resize","w":3}]"#, "unknown parameter ops[0].w; did you mean width?"),
+    ("/images?aftr=1", "unknown parameter aftr; did you mean after?"),
+    ("/jobs?state=done", "unknown parameter state; known: limit."),
+    // Given twice.
+    ("$.webp?q=5&q=6", "q is given twice."),
+    ("$.webp?w=3&width=4", "width is given twice: w is another name of it."),
+    // Missing.
+    ("$.webp?crop=1,2", "crop needs x, y, width and height."),
+    ("$.webp?overlay_x=3", "overlay_x needs overlay."),
+    (r#"$.webp?ops=[{"op":"resize"}]"#, "ops[0].width is missing; it must be a whole number from 1 to 65535, unless there is a height or an aspect."),
+    (r#"$.webp?ops=[{"op":"crop","x":1}]"#, "ops[0].y is missing: x, y, width and height stand together."),
+    ("$?w=3", "w needs an extension; write /images/ID.auto?w=3."),
+    ("/remote.webp", "url is missing; it must be the URL of an image."),
+    // Values.
+    ("$.webp?w=0", r#"w must be a whole number from 1 to 65535, not "0"."#),
+    ("$.webp?w=", "w is empty; it must be a whole number from 1 to 65535."),
+    ("$.webp?w=50%", r#"w must be a whole number from 1 to 65535, not "50%"; sides are in pixels, without a unit."#),
+    ("$.webp?fit=covr", r#"fit must be inside, cover, contain, fill or outside, not "covr"; did you mean cover?"#),
+    ("$.webp?blur=0.1", r#"blur must be a number from 0.3 to 250 with at most 2 decimals, not "0.1"."#),
+    ("$.webp?sharpen=1,x", r#"sharpen: amount must be a number from 0 to 10 with at most 2 decimals, not "x"."#),
+    ("$.webp?crop=1,2,3,4,5", r#"crop must be x,y,width,height and no more, not "1,2,3,4,5"."#),
+    ("$.webp?bg=red", r#"bg must be a colour as rrggbb, rrggbbaa or rgb in hexadecimal, not "red"."#),
+    ("$.webp?trim", "trim is empty; it must be a whole number from 0 to 255; write trim=10."),
+    ("$.webp?frame=7", r#"frame must be 0 or all: this image has one frame, not "7"."#),
+    ("$.webp?radius=50%", r#"radius must be a whole number from 1 to 16384 or max, not "50%"; a radius is in pixels, or half the shorter side: radius=max."#),
+    (r#"$.webp?ops=[{"op":"resise"}]"#, r#"ops[0].op must be the name of an operation, not "resise"; did you mean resize?"#),
+    ("$.webp?ops=[1]", r#"ops must be a JSON array of objects, each with "op", not "[1]" (it is JSON of another shape at column 2)."#),
+    ("$.webp?download=", "download is empty; it must be a file name of 1 to 255 bytes."),
+    ("/images?limit=0", r#"limit must be a whole number from 1 to 100000, not "0"."#),
+    ("$/info?include=phsh", r#"include must be some of blurhash, thumbhash, palette, color, phash, not "phsh"; did you mean phash?"#),
+    // Conflicts.
+    ("$.gif?lossless", "gif cannot be lossless; png, webp, avif, tiff, bmp, ico, qoi, ppm, pgm, pnm and tga can."),
+    ("$.gif?max_bytes=5k", "gif has no quality to lower for max_bytes; jpeg, webp and avif have one."),
+    ("$.jpg?colors=5", "colors: jpeg has no palette; png and gif have one."),
+    ("$.webp?max_bytes=5k&q=auto", "max_bytes cannot stand beside quality=auto."),
+    ("$.webp?w=3&h=4&ar=1:1", "aspect cannot stand beside width and height both."),
+    ("$.webp?ops=[]&w=3", "w cannot stand beside ops."),
+    ("$.webp?preset=x", "this server has no presets."),
+    // Paths.
+    ("$/w_3,c_fill", "Operations stand in the query, behind an extension: /images/ID.auto?w=3&fit=cover"),
+    ("$/nonsense", "An image has nothing at this path; it has /images/{id}, /images/{id}.{ext} and /images/{id}/info."),
+    ("/process?w=3", "The format is the extension of this path: /process.webp?w=3"),
+    ("/health", "There is nothing at this path; the nearest is: /healthz"),
 ];
 
 fn detail(answer: &Answer) -> String {
@@ -244,10 +295,10 @@ fn sentences_read_well() {
     let server = Server::start();
     let path = server.store(&ppm(6, 4, [1, 2, 3]));
     for (asked, sentence) in SENTENCES {
-        let asked = asked.replace("{id}", &path);
+        let asked = asked.replace('$', &path);
         let (target, query) = asked.split_once('?').unwrap_or((&asked, ""));
         let mark = if query.is_empty() { "" } else { "?" };
         let told = detail(&server.get(&format!("{target}{mark}{}", encoded(query))));
-        assert_eq!(told, sentence.replace("{id}", path.trim_start_matches("/images/")), "{asked}");
+        assert_eq!(told, sentence.replace("ID", path.trim_start_matches("/images/")), "{asked}");
     }
 }
