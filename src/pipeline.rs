@@ -13,24 +13,24 @@
 mod batch;
 pub mod codec;
 pub mod color;
+pub mod docs;
 mod encode;
 mod error;
 pub mod foreign;
 pub mod invalid;
+pub mod json;
 mod limits;
 pub mod metadata;
-pub mod object;
 pub mod operation;
 mod orient;
 pub mod param;
+mod parse;
 mod plan;
 mod presets;
 pub mod query;
 mod raster;
-pub mod reference;
 mod run;
 pub mod summary;
-mod text;
 mod watch;
 
 use bytes::Bytes;
@@ -42,12 +42,12 @@ pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
 use param::{Args, Param};
+pub use parse::{is_known, unknown_member, unknown_of_query};
 use plan::Course;
 pub use plan::{Headers, Plan, Step};
 pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
-pub use text::{is_known, unknown_member, unknown_of_query};
 pub use watch::Watch;
 
 /// Raised whenever the same source gives other pixels before its first operation: decoders, colour, orientation; and whenever a
@@ -74,7 +74,7 @@ impl Pipeline {
     ///
     /// Errors: [`Error::Invalid`].
     pub fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
-        text::from_query(codec, query, &[])
+        parse::from_query(codec, query, &[])
     }
 
     /// The same with images that came beside the query, by the names of their parts. In a flat query such a name is the key that
@@ -86,7 +86,7 @@ impl Pipeline {
         query: &[(String, String)],
         parts: &[(&str, Digest)],
     ) -> Result<Pipeline, Error> {
-        text::from_query(codec, query, parts)
+        parse::from_query(codec, query, parts)
     }
 
     /// The same of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; beside a `preset`, the
@@ -99,7 +99,7 @@ impl Pipeline {
         encode: &[(String, serde_json::Value)],
         ops: Option<&str>,
     ) -> Result<Pipeline, Error> {
-        text::from_members(codec, preset, encode, ops)
+        parse::from_members(codec, preset, encode, ops)
     }
 
     /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` lets an error call an

@@ -60,7 +60,7 @@ fn describe_gallery() -> String {
 fn describe_operations() -> String {
     let mut table =
         "| Operation | In JSON | In a query | Allowed | Default | Meaning |\n|---|---|---|---|---|---|\n".to_owned();
-    for row in pipeline::reference::rows() {
+    for row in pipeline::docs::rows() {
         let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
         let keys = if keys.is_empty() { "`,`".to_owned() } else { keys.join(" ") };
         let (name, allowed, default) = (row.name, row.allowed, row.default);

@@ -12,7 +12,7 @@ use super::App;
 use super::body::RequestBody;
 use super::error::Error;
 use crate::aside::aside;
-use crate::pipeline::object::Object;
+use crate::pipeline::json::Object;
 
 const MALFORMED: Error =
     Error::Malformed { what: "the body must be a JSON array of items, or an object with such an array as its items" };

@@ -10,7 +10,7 @@ use super::read::OPS_BYTES_MAX;
 use super::{Error, OUTPUTS_MAX};
 use crate::pipeline::Error as Refused;
 use crate::pipeline::invalid::{invalid, missing, repeated, unfit, unknown_of};
-use crate::pipeline::object::{Object, place_of};
+use crate::pipeline::json::{Object, place_of};
 
 /// The members of one object, and where it stands in the item.
 pub(super) struct Members<'a> {

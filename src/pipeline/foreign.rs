@@ -3,7 +3,7 @@
 
 use super::codec::by_extension;
 use super::invalid::{Help, short};
-use super::text;
+use super::parse;
 
 /// One spelling, or several that mean the same.
 #[derive(Debug)]
@@ -208,7 +208,7 @@ pub fn of_path(path: &str) -> Option<(String, String)> {
             query.push(format!("{name}={value}"));
         }
     }
-    let fits = !query.is_empty() && text::is_good(&query.join("&"));
+    let fits = !query.is_empty() && parse::is_good(&query.join("&"));
     fits.then(|| (query.join("&"), extension))
 }
 
@@ -222,10 +222,10 @@ fn of_word(word: &str) -> Option<Word> {
         Some(place) => (&word[..place], &word[place + 1..]),
         None => ("size", Some(word).filter(|word| word.starts_with(|c: char| c == 'x' || c.is_ascii_digit()))?),
     };
-    if text::takes(name, value) {
+    if parse::takes(name, value) {
         return Some(Word::Pairs(vec![(name.to_owned(), value.to_owned())]));
     }
-    let name = text::canonical(name).unwrap_or(name);
+    let name = parse::canonical(name).unwrap_or(name);
     let (row, _) = find(name, value)?;
     match row.means {
         // Only an example of what could be meant.

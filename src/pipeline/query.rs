@@ -1,11 +1,11 @@
 //! Query strings: decoded to name and value pairs, whatever they are for; and the canonical query of a [`Pipeline`], the one way in
-//! which a URL says it. All other spellings are in `text`.
+//! which a URL says it. All other spellings are in `parse`.
 
 use serde_json::{Map, Number, Value as Json};
 
 use super::invalid::{invalid, repeated};
 use super::param::{Args, Param, Value};
-use super::text::{OPS, RENDER};
+use super::parse::{OPS, RENDER};
 use super::{Error, Pipeline, Step};
 
 /// Decoded names and values.

@@ -6,7 +6,7 @@ use super::{images, pipeline};
 use progimage::digest::Digest;
 use progimage::pipeline::operation::OPERATIONS;
 use progimage::pipeline::param::{Kind, Param, Value};
-use progimage::pipeline::{ENCODE, Error, Pipeline, codec, reference};
+use progimage::pipeline::{ENCODE, Error, Pipeline, codec, docs};
 
 fn check(query: &str, expected: &str) {
     assert_eq!(pipeline(query).expect(query).to_string(), expected, "{query}");
@@ -227,7 +227,7 @@ fn the_key_is_what_it_always_was() {
 
 #[test]
 fn every_row_is_documented_and_every_example_is_a_render() {
-    let rows = reference::rows();
+    let rows = docs::rows();
     assert_eq!(rows.len(), ENCODE.len() + OPERATIONS.iter().map(|operation| operation.params.len()).sum::<usize>());
     for row in rows {
         assert!(row.doc.ends_with('.') && row.operation_doc.ends_with('.') && !row.allowed.is_empty(), "{row:?}");

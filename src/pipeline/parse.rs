@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::codec::{self, CODECS, Codec};
 use super::invalid::{Help, conflict, invalid, missing, nearest, repeated, unfit, unknown_but, unknown_of};
-use super::object::{Object, place_of};
+use super::json::{Object, place_of};
 use super::operation::{self, OPERATIONS, Operation};
 use super::param::{Args, Param};
 use super::plan::Step;
