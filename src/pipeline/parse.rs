@@ -232,7 +232,7 @@ fn argument_of(name: &str) -> Option<Help> {
         Some((operation.name, param.keys[0]))
     };
     let (operation, key) = OPERATIONS.iter().find_map(|operation| of(operation))?;
-    Some(Help::Words(format!("in a query the {name} of {operation} is given as {key}=...").into()))
+    Some(Help::Words(format!("in a query {key}=... is the {name} of {operation}").into()))
 }
 
 fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {

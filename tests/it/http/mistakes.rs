@@ -236,7 +236,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("$.webp?wdth=3", "unknown parameter wdth; did you mean width?"),
     ("$.webp?W=3", "unknown parameter W; did you mean w?"),
     ("$.webp?zzz=3", "unknown parameter zzz; `progimage describe operations` lists all."),
-    ("$.webp?sigma=3", "unknown parameter sigma; in a query the sigma of blur is given as blur=...."),
+    ("$.webp?sigma=3", "unknown parameter sigma; in a query blur=... is the sigma of blur."),
     ("$.webp?fm=webp", "unknown parameter fm; the format is the extension of the path: /images/{id}.webp."),
     ("$.webp?resize=300x200", "unknown parameter resize; write w=300&h=200."),
     ("$.webp?c_fill,w_300", "unknown parameter c_fill,w_300; write fit=cover&w=300."),
