@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::aside::{INLINE_BYTES_MAX, aside};
 use crate::digest::Digest;
 use crate::fetch::Sources;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::invalid;
 use crate::pipeline::{Pipeline, Presets};
 use crate::renditions::{self, Renditions, inspect};
 use crate::store::{Receipt, Reserved, Uploads};
@@ -227,7 +227,7 @@ impl Items {
 
 /// No part was put in its place: there are none where the item came from.
 fn partless(name: &str) -> Error {
-    invalid("source.part", name, "id, url, data here; part in a multipart/form-data of /bulk").into()
+    invalid("source.part", name, "id, url or data here; part in a multipart/form-data of /bulk").into()
 }
 
 #[cfg(test)]

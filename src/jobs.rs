@@ -45,7 +45,7 @@ pub use history::{Delivery, Page, State, Status};
 pub use intake::{Accepted, Intake};
 pub use ledger::Ledger;
 use scheduler::Shared;
-pub use selection::{Mistake, Selection};
+pub use selection::{Mistake, Selection, Wrong};
 pub use webhook::Secret;
 
 /// Settings of jobs.

@@ -14,23 +14,25 @@ mod batch;
 pub mod codec;
 pub mod color;
 mod deadline;
+pub mod docs;
 mod encode;
 mod error;
+pub mod foreign;
 mod ifd;
+pub mod invalid;
+pub mod json;
 mod limits;
 pub mod metadata;
-pub mod object;
 pub mod operation;
 mod orient;
 pub mod param;
+mod parse;
 mod plan;
 mod presets;
 pub mod query;
 mod raster;
-pub mod reference;
 mod run;
 pub mod summary;
-mod text;
 
 use bytes::Bytes;
 
@@ -42,6 +44,7 @@ pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
 use param::{Args, Param};
+pub use parse::{is_known, unknown_member, unknown_of_query};
 use plan::RenderPlan;
 pub use plan::{Headers, PlanSummary, Step};
 pub use presets::{PRESET, Presets};
@@ -72,7 +75,7 @@ impl Pipeline {
     ///
     /// Errors: [`Error::Invalid`].
     pub fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
-        text::from_query(codec, query, &[])
+        parse::from_query(codec, query, &[])
     }
 
     /// Reads a query that images came with, by the names of their parts. In a flat query such a name is the key that
@@ -84,7 +87,7 @@ impl Pipeline {
         query: &[(String, String)],
         parts: &[(&str, Digest)],
     ) -> Result<Pipeline, Error> {
-        text::from_query(codec, query, parts)
+        parse::from_query(codec, query, parts)
     }
 
     /// Reads the members of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; with a `preset`, the
@@ -97,21 +100,20 @@ impl Pipeline {
         encode: &[(String, serde_json::Value)],
         ops: Option<&str>,
     ) -> Result<Pipeline, Error> {
-        text::from_members(codec, preset, encode, ops)
+        parse::from_members(codec, preset, encode, ops)
     }
 
-    /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` is what errors call an
-    /// argument: by the place of its step, its table and its name.
+    /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` lets an error call an
+    /// argument as the client does: by the place of its step, its table and its name.
     fn new(
         codec: &'static Codec,
         render: bool,
         encode: Args,
         steps: Vec<Step>,
-        written: impl Fn(usize, &'static [Param], &str) -> String,
+        written: impl Fn(usize, &'static [Param], Error) -> Error,
     ) -> Result<Pipeline, Error> {
         let canonical = |(place, (operation, args)): (usize, Step)| {
-            let refused = |error: Error| error.renamed(|name| written(place, operation.params, name));
-            let args = (operation.canonical)(args).map_err(refused)?;
+            let args = (operation.canonical)(args).map_err(|error| written(place, operation.params, error))?;
             Ok(args.map(|args| (operation, args)))
         };
         let steps = steps.into_iter().enumerate().map(canonical);

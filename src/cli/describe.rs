@@ -9,8 +9,9 @@ use crate::config;
 use crate::http::ROUTES;
 use crate::pipeline;
 use crate::pipeline::codec::CODECS;
+use crate::pipeline::docs::Row;
+use crate::pipeline::foreign::{self, FOREIGN, Means};
 use crate::pipeline::operation::OPERATIONS;
-use crate::pipeline::reference::Row;
 
 /// Writes Markdown.
 type Describe = fn() -> String;
@@ -25,6 +26,7 @@ const DESCRIPTIONS: &[(&str, Describe)] = &[
     ("gallery", describe_gallery),
     ("operations", describe_operations),
     ("formats", describe_formats),
+    ("foreign", describe_foreign),
 ];
 
 pub fn command() -> Command {
@@ -64,7 +66,7 @@ fn describe_gallery() -> String {
 
 /// A section for each operation, and one for the encode parameters.
 fn describe_operations() -> String {
-    let rows = pipeline::reference::rows();
+    let rows = pipeline::docs::rows();
     rows.chunk_by(|a, b| a.operation == b.operation).map(section).collect::<Vec<_>>().join("\n")
 }
 
@@ -87,6 +89,24 @@ fn parameter(row: &Row) -> String {
     let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
     let keys = if keys.is_empty() { "`,`".to_owned() } else { keys.join(" ") };
     format!("| {keys} | `{}` | {} | {} | {} |\n", row.name, row.allowed, row.default, row.doc)
+}
+
+/// Spellings of other services, and what they are here.
+fn describe_foreign() -> String {
+    let mut table = "| There | Of | Here |\n|---|---|---|\n".to_owned();
+    for foreign::Row { names, values, of, means, .. } in FOREIGN {
+        let (names, values) = (names.join("`, `"), values.join("`, `"));
+        let here = match means {
+            Means::Same(same) => format!("`{same}`, taken as it is"),
+            Means::Nothing => "nothing is done, as asked".to_owned(),
+            Means::Query(query) => format!("`{query}`"),
+            Means::Because(query, why) => format!("`{query}`: {why}"),
+            Means::Extension => "the extension of the path: `/images/{id}.webp`".to_owned(),
+            Means::Words(words) => (*words).to_owned(),
+        };
+        table += &format!("| `{names}` = `{values}` | {of} | {here} |\n");
+    }
+    table
 }
 
 fn describe_formats() -> String {

@@ -103,8 +103,8 @@ fn written(extension: Option<&str>) -> Result<&'static Codec, String> {
         let known = CODECS.iter().filter(|codec| codec.encoder.is_some()).flat_map(|codec| codec.extensions);
         let known = known.copied().collect::<Vec<&str>>().join(", ");
         match extension {
-            Some(extension) => format!("{extension:?} is no format to write; allowed: {known}"),
-            None => format!("OUT has no extension that says the format: name it with --format; allowed: {known}"),
+            Some(extension) => codec::unwritten("the format", extension, known).to_string(),
+            None => format!("OUT has no extension that says the format: name it with --format; known: {known}"),
         }
     })
 }

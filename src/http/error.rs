@@ -35,6 +35,8 @@ pub(super) enum Error {
     NoRoute,
     /// The path names no image: not 64 lower-case hex digits.
     NoSuchId,
+    /// A path that names nothing, below an image or elsewhere: what is said, and where to go instead.
+    Astray { of_image: bool, detail: String, hint: Option<String> },
     /// The path names no job.
     NoSuchJob,
     /// The path exists, for these methods.

@@ -9,7 +9,7 @@ use super::{Error, Item, Items, Output, Source, To, partless};
 use crate::digest::Digest;
 use crate::hold::hold;
 use crate::pipeline::codec::Codec;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::conflict;
 use crate::pipeline::query::url;
 use crate::pipeline::{Images, Pipeline};
 use crate::renditions::{self, Rendition};
@@ -110,6 +110,6 @@ fn panicked() -> Error {
 }
 
 fn unstored(output: usize) -> Error {
-    let allowed = "response or blob: only a stored source, {\"id\": ...}, has a URL for its renditions";
-    invalid(&format!("outputs[{output}].to"), To::Rendition.name(), allowed).into()
+    let why = "only a stored source, {\"id\": ...}, has a URL for its renditions; others take response or blob";
+    conflict(&format!("outputs[{output}].to"), To::Rendition.name(), "source").because(why).into()
 }

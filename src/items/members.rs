@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 
 use super::read::OPS_BYTES_MAX;
 use super::{Error, OUTPUTS_MAX};
-use crate::pipeline::object::{Object, place_of};
-use crate::pipeline::param::{invalid, missing};
+use crate::pipeline::Error as Refused;
+use crate::pipeline::invalid::{invalid, missing, repeated, unfit, unknown_of};
+use crate::pipeline::json::{Object, place_of};
 
 /// The members of one object, and where it stands in the item.
 pub(super) struct Members<'a> {
@@ -21,7 +22,7 @@ impl<'a> Members<'a> {
     pub(super) fn of_line(line: &'a [u8]) -> Result<Members<'a>, Error> {
         // Nothing of the line is shown, and so nothing kept with the results of a job: it may hold a URL with a password.
         let allowed = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
-        let refused = |error| missing("item", allowed).because(place_of(&error));
+        let refused = |error| unfit("item", None, allowed).because(place_of(&error));
         let Object(members) = serde_json::from_slice(line).map_err(refused)?;
         let item = Members { path: "", members };
         item.are_once()?;
@@ -45,17 +46,22 @@ impl<'a> Members<'a> {
         missing(&self.path(name), allowed).into()
     }
 
+    /// An error of the pipeline by the path of its parameter.
+    pub(super) fn within(&self, error: Refused) -> Error {
+        error.within(|name| self.path(name)).into()
+    }
+
     pub(super) fn are_once(&self) -> Result<(), Error> {
         let twice = |(index, (name, _)): &(usize, &(String, _))| self.members[..*index].iter().any(|(n, _)| n == name);
         match self.members.iter().enumerate().find(twice) {
-            Some((_, (name, value))) => Err(self.refused(name, value.get(), "once only")),
+            Some((_, (name, _))) => Err(repeated(&self.path(name)).into()),
             None => Ok(()),
         }
     }
 
-    pub(super) fn are_among(&self, names: &[&str]) -> Result<(), Error> {
+    pub(super) fn are_among(&self, names: &[&'static str]) -> Result<(), Error> {
         match self.members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
-            Some((name, value)) => Err(self.refused(name, value.get(), &names.join(", "))),
+            Some((name, value)) => Err(self.within(unknown_of(name, value.get(), names))),
             None => Ok(()),
         }
     }

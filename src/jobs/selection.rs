@@ -73,8 +73,17 @@ pub struct Mistake {
     pub member: String,
     /// Its value, as JSON.
     pub value: String,
-    /// What would be good there.
-    pub allowed: &'static str,
+    /// What is wrong with it.
+    pub wrong: Wrong,
+}
+
+/// What is wrong with a member of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// Its value; what would be good there.
+    Value(&'static str),
+    /// Its name; what members may be called there.
+    Name(&'static [&'static str]),
 }
 
 impl Mistake {
@@ -86,22 +95,22 @@ impl Mistake {
         };
         let selects = ["all", "after", "limit"].iter().any(|name| source.contains_key(*name));
         source.into_iter().find_map(|(member, value)| {
-            let allowed = wrong(&member, &value, selects)?;
-            Some(Mistake { member, value: value.to_string(), allowed })
+            let wrong = wrong(&member, &value, selects)?;
+            Some(Mistake { member, value: value.to_string(), wrong })
         })
     }
 }
 
-/// What would be good instead of a member of a source, if it is not good.
-fn wrong(member: &str, value: &Value, selects: bool) -> Option<&'static str> {
+/// What is wrong with a member of a source, if something is.
+fn wrong(member: &str, value: &Value, selects: bool) -> Option<Wrong> {
     let is_id = |value: &Value| value.as_str().is_some_and(|text| text.parse::<Digest>().is_ok());
     match member {
-        "all" => (value != true).then_some("true"),
-        "after" => (!is_id(value)).then_some("an id of 64 lower-case hexadecimal digits"),
-        "limit" => (value.as_u64().is_none_or(|limit| limit == 0)).then_some("1 or more"),
-        _ if selects => Some("all, after, limit"),
+        "all" => (value != true).then_some(Wrong::Value("true")),
+        "after" => (!is_id(value)).then_some(Wrong::Value("an id of 64 lower-case hexadecimal digits")),
+        "limit" => (value.as_u64().is_none_or(|limit| limit == 0)).then_some(Wrong::Value("1 or more")),
+        _ if selects => Some(Wrong::Name(&["all", "after", "limit"])),
         "id" | "url" | "data" | "part" => None,
-        _ => Some("id, url, data, or of what is stored: all, after, limit"),
+        _ => Some(Wrong::Name(&["id", "url", "data", "all", "after", "limit"])),
     }
 }
 
@@ -166,20 +175,21 @@ mod tests {
 
     #[test]
     fn the_member_that_is_wrong_is_named() {
-        let check = |source: &str, expected: Option<(&str, &str, &str)>| {
+        let check = |source: &str, expected: Option<(&str, &str, Wrong)>| {
             let line = format!("{{\"source\": {source}, \"outputs\": []}}");
             let mistake = Mistake::of(line.as_bytes());
-            let told = mistake.as_ref().map(|m| (m.member.as_str(), m.value.as_str(), m.allowed));
+            let told = mistake.as_ref().map(|m| (m.member.as_str(), m.value.as_str(), m.wrong));
             assert_eq!(told, expected, "{source}");
         };
-        let ids = "id, url, data, or of what is stored: all, after, limit";
-        check(r#"{"after": "zz"}"#, Some(("after", "\"zz\"", "an id of 64 lower-case hexadecimal digits")));
-        check(r#"{"all": "yes"}"#, Some(("all", "\"yes\"", "true")));
-        check(r#"{"all": false}"#, Some(("all", "false", "true")));
-        check(r#"{"limit": 0}"#, Some(("limit", "0", "1 or more")));
-        check(r#"{"all": true, "limit": -1}"#, Some(("limit", "-1", "1 or more")));
-        check(r#"{"all": true, "id": "x"}"#, Some(("id", "\"x\"", "all, after, limit")));
-        check(r#"{"ids": []}"#, Some(("ids", "[]", ids)));
+        let sources = Wrong::Name(&["id", "url", "data", "all", "after", "limit"]);
+        let id = Wrong::Value("an id of 64 lower-case hexadecimal digits");
+        check(r#"{"after": "zz"}"#, Some(("after", "\"zz\"", id)));
+        check(r#"{"all": "yes"}"#, Some(("all", "\"yes\"", Wrong::Value("true"))));
+        check(r#"{"all": false}"#, Some(("all", "false", Wrong::Value("true"))));
+        check(r#"{"limit": 0}"#, Some(("limit", "0", Wrong::Value("1 or more"))));
+        check(r#"{"all": true, "limit": -1}"#, Some(("limit", "-1", Wrong::Value("1 or more"))));
+        check(r#"{"all": true, "id": "x"}"#, Some(("id", "\"x\"", Wrong::Name(&["all", "after", "limit"]))));
+        check(r#"{"ids": []}"#, Some(("ids", "[]", sources)));
         for other in [r#"{"all": true}"#, r#"{"id": "x"}"#, r#"{"part": 1}"#, "{}", "1"] {
             check(other, None);
         }

@@ -20,6 +20,7 @@ mod tga;
 mod tiff;
 mod webp;
 
+use super::invalid::{Help, invalid, nearest};
 use super::metadata::{Blocks, Metadata};
 use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size};
 
@@ -298,16 +299,24 @@ pub fn sniff(bytes: &[u8]) -> Result<&'static Codec, Error> {
     CODECS.iter().find(|codec| (codec.sniff)(bytes)).copied().ok_or(Error::UnknownFormat)
 }
 
-/// Finds the format with this URL extension, in lower case.
+/// Finds the format with this URL extension, in capitals or not.
 ///
 /// ```
 /// use progimage::pipeline::codec;
-/// let jpeg = codec::by_extension("jpg").unwrap();
+/// let jpeg = codec::by_extension("JPG").unwrap();
 /// assert_eq!(codec::by_name("jpeg"), Some(jpeg));
 /// assert!(codec::by_name("jpg").is_none());
 /// ```
 pub fn by_extension(extension: &str) -> Option<&'static Codec> {
-    CODECS.iter().find(|codec| codec.extensions.contains(&extension)).copied()
+    let is_it = |codec: &&&Codec| codec.extensions.iter().any(|known| known.eq_ignore_ascii_case(extension));
+    CODECS.iter().find(is_it).copied()
+}
+
+/// Why no format is written under this extension; `parameter` is what the client calls it.
+pub fn unwritten(parameter: &str, extension: &str, allowed: String) -> Error {
+    let read = by_extension(extension).map(|codec| Help::Words(format!("{} is read only", codec.name).into()));
+    let near = nearest(extension, allowed.split(", ")).map(|known| Help::Nearest(known.to_owned()));
+    invalid(parameter, extension, allowed.as_str()).helped(read.or(near).unwrap_or_default())
 }
 
 /// Finds the format with this name.

@@ -1,21 +1,18 @@
 //! What can go wrong between bytes and bytes, shaped by what a caller can do about it. Statuses are chosen in `http::protocol::problem`.
 
+use super::invalid::Invalid;
 use crate::digest::Digest;
 
 /// Why a pipeline could not be read, planned or run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// An argument is unknown, malformed, out of range, given twice or missing.
-    #[error("{parameter}{}; allowed: {allowed}", refused(value.as_deref(), reason.as_deref()))]
+    /// A parameter is unknown, given twice, missing, or its value does not fit.
+    #[error("{}", kind.sentence(parameter))]
     Invalid {
-        /// The parameter as the client wrote it.
+        /// The parameter as the client wrote it; of JSON its path, such as `outputs[0].quality`.
         parameter: String,
-        /// The refused value, shortened; `None`: it is missing, or not to be shown.
-        value: Option<String>,
-        /// What is wrong with it, where that is more than that it is not allowed.
-        reason: Option<String>,
-        /// What would be accepted, for people.
-        allowed: String,
+        /// What is wrong with it.
+        kind: Box<Invalid>,
     },
     /// No codec recognises the first bytes.
     #[error("the bytes are not an image of a known format")]
@@ -71,38 +68,9 @@ pub enum Error {
     },
 }
 
-fn refused(value: Option<&str>, reason: Option<&str>) -> String {
-    match (value, reason) {
-        (None, None) => " is missing".to_owned(),
-        (Some(value), None) => format!(": {value:?} is not allowed"),
-        (Some(value), Some(reason)) => format!(": {value:?} is not allowed ({reason})"),
-        (None, Some(reason)) => format!(": {reason}"),
-    }
-}
-
 impl Error {
     /// A [`Error::Corrupt`] with any displayable reason.
     pub fn corrupt(format: &'static str, reason: impl ToString) -> Error {
         Error::Corrupt { format, reason: reason.to_string() }
-    }
-
-    /// The same with what is wrong with a parameter that is invalid.
-    pub fn because(self, why: impl ToString) -> Error {
-        match self {
-            Error::Invalid { parameter, value, allowed, .. } => {
-                Error::Invalid { parameter, value, reason: Some(why.to_string()), allowed }
-            }
-            other => other,
-        }
-    }
-
-    /// The same with another name of the parameter that is invalid.
-    pub fn renamed(self, name: impl Fn(&str) -> String) -> Error {
-        match self {
-            Error::Invalid { parameter, value, reason, allowed } => {
-                Error::Invalid { parameter: name(&parameter), value, reason, allowed }
-            }
-            other => other,
-        }
     }
 }

@@ -33,7 +33,8 @@ mod window;
 
 use std::collections::HashMap;
 
-use super::param::{Args, Kind, Param, Value, invalid, missing};
+use super::invalid::{incomplete, missing};
+use super::param::{Args, Kind, Param, Value};
 use super::plan::Step;
 use super::{Deadline, Error, Raster, Shape};
 use crate::digest::Digest;
@@ -180,13 +181,12 @@ fn with_first(args: Args) -> Result<Option<Args>, Error> {
 fn with_firsts(args: Args, count: usize) -> Result<Option<Args>, Error> {
     let (needed, others) = args.params().split_at(count);
     let Some(absent) = needed.iter().find(|param| !args.has(param.name)) else { return Ok(Some(args)) };
-    let key = absent.keys.first().unwrap_or(&absent.name);
     Err(match args.written().find(|(param, _)| others.contains(param)) {
-        Some((param, value)) => invalid(param.name, &param.kind.print(value), format!("beside {key} only")),
-        None if count == 1 => missing(absent.name, absent.kind.allowed()),
+        Some((param, _)) => incomplete(param.name, &[absent.name]),
+        None if count == 1 => missing(absent.name, absent.kind.allowed()).must_be(absent.kind.in_words()),
         None => {
             let names: Vec<&str> = needed.iter().map(|param| param.name).collect();
-            missing(absent.name, format!("{} together", names.join(", ")))
+            incomplete(absent.name, &names)
         }
     })
 }

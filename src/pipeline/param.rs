@@ -6,6 +6,8 @@ mod kind;
 use std::fmt;
 
 use super::Error;
+use super::foreign;
+use super::invalid::{Help, Invalid, invalid, nearest, short, unknown_of};
 use crate::digest::Digest;
 pub use kind::{Kind, Value};
 
@@ -28,23 +30,35 @@ pub struct Param {
 impl Param {
     /// Reads a value, or says what would be accepted. `written` is the name as the client wrote it.
     pub fn parse(&self, written: &str, text: &str) -> Result<Value, Error> {
-        self.kind.parse(text).ok_or_else(|| invalid(written, text, self.kind.allowed()))
+        self.read(text).ok_or_else(|| self.refused(written, text))
+    }
+
+    /// Reads a value as we spell it, or as others do where that means the same.
+    fn read(&self, text: &str) -> Option<Value> {
+        self.kind.parse(text).or_else(|| self.kind.parse(&foreign::value(self.key(), text)?))
+    }
+
+    /// What it is called in a flat query, which others may know by the same name.
+    fn key(&self) -> &'static str {
+        self.keys.first().unwrap_or(&self.name)
+    }
+
+    fn refused(&self, written: &str, text: &str) -> Error {
+        let near = || nearest(text, self.kind.words().iter().copied()).map(|word| Help::Nearest(word.to_owned()));
+        let help = match foreign::help(self.key(), text) {
+            Help::None => near().unwrap_or_default(),
+            foreign => foreign,
+        };
+        invalid(written, text, self.kind.allowed()).must_be(self.kind.in_words()).helped(help)
     }
 }
 
-/// An [`Error::Invalid`]; what the client wrote is shortened, it may be of any length.
-pub fn invalid(parameter: &str, value: &str, allowed: impl Into<String>) -> Error {
-    Error::Invalid { parameter: short(parameter), value: Some(short(value)), reason: None, allowed: allowed.into() }
-}
-
-/// The same of a parameter that is not there, and must be.
-pub fn missing(parameter: &str, allowed: impl Into<String>) -> Error {
-    Error::Invalid { parameter: short(parameter), value: None, reason: None, allowed: allowed.into() }
-}
-
-/// What a client wrote, not more than can be read.
-pub fn short(text: &str) -> String {
-    text.chars().take(64).collect()
+/// A name that is not in the table; `written` is what errors call it.
+fn unknown_name(written: &str, name: &str, text: &str, params: &'static [Param]) -> Error {
+    let names: Vec<&str> = params.iter().map(|param| param.name).collect();
+    let short_form = params.iter().find(|param| param.keys.contains(&name)).map(|param| param.name);
+    let near = short_form.or_else(|| nearest(name, names.iter().copied()));
+    unknown_of(written, text, &names).helped(near.map_or(Help::None, |name| Help::Nearest(name.to_owned())))
 }
 
 /// The arguments of one table of [`Param`]s. Arguments at their default are not held, so equal meaning is equal value.
@@ -156,10 +170,8 @@ impl Args {
 
     /// Sets the argument `name` from text; `written` is what errors call it.
     pub fn set_named(&mut self, written: &str, name: &str, text: &str) -> Result<(), Error> {
-        let index = self.params.iter().position(|param| param.name == name).ok_or_else(|| {
-            let names: Vec<&str> = self.params.iter().map(|param| param.name).collect();
-            invalid(written, text, names.join(", "))
-        })?;
+        let index = self.params.iter().position(|param| param.name == name);
+        let index = index.ok_or_else(|| unknown_name(written, name, text, self.params))?;
         self.set(index, self.params[index].parse(written, text)?);
         Ok(())
     }
@@ -171,12 +183,11 @@ impl Args {
             self.set(index, self.params[index].parse(key, text)?);
             return Ok(());
         }
-        let allowed = || flat_allowed(self.params, index);
-        let mut values = Vec::with_capacity(followers + 1);
+        let group = &self.params[index..=index + followers];
+        let mut values = Vec::with_capacity(group.len());
         for (offset, part) in text.split(',').enumerate() {
-            let param = self.params[index..=index + followers].get(offset);
-            let value = param.and_then(|param| param.kind.parse(part));
-            values.push(value.ok_or_else(|| invalid(key, text, allowed()))?);
+            let param = group.get(offset).ok_or_else(|| too_many(key, text, group))?;
+            values.push(param.read(part).ok_or_else(|| refused_part(key, text, group, (param, part)))?);
         }
         if self.are_edges(index) {
             // CSS: bottom follows top, left follows right, right follows top.
@@ -225,15 +236,33 @@ fn followers(params: &[Param], index: usize) -> usize {
     params[index + 1..].iter().take_while(|param| param.keys.is_empty()).count()
 }
 
-/// What the value of a flat key accepts, for people: `sigma[,amount[,threshold]]` with the range of each.
-pub fn flat_allowed(params: &[Param], index: usize) -> String {
-    let followers = followers(params, index);
-    if followers == 0 {
-        return params[index].kind.allowed();
+/// What the value of a flat key accepts: `sigma[,amount[,threshold]]` with the range of each.
+fn group_allowed(group: &[Param]) -> String {
+    match group {
+        [alone] => alone.kind.allowed(),
+        group => {
+            let names = group.iter().map(|param| format!("{}: {}", param.name, param.kind.allowed()));
+            names.collect::<Vec<_>>().join("; then, behind a comma, ")
+        }
     }
-    let names =
-        params[index..=index + followers].iter().map(|param| format!("{}: {}", param.name, param.kind.allowed()));
-    names.collect::<Vec<_>>().join("; then, behind a comma, ")
+}
+
+/// More values behind commas than there are parameters.
+fn too_many(key: &str, text: &str, group: &[Param]) -> Error {
+    let names: Vec<&str> = group.iter().map(|param| param.name).collect();
+    invalid(key, text, group_allowed(group)).must_be(format!("{} and no more", names.join(",")))
+}
+
+/// One of several values behind commas that does not fit; of the first one others may know another spelling.
+fn refused_part(key: &str, text: &str, group: &[Param], (param, part): (&Param, &str)) -> Error {
+    let mut error = invalid(key, text, group_allowed(group)).helped(foreign::help(group[0].key(), text));
+    if let Error::Invalid { kind, .. } = &mut error
+        && let Invalid::Value { part: of, must, .. } = &mut **kind
+    {
+        *of = Some((param.name, short(part))).filter(|_| !text.is_empty());
+        *must = param.kind.in_words();
+    }
+    error
 }
 
 impl fmt::Display for Args {
@@ -263,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_a_client_wrote_is_shortened_in_errors() {
-        let Error::Invalid { value, .. } = invalid("w", &"\u{e9}".repeat(1000), "") else { unreachable!() };
-        assert_eq!(value.expect("given").chars().count(), 64);
+        let Error::Invalid { kind, .. } = invalid("w", &"\u{e9}".repeat(1000), "") else { unreachable!() };
+        assert_eq!(kind.value().expect("given").chars().count(), 64);
     }
 }

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 
 use super::codec::{Codec, DecodeOptions, Encoder, Header};
 use super::encode::encoded_channels;
+use super::invalid::invalid;
 use super::limits::within;
 use super::metadata::Keep;
 use super::operation::{Operation, crop, resize, rotate};
-use super::param::{Args, invalid};
+use super::param::Args;
 use super::{Channels, Deadline, Error, Limits, Orientation, Pipeline, Size};
 use crate::digest::Digest;
 pub(super) use memory::check_rest;
@@ -157,7 +158,10 @@ fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
     let Some(frame) = pipeline.encode_args().number("frame").map(|frame| frame as u32) else { return Ok(None) };
     let frames = header.frames.max(1);
     if frame >= frames {
-        return Err(invalid("frame", &frame.to_string(), format!("0..{} of this image, or all", frames - 1)));
+        let last = frames - 1;
+        let words =
+            if last == 0 { "0 or all: this image has one frame".to_owned() } else { format!("0 to {last}, or all") };
+        return Err(invalid("frame", &frame.to_string(), format!("0..{last} of this image, or all")).must_be(words));
     }
     Ok(Some(frame))
 }

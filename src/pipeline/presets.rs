@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::codec::CODECS;
-use super::param::invalid;
+use super::invalid::{Help, conflict, invalid, nearest};
 use super::query::{self, Pairs};
 use super::{Error, Pipeline};
 
@@ -53,7 +53,7 @@ impl Presets {
     /// Errors: [`Error::Invalid`] where it is named twice, or is none of these.
     pub fn expand(&self, pairs: &mut Pairs) -> Result<bool, Error> {
         let Some(name) = query::once(pairs, PRESET)? else { return Ok(false) };
-        let stands_for = self.get(&name).ok_or_else(|| invalid(PRESET, &name, self.names()))?;
+        let stands_for = self.get(&name).ok_or_else(|| self.refused(PRESET, &name))?;
         pairs.splice(..0, stands_for.iter().cloned());
         Ok(true)
     }
@@ -61,6 +61,20 @@ impl Presets {
     /// Replaces the presets.
     pub fn set(&mut self, named: BTreeMap<String, Pairs>) {
         self.named = named;
+    }
+
+    /// Why there is no preset of this name; `parameter` is what the client calls it.
+    pub fn refused(&self, parameter: &str, name: &str) -> Error {
+        if self.is_empty() {
+            return conflict(parameter, name, "presets").because("this server has no presets");
+        }
+        let near = nearest(name, self.named.keys().map(String::as_str)).map(|name| Help::Nearest(name.to_owned()));
+        invalid(parameter, name, self.names()).helped(near.unwrap_or_default())
+    }
+
+    /// Why a server of presets alone takes no parameter of the client's own.
+    pub fn alone(&self, parameter: &str, value: &str) -> Error {
+        conflict(parameter, value, "presets_only").because(format!("this server takes presets only: {}", self.names()))
     }
 
     /// Whether there are none.
@@ -71,7 +85,7 @@ impl Presets {
     /// Their names, for people.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
-        if names.is_empty() { "none: this server has no presets".to_owned() } else { names.join(", ") }
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 }
 
@@ -129,7 +143,7 @@ mod tests {
         for (bad, says) in [
             ("thumb", "name:query"),
             ("a/b:w=3", "letters"),
-            ("thumb:w=0", "1..65535"),
+            ("thumb:w=0", "from 1 to 65535"),
             ("thumb:download=x", "download"),
             ("thumb:preset=x", "preset"),
             ("a:w=3 a:w=4", "twice"),

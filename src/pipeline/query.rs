@@ -1,11 +1,12 @@
 //! Query strings: decoded to name and value pairs, whatever they are for; and the canonical query of a [`Pipeline`], the one way in
-//! which a URL says it. All other spellings are in `text`.
+//! which a URL says it. All other spellings are in `parse`.
 
 use serde_json::{Map, Number, Value as Json};
 
 use super::codec::Codec;
-use super::param::{Args, Param, Value, invalid};
-use super::text::{OPS, RENDER};
+use super::invalid::{invalid, repeated};
+use super::param::{Args, Param, Value};
+use super::parse::{OPS, RENDER};
 use super::{Error, Pipeline, Step};
 use crate::digest::Digest;
 
@@ -23,8 +24,8 @@ pub fn pairs(query: Option<&str>) -> Result<Pairs, Error> {
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let refused = |text: &str| invalid(text, text, "UTF-8, percent-encoded");
-            Ok((decode(name).ok_or_else(|| refused(name))?, decode(value).ok_or_else(|| refused(name))?))
+            let refused = || invalid(name, value, "UTF-8, percent-encoded");
+            Ok((decode(name).ok_or_else(refused)?, decode(value).ok_or_else(refused)?))
         })
         .collect()
 }
@@ -36,7 +37,7 @@ pub fn once(pairs: &mut Pairs, name: &str) -> Result<Option<String>, Error> {
     let mut values = pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
-        (_, Some(second)) => Err(invalid(name, &second, "once only")),
+        (_, Some(_)) => Err(repeated(name)),
     }
 }
 

@@ -7,6 +7,7 @@ mod bulk;
 mod images;
 mod jobs;
 mod metrics;
+mod mistakes;
 mod process;
 mod remote;
 

@@ -1,6 +1,7 @@
 //! The pipeline over its public face: text and keys, plans and limits, laws over the table of operations.
 
 mod batch;
+mod foreign;
 pub mod images;
 mod inexact;
 pub mod laws;

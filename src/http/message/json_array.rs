@@ -13,7 +13,7 @@ use super::options::Options;
 use super::text_budget::TextBudget;
 use crate::aside::aside;
 use crate::http::error::Error;
-use crate::pipeline::object::Object;
+use crate::pipeline::json::Object;
 
 const MALFORMED: Error =
     Error::Malformed { what: "the body must be a JSON array of items, or an object with such an array as its items" };

@@ -13,9 +13,10 @@ use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTH
 use super::response;
 use crate::http::error::{Error, Refused};
 use crate::jobs;
-use crate::pipeline::param::short;
+use crate::pipeline::codec::unwritten;
+use crate::pipeline::invalid::short;
 pub(in crate::http) use body::Problem;
-use body::{absent, busy, corrupt, internal, malformed, over, problem, too_large, unavailable};
+use body::{absent, busy, corrupt, internal, invalid, malformed, over, problem, too_large, unavailable};
 use layers::{of_fetch, of_jobs, of_pipeline, of_store};
 
 /// What a client is told of `error`.
@@ -34,6 +35,13 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
         Error::NoSuchId => absent("unknown-id", "No image has this id; an id is 64 lower-case hexadecimal digits."),
+        Error::Astray { of_image, detail, hint } => {
+            let kind = if *of_image { "unknown-id" } else { "not-found" };
+            match hint {
+                Some(hint) => absent(kind, &format!("{detail}: {hint}")).member("hint", hint.as_str()),
+                None => absent(kind, &format!("{detail}.")),
+            }
+        }
         Error::MethodNotAllowed { allow } => {
             let detail = format!("This path takes {allow}.");
             problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
@@ -92,16 +100,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         }
         Error::Malformed { what } => malformed(what),
         Error::Extension { extension } => {
-            let allowed = response::extensions();
-            problem(
-                StatusCode::BAD_REQUEST,
-                "unknown-extension",
-                "Unknown extension",
-                format!("Formats to write: {allowed}."),
-            )
-            .member("parameter", "ext")
-            .member("value", short(extension))
-            .member("allowed", allowed)
+            invalid("unknown-extension", "Unknown extension", &unwritten("ext", extension, response::extensions()))
         }
         Error::MediaType { allowed } => {
             let detail = format!("This path takes {allowed}.");
@@ -176,7 +175,6 @@ mod tests {
 
     use super::*;
     use crate::http::message::response_body::Body;
-    use crate::pipeline::param;
     use crate::{fetch, pipeline, store};
 
     fn status(error: impl Into<Error>) -> (u16, &'static str) {
@@ -215,9 +213,9 @@ mod tests {
             let body = of(&error).json();
             assert_eq!((&body["detail"], &body["value"]), (&detail.into(), &value), "{error}");
         };
-        let given = param::invalid("w", "0", "1..9");
-        check(given.into(), "w: \"0\" is not allowed; allowed: 1..9.", "0".into());
-        check(param::missing("source", "an object").into(), "source is missing; allowed: an object.", Value::Null);
+        check(pipeline::invalid::invalid("w", "0", "1..9").into(), "w must be 1..9, not \"0\".", "0".into());
+        let missing = pipeline::invalid::missing("source", "an object");
+        check(missing.into(), "source is missing; it must be an object.", Value::Null);
         let limit = |name, value, max| pipeline::Error::Limit { name, value, max }.into();
         check(limit("outputs_max", 17, 16), "17 is more than outputs_max allows, which is 16.", 17.into());
         check(limit("bytes_max", 9, 8), "At most 8 bytes are taken.", 9.into());

@@ -62,9 +62,10 @@ impl RenderRequest {
         pairs: Pairs,
         options: ResponseOptions,
     ) -> Result<RenderRequest, Error> {
-        let format = match extension {
-            "auto" => Format::Bucket(negotiate::bucket(&parts.headers)?),
-            extension => Format::Codec(writable(extension)?),
+        // In capitals or not, as the extensions of formats.
+        let format = match extension.eq_ignore_ascii_case("auto") {
+            true => Format::Bucket(negotiate::bucket(&parts.headers)?),
+            false => Format::Codec(writable(extension)?),
         };
         Ok(RenderRequest { format, pairs, options })
     }

@@ -4,11 +4,12 @@
 use hyper::http::request::Parts;
 
 use super::auth::Grant;
+use crate::digest::Digest;
 use crate::http::error::Error;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::{Help, incomplete, invalid, short, unknown_of};
 use crate::pipeline::query;
 pub(in crate::http) use crate::pipeline::query::{Pairs, once};
-use crate::pipeline::{PRESET, Presets};
+use crate::pipeline::{self, PRESET, Presets};
 
 /// Changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
@@ -48,23 +49,34 @@ pub(in crate::http) fn split(
     }
     let download = once(&mut pairs, DOWNLOAD)?;
     if let Some(name) = download.as_ref().filter(|name| !(1..=DOWNLOAD_BYTES_MAX).contains(&name.len())) {
-        return Err(invalid(DOWNLOAD, name, format!("1 to {DOWNLOAD_BYTES_MAX} bytes")).into());
+        let allowed = format!("1..{DOWNLOAD_BYTES_MAX} bytes");
+        let words = format!("a file name of 1 to {DOWNLOAD_BYTES_MAX} bytes");
+        return Err(invalid(DOWNLOAD, name, allowed).must_be(words).into());
     }
     let free = pairs.iter().find(|(name, _)| name != PRESET);
     if let (true, Some((name, value))) = (presets.only, free) {
-        return Err(invalid(name, value, format!("{PRESET}, {DOWNLOAD}; presets: {}", presets.names())).into());
+        return Err(presets.alone(name, value).into());
     }
     let preset = presets.expand(&mut pairs)?;
     Ok((pairs, ResponseOptions { download, preset }))
 }
 
-/// Refuses what nobody took out of the pairs: a parameter that is misspelt would be one that is ignored. `allowed` names the others.
-pub(in crate::http) fn nothing_else(pairs: &Pairs, allowed: &str) -> Result<(), Error> {
-    let Some((name, value)) = pairs.first() else { return Ok(()) };
-    Err(invalid(name, value, allowed).into())
+/// A parameter of the pipeline where a path has no extension, or one that is not known at all.
+pub(in crate::http) fn needs_extension(name: &str, value: &str, id: &Digest) -> pipeline::Error {
+    if pipeline::is_known(name) {
+        let form = format!("/images/{id}.auto?{name}={}", short(value));
+        return incomplete(name, &["an extension"]).helped(Help::Write(form, None));
+    }
+    pipeline::unknown_of_query(name, value)
 }
 
-/// The same for routes that know no parameters.
+/// Refuses parameters that a route does not take: a misspelt one would be ignored. `known` names those that it takes.
+pub(in crate::http) fn nothing_else(pairs: &Pairs, known: &[&'static str]) -> Result<(), Error> {
+    let Some((name, value)) = pairs.first() else { return Ok(()) };
+    Err(unknown_of(name, value, known).into())
+}
+
+/// Refuses any parameter, for routes that take none.
 pub(in crate::http) fn no_parameters(parts: &Parts) -> Result<(), Error> {
-    nothing_else(&query::pairs(parts.uri.query())?, "no parameters")
+    nothing_else(&query::pairs(parts.uri.query())?, &[])
 }

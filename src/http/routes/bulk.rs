@@ -27,11 +27,10 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::options::ms;
+use crate::http::protocol::response_options;
 use crate::http::protocol::rights::Rights;
 use crate::http::protocol::stream_writer::Gone;
 use crate::items::{Done, To};
-use crate::pipeline::param::invalid;
-use crate::pipeline::query;
 use crate::renditions::Rendition;
 use item_reader::{Entry, Whose};
 use request_items::{Intake, Owed};
@@ -44,9 +43,7 @@ const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];
 /// `POST /bulk`
 pub(in crate::http) fn bulk(call: Call) -> Reply {
     Reply::later(async move {
-        if let Some((name, value)) = query::pairs(call.parts.uri.query())?.first() {
-            return Err(invalid(name, value, "none: what is to be done stands in the items").into());
-        }
+        response_options::no_parameters(&call.parts)?;
         let Call { app, parts, body, .. } = call;
         let max = app.options.bulk_requests_max as u64;
         let place = app.bulks.clone().try_acquire_owned().map_err(|_| Error::Bulks { max })?;

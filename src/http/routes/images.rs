@@ -17,7 +17,7 @@ use crate::http::protocol::render_request::{Pipelines, RenderRequest};
 use crate::http::protocol::response_options::{self, Pairs, ResponseOptions};
 use crate::http::protocol::{auth, digest_fields, response};
 use crate::pipeline::codec;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::{invalid, not_within, repeated, unknown_of};
 use crate::pipeline::query;
 use crate::renditions::{Origin, Rendition};
 use crate::store;
@@ -33,8 +33,7 @@ pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let (pairs, options) = response_options(&call)?;
         if let Some((name, value)) = pairs.first() {
-            let allowed = "download; operations need an extension, such as .auto: /images/{id}.auto?...";
-            return Err(invalid(name, value, allowed).into());
+            return Err(response_options::needs_extension(name, value, &id).into());
         }
         let blob = call.app.store.open(&id).await?;
         let etag = ETag::of_original(&id);
@@ -194,12 +193,12 @@ pub(in crate::http) fn list(call: Call) -> Reply {
         let pairs = query::pairs(call.parts.uri.query())?;
         for (index, (name, value)) in pairs.iter().enumerate() {
             if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(invalid(name, value, "once").into());
+                return Err(repeated(name).into());
             }
             match name.as_str() {
-                "after" => after = Some(value.parse().map_err(|_| invalid("after", value, "an id"))?),
+                "after" => after = Some(value.parse().map_err(|_| invalid("after", value, "the id of an image"))?),
                 "limit" => limit = count(value, call.app.options.ids_max)?,
-                _ => return Err(invalid(name, value, "after, limit").into()),
+                _ => return Err(unknown_of(name, value, &["after", "limit"]).into()),
             }
         }
         let page = call.app.store.list(after, limit).await?;
@@ -214,5 +213,5 @@ pub(in crate::http) fn list(call: Call) -> Reply {
 
 fn count(text: &str, max: usize) -> Result<usize, Error> {
     let count = text.parse().ok().filter(|count| (1..=max).contains(count));
-    Ok(count.ok_or_else(|| invalid("limit", text, format!("1 to {max}")))?)
+    Ok(count.ok_or_else(|| not_within("limit", text, 1, max as u64))?)
 }

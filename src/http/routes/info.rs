@@ -10,10 +10,10 @@ use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::protocol::{auth, response};
 use crate::pipeline::codec::Codec;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::{Help, invalid, nearest, repeated, unknown_of};
 use crate::pipeline::query;
 use crate::pipeline::summary::{self, ENTRIES};
-use crate::pipeline::{Channels, Pipeline};
+use crate::pipeline::{self, Channels, Pipeline};
 
 /// `GET /images/{id}/info`
 pub(in crate::http) fn info(call: Call, id: Digest) -> Reply {
@@ -100,20 +100,29 @@ impl InfoRequest {
 /// The entries of a summary that `include=` names, each once.
 fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> {
     let mut entries: Vec<&summary::Entry> = Vec::new();
-    let allowed = || ENTRIES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
     let pairs = query::pairs(query)?;
     for (place, (name, value)) in pairs.iter().enumerate() {
-        if name != "include" || place > 0 {
-            return Err(invalid(name, value, if name == "include" { "once only" } else { "include" }).into());
+        if name != "include" {
+            return Err(unknown_of(name, value, &["include"]).into());
+        }
+        if place > 0 {
+            return Err(repeated(name).into());
         }
         for word in value.split(',') {
-            let entry =
-                ENTRIES.iter().find(|entry| entry.name == word).ok_or_else(|| invalid("include", word, allowed()))?;
+            let entry = ENTRIES.iter().find(|entry| entry.name == word).ok_or_else(|| no_entry(word))?;
             if entries.iter().any(|other| other.name == entry.name) {
-                return Err(invalid("include", value, format!("each once of {}", allowed())).into());
+                return Err(no_entry(value).because(format!("{word} stands there twice")).into());
             }
             entries.push(entry);
         }
     }
     Ok(entries)
+}
+
+/// Refuses an entry, or a list of some.
+fn no_entry(value: &str) -> pipeline::Error {
+    let names: Vec<&str> = ENTRIES.iter().map(|entry| entry.name).collect();
+    let near = nearest(value, names.iter().copied()).map(|name| Help::Nearest(name.to_owned()));
+    let refused = invalid("include", value, names.join(", ")).must_be(format!("some of {}", names.join(", ")));
+    refused.helped(near.filter(|_| !names.contains(&value)).unwrap_or_default())
 }

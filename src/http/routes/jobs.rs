@@ -23,7 +23,7 @@ use crate::http::protocol::rights::Rights;
 use crate::http::protocol::stream_writer::{Gone, StreamWriter};
 use crate::http::protocol::{response, response_options};
 use crate::jobs::{self, Intake, Page, Sender, Status};
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::not_within;
 use crate::pipeline::query::{Pairs, pairs};
 use crate::store;
 
@@ -45,7 +45,7 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
         let Call { app, parts, body, .. } = call;
         let mut pairs = pairs(parts.uri.query())?;
         let webhook = response_options::once(&mut pairs, "webhook")?;
-        response_options::nothing_else(&pairs, "webhook")?;
+        response_options::nothing_else(&pairs, &["webhook"])?;
         let given = Given::of(&parts.headers)?;
         let rights = Rights::of(&app.access, &parts).bits();
         let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
@@ -109,7 +109,7 @@ pub(in crate::http) fn list(call: Call) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let limit = number(&mut pairs, "limit", 1..=LIST_MAX as u64)?.unwrap_or(100);
-        response_options::nothing_else(&pairs, "limit")?;
+        response_options::nothing_else(&pairs, &["limit"])?;
         let jobs = call.app.jobs.list(limit as usize).await?;
         Ok(response::json(StatusCode::OK, &json!({ "jobs": jobs.iter().map(Status::json).collect::<Vec<_>>() })))
     })
@@ -137,7 +137,7 @@ pub(in crate::http) fn results(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let mut pairs = pairs(call.parts.uri.query())?;
         let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
-        response_options::nothing_else(&pairs, "after")?;
+        response_options::nothing_else(&pairs, &["after"])?;
         // So that a job that is not there is an error, and no broken answer.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
@@ -229,8 +229,7 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 fn number(pairs: &mut Pairs, name: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Error> {
     let Some(text) = response_options::once(pairs, name)? else { return Ok(None) };
     let number = text.parse().ok().filter(|number| bounds.contains(number));
-    let refused = || invalid(name, &text, format!("{} to {}", bounds.start(), bounds.end()));
-    Ok(Some(number.ok_or_else(refused)?))
+    Ok(Some(number.ok_or_else(|| not_within(name, &text, *bounds.start(), *bounds.end()))?))
 }
 
 impl From<jobs::Error> for Error {

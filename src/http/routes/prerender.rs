@@ -16,7 +16,7 @@ use crate::http::protocol::rights::Rights;
 use crate::items::{Needs, OUTPUTS_MAX};
 use crate::jobs::{self, Intake, Sender};
 use crate::pipeline::codec::{Codec, by_extension};
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::{invalid, unknown_of};
 use crate::pipeline::query::pairs;
 
 const NAME: &str = "prerender";
@@ -36,7 +36,7 @@ impl Prerender {
         let mut pairs = pairs(call.parts.uri.query())?;
         let list = response_options::once(&mut pairs, NAME)?;
         if let Some((name, value)) = pairs.first() {
-            return Err(invalid(name, value, NAME).into());
+            return Err(unknown_of(name, value, &[NAME]).into());
         }
         let Some(list) = list else { return Ok(Prerender { app, rights: 0, presets: Vec::new() }) };
         let presets: Vec<_> = list.split(',').map(|word| read(&app, word)).collect::<Option<_>>().ok_or_else(|| {

@@ -15,7 +15,7 @@ use crate::http::protocol::digest_fields::Claims;
 use crate::http::protocol::image_response;
 use crate::http::protocol::render_request::RenderRequest;
 use crate::pipeline::Presets;
-use crate::pipeline::param::invalid;
+use crate::pipeline::invalid::conflict;
 use crate::renditions::{Source, inspect};
 use crate::store::Reserved;
 
@@ -64,12 +64,14 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
 /// Parts say what is to be done as the query does, so what binds the query binds them: presets, and a signature, which is over the
 /// URL alone.
 fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Error> {
-    let allowed = match grant {
-        _ if presets.only => format!("no part but image; presets: {}", presets.names()),
-        Grant::Signed { .. } => "no part but image beside a signed URL".to_owned(),
-        _ => return Ok(()),
-    };
-    Err(invalid("part", name, allowed).into())
+    match grant {
+        _ if presets.only => Err(presets.alone("part", name).into()),
+        Grant::Signed { .. } => {
+            let why = "a signature is over the URL alone, so beside it a form has no part but image";
+            Err(conflict("part", name, "sig").because(why).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An image in memory, within its bound and the budget of bodies; the right to hold it goes with it.

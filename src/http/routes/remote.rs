@@ -15,7 +15,7 @@ use crate::http::protocol::render_request::{Pipelines, RenderRequest};
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::{Pairs, ResponseOptions, once};
 use crate::pipeline::Pipeline;
-use crate::pipeline::param::{invalid, missing};
+use crate::pipeline::invalid::{invalid, missing};
 use crate::renditions::{self, Origin, Rendition, inspect};
 
 /// `GET /remote.{ext}?url=...`
@@ -62,11 +62,11 @@ struct Own {
 
 impl Own {
     fn take(&mut self, pairs: &mut Pairs) -> Result<(), Error> {
-        self.url = once(pairs, "url")?.ok_or_else(|| missing("url", "the URL of an image, once"))?;
+        self.url = once(pairs, "url")?.ok_or_else(|| missing("url", "the URL of an image"))?;
         self.store = match once(pairs, "store")?.as_deref() {
             Some("" | "true") => true,
             None | Some("false") => false,
-            Some(other) => return Err(invalid("store", other, "true, false").into()),
+            Some(other) => return Err(invalid("store", other, "true, false").must_be("true or false").into()),
         };
         Ok(())
     }

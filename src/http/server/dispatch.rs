@@ -6,6 +6,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, EXPECT, HOST, HeaderMap, He
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
+use super::astray::astray;
 use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
@@ -66,11 +67,11 @@ fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error>
     if parts.method == Method::OPTIONS && path == "*" {
         return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
     }
-    let resource = resource(path)?;
+    let resource = resource(path).map_err(|error| astray(error, &parts.uri))?;
     let Some((index, route)) =
         ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, resource))
     else {
-        let allow = allow(resource).ok_or(Error::NoRoute)?;
+        let allow = allow(resource).ok_or_else(|| astray(Error::NoRoute, &parts.uri))?;
         if method == Method::OPTIONS {
             return Ok(Found::Options(allow));
         }

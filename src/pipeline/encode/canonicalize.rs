@@ -3,13 +3,14 @@
 
 use crate::pipeline::Error;
 use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless, Palette};
-use crate::pipeline::param::{Args, Value, invalid};
+use crate::pipeline::invalid::{conflict, listed};
+use crate::pipeline::param::{Args, Value};
 
 /// Resets arguments that have no effect in `codec` to their defaults, so that equal results have equal keys.
 pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
-    palette(encoder, &mut args)?;
-    lossless(encoder, &mut args)?;
+    palette((codec, encoder), &mut args)?;
+    lossless((codec, encoder), &mut args)?;
     let lossless = encoder.quality.is_none() || args.flag("lossless");
     if lossless || args.number("quality") == encoder.quality.map(i64::from) {
         args.reset("quality");
@@ -17,7 +18,7 @@ pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     if lossless || !encoder.chroma {
         args.reset("chroma");
     }
-    max_bytes(lossless, &args)?;
+    max_bytes((codec, encoder), lossless, &args)?;
     effort(encoder, &mut args);
     if encoder.strip.is_none() || args.number("frame").is_some() {
         args.reset("never_larger");
@@ -38,18 +39,16 @@ pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     Ok(args)
 }
 
-fn palette(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
+fn palette((codec, encoder): (&Codec, &Encoder), args: &mut Args) -> Result<(), Error> {
     let colors = args.number("colors");
     if let Some(colors) = colors {
-        let refused = |allowed| Err(invalid("colors", &colors.to_string(), allowed));
+        let refused = |with| conflict("colors", &colors.to_string(), with);
         match encoder.palette {
             Palette::Never => {
-                return refused(format!(
-                    "none for this format; {} have a palette",
-                    names(|e| e.palette != Palette::Never)
-                ));
+                let others = names(|encoder| encoder.palette != Palette::Never);
+                return Err(refused(codec.name).because(format!("{} has no palette; {others} have one", codec.name)));
             }
-            _ if args.flag("lossless") => return refused("none beside lossless".to_owned()),
+            _ if args.flag("lossless") => return Err(refused("lossless")),
             Palette::Always if colors == 256 => args.reset("colors"),
             _ => {}
         }
@@ -60,29 +59,32 @@ fn palette(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
     Ok(())
 }
 
-fn lossless(encoder: &Encoder, args: &mut Args) -> Result<(), Error> {
+fn lossless((codec, encoder): (&Codec, &Encoder), args: &mut Args) -> Result<(), Error> {
     match encoder.lossless {
         Lossless::Choice => {}
         Lossless::Always => args.reset("lossless"),
         Lossless::Never if args.flag("lossless") => {
-            let can = names(|encoder| encoder.lossless != Lossless::Never);
-            return Err(invalid("lossless", "true", format!("true for {can} only")));
+            let others = names(|encoder| encoder.lossless != Lossless::Never);
+            let why = format!("{} cannot be lossless; {others} can", codec.name);
+            return Err(conflict("lossless", "true", codec.name).because(why));
         }
         Lossless::Never => {}
     }
     Ok(())
 }
 
-fn max_bytes(lossless: bool, args: &Args) -> Result<(), Error> {
-    match args.number("max_bytes") {
-        Some(bytes) if args.word("quality").is_some() => {
-            Err(invalid("max_bytes", &bytes.to_string(), "beside a quality of 1..100 only"))
+fn max_bytes((codec, encoder): (&Codec, &Encoder), lossless: bool, args: &Args) -> Result<(), Error> {
+    let Some(bytes) = args.number("max_bytes") else { return Ok(()) };
+    let refused = |with| Err(conflict("max_bytes", &bytes.to_string(), with));
+    match encoder.quality {
+        None => {
+            let others = names(|encoder| encoder.quality.is_some());
+            let why = format!("{} has no quality to lower for max_bytes; {others} have one", codec.name);
+            refused(codec.name).map_err(|error| error.because(why))
         }
-        Some(bytes) if lossless => {
-            let lossy = names(|encoder| encoder.quality.is_some());
-            Err(invalid("max_bytes", &bytes.to_string(), format!("for {lossy} without lossless only")))
-        }
-        _ => Ok(()),
+        Some(_) if args.word("quality").is_some() => refused("quality=auto"),
+        Some(_) if lossless => refused("lossless"),
+        Some(_) => Ok(()),
     }
 }
 
@@ -106,7 +108,7 @@ fn effort(encoder: &Encoder, args: &mut Args) {
 /// Names of the formats whose encoders match, for error messages.
 fn names(such: impl Fn(&Encoder) -> bool) -> String {
     let codecs = CODECS.iter().filter(|codec| codec.encoder.as_ref().is_some_and(&such));
-    codecs.map(|codec| codec.name).collect::<Vec<_>>().join(", ")
+    listed(&codecs.map(|codec| codec.name).collect::<Vec<_>>(), "and")
 }
 
 #[cfg(test)]
@@ -171,11 +173,8 @@ mod tests {
         let contradiction = text(CHOICES, "max_bytes=5000&quality=auto");
         assert!(matches!(contradiction, Err(Error::Invalid { .. })), "{contradiction:?}");
         for refused in [text(Encoder::PLAIN, "max_bytes=5000"), text(CHOICES, "max_bytes=5000&lossless=true")] {
-            let Err(Error::Invalid { parameter, allowed, .. }) = refused else { panic!("{refused:?}") };
-            assert_eq!(
-                (parameter.as_str(), allowed.as_str()),
-                ("max_bytes", "for jpeg, webp, avif without lossless only")
-            );
+            let Err(Error::Invalid { parameter, kind }) = refused else { panic!("{refused:?}") };
+            assert_eq!((parameter.as_str(), kind.name()), ("max_bytes", "conflict"));
         }
     }
 

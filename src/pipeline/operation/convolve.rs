@@ -3,7 +3,8 @@
 use super::window::{self, Reach, RowWindow, Rows, windows};
 use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample};
-use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
+use crate::pipeline::invalid::invalid;
+use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Deadline, Error, Raster, Samples, Shape};
 
@@ -33,7 +34,7 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
     if let Some(value @ Value::Numbers(weights)) = args.get("kernel")
         && cancels(weights)
     {
-        let allowed = format!("a sum of 0, or of at least 1/{CANCELS} of what it is without signs");
+        let allowed = format!("weights with a sum of 0, or of at least 1/{CANCELS} of what it is without signs");
         return Err(invalid("kernel", &args.params()[0].kind.print(value), allowed));
     }
     Ok(with_first(args)?.filter(|args| !kernel(args).is_identity()))

@@ -2,7 +2,8 @@
 
 use super::canvas::{Rect, cut};
 use super::{Cost, Operation, with_firsts};
-use crate::pipeline::param::{Args, Kind, Param, Value, invalid};
+use crate::pipeline::invalid::invalid;
+use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::{Error, Shape, Size};
 
 const LENGTH: Kind = Kind::Length { px_max: 65_535 };
@@ -56,7 +57,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
     let Some(mut args) = with_firsts(args, 4)? else { return Ok(None) };
     if let Some(name) = ["width", "height"].into_iter().find(|name| is_zero(args.get(name))) {
-        return Err(invalid(name, "0", format!("a {name} of more than 0")));
+        return Err(invalid(name, "0", format!("a part with a {name} of more than 0")));
     }
     for name in ["x", "y"] {
         if is_zero(args.get(name)) {

@@ -9,7 +9,8 @@ mod smartcrop;
 
 use super::canvas::{Rect, WHITE, channels_with, laid};
 use super::{Context, Cost, Operation, crop, gravity};
-use crate::pipeline::param::{Args, Kind, Param, Value, invalid, missing};
+use crate::pipeline::invalid::{conflict, invalid, missing};
+use crate::pipeline::param::{Args, Kind, Param, Value};
 use crate::pipeline::plan::Step;
 use crate::pipeline::{Channels, Deadline, Error, Raster, Shape, Size, color};
 use anchor::Anchor;
@@ -111,7 +112,8 @@ const DPR_ONE: i64 = 100;
 /// background.
 fn canonical(args: Args) -> Result<Option<Args>, Error> {
     if args.are_defaults() {
-        return Err(missing("width", format!("{}; or a height or an aspect", SIDE.allowed())));
+        let words = format!("{}, unless there is a height or an aspect", SIDE.in_words());
+        return Err(missing("width", SIDE.allowed()).must_be(words));
     }
     let mut args = with_ratio(with_dpr(args)?)?;
     let sides = ["width", "height"].into_iter().filter(|side| args.has(side)).count();
@@ -143,7 +145,7 @@ fn with_dpr(mut args: Args) -> Result<Args, Error> {
         let Some(side) = args.number(name) else { continue };
         let side = (side * dpr + DPR_ONE / 2) / DPR_ONE;
         if side > SIDE_MAX {
-            let allowed = format!("a {name} of at most {SIDE_MAX} px once it is multiplied");
+            let allowed = format!("a factor that makes the {name} at most {SIDE_MAX} px");
             return Err(invalid("dpr", &OPERATION.params[DPR].kind.print(&Value::Number(dpr)), allowed));
         }
         args = args.with(name, Value::Number(side));
@@ -159,7 +161,7 @@ fn with_ratio(mut args: Args) -> Result<Args, Error> {
     let refused = |allowed: String| invalid("aspect", &format!("{w}:{h}"), allowed);
     let (name, side, of) = match (args.number("width"), args.number("height")) {
         (None, None) => return Ok(args),
-        (Some(_), Some(_)) => return Err(refused("beside one of width and height, or neither".to_owned())),
+        (Some(_), Some(_)) => return Err(conflict("aspect", &format!("{w}:{h}"), "width and height both")),
         (Some(width), None) => ("height", width * i64::from(h), i64::from(w)),
         (None, Some(height)) => ("width", height * i64::from(w), i64::from(h)),
     };

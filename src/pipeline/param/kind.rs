@@ -2,6 +2,7 @@
 //! only. Numbers are whole or scaled: no float enters a cache key.
 
 use crate::digest::Digest;
+use crate::pipeline::invalid::listed;
 
 /// The values that a [`super::Param`] takes. Ranges are inclusive.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -61,11 +62,11 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// On or off; the bare name means on.
     Flag,
-    /// `rrggbb` or `rrggbbaa`.
+    /// `rrggbb`, `rrggbbaa` or `rgb`, `#` before it or not; `white`, `black`, `transparent`.
     Color,
     /// One of some words, or a point `x,y` in shares of width and height.
     Gravity(&'static [&'static str]),
-    /// `w:h`.
+    /// `w:h`, or `w/h`.
     Ratio,
     /// As many decimals as one of these counts, comma-separated, each within `max` of zero; scaled by `places`.
     Numbers {
@@ -177,7 +178,7 @@ impl Kind {
             Kind::Bytes { min, max } => format!("{min}..{max} bytes; k for thousands, m for millions"),
             Kind::Choice(words) => words.join(", "),
             Kind::Flag => "true, false".to_owned(),
-            Kind::Color => "rrggbb or rrggbbaa, hexadecimal".to_owned(),
+            Kind::Color => "rrggbb, rrggbbaa or rgb, hexadecimal; white, black, transparent".to_owned(),
             Kind::Gravity(words) => format!("{}, or x,y of 0..1", words.join(", ")),
             Kind::Ratio => format!("w:h, each 1..{RATIO_MAX}"),
             Kind::Numbers { counts, max, places } => {
@@ -188,6 +189,43 @@ impl Kind {
             Kind::Image => "the id of a stored image".to_owned(),
         }
     }
+}
+
+impl Kind {
+    /// What is accepted, as the end of a sentence: "must be ...".
+    pub fn in_words(&self) -> String {
+        match *self {
+            Kind::Integer { min, max, step: 1, .. } => whole(min, max),
+            Kind::Integer { min, max, step, .. } => format!("a multiple of {step} from {min} to {max}"),
+            Kind::IntegerOr { min, max, word, .. } => format!("{} or {word}", whole(min, max)),
+            Kind::Decimal { min, max, places, .. } => {
+                let (min, max) = (print_decimal(min, places), print_decimal(max, places));
+                format!("a number from {min} to {max} with at most {places} decimals")
+            }
+            Kind::Length { px_max } => format!("{} (pixels), or 0% to 100%", whole(0, px_max.into())),
+            Kind::Edge { px_max } => whole(0, px_max.into()),
+            Kind::Bytes { min, max } => format!("{}, or thousands as 100k, millions as 2m", whole(min, max)),
+            Kind::Choice(words) => listed(words, "or"),
+            Kind::Flag => "true or false".to_owned(),
+            Kind::Color => "a colour as rrggbb, rrggbbaa or rgb in hexadecimal".to_owned(),
+            Kind::Gravity(words) => format!("{}, or a point x,y of 0 to 1", words.join(", ")),
+            Kind::Ratio => format!("a ratio w:h of whole numbers from 1 to {RATIO_MAX}"),
+            Kind::Numbers { .. } => self.allowed(),
+            Kind::Image => "the id of a stored image, 64 hexadecimal digits".to_owned(),
+        }
+    }
+
+    /// The words that are among the values.
+    pub fn words(&self) -> &'static [&'static str] {
+        match self {
+            Kind::Choice(words) | Kind::Gravity(words) => words,
+            _ => &[],
+        }
+    }
+}
+
+fn whole(min: i64, max: i64) -> String {
+    format!("a whole number from {min} to {max}")
 }
 
 fn spaced(unit: &str) -> String {
@@ -253,12 +291,25 @@ fn bytes(text: &str) -> Option<i64> {
     decimal(digits, 0)?.checked_mul(unit)
 }
 
+/// Hexadecimal, with or without `#`, as CSS has it; and the three names that everybody uses.
 fn color(text: &str) -> Option<[u8; 4]> {
-    if !matches!(text.len(), 6 | 8) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    let digits = match text {
+        "white" => "ffffff",
+        "black" => "000000",
+        "transparent" => "00000000",
+        _ => text.strip_prefix('#').unwrap_or(text),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let number = u32::from_str_radix(text, 16).ok()?;
-    Some(if text.len() == 6 { (number << 8 | 0xff).to_be_bytes() } else { number.to_be_bytes() })
+    let number = u32::from_str_radix(digits, 16).ok()?;
+    match digits.len() {
+        // Each digit stands for two.
+        3 => Some([number >> 8, number >> 4, number, 0xf].map(|digit| (digit & 0xf) as u8 * 0x11)),
+        6 => Some((number << 8 | 0xff).to_be_bytes()),
+        8 => Some(number.to_be_bytes()),
+        _ => None,
+    }
 }
 
 fn point(text: &str) -> Option<Value> {
@@ -267,7 +318,7 @@ fn point(text: &str) -> Option<Value> {
 }
 
 fn ratio(text: &str) -> Option<Value> {
-    let (w, h) = text.split_once(':')?;
+    let (w, h) = text.split_once([':', '/'])?;
     let side = |text| number(text, 1, i64::from(RATIO_MAX)).map(|side| side as u32);
     let (w, h) = (side(w)?, side(h)?);
     let divisor = greatest_common_divisor(w, h);
@@ -326,7 +377,17 @@ mod tests {
         check(Kind::Flag, "1", None);
         check(Kind::Color, "FF8000", Some("ff8000ff"));
         check(Kind::Color, "ff800010", Some("ff800010"));
-        for bad in ["fff", "#ff8000", "ff80000", "+f8000", "\u{e9}\u{e9}\u{e9}"] {
+        for (text, color) in [
+            ("fA0", "ffaa00ff"),
+            ("#fff", "ffffffff"),
+            ("#ff8000", "ff8000ff"),
+            ("white", "ffffffff"),
+            ("black", "000000ff"),
+            ("transparent", "00000000"),
+        ] {
+            check(Kind::Color, text, Some(color));
+        }
+        for bad in ["", "#", "f", "ffff", "##fff", "ff80000", "+f8000", "+ff", "red", "\u{e9}\u{e9}\u{e9}"] {
             check(Kind::Color, bad, None);
         }
     }
@@ -353,7 +414,8 @@ mod tests {
             check(GRAVITY, bad, None);
         }
         check(Kind::Ratio, "1920:1080", Some("16:9"));
-        for bad in ["0:1", "1:0", "16/9", "1.5:1", "10001:1"] {
+        check(Kind::Ratio, "16/9", Some("16:9"));
+        for bad in ["0:1", "1:0", "16/9:1", "1.5:1", "10001:1"] {
             check(Kind::Ratio, bad, None);
         }
         const RADIUS: Kind = Kind::IntegerOr { min: 1, max: 9, unit: "px", word: "max" };

@@ -1,7 +1,7 @@
 //! Many items in one request: every kind of source and place, what goes wrong on the way, and clients that do not do their part.
 
 mod access;
-mod bodies;
+pub(super) mod bodies;
 mod bounds;
 mod clients;
 
@@ -27,7 +27,7 @@ fn lines_of(answer: &Answer) -> (Vec<Value>, Value) {
 }
 
 /// The result lines by item and output, once the last line has told their number.
-fn results(answer: &Answer) -> Vec<Value> {
+pub(super) fn results(answer: &Answer) -> Vec<Value> {
     let (mut lines, last) = lines_of(answer);
     let ok = lines.iter().filter(|line| line.get("problem").is_none()).count();
     assert_eq!(last, json!({ "done": true, "ok": ok, "failed": lines.len() - ok }));

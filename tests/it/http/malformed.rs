@@ -2,7 +2,7 @@
 //! Nothing of them is stored, deleted or begun.
 
 use progimage::http::{ROUTES, Route};
-use serde_json::json;
+use serde_json::{Value, json};
 use tar::EntryType;
 
 use super::bulk::{id, item, ndjson, resize};
@@ -51,19 +51,22 @@ fn parameters_that_a_route_does_not_know_are_refused_and_nothing_is_done() {
 #[test]
 fn a_refusal_of_a_parameter_names_those_that_are_known() {
     let (server, image, job) = start();
-    let check = |method: &str, path: &str, allowed: &str| {
+    let check = |method: &str, path: &str, kind: &str, known: Value, suggestion: Option<&str>| {
         let answer = server.ask(method, path, &[]);
         answer.assert_problem(400, "invalid-parameter");
-        assert_eq!(answer.json()["allowed"], allowed, "{method} {path}");
+        let problem = answer.json();
+        assert_eq!((&problem["kind"], &problem["known"]), (&kind.into(), &known), "{method} {path}");
+        assert_eq!(problem["suggestion"].as_str(), suggestion, "{method} {path}");
     };
-    check("POST", "/jobs?webhok=x", "webhook");
-    check("GET", &format!("{job}/results?aftr=1"), "after");
-    check("GET", "/jobs?state=done", "limit");
-    check("GET", &format!("{job}?x=1"), "no parameters");
-    check("GET", "/images?x=1", "after, limit");
-    check("GET", &format!("{image}/info?inclde=phash"), "include");
-    check("GET", &format!("{image}/info?include=phash&include=phash"), "once only");
-    check("POST", "/images/delete?dry_run", "no parameters");
+    check("POST", "/jobs?webhok=x", "unknown", json!(["webhook"]), Some("webhook"));
+    check("GET", &format!("{job}/results?aftr=1"), "unknown", json!(["after"]), Some("after"));
+    check("GET", "/jobs?state=done", "unknown", json!(["limit"]), None);
+    check("GET", &format!("{job}?x=1"), "unknown", Value::Null, None);
+    check("GET", "/images?x=1", "unknown", json!(["after", "limit"]), None);
+    check("GET", &format!("{image}/info?inclde=phash"), "unknown", json!(["include"]), Some("include"));
+    check("GET", &format!("{image}/info?include=phash&include=phash"), "repeated", Value::Null, None);
+    check("GET", &format!("{image}/info?include=phsh"), "value", Value::Null, Some("phash"));
+    check("POST", "/images/delete?dry_run", "unknown", Value::Null, None);
 }
 
 #[test]
@@ -143,11 +146,11 @@ fn archives_and_forms_that_were_cut_or_compressed_say_so() {
 fn mistakes_in_the_source_of_a_job_are_named_by_their_member() {
     let server = Server::start();
     let sources = [
-        (json!({ "after": "zz" }), "source.after", "an id"),
-        (json!({ "all": false }), "source.all", "true"),
-        (json!({ "limit": 0 }), "source.limit", "1 or more"),
-        (json!({ "ids": ["x"] }), "source.ids", "all, after, limit"),
-        (json!({ "part": "p" }), "source.part", "id, url, data here"),
+        (json!({ "after": "zz" }), "source.after", "value"),
+        (json!({ "all": false }), "source.all", "value"),
+        (json!({ "limit": 0 }), "source.limit", "value"),
+        (json!({ "ids": ["x"] }), "source.ids", "unknown"),
+        (json!({ "part": "p" }), "source.part", "value"),
     ];
     let items: Vec<_> = sources.iter().map(|(source, ..)| item(source.clone(), &[resize("png", 1)])).collect();
     let sent = server.send("POST", "/jobs", &[], &ndjson(&items));
@@ -156,10 +159,14 @@ fn mistakes_in_the_source_of_a_job_are_named_by_their_member() {
     let (mut lines, last) = server.get(&format!("{job}/results")).lines();
     assert_eq!(last["state"], "done");
     lines.sort_by_key(|line| line["item"].as_u64());
-    for (line, (_, parameter, allowed)) in lines.iter().zip(&sources) {
+    for (line, (_, parameter, kind)) in lines.iter().zip(&sources) {
         let problem = &line["problem"];
         assert_eq!((&line["status"], &problem["parameter"]), (&json!(400), &json!(parameter)), "{line}");
-        assert!(problem["allowed"].as_str().unwrap().contains(allowed), "{line}");
+        assert_eq!(
+            (&problem["type"], &problem["kind"]),
+            (&json!("/problems/invalid-parameter"), &json!(kind)),
+            "{line}"
+        );
     }
     assert_eq!(lines.len(), sources.len());
 }

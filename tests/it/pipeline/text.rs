@@ -6,7 +6,7 @@ use super::{images, pipeline};
 use progimage::digest::Digest;
 use progimage::pipeline::operation::OPERATIONS;
 use progimage::pipeline::param::{Kind, Param, Value};
-use progimage::pipeline::{ENCODE, Error, Pipeline, codec, reference};
+use progimage::pipeline::{ENCODE, Error, Pipeline, codec, docs};
 
 fn check(query: &str, expected: &str) {
     assert_eq!(pipeline(query).expect(query).to_string(), expected, "{query}");
@@ -77,12 +77,11 @@ fn what_stands_beside_a_missing_image_is_refused_by_name() {
 fn arguments_of_masks_and_overlays_hold_at_their_bounds_and_not_one_past() {
     let overlay = format!("overlay={}&", Digest::of(b"a"));
     for (query, parameter) in [
-        ("radius=0", "radius"),
         ("radius=16385", "radius"),
         ("transparent=ffffff,256", "transparent"),
         ("transparent=ffffff,-1", "transparent"),
         ("transparent=ffffff,1,1", "transparent"),
-        ("transparent=white", "transparent"),
+        ("transparent=red", "transparent"),
         ("mask=1234", "mask"),
     ] {
         refused(query, parameter);
@@ -120,10 +119,7 @@ fn json_runs_in_its_own_order() {
 
 fn refused(query: &str, parameter: &str) {
     match pipeline(query) {
-        Err(Error::Invalid { parameter: named, allowed, .. }) => {
-            assert_eq!(named, parameter, "{query}");
-            assert!(!allowed.is_empty());
-        }
+        Err(Error::Invalid { parameter: named, .. }) => assert_eq!(named, parameter, "{query}"),
         other => panic!("{query}: {other:?}"),
     }
 }
@@ -140,6 +136,10 @@ fn what_is_not_in_the_tables_is_refused_by_name() {
     refused("q=0", "q");
     refused("rotate=360.01", "rotate");
     refused("fit=Cover", "fit");
+    refused("fit=crop&fit=cover", "fit");
+    refused("gray&grayscale", "grayscale");
+    refused("gray=7", "gray");
+    refused("blur=0&blur=0", "blur");
     refused("enlarge=yes", "enlarge");
     refused("flip=vh", "flip");
     refused("metadata=some", "metadata");
@@ -227,7 +227,7 @@ fn the_key_is_what_it_always_was() {
 
 #[test]
 fn every_row_is_documented_and_every_example_is_a_render() {
-    let rows = reference::rows();
+    let rows = docs::rows();
     assert_eq!(rows.len(), ENCODE.len() + OPERATIONS.iter().map(|operation| operation.params.len()).sum::<usize>());
     for row in rows {
         assert!(row.doc.ends_with('.') && row.operation_doc.ends_with('.') && !row.allowed.is_empty(), "{row:?}");

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::response;
+use crate::pipeline;
+use crate::pipeline::invalid::{Help, Invalid};
 
 /// How long a 404 may be cached: an upload may end it.
 pub(super) const ABSENT_MAX_AGE_S: u32 = 5;
@@ -109,10 +111,32 @@ pub(super) fn malformed(what: &str) -> Problem {
     )
 }
 
-pub(super) fn invalid(parameter: &str, detail: String, allowed: &str) -> Problem {
-    problem(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter", detail)
-        .member("parameter", parameter)
-        .member("allowed", allowed)
+/// Of a parameter: `kind` says what is wrong with it, and every other member means the same in each kind.
+pub(super) fn invalid(kind: &'static str, title: &'static str, error: &pipeline::Error) -> Problem {
+    let mut problem = problem(StatusCode::BAD_REQUEST, kind, title, sentence(&error.to_string()));
+    let pipeline::Error::Invalid { parameter, kind } = error else { return problem };
+    let mut add = |name, value: Option<Value>| problem.members.extend(value.map(|value| (name, value)));
+    add("kind", Some(kind.name().into()));
+    add("parameter", Some(parameter.as_str().into()));
+    add("value", kind.value().map(Value::from));
+    add("allowed", kind.allowed().map(Value::from));
+    match &**kind {
+        Invalid::Unknown { known, .. } if !known.is_empty() => add("known", Some(known.as_slice().into())),
+        Invalid::Missing { needs, .. } if !needs.is_empty() => add("needs", Some(needs.as_slice().into())),
+        Invalid::Conflict { with, .. } => add("with", Some(with.as_str().into())),
+        _ => {}
+    }
+    match kind.help() {
+        Help::Nearest(name) => add("suggestion", Some(name.as_str().into())),
+        Help::Write(what, _) => add("hint", Some(what.as_str().into())),
+        Help::Words(_) | Help::None => {}
+    }
+    problem
+}
+
+/// Text with a full stop, unless it ends as a sentence already.
+fn sentence(text: &str) -> String {
+    if text.ends_with(['.', '?', '!']) { text.to_owned() } else { format!("{text}.") }
 }
 
 pub(super) fn corrupt(detail: impl Into<String>) -> Problem {

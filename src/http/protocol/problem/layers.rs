@@ -7,6 +7,7 @@ use super::body::{
     ABSENT_MAX_AGE_S, Problem, REFUSED_MAX_AGE_S, absent, busy, corrupt, internal, invalid, over, problem, too_large,
     unavailable,
 };
+use crate::pipeline::invalid::unfit;
 use crate::{fetch, jobs, pipeline, store};
 
 pub(super) fn of_store(error: &store::Error) -> Problem {
@@ -40,13 +41,7 @@ pub(super) fn of_store(error: &store::Error) -> Problem {
 
 pub(super) fn of_pipeline(error: &pipeline::Error) -> Problem {
     match error {
-        pipeline::Error::Invalid { parameter, value, allowed, .. } => {
-            let problem = invalid(parameter, format!("{error}."), allowed);
-            match value {
-                Some(value) => problem.member("value", value.as_str()),
-                None => problem,
-            }
-        }
+        pipeline::Error::Invalid { .. } => invalid("invalid-parameter", "Invalid parameter", error),
         pipeline::Error::UnknownFormat => {
             let detail = "The bytes are not an image of a known format.";
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-format", "Unknown format", detail)
@@ -135,9 +130,7 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
             let detail = "This server calls no webhooks: no host is allowed.";
             problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)
         }
-        jobs::Error::Webhook(fetch::Error::Url { allowed }) => {
-            invalid("webhook", format!("webhook is not of the allowed form; allowed: {allowed}."), allowed)
-        }
+        jobs::Error::Webhook(fetch::Error::Url { allowed }) => of_pipeline(&unfit("webhook", None, *allowed)),
         jobs::Error::Webhook(_) => {
             let detail = "This server may not call this URL.";
             problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
@@ -156,9 +149,7 @@ pub(super) fn of_fetch(error: &fetch::Error) -> Problem {
             let detail = "This server fetches no remote images: no host is allowed.";
             problem(StatusCode::FORBIDDEN, "remote-off", "Remote sources are off", detail)
         }
-        fetch::Error::Url { allowed } => {
-            invalid("url", format!("url is not of the allowed form; allowed: {allowed}."), allowed)
-        }
+        fetch::Error::Url { allowed } => of_pipeline(&unfit("url", None, *allowed)),
         // Nothing tells a blocked address from one where nobody is.
         fetch::Error::Refused | fetch::Error::Unreached => {
             let detail = "This URL, or where it leads, is not allowed here or cannot be reached.";

@@ -16,7 +16,7 @@ use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
 use crate::http::message::options::ms;
 use crate::http::message::text_budget::Text;
 use crate::items::{Item, ReservedBytes, Source};
-use crate::pipeline::param::{invalid, short};
+use crate::pipeline::invalid::{invalid, short};
 use crate::store;
 
 const FIRST: Error = Error::Malformed { what: "the first part of the form must be items: one JSON object a line" };
@@ -117,7 +117,7 @@ impl FormItems {
         let name = part.name().unwrap_or_default().to_owned();
         let Some(waiting) = self.waiting.remove(&name) else {
             while part.chunk().await.map_err(of_form)?.is_some() {}
-            let error = invalid("part", &name, "parts that an item names").into();
+            let error = invalid("part", &name, "a name by which an item asks for a part").into();
             let whose = Whose { index: 0, key: None, part: Some(short(&name)) };
             return Ok(Some(Entry { whose, item: Err(error) }));
         };

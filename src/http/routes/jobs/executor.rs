@@ -20,8 +20,8 @@ use crate::http::protocol::metrics::Metrics;
 use crate::http::protocol::result_line;
 use crate::http::protocol::rights::Rights;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
-use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
-use crate::pipeline::param::invalid;
+use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work, Wrong};
+use crate::pipeline::invalid::{invalid, unknown_of};
 use crate::renditions;
 
 /// Where an output may go; the first is the default. No client waits for a response.
@@ -122,8 +122,12 @@ impl ItemWork {
 
 /// A source as only jobs take it, by the member that is wrong.
 fn mistaken(line: &[u8]) -> Option<Error> {
-    let Mistake { member, value, allowed } = Mistake::of(line)?;
-    Some(invalid(&format!("source.{member}"), &value, allowed).into())
+    let Mistake { member, value, wrong } = Mistake::of(line)?;
+    let error = match wrong {
+        Wrong::Value(allowed) => invalid(&member, &value, allowed),
+        Wrong::Name(known) => unknown_of(&member, &value, known),
+    };
+    Some(error.within(|name| format!("source.{name}")).into())
 }
 
 /// What the right to send an item must hold: its source is stored, too.

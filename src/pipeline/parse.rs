@@ -8,11 +8,13 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 
 use super::codec::{self, CODECS, Codec};
-use super::object::{Object, place_of};
+use super::invalid::{Help, conflict, invalid, missing, nearest, repeated, unfit, unknown_but, unknown_of};
+use super::json::{Object, place_of};
 use super::operation::{self, OPERATIONS, Operation};
-use super::param::{Args, Param, invalid, missing};
+use super::param::{Args, Param};
 use super::plan::Step;
-use super::{ENCODE, Error, Pipeline};
+use super::presets::PRESET;
+use super::{ENCODE, Error, Pipeline, foreign, query};
 use crate::digest::Digest;
 
 /// The query key of a JSON chain.
@@ -31,7 +33,7 @@ pub(super) fn from_query(
     let mut flat = Flat::default();
     for (key, value) in query.iter().filter(|(key, _)| key != OPS) {
         if ops.is_some() && place(ENCODE, key).is_none() {
-            return Err(invalid(key, value, format!("beside ops only {}", keys(ENCODE.iter()))));
+            return Err(if is_known(key) { conflict(key, value, OPS) } else { unknown_of_query(key, value) });
         }
         flat.write(key, value)?;
     }
@@ -39,8 +41,8 @@ pub(super) fn from_query(
         // In a flat query a part's name is the key that asks for an image.
         parts.iter().try_for_each(|(name, id)| flat.write(name, id.hex().as_str()))?;
     }
-    if let Some((_, second)) = query.iter().filter(|(key, _)| key == OPS).nth(1) {
-        return Err(twice(OPS, second, OPS));
+    if query.iter().filter(|(key, _)| key == OPS).count() > 1 {
+        return Err(repeated(OPS));
     }
     let encode = flat.encode();
     let steps = match ops {
@@ -48,9 +50,9 @@ pub(super) fn from_query(
         None => flat.steps(),
     };
     all_are_named(&steps, parts)?;
-    let written = |place: usize, params: &'static [Param], name: &str| match ops {
-        Some(_) => json_name(place, name),
-        None => flat_key(params, name).to_owned(),
+    let written = |place: usize, params: &'static [Param], error: Error| match ops {
+        Some(_) => error.within(|name| json_name(place, name)),
+        None => error.renamed(|name| flat_key(params, name).to_owned()),
     };
     Pipeline::new(codec, !query.is_empty() || !parts.is_empty(), encode, steps, written)
 }
@@ -70,9 +72,7 @@ fn flat_key<'a>(params: &'static [Param], name: &'a str) -> &'a str {
 fn all_are_named(steps: &[Step], parts: Parts<'_>) -> Result<(), Error> {
     let named = |id: &Digest| steps.iter().flat_map(|(_, args)| args.images()).any(|image| image == *id);
     match parts.iter().find(|(_, id)| !named(id)) {
-        Some((name, id)) => {
-            Err(invalid(name, id.hex().as_str(), format!("a part that an operation names: {{\"part\": \"{name}\"}}")))
-        }
+        Some((name, _)) => Err(unfit(name, None, format!("named by an operation, as {{\"part\": \"{name}\"}}"))),
         None => Ok(()),
     }
 }
@@ -110,23 +110,41 @@ static OWNERS: LazyLock<HashMap<&'static str, Vec<(Table, usize)>>> = LazyLock::
 #[derive(Default)]
 struct Flat {
     tables: Vec<(Table, Args)>,
-    /// Canonical keys that were given already.
-    given: Vec<&'static str>,
+    /// Canonical keys that were given already, each with the key that was written.
+    given: Vec<(&'static str, String)>,
 }
 
 impl Flat {
     fn write(&mut self, key: &str, value: &str) -> Result<(), Error> {
-        let owners = OWNERS.get(key).ok_or_else(|| invalid(key, value, all_keys()))?;
+        if let Some(owners) = OWNERS.get(key) {
+            return self.write_to(owners, key, value);
+        }
+        let (alias, meant) = foreign::alias(key, value).ok_or_else(|| unknown_of_query(key, value))?;
+        let owners = OWNERS.get(alias.as_str()).ok_or_else(|| unknown_of_query(key, value))?;
+        self.write_to(owners, key, &meant)
+    }
+
+    /// Sets what `owners` have in common; `key` is the name that the client wrote.
+    fn write_to(&mut self, owners: &[(Table, usize)], key: &str, value: &str) -> Result<(), Error> {
         for (table, index) in owners {
             let canonical = table.params()[*index].keys[0];
-            self.args(*table).set_flat(key, *index, value)?;
+            if let Err(refused) = self.args(*table).set_flat(key, *index, value)
+                && !foreign::is_nothing(canonical, value)
+            {
+                return Err(refused);
+            }
             if (*table, *index) == owners[0] {
-                if self.given.contains(&canonical) {
-                    return Err(twice(key, value, canonical));
-                }
-                self.given.push(canonical);
+                self.give(key, canonical)?;
             }
         }
+        Ok(())
+    }
+
+    fn give(&mut self, key: &str, canonical: &'static str) -> Result<(), Error> {
+        if let Some((_, earlier)) = self.given.iter().find(|(given, _)| *given == canonical) {
+            return Err(repeated(key).also_as(earlier));
+        }
+        self.given.push((canonical, key.to_owned()));
         Ok(())
     }
 
@@ -163,41 +181,89 @@ fn place(params: &[Param], key: &str) -> Option<usize> {
     params.iter().position(|param| param.keys.contains(&key))
 }
 
-fn keys<'a>(params: impl Iterator<Item = &'a Param>) -> String {
-    let mut keys: Vec<&str> = params.filter_map(|param| param.keys.first().copied()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys.join(", ")
+/// Whether a flat query knows this key.
+pub fn is_known(key: &str) -> bool {
+    key == OPS || OWNERS.contains_key(key)
 }
 
-fn all_keys() -> String {
-    format!("{}, {OPS}", keys(OPERATIONS.iter().flat_map(|operation| operation.params).chain(ENCODE)))
+/// The canonical form of a key.
+pub(super) fn canonical(key: &str) -> Option<&'static str> {
+    OWNERS.get(key).map(|owners| owners[0].0.params()[owners[0].1].keys[0])
 }
 
-fn twice(key: &str, value: &str, canonical: &str) -> Error {
-    invalid(key, value, format!("{canonical} once only"))
+/// Whether a flat query takes this pair.
+pub(super) fn takes(key: &str, value: &str) -> bool {
+    is_known(key) && Flat::default().write(key, value).is_ok()
+}
+
+/// Whether these pairs are a good query, if only of one format.
+pub(super) fn is_good(query: &str) -> bool {
+    let pairs = query::pairs(Some(query)).unwrap_or_default();
+    codec::by_name("webp").is_some_and(|codec| from_query(codec, &pairs, &[]).is_ok())
+}
+
+/// A key that no flat query knows, with what was probably meant.
+pub fn unknown_of_query(key: &str, value: &str) -> Error {
+    unknown_but(key, value, meant(key, value))
+}
+
+fn meant(key: &str, value: &str) -> Help {
+    let foreign = foreign::help(key, value);
+    if foreign != Help::None {
+        return foreign;
+    }
+    if let Some(help) = argument_of(key) {
+        return help;
+    }
+    let keys = OWNERS.keys().copied().chain([OPS, PRESET, "download"]);
+    if let Some(key) = nearest(key, keys.filter(|known| *known != key)) {
+        return Help::Nearest(key.to_owned());
+    }
+    match foreign::of_path(key) {
+        Some((query, _)) if value.is_empty() => Help::Write(query, None),
+        _ => Help::Words("`progimage describe operations` lists all".into()),
+    }
+}
+
+/// The key in a query for the name of an argument in JSON.
+fn argument_of(name: &str) -> Option<Help> {
+    let of = |operation: &&'static Operation| {
+        let param = operation.params.iter().find(|param| param.name == name && param.keys.len() == 1)?;
+        Some((operation.name, param.keys[0]))
+    };
+    let (operation, key) = OPERATIONS.iter().find_map(|operation| of(operation))?;
+    Some(Help::Words(format!("in a query {key}=... is the {name} of {operation}").into()))
 }
 
 fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
     let refused = |error| invalid(OPS, json, "a JSON array of objects, each with \"op\"").because(place_of(&error));
     let chain: Vec<Object<Json>> = serde_json::from_str(json).map_err(refused)?;
-    chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0, parts)).collect()
+    let steps = chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0, parts));
+    steps.filter_map(Result::transpose).collect()
 }
 
-fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Result<Step, Error> {
+/// One step; none where an argument says that nothing is done.
+fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Result<Option<Step>, Error> {
     let written = |name: &str| json_name(place, name);
     let named = object.iter().find(|(name, _)| name == "op").ok_or_else(|| missing(&written("op"), operations()))?;
     let operation = operation(&written("op"), &json_text(&named.1, parts))?;
-    let mut args = Args::defaults(operation.params);
+    let (mut args, mut is_nothing) = (Args::defaults(operation.params), false);
     for (index, (name, value)) in object.iter().enumerate() {
         if object[..index].iter().any(|(earlier, _)| earlier == name) {
-            return Err(twice(&written(name), &json_text(value, parts), name));
+            return Err(repeated(&written(name)));
         }
-        if name != "op" {
-            args.set_named(&written(name), name, &json_text(value, parts))?;
+        let text = json_text(value, parts);
+        if name != "op"
+            && let Err(refused) = args.set_named(&written(name), name, &text)
+        {
+            let key = operation.params.iter().find(|param| param.name == name).and_then(|param| param.keys.first());
+            is_nothing = key.is_some_and(|key| foreign::is_nothing(key, &text));
+            if !is_nothing {
+                return Err(refused);
+            }
         }
     }
-    Ok((operation, args))
+    Ok(Some((operation, args)).filter(|_| !is_nothing))
 }
 
 /// See [`Pipeline::from_json`].
@@ -210,12 +276,31 @@ pub(super) fn from_members(
     let mut query = preset.to_vec();
     for (name, value) in encode {
         if !ENCODE.iter().any(|param| param.name == name) {
-            return Err(invalid(name, &value.to_string(), keys(ENCODE.iter())));
+            return Err(unknown_member(name, &value.to_string(), &[OPS]));
         }
         query.push((name.clone(), json_text(value, &[])));
     }
     query.extend(ops.map(|ops| (OPS.to_owned(), ops.to_owned())));
     from_query(codec, &query, &[])
+}
+
+/// A member of a JSON object that is neither one of `others` nor an encode argument, with what was probably meant.
+pub fn unknown_member(name: &str, value: &str, others: &[&'static str]) -> Error {
+    let names: Vec<&str> = others.iter().copied().chain(ENCODE.iter().map(|param| param.name)).collect();
+    let error = unknown_of(name, value, &names);
+    let operation = |(table, index): &(Table, usize)| match table {
+        Table::Operation(place) => Some((OPERATIONS[*place].name, table.params()[*index].name)),
+        Table::Encode => None,
+    };
+    let encode = ENCODE.iter().find(|param| param.keys.contains(&name));
+    match (encode, OWNERS.get(name).and_then(|owners| owners.iter().find_map(operation))) {
+        (Some(param), _) => error.helped(Help::Nearest(param.name.to_owned())),
+        (None, Some((operation, argument))) => {
+            let words = format!("operations stand in ops: {{\"op\": \"{operation}\", \"{argument}\": ...}}");
+            error.helped(Help::Words(words.into()))
+        }
+        (None, None) => error,
+    }
 }
 
 /// A value as a query would write it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id, `{"part": "mask"}` that of the part.
@@ -236,7 +321,13 @@ fn json_text(value: &Json, parts: Parts<'_>) -> String {
 }
 
 fn operation(written: &str, name: &str) -> Result<&'static Operation, Error> {
-    operation::by_name(name).ok_or_else(|| invalid(written, name, operations()))
+    operation::by_name(name).ok_or_else(|| {
+        let alias = foreign::alias(name, "").map(|(name, _)| name).filter(|name| operation::by_name(name).is_some());
+        let near = nearest(name, OPERATIONS.iter().map(|operation| operation.name)).map(str::to_owned);
+        invalid(written, name, operations())
+            .must_be("the name of an operation")
+            .helped(alias.or(near).map_or(Help::None, Help::Nearest))
+    })
 }
 
 fn operations() -> String {
@@ -284,6 +375,6 @@ impl FromStr for Pipeline {
         };
         let chain = steps.split('/').filter(|step| !step.is_empty()).map(step).collect::<Result<Vec<_>, Error>>()?;
         let render = !encode.is_empty() || !chain.is_empty();
-        Pipeline::new(codec, render, Args::parse(ENCODE, encode)?, chain, |_, _, name| name.to_owned())
+        Pipeline::new(codec, render, Args::parse(ENCODE, encode)?, chain, |_, _, error| error)
     }
 }

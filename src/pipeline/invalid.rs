@@ -1,0 +1,346 @@
+//! [`Invalid`]: what is wrong with a parameter, and the one sentence that says so, for queries, JSON, forms and the command line alike.
+//! The members of a problem are made of it in `http::problem`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::Error;
+
+/// Distance of two names from 0 (nothing alike) to 1 (equal), from which one is taken for a slip of the other. `wdth` and `width` are
+/// 0.8 apart, `q` and `g` are 0.
+const ALIKE_MIN: f64 = 0.6;
+/// Characters of what a client wrote that are shown.
+const SHOWN_MAX: usize = 64;
+
+/// What is wrong with a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// No parameter has this name.
+    Unknown {
+        /// What was given as its value, shortened.
+        value: String,
+        /// All names that are known, where they are few.
+        known: Vec<&'static str>,
+        /// What was probably meant.
+        help: Help,
+    },
+    /// The parameter is given twice.
+    Repeated {
+        /// The other name it was given by, if that differs.
+        other: Option<String>,
+    },
+    /// The parameter, or something that it needs, is not there.
+    Missing {
+        /// What a parameter that is there needs; empty: the parameter itself is missing.
+        needs: Vec<String>,
+        /// What the parameter accepts, in short.
+        allowed: String,
+        /// What the parameter accepts, in words that follow "must be"; empty: as `allowed` says.
+        must: String,
+        /// What was probably meant.
+        help: Help,
+    },
+    /// The parameter does not accept this value.
+    Value {
+        /// The refused value, shortened; `None`: it is not to be shown.
+        value: Option<String>,
+        /// The part of a list that is refused: its name and its text.
+        part: Option<(&'static str, String)>,
+        /// What the parameter accepts, in short.
+        allowed: String,
+        /// What the parameter accepts, in words that follow "must be"; empty: as `allowed` says.
+        must: String,
+        /// What else is to be said of the value.
+        reason: Option<String>,
+        /// What was probably meant.
+        help: Help,
+    },
+    /// The parameter cannot stand beside another one, or beside the format.
+    Conflict {
+        /// What was given as its value, shortened.
+        value: String,
+        /// What it cannot stand beside.
+        with: String,
+        /// A sentence that says it better than the common one.
+        reason: Option<String>,
+    },
+}
+
+/// What was probably meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Help {
+    /// Nothing is like it.
+    #[default]
+    None,
+    /// A known name or word that differs by little.
+    Nearest(String),
+    /// What to write instead, as a query or a path, and why, where that is to be said.
+    Write(String, Option<&'static str>),
+    /// What to know, where there is nothing to write instead.
+    Words(Cow<'static, str>),
+}
+
+impl Invalid {
+    /// The word for the kind, which clients may match on.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Invalid::Unknown { .. } => "unknown",
+            Invalid::Repeated { .. } => "repeated",
+            Invalid::Missing { .. } => "missing",
+            Invalid::Value { .. } => "value",
+            Invalid::Conflict { .. } => "conflict",
+        }
+    }
+
+    /// What the client gave, if it gave something that may be shown.
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Invalid::Unknown { value, .. } | Invalid::Conflict { value, .. } => Some(value),
+            Invalid::Value { value, .. } => value.as_deref(),
+            Invalid::Repeated { .. } | Invalid::Missing { .. } => None,
+        }
+    }
+
+    /// What the parameter accepts, where that is the point.
+    pub fn allowed(&self) -> Option<&str> {
+        let allowed = match self {
+            Invalid::Missing { allowed, .. } | Invalid::Value { allowed, .. } => allowed.as_str(),
+            Invalid::Unknown { .. } | Invalid::Repeated { .. } | Invalid::Conflict { .. } => "",
+        };
+        Some(allowed).filter(|allowed| !allowed.is_empty())
+    }
+
+    /// What was probably meant.
+    pub fn help(&self) -> &Help {
+        match self {
+            Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } => help,
+            Invalid::Repeated { .. } | Invalid::Conflict { .. } => &Help::None,
+        }
+    }
+
+    /// The sentence about `parameter`, without its full stop.
+    pub(super) fn sentence(&self, parameter: &str) -> String {
+        match self {
+            Invalid::Unknown { known, help, .. } => unknown(parameter, known, help),
+            Invalid::Repeated { other: None } => format!("{parameter} is given twice"),
+            Invalid::Repeated { other: Some(other) } => {
+                format!("{parameter} is given twice: {other} is another name of it")
+            }
+            Invalid::Missing { needs, allowed, must, .. } if needs.is_empty() => {
+                format!("{parameter} is missing; it must be {}", worded(must, allowed))
+            }
+            Invalid::Missing { needs, .. } if needs.iter().any(|need| own_name(parameter) == need) => {
+                format!("{parameter} is missing: {} stand together", listed(needs, "and"))
+            }
+            Invalid::Missing { needs, help, .. } => format!("{parameter} needs {}{help}", listed(needs, "and")),
+            Invalid::Value { value, part, allowed, must, reason, help } => {
+                let must = worded(must, allowed);
+                let refused = match part {
+                    None => refused(parameter, must, value.as_deref()),
+                    Some((name, text)) => refused(&format!("{parameter}: {name}"), must, Some(text)),
+                };
+                let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                format!("{refused}{reason}{help}")
+            }
+            Invalid::Conflict { with, reason: None, .. } => format!("{parameter} cannot stand beside {with}"),
+            Invalid::Conflict { reason: Some(reason), .. } if reason.contains(parameter) => reason.clone(),
+            Invalid::Conflict { reason: Some(reason), .. } => format!("{parameter}: {reason}"),
+        }
+    }
+}
+
+fn worded<'a>(must: &'a str, allowed: &'a str) -> &'a str {
+    if must.is_empty() { allowed } else { must }
+}
+
+/// The last part of a path.
+fn own_name(parameter: &str) -> &str {
+    parameter.rsplit('.').next().unwrap_or(parameter)
+}
+
+fn unknown(parameter: &str, known: &[&str], help: &Help) -> String {
+    match (help, known) {
+        (Help::None, []) => format!("unknown parameter {parameter}"),
+        (Help::None, known) => format!("unknown parameter {parameter}; known: {}", known.join(", ")),
+        (help, _) => format!("unknown parameter {parameter}{help}"),
+    }
+}
+
+fn refused(subject: &str, must: &str, value: Option<&str>) -> String {
+    match value {
+        None => format!("{subject} must be {must}"),
+        Some("") => format!("{subject} is empty; it must be {must}"),
+        Some(value) => format!("{subject} must be {must}, not {value:?}"),
+    }
+}
+
+impl fmt::Display for Help {
+    /// As the end of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Help::None => Ok(()),
+            Help::Nearest(name) => write!(f, "; did you mean {name}?"),
+            Help::Write(what, None) => write!(f, "; write {what}"),
+            Help::Write(what, Some(why)) => write!(f, "; {why}: {what}"),
+            Help::Words(words) => write!(f, "; {words}"),
+        }
+    }
+}
+
+/// Words as a list: `a, b or c`.
+pub fn listed(words: &[impl AsRef<str>], last: &str) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [first @ .., word] => format!("{} {last} {word}", first.join(", ")),
+    }
+}
+
+/// The name of `names` that is most like `written`, if one is like it at all.
+pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // No name of ours is longer, and the time grows with the square.
+    let written = Some(written).filter(|written| written.len() <= SHOWN_MAX)?.to_ascii_lowercase();
+    let alike = |name: &'a str| (strsim::normalized_damerau_levenshtein(&written, name), name);
+    let best = names.into_iter().map(alike).reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.filter(|(alike, _)| *alike >= ALIKE_MIN).map(|(_, name)| name)
+}
+
+/// What a client wrote, not more than can be read.
+pub fn short(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect()
+}
+
+/// A parameter that is not among the `known` ones; empty: none are.
+pub fn unknown_of(parameter: &str, value: &str, known: &[&'static str]) -> Error {
+    let help = match nearest(parameter, known.iter().copied()) {
+        Some(name) => Help::Nearest(name.to_owned()),
+        None if known.is_empty() => Help::Words("none is taken here".into()),
+        None => Help::None,
+    };
+    unknown_but(parameter, value, help).among(known)
+}
+
+/// A parameter that is not known, of which the names would be too many to list.
+pub fn unknown_but(parameter: &str, value: &str, help: Help) -> Error {
+    error(parameter, Invalid::Unknown { value: short(value), known: Vec::new(), help })
+}
+
+/// A value that is not accepted.
+pub fn invalid(parameter: &str, value: &str, allowed: impl Into<String>) -> Error {
+    unfit(parameter, Some(value), allowed)
+}
+
+/// A number that is not from `least` to `most`, or no number.
+pub fn not_within(parameter: &str, value: &str, least: u64, most: u64) -> Error {
+    invalid(parameter, value, format!("{least}..{most}")).must_be(format!("a whole number from {least} to {most}"))
+}
+
+/// A value that is not accepted, and not shown where it is `None`.
+pub fn unfit(parameter: &str, value: Option<&str>, allowed: impl Into<String>) -> Error {
+    let (value, allowed) = (value.map(short), allowed.into());
+    let kind = Invalid::Value { value, part: None, allowed, must: String::new(), reason: None, help: Help::default() };
+    error(parameter, kind)
+}
+
+/// A parameter that is not there, and must be.
+pub fn missing(parameter: &str, allowed: impl Into<String>) -> Error {
+    error(
+        parameter,
+        Invalid::Missing { needs: Vec::new(), allowed: allowed.into(), must: String::new(), help: Help::None },
+    )
+}
+
+/// A parameter that is there without what it needs.
+pub fn incomplete(parameter: &str, needs: &[&str]) -> Error {
+    let needs = needs.iter().map(|name| (*name).to_owned()).collect();
+    error(parameter, Invalid::Missing { needs, allowed: String::new(), must: String::new(), help: Help::None })
+}
+
+/// A parameter that is given twice.
+pub fn repeated(parameter: &str) -> Error {
+    error(parameter, Invalid::Repeated { other: None })
+}
+
+/// A parameter that cannot stand beside something else.
+pub fn conflict(parameter: &str, value: &str, with: impl Into<String>) -> Error {
+    error(parameter, Invalid::Conflict { value: short(value), with: with.into(), reason: None })
+}
+
+fn error(parameter: &str, kind: Invalid) -> Error {
+    Error::Invalid { parameter: short(parameter), kind: Box::new(kind) }
+}
+
+impl Error {
+    /// Adds what is wrong to a value that is not accepted, or says better why something conflicts.
+    pub fn because(mut self, why: impl ToString) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Value { reason, .. } | Invalid::Conflict { reason, .. } = &mut **kind
+        {
+            *reason = Some(why.to_string());
+        }
+        self
+    }
+
+    /// Says in words what the parameter accepts.
+    pub fn must_be(mut self, words: impl Into<String>) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Value { must, .. } | Invalid::Missing { must, .. } = &mut **kind
+        {
+            *must = words.into();
+        }
+        self
+    }
+
+    /// Adds what was probably meant.
+    pub fn helped(mut self, meant: Help) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } =
+                &mut **kind
+        {
+            *help = meant;
+        }
+        self
+    }
+
+    /// Says by which other name the parameter was given before, if it was another one.
+    pub(super) fn also_as(mut self, earlier: &str) -> Error {
+        if let Error::Invalid { parameter, kind } = &mut self
+            && let Invalid::Repeated { other } = &mut **kind
+        {
+            *other = Some(earlier.to_owned()).filter(|earlier| earlier != parameter);
+        }
+        self
+    }
+
+    /// Names the parameters that are known.
+    fn among(mut self, names: &[&'static str]) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Unknown { known, .. } = &mut **kind
+        {
+            known.extend(names);
+        }
+        self
+    }
+
+    /// Calls the parameters as the client does.
+    pub fn renamed(mut self, name: impl Fn(&str) -> String) -> Error {
+        let Error::Invalid { parameter, kind } = &mut self else { return self };
+        *parameter = name(parameter);
+        if let Invalid::Missing { needs, .. } = &mut **kind {
+            for need in needs {
+                // Behind the commas of one parameter they keep their own names.
+                *need = Some(name(need)).filter(|name| name != parameter).unwrap_or_else(|| need.clone());
+            }
+        }
+        self
+    }
+
+    /// Says where the parameter stands, by its path.
+    pub fn within(mut self, path: impl Fn(&str) -> String) -> Error {
+        if let Error::Invalid { parameter, .. } = &mut self {
+            *parameter = path(parameter);
+        }
+        self
+    }
+}

@@ -1,0 +1,107 @@
+//! Spellings of other services: what means the same has the text of ours, and no row takes what our own tables take.
+
+use super::pipeline;
+use progimage::pipeline::foreign::{FOREIGN, Means, Row};
+use progimage::pipeline::invalid::Help;
+use progimage::pipeline::{Error, is_known};
+
+/// Queries that a pair may stand beside.
+const BESIDE: [&str; 4] = ["", "w=300&h=200&", "w=300&", "enlarge=false&w=300&h=200&fit=cover&"];
+
+fn example(row: &Row) -> (&'static str, &'static str) {
+    row.example.split_once('=').unwrap_or((row.example, ""))
+}
+
+/// What a row that means the same says of its example.
+fn target(same: &str, value: &str) -> String {
+    let all = same.replace("{},{},{},{}", "{}");
+    all.replace("{}", value)
+}
+
+#[test]
+fn what_means_the_same_has_the_same_text() {
+    for row in FOREIGN {
+        let (_, value) = example(row);
+        let Means::Same(same) = row.means else { continue };
+        let equal = |beside: &&str| {
+            let (foreign, own) =
+                (pipeline(&format!("{beside}{}", row.example)), pipeline(&(beside.to_string() + &target(same, value))));
+            if let Ok(own) = &own {
+                assert_eq!(
+                    foreign.as_ref().map(ToString::to_string),
+                    Ok(own.to_string()),
+                    "{} beside {beside:?}",
+                    row.example
+                );
+            }
+            own.is_ok()
+        };
+        assert!(BESIDE.iter().filter(|beside| equal(beside)).count() > 0, "{}: {same} is never good", row.example);
+    }
+}
+
+#[test]
+fn what_does_nothing_leaves_no_trace() {
+    for row in FOREIGN.iter().filter(|row| row.means == Means::Nothing) {
+        assert_eq!(pipeline(row.example), pipeline("metadata=none"), "{}", row.example);
+        assert_eq!(pipeline(&format!("w=30&{}", row.example)), pipeline("w=30"), "{}", row.example);
+    }
+    for (operation, argument, value) in [
+        ("blur", "sigma", 0),
+        ("sharpen", "sigma", 0),
+        ("radius", "radius", 0),
+        ("pixelate", "size", 1),
+        ("median", "size", 1),
+    ] {
+        let json = format!(r#"ops=[{{"op":"{operation}","{argument}":{value}}},{{"op":"invert"}}]"#);
+        assert_eq!(pipeline(&json), pipeline("invert"), "{json}");
+    }
+}
+
+#[test]
+fn the_words_of_a_value_are_good_in_json_too() {
+    let flat = pipeline("w=30&h=20&fit=cover&g=west&bg=ffffff").expect("good");
+    let json = r#"ops=[{"op":"resize","width":30,"height":20,"fit":"crop","gravity":"left","background":"white"}]"#;
+    assert_eq!(pipeline(json), Ok(flat));
+}
+
+/// The rest of the table is refused with what it says: that the hint is a good request is tried over HTTP.
+#[test]
+fn every_other_row_is_refused_with_its_hint() {
+    for row in FOREIGN {
+        let beginning = match row.means {
+            Means::Same(_) | Means::Nothing => continue,
+            Means::Query(query) | Means::Because(query, _) => query.split("{}").next().unwrap_or_default(),
+            Means::Extension => "/images/{id}.",
+            Means::Words(_) => "",
+        };
+        let Err(Error::Invalid { parameter, kind }) = pipeline(row.example) else {
+            panic!("{} is accepted", row.example)
+        };
+        assert_eq!(parameter, example(row).0, "{kind:?}");
+        let kinds = if is_known(&parameter) { "value" } else { "unknown" };
+        assert_eq!(kind.name(), kinds, "{}", row.example);
+        match kind.help() {
+            Help::Write(hint, _) => {
+                assert!(hint.starts_with(beginning) && !hint.contains("{}"), "{}: {hint}", row.example)
+            }
+            Help::Words(told) => {
+                assert!(matches!(row.means, Means::Words(words) if words == told), "{}", row.example);
+            }
+            other => panic!("{}: {other:?}", row.example),
+        }
+    }
+}
+
+#[test]
+fn colours_and_ratios_are_read_as_css_writes_them() {
+    for (foreign, own) in [
+        ("w=9&h=9&fit=contain&bg=fa0", "w=9&h=9&fit=contain&bg=ffaa00"),
+        ("w=9&h=9&fit=contain&bg=#000", "w=9&h=9&fit=contain&bg=000000"),
+        ("w=9&h=9&fit=contain&bg=transparent", "w=9&h=9&fit=contain&bg=00000000"),
+        ("duotone=black,white", "duotone=000000,ffffff"),
+        ("ar=32/18", "ar=16:9"),
+    ] {
+        assert_eq!(pipeline(foreign), pipeline(own), "{foreign}");
+    }
+}
