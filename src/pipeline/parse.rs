@@ -231,7 +231,7 @@ fn argument_of(name: &str) -> Option<Help> {
         let param = operation.params.iter().find(|param| param.name == name && param.keys.len() == 1)?;
         Some((operation.name, param.keys[0]))
     };
-    let (operation, key) = OPERATIONS.iter().find_map(|operation| of(operation))?;
+    let (operation, key) = OPERATIONS.iter().find_map(of)?;
     Some(Help::Words(format!("in a query {key}=... is the {name} of {operation}").into()))
 }
 
