@@ -87,7 +87,8 @@ fn used_modules(text: &str) -> BTreeSet<String> {
     let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
     let mut used = BTreeSet::new();
     for line in code(text) {
-        for rest in line.split("crate::").skip(1) {
+        // A name that only ends so (`image_crate::`) is no path from the root.
+        for rest in line.replace("_crate::", "::").split("crate::").skip(1) {
             match rest.strip_prefix('{') {
                 Some(list) => used.extend(list.split(", ").map(name)),
                 None => _ = used.insert(name(rest)),
