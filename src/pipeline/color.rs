@@ -6,7 +6,7 @@ mod icc;
 mod linear;
 
 pub use channels::{each_pixel, flattened, luminance, to_channels, to_eight_bits};
-pub use icc::{cicp_profile, in_words, to_srgb, to_srgb_unless_fit};
+pub use icc::{cicp_profile, in_words, profile_bytes, to_srgb, to_srgb_unless_fit};
 pub use linear::{Sample, decoded, encode_row, encoded, linear_row, straight_row};
 
 use super::{Raster, Samples};

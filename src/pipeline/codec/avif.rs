@@ -139,7 +139,7 @@ fn profile(cicp: Cicp, sequence: &Sequence) -> Option<Vec<u8>> {
         0..=3 | 6 | 14 | 15 => TransferCharacteristics::Srgb,
         code => TransferCharacteristics::try_from(code).ok()?,
     };
-    color::cicp_profile(primaries, transfer).encode().ok()
+    color::profile_bytes(&color::cicp_profile(primaries, transfer))
 }
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use moxcms::{
-    CicpColorPrimaries, CicpProfile, CmsError, ColorDateTime, ColorProfile, DataColorSpace, Layout, MatrixCoefficients,
+    CicpColorPrimaries, CicpProfile, CmsError, ColorProfile, DataColorSpace, Layout, MatrixCoefficients,
     TransferCharacteristics, TransformExecutor, TransformOptions,
 };
 
@@ -218,24 +218,36 @@ fn by_formula<S: Sample>(source: &[S], target: &mut [S]) {
     }
 }
 
-/// ICC profile for code points of ITU-T H.273. Its date is constant; otherwise equal pictures would differ from day
-/// to day.
+/// ICC profile for code points of ITU-T H.273.
 pub fn cicp_profile(primaries: CicpColorPrimaries, transfer: TransferCharacteristics) -> ColorProfile {
-    let mut profile = ColorProfile::new_from_cicp(CicpProfile {
+    ColorProfile::new_from_cicp(CicpProfile {
         color_primaries: primaries,
         transfer_characteristics: transfer,
         matrix_coefficients: MatrixCoefficients::Identity,
         full_range: true,
-    });
-    profile.creation_date_time =
-        ColorDateTime { year: 2000, month: 1, day_of_the_month: 1, hours: 0, minutes: 0, seconds: 0 };
-    profile
+    })
+}
+
+/// Bytes of a profile, with a constant date (ICC.1:2022, 7.2.10).
+///
+/// moxcms writes the time of encoding: equal sources would give other bytes from second to second.
+pub fn profile_bytes(profile: &ColorProfile) -> Option<Vec<u8>> {
+    const DATE: [u16; 6] = [2000, 1, 1, 0, 0, 0];
+    let mut icc = profile.encode().ok()?;
+    icc.get_mut(24..36)?.copy_from_slice(DATE.map(u16::to_be_bytes).as_flattened());
+    Some(icc)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pipeline::Size;
+
+    #[test]
+    fn bytes_of_a_profile_do_not_depend_on_the_time() {
+        let icc = profile_bytes(&ColorProfile::new_display_p3()).expect("encodes");
+        assert_eq!(icc[24..36], [7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
+    }
 
     /// Converts one pixel with a profile, in 8 and 16 bits.
     fn converted(channels: Channels, pixel: &[u8], icc: Option<Vec<u8>>) -> (Vec<u8>, Vec<u16>) {

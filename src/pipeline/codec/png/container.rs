@@ -213,7 +213,7 @@ fn primaries_of(primaries: u8) -> Option<CicpColorPrimaries> {
 /// ICC profile equivalent to the code points.
 fn profile([primaries, transfer, _, _]: [u8; 4]) -> Option<Vec<u8>> {
     let profile = color::cicp_profile(primaries_of(primaries)?, curve(transfer)?);
-    profile.red_trc.is_some().then(|| profile.encode().ok())?
+    color::profile_bytes(&profile).filter(|_| profile.red_trc.is_some())
 }
 
 /// Profile of an iCCP chunk: a name, a method (0: deflate) and a zlib stream, inflated up to `bytes_max`.

@@ -6,7 +6,7 @@ use super::{
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "brightness",
-    doc: "100)`/100)` (Filter Effects Level 1).",
+    doc: "Brightens or darkens the image: CSS `brightness(1 + amount/100)` (Filter Effects Level 1).",
     params: &[Param {
         name: "amount",
         keys: &["brightness", "bri"],

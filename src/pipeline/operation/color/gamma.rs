@@ -10,7 +10,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         keys: &["gamma"],
         kind: Kind::Decimal { min: 10, max: 1000, places: 2, unit: "" },
         default: Some(Value::Number(100)),
-        doc: "Exponent: above 1 lightens the middle tones, below 1 darkens them.",
+        doc: "Gamma: above 1 lightens the middle tones, below 1 darkens them.",
     }],
     example: "gamma=1.8",
     revision: 1,
