@@ -272,7 +272,7 @@ impl Renditions {
                         cache.insert_kept(key, &kept, &generation);
                         return Ok((kept, Origin::Tier));
                     }
-                    Opened::Stored(generation.clone(), blob)
+                    Opened::Stored(generation.clone(), Box::new(blob))
                 }
             };
             let (rendition, origin) = engine.render_one(source, order).await?;

@@ -68,10 +68,9 @@ impl Renditions {
     ) -> Vec<Result<Rendition, Error>> {
         let mut wanted = self.find(generation.source(), pipelines).await;
         let results = loop {
-            match self.gathered(generation, &mut wanted).await {
-                Ok(results) => break results,
-                // `gathered` has taken what was found: now everything is rendered.
-                Err(Gone) => {}
+            // After `Gone` nothing is found any more: everything is rendered.
+            if let Ok(results) = self.gathered(generation, &mut wanted).await {
+                break results;
             }
         };
         for (Wanted { key, .. }, result) in wanted.iter().zip(&results).filter(|_| keep) {
@@ -108,7 +107,7 @@ impl Renditions {
         let order = Order { extra_bytes, ..self.order(pipelines) };
         let admitted = async {
             let blob = self.engine.store.open(generation.source()).await?;
-            self.engine.admit(&self.engine.bulk, Opened::Stored(generation.clone(), blob), order).await
+            self.engine.admit(&self.engine.bulk, Opened::Stored(generation.clone(), Box::new(blob)), order).await
         };
         let mut admitted = match admitted.await {
             Ok(admitted) => admitted,

@@ -58,7 +58,7 @@ pub(super) fn unstored(source: &Digest) -> Digest {
 /// A source that is there, before its bytes are read.
 pub enum Opened {
     /// A blob in its generation.
-    Stored(Arc<Generation>, Blob),
+    Stored(Arc<Generation>, Box<Blob>),
     /// Bytes in memory, and images that are not stored either.
     Given { bytes: Bytes, images: Images },
 }
