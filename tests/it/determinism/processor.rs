@@ -8,8 +8,6 @@ use std::process::Command;
 /// What a child may use of the processor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Processor {
-    /// Everything that is there.
-    Whole,
     /// x86-64 as of 2008: SSE4 and nothing newer, which is also without fused multiply-add.
     Sse4,
     /// The least that the architecture allows; plain C where a library has it.
@@ -17,7 +15,7 @@ pub enum Processor {
 }
 
 impl Processor {
-    pub const ALL: [Processor; 3] = [Processor::Whole, Processor::Sse4, Processor::Least];
+    pub const ALL: [Processor; 2] = [Processor::Sse4, Processor::Least];
 
     pub fn named(name: &str) -> Processor {
         Processor::ALL.into_iter().find(|processor| format!("{processor:?}") == name).expect("a name of ours")
@@ -27,7 +25,6 @@ impl Processor {
     pub fn environment(self, command: &mut Command) {
         const GLIBC: &str = "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-BMI1,-BMI2,-ERMS,-AVX512F,-AVX512VL,-AVX512BW";
         let pairs: &[(&str, &str)] = match self {
-            Processor::Whole => &[],
             // libaom's mask is MMX to SSE4.1 and SSE4.2.
             Processor::Sse4 => &[("AOM_SIMD_CAPS_MASK", "0x13f"), ("GLIBC_TUNABLES", GLIBC)],
             Processor::Least => &[("AOM_SIMD_CAPS_MASK", "0"), ("GLIBC_TUNABLES", GLIBC)],
@@ -38,9 +35,6 @@ impl Processor {
     /// Switches inside this process, before the first render and with no other thread under way. `false` where std's findings
     /// could not be changed, so that the Rust crates run as always.
     pub fn assume(self) -> bool {
-        if self == Processor::Whole {
-            return true;
-        }
         // dav1d's flags: SSE2, SSSE3 and SSE4.1 are the lowest three.
         let rav1d = if self == Processor::Sse4 { 0b111 } else { 0 };
         re_rav1d::src::cpu::rav1d_set_cpu_flags_mask(rav1d);

@@ -268,7 +268,8 @@ fn nothing_is_lost_of_a_client_that_is_slower_than_the_least_rate_while_it_reads
 fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
     let server = Server::with(|settings| {
         settings.http.write_stall_ms = 8_000;
-        settings.http.linger_ms = 20_000;
+        // However long it takes to send all of it.
+        settings.http.linger_ms = 600_000;
         settings.http.body_rate_min = 0;
     });
     let image = ppm(600, 400, [5, 6, 7]);

@@ -112,8 +112,10 @@ fn a_stream_that_is_longer_than_an_idle_connection_may_be_or_a_body_may_take_goe
 fn a_client_that_never_reads_is_told_why_the_server_stopped() {
     let server = Server::with(|settings| {
         settings.http.spool_bytes_max = 1 << 20;
-        settings.http.write_stall_ms = 10_000;
-        settings.http.linger_ms = 20_000;
+        // Once it was told, it has as long again to send the rest and to read.
+        settings.http.write_stall_ms = 30_000;
+        // However long it takes to send all of it.
+        settings.http.linger_ms = 600_000;
         settings.http.body_rate_min = 0;
     });
     // More lines than the spool and the buffers of both sockets take, and a sender that reads only after all of it.
