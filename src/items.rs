@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::aside::INLINE_BYTES_MAX;
+use crate::offload::INLINE_BYTES_MAX;
 use crate::digest::Digest;
 use crate::fetch::Sources;
 use crate::pipeline::codec::Codec;

@@ -7,13 +7,13 @@
 //! |---|---|
 //! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
+//! | `offload` | work that takes long runs away from the threads of the runtime; knows nothing else |
+//! | `singleflight` | many callers of one key share one run; knows nothing else |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
-//! | `aside` | what takes a while, off the threads of the runtime; knows nothing else |
-//! | `flight` | many callers of one key share one run; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
 //! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
 //! | [`items`] | bulk items: one source, many outputs, each to its place |
-//! | [`jobs`] | many items in the background, exactly once in the results; the queue and its ledger |
+//! | [`jobs`] | many items in the background, exactly once in the results; the queue and its database |
 //! | [`http`] | routes, conditional requests, errors as `problem+json`, keys |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |
 //!
@@ -21,7 +21,7 @@
 //! ```text
 //! http::server     bytes -> request; route by method + path
 //! http::images     digest + codec + Pipeline::from_query; ETag from the key; 304 when it matches
-//! renditions::get  cache hit -> bytes; else join the flight, look in the tier, wait for admission
+//! renditions::get  cache hit -> bytes; else join the shared run, look in the tier, wait for admission
 //! store.open       the source blob, verified against its name
 //! Pipeline::run    decode -> operations -> encode, on the render pool
 //! ```
@@ -40,11 +40,11 @@ pub mod digest;
 
 pub mod pipeline;
 
+mod offload;
+
+mod singleflight;
+
 pub mod store;
-
-mod aside;
-
-mod flight;
 
 pub mod fetch;
 

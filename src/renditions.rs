@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
-use crate::flight::{self, Flights};
+use crate::singleflight::{self, Group};
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
@@ -154,8 +154,8 @@ pub struct Renditions {
     /// Renditions that are on their way into the tier because they were asked for again.
     keeping: Arc<Semaphore>,
     generations: Generations,
-    flights: Flights<FlightKey, Result<(Rendition, Origin), Error>>,
-    header_flights: Flights<FlightKey, Result<(&'static Codec, Header), Error>>,
+    flights: Group<FlightKey, Result<(Rendition, Origin), Error>>,
+    header_flights: Group<FlightKey, Result<(&'static Codec, Header), Error>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -217,8 +217,8 @@ impl Renditions {
             keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
             engine: Engine::new(store, &limits, &options),
             generations: Generations::default(),
-            flights: Flights::new(),
-            header_flights: Flights::new(),
+            flights: Group::new(),
+            header_flights: Group::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         })
@@ -246,7 +246,7 @@ impl Renditions {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let generation = self.generations.of(source);
         let flight = |cancelled| self.flight(key, generation.clone(), pipeline.clone(), cancelled);
-        let answer = self.flights.join((key, generation.serial()), flight).await;
+        let answer = self.flights.join_or_start((key, generation.serial()), flight).await;
         unless_over(&generation, answer)
     }
 
@@ -265,7 +265,7 @@ impl Renditions {
             let (engine, generation) = (self.engine.clone(), generation.clone());
             async move { engine.header(&engine.single, &generation).await }
         };
-        let answer = self.header_flights.join((*source, generation.serial()), flight).await;
+        let answer = self.header_flights.join_or_start((*source, generation.serial()), flight).await;
         unless_over(&generation, answer)
     }
 
@@ -318,7 +318,7 @@ impl Renditions {
                 Ok((rendition, origin))
             }
         };
-        let answer = self.flights.join((key, generation.serial()), flight).await;
+        let answer = self.flights.join_or_start((key, generation.serial()), flight).await;
         unless_over(&generation, answer)
     }
 
@@ -427,11 +427,11 @@ fn unstored(source: &Digest) -> Digest {
 }
 
 /// A flight's answer, unless its source was deleted meanwhile.
-fn unless_over<T>(generation: &Generation, answer: Result<Result<T, Error>, flight::Lost>) -> Result<T, Error> {
+fn unless_over<T>(generation: &Generation, answer: Result<Result<T, Error>, singleflight::Aborted>) -> Result<T, Error> {
     if generation.is_over() {
         return Err(store::Error::NotFound.into());
     }
-    answer.unwrap_or_else(|flight::Lost| {
+    answer.unwrap_or_else(|singleflight::Aborted| {
         tracing::error!(source = %generation.source(), "a flight was lost: this is our bug");
         Err(Error::Panicked)
     })

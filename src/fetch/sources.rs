@@ -11,7 +11,7 @@ use super::client::{Answer, Client, Kept};
 use super::target::Target;
 use super::{Error, Options, Resolver};
 use crate::digest::Digest;
-use crate::flight::Flights;
+use crate::singleflight::Group;
 
 /// What an entry costs beside its bytes and its URL.
 const ENTRY_BYTES: usize = 640;
@@ -30,7 +30,7 @@ pub struct Source {
 /// See the module.
 pub struct Sources {
     shared: Arc<Shared>,
-    flights: Flights<Digest, Result<Source, Error>>,
+    flights: Group<Digest, Result<Source, Error>>,
 }
 
 struct Shared {
@@ -82,7 +82,7 @@ impl Sources {
             places: Semaphore::new(options.fetches_max.min(Semaphore::MAX_PERMITS)),
             place_wait: Duration::from_millis(options.stall_ms),
         };
-        Sources { shared: Arc::new(shared), flights: Flights::new() }
+        Sources { shared: Arc::new(shared), flights: Group::new() }
     }
 
     /// Whether no host is allowed.
@@ -105,7 +105,7 @@ impl Sources {
         let shared = self.shared.clone();
         let flight = |_| async move { shared.fetch(key, target).await };
         // Lost: the fetch panicked. That is our bug and no answer of the origin's, but to the client it comes to the same.
-        self.flights.join(key, flight).await.unwrap_or(Err(Error::Failed { status: None }))
+        self.flights.join_or_start(key, flight).await.unwrap_or(Err(Error::Failed { status: None }))
     }
 }
 

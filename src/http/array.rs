@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::App;
 use super::body::RequestBody;
 use super::error::Error;
-use crate::aside::aside;
+use crate::offload;
 use crate::pipeline::object::Object;
 
 const MALFORMED: Error =
@@ -30,7 +30,7 @@ impl Array {
     pub(super) async fn read(app: &App, body: RequestBody) -> Result<Array, Error> {
         let (text, held) = app.batches.text(body, &app.options).await?;
         let (text, places) =
-            aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
+            offload::run(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
         Ok(Array { text, places: places.into_iter(), _held: held })
     }
 }

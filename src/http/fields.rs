@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use super::error::Error;
 use super::respond::value;
-use crate::aside::aside;
+use crate::offload;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -99,7 +99,7 @@ pub(super) async fn repr_digest(headers: &HeaderMap, whole: &Bytes) -> Option<He
     let hash = wanted(headers)?;
     let whole = whole.clone();
     // Lost only when the server is stopping; a wish need not be granted.
-    aside(whole.len(), move || hash.digest(&whole)).await
+    offload::run(whole.len(), move || hash.digest(&whole)).await
 }
 
 /// The hash of the highest weight, 1 to 10, of those that are known here. The field is a wish: what cannot be read is none.
@@ -131,7 +131,7 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aside::INLINE_BYTES_MAX;
+    use crate::offload::INLINE_BYTES_MAX;
 
     fn check(field: &str, body: &[u8]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();

@@ -12,7 +12,7 @@ use super::queue::{self, Item};
 use super::receiving::Seat;
 use super::scheduler::Shared;
 use super::{Error, Options, Place, Sender};
-use crate::aside::aside;
+use crate::offload;
 use crate::digest::{Digest, Hasher};
 
 /// A job that is being received.
@@ -93,7 +93,7 @@ impl Intake {
             hasher
         };
         // Lost only when the server is stopping.
-        self.hasher = aside(bytes, hash).await.ok_or(Error::Ended)?;
+        self.hasher = offload::run(bytes, hash).await.ok_or(Error::Ended)?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::aside::INLINE_BYTES_MAX;
+use crate::offload::INLINE_BYTES_MAX;
 use crate::store;
 
 /// What runs items in tests: the line says how they end.

@@ -12,17 +12,15 @@
 //! # Ok::<(), progimage::store::Error>(()) }).unwrap();
 //! ```
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Commit, Error, Options, Stage, Stat, Store};
 use crate::digest::{Digest, Hasher};
+use crate::singleflight::{Aborted, Group};
 
 /// The budget is counted in pieces of this size; the smallest upload costs one, so that their number is bounded too.
 const PIECE_BYTES: u64 = 4 << 10;
@@ -41,12 +39,9 @@ struct Shared {
     options: Options,
     budget: Arc<Semaphore>,
     read_backs: Arc<Semaphore>,
-    flights: Flights,
+    /// Commits under way. Detached: a caller that leaves does not stop its commit.
+    commits: Group<Digest, Result<Commit, Error>>,
 }
-
-/// Commits under way, by digest.
-type Flights = Mutex<HashMap<Digest, Flight>>;
-type Flight = SharedFuture<BoxFuture<'static, Result<Commit, Error>>>;
 
 /// Bytes arriving. Dropping it leaves nothing behind.
 pub struct Upload {
@@ -88,7 +83,7 @@ impl Uploads {
         let permits = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let budget = Arc::new(Semaphore::new(permits(options.uploads_bytes_max / PIECE_BYTES)));
         let read_backs = Arc::new(Semaphore::new(permits(options.read_back_max as u64)));
-        let shared = Shared { store, options, budget, read_backs, flights: Flights::default() };
+        let shared = Shared { store, options, budget, read_backs, commits: Group::detached() };
         Uploads { shared: Arc::new(shared), patience: Duration::ZERO }
     }
 
@@ -259,71 +254,30 @@ impl Sealed {
         self.stage.bytes().await
     }
 
-    /// Stores the body; returns once it is durable. Detached: a caller that is dropped does not stop it.
+    /// Stores the body; returns once it is durable. A caller that leaves does not stop it.
     ///
-    /// While the same digest is being stored, this waits for *that* durable result and writes nothing, unless a delete has taken
-    /// the result away again: it may have been asked for, and answered, before this upload came.
+    /// While the same digest is being stored, this waits for *that* durable result and writes nothing. If a delete has removed that
+    /// result by then, the body is stored after all: the delete may have been answered before this upload came.
     pub async fn commit(self) -> Result<Receipt, Error> {
         let Sealed { digest, len, shared, stage, budget, read_back } = self;
         drop(read_back);
-        let receipt = |created| Receipt { digest, bytes: len, created };
-        let mut ready = (stage, budget);
+        let mut own = Some((stage, budget));
         // Once more for each delete that came in between.
         loop {
-            match shared.join(digest, ready) {
-                Joined::Leads(flight) => return flight.await.map(|commit| receipt(commit == Commit::New)),
-                Joined::Follows(flight, own) => {
-                    flight.await?;
-                    if shared.store.stat(&[digest]).await? == [Some(Stat { len })] {
-                        return Ok(receipt(false));
-                    }
-                    ready = own;
+            let committed = shared.commits.join_or_start(digest, |_| {
+                let (stage, budget) = own.take().expect("the bytes stay here until their own commit starts");
+                async move {
+                    let _held_until_durable = budget;
+                    stage.commit(digest).await
                 }
+            });
+            let commit = committed.await.unwrap_or_else(|Aborted| Err(Error::Unavailable("the commit was aborted".into())))?;
+            if own.is_none() {
+                return Ok(Receipt { digest, bytes: len, created: commit == Commit::New });
+            }
+            if shared.store.stat(&[digest]).await? == [Some(Stat { len })] {
+                return Ok(Receipt { digest, bytes: len, created: false });
             }
         }
-    }
-}
-
-/// Bytes that may be committed, and the right to hold them.
-type Ready = (Box<dyn Stage>, OwnedSemaphorePermit);
-
-/// How a commit came by its flight.
-enum Joined {
-    /// It started it.
-    Leads(Flight),
-    /// It was under way; the bytes come back.
-    Follows(Flight, Ready),
-}
-
-impl Shared {
-    /// The flight of `digest`, started with `ready` if there is none.
-    fn join(self: &Arc<Shared>, digest: Digest, ready: Ready) -> Joined {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&digest) {
-            return Joined::Follows(flight.clone(), ready);
-        }
-        let (stage, budget) = ready;
-        let landing = Landing { shared: Arc::clone(self), digest };
-        let task = tokio::spawn(async move {
-            let _held_until_durable = (budget, landing);
-            stage.commit(digest).await
-        });
-        let flight =
-            task.map(|ended| ended.unwrap_or_else(|failed| Err(Error::Unavailable(format!("commit: {failed}")))));
-        let flight = flight.boxed().shared();
-        flights.insert(digest, flight.clone());
-        Joined::Leads(flight)
-    }
-}
-
-/// Takes a flight off the map when it ends, also by a panic.
-struct Landing {
-    shared: Arc<Shared>,
-    digest: Digest,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
     }
 }
