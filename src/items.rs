@@ -21,9 +21,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::offload::INLINE_BYTES_MAX;
 use crate::digest::Digest;
 use crate::fetch::Sources;
+use crate::offload::INLINE_BYTES_MAX;
 use crate::pipeline::codec::Codec;
 use crate::pipeline::param::invalid;
 use crate::pipeline::{Images, Pipeline, Presets};
@@ -185,8 +185,8 @@ impl Items {
 
     /// The right to hold `bytes`; waits while too many are in flight.
     async fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
-        let mut reserved = self.uploads.hold();
-        reserved.make_room(bytes).await?;
+        let mut reserved = self.uploads.acquire_none();
+        reserved.acquire(bytes).await?;
         Ok(reserved)
     }
 

@@ -27,10 +27,10 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
-use crate::singleflight::{self, Group};
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
+use crate::singleflight::{self, Group};
 use crate::store::{self, Store};
 use cache::Cache;
 use engine::{Engine, holding};
@@ -427,7 +427,10 @@ fn unstored(source: &Digest) -> Digest {
 }
 
 /// A flight's answer, unless its source was deleted meanwhile.
-fn unless_over<T>(generation: &Generation, answer: Result<Result<T, Error>, singleflight::Aborted>) -> Result<T, Error> {
+fn unless_over<T>(
+    generation: &Generation,
+    answer: Result<Result<T, Error>, singleflight::Aborted>,
+) -> Result<T, Error> {
     if generation.is_over() {
         return Err(store::Error::NotFound.into());
     }

@@ -1,20 +1,20 @@
-//! `progimage describe`: the tables of the README, from the program's own.
+//! `progimage describe`: prints the tables of the documentation, made from the tables of the program.
 
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::ending;
+use super::exit;
 use crate::config;
 use crate::http::ROUTES;
 use crate::pipeline;
 use crate::pipeline::codec::CODECS;
 use crate::pipeline::operation::OPERATIONS;
 
-/// Writes a Markdown table.
+/// A function that writes a Markdown table.
 type Describe = fn() -> String;
 
-/// What [`describe`] can print, as Markdown tables.
+/// The tables by name.
 const DESCRIPTIONS: &[(&str, Describe)] = &[
     ("config", config::describe),
     ("routes", describe_routes),
@@ -26,14 +26,14 @@ const DESCRIPTIONS: &[(&str, Describe)] = &[
 pub fn command() -> Command {
     let names: Vec<&str> = DESCRIPTIONS.iter().map(|(name, _)| *name).collect();
     Command::new("describe")
-        .about("Print a table of the README")
-        .arg(Arg::new("what").required(true).value_parser(names))
+        .about("Print a table of the documentation")
+        .arg(Arg::new("what").required(true).value_parser(names).help("Name of the table"))
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let what = matches.get_one::<String>("what").map(String::as_str);
     let text: String = DESCRIPTIONS.iter().filter(|(name, _)| what == Some(*name)).map(|(_, text)| text()).collect();
-    ending::printed("describe", text.as_bytes())
+    exit::printed("describe", text.as_bytes())
 }
 
 fn describe_routes() -> String {

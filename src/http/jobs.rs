@@ -19,7 +19,7 @@ use super::query::{Pairs, pairs};
 use super::stream::{self, Answer, Gone, Line, LineReader, NDJSON, is_lines};
 use super::{App, Call, Reply, delivery, respond};
 use crate::digest::Digest;
-use crate::jobs::{self, Intake, Page, Sender, Status};
+use crate::jobs::{self, JobKind, Page, Sender, Status, Submission};
 use crate::pipeline::param::invalid;
 use crate::store;
 
@@ -44,15 +44,16 @@ pub(super) fn submit(call: Call) -> Reply {
         delivery::nothing_else(&pairs, "webhook")?;
         let given = Given::of(&parts.headers)?;
         let rights = Permits::of(&app.access, &parts).bits();
-        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
+        let mut submission =
+            app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, kind: JobKind::Submitted })?;
         let _array = match given {
             Given::Lines => {
-                take_lines(&app, body, &mut intake).await?;
+                take_lines(&app, body, &mut submission).await?;
                 None
             }
-            Given::Array => Some(take_array(&app, body, &mut intake).await?),
+            Given::Array => Some(take_array(&app, body, &mut submission).await?),
         };
-        let accepted = intake.accept().await?;
+        let accepted = submission.accept().await?;
         let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
         let mut response = respond::json(status, &app.jobs.status(&accepted.id).await?.json());
         response.headers_mut().insert(LOCATION, respond::value(path(&accepted.id)));
@@ -76,12 +77,12 @@ impl Given {
     }
 }
 
-async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result<(), Error> {
+async fn take_lines(app: &App, body: RequestBody, submission: &mut Submission) -> Result<(), Error> {
     let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
     while let Some(line) = lines.next().await? {
         match line {
-            Line::Text(text) => intake.line(text).await?,
-            Line::TooLong { .. } => intake.line(Bytes::new()).await?,
+            Line::Text(text) => submission.line(text).await?,
+            Line::TooLong { .. } => submission.line(Bytes::new()).await?,
             // A job is there whole or not at all.
             Line::NoRoom => return Err(store::Error::Busy.into()),
         }
@@ -91,11 +92,11 @@ async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result
 
 /// Takes each element as a line, as it is written: where that is its line to the byte, both are the same job. The array holds the
 /// bytes of the last lines until the job is accepted.
-async fn take_array(app: &App, body: RequestBody, intake: &mut Intake) -> Result<Array, Error> {
+async fn take_array(app: &App, body: RequestBody, submission: &mut Submission) -> Result<Array, Error> {
     let mut array = Array::read(app, body).await?;
     for text in &mut array {
         let fits = text.len() <= app.options.line_bytes_max;
-        intake.line(if fits { text } else { Bytes::new() }).await?;
+        submission.line(if fits { text } else { Bytes::new() }).await?;
     }
     Ok(array)
 }

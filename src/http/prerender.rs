@@ -13,7 +13,7 @@ use super::permits::Permits;
 use super::query::pairs;
 use super::{App, Body, Call, Response, delivery};
 use crate::items::{Needs, OUTPUTS_MAX};
-use crate::jobs::{self, Intake, Sender};
+use crate::jobs::{self, JobKind, Sender, Submission};
 use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::param::invalid;
 
@@ -73,7 +73,7 @@ impl Prerender {
 
     /// A job of images that are still to be stored.
     pub(super) fn job(&self) -> Job<'_> {
-        Job { prerender: self, intake: None, ended: self.presets.is_empty() }
+        Job { prerender: self, submission: None, ended: self.presets.is_empty() }
     }
 
     fn line(&self, told: &Value) -> Bytes {
@@ -91,7 +91,7 @@ impl Prerender {
 pub(super) struct Job<'a> {
     prerender: &'a Prerender,
     /// None until there is an image, and again once the job is given up.
-    intake: Option<Intake>,
+    submission: Option<Submission>,
     /// No further image is taken.
     ended: bool,
 }
@@ -106,22 +106,26 @@ impl Job<'_> {
             log(&error);
             self.ended = true;
             // Those before there were too many are a whole job.
-            self.intake = self.intake.take().filter(|_| matches!(error, jobs::Error::TooManyItems { .. }));
+            self.submission = self.submission.take().filter(|_| matches!(error, jobs::Error::TooManyItems { .. }));
         }
     }
 
     async fn take(&mut self, told: &Value) -> Result<(), jobs::Error> {
         let Prerender { app, rights, .. } = self.prerender;
-        let intake = match &mut self.intake {
-            Some(intake) => intake,
-            none => none.insert(app.jobs.receive(Sender { rights: *rights, beside: true, ..Sender::default() })?),
+        let submission = match &mut self.submission {
+            Some(submission) => submission,
+            none => none.insert(app.jobs.receive(Sender {
+                rights: *rights,
+                kind: JobKind::Prerender,
+                ..Sender::default()
+            })?),
         };
-        intake.line(self.prerender.line(told)).await
+        submission.line(self.prerender.line(told)).await
     }
 
     /// The path of the job; `None` where there is nothing to render, or no room for it.
     pub(super) async fn submit(self) -> Option<String> {
-        let accepted = self.intake?.accept().await.inspect_err(log).ok()?;
+        let accepted = self.submission?.accept().await.inspect_err(log).ok()?;
         Some(format!("/jobs/{}", accepted.id))
     }
 }
@@ -130,7 +134,7 @@ impl Job<'_> {
 fn log(error: &jobs::Error) {
     const MESSAGE: &str = "presets are not rendered beforehand";
     match error {
-        jobs::Error::Ledger(_) => tracing::warn!(%error, "{MESSAGE}"),
+        jobs::Error::Database(_) => tracing::warn!(%error, "{MESSAGE}"),
         _ => tracing::debug!(%error, "{MESSAGE}"),
     }
 }
@@ -170,7 +174,7 @@ mod tests {
             logged.read_to_string(&mut text).expect("text");
             assert_eq!(text.contains("presets are not rendered beforehand"), expected, "{error}: {text}");
         };
-        check(&jobs::Error::Ledger("disk I/O error".to_owned()), true);
+        check(&jobs::Error::Database("disk I/O error".to_owned()), true);
         check(&jobs::Error::Full { max: 1 }, false);
         check(&jobs::Error::Busy, false);
     }

@@ -99,7 +99,7 @@ async fn render(app: &App, source: &Source, pipeline: &Pipeline, stored: bool) -
         return Ok((hit, Origin::Hit));
     }
     // While it waits for its render it is a body in flight like any other.
-    let _reserved = app.uploads.reserve(source.bytes.len() as u64)?;
+    let _reserved = app.uploads.try_acquire(source.bytes.len() as u64)?;
     Ok(app.renditions.get_unstored(&source.digest, source.bytes.clone(), pipeline).await?)
 }
 

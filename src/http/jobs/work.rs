@@ -19,7 +19,7 @@ use crate::http::metrics::Metrics;
 use crate::http::permits::Permits;
 use crate::http::said;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
-use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work};
+use crate::jobs::{self, JobExecutor, Mistake, Outcome, Place, Selection, Verdict};
 use crate::pipeline::param::invalid;
 
 /// Where an output may go; the first is meant where it says nothing. Nobody waits for a response.
@@ -34,7 +34,7 @@ pub(in crate::http) struct ItemWork {
     pub(in crate::http) line_bytes_max: usize,
 }
 
-impl Work for ItemWork {
+impl JobExecutor for ItemWork {
     fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
         let work = self.clone();
         async move { work.outcomes(rights, place, line).await }.boxed()

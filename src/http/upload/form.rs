@@ -2,12 +2,13 @@
 //! holds; `/process` reads its forms through it too.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::many::{self, Entries, Entry};
 use crate::http::body::Reader;
@@ -27,7 +28,7 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     let claims = Claims::of(&parts.headers)?;
     // Said before anything is read, since afterwards it would be said of one part of many.
     app.uploads.admits()?;
-    drop(app.uploads.reserve(0)?);
+    drop(app.uploads.try_acquire(0)?);
     let chunks = Chunks::new(body.stream(&app.options), claims);
     let mut form = Form::new(chunks.clone(), boundary);
     let first = async {
@@ -126,7 +127,7 @@ impl Chunks {
 
     /// Never held across an await: only while the stream is polled.
     fn lock(&self) -> MutexGuard<'_, Source> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// An image comes, of which the parser reads ahead.

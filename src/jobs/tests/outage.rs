@@ -50,7 +50,7 @@ impl Store for Leaving {
 /// Items that need the store.
 struct Needing(Arc<Leaving>);
 
-impl Work for Needing {
+impl JobExecutor for Needing {
     fn run(&self, _: u32, place: Place, _: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
         let verdict = if self.0.away.load(Ordering::SeqCst) { Verdict::Retry } else { Verdict::Done };
         Box::pin(async move { vec![Outcome { output: 0, line: text(place, 0), verdict }] })
@@ -75,11 +75,11 @@ async fn no_item_fails_while_the_store_is_away() {
     let store = Arc::new(Leaving { store: memory_store().await, away: AtomicBool::new(true), looks });
     let work = Arc::new(Needing(store.clone()));
     let options = Options { attempts_max: 2, ..options() };
-    let jobs = Jobs::start(Ledger::in_memory().unwrap(), work, store.clone(), hooks(), options);
+    let jobs = Jobs::start(Database::in_memory().unwrap(), work, store.clone(), webhooks(), options);
     // More chunks than run at once.
-    let id = submit(&jobs, None, &vec!["ok"; 10 * queue::CHUNK_ITEMS_MAX]).await.unwrap().id;
+    let id = submit(&jobs, None, &vec!["ok"; 10 * chunk::CHUNK_ITEMS_MAX]).await.unwrap().id;
     soon(async || store.looks.load(Ordering::SeqCst) >= 2).await;
     store.away.store(false, Ordering::SeqCst);
     let status = end(&jobs, &id).await;
-    assert_eq!((status.done, status.failed), (10 * queue::CHUNK_ITEMS_MAX as u64, 0));
+    assert_eq!((status.done, status.failed), (10 * chunk::CHUNK_ITEMS_MAX as u64, 0));
 }

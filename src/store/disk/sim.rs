@@ -206,7 +206,7 @@ pub struct Sim {
     pub looks: usize,
     /// From this many on, all of them fail.
     pub calls_max: Option<usize>,
-    pub syncfs_tells: bool,
+    pub syncfs_reports_errors: bool,
     pub dirty_bytes: Option<u64>,
     inode_next: u64,
 }
@@ -229,7 +229,7 @@ impl SimFs {
             calls: 0,
             looks: 0,
             calls_max: None,
-            syncfs_tells: true,
+            syncfs_reports_errors: true,
             dirty_bytes: Some(0),
             inode_next,
         })))
@@ -390,8 +390,8 @@ impl Fs for SimFs {
         Ok(())
     }
 
-    fn syncfs_tells(&self) -> bool {
-        self.lock().syncfs_tells
+    fn syncfs_reports_errors(&self) -> bool {
+        self.lock().syncfs_reports_errors
     }
 
     fn dirty_bytes(&self) -> Option<u64> {
