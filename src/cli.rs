@@ -1,5 +1,5 @@
-//! The command line: parses arguments and calls the layers below. It renders nothing itself. Each command has a file, and a row in
-//! `COMMANDS`. stdout is data, stderr is for people, and `exit` defines the exit status.
+//! The command line: parses arguments and calls the layers below. It renders nothing itself. Each command has a file,
+//! and a row in `COMMANDS`. stdout is data, stderr is for people, and `exit` defines the exit status.
 
 mod bulk;
 mod client;
@@ -55,7 +55,7 @@ fn command() -> Command {
     let config = Arg::new("config").long("config").value_name("FILE").help("TOML file of settings").global(true);
     Command::new("progimage")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .about("Store images and serve them in any size and format")
         .arg(config)
         // Without a command the server starts, so its settings are allowed there, too.
         .args(settings().map(|arg| arg.hide(true)))

@@ -1,7 +1,9 @@
-//! Configuration: composes each layer's `Options` from flags, environment and a TOML file. The layers keep their own defaults.
+//! Configuration: composes each layer's `Options` from flags, environment and a TOML file. The layers keep their own
+//! defaults.
 //!
-//! Every setting is one row of [`SETTINGS`]. Its key is the TOML key; in the environment it is `PROGIMAGE_<KEY>`, and as a flag `--<key>`
-//! with hyphens. A flag wins over the environment, which wins over the file. All mistakes are reported together.
+//! Every setting is one row of [`SETTINGS`]. Its key is the TOML key; in the environment it is `PROGIMAGE_<KEY>`, and
+//! as a flag `--<key>` with hyphens. A flag wins over the environment, which wins over the file. All mistakes are
+//! reported together.
 
 mod setting;
 mod settings;
@@ -110,8 +112,8 @@ impl Config {
         let access = &self.layers.access;
         if !self.listen.ip().is_loopback() && !access.has_keys() && !self.public_without_keys {
             mistakes.push(format!(
-                "listen: {} can be reached from other machines, and there are no keys: set keys, listen on a loopback address, or \
-                 set allow_public_without_keys",
+                "listen: {} can be reached from other machines, and there are no keys: set keys, listen on a \
+                 loopback address, or set allow_public_without_keys",
                 self.listen
             ));
         }

@@ -1,8 +1,8 @@
 //! Remote sources: images of other servers, fetched by a guarded client. Knows no image formats, stores nothing.
 //!
-//! Clients choose the URLs, so a fetch must not reach what those clients cannot reach themselves. Hosts must be allowed by name, and
-//! every address of a name must be public. The connection goes to an address that was checked, never to one that is looked up again.
-//! Each redirect is checked anew.
+//! Clients choose the URLs, so a fetch must not reach what those clients cannot reach themselves. Hosts must be allowed
+//! by name, and every address of a name must be public. The connection goes to an address that was checked, never to
+//! one that is looked up again. Each redirect is checked anew.
 //!
 //! ```text
 //! Sources::get -> cache -> single flight by URL -> client: target -> addresses -> connection -> answer -> cache
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
-pub use sources::{Source, Sources};
+pub use sources::{RemoteSource, Sources};
 pub use target::HostPattern;
 pub use webhook_client::WebhookClient;
 
@@ -77,11 +77,12 @@ pub enum Error {
         /// The allowed URLs.
         allowed: &'static str,
     },
-    /// The host, port or address is not allowed, or cannot be reached. One error for both, so that it does not reveal which internal
-    /// addresses exist.
+    /// The host, port or address is not allowed, or cannot be reached. One error for both, so that it does not reveal
+    /// which internal addresses exist.
     #[error("refused, or not to be reached")]
     Refused,
-    /// An allowed address could not be connected to. The server may try again; the client sees the same as for [`Error::Refused`].
+    /// An allowed address could not be connected to. The server may try again; the client sees the same as for
+    /// [`Error::Refused`].
     #[error("refused, or not to be reached")]
     Unreached,
     /// The origin answered, but not with an image.

@@ -1,5 +1,5 @@
-//! Jobs: many items at once, accepted as a whole and run in the background. Each item ends exactly once in the results, whatever
-//! happens to the process. Knows no HTTP and nothing of what a line means: a [`JobExecutor`] runs the items.
+//! Jobs: many items at once, accepted as a whole and run in the background. Each item ends exactly once in the results,
+//! whatever happens to the process. Knows no HTTP and nothing of what a line means: a [`JobExecutor`] runs the items.
 //!
 //! ```text
 //! receive -> chunks of items in the database -> accepted (durable) -> scheduler takes chunks -> JobExecutor::run -> results
@@ -12,18 +12,19 @@
 //! | `queue`, `selection` | what is to be run: chunks, and parts of the store |
 //! | `status`, `counters` | what clients see of jobs: states, results, numbers |
 //! | `retention` | which jobs are forgotten, and when |
-//! | `executor`, `shared` | who runs an item; what the tasks below share |
+//! | `executor`, `shared` | the interface that runs an item; the state that the tasks below share |
 //! | `runner`, `scheduler`, `webhook` | run a chunk; choose the next; announce the end of a job |
 //!
-//! **Exactly once.** A chunk stays in the database until everything in it has ended. Results are written as items end, each item's in
-//! one transaction, under a unique (job, item, part, output), and they are durable before a client sees them. After a crash, items
-//! without a result run again, so an item may run twice but has one result. Which chunks run is known to the process alone: a new one
-//! finds nothing to wait for.
+//! **Exactly once.** A chunk stays in the database until everything in it has ended. Results are written as items end,
+//! each item's in one transaction, under a unique (job, item, part, output), and they are durable before a client sees
+//! them. After a crash, items without a result run again, so an item may run twice but has one result. Which chunks run
+//! is known to the process alone: a new one finds nothing to wait for.
 //!
-//! **Why not a queue crate.** apalis 1.0 with apalis-sqlite 1.0 was tried by its own statements. After a kill, its heartbeat refuses a
-//! worker of the same name, and its task counts as an attempt. `vacuum_before` compares a number with a text, and so removes tasks that
-//! have just ended. Nothing cancels the queued tasks of one job, and an acknowledgement cannot share a transaction with our results.
-//! It adds 43 crates; rusqlite adds 7, one of which is SQLite (public domain), built in. Four tables are enough.
+//! **Why not a queue crate.** apalis 1.0 with apalis-sqlite 1.0 was tried by its own statements. After a kill, a worker
+//! of the same name is refused for the time of a heartbeat, and its task counts that as an attempt. `vacuum_before`
+//! compares a number with a text, and so removes tasks that have just ended. Nothing cancels the queued tasks of one
+//! job, and an acknowledgement cannot share a transaction with our results. It adds 43 crates; rusqlite adds 7, one of
+//! which is SQLite (public domain), built in. Four tables are enough.
 //!
 //! For a `memory:` store the database is in memory, too: jobs live as long as the process.
 
@@ -58,7 +59,7 @@ pub use database::Database;
 pub use executor::{JobExecutor, Outcome, Place, Verdict};
 pub use selection::{Mistake, Selection};
 use shared::Shared;
-pub use status::{Delivery, Page, State, Status};
+pub use status::{Page, State, Status, WebhookStatus};
 pub use submission::{Accepted, Submission};
 pub use webhook::Secret;
 
@@ -77,13 +78,13 @@ pub struct Options {
     pub unfinished_max: usize,
     /// Jobs of each [`JobKind`] that are being received at once.
     pub receiving_max: usize,
-    /// Ended jobs that are remembered. Prerender jobs, and jobs whose webhook is still due, are counted apart, up to this number each.
-    /// The oldest are forgotten first.
+    /// Ended jobs that are remembered. Prerender jobs, and jobs whose webhook is still due, are counted apart, up to
+    /// this number each. The oldest are forgotten first.
     pub ended_max: usize,
     /// How long an ended job is remembered; a little longer while its webhook is due.
     pub keep_s: u64,
-    /// Bytes of the database past which no line is accepted. From three quarters on, ended jobs are forgotten. Results of accepted jobs
-    /// are always written.
+    /// Bytes of the database past which no line is accepted. From three quarters on, ended jobs are forgotten. Results
+    /// of accepted jobs are always written.
     pub bytes_max: u64,
     /// Hosts that webhooks may call; none: webhooks are off.
     pub webhook_allow: Vec<HostPattern>,
@@ -168,8 +169,8 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// The wait after attempt number `attempts` + 1, doubled each time. `seed` varies it by up to a half, so that items that failed together
-/// are not tried together again.
+/// The wait after attempt number `attempts` + 1, doubled each time. `seed` varies it by up to a half, so that items
+/// that failed together are not tried together again.
 fn backoff_ms(first_ms: u64, attempts: u32, seed: i64) -> i64 {
     let base = first_ms.saturating_mul(1 << attempts.min(20)).min(RETRY_MS_MAX);
     let percent = 50 + u64::from(blake3::hash(&seed.to_le_bytes()).as_bytes()[0]) * 100 / 255;
@@ -226,8 +227,8 @@ impl Jobs {
         Jobs { shared, tasks: Mutex::new(tasks) }
     }
 
-    /// Stops the work where it stands. Calls after this are still answered, and new jobs received. All of it goes on when the database
-    /// is opened again.
+    /// Stops the work where it stands. Calls after this are still answered, and new jobs received. All of it goes on
+    /// when the database is opened again.
     pub async fn stop(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.iter().for_each(JoinHandle::abort);
@@ -245,7 +246,8 @@ impl Jobs {
         }
     }
 
-    /// Begins to receive a job: the caller pushes its lines, then accepts it as a whole. Dropped before, it leaves nothing.
+    /// Begins to receive a job: the caller pushes its lines, then accepts it as a whole. Dropped before, it leaves
+    /// nothing.
     pub fn receive(&self, sender: Sender) -> Result<Submission, Error> {
         Submission::new(self.shared.clone(), sender)
     }
@@ -317,7 +319,8 @@ impl Jobs {
 pub struct Ends(broadcast::Receiver<i64>);
 
 impl Ends {
-    /// Waits until a job has ended. Also returns when this listener was too slow to hear of every end: the job may be one of those.
+    /// Waits until a job has ended. Also returns when this listener was too slow to hear of every end: the job may be
+    /// one of those.
     pub async fn wait(&mut self, job: &Status) {
         while self.0.recv().await.is_ok_and(|ended| ended != job.number) {}
     }

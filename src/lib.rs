@@ -35,9 +35,9 @@
 //! 5. Only `config` and `cli` read environment, arguments or configuration files.
 //! 6. Every queue, body, list, retry and dimension has a bound in a `Limits` or `Options` type, and a test that reaches it and one past it.
 //! 7. Every module has a `//!` that says what it is and what it is not.
-//! 8. Locks are `parking_lot`'s: a panic does not poison them, so one failed request stops no other. In return, code under a lock must
-//!    leave its data whole at each point that can panic: single steps on maps and counters. Where wrong data would show bytes that are not
-//!    durable, it must fail closed (`store::disk::core`, `pending`).
+//! 8. Locks are `parking_lot`'s: a panic does not poison them, so one failed request stops no other. In return, code under
+//!    a lock must leave its data whole at each point that can panic: single steps on maps and counters. Where wrong data
+//!    would show bytes that are not durable, it must fail closed (`pending` in `store::disk::core`).
 
 pub mod digest;
 

@@ -1,5 +1,6 @@
-//! [`Group`]: many callers of one key share one run, as in Go's `x/sync/singleflight`. The run is a task of its own, so a caller that
-//! leaves takes only itself away. When the last caller leaves, the run is cancelled, unless the group is [detached](Group::detached).
+//! [`Group`]: many callers of one key share one run, as in Go's `x/sync/singleflight`. The run is a task of its own, so
+//! a caller that leaves takes only itself away. When the last caller leaves, the run is cancelled, unless the group is
+//! [detached](Group::detached).
 //!
 //! Not a cache: a finished run is forgotten.
 
@@ -55,7 +56,7 @@ where
     K: Copy + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// A group whose runs are cancelled when nobody waits for them any more.
+    /// A group whose runs are cancelled when their last caller leaves.
     pub fn new() -> Group<K, V> {
         Group::with(false)
     }
@@ -76,10 +77,11 @@ where
         Group { shared: Arc::new(shared) }
     }
 
-    /// Waits for the value of the run of `key`. If none is under way, `start` is called at the first poll and its future is run.
+    /// Waits for the value of the run of `key`. If none is under way, `start` is called at the first poll and its
+    /// future is run.
     ///
-    /// `start` gets the flag that is raised when the run is cancelled. The task is aborted then, too; work that the run has handed
-    /// to other threads must look at the flag.
+    /// `start` gets the flag that is raised when the run is cancelled. The task is aborted then, too; work that the run
+    /// has handed to other threads must look at the flag.
     pub async fn join_or_start<F>(&self, key: K, start: impl FnOnce(Arc<AtomicBool>) -> F) -> Result<V, Aborted>
     where
         F: Future<Output = V> + Send + 'static,
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_that_nobody_waits_for_is_cancelled_and_a_later_caller_starts_anew() {
+    async fn a_run_without_callers_is_cancelled_and_a_later_caller_starts_anew() {
         let group = group();
         let (flags, seen) = std::sync::mpsc::channel();
         let (dropped, was_dropped) = tokio::sync::oneshot::channel::<()>();

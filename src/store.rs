@@ -1,8 +1,9 @@
 //! The store: blobs by digest, durable when acknowledged. Knows no images.
 //!
-//! [`Store`] is what a backend offers. [`Uploads`] stands above every backend: it hashes and bounds bytes, checks digests, and lets
-//! simultaneous uploads of the same bytes share one durable result. [`Blob`] stands above every backend, too: it proves that bytes
-//! match their name before a reader gets the last of them. [`Folder`] lists the names in a data folder.
+//! [`Store`] is what a backend offers. [`Uploads`] stands above every backend: it hashes and bounds bytes, checks
+//! digests, and lets simultaneous uploads of the same bytes share one durable result. [`Blob`] stands above every
+//! backend, too: it proves that bytes match their name before a reader gets the last of them. [`Folder`] lists the
+//! names in a data folder.
 
 mod blob;
 mod disk;
@@ -196,8 +197,9 @@ pub struct Options {
     pub batch_max: usize,
     /// The bytes at which a group commit takes no further upload.
     pub batch_bytes_max: u64,
-    /// The number of uploads from which a group commit syncs the whole file system instead of each file and folder; 0: never. Applies
-    /// only to ext4, XFS and Btrfs, and while few other writes wait. A failed write of another program counts as a failed sync then.
+    /// The number of uploads from which a group commit syncs the whole file system instead of each file and folder; 0:
+    /// never. Applies only to ext4, XFS and Btrfs, and while few other writes wait. A failed write of another program
+    /// counts as a failed sync then.
     pub syncfs_batch_min: usize,
     /// Threads that write and sync.
     pub sync_threads: usize,

@@ -23,8 +23,8 @@ pub fn command() -> Command {
         .arg(results::arg())
         .args(client::args())
         .after_help(format!(
-            "Prints the server's lines of JSON as they come; the last is {{\"done\": true, ...}}. A request that was cut is not repeated \
-             automatically; it is safe to run the command again.\n\n{}",
+            "Prints the server's lines of JSON as they come; the last is {{\"done\": true, ...}}. A request that was \
+             cut is not repeated automatically; it is safe to run the command again.\n\n{}",
             exit::HELP
         ))
 }

@@ -1,7 +1,8 @@
-//! [`Client`]: the HTTP client of the command line, with one server, a key, kept connections and retries. Knows no command.
+//! [`Client`]: the HTTP client of the command line, with one server, a key, kept connections and retries. Knows no
+//! command.
 //!
-//! [`crate::fetch`] calls unknown servers for unknown clients. This client calls the server that its user named, so it may use any
-//! address, and the proxies of the environment.
+//! [`crate::fetch`] calls unknown servers for unknown clients. This client calls the server that its user named, so it
+//! may use any address, and the proxies of the environment.
 
 mod body;
 mod error;
@@ -172,7 +173,8 @@ impl Client {
             };
             let Some(asked) = error.retry_after() else { return Err(error) };
             let left = self.patience.saturating_sub(first_failure.get_or_insert_with(Instant::now).elapsed());
-            // No attempt before the time that the server asked for. Otherwise, the last attempt is at the end of the retry time.
+            // No attempt before the time that the server asked for. Otherwise, the last attempt is at the end of the
+            // retry time.
             let wait = asked.unwrap_or(delay.min(left)).max(DELAY_MIN).mul_f64(1.0 + jitter());
             let in_time = asked.map_or(!left.is_zero(), |_| wait <= left);
             if !self.reached.load(Ordering::Relaxed) || !in_time {

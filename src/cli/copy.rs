@@ -1,5 +1,5 @@
-//! `progimage copy`: copies the images that one store has and another lacks. Each blob is checked against its name on the way. A repeated
-//! command continues where the last one ended.
+//! `progimage copy`: copies the images that one store has and another lacks. Each blob is checked against its name on
+//! the way. A repeated command continues where the last one ended.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::store::{self, Error, Folder, Options, Stat, Store, Uploads};
 
 /// Blobs that are listed at a time, and looked up in the other store.
 const PAGE: usize = 10_000;
-/// The values of the first two bytes of a digest. Digests are spread evenly, so these bytes tell the progress of a walk.
+/// The values of the first two bytes of a digest. Digests are spread evenly, so these bytes tell the progress of a
+/// walk.
 const PARTS: u64 = 1 << 16;
 
 pub fn command() -> Command {
@@ -73,7 +74,7 @@ async fn copy(matches: &ArgMatches) -> Result<Exit, Failure> {
     let source = store::open_to_read(&from, &options).await.map_err(named("from"))?;
     let target = store::open(&to, &options).await.map_err(named("to"))?;
     let progress = Progress::parts(PARTS);
-    let run = Run {
+    let run = CopyRun {
         uploads: Uploads::new(Arc::clone(&target), options),
         source,
         target,
@@ -113,14 +114,14 @@ impl CopyCounts {
     }
 }
 
-struct Run {
+struct CopyRun {
     source: Arc<dyn Store>,
     target: Arc<dyn Store>,
     uploads: Uploads,
     jobs: usize,
 }
 
-impl Run {
+impl CopyRun {
     async fn page(
         &self,
         page: &[(Digest, Stat)],

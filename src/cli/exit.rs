@@ -11,9 +11,9 @@ use super::output;
 use crate::store;
 
 /// A part of the help of each command that uses a server or a store.
-pub const HELP: &str = "Exit status: 0 success; 1 some items failed (each is named; items of a job by `jobs results`); 2 wrong argument or setting; \
-     3 the server or the store cannot be reached, or accepts nothing more; 4 the server requires another key; 130 interrupted; \
-     141 standard output was closed.";
+pub const HELP: &str = "Exit status: 0 success; 1 some items failed (each is named; items of a job by `jobs \
+     results`); 2 wrong argument or setting; 3 the server or the store cannot be reached, or accepts nothing more; 4 \
+     the server requires another key; 130 interrupted; 141 standard output was closed.";
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,8 @@ pub fn printed(command: &str, data: &[u8]) -> ExitCode {
     end(command, output::print(data).map(|()| Exit::Done).map_err(Failure::from))
 }
 
-/// A note that is printed when a signal ends the command, about work that goes on elsewhere. It is set once such work exists.
+/// A note that is printed when a signal ends the command, about work that goes on elsewhere. It is set once such work
+/// exists.
 pub type InterruptNote = OnceLock<String>;
 
 /// Runs an asynchronous command until it ends, or a signal ends it. Temporary files are removed in both cases.

@@ -1,4 +1,5 @@
-//! `progimage get`: downloads originals and renditions to files or standard output. Originals are checked against their ids.
+//! `progimage get`: downloads originals and renditions to files or standard output. Originals are checked against their
+//! ids.
 
 mod image_ref;
 
@@ -56,13 +57,19 @@ pub fn command() -> Command {
                 .value_parser(RangedU64ValueParser::<usize>::new().range(1..=256))
                 .help("Downloads at once, 1 to 256"),
         )
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON: {id, path, bytes}, or {id, problem}"))
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Lines of JSON: {id, path, bytes}, or {id, problem}"),
+        )
         .args(client::args())
         .after_help(format!(
-            "In a folder, files are named ID.EXT, or ID-HASH.EXT with a query (first 8 hex digits of the query's hash). Originals and \
-             .auto get the extension of the format that comes. If two images get one name, such as ID and ID.jpg, the second is an \
-             error. With a folder, prints `ID[.EXT][?QUERY]  path` for each file. A file gets its name only when it is whole. An \
-             original whose bytes do not hash to its id is an error; on standard output it has been written by then.\n\n{}",
+            "In a folder, files are named ID.EXT, or ID-HASH.EXT with a query (first 8 hex digits of the query's \
+             hash). Originals and .auto get the extension of the format that comes. If two images get one name, such \
+             as ID and ID.jpg, the second is an error. With a folder, prints `ID[.EXT][?QUERY]  path` for each file. \
+             A file gets its name only when it is whole. An original whose bytes do not hash to its id is an error; \
+             on standard output it has been written by then.\n\n{}",
             exit::HELP
         ))
 }

@@ -1,4 +1,5 @@
-//! `progimage jobs`: submits background jobs to a server and follows them: submit, list, status, watch, results, cancel.
+//! `progimage jobs`: submits background jobs to a server and follows them: submit, list, status, watch, results,
+//! cancel.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -93,7 +94,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 
 /// The status of a job, as the server reports it.
 #[derive(Deserialize)]
-struct Status {
+struct JobStatus {
     id: String,
     state: String,
     items: u64,
@@ -104,8 +105,8 @@ struct Status {
     items_per_second: Option<f64>,
 }
 
-impl Status {
-    fn read(text: &[u8]) -> Result<Status, Error> {
+impl JobStatus {
+    fn read(text: &[u8]) -> Result<JobStatus, Error> {
         serde_json::from_slice(text).map_err(no_job)
     }
 
@@ -117,7 +118,7 @@ impl Status {
 
     /// The text `2 of 3 items done, 1 failed`.
     fn counts(&self) -> String {
-        let Status { items, done, failed, .. } = self;
+        let JobStatus { items, done, failed, .. } = self;
         format!("{done} of {} done, {failed} failed", output::counted(*items, "item"))
     }
 
@@ -128,7 +129,8 @@ impl Status {
         rate + &left
     }
 
-    /// The time left: the same share of the whole time as of the items. Uses no clock, since ours may differ from the server's.
+    /// The time left: the same share of the whole time as of the items. Uses no clock, since ours may differ from the
+    /// server's.
     fn left(&self) -> Option<Duration> {
         let whole_ms = self.estimated_end_ms?.saturating_sub(self.started_ms?).max(0) as f64;
         let waiting = self.items.saturating_sub(self.done.saturating_add(self.failed));
@@ -170,7 +172,7 @@ async fn submit(matches: &ArgMatches, note: &InterruptNote) -> Result<Exit, Fail
             .repeat(async || attempt(body().map_err(|failure| Error::Body(std::io::Error::other(failure.text)))?).await)
             .await?
     };
-    let status = Status::read(&text)?;
+    let status = JobStatus::read(&text)?;
     let line = if matches.get_flag("json") { text } else { status.id.clone().into_bytes() };
     if is_known {
         progress.suspend(|| {
@@ -216,7 +218,7 @@ async fn read(matches: &ArgMatches, path: &str, bytes_max: usize) -> Result<Vec<
 fn print<'a>(matches: &ArgMatches, jobs: impl IntoIterator<Item = &'a [u8]>) -> Result<Exit, Failure> {
     let mut output = Output::new(matches.get_flag("json"), Progress::items());
     for job in jobs {
-        let status = Status::read(job)?;
+        let status = JobStatus::read(job)?;
         output.item(|| serde_json::from_slice(job).unwrap_or_default(), || status.line())?;
     }
     output.end("jobs", "")?;
@@ -251,7 +253,7 @@ impl Watched<'_> {
             }
             tokio::time::sleep(AGAIN).await;
         };
-        let status = Status::read(&ended)?;
+        let status = JobStatus::read(&ended)?;
         output.item(
             || serde_json::from_slice(&ended).unwrap_or_default(),
             || format!("{}  {}", self.id, status.state).into_bytes(),
@@ -260,7 +262,8 @@ impl Watched<'_> {
         Ok(status.exit())
     }
 
-    /// Follows the events to the last one; `None`: the answer was cut after some events, such as by a restart, and is requested again.
+    /// Follows the events to the last one; `None`: the answer was cut after some events, such as by a restart, and is
+    /// requested again.
     async fn events(&self) -> Result<Option<Vec<u8>>, Error> {
         let path = format!("/jobs/{}/events", self.id);
         let mut lines = Lines::new(self.client, self.client.ask(Method::GET, &path, Body::none()).await?);
@@ -276,7 +279,7 @@ impl Watched<'_> {
             if let Some(name) = line.strip_prefix(b"event: ") {
                 is_last = name == b"end";
             } else if let Some(data) = line.strip_prefix(b"data: ") {
-                self.show(&Status::read(data)?);
+                self.show(&JobStatus::read(data)?);
                 seen = true;
                 if is_last {
                     return Ok(Some(data.to_vec()));
@@ -285,8 +288,8 @@ impl Watched<'_> {
         }
     }
 
-    fn show(&self, status: &Status) {
-        let Status { items, done, failed, state, .. } = status;
+    fn show(&self, status: &JobStatus) {
+        let JobStatus { items, done, failed, state, .. } = status;
         self.progress.set_total(*items);
         self.progress.set(done.saturating_add(*failed));
         self.progress
@@ -322,7 +325,7 @@ mod tests {
     fn a_job_is_as_fast_as_its_server_says() {
         let pace = |more: &str| {
             let text = format!(r#"{{"id": "a", "state": "running", "items": 40, "done": 9, "failed": 1{more}}}"#);
-            Status::read(text.as_bytes()).expect("a status").pace()
+            JobStatus::read(text.as_bytes()).expect("a status").pace()
         };
         assert_eq!(pace(""), "");
         assert_eq!(pace(r#", "started_ms": 5000, "items_per_second": 0.5"#), "0.5/s, ", "while items are selected");

@@ -1,5 +1,5 @@
-//! [`Output`]: one line of data for each item on standard output, as text or JSON, and the failed items on standard error at the end.
-//! Chooses no exit status.
+//! [`Output`]: one line of data for each item on standard output, as text or JSON, and the failed items on standard
+//! error at the end. Chooses no exit status.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -79,7 +79,8 @@ impl Output {
         if self.terminal { self.progress.suspend(|| print(&buffer)) } else { print(&buffer) }
     }
 
-    /// Writes the rest, removes the bar, names the failed items and prints `summary`. Returns the number of failed items.
+    /// Writes the rest, removes the bar, names the failed items and prints `summary`. Returns the number of failed
+    /// items.
     pub fn end(mut self, command: &str, summary: &str) -> io::Result<u64> {
         self.flush()?;
         self.progress.clear();
@@ -104,8 +105,8 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// The line `name  path`, as b3sum and sha256sum write it: line feeds, carriage returns and backslashes in the path are escaped, and the
-/// line begins with a backslash then.
+/// The line `name  path`, as b3sum and sha256sum write it: line feeds, carriage returns and backslashes in the path are
+/// escaped, and the line begins with a backslash then.
 pub fn named(name: &str, path: &Path) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes();
     let escaped = bytes.iter().any(|byte| b"\n\r\\".contains(byte));

@@ -1,7 +1,8 @@
-//! `progimage put`: uploads files and folders to a server. Each file is hashed, or its hash is recalled. Only files that the server lacks
-//! are sent, so a repeated command continues where the last one ended.
+//! `progimage put`: uploads files and folders to a server. Each file is hashed, or its hash is recalled. Only files
+//! that the server lacks are sent, so a repeated command continues where the last one ended.
 //!
-//! Six stages run at the same time, with bounded channels between them, so memory does not grow with the number of files:
+//! Six stages run at the same time, with bounded channels between them, so memory does not grow with the number of
+//! files:
 //! ```text
 //! walk -> recall -> hash -> ask /images/missing -> PUT -> report
 //! ```
@@ -37,10 +38,11 @@ const ASKED_MAX: usize = 1_000;
 const OUTCOMES_MAX: usize = 1_024;
 
 /// The part of the help about remembered hashes.
-const CACHE_HELP: &str = "put remembers hashes in $XDG_CACHE_HOME/progimage (or ~/.cache/progimage), at most 256 MiB, and skips files whose path, device, \
-     inode, size, mtime and ctime are unchanged. Files on network file systems, FUSE and unknown file systems are always read. Use \
-     --checksum on FAT and exFAT, which have no ctime, after the clock was turned back, while files are written through memory maps, \
-     and before deleting originals. The server checks every upload against its id in any case.";
+const CACHE_HELP: &str = "put remembers hashes in $XDG_CACHE_HOME/progimage (or ~/.cache/progimage), at most 256 \
+     MiB, and skips files whose path, device, inode, size, mtime and ctime are unchanged. Files on network file \
+     systems, FUSE and unknown file systems are always read. Use --checksum on FAT and exFAT, which have no ctime, \
+     after the clock was turned back, while files are written through memory maps, and before deleting originals. \
+     The server checks every upload against its id in any case.";
 
 pub fn command() -> Command {
     Command::new("put")
@@ -68,9 +70,10 @@ pub fn command() -> Command {
         .arg(flag("json", "Lines of JSON: {id, path, created, bytes}, or {path, problem}"))
         .args(client::args())
         .after_help(format!(
-            "Prints `id  path` for each image once it is durable on the server. A line feed or a backslash in a path is escaped, and \
-             the line begins with a backslash then. In JSON, a path that is not UTF-8 is also given as path_base64. Safe to repeat. If \
-             the server lacks nothing, the right to read is enough.\n\n{CACHE_HELP}\n\n{}",
+            "Prints `id  path` for each image once it is durable on the server. A line feed or a backslash in a path \
+             is escaped, and the line begins with a backslash then. In JSON, a path that is not UTF-8 is also given \
+             as path_base64. Safe to repeat. If the server lacks nothing, the right to read is \
+             enough.\n\n{CACHE_HELP}\n\n{}",
             exit::HELP
         ))
 }
@@ -140,7 +143,7 @@ async fn put(matches: &ArgMatches) -> Result<Exit, Failure> {
 
 /// Counts of files, and of their bytes.
 #[derive(Default)]
-struct Counts {
+struct PutCounts {
     created: u64,
     present: u64,
     failed: u64,
@@ -149,7 +152,7 @@ struct Counts {
     bytes: u64,
 }
 
-impl Counts {
+impl PutCounts {
     fn add(&mut self, outcome: &FileOutcome) {
         match outcome {
             FileOutcome::Failed { .. } => self.failed += 1,
@@ -186,7 +189,7 @@ async fn report(
     mut output: Output,
     progress: &Progress,
 ) -> Result<Exit, Failure> {
-    let (started, mut counts, mut batch) = (Instant::now(), Counts::default(), Vec::new());
+    let (started, mut counts, mut batch) = (Instant::now(), PutCounts::default(), Vec::new());
     while outcomes.recv_many(&mut batch, OUTCOMES_MAX).await > 0 {
         for outcome in batch.drain(..) {
             print(&outcome, &mut output)?;

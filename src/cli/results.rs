@@ -1,5 +1,5 @@
-//! Passes on the result lines of bulk requests and jobs as they come, and counts them. The last line proves that none is missing. Sends
-//! no request.
+//! Passes on the result lines of bulk requests and jobs as they come, and counts them. The last line proves that none
+//! is missing. Sends no request.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -69,7 +69,8 @@ enum Sink {
     File(BufWriter<File>, PathBuf),
 }
 
-/// Passes `lines` on to the destination that `matches` name, and names failed items. Fails unless the last line says `done`.
+/// Passes `lines` on to the destination that `matches` name, and names failed items. Fails unless the last line says
+/// `done`.
 pub async fn pass(
     mut lines: Lines<'_>,
     matches: &ArgMatches,

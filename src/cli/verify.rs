@@ -1,4 +1,5 @@
-//! `progimage verify`: reads a store's folder from the device and checks each file against its name, also while a server runs.
+//! `progimage verify`: reads a store's folder from the device and checks each file against its name, also while a
+//! server runs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,9 +24,12 @@ pub fn command() -> Command {
     Command::new("verify")
         .about("Read every stored image from the device and check it against its id")
         .arg(Arg::new("data").long("data").value_name("DIR").help("Folder of the store, as for serve"))
-        .arg(Arg::new("recent").long("recent").action(ArgAction::SetTrue).help(
-            "Check only images of the last hour, or of the hour before a sync failed",
-        ))
+        .arg(
+            Arg::new("recent")
+                .long("recent")
+                .action(ArgAction::SetTrue)
+                .help("Check only images of the last hour, or of the hour before a sync failed"),
+        )
         .arg(
             Arg::new("rate")
                 .long("rate")
@@ -43,10 +47,10 @@ pub fn command() -> Command {
         )
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON: {path, fault, detail}"))
         .after_help(format!(
-            "Prints `fault  path` for each file with a fault: corrupt, misplaced, unknown, missing or unreadable. Nothing is repaired: a \
-             server takes a corrupt image out of service when it is next read, and the next upload of it heals the store. With \
-             --recent, the note of a failed sync is removed if no image is damaged and no server runs: the next start accepts \
-             uploads.\n\n{}",
+            "Prints `fault  path` for each file with a fault: corrupt, misplaced, unknown, missing or unreadable. \
+             Nothing is repaired: a server takes a corrupt image out of service when it is next read, and the next \
+             upload of it heals the store. With --recent, the note of a failed sync is removed if no image is \
+             damaged and no server runs: the next start accepts uploads.\n\n{}",
             exit::HELP
         ))
 }
@@ -102,7 +106,8 @@ fn images(count: u64) -> String {
     output::counted(count, "image")
 }
 
-/// Parses a number of bytes, at least one. The suffixes k, M, G and T are powers of 1,000, as in all output of this program.
+/// Parses a number of bytes, at least one. The suffixes k, M, G and T are powers of 1,000, as in all output of this
+/// program.
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [("k", 3), ("M", 6), ("G", 9), ("T", 12)];
     let unit = units.iter().find_map(|(name, digits)| Some((text.strip_suffix(name)?, *digits)));

@@ -144,8 +144,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting {
         key: "store_level",
-        doc: "Durability of an acknowledged upload: `strict`, `relaxed` or `none`. `strict` survives a power cut. `relaxed` survives one \
-              that comes some seconds later: the bytes are synced, the name is not. `none` survives the end of the process: for tests.",
+        doc: "Durability of an acknowledged upload: `strict`, `relaxed` or `none`. `strict` survives a power cut. \
+              `relaxed` survives one that comes some seconds later: the bytes are synced, the name is not. `none` \
+              survives the end of the process: for tests.",
         get: |config| {
             let named = LEVELS.iter().find(|(_, level)| *level == config.layers.store.level);
             named.map_or_else(String::new, |(name, _)| (*name).to_owned())
@@ -179,9 +180,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "syncfs_batch_min",
-        "Uploads from which a group commit syncs the whole file system; 0: never. It does so instead of syncing each file and \
-         folder, only on ext4, XFS and Btrfs, and only while at most 64 MiB wait to be written on the machine. A failed write of another \
-         program counts as a failed sync then.",
+        "Uploads from which a group commit syncs the whole file system; 0: never. It does so instead of syncing each \
+         file and folder, only on ext4, XFS and Btrfs, and only while at most 64 MiB wait to be written on the \
+         machine. A failed write of another program counts as a failed sync then.",
         0..=1_000_000,
         layers.store.syncfs_batch_min
     ),
@@ -239,8 +240,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     switch!(
         "bulk_idle",
-        "Run bulk renders only on idle processors. If off, they compete with other renders, and so also end on a machine that is \
-         never idle.",
+        "Run bulk renders only on idle processors. If off, they compete with other renders, and so also end on a \
+         machine that is never idle.",
         layers.renditions.bulk_idle
     ),
     number!(
@@ -251,8 +252,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting {
         key: "remote_allow",
-        doc: "Hosts that may be fetched from, separated by commas; none: off. Each is `example.com`, `*.example.com`, or `*` for any. \
-              Applies to `/remote`, bulk items and uploads by URL.",
+        doc: "Hosts that may be fetched from, separated by commas; none: off. Each is `example.com`, \
+              `*.example.com`, or `*` for any. Applies to `/remote`, bulk items and uploads by URL.",
         get: |config| joined(&config.layers.fetch.allow),
         set: |config, text| listed(text).map(|value| config.layers.fetch.allow = value),
         default_text: None,
@@ -349,23 +350,23 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "jobs_ended_max",
-        "Ended jobs that are remembered. Jobs of `prerender`, and jobs whose webhook is still to be called, are counted apart, \
-         up to as many again of each.",
+        "Ended jobs that are remembered. Jobs of `prerender`, and jobs whose webhook is still to be called, are \
+         counted apart, up to as many again of each.",
         0..=100_000,
         layers.jobs.ended_max
     ),
     number!("jobs_keep_s", "Time for which an ended job is remembered.", 0..=10 * 365 * 86_400, layers.jobs.keep_s),
     number!(
         "jobs_bytes_max",
-        "Bytes of the jobs database at which no line is accepted. Results of accepted jobs are still written. From three quarters \
-         on, ended jobs are forgotten.",
+        "Bytes of the jobs database at which no line is accepted. Results of accepted jobs are still written. From \
+         three quarters on, ended jobs are forgotten.",
         1..=BYTES_MAX,
         layers.jobs.bytes_max
     ),
     Setting {
         key: "webhook_allow",
-        doc: "Hosts that webhooks may call, separated by commas; none: off. Patterns are those of `remote_allow`; ports and networks are \
-              those of `remote_ports` and `remote_private_allow`.",
+        doc: "Hosts that webhooks may call, separated by commas; none: off. Patterns are those of `remote_allow`; \
+              ports and networks are those of `remote_ports` and `remote_private_allow`.",
         get: |config| joined(&config.layers.jobs.webhook_allow),
         set: |config, text| listed(text).map(|value| config.layers.jobs.webhook_allow = value),
         default_text: None,
@@ -399,16 +400,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "spool_bytes_max",
-        "Bytes of one answer that wait in a temporary file for a slow client. At this many bytes of results, a bulk request is \
-         read no further.",
+        "Bytes of one answer that wait in a temporary file for a slow client. At this many bytes of results, a bulk \
+         request is read no further.",
         0..=BYTES_MAX,
         layers.http.spool_bytes_max
     ),
     number!(
         "spools_bytes_max",
-        "Total size of temporary files for slow clients. Half is split evenly between bulk requests; the rest is first come, \
-         first served. Results that find no room are refused, in their lines. The files are in `TMPDIR`, or else in `/tmp`, which may be \
-         memory.",
+        "Total size of temporary files for slow clients. Half is split evenly between bulk requests; the rest is \
+         first come, first served. Results that find no room are refused, in their lines. The files are in `TMPDIR`, \
+         or else in `/tmp`, which may be memory.",
         0..=BYTES_MAX,
         layers.http.spools_bytes_max
     ),

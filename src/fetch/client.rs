@@ -1,5 +1,5 @@
-//! [`Client`]: one GET with its redirects, or one POST without, within bounds of time and bytes, to checked addresses only. Keeps no
-//! connection, sends no cookie and no credential, uses no proxy and decodes no content coding.
+//! [`Client`]: one GET with its redirects, or one POST without, within bounds of time and bytes, to checked addresses
+//! only. Keeps no connection, sends no cookie and no credential, uses no proxy and decodes no content coding.
 
 use std::future::Future;
 use std::io;
@@ -154,8 +154,8 @@ impl Client {
         self.exchange(stream, request).await
     }
 
-    /// Connects to an address of the target. All addresses are checked first: a name that mixes public and other addresses is not
-    /// trusted.
+    /// Connects to an address of the target. All addresses are checked first: a name that mixes public and other
+    /// addresses is not trusted.
     async fn connect(&self, target: &Target) -> Result<TcpStream, Error> {
         let addresses = match &target.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
@@ -280,8 +280,8 @@ fn failed<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> Error {
     }
 }
 
-/// The error of a name that cannot be looked up. Reported like a forbidden address, so that retry timing does not reveal which
-/// internal names exist.
+/// The error of a name that cannot be looked up. Reported like a forbidden address, so that retry timing does not
+/// reveal which internal names exist.
 fn unresolved(error: io::Error) -> Error {
     tracing::debug!(step = "lookup", %error, "a remote server cannot be reached");
     Error::Refused

@@ -1,4 +1,5 @@
-//! TLS: whom it trusts, and that https never becomes http. What goes without TLS is tested from outside, in `tests/it/fetch`.
+//! TLS: whom it trusts, and that https never becomes http. What goes without TLS is tested from outside, in
+//! `tests/it/fetch`.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -1,5 +1,5 @@
-//! [`Sources`]: fetched sources by URL. They are cached for as long as their origins allow, then validated. Simultaneous requests for
-//! one URL share one fetch.
+//! [`Sources`]: fetched sources by URL. They are cached for as long as their origins allow, then validated.
+//! Simultaneous requests for one URL share one fetch.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const OVERHEAD_BYTES: usize = 640;
 
 /// A fetched source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct RemoteSource {
     /// The bytes as they came. They may not be an image.
     pub bytes: Bytes,
     /// The digest of the bytes.
@@ -30,7 +30,7 @@ pub struct Source {
 /// A client of remote sources, with their cache.
 pub struct Sources {
     shared: Arc<Shared>,
-    fetches: Group<Digest, Result<Source, Error>>,
+    fetches: Group<Digest, Result<RemoteSource, Error>>,
 }
 
 struct Shared {
@@ -48,9 +48,9 @@ struct Cached {
 }
 
 impl Cached {
-    fn source(&self) -> Source {
+    fn source(&self) -> RemoteSource {
         let max_age = self.policy.lifetime.map(|lifetime| lifetime.saturating_sub(self.fetched.elapsed()));
-        Source { bytes: self.bytes.clone(), digest: self.digest, max_age }
+        RemoteSource { bytes: self.bytes.clone(), digest: self.digest, max_age }
     }
 
     fn is_fresh(&self) -> bool {
@@ -95,8 +95,9 @@ impl Sources {
         self.shared.client.rules.target(url).map(drop)
     }
 
-    /// Gets a source from the cache, from a fetch under way, or from a new fetch. A fetch is cancelled when its last caller leaves.
-    pub async fn get(&self, url: &str) -> Result<Source, Error> {
+    /// Gets a source from the cache, from a fetch under way, or from a new fetch. A fetch is cancelled when its last
+    /// caller leaves.
+    pub async fn get(&self, url: &str) -> Result<RemoteSource, Error> {
         let target = self.shared.client.rules.target(url)?;
         let key = Digest::of(target.as_str().as_bytes());
         if let Some(cached) = self.shared.cache.get(&key).filter(|cached| cached.is_fresh()) {
@@ -110,7 +111,7 @@ impl Sources {
 }
 
 impl Shared {
-    async fn fetch(&self, key: Digest, target: Target) -> Result<Source, Error> {
+    async fn fetch(&self, key: Digest, target: Target) -> Result<RemoteSource, Error> {
         let permit = tokio::time::timeout(self.permit_wait, self.permits.acquire()).await;
         let _permit = permit.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
         let known = self.cache.get(&key);

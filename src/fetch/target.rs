@@ -121,7 +121,8 @@ impl Rules {
         self.check(Url::parse(text).map_err(|_| NOT_A_URL)?)
     }
 
-    /// Reads the `Location` of an answer to `from`. Every mistake is [`Error::Refused`], as if the target could not be reached.
+    /// Reads the `Location` of an answer to `from`. Every mistake is [`Error::Refused`], as if the target could not be
+    /// reached.
     pub fn redirected(&self, from: &Target, location: &str) -> Result<Target, Error> {
         let url = from.url.join(location).map_err(|_| Error::Failed { status: None })?;
         let target = self.check(url).map_err(|_| Error::Refused)?;

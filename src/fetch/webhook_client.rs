@@ -1,5 +1,5 @@
-//! [`WebhookClient`]: posts JSON to other servers, under the same guard as remote sources, with a list of hosts of its own. The layer
-//! above decides what is posted.
+//! [`WebhookClient`]: posts JSON to other servers, under the same guard as remote sources, with a list of hosts of its
+//! own. The layer above decides what is posted.
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};

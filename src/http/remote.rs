@@ -11,7 +11,7 @@ use super::error::Error;
 use super::respond::{self, ETag, Image};
 use super::upload;
 use super::{App, Call, Reply, Response};
-use crate::fetch::Source;
+use crate::fetch::RemoteSource;
 use crate::pipeline::Pipeline;
 use crate::pipeline::param::{invalid, missing};
 use crate::renditions::{Origin, Rendition, inspect};
@@ -91,7 +91,12 @@ fn permitted(call: &Call, own: &Own, asked: Asked) -> Result<Asked, Error> {
     Ok(asked)
 }
 
-async fn render(app: &App, source: &Source, pipeline: &Pipeline, stored: bool) -> Result<(Rendition, Origin), Error> {
+async fn render(
+    app: &App,
+    source: &RemoteSource,
+    pipeline: &Pipeline,
+    stored: bool,
+) -> Result<(Rendition, Origin), Error> {
     if stored {
         return Ok(app.renditions.get(&source.digest, pipeline).await?);
     }

@@ -42,7 +42,8 @@ pub fn pack(items: &[Item]) -> Vec<u8> {
     bytes
 }
 
-/// Reads what [`pack`] wrote; lines are slices of `bytes`. Lines of another form, which only a damaged file holds, are left out.
+/// Reads what [`pack`] wrote; lines are slices of `bytes`. Lines of another form, which only a damaged file holds, are
+/// left out.
 pub fn unpack(bytes: &Bytes) -> Vec<Item> {
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let read = |text: &[u8]| str::from_utf8(text).ok()?.parse().ok();

@@ -1,6 +1,6 @@
-//! [`Database`]: the SQLite file of jobs, on a thread of its own. It knows how a transaction becomes durable, and nothing of what is
-//! written. The statements are functions over a connection in [`super::submission`], [`super::queue`], [`super::status`],
-//! [`super::retention`], [`super::counters`] and [`super::webhook`].
+//! [`Database`]: the SQLite file of jobs, on a thread of its own. It knows how a transaction becomes durable, and
+//! nothing of what is written. The statements are functions over a connection in [`super::submission`],
+//! [`super::queue`], [`super::status`], [`super::retention`], [`super::counters`] and [`super::webhook`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ const VERSION: i64 = 1;
 
 /// The tables.
 ///
-/// - `job`: one row for each. `id` is null until the job is accepted. `body` is the digest of its lines, null for a prerender job, and
-///   the mark of its slot until the job is accepted. `webhook_attempts` counts calls that failed.
+/// - `job`: one row for each. `id` is null until the job is accepted. `body` is the digest of its lines, null for a
+///   prerender job, and the mark of its slot until the job is accepted. `webhook_attempts` counts calls that failed.
 /// - `chunk`: items that are still to be run.
 /// - `selection`: parts of the store that are still to be listed for a line.
 /// - `result`: the line of each output, in the order in which outputs ended.
@@ -117,7 +117,8 @@ impl Database {
         Ok(Database { calls, permits: Arc::new(Semaphore::new(CALLS_MAX)) })
     }
 
-    /// Runs `statements` on the thread, outside a transaction. They are skipped if the caller has gone before their turn.
+    /// Runs `statements` on the thread, outside a transaction. They are skipped if the caller has gone before their
+    /// turn.
     pub async fn read<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
@@ -125,8 +126,9 @@ impl Database {
         self.call(true, |connection| statements(connection)).await
     }
 
-    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed.
-    /// Not for results or anything else that clients see: a power cut may only take work, which is done again.
+    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one
+    /// has followed. Not for results or anything else that clients see: a power cut may only take work, which is done
+    /// again.
     pub async fn write<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
@@ -142,7 +144,8 @@ impl Database {
         self.call(false, |connection| transact(connection, "FULL", statements)).await
     }
 
-    /// Runs `then` on the thread after all earlier calls, without waiting: for callers that cannot wait, such as a `drop`.
+    /// Runs `then` on the thread after all earlier calls, without waiting: for callers that cannot wait, such as a
+    /// `drop`.
     pub fn afterwards(&self, then: impl FnOnce() + Send + 'static) {
         _ = self.calls.send(Box::new(|_| then()));
     }

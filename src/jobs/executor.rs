@@ -1,4 +1,5 @@
-//! [`JobExecutor`]: runs the items of jobs, and says what their results are. The layer above implements it; jobs call it.
+//! [`JobExecutor`]: runs the items of jobs, and says what their results are. The layer above implements it; jobs call
+//! it.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -16,12 +17,12 @@ pub struct Place {
 
 /// Runs items one by one.
 pub trait JobExecutor: Send + Sync + 'static {
-    /// Runs the item of this line and returns one outcome for each output, at least one. `rights` are those with which the job was
-    /// received. An empty line stands for one that was too long to be held.
+    /// Runs the item of this line and returns one outcome for each output, at least one. `rights` are those with which
+    /// the job was received. An empty line stands for one that was too long to be held.
     fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>>;
 
-    /// Whether these rights allow a line to name a part of the store. Otherwise such a line is run like any other, and the store is
-    /// not listed.
+    /// Whether these rights allow a line to name a part of the store. Otherwise such a line is run like any other, and
+    /// the store is not listed.
     fn may_select(&self, rights: u32) -> bool;
 
     /// The outcome of a line that cannot be run because of a bound of the jobs.

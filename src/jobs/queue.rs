@@ -1,5 +1,5 @@
-//! The queue: chunks of items and selections, taken and ended, as statements of the database. Which of them run now is known to the
-//! scheduler alone, so a process that died has taken nothing.
+//! The queue: chunks of items and selections, taken and ended, as statements of the database. Which of them run now is
+//! known to the scheduler alone, so a process that died has taken nothing.
 
 use std::collections::HashSet;
 
@@ -46,8 +46,8 @@ pub struct Rest {
     pub selections: Vec<(Item, Selection)>,
 }
 
-/// Finds something to do, taking the jobs in turn so that a large one does not hold up a small one. A chunk that is found is begun.
-/// `now_ms` is one moment: with two, a chunk due between them would be neither ready nor waited for.
+/// Finds something to do, taking the jobs in turn so that a large one does not hold up a small one. A chunk that is
+/// found is begun. `now_ms` is one moment: with two, a chunk due between them would be neither ready nor waited for.
 pub fn take(database: &Transaction, taken: &Taken, after_job: i64, now_ms: i64) -> Result<Task, Error> {
     let jobs = unfinished(database)?;
     let turn = jobs.partition_point(|job| *job <= after_job);
@@ -187,7 +187,8 @@ fn write_results(database: &Transaction, job: i64, ended: &[Ended]) -> Result<()
     Ok(())
 }
 
-/// Moves items that are tried again into a chunk of their own. In this chunk they would be suspected of ending the process.
+/// Moves items that are tried again into a chunk of their own. In this chunk they would be suspected of ending the
+/// process.
 pub fn put_off(database: &Transaction, chunk: i64, job: i64, attempts: u32, rest: &Rest) -> Result<(), Error> {
     let items: Vec<u8> = database.query_row("SELECT items FROM chunk WHERE number = ?1", [chunk], |row| row.get(0))?;
     let mut items = unpack(&items.into());
@@ -245,8 +246,8 @@ pub fn selecting(database: &Connection, number: i64) -> Result<Selecting, Error>
     })?)
 }
 
-/// Writes the next images of a selection as a chunk, and its progress; `last`: there are no more. Writes nothing if they exceed the
-/// bounds of a job or of the database. Returns the job if that ended it.
+/// Writes the next images of a selection as a chunk, and its progress; `last`: there are no more. Writes nothing if
+/// they exceed the bounds of a job or of the database. Returns the job if that ended it.
 pub fn select(
     database: &Transaction,
     number: i64,
@@ -278,7 +279,8 @@ pub fn select(
     Ok(None)
 }
 
-/// Ends a selection that names more than fits, with a result that says so. Its earlier images stay. Returns the job if that ended it.
+/// Ends a selection that names more than fits, with a result that says so. Its earlier images stay. Returns the job if
+/// that ended it.
 pub fn refuse(database: &Transaction, number: i64, ended: &Ended) -> Result<Option<i64>, Error> {
     let job: i64 = database.query_row("SELECT job FROM selection WHERE number = ?1", [number], |row| row.get(0))?;
     write_results(database, job, std::slice::from_ref(ended))?;

@@ -16,8 +16,9 @@ const VACUUM_PAGES: i64 = 1_000;
 /// How much longer an ended job is remembered while its webhook is due: longer than all calls take.
 pub(super) const DUE_MS_MAX: i64 = (WEBHOOK_CALLS_MAX as u64 * RETRY_MS_MAX * 2) as i64;
 
-/// Forgets jobs that were never accepted and are not being received any more: the client left, or the process that received them died.
-/// A row left by an earlier process may bear the mark of a live slot; it goes when that slot is free.
+/// Forgets jobs that were never accepted and are not being received any more: the client left, or the process that
+/// received them died. A row left by an earlier process may bear the mark of a live slot; it goes when that slot is
+/// free.
 pub fn forget_unaccepted(database: &Transaction, slots: &SubmissionSlots) -> Result<(), Error> {
     let mut unaccepted = database.prepare_cached("SELECT number, body FROM job WHERE state = ?1")?;
     let mut rows = unaccepted.query([State::Receiving as i64])?;
@@ -30,8 +31,8 @@ pub fn forget_unaccepted(database: &Transaction, slots: &SubmissionSlots) -> Res
     left_over.iter().try_for_each(|number| forget(database, "?1", params![number]))
 }
 
-/// Forgets the oldest ended jobs past the bounds of number, age and bytes. Three kinds are counted apart, up to the number each:
-/// submitted jobs, submitted jobs whose webhook is still due, and prerender jobs, which have no `body`.
+/// Forgets the oldest ended jobs past the bounds of number, age and bytes. Three kinds are counted apart, up to the
+/// number each: submitted jobs, submitted jobs whose webhook is still due, and prerender jobs, which have no `body`.
 pub fn forget_old(database: &Transaction, options: &Options) -> Result<(), Error> {
     let (done, cancelled) = (State::Done as i64, State::Cancelled as i64);
     let by_number =

@@ -1,9 +1,10 @@
-//! Runs one chunk, or takes the next images of a selection: here items meet [`super::JobExecutor`]. [`super::scheduler`] decides what
-//! is run.
+//! Runs one chunk, or takes the next images of a selection: here items meet [`super::JobExecutor`].
+//! [`super::scheduler`] decides what is run.
 //!
-//! **Items that end the process.** Each start of a chunk is counted, and any result sets the count back to 0. So a chunk that was
-//! started [`STARTS_TRUSTED`] times in vain is suspected: one of its items may end the process each time. Then it runs alone, one item
-//! at a time, in order. After [`STARTS_ALONE`] further starts in vain its first item is the one, and is given up.
+//! **Items that end the process.** Each start of a chunk is counted, and any result sets the count back to 0. So a
+//! chunk that was started [`STARTS_TRUSTED`] times in vain is suspected: one of its items may end the process each
+//! time. Then it runs alone, one item at a time, in order. After [`STARTS_ALONE`] further starts in vain its first item
+//! is the one, and is given up.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -37,7 +38,7 @@ pub fn is_suspected(chunk: &Chunk) -> bool {
 /// Runs a chunk to its end, or until its job has ended. `left` counts its items that have not ended.
 pub async fn run(shared: &Arc<Shared>, chunk: Chunk, left: &AtomicU64) {
     let is_suspected = is_suspected(&chunk);
-    let run = Run { shared, left, ended: Vec::new(), rest: Rest::default(), chunk };
+    let run = ChunkRun { shared, left, ended: Vec::new(), rest: Rest::default(), chunk };
     let ended = if is_suspected { run.one_by_one().await } else { run.together().await };
     if let Err(error) = ended {
         // Results that were not written are made again, unless the job has ended.
@@ -45,7 +46,7 @@ pub async fn run(shared: &Arc<Shared>, chunk: Chunk, left: &AtomicU64) {
     }
 }
 
-struct Run<'a> {
+struct ChunkRun<'a> {
     shared: &'a Arc<Shared>,
     left: &'a AtomicU64,
     chunk: Chunk,
@@ -54,7 +55,7 @@ struct Run<'a> {
     rest: Rest,
 }
 
-impl Run<'_> {
+impl ChunkRun<'_> {
     /// Runs the items, several at once, and writes results every now and then.
     async fn together(mut self) -> Result<(), Error> {
         let mut items = self.take_items();
@@ -78,10 +79,12 @@ impl Run<'_> {
         }
     }
 
-    /// Runs the items that may have ended the process, one at a time, and writes each result before the next item begins.
+    /// Runs the items that may have ended the process, one at a time, and writes each result before the next item
+    /// begins.
     async fn one_by_one(mut self) -> Result<(), Error> {
         let mut items = self.take_items();
-        // Only so many ran when the process ended. The others wait for another start, since nothing else runs meanwhile.
+        // Only so many ran when the process ended. The others wait for another start, since nothing else runs
+        // meanwhile.
         let suspects_max = self.shared.options.items_at_once;
         let is_partial = items.len() > suspects_max;
         items.truncate(suspects_max);
@@ -182,10 +185,11 @@ impl Run<'_> {
     }
 }
 
-/// Writes durably, and tries again until it succeeds: a full device may have room later, and the results are known only here.
+/// Writes durably, and tries again until it succeeds: a full device may have room later, and the results are known only
+/// here.
 ///
-/// A result that a client has seen must stay. After a power cut took it back, its number would go to another result, and a client
-/// that continues after that number would miss it.
+/// A result that a client has seen must stay. After a power cut took it back, its number would go to another result,
+/// and a client that continues after that number would miss it.
 async fn persist<T: Send + 'static>(
     shared: &Shared,
     write: impl Fn(&Transaction) -> Result<T, Error> + Clone + Send + 'static,

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::chunk::Chunk;
 use super::database::now_ms;
 use super::queue::{self, Task};
-use super::shared::{ERROR_WAIT, Run, Running, Shared, sleep};
+use super::shared::{ERROR_WAIT, RunKey, Running, Shared, sleep};
 use super::{Error, retention, runner};
 
 /// Chunks that run at once: the next begins while the last items of one end, and a small job runs next to a large one.
@@ -35,7 +35,7 @@ pub async fn run(shared: Arc<Shared>) {
 
 struct Scheduler {
     shared: Arc<Shared>,
-    runs: JoinSet<Run>,
+    runs: JoinSet<RunKey>,
     last_job: i64,
 }
 
@@ -60,8 +60,8 @@ impl Scheduler {
         Ok(None)
     }
 
-    /// Asks the store whether it is there, if that is in doubt. While it is away nothing starts: an item's few attempts last seconds,
-    /// and the store may be away for longer.
+    /// Asks the store whether it is there, if that is in doubt. While it is away nothing starts: an item's few attempts
+    /// last seconds, and the store may be away for longer.
     async fn store_answers(&self) -> bool {
         let Shared { suspects_store, store, .. } = &*self.shared;
         if !suspects_store.swap(false, Ordering::Relaxed) {
@@ -79,13 +79,13 @@ impl Scheduler {
         self.last_job = chunk.job;
         let items = Arc::new(AtomicU64::new(chunk.items.len() as u64));
         let (number, job, left, shared) = (chunk.number, chunk.job, items.clone(), self.shared.clone());
-        self.spawn(Run::Chunk(number), job, items, async move { runner::run(&shared, chunk, &left).await });
+        self.spawn(RunKey::Chunk(number), job, items, async move { runner::run(&shared, chunk, &left).await });
     }
 
     fn select(&mut self, number: i64, job: i64) {
         let shared = self.shared.clone();
         let select = async move { runner::select(&shared, number).await };
-        self.spawn(Run::Selection(number), job, Arc::default(), select);
+        self.spawn(RunKey::Selection(number), job, Arc::default(), select);
     }
 
     /// Runs a suspected chunk while nothing else runs, so that no other item comes under suspicion.
@@ -98,7 +98,7 @@ impl Scheduler {
         self.join().await;
     }
 
-    fn spawn(&mut self, run: Run, job: i64, items: Arc<AtomicU64>, work: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&mut self, run: RunKey, job: i64, items: Arc<AtomicU64>, work: impl Future<Output = ()> + Send + 'static) {
         // Locked while it spawns: either a cancel sees the run, or the run finds that its job has ended.
         let mut runs = self.shared.runs.lock();
         let abort = self.runs.spawn(async move {
@@ -145,7 +145,8 @@ pub async fn sweep(shared: Arc<Shared>) {
 }
 
 async fn sweep_all(shared: &Shared) -> Result<(), Error> {
-    // Slots are read on the database's thread: a submission with a slot may still write there, one without has asked before.
+    // Slots are read on the database's thread: a submission with a slot may still write there, one without has asked
+    // before.
     let (options, slots) = (shared.options.clone(), shared.slots.clone());
     shared.database.write(move |database| retention::forget_unaccepted(database, &slots)).await?;
     shared.database.write(move |database| retention::forget_old(database, &options)).await?;

@@ -1,5 +1,5 @@
-//! [`Selection`]: a source that names a part of the store, `{"all": true}` or `{"after": "<id>", "limit": n}`. Such a line stands for
-//! one item for each of these images.
+//! [`Selection`]: a source that names a part of the store, `{"all": true}` or `{"after": "<id>", "limit": n}`. Such a
+//! line stands for one item for each of these images.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -78,7 +78,8 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// Finds the first mistake in the source of a line; `None`: the mistake is elsewhere, and another reader reports it.
+    /// Finds the first mistake in the source of a line; `None`: the mistake is elsewhere, and another reader reports
+    /// it.
     pub fn of(line: &[u8]) -> Option<Mistake> {
         let line = Some(line).filter(|line| line.len() <= LINE_BYTES_MAX)?;
         let Value::Object(source) = serde_json::from_slice::<Map<String, Value>>(line).ok()?.remove("source")? else {

@@ -41,12 +41,12 @@ pub struct Shared {
     changes: watch::Sender<u64>,
     ends: broadcast::Sender<i64>,
     /// Chunks and selections that run now.
-    pub runs: Mutex<HashMap<Run, Running>>,
+    pub runs: Mutex<HashMap<RunKey, Running>>,
 }
 
 /// A chunk or a selection, by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Run {
+pub enum RunKey {
     Chunk(i64),
     Selection(i64),
 }
@@ -123,8 +123,8 @@ impl Shared {
         let mut taken = Taken::default();
         for run in self.runs.lock().keys() {
             match run {
-                Run::Chunk(number) => taken.chunks.insert(*number),
-                Run::Selection(number) => taken.selections.insert(*number),
+                RunKey::Chunk(number) => taken.chunks.insert(*number),
+                RunKey::Selection(number) => taken.selections.insert(*number),
             };
         }
         taken

@@ -56,19 +56,19 @@ impl State {
 
 /// The state of a job's webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct WebhookStatus {
     /// Whether it is still to be called.
     pub is_due: bool,
     /// Calls that failed.
     pub failed_calls: u32,
 }
 
-impl Delivery {
+impl WebhookStatus {
     fn json(self, has_ended: bool) -> Value {
         let state = match self {
             _ if !has_ended => "waiting",
-            Delivery { is_due: true, .. } => "due",
-            Delivery { failed_calls: WEBHOOK_CALLS_MAX.., .. } => "given-up",
+            WebhookStatus { is_due: true, .. } => "due",
+            WebhookStatus { failed_calls: WEBHOOK_CALLS_MAX.., .. } => "given-up",
             _ => "delivered",
         };
         json!({ "state": state, "failed_calls": self.failed_calls })
@@ -100,7 +100,7 @@ pub struct Status {
     /// Whether selections will still bring more items.
     pub selecting: bool,
     /// The state of its webhook, if it has one.
-    pub webhook: Option<Delivery>,
+    pub webhook: Option<WebhookStatus>,
 }
 
 impl Status {
@@ -140,11 +140,12 @@ impl Status {
         set("ended_ms", self.ended_ms.map(Value::from));
         set("items_per_second", self.rate().map(|rate| ((rate * 10.0).round() / 10.0).into()));
         set("estimated_end_ms", self.estimated_end_ms().map(Value::from));
-        set("webhook", self.webhook.map(|delivery| delivery.json(self.state.has_ended())));
+        set("webhook", self.webhook.map(|webhook| webhook.json(self.state.has_ended())));
         json
     }
 
-    /// The time when it would end at this rate, in milliseconds since 1970; `None` while selections may bring more items.
+    /// The time when it would end at this rate, in milliseconds since 1970; `None` while selections may bring more
+    /// items.
     pub fn estimated_end_ms(&self) -> Option<i64> {
         let rate = self.rate().filter(|rate| *rate > 0.0 && !self.selecting && !self.state.has_ended())?;
         Some(now_ms().saturating_add((self.waiting() as f64 / rate * 1e3) as i64))
@@ -169,7 +170,11 @@ fn read_status(row: &Row) -> rusqlite::Result<Status> {
         failed: count(8)?,
         running: 0,
         selecting: row.get(9)?,
-        webhook: if row.get(10)? { Some(Delivery { is_due: row.get(11)?, failed_calls: row.get(12)? }) } else { None },
+        webhook: if row.get(10)? {
+            Some(WebhookStatus { is_due: row.get(11)?, failed_calls: row.get(12)? })
+        } else {
+            None
+        },
     })
 }
 
@@ -221,7 +226,7 @@ mod tests {
     #[test]
     fn a_webhook_is_given_up_with_its_last_call_and_not_before() {
         let check = |is_due, failed_calls, has_ended, state: &str| {
-            let told = Delivery { is_due, failed_calls }.json(has_ended);
+            let told = WebhookStatus { is_due, failed_calls }.json(has_ended);
             assert_eq!(told, json!({ "state": state, "failed_calls": failed_calls }));
         };
         check(false, 0, false, "waiting");

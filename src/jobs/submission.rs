@@ -1,5 +1,5 @@
-//! [`Submission`]: a job that is being received. Its lines are written in chunks as they come, under a row that does not count until
-//! the job is accepted. So a job is there whole or not at all, and is never held in memory.
+//! [`Submission`]: a job that is being received. Its lines are written in chunks as they come, under a row that does
+//! not count until the job is accepted. So a job is there whole or not at all, and is never held in memory.
 
 use std::sync::Arc;
 
@@ -113,9 +113,11 @@ impl Submission {
         Ok(())
     }
 
-    /// Accepts the job: once this has returned, it survives a power cut. If a job of this id exists, that one is returned.
+    /// Accepts the job: once this has returned, it survives a power cut. If a job of this id exists, that one is
+    /// returned.
     ///
-    /// The id is derived from the key, or else is the BLAKE3 of the lines, each with its line feed. A prerender job is always new.
+    /// The id is derived from the key, or else is the BLAKE3 of the lines, each with its line feed. A prerender job is
+    /// always new.
     pub async fn accept(mut self) -> Result<Accepted, Error> {
         let body = self.hasher.digest();
         let names = (self.kind == JobKind::Submitted).then(|| Names { id: self.key.unwrap_or(body), body });
@@ -129,8 +131,9 @@ impl Submission {
 }
 
 impl Drop for Submission {
-    /// Frees the slot after all calls of this submission. The caller may have left before the last answer came, so it is not known
-    /// whether the job was accepted. If it was not, the sweeper finds its row without a slot and removes it.
+    /// Frees the slot after all calls of this submission. The caller may have left before the last answer came, so it
+    /// is not known whether the job was accepted. If it was not, the sweeper finds its row without a slot and removes
+    /// it.
     fn drop(&mut self) {
         if self.written {
             let slot = self.slot.take();
@@ -253,8 +256,8 @@ impl Known {
     }
 }
 
-/// Whether the submission repeats a job. A cancelled job that is known by its lines alone is forgotten instead: a client that submits
-/// them again wants them to run.
+/// Whether the submission repeats a job. A cancelled job that is known by its lines alone is forgotten instead: a
+/// client that submits them again wants them to run.
 fn is_known(database: &Transaction, names: &Names, arrival: &Arrival) -> Result<bool, Error> {
     let query = "SELECT number, body, rights, webhook, state FROM job WHERE id = ?1";
     let known = database.query_row(query, [names.id.as_bytes()], Known::read).optional()?;

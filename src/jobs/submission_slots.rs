@@ -1,5 +1,5 @@
-//! [`SubmissionSlots`]: bounds the jobs that this process receives at this moment, and knows their rows. An unaccepted row without a
-//! slot is left over, and the sweeper removes it.
+//! [`SubmissionSlots`]: bounds the jobs that this process receives at this moment, and knows their rows. An unaccepted
+//! row without a slot is left over, and the sweeper removes it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use super::database::now_ms;
 #[derive(Clone)]
 pub struct SubmissionSlots {
     submitted: Arc<Semaphore>,
-    /// Apart from the others: these last as long as their upload, and must not keep a slot from jobs that are submitted.
+    /// Apart from the others: these last as long as their upload, and must not keep a slot from jobs that are
+    /// submitted.
     prerender: Arc<Semaphore>,
     marks: Arc<Mutex<Marks>>,
 }

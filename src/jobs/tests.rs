@@ -144,7 +144,7 @@ async fn until(jobs: &Jobs, id: &Digest, wanted: impl Fn(&Status) -> bool) -> St
     }
 }
 
-/// Waits until something is so of which nobody is told. Where it never is, the test fails instead of standing still.
+/// Waits until a condition holds of which there is no notice. The test fails if it never does.
 async fn soon(is_so: impl AsyncFn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !is_so().await {
@@ -312,7 +312,7 @@ async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_d
 }
 
 #[tokio::test]
-async fn whoever_reads_a_job_is_never_told_of_another_of_its_id() {
+async fn a_reader_of_a_job_never_sees_a_later_one_of_its_id() {
     let fake = Fake::held();
     let jobs = start(&fake, options()).await;
     let id = submit(&jobs, None, &["a", "b"]).await.unwrap().id;
@@ -426,7 +426,7 @@ async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
 }
 
 #[tokio::test]
-async fn whoever_follows_a_job_is_told_of_its_end_alone() {
+async fn a_listener_hears_of_the_end_of_its_job_alone() {
     let fake = Fake::held();
     let jobs = start(&fake, options()).await;
     let mut ends = jobs.ends();
@@ -494,7 +494,7 @@ async fn a_selection_stands_for_every_image_that_it_names() {
 }
 
 #[tokio::test]
-async fn a_selection_of_whoever_may_not_select_is_run_as_it_is() {
+async fn a_selection_without_the_right_to_select_is_run_as_it_is() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
     blobs(&*jobs.shared.store, 3).await;

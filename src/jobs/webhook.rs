@@ -1,8 +1,8 @@
-//! Webhooks: when a job ends, its status is posted to the URL that came with it, signed. A call that fails is repeated a bounded number
-//! of times, so a receiver may get it twice.
+//! Webhooks: when a job ends, its status is posted to the URL that came with it, signed. A call that fails is repeated
+//! a bounded number of times, so a receiver may get it twice.
 //!
-//! `Progimage-Signature: t=<Unix seconds>,v1=<hex>`, where `v1` is the HMAC-SHA256 of `<t>.<body>`. A receiver computes it anew, and
-//! refuses signatures that are older than a few minutes.
+//! `Progimage-Signature: t=<Unix seconds>,v1=<hex>`, where `v1` is the HMAC-SHA256 of `<t>.<body>`. A receiver computes
+//! it anew, and refuses signatures that are older than a few minutes.
 
 use std::fmt;
 use std::str::FromStr;

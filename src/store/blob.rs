@@ -61,8 +61,8 @@ impl Blob {
         Ok(whole.freeze())
     }
 
-    /// The next frame (at most 256 KiB) from `range.start`; callers loop until the range is empty. Unless the blob was verified lately,
-    /// the last frame of a range is withheld until the whole blob is proven.
+    /// The next frame (at most 256 KiB) from `range.start`; callers loop until the range is empty. Unless the blob was
+    /// verified lately, the last frame of a range is withheld until the whole blob is proven.
     pub async fn frame(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let frame = range.start..range.end.min(range.start.saturating_add(FRAME_BYTES_MAX));
         if self.source.verified() {
@@ -85,7 +85,8 @@ impl Blob {
         start == 0 || self.progress.lock().next == start
     }
 
-    /// Hashes `bytes` if they come next in order, and returns the digest so far. They do not when two readers share one `Blob`.
+    /// Hashes `bytes` if they come next in order, and returns the digest so far. They do not when two readers share one
+    /// `Blob`.
     fn advance(&self, start: u64, bytes: &[u8]) -> Option<Digest> {
         let mut progress = self.progress.lock();
         if start == 0 {

@@ -50,7 +50,8 @@ pub struct Disk<F: Fs> {
     inner: Arc<Inner<F>>,
 }
 
-/// The open store. Fields are dropped in this order: the committer ends its work, the threads end, and the lock is freed.
+/// The open store. Fields are dropped in this order: the committer ends its work, the threads end, and the lock is
+/// freed.
 pub struct Inner<F: Fs> {
     committer: Committer<F>,
     syncers: Arc<Pool>,
@@ -111,8 +112,8 @@ fn unavailable(doing: &str, errno: Errno) -> Error {
 }
 
 impl<F: Fs> Disk<F> {
-    /// Takes over an initialised folder. Empties `tmp/` and, in the background, syncs what a killed predecessor may have left in the
-    /// page cache. The cost does not depend on the number of blobs.
+    /// Takes over an initialised folder. Empties `tmp/` and, in the background, syncs what a killed predecessor may
+    /// have left in the page cache. The cost does not depend on the number of blobs.
     pub fn start(fs: F, options: Options, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
         check_marker(&fs)?;
         empty_temporary(&fs).map_err(|errno| unavailable("emptying tmp", errno))?;

@@ -1,5 +1,5 @@
-//! [`Folder`]: the names in a data folder. The store keeps most of them; the rendition tier and the jobs keep theirs next to it. All
-//! are listed here, so that none can take another's, and `verify` knows which names are strange.
+//! [`Folder`]: the names in a data folder. The store keeps most of them; the rendition tier and the jobs keep theirs
+//! next to it. All are listed here, so that none can take another's, and `verify` knows which names are strange.
 //!
 //! ```text
 //! PROGIMAGE                 version + uuid of the store, locked by its owner

@@ -41,7 +41,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut table = self.table.lock();
         self.held = None;
-        // Holders and waiters take their reference under the table's lock, so one reference means that there are no others.
+        // Holders and waiters take their reference under the table's lock, so one reference means that there are no
+        // others.
         if table.get(&self.digest).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             table.remove(&self.digest);
         }

@@ -1,5 +1,5 @@
-//! [`Uploads`]: the way into a store, above every backend. It hashes and bounds bytes, checks digests, and shares one durable result
-//! between simultaneous uploads of the same bytes.
+//! [`Uploads`]: the way into a store, above every backend. It hashes and bounds bytes, checks digests, and shares one
+//! durable result between simultaneous uploads of the same bytes.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -88,8 +88,8 @@ impl Uploads {
         Uploads { shared: Arc::new(shared), patience: Duration::ZERO }
     }
 
-    /// Uploads into the same store with the same budget, but when the budget is used up they wait up to `patience` before `Busy`. For
-    /// streams of many uploads.
+    /// Uploads into the same store with the same budget, but when the budget is used up they wait up to `patience`
+    /// before `Busy`. For streams of many uploads.
     pub fn patient(&self, patience: Duration) -> Uploads {
         Uploads { shared: Arc::clone(&self.shared), patience }
     }
@@ -99,7 +99,8 @@ impl Uploads {
         (self.shared.options.batch_max, self.shared.options.batch_bytes_max)
     }
 
-    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are returned before a byte is read.
+    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are returned before a
+    /// byte is read.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
         self.begin_within(self.acquire_none(), declared).await
     }
@@ -160,7 +161,8 @@ impl Reserved {
         Ok(())
     }
 
-    /// Takes as much as is missing to hold `bytes` in all; may wait. They are not one blob, so its bound does not apply. `Busy`.
+    /// Takes as much as is missing to hold `bytes` in all; may wait. They are not one blob, so its bound does not
+    /// apply. `Busy`.
     pub async fn acquire(&mut self, bytes: u64) -> Result<(), Error> {
         let missing = missing(&self.budget, bytes);
         if missing > 0 {
@@ -181,7 +183,8 @@ impl Shared {
         Arc::clone(&self.budget).try_acquire_many_owned(pieces).map_err(|_| Error::Busy)
     }
 
-    /// Waits up to `patience` where [`Shared::try_acquire`] would refuse. The bound ends the wait of two callers for each other.
+    /// Waits up to `patience` where [`Shared::try_acquire`] would refuse. The bound ends the wait of two callers for
+    /// each other.
     async fn acquire(&self, pieces: u64, patience: Duration) -> Result<OwnedSemaphorePermit, Error> {
         let acquired = self.try_acquire(pieces);
         if acquired.is_ok() || patience.is_zero() {
@@ -200,7 +203,8 @@ impl Shared {
 }
 
 impl Upload {
-    /// Takes the next bytes; `TooLarge` past the bound. After an error, or if this future is dropped, the upload is void.
+    /// Takes the next bytes; `TooLarge` past the bound. After an error, or if this future is dropped, the upload is
+    /// void.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.intact()?;
         // The stage and the hasher differ until the stage has taken all bytes.
@@ -245,8 +249,8 @@ impl Upload {
 }
 
 impl Sealed {
-    /// The whole body, for the caller's own checks before the commit. Bodies over `memory_bytes_max` are read back from the backend.
-    /// At most `read_back_max` such uploads hold their bytes at a time; others wait.
+    /// The whole body, for the caller's own checks before the commit. Bodies over `memory_bytes_max` are read back from
+    /// the backend. At most `read_back_max` such uploads hold their bytes at a time; others wait.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
         let spilled = self.len > self.shared.options.memory_bytes_max as u64;
         if spilled && self.read_back.is_none() {
@@ -258,8 +262,9 @@ impl Sealed {
 
     /// Stores the body; returns once it is durable. A caller that leaves does not stop it.
     ///
-    /// While the same digest is being stored, this waits for *that* durable result and writes nothing. If a delete has removed that
-    /// result by then, the body is stored after all: the delete may have been answered before this upload came.
+    /// While the same digest is being stored, this waits for *that* durable result and writes nothing. If a delete has
+    /// removed that result by then, the body is stored after all: the delete may have been answered before this upload
+    /// came.
     pub async fn commit(self) -> Result<Receipt, Error> {
         let Sealed { digest, len, shared, stage, budget, read_back } = self;
         drop(read_back);

@@ -60,7 +60,8 @@ impl Error {
         }
     }
 
-    /// The exit status if every further request would fail, too, so that the command stops; `None`: only this request failed.
+    /// The exit status if every further request would fail, too, so that the command stops; `None`: only this request
+    /// failed.
     pub fn ends(&self) -> Option<Exit> {
         match self {
             Error::Body(_) => None,

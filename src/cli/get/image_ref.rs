@@ -45,8 +45,8 @@ impl ImageRef {
         self.extension.is_none()
     }
 
-    /// The file name: the id, eight digits of the query's hash if there is a query, and the extension. Without an extension, or with
-    /// `.auto`, it is that of the answer's media type.
+    /// The file name: the id, eight digits of the query's hash if there is a query, and the extension. Without an
+    /// extension, or with `.auto`, it is that of the answer's media type.
     pub fn file_name(&self, media_type: &str) -> String {
         let mut name = self.id.to_string();
         if let Some(query) = &self.query {

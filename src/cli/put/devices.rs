@@ -1,11 +1,13 @@
-//! [`Devices`]: knows which devices report a change of a file at once, by this machine's clock. Makes no system call itself.
+//! [`Devices`]: knows which devices report a change of a file at once, by this machine's clock. Makes no system call
+//! itself.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-/// File systems of the local kernel (`statfs(2)`). Others may report old metadata: NFS and SMB for up to a minute after another machine
-/// wrote, and by another clock; FUSE without any rule. A local file system that is missing here is slow, not wrong.
+/// File systems of the local kernel (`statfs(2)`). Others may report old metadata: NFS and SMB for up to a minute after
+/// another machine wrote, and by another clock; FUSE without any rule. A local file system that is missing here is
+/// slow, not wrong.
 const LOCAL: [u64; 19] = [
     0xEF53,      // ext2, ext3, ext4
     0x5846_5342, // XFS

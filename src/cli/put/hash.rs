@@ -1,4 +1,5 @@
-//! The stages from a path to its id: recall and hash. A file that the [`HashCache`] knows is not opened; others are read and hashed.
+//! The stages from a path to its id: recall and hash. A file that the [`HashCache`] knows is not opened; others are
+//! read and hashed.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -28,7 +29,8 @@ const RECALLED_MAX: usize = 64;
 /// Unknown files that wait to be hashed.
 const UNKNOWN_MAX: usize = 1_024;
 
-/// Finds the ids of files, on as many threads as there are processors. With `checksum` every file is hashed, known or not.
+/// Finds the ids of files, on as many threads as there are processors. With `checksum` every file is hashed, known or
+/// not.
 pub async fn name(
     cache: &Arc<HashCache>,
     checksum: bool,
@@ -174,7 +176,8 @@ fn hash(
     Ok((id, bytes, before))
 }
 
-/// Whether the `bytes` that were read since `began` are the whole file as it was `before`, and any later change will show.
+/// Whether the `bytes` that were read since `began` are the whole file as it was `before`, and any later change will
+/// show.
 fn is_certain(before: &Stamp, began: SystemTime, bytes: u64, after: &Stamp) -> bool {
     bytes == before.bytes() && before == after && before.is_settled(began)
 }

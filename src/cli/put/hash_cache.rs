@@ -1,11 +1,13 @@
-//! [`HashCache`]: the digests of files that were hashed before, so that an unchanged file is not read again. It is one SQLite file. If
-//! that is damaged or missing, files are read as without it. Reads no file but its own.
+//! [`HashCache`]: the digests of files that were hashed before, so that an unchanged file is not read again. It is one
+//! SQLite file. If that is damaged or missing, files are read as without it. Reads no file but its own.
 //!
-//! A digest is used if path, device, inode, size, mtime and ctime (which no program can set) are unchanged, on a file system that
-//! reports changes at once ([`Devices`]). The bytes are unchanged then, with these exceptions:
-//! - A change within the same clock tick as the hash. So files younger than [`YOUNG_NS`] are not remembered (git calls them racy).
-//! - File systems without ctime (FAT, exFAT), if a program changes a file, keeps its size and restores its mtime. These also number
-//!   files anew at each mount, and the pictures of a burst may have one size and one time. The path keeps them apart.
+//! A digest is used if path, device, inode, size, mtime and ctime (which no program can set) are unchanged, on a file
+//! system that reports changes at once ([`Devices`]). The bytes are unchanged then, with these exceptions:
+//! - A change within the same clock tick as the hash. So files younger than [`YOUNG_NS`] are not remembered (git calls
+//!   them racy).
+//! - File systems without ctime (FAT, exFAT), if a program changes a file, keeps its size and restores its mtime. These
+//!   also number files anew at each mount, and the pictures of a burst may have one size and one time. The path keeps
+//!   them apart.
 //! - A program that writes through a memory map, until the kernel has noticed.
 //! - A clock that was turned back.
 //!
@@ -24,8 +26,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 use super::devices::Devices;
 use crate::digest::Digest;
 
-/// The size of the cache file, give or take one write: about 3 million files, at 80 to 110 bytes each. When it is full, new files are not
-/// remembered. If they replaced old ones, a collection larger than the cache would never find any.
+/// The size of the cache file, give or take one write: about 3 million files, at 80 to 110 bytes each. When it is full,
+/// new files are not remembered. If they replaced old ones, a collection larger than the cache would never find any.
 pub const BYTES_MAX: u64 = 256 << 20;
 /// The age below which a file may change again without a change of its times. FAT keeps times in steps of 2 s.
 const YOUNG_NS: i64 = 2_000_000_000;
@@ -42,8 +44,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The version of the table. A file of a later version is left alone.
 const VERSION: i64 = 1;
 
-/// One row for each file, in the order of inodes: neighbours on the device are looked up together. `path` is the start of a hash. `seal`
-/// proves that a digest belongs to the rest of its row. `swept` has one row: the day of the last sweep.
+/// One row for each file, in the order of inodes: neighbours on the device are looked up together. `path` is the start
+/// of a hash. `seal` proves that a digest belongs to the rest of its row. `swept` has one row: the day of the last
+/// sweep.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS file (
         device INTEGER NOT NULL,
@@ -125,14 +128,16 @@ fn start(digest: &Digest) -> i64 {
     i64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The default path: `progimage/digests.sqlite` in `$XDG_CACHE_HOME`, or else in `$HOME/.cache`; `None`: neither is set.
+/// The default path: `progimage/digests.sqlite` in `$XDG_CACHE_HOME`, or else in `$HOME/.cache`; `None`: neither is
+/// set.
 pub fn default_path() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
     Some(cache.join("progimage/digests.sqlite"))
 }
 
-/// The cache. Its calls never fail: an entry that cannot be read is unknown, and one that cannot be written is forgotten.
+/// The cache. Its calls never fail: an entry that cannot be read is unknown, and one that cannot be written is
+/// forgotten.
 ///
 /// Threads share it. Several processes may have the same file open.
 pub struct HashCache {
@@ -345,8 +350,8 @@ fn connect(file: &Path, busy_timeout: Duration) -> Option<Connection> {
 
 /// Opens the database; `None`: the file is of a later version.
 ///
-/// It has a rollback journal, because a home folder may be on NFS, where a write-ahead log cannot be shared. It is never synced: after a
-/// power cut it may be broken, and is made anew, or have torn rows, which their seals reveal.
+/// It has a rollback journal, because a home folder may be on NFS, where a write-ahead log cannot be shared. It is
+/// never synced: after a power cut it may be broken, and is made anew, or have torn rows, which their seals reveal.
 fn set_up(file: &Path, busy_timeout: Duration) -> rusqlite::Result<Option<Connection>> {
     // Names and hashes of files are private. Errors here are seen when the file is opened.
     if let Some(folder) = file.parent() {

@@ -302,7 +302,7 @@ fn two_runs_at_once_remember_what_both_have_found() {
 }
 
 #[test]
-fn the_file_is_nobody_elses_and_may_not_be_there() {
+fn the_file_is_private_and_may_be_missing() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.remember(DAY, [1]);

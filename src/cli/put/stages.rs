@@ -32,7 +32,8 @@ fn ending<T>(_: T) -> Failure {
     Failure::new(Exit::Failed, "")
 }
 
-/// Asks which files the server lacks. One question covers all files that were hashed during the last one, or within a moment.
+/// Asks which files the server lacks. One question covers all files that were hashed during the last one, or within a
+/// moment.
 pub async fn ask(
     client: &Client,
     mut named: Receiver<HashedFile>,
@@ -65,8 +66,8 @@ async fn fill(named: &mut Receiver<HashedFile>, batch: &mut Vec<HashedFile>) {
     }
 }
 
-/// Asks the server which of `files` it lacks. The question includes an id that no server has. An answer without that id is not from
-/// ProgImage, and must not be read as "all are stored".
+/// Asks the server which of `files` it lacks. The question includes an id that no server has. An answer without that id
+/// is not from ProgImage, and must not be read as "all are stored".
 async fn lacking(client: &Client, files: &[HashedFile]) -> Result<HashSet<Digest>, Error> {
     let unknown = unknown_id();
     let ids = files.iter().map(|file| file.id).chain([unknown]);

@@ -14,7 +14,7 @@ async fn prerender_jobs_are_bounded_among_themselves() {
     fake.gate.close();
     end(&jobs, &sent).await;
     end(&jobs, &first).await;
-    // The same lines, and always another job.
+    // Equal lines always make another prerender job.
     let mut last = first;
     for _ in 0..3 {
         let Accepted { id, new } = submit_as(&jobs, prerender(), "a").await.unwrap();
@@ -117,7 +117,7 @@ async fn a_job_whose_webhook_is_due_is_forgotten_among_its_like_and_later() {
     }
     let set =
         async |update: String| jobs.shared.database.write(move |database| Ok(database.execute(&update, [])?)).await;
-    // Nobody calls here.
+    // These tests call no webhook.
     set("UPDATE job SET webhook = 'x', webhook_at_ms = 0 WHERE number <= 2".to_owned()).await.unwrap();
     let left = async |options: Options| {
         jobs.shared.database.write(move |database| retention::forget_old(database, &options)).await.unwrap();

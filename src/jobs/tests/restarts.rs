@@ -80,7 +80,7 @@ async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_
     assert_eq!((status.done, status.failed), (9, 1));
     let results = results(&jobs, &id).await;
     assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
-    // One by one, in their order, those that may have run beside it.
+    // One by one, in their order, those that may have run at the same time.
     assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
 }
 

@@ -1,10 +1,13 @@
-//! Group commit: all uploads that are ready share the cost of becoming durable. One thread decides, and the sync threads wait.
+//! Group commit: all uploads that are ready share the cost of becoming durable. One thread decides, and the sync
+//! threads wait.
 //!
-//! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in parallel;
-//! then acknowledge. The next batch is whatever has arrived meanwhile, so there is no timer and nothing to tune at low load.
+//! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in
+//! parallel; then acknowledge. The next batch is whatever has arrived meanwhile, so there is no timer and nothing to
+//! tune at low load.
 //!
-//! A large batch (`syncfs_batch_min`) is synced as a whole instead: one `syncfs` for all bytes, and one for all names. That makes small
-//! files cheap, but also waits for other writes to the file system, so it is done only while these are few.
+//! A large batch (`syncfs_batch_min`) is synced as a whole instead: one `syncfs` for all bytes, and one for all names.
+//! That makes small files cheap, but also waits for other writes to the file system, so it is done only while these are
+//! few.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
@@ -59,7 +62,8 @@ impl<F: Fs> Committer<F> {
         Ok(Committer { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Queues a request. The queue is bounded by the bytes of uploads in flight. A request that cannot be queued drops its reply.
+    /// Queues a request. The queue is bounded by the bytes of uploads in flight. A request that cannot be queued drops
+    /// its reply.
     pub fn submit(&self, request: CommitRequest<F>) {
         if let Some(queue) = &self.queue {
             let _ = queue.send(request);
@@ -133,8 +137,8 @@ enum By {
     FileSystem,
 }
 
-/// Bytes of other writers that may wait for the device when a batch is synced with its file system: a fraction of a second on a slow
-/// one.
+/// Bytes of other writers that may wait for the device when a batch is synced with its file system: a fraction of a
+/// second on a slow one.
 const OTHERS_DIRTY_BYTES_MAX: u64 = 64 << 20;
 
 impl By {
@@ -260,8 +264,8 @@ fn sync_names<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16>
     match (by, shards.first()) {
         (By::FileSystem, Some(&one)) => {
             core.sync_file_system()?;
-            // On some versions of Linux, `syncfs` does not report a journal that cannot be written any more, nor a file system that
-            // became read-only by it. `fsync` does.
+            // On some versions of Linux, `syncfs` does not report a journal that cannot be written any more, nor a file
+            // system that became read-only by it. `fsync` does.
             core.sync_shard(one)
         }
         (By::FileSystem, None) => Ok(()),
@@ -345,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn where_others_write_much_or_nobody_knows_each_file_is_synced_alone() {
+    fn where_others_write_much_or_it_is_unknown_each_file_is_synced_alone() {
         let dirty_max = OTHERS_DIRTY_BYTES_MAX + 1000;
         for (dirty, expected) in [(Some(dirty_max), By::FileSystem), (Some(dirty_max + 1), By::File), (None, By::File)]
         {

@@ -1,4 +1,5 @@
-//! [`Core`]: the state that all threads of the disk backend share, and blocking calls on single blobs. Batches are in `commit`.
+//! [`Core`]: the state that all threads of the disk backend share, and blocking calls on single blobs. Batches are in
+//! `commit`.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::fs::{Errno, Fs, Open, Status, Wait};
+use super::fs::{Errno, FileStatus, Fs, Open, Wait};
 use super::health::Health;
 use super::layout;
 use crate::digest::Digest;
@@ -32,7 +33,8 @@ pub struct Core<F: Fs> {
     pub counters: AtomicCounters,
     /// Names that are linked and not yet durable. For all other callers they do not exist.
     ///
-    /// A panic under this lock can only leave a name here too long, and so hide a blob. It never shows one that is not durable.
+    /// A panic under this lock can only leave a name here too long, and so hide a blob. It never shows one that is not
+    /// durable.
     pending: Mutex<HashSet<Digest>>,
     /// Inodes of blobs whose bytes were read and matched their name.
     verified: Cache<Digest, u64>,
@@ -76,9 +78,9 @@ pub enum Lookup {
     /// Nothing, or nothing durable yet.
     Absent,
     /// A regular file that may be the blob.
-    Blob(Status),
+    Blob(FileStatus),
     /// Something that cannot be the blob: not a regular file, or an empty one.
-    Foreign(Status),
+    Foreign(FileStatus),
 }
 
 impl<F: Fs> Core<F> {
@@ -109,7 +111,7 @@ impl<F: Fs> Core<F> {
         Ok(if self.is_pending(digest) { Lookup::Absent } else { lookup })
     }
 
-    fn classify(&self, digest: &Digest, status: Status) -> Lookup {
+    fn classify(&self, digest: &Digest, status: FileStatus) -> Lookup {
         if status.is_file && (status.len > 0 || *digest == Digest::of(b"")) {
             Lookup::Blob(status)
         } else {
@@ -126,7 +128,7 @@ impl<F: Fs> Core<F> {
     }
 
     /// Opens the blob's file.
-    pub fn open(&self, digest: &Digest, wait: Wait) -> Result<Option<(F::File, Status)>, Errno> {
+    pub fn open(&self, digest: &Digest, wait: Wait) -> Result<Option<(F::File, FileStatus)>, Errno> {
         let file = match self.fs.openat(&layout::blob(digest), Open::Read, wait) {
             // A symbolic link or a socket is no blob.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),

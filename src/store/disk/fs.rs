@@ -1,7 +1,7 @@
 //! [`Fs`]: the system calls that the disk backend makes, under their own names. No buffering, no retry, no policy.
 //!
-//! Paths are relative to the store's root. [`super::real::RealFs`] makes the calls. `SimFs`, in tests, simulates them and what a power
-//! cut may leave.
+//! Paths are relative to the store's root. [`super::real::RealFs`] makes the calls. `SimFs`, in tests, simulates them
+//! and what a power cut may leave.
 
 pub use rustix::io::{Errno, Result};
 
@@ -29,7 +29,7 @@ pub enum Wait {
 
 /// The status of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct FileStatus {
     /// Whether it is a regular file.
     pub is_file: bool,
     /// The length in bytes.
@@ -46,7 +46,7 @@ pub trait Fs: Send + Sync + 'static {
     /// Opens `path`.
     fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<Self::File>;
     /// The status of `file`.
-    fn fstat(&self, file: &Self::File) -> Result<Status>;
+    fn fstat(&self, file: &Self::File) -> Result<FileStatus>;
     /// Reads into `buffer` from `offset`; 0 at the end of the file.
     fn pread(&self, file: &Self::File, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize>;
     /// Writes some of `bytes` at `offset`.

@@ -1,4 +1,5 @@
-//! [`Health`]: whether the disk backend accepts writes now, and whether its start-up sync has ended. Decides nothing else.
+//! [`Health`]: whether the disk backend accepts writes now, and whether its start-up sync has ended. Decides nothing
+//! else.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

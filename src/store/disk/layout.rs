@@ -1,5 +1,5 @@
-//! The paths of the disk store's files, and how a new folder is made. The names are listed in [`crate::store::folder`]. Reads and
-//! writes no blob.
+//! The paths of the disk store's files, and how a new folder is made. The names are listed in [`crate::store::folder`].
+//! Reads and writes no blob.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,8 +40,8 @@ pub fn quarantine(digest: &Digest) -> String {
     format!("{QUARANTINE}/{digest}.{nanos}")
 }
 
-/// Makes the folder a store, unless it is one. Safe to repeat after a crash at any point: the marker is made last, when all folders
-/// are durable.
+/// Makes the folder a store, unless it is one. Safe to repeat after a crash at any point: the marker is made last, when
+/// all folders are durable.
 pub fn init(fs: &impl Fs, uuid: u128) -> Result<()> {
     if exists(fs, MARKER)? {
         return Ok(());
@@ -85,7 +85,8 @@ pub fn write_state(fs: &impl Fs, path: &str, payload: &str) -> Result<()> {
     sync_folder(fs, STATE)
 }
 
-/// Reads the payload of a small file of `state/`; `None`: there is no such file. A damaged file yields a text that says so.
+/// Reads the payload of a small file of `state/`; `None`: there is no such file. A damaged file yields a text that says
+/// so.
 pub fn read_state(fs: &impl Fs, path: &str) -> Result<Option<String>> {
     if !exists(fs, path)? {
         return Ok(None);

@@ -1,7 +1,7 @@
 //! [`Pool`]: threads that make blocking calls for asynchronous callers. They start when they are needed, up to a bound.
 //!
-//! Not tokio's blocking pool: syncs and reads each have their own threads, so that neither waits for the other. The queue needs no
-//! bound of its own, since the layers above bound uploads in flight and open connections.
+//! Not tokio's blocking pool: syncs and reads each have their own threads, so that neither waits for the other. The
+//! queue needs no bound of its own, since the layers above bound uploads in flight and open connections.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

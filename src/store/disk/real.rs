@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::ReadWriteFlags;
 
-use super::fs::{Errno, Fs, Open, Result, Status, Wait};
+use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 
-/// The longest wait for a lock. An owner that is ending, or a process being started that inherited the descriptor, frees it in this time.
+/// The longest wait for a lock. An owner that is ending, or a process being started that inherited the descriptor,
+/// frees it in this time.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
-/// File systems (ext2 to ext4, XFS, Btrfs; `statfs(2)`) whose `syncfs` reports writes that failed since the last one. Others, such as
-/// the layers of a container, write to a second file system and may not report its errors.
+/// File systems (ext2 to ext4, XFS, Btrfs; `statfs(2)`) whose `syncfs` reports writes that failed since the last one.
+/// Others, such as the layers of a container, write to a second file system and may not report its errors.
 const REPORTING_FILE_SYSTEMS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
 
 /// The first version of Linux whose `syncfs` reports failed writes.
@@ -60,8 +61,8 @@ impl RealFs {
         if self.writes { Ok(()) } else { Err(Errno::ROFS) }
     }
 
-    /// Takes the exclusive lock on the file `path` until the result is dropped. `EWOULDBLOCK`: another process kept it for the time
-    /// [`LOCK_WAIT`].
+    /// Takes the exclusive lock on the file `path` until the result is dropped. `EWOULDBLOCK`: another process kept it
+    /// for the time [`LOCK_WAIT`].
     pub fn lock(&self, path: &str) -> Result<OwnedFd> {
         let file = self.openat(path, Open::Read, Wait::Block)?;
         let deadline = Instant::now() + LOCK_WAIT;
@@ -117,7 +118,8 @@ impl Fs for RealFs {
             };
         match wait {
             Wait::Block => rustix::fs::openat(&self.root, path, flags, FILE_MODE),
-            // All other errors (including an unknown call, or one refused by a filter) are left to the call that may wait.
+            // All other errors (including an unknown call, or one refused by a filter) are left to the call that may
+            // wait.
             Wait::Cached => match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::CACHED) {
                 Err(error) if error != Errno::NOENT => Err(Errno::AGAIN),
                 opened => opened,
@@ -125,10 +127,10 @@ impl Fs for RealFs {
         }
     }
 
-    fn fstat(&self, file: &OwnedFd) -> Result<Status> {
+    fn fstat(&self, file: &OwnedFd) -> Result<FileStatus> {
         let stat = rustix::fs::fstat(file)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        Ok(Status { is_file, len: u64::try_from(stat.st_size).unwrap_or(0), inode: stat.st_ino })
+        Ok(FileStatus { is_file, len: u64::try_from(stat.st_size).unwrap_or(0), inode: stat.st_ino })
     }
 
     fn pread(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {

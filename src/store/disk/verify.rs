@@ -1,5 +1,5 @@
-//! [`run`]: reads every file of a store's folder from the device and checks it against its name. It takes no lock, so a server may own
-//! the folder meanwhile, and it changes no file: the owner decides what to do about a finding.
+//! [`run`]: reads every file of a store's folder from the device and checks it against its name. It takes no lock, so a
+//! server may own the folder meanwhile, and it changes no file: the owner decides what to do about a finding.
 //!
 //! The only file that it ever removes is the note of a failed sync, with [`Options::recent`].
 
@@ -33,8 +33,9 @@ pub struct Options {
     pub threads: usize,
     /// Bytes a second that are read at most, so that a running server keeps its share of the device.
     pub rate_bytes_max: Option<u64>,
-    /// Checks only blobs of the hour before the failed sync, or before now. If none is damaged and no server runs, the note of the
-    /// failed sync is removed, so that the next start accepts uploads. Strange files in the folder do not prevent that.
+    /// Checks only blobs of the hour before the failed sync, or before now. If none is damaged and no server runs, the
+    /// note of the failed sync is removed, so that the next start accepts uploads. Strange files in the folder do not
+    /// prevent that.
     pub recent: bool,
 }
 

@@ -194,8 +194,7 @@ fn the_memory_lies_where_caches_do() {
 #[test]
 fn the_readme_says_what_the_help_says() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let text =
-        readme.lines().find(|line| line.starts_with("The ids of files are remembered")).unwrap().replace('`', "");
+    let text = readme.lines().find(|line| line.starts_with("`put` remembers hashes")).unwrap().replace('`', "");
     let help = program(&["put", "--help"]).output().unwrap();
     let help = Ran::from(help).with(0);
     assert!(help.stdout.lines().any(|line| line == text), "{}", help.stdout);
