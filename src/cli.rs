@@ -1,12 +1,12 @@
-//! The command line: parses arguments and calls the layers below; it renders nothing itself. One file a command, one row each in
-//! `COMMANDS`. stdout is data, stderr is for people, the exit status tells (`ending`).
+//! The command line: parses arguments and calls the layers below. It renders nothing itself. Each command has a file,
+//! and a row in `COMMANDS`. stdout is data, stderr is for people, and `exit` defines the exit status.
 
 mod bulk;
 mod client;
 mod completions;
 mod copy;
 mod describe;
-mod ending;
+mod exit;
 mod get;
 mod jobs;
 mod output;
@@ -22,12 +22,12 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use crate::config::{Config, Mistakes, SETTINGS, Sources};
+use crate::config::{Config, Mistakes, SETTINGS, SettingSources};
 
-/// What a command takes, and what it does.
+/// A command: its arguments, and the function that runs it.
 type Row = (fn() -> Command, fn(&ArgMatches) -> ExitCode);
 
-/// Every command but `serve`, which is also what is done without one.
+/// All commands except `serve`, which also runs without a command.
 const COMMANDS: &[Row] = &[
     (put::command, put::run),
     (get::command, get::run),
@@ -41,7 +41,7 @@ const COMMANDS: &[Row] = &[
     (completions::command, completions::run),
 ];
 
-/// Parses the arguments, runs the command and says how it ended.
+/// Parses the arguments, runs the command and returns its exit status.
 pub fn run() -> ExitCode {
     let matches = command().get_matches();
     let Some((name, given)) = matches.subcommand() else { return serve::run(&[&matches]) };
@@ -55,22 +55,22 @@ fn command() -> Command {
     let config = Arg::new("config").long("config").value_name("FILE").help("TOML file of settings").global(true);
     Command::new("progimage")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .about("Store images and serve them in any size and format")
         .arg(config)
-        // Without a command the server starts; its settings may stand there, too.
+        // Without a command the server starts, so its settings are allowed there, too.
         .args(settings().map(|arg| arg.hide(true)))
-        .subcommand(Command::new("serve").about("Serve HTTP; what is done without a command, too").args(settings()))
+        .subcommand(Command::new("serve").about("Serve HTTP (the default command)").args(settings()))
         .subcommands(COMMANDS.iter().map(|(command, _)| command()))
 }
 
 /// A flag for every setting.
 fn settings() -> impl Iterator<Item = Arg> {
-    // Made once: the defaults of some depend on the machine, which is slow to ask.
+    // Made once: some defaults depend on the machine, which is slow to ask.
     let defaults = Config::default();
     SETTINGS.iter().map(move |setting| {
-        // clap keeps names for as long as the process lives; this runs twice.
+        // clap requires static names. This runs twice in a process.
         let flag: &'static str = setting.key.replace('_', "-").leak();
-        let arg = Arg::new(setting.key).long(flag).help(setting.doc);
+        let arg = Arg::new(setting.key).long(flag).help(setting.summary()).long_help(setting.doc);
         if setting.is_switch(&defaults) {
             arg.value_name("true|false").num_args(0..=1).require_equals(true).default_missing_value("true")
         } else {
@@ -79,7 +79,7 @@ fn settings() -> impl Iterator<Item = Arg> {
     })
 }
 
-/// Reads the settings from where they stand: flags of any of `matches`, where the command takes them, environment and file.
+/// Loads the settings: from the flags of any of `matches`, if the command takes them, the environment and the file.
 fn load(matches: &[&ArgMatches]) -> Result<Config, Mistakes> {
     let flag =
         |key: &str| matches.iter().find_map(|matches| matches.try_get_one::<String>(key).ok().flatten().cloned());
@@ -92,5 +92,32 @@ fn load(matches: &[&ArgMatches]) -> Result<Config, Mistakes> {
                 .map_err(|error| Mistakes(vec![format!("--config: cannot read {path}: {error}")]))?,
         ),
     };
-    Config::load(&Sources { flag: &flag, environment: &environment, file: file.as_deref() })
+    Config::load(&SettingSources { flag: &flag, environment: &environment, file: file.as_deref() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELP_CHARS_MAX: usize = 80;
+
+    fn check_command(command: &Command) {
+        let name = command.get_name();
+        check(name, command.get_about().map(ToString::to_string));
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            check(&format!("{name} {}", arg.get_id()), arg.get_help().map(ToString::to_string));
+        }
+        command.get_subcommands().for_each(check_command);
+    }
+
+    fn check(place: &str, help: Option<String>) {
+        let help = help.unwrap_or_else(|| panic!("{place} has no help"));
+        assert!(help.chars().count() <= HELP_CHARS_MAX, "{place}: {help}");
+        assert!(!help.ends_with('.'), "{place}: {help}");
+    }
+
+    #[test]
+    fn help_texts_are_short_phrases() {
+        check_command(&command());
+    }
 }

@@ -1,7 +1,9 @@
-//! Configuration: composes each layer's `Options` from flags, environment and a TOML file. Not a place for defaults of a layer.
+//! Configuration: composes each layer's `Options` from flags, environment and a TOML file. The layers keep their own
+//! defaults.
 //!
-//! Every setting is one row of [`SETTINGS`]: its key is the TOML key, `PROGIMAGE_<KEY>` in the environment and `--<key>` with
-//! hyphens as a flag. A flag wins over the environment, which wins over the file. All mistakes are reported together.
+//! Every setting is one row of [`SETTINGS`]. Its key is the TOML key; in the environment it is `PROGIMAGE_<KEY>`, and
+//! as a flag `--<key>` with hyphens. A flag wins over the environment, which wins over the file. All mistakes are
+//! reported together.
 
 mod describe;
 mod setting;
@@ -10,32 +12,30 @@ mod settings;
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::{http, store};
+use crate::http;
+use crate::store::Folder;
 pub use describe::describe;
 pub use setting::Setting;
 pub use settings::SETTINGS;
 
-/// The folder of the rendition tier, inside that of the store.
-const TIER_FOLDER: &str = "renditions";
-
-/// Everything that can be set.
+/// All settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
     /// The store: a folder, or `memory:`.
     pub data: String,
-    /// Of the layers.
+    /// The settings of the layers.
     pub layers: http::Settings,
-    /// Serve other addresses than loopback ones although there are no keys.
+    /// Whether to listen on a public address without keys.
     pub public_without_keys: bool,
-    /// How logs are written.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// What is logged: `info`, or a filter such as `progimage=debug`.
+    /// The level of the log, such as `info`, or a filter such as `progimage=debug`.
     pub log: String,
 }
 
-/// How logs are written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -57,7 +57,7 @@ impl Default for Config {
     }
 }
 
-/// Everything that is wrong with a configuration.
+/// All mistakes in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<String>);
 
@@ -69,11 +69,11 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// Where settings come from; each gives a setting's text, or none.
-pub struct Sources<'a> {
-    /// By key.
+/// The sources of settings. Each returns the text of a setting, if it has one.
+pub struct SettingSources<'a> {
+    /// Flags, by key.
     pub flag: &'a dyn Fn(&str) -> Option<String>,
-    /// By variable name.
+    /// Environment variables, by name.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// The text of the TOML file.
     pub file: Option<&'a str>,
@@ -81,7 +81,7 @@ pub struct Sources<'a> {
 
 impl Config {
     /// Composes a configuration.
-    pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
+    pub fn load(sources: &SettingSources) -> Result<Config, Mistakes> {
         let mut config = Config::default();
         let mut mistakes = Vec::new();
         let file = sources.file.map_or_else(toml::Table::new, |text| {
@@ -103,19 +103,19 @@ impl Config {
                 mistakes.push(format!("{place}: {mistake}"));
             }
         }
-        config.layers.renditions.tier_folder = store::folder(&config.data).map(|folder| folder.join(TIER_FOLDER));
+        config.layers.renditions.tier_folder = Folder::of(&config.data).map(|folder| folder.renditions());
         mistakes.extend(config.contradictions());
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 
-    /// What no setting can see by itself.
+    /// Mistakes between settings.
     fn contradictions(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         let access = &self.layers.access;
         if !self.listen.ip().is_loopback() && !access.has_keys() && !self.public_without_keys {
             mistakes.push(format!(
-                "listen: {} can be reached from other machines and there are no keys: set keys, listen on a loopback address, or \
-                 set allow_public_without_keys",
+                "listen: {} can be reached from other machines, and there are no keys: set keys, listen on a \
+                 loopback address, or set allow_public_without_keys",
                 self.listen
             ));
         }
@@ -129,16 +129,16 @@ impl Config {
             mistakes.push("webhook_allow: there is no webhook_secret to sign with".to_owned());
         }
         if self.layers.http.presets.only && self.layers.http.presets.is_empty() {
-            mistakes.push("presets_only: there are no presets, so that nothing could be rendered".to_owned());
+            mistakes.push("presets_only: there are no presets, so nothing could be rendered".to_owned());
         }
         let renditions = &self.layers.renditions;
         if self.layers.limits.memory_bytes_max > renditions.render_memory_bytes_max {
             mistakes.push(
-                "render_memory_bytes_max: less than memory_bytes_max, so that some renders could never run".to_owned(),
+                "render_memory_bytes_max: less than memory_bytes_max, so some renders could never run".to_owned(),
             );
         }
         if self.layers.store.uploads_bytes_max < self.layers.store.blob_bytes_max {
-            mistakes.push("uploads_bytes_max: less than bytes_max, so that some uploads could never arrive".to_owned());
+            mistakes.push("uploads_bytes_max: less than bytes_max, so some uploads could never arrive".to_owned());
         }
         mistakes
     }
@@ -148,7 +148,7 @@ fn is_known(key: &str) -> bool {
     SETTINGS.iter().any(|setting| setting.key == key)
 }
 
-/// A TOML value as it would be written in the environment; lists are joined by commas.
+/// Writes a TOML value as it would be in the environment. Lists are joined by commas.
 fn text_of(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
@@ -157,7 +157,7 @@ fn text_of(value: &toml::Value) -> String {
         toml::Value::Float(number) => number.to_string(),
         toml::Value::Boolean(switch) => switch.to_string(),
         toml::Value::Datetime(time) => time.to_string(),
-        // Presets: `[presets]`, a query by name.
+        // `[presets]`: queries by name.
         toml::Value::Table(table) => {
             table.iter().map(|(name, value)| format!("{name}:{}", text_of(value))).collect::<Vec<_>>().join(" ")
         }
@@ -172,7 +172,11 @@ mod tests {
         let find = |pairs: &[(&str, &str)], name: &str| {
             pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        Config::load(&Sources { flag: &|key| find(flags, key), environment: &|name| find(environment, name), file })
+        Config::load(&SettingSources {
+            flag: &|key| find(flags, key),
+            environment: &|name| find(environment, name),
+            file,
+        })
     }
 
     #[test]

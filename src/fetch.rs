@@ -1,19 +1,19 @@
 //! Remote sources: images of other servers, fetched by a guarded client. Knows no image formats, stores nothing.
 //!
-//! A URL comes from whoever can reach this server, so fetching it must not reach what they cannot. Hosts must be allowed by name
-//! and every address that a name resolves to must be public; the connection goes to an address that was checked, never to one that
-//! is looked up again. Each redirect is checked anew.
+//! Clients choose the URLs, so a fetch must not reach what those clients cannot reach themselves. Hosts must be allowed
+//! by name, and every address of a name must be public. The connection goes to an address that was checked, never to
+//! one that is looked up again. Each redirect is checked anew.
 //!
 //! ```text
-//! Sources::get -> cache -> flight (shared by URL) -> client: target -> addresses -> connection -> answer -> cache
+//! Sources::get -> cache -> single flight by URL -> client: target -> addresses -> connection -> answer -> cache
 //! ```
 
 pub mod address;
 mod client;
 mod freshness;
-mod hooks;
 mod sources;
 mod target;
+mod webhook_client;
 
 use std::io;
 use std::net::IpAddr;
@@ -22,30 +22,30 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 
-pub use hooks::Hooks;
-pub use sources::{Source, Sources};
+pub use sources::{RemoteSource, Sources};
 pub use target::HostPattern;
+pub use webhook_client::WebhookClient;
 
 /// Settings of remote sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Hosts that may be fetched from; none: remote sources are off.
     pub allow: Vec<HostPattern>,
-    /// Ports that may be connected to.
+    /// Ports that fetches may connect to.
     pub ports: Vec<u16>,
-    /// Networks that may be connected to although they are not public.
+    /// Networks that fetches may connect to although they are not public.
     pub private_allow: Vec<IpNet>,
-    /// How long one fetch may take, redirects included.
+    /// The longest time of one fetch, redirects included.
     pub timeout_ms: u64,
-    /// How long a fetch may wait for the next step: a connection, a head, more bytes; and for its own place.
+    /// The longest wait of a fetch for its next step: a permit, a connection, a head, or more bytes.
     pub stall_ms: u64,
-    /// Bytes of one source.
+    /// The most bytes of one source.
     pub bytes_max: u64,
-    /// Fetches at once.
+    /// The most fetches at once.
     pub fetches_max: usize,
-    /// How long a source may be used without asking its origin again, whatever that says.
+    /// The longest time for which a source is used without asking its origin again, whatever the origin allows.
     pub max_age_s: u64,
-    /// Bytes of sources that are kept; 0: none are.
+    /// Bytes of sources that are cached; 0: none.
     pub cache_bytes_max: u64,
 }
 
@@ -71,24 +71,24 @@ pub enum Error {
     /// No host is allowed.
     #[error("remote sources are off")]
     Off,
-    /// Not a URL that could be fetched anywhere.
+    /// The URL could not be fetched by any configuration.
     #[error("the URL must be {allowed}")]
     Url {
-        /// What would be one.
+        /// The allowed URLs.
         allowed: &'static str,
     },
-    /// The host, port or address is not allowed, or cannot be reached: one error, so that nobody can tell by it what stands in
-    /// networks that they cannot see.
+    /// The host, port or address is not allowed, or cannot be reached. One error for both, so that it does not reveal
+    /// which internal addresses exist.
     #[error("refused, or not to be reached")]
     Refused,
-    /// No connection came about, to an address that was allowed. For who waits to try again; whoever asked is told what
-    /// [`Error::Refused`] tells.
+    /// An allowed address could not be connected to. The server may try again; the client sees the same as for
+    /// [`Error::Refused`].
     #[error("refused, or not to be reached")]
     Unreached,
-    /// The origin answered, but with no image.
+    /// The origin answered, but not with an image.
     #[error("the origin {}", answered(*status))]
     Failed {
-        /// What it answered, if that was understood.
+        /// The status of the answer, if it could be read.
         status: Option<u16>,
     },
     /// The origin took too long.
@@ -106,8 +106,8 @@ pub enum Error {
 }
 
 fn answered(status: Option<u16>) -> String {
-    status.map_or_else(|| "gave no answer that can be read".to_owned(), |status| format!("answered {status}"))
+    status.map_or_else(|| "gave no readable answer".to_owned(), |status| format!("answered {status}"))
 }
 
-/// Finds the addresses of a name.
+/// Looks up the addresses of a name.
 pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;

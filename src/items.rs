@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::aside::{INLINE_BYTES_MAX, aside};
 use crate::digest::Digest;
 use crate::fetch::Sources;
+use crate::offload::{self, INLINE_BYTES_MAX};
 use crate::pipeline::invalid::invalid;
 use crate::pipeline::{Pipeline, Presets};
 use crate::renditions::{self, Renditions, inspect};
@@ -176,8 +176,8 @@ impl Items {
 
     /// The right to hold `bytes`; waits while too many are in flight.
     async fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
-        let mut reserved = self.uploads.hold();
-        reserved.make_room(bytes).await?;
+        let mut reserved = self.uploads.acquire_none();
+        reserved.acquire(bytes).await?;
         Ok(reserved)
     }
 
@@ -190,7 +190,7 @@ impl Items {
         let decoded = if is_long { self.options.bytes_max.min(text.len() as u64 / 4 * 3) } else { 0 };
         let reserved = self.reserve(decoded).await.map_err(|error| Unread { key: None, error })?;
         let options = Arc::clone(&self.options);
-        let read = aside(text.len(), move || read::item(&text, &options, places)).await;
+        let read = offload::run(text.len(), move || read::item(&text, &options, places)).await;
         let failed = || Err(Unread { key: None, error: renditions::Error::Panicked.into() });
         let mut item = read.unwrap_or_else(failed)?;
         if let Source::Bytes(held) = item.source {

@@ -31,11 +31,11 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::digest::Digest;
-use crate::flight::{self, Flights};
 use crate::hold::hold;
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
+use crate::singleflight::{self, Group};
 use crate::store::{self, Store};
 use cache::Cache;
 pub use counters::Counters;
@@ -115,8 +115,8 @@ pub struct Renditions {
     /// Renditions that are on their way into the tier because they were asked for again.
     keeping: Arc<Semaphore>,
     generations: Generations,
-    flights: Flights<FlightKey, Made>,
-    header_flights: Flights<FlightKey, Result<(&'static Codec, Header), Error>>,
+    flights: Group<FlightKey, Made>,
+    header_flights: Group<FlightKey, Result<(&'static Codec, Header), Error>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -133,8 +133,8 @@ impl Renditions {
             keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
             engine: Engine::new(store, &limits, &options),
             generations: Generations::default(),
-            flights: Flights::new(),
-            header_flights: Flights::new(),
+            flights: Group::new(),
+            header_flights: Group::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         })
@@ -186,7 +186,7 @@ impl Renditions {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let generation = self.generations.of(&name);
         let flight = |_| self.flight(fetched, key, generation.clone(), pipeline);
-        let answer = self.flights.join((key, generation.serial()), flight).await;
+        let answer = self.flights.join_or_start((key, generation.serial()), flight).await;
         unless_over(&generation, answer)
     }
 
@@ -205,7 +205,7 @@ impl Renditions {
             let (engine, generation) = (self.engine.clone(), generation.clone());
             async move { engine.header(&engine.single, &generation).await }
         };
-        let answer = self.header_flights.join((*source, generation.serial()), flight).await;
+        let answer = self.header_flights.join_or_start((*source, generation.serial()), flight).await;
         unless_over(&generation, answer)
     }
 
@@ -296,11 +296,14 @@ async fn from_tier(engine: &Engine, tier: &Tier, source: &Digest, key: &Digest) 
 }
 
 /// A flight's answer, unless its source was deleted meanwhile.
-fn unless_over<T>(generation: &Generation, answer: Result<Result<T, Error>, flight::Lost>) -> Result<T, Error> {
+fn unless_over<T>(
+    generation: &Generation,
+    answer: Result<Result<T, Error>, singleflight::Aborted>,
+) -> Result<T, Error> {
     if generation.is_over() {
         return Err(store::Error::NotFound.into());
     }
-    answer.unwrap_or_else(|flight::Lost| {
+    answer.unwrap_or_else(|singleflight::Aborted| {
         tracing::error!(source = %generation.source(), "a flight was lost: this is our bug");
         Err(Error::Panicked)
     })

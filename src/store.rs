@@ -1,17 +1,18 @@
 //! The store: blobs by digest, durable when acknowledged. Knows no images.
 //!
-//! [`Store`] is what a backend offers; [`Uploads`] stands above every backend: it hashes, bounds, checks digests and lets
-//! simultaneous uploads of the same bytes share one durable result. [`Blob`] stands above every backend too: it proves bytes
-//! against their name before it gives the last of them away.
+//! [`Store`] is what a backend offers. [`Uploads`] stands above every backend: it hashes and bounds bytes, checks
+//! digests, and lets simultaneous uploads of the same bytes share one durable result. [`Blob`] stands above every
+//! backend, too: it proves that bytes match their name before a reader gets the last of them. [`Folder`] lists the
+//! names in a data folder.
 
 mod blob;
 mod disk;
+mod folder;
 mod locks;
 mod memory;
 mod upload;
 
 use std::ops::Range;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,26 +21,27 @@ use bytes::Bytes;
 use crate::digest::Digest;
 pub use blob::{Blob, FRAME_BYTES_MAX};
 pub use disk::verify;
+pub use folder::Folder;
 pub use upload::{Receipt, Reserved, Sealed, Upload, Uploads};
 
 /// A boxed future: backends are used as `dyn`.
 pub type Future<'a, T> = Pin<Box<dyn std::future::Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// Why the store could not do it, shaped by what a caller can do.
+/// Why a call of the store failed, by what a caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No blob of this name.
+    /// There is no blob of this name.
     #[error("no such blob")]
     NotFound,
-    /// The blob's bytes are not what its name says; it is out of service now.
+    /// The blob's bytes do not match its name. It is out of service now.
     #[error("blob {0} is corrupt")]
     Corrupt(Digest),
-    /// The bytes are not what the client said they would be.
+    /// The bytes do not match the digest that the client declared.
     #[error("the bytes hash to {actual}, not {expected}")]
     Mismatch {
-        /// The digest that the client named.
+        /// The digest that the client declared.
         expected: Digest,
-        /// The digest of what it sent.
+        /// The digest of the bytes.
         actual: Digest,
     },
     /// More bytes than allowed.
@@ -51,21 +53,21 @@ pub enum Error {
     /// Too many bytes are being uploaded at this moment.
     #[error("too many uploads in flight")]
     Busy,
-    /// No room on the device.
+    /// The device has no room.
     #[error("no space left")]
     Full,
-    /// A sync failed (or the folder is read-only): nothing more is acknowledged.
+    /// A sync failed, or the folder is read-only. Nothing more is acknowledged.
     #[error("the store is read-only")]
     ReadOnly,
-    /// Start-up has not finished, or the backend cannot be reached.
+    /// The start-up has not finished, or the backend cannot be reached.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
 
-/// What is known of a blob without reading it.
+/// The metadata of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Length in bytes.
+    /// The length in bytes.
     pub len: u64,
 }
 
@@ -74,53 +76,53 @@ pub struct Stat {
 pub enum Commit {
     /// The blob is new.
     New,
-    /// It was there already; as durable as a new one.
+    /// The blob was there already, as durable as a new one.
     Present,
 }
 
 /// A backend.
 pub trait Store: Send + Sync {
-    /// Looks up one or many digests; answers in the same order.
+    /// Looks up one or many digests. The results are in the order of the digests.
     fn stat<'a>(&'a self, digests: &'a [Digest]) -> Future<'a, Vec<Option<Stat>>>;
     /// Opens a blob for reading.
     fn open<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob>;
     /// Begins a write; `size_hint` is the declared length, if any.
     fn stage(&self, size_hint: Option<u64>) -> Future<'_, Box<dyn Stage>>;
-    /// Removes a blob durably; whether it was there.
+    /// Removes a blob durably. Returns whether it was there.
     fn delete<'a>(&'a self, digest: &'a Digest) -> Future<'a, bool>;
-    /// Up to `limit` blobs in digest order after `after`.
+    /// Lists up to `limit` blobs after `after`, in digest order.
     fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>>;
-    /// Whether uploads would be accepted now.
+    /// Checks whether uploads are accepted now.
     fn writable(&self) -> Result<(), Error>;
-    /// What the store has asked of its device so far.
+    /// Counts of calls to the device since the store was opened.
     fn counters(&self) -> Counters {
         Counters::default()
     }
 }
 
-/// A write in progress; dropping it leaves nothing behind.
+/// A write in progress. A drop leaves nothing behind.
 pub trait Stage: Send {
     /// Takes the next bytes.
     fn write(&mut self, bytes: Bytes) -> Future<'_, ()>;
-    /// The bytes written so far, whole (read back where they were spilled).
+    /// All bytes so far, read back if they were spilled to a file.
     fn bytes(&mut self) -> Future<'_, Bytes>;
-    /// Publishes the bytes under `digest`, which the caller has proven; returns once bytes and name are durable.
+    /// Publishes the bytes under `digest`, which the caller has proven. Returns once bytes and name are durable.
     fn commit(self: Box<Self>, digest: Digest) -> Future<'static, Commit>;
 }
 
-/// An opened blob's bytes: a backend's file or object, and what is known of it.
+/// The bytes of an opened blob: a backend's file or object.
 pub trait Read: Send + Sync {
-    /// Exactly the bytes of `range`, which lies inside the blob; [`Error::Corrupt`] when there are fewer.
+    /// Reads exactly the bytes of `range`, which lies inside the blob; [`Error::Corrupt`] if there are fewer.
     fn read(&self, range: Range<u64>) -> Future<'_, Bytes>;
-    /// Whether the bytes were proven to hash to their name lately.
+    /// Whether the bytes were lately proven to match their name.
     fn verified(&self) -> bool;
-    /// Takes note of a proof: good bytes are verified for a while, bad ones go out of service.
+    /// Takes the result of a proof. Good bytes count as verified for a while, bad ones go out of service.
     fn verdict(&self, good: bool) -> Future<'_, ()>;
 }
 
-/// Opens a backend by URL or path: `memory:`, or the path of a folder. The table of backends.
+/// Opens a backend by its URL: `memory:`, or the path of a folder.
 ///
-/// Must be called on a tokio runtime. Reads are served at once; everything else waits for the backend's start-up.
+/// Must be called on a tokio runtime. Reads are served at once; all other calls wait for the backend's start-up.
 pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error> {
     match url.split_once(':') {
         Some(("memory", _)) => Ok(Arc::new(memory::Memory::new(options.clone()))),
@@ -129,14 +131,7 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error>
     }
 }
 
-/// The folder in which a backend keeps its files, if it has one: others may keep theirs there too, in folders of other names than
-/// the backend's own.
-pub fn folder(url: &str) -> Option<&Path> {
-    let is_path = url.split_once(':').is_none_or(|(scheme, rest)| scheme != "memory" && !rest.starts_with("//"));
-    is_path.then(|| Path::new(url))
-}
-
-/// Opens a backend that is there, to read it: nothing in it is changed, and a folder may have another owner meanwhile.
+/// Opens an existing backend for reading. Nothing in it is changed, and a folder may have another owner meanwhile.
 ///
 /// Names that this owner has not made durable yet may be seen.
 pub async fn open_to_read(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error> {
@@ -146,20 +141,20 @@ pub async fn open_to_read(url: &str, options: &Options) -> Result<Arc<dyn Store>
     }
 }
 
-/// How much is durable when an upload is acknowledged.
+/// What is durable when an upload is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Bytes and name.
+    /// The bytes and the name.
     #[default]
     Strict,
-    /// Bytes; a power cut may take the names of the last seconds.
+    /// The bytes. A power cut may take the names of the last seconds.
     Relaxed,
     /// Nothing: for tests.
     None,
 }
 
-/// What the store has asked of its device since it was opened, for metrics and benches.
+/// Counts of calls to the device since the store was opened, for metrics and benches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Files whose bytes were synced.
@@ -170,14 +165,14 @@ pub struct Counters {
     pub syncfs: u64,
     /// Group commits.
     pub commits: u64,
-    /// Blobs published by them.
+    /// Blobs published by group commits.
     pub published: u64,
     /// Blobs taken out of service.
     pub quarantined: u64,
 }
 
 impl Counters {
-    /// Sync calls of any kind.
+    /// The number of sync calls of any kind.
     pub fn syncs(&self) -> u64 {
         self.fdatasync + self.fsync + self.syncfs
     }
@@ -186,33 +181,33 @@ impl Counters {
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of one blob.
+    /// The most bytes of one blob.
     pub blob_bytes_max: u64,
-    /// Bytes of all uploads that are not yet durable.
+    /// The most bytes of all uploads that are not yet durable.
     pub uploads_bytes_max: u64,
-    /// Bodies up to this stay in memory until they are committed.
+    /// The longest body that stays in memory until it is committed.
     pub memory_bytes_max: usize,
-    /// Larger bodies that may be held in memory at once, read back for the caller's own checks.
+    /// Longer bodies that may be held in memory at once, read back for the caller's own checks.
     pub read_back_max: usize,
-    /// What an acknowledgement means.
+    /// What is durable when an upload is acknowledged.
     pub level: Level,
-    /// A blob read longer ago than this is hashed again when it is next read.
+    /// The time after which a verified blob is hashed again when it is read.
     pub verify_after_s: u64,
-    /// Uploads of one group commit; 1 is one-by-one fsync.
+    /// The most uploads of one group commit; 1: each is synced by itself.
     pub batch_max: usize,
-    /// Bytes of one group commit (and one more upload).
+    /// The bytes at which a group commit takes no further upload.
     pub batch_bytes_max: u64,
-    /// Uploads from which on a group commit syncs the whole file system instead of each file and folder, where that is ext4, XFS
-    /// or Btrfs and little else waits to be written; 0: it never does. What others could not write to the file system counts as a
-    /// failed sync then, too.
+    /// The number of uploads from which a group commit syncs the whole file system instead of each file and folder; 0:
+    /// never. Applies only to ext4, XFS and Btrfs, and while few other writes wait. A failed write of another program
+    /// counts as a failed sync then.
     pub syncfs_batch_min: usize,
     /// Threads that write and sync.
     pub sync_threads: usize,
-    /// Threads that read what is not cached.
+    /// Threads that read bytes which are not in the page cache.
     pub read_threads: usize,
-    /// How long uploads are refused beforehand after the device was full, before one may try again.
+    /// How long uploads are refused at once after the device was full.
     pub full_retry_ms: u64,
-    /// Bytes that a `memory:` store may hold.
+    /// The most bytes in a `memory:` store.
     pub memory_store_bytes_max: u64,
 }
 

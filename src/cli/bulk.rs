@@ -1,4 +1,4 @@
-//! `progimage bulk`: many items in one request, results as they come.
+//! `progimage bulk`: sends many items in one request, and prints results as they come.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -9,11 +9,11 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use reqwest::Method;
 
 use super::client::{self, Body, Client, Lines};
-use super::ending::{self, Exit, Failure};
+use super::exit::{self, Exit, Failure};
 use super::progress::Progress;
 use super::results;
 
-/// Of items and of results.
+/// The media type of items and of results.
 pub const NDJSON: &str = "application/x-ndjson";
 
 pub fn command() -> Command {
@@ -23,23 +23,23 @@ pub fn command() -> Command {
         .arg(results::arg())
         .args(client::args())
         .after_help(format!(
-            "Results are the server's lines of JSON, as they come; the last is {{\"done\": true, ...}}. Not repeated by itself: a \
-             request that was cut may be sent again.\n\n{}",
-            ending::HELP
+            "Prints the server's lines of JSON as they come; the last is {{\"done\": true, ...}}. A request that was \
+             cut is not repeated automatically; it is safe to run the command again.\n\n{}",
+            exit::HELP
         ))
 }
 
-/// A file of items, one JSON object a line.
+/// The argument for a file of items, one JSON object per line.
 pub fn items_arg() -> Arg {
     Arg::new("items")
         .value_name("ITEMS")
         .required(true)
         .value_parser(value_parser!(PathBuf))
-        .help("Items, one JSON object a line; - for standard input")
+        .help("File of items, one JSON object per line; - for standard input")
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    ending::run("bulk", bulk(matches))
+    exit::run("bulk", bulk(matches))
 }
 
 async fn bulk(matches: &ArgMatches) -> Result<Exit, Failure> {
@@ -54,7 +54,7 @@ async fn bulk(matches: &ArgMatches) -> Result<Exit, Failure> {
     Ok(Exit::of_failed(counts.failed))
 }
 
-/// Read as it is sent.
+/// A body that is read as it is sent.
 pub fn body(items: &Path) -> Result<Body, Failure> {
     if items == Path::new("-") {
         return Ok(Body::reader(NDJSON, io::stdin()));
@@ -63,7 +63,7 @@ pub fn body(items: &Path) -> Result<Body, Failure> {
     Ok(Body::reader(NDJSON, file))
 }
 
-/// Tells `progress` how many items there are, where they can be read twice.
+/// Sets the total of `progress`, if the items are a file, which can be read twice.
 fn measure(items: PathBuf, progress: Progress) {
     tokio::task::spawn_blocking(move || {
         let Some(file) = File::open(items).ok().filter(|file| file.metadata().is_ok_and(|file| file.is_file())) else {
@@ -73,7 +73,7 @@ fn measure(items: PathBuf, progress: Progress) {
     });
 }
 
-/// Lines that are not blank; none is held.
+/// Counts lines that are not blank, without holding them.
 fn lines(mut text: impl BufRead) -> io::Result<u64> {
     let (mut count, mut blank) = (0, true);
     loop {

@@ -1,7 +1,8 @@
-//! [`Client`]: the HTTP client of the command line: one server, a key, kept connections, retries. Knows no command.
+//! [`Client`]: the HTTP client of the command line, with one server, a key, kept connections and retries. Knows no
+//! command.
 //!
-//! Unlike [`crate::fetch`], which asks strangers on behalf of strangers, it asks the server that its user has named, so it uses the
-//! proxies of the environment and any address.
+//! [`crate::fetch`] calls unknown servers for unknown clients. This client calls the server that its user named, so it
+//! may use any address, and the proxies of the environment.
 
 mod body;
 mod error;
@@ -27,30 +28,30 @@ pub use body::Body;
 pub use error::{Error, Problem};
 pub use lines::Lines;
 
-use super::ending::Failure;
+use super::exit::Failure;
 use super::progress::Progress;
 
 const AGENT: &str = concat!("progimage/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection on which nothing is said is asked whether it is still there, and given up when nobody says so for as long again.
+/// Idle time after which a connection is probed. It is closed if there is no answer for as long again.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long neither a byte of the request nor one of the answer may pass.
+/// The longest time without a byte of the request or the answer.
 const STALL: Duration = Duration::from_secs(120);
-/// Between two attempts; doubled each time.
+/// The wait between two attempts, doubled each time up to the maximum.
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(3);
 
-/// A server, as its user has named it.
+/// A client of one server.
 pub struct Client {
     http: reqwest::Client,
-    /// Without the slash at its end.
+    /// The URL of the server, without a slash at the end.
     base: String,
     patience: Duration,
     reached: AtomicBool,
     progress: Progress,
 }
 
-/// The flags of every command that asks a server.
+/// The flags of all commands that use a server.
 pub fn args() -> [Arg; 4] {
     [
         Arg::new("server")
@@ -59,29 +60,29 @@ pub fn args() -> [Arg; 4] {
             .env("PROGIMAGE_SERVER")
             .default_value("http://127.0.0.1:8080")
             .value_parser(NonEmptyStringValueParser::new())
-            .help("The server, with http:// or https:// before its name"),
+            .help("URL of the server, with http:// or https://"),
         Arg::new("key")
             .long("key")
             .value_name("SECRET")
             .env("PROGIMAGE_KEY")
             .hide_env_values(true)
-            .help("The key to send; in the environment other users of this machine do not see it"),
+            .help("Key to send; the variable hides it from other users of this machine"),
         Arg::new("ca_file")
             .long("ca-file")
             .value_name("FILE")
             .env("PROGIMAGE_CA_FILE")
-            .help("Certificates (PEM) to trust beside Mozilla's list"),
+            .help("Certificates (PEM) to trust in addition to Mozilla's list"),
         Arg::new("retry_s")
             .long("retry-s")
             .value_name("SECONDS")
             .default_value("30")
             .value_parser(value_parser!(u64))
-            .help("How long a server that was reached once and is gone or busy is asked again; 0: not at all"),
+            .help("Time to retry a server that was reached and is gone or busy; 0: never"),
     ]
 }
 
 impl Client {
-    /// By the flags of [`args`]; `progress` says when the server is waited for.
+    /// A client with the flags of [`args`]. `progress` shows when it waits for the server.
     pub fn of(matches: &ArgMatches, progress: Progress) -> Result<Client, Failure> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
         let base = base(text("server").unwrap_or_default())?;
@@ -89,7 +90,7 @@ impl Client {
         if let Some(key) = text("key") {
             // The message does not show the key.
             let mut value = HeaderValue::try_from(format!("Bearer {key}"))
-                .map_err(|_| Failure::usage("--key: it has characters that no key has"))?;
+                .map_err(|_| Failure::usage("--key: a key has only visible ASCII characters"))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -97,9 +98,9 @@ impl Client {
             .tls_backend_preconfigured(tls(text("ca_file").map(Path::new))?)
             .user_agent(AGENT)
             .default_headers(headers)
-            // A key goes to the server that was named and to no other.
+            // A redirect would send the key to another server.
             .redirect(reqwest::redirect::Policy::none())
-            // Retries are ours: they open the file anew.
+            // Our own retries open the file anew.
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_keepalive(KEEP_ALIVE)
@@ -110,7 +111,7 @@ impl Client {
         Ok(Client { http, base, patience, reached: AtomicBool::new(false), progress })
     }
 
-    /// One request and the head of its answer, which is a success.
+    /// Sends one request, and returns the head of its answer if that is a success.
     pub async fn ask(&self, method: Method, path: &str, body: Body) -> Result<Response, Error> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).header(ACCEPT, "*/*");
         if let Some(media_type) = body.media_type {
@@ -127,7 +128,7 @@ impl Client {
             answer = request.body(inner).send() => answer,
             () = sent.stalled(STALL) => return Err(Error::Transport(self.at("no answer"))),
         };
-        // The answer may come before the body's end, and be right all the same.
+        // An answer that comes before the end of the body is valid, too.
         let response = match (answer, sent.failure()) {
             (Ok(response), None) => response,
             (_, Some(failure)) => return Err(Error::Body(failure)),
@@ -137,18 +138,18 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(Error::Answer(Problem::read(response).await)) }
     }
 
-    /// The next bytes of an answer; `None` at its end.
+    /// The next bytes of an answer; `None`: its end.
     pub async fn next(&self, response: &mut Response) -> Result<Option<Bytes>, Error> {
         let chunk = tokio::time::timeout(STALL, self.next_whenever(response)).await;
-        chunk.unwrap_or_else(|_| Err(Error::Transport(self.at("the answer has stopped"))))
+        chunk.unwrap_or_else(|_| Err(Error::Transport(self.at("the answer stopped"))))
     }
 
-    /// The same of an answer that may have nothing to say for a long time, as long as the connection stands.
+    /// The next bytes of an answer that may pause for as long as the connection lives; `None`: its end.
     pub async fn next_whenever(&self, response: &mut Response) -> Result<Option<Bytes>, Error> {
         response.chunk().await.map_err(|error| Error::Transport(self.at(&error::causes(&error))))
     }
 
-    /// All of an answer of at most `bytes_max`.
+    /// The whole body of an answer, at most `bytes_max`.
     pub async fn whole(&self, mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Error> {
         let mut whole = Vec::new();
         while let Some(chunk) = self.next(&mut response).await? {
@@ -160,9 +161,9 @@ impl Client {
         Ok(whole)
     }
 
-    /// Runs `attempt`, which must be one that may run twice, until it succeeds, fails for good, or patience ends.
+    /// Runs `attempt`, which must be safe to repeat, until it succeeds, fails for good, or the retry time ends.
     ///
-    /// A server that was never reached is not waited for: most likely its address is wrong.
+    /// There is no retry before the server was reached once: most likely its address is wrong.
     pub async fn repeat<T>(&self, attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
         let (mut first_failure, mut delay) = (None, DELAY_MIN);
         loop {
@@ -172,13 +173,14 @@ impl Client {
             };
             let Some(asked) = error.retry_after() else { return Err(error) };
             let left = self.patience.saturating_sub(first_failure.get_or_insert_with(Instant::now).elapsed());
-            // A server that says when is not asked earlier; else the last attempt is at the end of patience.
+            // No attempt before the time that the server asked for. Otherwise, the last attempt is at the end of the
+            // retry time.
             let wait = asked.unwrap_or(delay.min(left)).max(DELAY_MIN).mul_f64(1.0 + jitter());
             let in_time = asked.map_or(!left.is_zero(), |_| wait <= left);
             if !self.reached.load(Ordering::Relaxed) || !in_time {
                 return Err(error);
             }
-            self.progress.say(|| "waiting for the server".to_owned());
+            self.progress.message(|| "waiting for the server".to_owned());
             tokio::time::sleep(wait).await;
             delay = (delay * 2).min(DELAY_MAX);
         }
@@ -189,13 +191,13 @@ impl Client {
     }
 }
 
-/// Up to a quarter, so that many uploads that failed together do not come again together.
+/// A random share of up to a quarter, so that uploads that failed together are not retried together.
 fn jitter() -> f64 {
     (RandomState::new().hash_one(0) % 256) as f64 / 1024.0
 }
 
 fn base(text: &str) -> Result<String, Failure> {
-    // The text is not shown: there may be a password in it.
+    // The text is not shown, since it may hold a password.
     let wrong = |why: &str| {
         let examples = "http://127.0.0.1:8080 or https://images.example";
         Failure::usage(format!("--server: {why}; expected a URL such as {examples}"))
@@ -213,7 +215,7 @@ fn base(text: &str) -> Result<String, Failure> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// Mozilla's list, and what the user trusts beside it; ring, as everywhere in this program.
+/// The TLS settings: Mozilla's list and the certificates of `ca_file`; ring, as everywhere in this program.
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {

@@ -1,16 +1,16 @@
-//! `progimage completions`: what a shell needs to complete this program's arguments.
+//! `progimage completions`: prints a script that completes arguments in a shell.
 
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::ending;
+use super::exit;
 
 pub fn command() -> Command {
     Command::new("completions")
-        .about("Print a script with which a shell completes arguments")
-        .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell)))
+        .about("Print a script that completes arguments in a shell")
+        .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell)).help("Shell to complete for"))
         .after_help("For example: progimage completions bash > ~/.local/share/bash-completion/completions/progimage")
 }
 
@@ -19,5 +19,5 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     if let Some(shell) = matches.get_one::<Shell>("shell") {
         clap_complete::generate(*shell, &mut super::command(), "progimage", &mut script);
     }
-    ending::printed("completions", &script)
+    exit::printed("completions", &script)
 }

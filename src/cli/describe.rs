@@ -1,10 +1,10 @@
-//! `progimage describe`: tables of the documents in the repository, printed from the tables of the program.
+//! `progimage describe`: prints the tables of the documentation, made from the tables of the program.
 
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::ending;
+use super::exit;
 use crate::config;
 use crate::http::ROUTES;
 use crate::pipeline;
@@ -33,13 +33,13 @@ pub fn command() -> Command {
     let names: Vec<&str> = DESCRIPTIONS.iter().map(|(name, _)| *name).collect();
     Command::new("describe")
         .about("Print a table of the documentation as Markdown")
-        .arg(Arg::new("what").required(true).value_parser(names))
+        .arg(Arg::new("what").required(true).value_parser(names).help("Name of the table"))
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let what = matches.get_one::<String>("what").map(String::as_str);
     let text: String = DESCRIPTIONS.iter().filter(|(name, _)| what == Some(*name)).map(|(_, text)| text()).collect();
-    ending::printed("describe", text.as_bytes())
+    exit::printed("describe", text.as_bytes())
 }
 
 fn describe_routes() -> String {

@@ -1,6 +1,7 @@
-//! `progimage get`: originals and renditions from a server to files or standard output. Originals are held against their ids.
+//! `progimage get`: downloads originals and renditions to files or standard output. Originals are checked against their
+//! ids.
 
-mod target;
+mod image_ref;
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -8,24 +9,24 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use futures_util::stream::{self, StreamExt};
+use parking_lot::Mutex;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Response};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::client::{self, Body, Client, Error, Problem};
-use super::ending::{self, Exit, Failure};
+use super::exit::{self, Exit, Failure};
 use super::output::{self, Output};
 use super::progress::Progress;
 use crate::digest::{Digest, Hasher};
-use target::Target;
+use image_ref::ImageRef;
 
-/// Of new files, before the umask.
+/// The mode of new files, before the umask.
 const FILE_MODE: u32 = 0o666;
 
 pub fn command() -> Command {
@@ -36,8 +37,8 @@ pub fn command() -> Command {
                 .value_name("ID[.EXT][?QUERY]")
                 .required(true)
                 .num_args(1..)
-                .value_parser(value_parser!(Target))
-                .help("The original, or with an extension another form of it: '<id>.webp?w=300'"),
+                .value_parser(value_parser!(ImageRef))
+                .help("Original, or with an extension a rendition: '<id>.webp?w=300'"),
         )
         .arg(
             Arg::new("output")
@@ -45,7 +46,7 @@ pub fn command() -> Command {
                 .short('o')
                 .value_name("FILE|DIR")
                 .value_parser(value_parser!(PathBuf))
-                .help("Where to: a file, a folder that is there, or - for standard output (which it is unless that is a terminal)"),
+                .help("File, existing folder, or - for standard output (the default when piped)"),
         )
         .arg(
             Arg::new("jobs")
@@ -56,153 +57,176 @@ pub fn command() -> Command {
                 .value_parser(RangedU64ValueParser::<usize>::new().range(1..=256))
                 .help("Downloads at once, 1 to 256"),
         )
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON: {id, path, bytes}, or {id, problem}"))
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Lines of JSON: {id, path, bytes}, or {id, problem}"),
+        )
         .args(client::args())
         .after_help(format!(
-            "A file in a folder is named by what is asked for: ID.EXT, or ID-DIGITS.EXT with a query, whose hash the eight digits \
-             begin, so that all forms of an image lie side by side and the same one has the same name each time. An original, and \
-             what is asked for as .auto, has the extension of the format that comes; where that makes one name of two, as of ID and \
-             ID.jpg, the first that is whole has it and the other is an error. Into a folder, prints `ID[.EXT][?QUERY]  path` \
-             for each file. A file has its name only when it is whole. Bytes of an \
-             original that do not hash to its id are an error; on standard output they have been written by then.\n\n{}",
-            ending::HELP
+            "In a folder, files are named ID.EXT, or ID-HASH.EXT with a query (first 8 hex digits of the query's \
+             hash). Originals and .auto get the extension of the format that comes. If two images get one name, such \
+             as ID and ID.jpg, the second is an error. With a folder, prints `ID[.EXT][?QUERY]  path` for each file. \
+             A file gets its name only when it is whole. An original whose bytes do not hash to its id is an error; \
+             on standard output it has been written by then.\n\n{}",
+            exit::HELP
         ))
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    ending::run("get", get(matches))
+    exit::run("get", get(matches))
 }
 
-/// Where bytes go.
-enum Place {
+/// The destination of downloads.
+enum Destination {
     Stdout,
     File(PathBuf),
     Folder(PathBuf),
 }
 
 async fn get(matches: &ArgMatches) -> Result<Exit, Failure> {
-    let targets: Vec<Target> = matches.get_many("targets").unwrap_or_default().cloned().collect();
+    let images: Vec<ImageRef> = matches.get_many("targets").unwrap_or_default().cloned().collect();
     let json = matches.get_flag("json");
-    let place = place(matches.get_one::<PathBuf>("output"), targets.len())?;
-    if json && matches!(place, Place::Stdout) {
+    let destination = destination(matches.get_one::<PathBuf>("output"), images.len())?;
+    if json && matches!(destination, Destination::Stdout) {
         return Err(Failure::usage("--json prints to standard output: name a file or a folder with -o"));
     }
     let progress = Progress::bytes();
     let client = Client::of(matches, progress.clone())?;
     let mut output = Output::new(json, progress.clone());
     let jobs = matches.get_one("jobs").copied().unwrap_or(1);
-    // The same thing twice would be two writers of one file.
-    let mut seen = HashSet::new();
-    let targets = targets.into_iter().filter(|target| seen.insert(target.as_str().to_owned()));
-    let job = Job { client: &client, place: &place, progress: &progress, written: Mutex::default() };
-    let mut fetched = std::pin::pin!(stream::iter(targets).map(|target| job.fetch(target)).buffer_unordered(jobs));
-    while let Some((target, outcome)) = fetched.next().await {
-        let text = target.as_str();
-        match outcome {
-            Ok(Fetched { path: Some(path), bytes }) if json || matches!(place, Place::Folder(_)) => output.item(
-                || output::json_of(&path, json!({ "id": text, "bytes": bytes })),
-                || output::named(text, &path),
-            )?,
-            Ok(_) => {}
-            Err(Wrong::Item(problem)) => {
-                output.failed(|| json!({ "id": text, "problem": problem }), || format!("{text}: {problem}"))?;
-            }
-            Err(Wrong::All(failure)) => {
-                output.end("get", "")?;
-                return Err(failure);
-            }
+    let lists_files = json || matches!(destination, Destination::Folder(_));
+    let downloads = Downloads { client: &client, destination, progress: &progress, written: Mutex::default() };
+    let fetches = stream::iter(distinct(images)).map(|image| downloads.fetch(image));
+    let mut fetches = std::pin::pin!(fetches.buffer_unordered(jobs));
+    while let Some((image, outcome)) = fetches.next().await {
+        if let Err(failure) = report(&mut output, &image, outcome, lists_files)? {
+            output.end("get", "")?;
+            return Err(failure);
         }
         output.flush()?;
     }
     Ok(Exit::of_failed(output.end("get", "")?))
 }
 
-fn place(output: Option<&PathBuf>, targets: usize) -> Result<Place, Failure> {
-    match output {
-        Some(path) if path.is_dir() => Ok(Place::Folder(path.clone())),
-        _ if targets > 1 => Err(Failure::usage("several images need a folder that is there: -o DIR")),
-        Some(path) if path == Path::new("-") => Ok(Place::Stdout),
-        Some(path) => Ok(Place::File(path.clone())),
-        None if io::stdout().is_terminal() => {
-            Err(Failure::usage("a terminal shows no image: -o FILE, or -o - all the same"))
+/// Drops repeated arguments, which would be two writers of one file.
+fn distinct(images: Vec<ImageRef>) -> impl Iterator<Item = ImageRef> {
+    let mut seen = HashSet::new();
+    images.into_iter().filter(move |image| seen.insert(image.as_str().to_owned()))
+}
+
+/// Writes one outcome. The inner error ends the command.
+fn report(
+    output: &mut Output,
+    image: &ImageRef,
+    outcome: Result<Saved, GetError>,
+    lists_files: bool,
+) -> io::Result<Result<(), Failure>> {
+    let text = image.as_str();
+    match outcome {
+        Ok(Saved { path: Some(path), bytes }) if lists_files => output
+            .item(|| output::json_of(&path, json!({ "id": text, "bytes": bytes })), || output::named(text, &path))?,
+        Ok(_) => {}
+        Err(GetError::Image(problem)) => {
+            output.failed(|| json!({ "id": text, "problem": problem }), || format!("{text}: {problem}"))?;
         }
-        None => Ok(Place::Stdout),
+        Err(GetError::All(failure)) => return Ok(Err(failure)),
+    }
+    Ok(Ok(()))
+}
+
+fn destination(output: Option<&PathBuf>, images: usize) -> Result<Destination, Failure> {
+    match output {
+        Some(path) if path.is_dir() => Ok(Destination::Folder(path.clone())),
+        _ if images > 1 => Err(Failure::usage("several images need an existing folder: -o DIR")),
+        Some(path) if path == Path::new("-") => Ok(Destination::Stdout),
+        Some(path) => Ok(Destination::File(path.clone())),
+        None if io::stdout().is_terminal() => {
+            Err(Failure::usage("a terminal shows no image: use -o FILE, or -o - to print it anyway"))
+        }
+        None => Ok(Destination::Stdout),
     }
 }
 
-/// What is there now; no path: it went to standard output.
-struct Fetched {
+/// A downloaded image. Without a path, it went to standard output.
+struct Saved {
     path: Option<PathBuf>,
     bytes: u64,
 }
 
-/// What is wrong, and with how much.
-enum Wrong {
-    Item(String),
+/// Why an image could not be downloaded.
+enum GetError {
+    /// A problem of this image alone.
+    Image(String),
+    /// A failure that ends the command.
     All(Failure),
 }
 
-impl From<Error> for Wrong {
-    fn from(error: Error) -> Wrong {
-        if error.ends().is_some() { Wrong::All(error.into()) } else { Wrong::Item(error.to_string()) }
+impl From<Error> for GetError {
+    fn from(error: Error) -> GetError {
+        if error.ends().is_some() { GetError::All(error.into()) } else { GetError::Image(error.to_string()) }
     }
 }
 
-struct Job<'a> {
+/// The downloads of one command.
+struct Downloads<'a> {
     client: &'a Client,
-    place: &'a Place,
+    destination: Destination,
     progress: &'a Progress,
-    /// Files of this run, at most one of each target: only the format that comes tells what two of them are named.
+    /// Files of this run. Two images may have one file name, which is known only when their formats are.
     written: Mutex<HashSet<PathBuf>>,
 }
 
-/// How an answer's body ended.
+/// How a response ended.
 enum Received {
+    /// All bytes came, and they match the id if the image is an original.
     Whole(u64),
-    /// The bytes hash to something else.
+    /// The bytes hash to this digest, not to the id.
     Wrong(Digest),
+    /// The bytes could not be written.
     Unwritten(io::Error),
 }
 
-impl Job<'_> {
-    async fn fetch(&self, target: Target) -> (Target, Result<Fetched, Wrong>) {
-        let outcome = match self.place {
-            Place::Stdout => self.print(&target).await,
-            // From the start again when an answer is cut: nobody has seen a file without its name.
-            _ => self.client.repeat(async || self.save(&target).await).await.unwrap_or_else(|error| Err(error.into())),
+impl Downloads<'_> {
+    async fn fetch(&self, image: ImageRef) -> (ImageRef, Result<Saved, GetError>) {
+        let outcome = match self.destination {
+            Destination::Stdout => self.print(&image).await,
+            // A cut answer starts again from the beginning: the file has no name yet.
+            _ => self.client.repeat(async || self.save(&image).await).await.unwrap_or_else(|error| Err(error.into())),
         };
-        (target, outcome)
+        (image, outcome)
     }
 
-    /// To standard output, where nothing can be taken back: only what comes before the first byte is tried again.
-    async fn print(&self, target: &Target) -> Result<Fetched, Wrong> {
-        let response = self.client.repeat(async || self.ask(target).await).await?;
-        match self.receive(target, response, &mut io::stdout().lock()).await? {
-            Received::Whole(bytes) => Ok(Fetched { path: None, bytes }),
+    /// Downloads to standard output, which cannot be taken back: only attempts before the first byte are repeated.
+    async fn print(&self, image: &ImageRef) -> Result<Saved, GetError> {
+        let response = self.client.repeat(async || self.ask(image).await).await?;
+        match self.receive(image, response, &mut io::stdout().lock()).await? {
+            Received::Whole(bytes) => Ok(Saved { path: None, bytes }),
             Received::Wrong(actual) => Err(wrong(actual)),
-            Received::Unwritten(error) => Err(Wrong::All(error.into())),
+            Received::Unwritten(error) => Err(GetError::All(error.into())),
         }
     }
 
-    /// To a file; the outer error is one that may pass.
-    async fn save(&self, target: &Target) -> Result<Result<Fetched, Wrong>, Error> {
-        let response = self.ask(target).await?;
-        let path = match self.place {
-            Place::Folder(folder) => folder.join(target.file_name(media_type(&response))),
-            Place::File(path) => path.clone(),
-            Place::Stdout => PathBuf::new(),
+    /// Downloads to a file. The outer error is one of the exchange, which may be repeated.
+    async fn save(&self, image: &ImageRef) -> Result<Result<Saved, GetError>, Error> {
+        let response = self.ask(image).await?;
+        let path = match &self.destination {
+            Destination::Folder(folder) => folder.join(image.file_name(media_type(&response))),
+            Destination::File(path) => path.clone(),
+            Destination::Stdout => PathBuf::new(),
         };
-        let failed = |error| Wrong::All(Failure::new(Exit::Failed, format!("{}: {error}", path.display())));
-        let mut draft = match Draft::beside(&path) {
+        let failed = |error| GetError::All(Failure::new(Exit::Failed, format!("{}: {error}", path.display())));
+        let mut draft = match Draft::for_path(&path) {
             Ok(draft) => draft,
             Err(error) => return Ok(Err(failed(error))),
         };
-        Ok(match self.receive(target, response, draft.file()).await? {
+        Ok(match self.receive(image, response, draft.file()).await? {
             Received::Whole(_) if !self.is_first(&path) => {
-                Err(Wrong::Item(format!("{} is another one of these already", path.display())))
+                Err(GetError::Image(format!("{} is another of these images already", path.display())))
             }
             Received::Whole(bytes) => match draft.keep(&path) {
-                Ok(()) => Ok(Fetched { path: Some(path), bytes }),
+                Ok(()) => Ok(Saved { path: Some(path), bytes }),
                 Err(error) => Err(failed(error)),
             },
             Received::Wrong(actual) => Err(wrong(actual)),
@@ -210,22 +234,22 @@ impl Job<'_> {
         })
     }
 
-    /// Whether nothing of this run has the name yet; then it has.
+    /// Claims a path. Returns whether no other image of this run has it.
     fn is_first(&self, path: &Path) -> bool {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
+        self.written.lock().insert(path.to_owned())
     }
 
-    async fn ask(&self, target: &Target) -> Result<Response, Error> {
-        let path = format!("/images/{}", target.as_str());
+    async fn ask(&self, image: &ImageRef) -> Result<Response, Error> {
+        let path = format!("/images/{}", image.as_str());
         let response = self.client.ask(Method::GET, &path, Body::none()).await?;
-        // An original is proven by its bytes.
-        if target.is_original() || media_type(&response).starts_with("image/") {
+        // An original is checked by its bytes instead.
+        if image.is_original() || media_type(&response).starts_with("image/") {
             return Ok(response);
         }
-        Err(Error::Answer(Problem::unreadable("the answer is no image: is this ProgImage?")))
+        Err(Error::Answer(Problem::unreadable("the answer is not an image: is this ProgImage?")))
     }
 
-    async fn receive(&self, target: &Target, mut response: Response, out: &mut dyn Write) -> Result<Received, Error> {
+    async fn receive(&self, image: &ImageRef, mut response: Response, out: &mut dyn Write) -> Result<Received, Error> {
         self.progress.expect(response.content_length().unwrap_or(0));
         let (mut hasher, mut bytes) = (Hasher::default(), 0);
         while let Some(chunk) = self.client.next(&mut response).await? {
@@ -240,7 +264,7 @@ impl Job<'_> {
             return Ok(Received::Unwritten(error));
         }
         let actual = hasher.digest();
-        Ok(if target.is_original() && actual != target.id { Received::Wrong(actual) } else { Received::Whole(bytes) })
+        Ok(if image.is_original() && actual != image.id { Received::Wrong(actual) } else { Received::Whole(bytes) })
     }
 }
 
@@ -248,19 +272,19 @@ fn media_type(response: &Response) -> &str {
     response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn wrong(actual: Digest) -> Wrong {
-    Wrong::Item(format!("the bytes hash to {actual}"))
+fn wrong(actual: Digest) -> GetError {
+    GetError::Image(format!("the bytes hash to {actual}"))
 }
 
-/// A file without its name, which goes when it is dropped.
+/// A file that has no name until it is whole. A drop removes it.
 enum Draft {
     Nameless(NamedTempFile),
-    /// What is no file (`/dev/null`, a named pipe) is written to, not replaced.
+    /// A path that is not a file (`/dev/null`, a named pipe), which is written to and not replaced.
     Special(File),
 }
 
 impl Draft {
-    fn beside(path: &Path) -> io::Result<Draft> {
+    fn for_path(path: &Path) -> io::Result<Draft> {
         if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
             return File::options().write(true).open(path).map(Draft::Special);
         }

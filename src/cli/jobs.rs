@@ -1,4 +1,5 @@
-//! `progimage jobs`: bulk work that the server does while nobody waits: submit, list, status, watch, results, cancel.
+//! `progimage jobs`: submits background jobs to a server and follows them: submit, list, status, watch, results,
+//! cancel.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,74 +12,79 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::client::{self, Body, Client, Error, Lines, Problem};
-use super::ending::{self, Exit, Failure, GoesOn};
+use super::exit::{self, Exit, Failure, InterruptNote};
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::{bulk, results};
 use crate::digest::Digest;
 
-/// Of what is said of one job.
+/// The most bytes of the status of one job.
 const STATUS_BYTES_MAX: usize = 64 << 10;
-/// Jobs of one list, and what is said of them.
+/// The most jobs of one list, and their bytes.
 const LIST_MAX: u64 = 1_000;
 const LIST_BYTES_MAX: usize = 1 << 20;
-/// Before events that were cut are asked for again.
+/// Wait before events that were cut are requested again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub fn command() -> Command {
-    let job = || Arg::new("id").value_name("JOB").required(true).value_parser(value_parser!(Digest)).help("Its id");
+    let job =
+        || Arg::new("id").value_name("JOB").required(true).value_parser(value_parser!(Digest)).help("Id of the job");
     let json =
-        || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON, as the server says them");
+        || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON from the server, unchanged");
     let submit = Command::new("submit")
-        .about("Hand in items; prints the id of their job. The same items are the same job, run once, unless it has another name")
+        .about("Submit items as a job and print its id")
+        .after_help("Submitting the same items again returns the same job; another --idempotency-key starts a new one.")
         .arg(bulk::items_arg())
         .arg(
             Arg::new("idempotency_key")
                 .long("idempotency-key")
                 .value_name("KEY")
-                .help("A name for the job, so that the same items are run again under another; one name is for one list of items"),
+                .help("Name of the job, for one list of items; a new name starts a new job"),
         )
-        .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Then watch it"))
+        .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Watch the job until it has ended"))
         .arg(json());
     let list = Command::new("list")
-        .about("Print the jobs that the server knows, youngest first, as `status` does; the server may want a key with admin")
+        .about("Print the status of all jobs, youngest first")
+        .after_help("The server may require a key with the scope admin.")
         .arg(
             Arg::new("limit")
                 .long("limit")
                 .value_name("N")
                 .default_value("100")
                 .value_parser(value_parser!(u64).range(1..=LIST_MAX))
-                .help("At most so many, 1 to 1000"),
+                .help("Number of jobs, 1 to 1000"),
         )
         .arg(json());
     let status = Command::new("status")
-        .about("Print how far a job is: `id  state  2 of 3 items done, 1 failed`. Status 0 whatever its state")
+        .about("Print the status of a job")
+        .after_help("Prints `id  state  2 of 3 items done, 1 failed`. The exit status is 0 whatever the state.")
         .arg(job())
         .arg(json());
     let watch = Command::new("watch")
-        .about("Wait until a job has ended; prints `id  state`. Status 1 when it was cancelled or some items failed")
+        .about("Wait until a job has ended and print its state")
+        .after_help("Prints `id  state`. The exit status is 1 if the job was cancelled or some items failed.")
         .arg(job())
         .arg(json());
     let results = Command::new("results")
-        .about("Print the results so far, a line for each output of an item")
+        .about("Print the results so far, one line for each output of an item")
         .arg(job())
         .arg(results::arg());
-    let cancel = Command::new("cancel").about("End a job; what has a result keeps it").arg(job());
+    let cancel = Command::new("cancel").about("Cancel a job; its results stay").arg(job());
     Command::new("jobs")
-        .about("Render many images while nobody waits")
+        .about("Submit and follow background jobs")
         .subcommand_required(true)
         .subcommands([submit, list, status, watch, results, cancel].map(|command| command.args(client::args())))
-        .after_help(ending::HELP)
+        .after_help(exit::HELP)
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    let goes_on = GoesOn::new();
-    ending::run_beside("jobs", &goes_on, async {
+    let note = InterruptNote::new();
+    exit::run_with_note("jobs", &note, async {
         match matches.subcommand() {
-            Some(("submit", matches)) => submit(matches, &goes_on).await,
+            Some(("submit", matches)) => submit(matches, &note).await,
             Some(("list", matches)) => list(matches).await,
             Some(("status", matches)) => status(matches).await,
-            Some(("watch", matches)) => watch(matches, &goes_on).await,
+            Some(("watch", matches)) => watch(matches, &note).await,
             Some(("results", matches)) => results(matches).await,
             Some(("cancel", matches)) => cancel(matches).await,
             _ => Err(Failure::usage("submit, list, status, watch, results or cancel?")),
@@ -86,9 +92,9 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     })
 }
 
-/// What the server says of a job.
+/// The status of a job, as the server reports it.
 #[derive(Deserialize)]
-struct Status {
+struct JobStatus {
     id: String,
     state: String,
     items: u64,
@@ -99,31 +105,32 @@ struct Status {
     items_per_second: Option<f64>,
 }
 
-impl Status {
-    fn read(text: &[u8]) -> Result<Status, Error> {
+impl JobStatus {
+    fn read(text: &[u8]) -> Result<JobStatus, Error> {
         serde_json::from_slice(text).map_err(no_job)
     }
 
-    /// `id  state  counts`
+    /// The line `id  state  counts`.
     fn line(&self) -> Vec<u8> {
         let (id, state) = (output::printable(&self.id), output::printable(&self.state));
         format!("{id}  {state}  {}", self.counts()).into_bytes()
     }
 
-    /// `2 of 3 items done, 1 failed`
+    /// The text `2 of 3 items done, 1 failed`.
     fn counts(&self) -> String {
-        let Status { items, done, failed, .. } = self;
+        let JobStatus { items, done, failed, .. } = self;
         format!("{done} of {} done, {failed} failed", output::counted(*items, "item"))
     }
 
-    /// `22.0/s, 3 minutes left, `, as the server reckons, which has seen all of the job; nothing before some of it has run.
+    /// The text `22.0/s, 3 minutes left, `, by the server's figures; empty before any item has run.
     fn pace(&self) -> String {
         let rate = self.items_per_second.map(|rate| format!("{rate:.1}/s, ")).unwrap_or_default();
         let left = self.left().map(|left| format!("{:#} left, ", HumanDuration(left))).unwrap_or_default();
         rate + &left
     }
 
-    /// Of the time from start to end as much is left as of the items: asks no clock, as ours may not be the server's.
+    /// The time left: the same share of the whole time as of the items. Uses no clock, since ours may differ from the
+    /// server's.
     fn left(&self) -> Option<Duration> {
         let whole_ms = self.estimated_end_ms?.saturating_sub(self.started_ms?).max(0) as f64;
         let waiting = self.items.saturating_sub(self.done.saturating_add(self.failed));
@@ -136,11 +143,11 @@ impl Status {
 }
 
 fn no_job(_: serde_json::Error) -> Error {
-    Error::Answer(Problem::unreadable("the answer is no job: is this ProgImage?"))
+    Error::Answer(Problem::unreadable("the answer is not a job: is this ProgImage?"))
 }
 
-async fn submit(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure> {
-    let progress = Progress::told();
+async fn submit(matches: &ArgMatches, note: &InterruptNote) -> Result<Exit, Failure> {
+    let progress = Progress::reported();
     let client = Client::of(matches, progress.clone())?;
     let items = matches.get_one::<PathBuf>("items").map_or(Path::new("-"), PathBuf::as_path);
     let body = || {
@@ -156,7 +163,7 @@ async fn submit(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure>
         let is_known = response.status() == StatusCode::OK;
         Ok((is_known, client.whole(response, STATUS_BYTES_MAX).await?))
     };
-    // Standard input cannot be sent a second time.
+    // Standard input cannot be sent twice, so it is not repeated.
     let (is_known, text) = if items == Path::new("-") {
         attempt(body()?).await?
     } else {
@@ -165,23 +172,23 @@ async fn submit(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure>
             .repeat(async || attempt(body().map_err(|failure| Error::Body(std::io::Error::other(failure.text)))?).await)
             .await?
     };
-    let status = Status::read(&text)?;
+    let status = JobStatus::read(&text)?;
     let line = if matches.get_flag("json") { text } else { status.id.clone().into_bytes() };
     if is_known {
-        progress.aside(|| {
-            eprintln!("progimage jobs: this job was there; --idempotency-key with a new name runs its items again")
+        progress.suspend(|| {
+            eprintln!("progimage jobs: this job exists already; a new --idempotency-key runs its items again")
         });
     }
-    progress.aside(|| output::print(&[&line, &b"\n"[..]].concat()))?;
+    progress.suspend(|| output::print(&[&line, &b"\n"[..]].concat()))?;
     if matches.get_flag("watch") {
         let output = Output::new(matches.get_flag("json"), progress.clone());
-        Watched { client: &client, id: &status.id, progress: &progress, goes_on }.follow(output).await
+        Watched { client: &client, id: &status.id, progress: &progress, note }.follow(output).await
     } else {
         Ok(Exit::Done)
     }
 }
 
-/// What the server says of all jobs; each as it is.
+/// A list of jobs. Each is kept as the server wrote it.
 #[derive(Deserialize)]
 struct List {
     jobs: Vec<Box<RawValue>>,
@@ -211,34 +218,34 @@ async fn read(matches: &ArgMatches, path: &str, bytes_max: usize) -> Result<Vec<
 fn print<'a>(matches: &ArgMatches, jobs: impl IntoIterator<Item = &'a [u8]>) -> Result<Exit, Failure> {
     let mut output = Output::new(matches.get_flag("json"), Progress::items());
     for job in jobs {
-        let status = Status::read(job)?;
+        let status = JobStatus::read(job)?;
         output.item(|| serde_json::from_slice(job).unwrap_or_default(), || status.line())?;
     }
     output.end("jobs", "")?;
     Ok(Exit::Done)
 }
 
-async fn watch(matches: &ArgMatches, goes_on: &GoesOn) -> Result<Exit, Failure> {
-    let progress = Progress::told();
+async fn watch(matches: &ArgMatches, note: &InterruptNote) -> Result<Exit, Failure> {
+    let progress = Progress::reported();
     let client = Client::of(matches, progress.clone())?;
     let output = Output::new(matches.get_flag("json"), progress.clone());
-    Watched { client: &client, id: &id(matches), progress: &progress, goes_on }.follow(output).await
+    Watched { client: &client, id: &id(matches), progress: &progress, note }.follow(output).await
 }
 
 fn id(matches: &ArgMatches) -> String {
     matches.get_one::<Digest>("id").map(ToString::to_string).unwrap_or_default()
 }
 
-/// A job that is watched until it has ended.
+/// A job that is being watched until it has ended.
 struct Watched<'a> {
     client: &'a Client,
     id: &'a str,
     progress: &'a Progress,
-    goes_on: &'a GoesOn,
+    note: &'a InterruptNote,
 }
 
 impl Watched<'_> {
-    /// Says on `output` how it has ended.
+    /// Waits for the end of the job, and writes it to `output`.
     async fn follow(&self, mut output: Output) -> Result<Exit, Failure> {
         let ended = loop {
             if let Some(ended) = self.client.repeat(async || self.events().await).await? {
@@ -246,7 +253,7 @@ impl Watched<'_> {
             }
             tokio::time::sleep(AGAIN).await;
         };
-        let status = Status::read(&ended)?;
+        let status = JobStatus::read(&ended)?;
         output.item(
             || serde_json::from_slice(&ended).unwrap_or_default(),
             || format!("{}  {}", self.id, status.state).into_bytes(),
@@ -255,7 +262,8 @@ impl Watched<'_> {
         Ok(status.exit())
     }
 
-    /// The last event; none when the answer was cut after others, as by a server that starts anew: then it is asked again.
+    /// Follows the events to the last one; `None`: the answer was cut after some events, such as by a restart, and is
+    /// requested again.
     async fn events(&self) -> Result<Option<Vec<u8>>, Error> {
         let path = format!("/jobs/{}/events", self.id);
         let mut lines = Lines::new(self.client, self.client.ask(Method::GET, &path, Body::none()).await?);
@@ -264,14 +272,14 @@ impl Watched<'_> {
             let line = match lines.next().await {
                 Ok(Some(line)) => line,
                 Err(error) if !seen => return Err(error),
-                Ok(None) if !seen => return Err(Error::Transport("the server tells nothing of this job".to_owned())),
+                Ok(None) if !seen => return Err(Error::Transport("the server sends no events of this job".to_owned())),
                 Ok(None) | Err(_) => return Ok(None),
             };
-            // Server-sent events: a line for the name, a line for the data; comments are heartbeats.
+            // Server-sent events have a line for the name and a line for the data. Comments are heartbeats.
             if let Some(name) = line.strip_prefix(b"event: ") {
                 is_last = name == b"end";
             } else if let Some(data) = line.strip_prefix(b"data: ") {
-                self.tell(&Status::read(data)?);
+                self.show(&JobStatus::read(data)?);
                 seen = true;
                 if is_last {
                     return Ok(Some(data.to_vec()));
@@ -280,14 +288,15 @@ impl Watched<'_> {
         }
     }
 
-    fn tell(&self, status: &Status) {
-        let Status { items, done, failed, state, .. } = status;
+    fn show(&self, status: &JobStatus) {
+        let JobStatus { items, done, failed, state, .. } = status;
         self.progress.set_total(*items);
         self.progress.set(done.saturating_add(*failed));
-        self.progress.say(|| format!("{}{done} done, {failed} failed, {}", status.pace(), output::printable(state)));
-        self.goes_on.get_or_init(|| {
+        self.progress
+            .message(|| format!("{}{done} done, {failed} failed, {}", status.pace(), output::printable(state)));
+        self.note.get_or_init(|| {
             let id = self.id;
-            format!("the job goes on: `progimage jobs watch {id}` watches it, `progimage jobs cancel {id}` ends it")
+            format!("the job goes on: `progimage jobs watch {id}` watches it, `progimage jobs cancel {id}` cancels it")
         });
     }
 }
@@ -316,7 +325,7 @@ mod tests {
     fn a_job_is_as_fast_as_its_server_says() {
         let pace = |more: &str| {
             let text = format!(r#"{{"id": "a", "state": "running", "items": 40, "done": 9, "failed": 1{more}}}"#);
-            Status::read(text.as_bytes()).expect("a status").pace()
+            JobStatus::read(text.as_bytes()).expect("a status").pace()
         };
         assert_eq!(pace(""), "");
         assert_eq!(pace(r#", "started_ms": 5000, "items_per_second": 0.5"#), "0.5/s, ", "while items are selected");

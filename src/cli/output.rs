@@ -1,5 +1,5 @@
-//! [`Output`]: data on standard output, a line an item, as text or JSON; and what is said about failed items at the end. Chooses no
-//! exit status.
+//! [`Output`]: one line of data for each item on standard output, as text or JSON, and the failed items on standard
+//! error at the end. Chooses no exit status.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -12,15 +12,15 @@ use serde_json::Value;
 
 use super::progress::Progress;
 
-/// Failed items that are named at the end; of the others only the number is told, and what names each.
+/// The most failed items that are named at the end. The others are counted.
 const PROBLEMS_MAX: usize = 1_000;
-/// Written when so much has come together, or when nothing more is there to be written.
+/// The size at which the buffer is written, even if more data is coming.
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// Standard output.
 pub struct Output {
     json: bool,
-    /// What names every failed item, however many they are.
+    /// The advice where every failed item is named, however many there are.
     all_named_by: &'static str,
     terminal: bool,
     buffer: Vec<u8>,
@@ -30,26 +30,26 @@ pub struct Output {
 }
 
 impl Output {
-    /// Lines of JSON or of text, beside `progress`.
+    /// An output of lines of JSON or of text. It hides the bar of `progress` while it writes.
     pub fn new(json: bool, progress: Progress) -> Output {
         let terminal = io::stdout().is_terminal();
         let all_named_by = "--json names each";
         Output { json, all_named_by, terminal, buffer: Vec::new(), problems: Vec::new(), failed: 0, progress }
     }
 
-    /// Lines as they are, of which those of failed items have a `problem`.
+    /// An output of result lines, which are passed on unchanged. Lines of failed items have a `problem`.
     pub fn results(progress: Progress) -> Output {
-        let all_named_by = "in the results each is a line with a problem";
+        let all_named_by = "the results have a line with a problem for each";
         Output { all_named_by, ..Output::new(false, progress) }
     }
 
-    /// An item that is done.
+    /// Writes an item that succeeded.
     pub fn item(&mut self, json: impl FnOnce() -> Value, text: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
         let line = if self.json { json().to_string().into_bytes() } else { text() };
         self.line(&line)
     }
 
-    /// An item that failed: a line of data where that is JSON, and named at the end where it is text.
+    /// Notes an item that failed: written as a line of JSON, or named at the end if the output is text.
     pub fn failed(&mut self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> io::Result<()> {
         self.failed += 1;
         if self.json {
@@ -62,24 +62,25 @@ impl Output {
         Ok(())
     }
 
-    /// A line as it is.
+    /// Writes a line as it is.
     pub fn line(&mut self, line: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(line);
         self.buffer.push(b'\n');
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Hands over what there is: called when the next item is not there yet.
+    /// Writes the buffer. Called when the next item is not there yet.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let buffer = std::mem::take(&mut self.buffer);
-        // The bar is in the way only where both go to a terminal.
-        if self.terminal { self.progress.aside(|| print(&buffer)) } else { print(&buffer) }
+        // The bar is in the way only if both go to a terminal.
+        if self.terminal { self.progress.suspend(|| print(&buffer)) } else { print(&buffer) }
     }
 
-    /// Hands over the rest, takes the bar away, names what failed and says `summary`; how many items failed.
+    /// Writes the rest, removes the bar, names the failed items and prints `summary`. Returns the number of failed
+    /// items.
     pub fn end(mut self, command: &str, summary: &str) -> io::Result<u64> {
         self.flush()?;
         self.progress.clear();
@@ -97,15 +98,15 @@ impl Output {
     }
 }
 
-/// Writes data to standard output; unlike `print!` it may fail: a pipe may be closed early.
+/// Writes data to standard output. Unlike `print!` it returns errors, since a pipe may be closed early.
 pub fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
 }
 
-/// `name  path`, as b3sum and sha256sum write it: where the path has a line feed, a carriage return or a backslash, the line begins
-/// with a backslash and these are escaped.
+/// The line `name  path`, as b3sum and sha256sum write it: line feeds, carriage returns and backslashes in the path are
+/// escaped, and the line begins with a backslash then.
 pub fn named(name: &str, path: &Path) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes();
     let escaped = bytes.iter().any(|byte| b"\n\r\\".contains(byte));
@@ -124,7 +125,7 @@ pub fn named(name: &str, path: &Path) -> Vec<u8> {
     line
 }
 
-/// Without what would move the cursor of a terminal: names of files are not ours.
+/// Replaces control characters, which could move the cursor of a terminal: file names are not trusted.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
         text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect::<String>().into()
@@ -133,7 +134,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `fields` of an item that is a file. JSON is UTF-8 and a path need not be: one that is not stands there in base64, too.
+/// Adds the path to the `fields` of a file. A path that is not UTF-8 is also given in base64.
 pub fn json_of(path: &Path, mut fields: Value) -> Value {
     fields["path"] = path.to_string_lossy().into();
     if path.to_str().is_none() {
@@ -142,12 +143,12 @@ pub fn json_of(path: &Path, mut fields: Value) -> Value {
     fields
 }
 
-/// For people: `1 image`, `2 images`.
+/// A count for people: `1 image`, `2 images`.
 pub fn counted(count: u64, one: &str) -> String {
     format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
-/// For people: `3.1 MB`.
+/// A size for people: `3.1 MB`.
 pub fn bytes(count: u64) -> String {
     indicatif::DecimalBytes(count).to_string()
 }

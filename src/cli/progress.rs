@@ -1,45 +1,45 @@
-//! [`Progress`]: a bar on standard error, where that is a terminal; elsewhere nothing at all. Holds no data.
+//! [`Progress`]: a bar on standard error if that is a terminal; otherwise nothing at all. Holds no data.
 
 use std::fmt;
 use std::time::Duration;
 
 use indicatif::{DecimalBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// How often a bar is drawn although nothing moved, so that its rate and time left stay true.
+/// Time between redraws, so that the rate and the time left stay true while nothing moves.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A bar; clones are the same one. Cleared when the last is dropped.
+/// A bar. Clones are handles on the same one; it is removed when the last is dropped.
 #[derive(Clone)]
 pub struct Progress {
     bar: ProgressBar,
-    /// Never drawn: reckons the rate at which bytes are moved, whatever is passed over.
+    /// A bar that is never drawn. It measures the rate of bytes that are moved, without those that are skipped.
     moved: ProgressBar,
 }
 
 impl Progress {
-    /// Counts bytes.
+    /// A bar that counts bytes.
     pub fn bytes() -> Progress {
         let shown = |bytes| DecimalBytes(bytes).to_string();
         Progress::new("{bar:16} {count}{bytes_rate}{left}  {wide_msg}", None, shown)
     }
 
-    /// Counts items.
+    /// A bar that counts items.
     pub fn items() -> Progress {
         Progress::new("{bar:16} {count} items, {rate}{left}  {wide_msg}", None, |items| items.to_string())
     }
 
-    /// Counts items whose pace somebody else knows better, and tells.
-    pub fn told() -> Progress {
+    /// A bar that counts items, without a rate: the server reports that.
+    pub fn reported() -> Progress {
         Progress::new("{bar:16} {count} items  {wide_msg}", None, |items| items.to_string())
     }
 
-    /// How far a walk over `len` equal parts of a whole is.
+    /// A bar of `len` equal parts, in percent.
     pub fn parts(len: u64) -> Progress {
         Progress::new("{bar:16} {percent} %{left}  {wide_msg}", Some(len), |parts| parts.to_string())
     }
 
     fn new(template: &str, len: Option<u64>, shown: fn(u64) -> String) -> Progress {
-        // indicatif draws on standard error, and not at all where that is no terminal.
+        // indicatif does not draw at all if standard error is not a terminal.
         let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template(template).expect("these templates are tested");
         let rate = |state: &ProgressState, out: &mut dyn fmt::Write| _ = write!(out, "{:.1}/s", state.per_sec());
@@ -60,73 +60,74 @@ impl Progress {
         Progress { bar, moved }
     }
 
-    /// Whether anybody sees it.
+    /// Whether the bar is drawn.
     pub fn is_seen(&self) -> bool {
         !self.bar.is_hidden()
     }
 
-    /// More is to be done.
+    /// Adds `more` to the total.
     pub fn expect(&self, more: u64) {
         if more > 0 {
             self.bar.update(|state| state.set_len(state.len().unwrap_or(0).saturating_add(more)));
         }
     }
 
-    /// So much is to be done in all.
+    /// Sets the total.
     pub fn set_total(&self, total: u64) {
         self.bar.set_length(total);
     }
 
-    /// More is done.
+    /// Counts `more` as done.
     pub fn advance(&self, more: u64) {
         self.bar.inc(more);
         self.moved.inc(more);
     }
 
-    /// More is done, and nothing had to be done for it.
+    /// Counts `more` as done, without effort: it does not count for the rate.
     pub fn pass_over(&self, more: u64) {
         self.bar.inc(more);
     }
 
-    /// So much is done.
+    /// Sets what is done.
     pub fn set(&self, position: u64) {
         self.bar.set_position(position);
     }
 
-    /// Says `text` beside the bar.
-    pub fn say(&self, text: impl FnOnce() -> String) {
+    /// Shows `text` next to the bar.
+    pub fn message(&self, text: impl FnOnce() -> String) {
         if self.is_seen() {
             self.bar.set_message(text());
         }
     }
 
-    /// Runs `write`, which may write to the same terminal, with the bar out of the way.
-    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+    /// Runs `write`, which may write to the same terminal, while the bar is hidden.
+    pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         self.bar.suspend(write)
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// All that is to be done. Unknown until it is measured, and while more was done than was measured.
+/// The total; `None`: not measured yet, or more was done than was measured.
 fn total(state: &ProgressState) -> Option<u64> {
     state.len().filter(|len| *len > 0 && *len >= state.pos())
 }
 
-/// `3.1 MB of 5.0 MB`.
+/// The text `3.1 MB of 5.0 MB`.
 fn count(state: &ProgressState, shown: fn(u64) -> String) -> String {
     let done = shown(state.pos());
     total(state).map_or(done.clone(), |total| format!("{done} of {}", shown(total)))
 }
 
-/// `, 3.1 MB/s`; nothing while no byte is moved.
+/// The text `, 3.1 MB/s`; empty while no byte was moved.
 fn bytes_rate(moved: &ProgressBar) -> String {
     if moved.position() == 0 { String::new() } else { format!(", {}/s", DecimalBytes(moved.per_sec() as u64)) }
 }
 
+/// The text `, 3 minutes left`; empty while the total is unknown.
 fn left(state: &ProgressState) -> String {
     total(state).map_or(String::new(), |_| format!(", {:#} left", HumanDuration(state.eta())))
 }
@@ -171,10 +172,10 @@ mod tests {
 
     #[test]
     fn every_bar_has_a_template_that_parses() {
-        for progress in [Progress::bytes(), Progress::items(), Progress::told(), Progress::parts(4096)] {
+        for progress in [Progress::bytes(), Progress::items(), Progress::reported(), Progress::parts(4096)] {
             progress.expect(1);
             progress.advance(1);
-            assert_eq!(progress.aside(|| 3), 3);
+            assert_eq!(progress.suspend(|| 3), 3);
             progress.clear();
         }
     }

@@ -1,4 +1,4 @@
-//! `progimage render`: one image from a file to a file, by the same pipeline as the server's; no server is needed.
+//! `progimage render`: renders one image from a file to a file, by the pipeline of the server, without a server.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Read};
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use clap::{Arg, ArgMatches, Command};
 
-use super::{ending, load};
+use super::{exit, load};
 use crate::digest::Digest;
 use crate::pipeline::codec::{self, CODECS, Codec};
 use crate::pipeline::{Deadline, Images, Limits, Pipeline, query};
@@ -16,39 +16,42 @@ use crate::pipeline::{Deadline, Images, Limits, Pipeline, query};
 pub fn command() -> Command {
     Command::new("render")
         .about("Render one image without a server")
-        .arg(Arg::new("in").value_name("IN").required(true).help("The image, or - for standard input"))
+        .arg(Arg::new("in").value_name("IN").required(true).help("Image, or - for standard input"))
         .arg(
             Arg::new("out")
                 .value_name("OUT")
                 .required(true)
-                .help("The result; its extension is the format. Or -, with --format"),
+                .help("Result, in the format of its extension; or -, with --format"),
         )
-        .arg(Arg::new("query").value_name("QUERY").default_value("").help(
-            "What is to be done, as in a URL: 'w=300&blur=2'; presets are those of --config or PROGIMAGE_PRESETS",
-        ))
-        .arg(Arg::new("format").long("format").value_name("EXT").help("The format, whatever the name of OUT"))
+        .arg(
+            Arg::new("query")
+                .value_name("QUERY")
+                .default_value("")
+                .help("Parameters as in a URL: 'w=300&blur=2', or a preset of the settings"),
+        )
+        .arg(Arg::new("format").long("format").value_name("EXT").help("Format of the result, whatever the name of OUT"))
         .arg(
             Arg::new("image")
                 .long("image")
                 .value_name("FILE")
                 .action(clap::ArgAction::Append)
-                .help("A mask or overlay; where the query has {image}, or {image2} ... in turn, its id is put"),
+                .help("Mask or overlay, whose id replaces {image} (then {image2}, ...) in QUERY"),
         )
-        .after_help("Exit status: 0 done, 1 the image or a file is at fault, 2 an argument is.")
+        .after_help("Exit status: 0 success; 1 the image or a file is wrong; 2 an argument is wrong.")
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let (input, output) = (text("in").unwrap_or("-"), text("out").unwrap_or("-"));
-    let asked = match Asked::read(matches, output, text("format"), text("query").unwrap_or_default()) {
-        Ok(asked) => asked,
+    let arguments = match RenderArguments::read(matches, output, text("format"), text("query").unwrap_or_default()) {
+        Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("progimage render: {error}");
             return ExitCode::from(2);
         }
     };
-    match render(input, output, &asked) {
-        Ok(Some(bytes)) => ending::printed("render", &bytes),
+    match render(input, output, &arguments) {
+        Ok(Some(bytes)) => exit::printed("render", &bytes),
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("progimage render: {error}");
@@ -57,18 +60,23 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// What is to be done.
-struct Asked {
+/// A render, as the arguments describe it.
+struct RenderArguments {
     pipeline: Pipeline,
     images: Images,
     limits: Limits,
 }
 
-impl Asked {
-    fn read(matches: &ArgMatches, output: &str, format: Option<&str>, query: &str) -> Result<Asked, Box<dyn Error>> {
+impl RenderArguments {
+    fn read(
+        matches: &ArgMatches,
+        output: &str,
+        format: Option<&str>,
+        query: &str,
+    ) -> Result<RenderArguments, Box<dyn Error>> {
         let codec = written(format.or_else(|| Path::new(output).extension()?.to_str()))?;
         if output == "-" && io::stdout().is_terminal() {
-            return Err("a terminal shows no image: name a file, or pipe it on".into());
+            return Err("a terminal shows no image: name a file, or use a pipe".into());
         }
         let mut images = Images::new();
         let mut query = query.to_owned();
@@ -85,11 +93,11 @@ impl Asked {
         let mut pairs = query::pairs(Some(&query))?;
         let layers = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers;
         layers.http.presets.expand(&mut pairs)?;
-        Ok(Asked { pipeline: Pipeline::from_query(codec, &pairs)?, images, limits: layers.limits })
+        Ok(RenderArguments { pipeline: Pipeline::from_query(codec, &pairs)?, images, limits: layers.limits })
     }
 }
 
-/// The first `{image}` or `{image2}` ... that no file has been put for.
+/// The first `{image}` or `{image2}` ... in the query that no file has replaced.
 fn unfilled(query: &str) -> Option<&str> {
     let from = &query[query.find("{image")?..];
     let name = &from[..=from.find('}')?];
@@ -104,15 +112,15 @@ fn written(extension: Option<&str>) -> Result<&'static Codec, String> {
         let known = known.copied().collect::<Vec<&str>>().join(", ");
         match extension {
             Some(extension) => codec::unwritten("the format", extension, known).to_string(),
-            None => format!("OUT has no extension that says the format: name it with --format; known: {known}"),
+            None => format!("OUT has no extension: name the format with --format; allowed: {known}"),
         }
     })
 }
 
-/// What is to be printed, unless it went to a file.
-fn render(input: &str, output: &str, asked: &Asked) -> Result<Option<Bytes>, Box<dyn Error>> {
-    let source = Bytes::from(source(input, asked.limits.bytes_max)?);
-    let rendered = asked.pipeline.run(&source, &asked.images, &asked.limits, &Deadline::default())?;
+/// Renders the image. Returns its bytes if they are to be printed, not written to a file.
+fn render(input: &str, output: &str, arguments: &RenderArguments) -> Result<Option<Bytes>, Box<dyn Error>> {
+    let source = Bytes::from(source(input, arguments.limits.bytes_max)?);
+    let rendered = arguments.pipeline.run(&source, &arguments.images, &arguments.limits, &Deadline::default())?;
     if output == "-" {
         return Ok(Some(rendered.bytes));
     }
@@ -120,7 +128,7 @@ fn render(input: &str, output: &str, asked: &Asked) -> Result<Option<Bytes>, Box
     Ok(None)
 }
 
-/// One byte more than allowed is enough to be refused.
+/// Reads the image, up to one byte more than allowed: that is enough to be refused.
 fn source(input: &str, bytes_max: u64) -> Result<Vec<u8>, Box<dyn Error>> {
     let failed = |error: io::Error| format!("cannot read {input}: {error}");
     let mut bytes = Vec::new();

@@ -1,5 +1,5 @@
-//! Result lines of bulk requests and jobs: passed on as they come, counted, and held against the last line, which says that none is
-//! missing. Asks nothing.
+//! Passes on the result lines of bulk requests and jobs as they come, and counts them. The last line proves that none
+//! is missing. Sends no request.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,20 +10,20 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Error, Lines};
-use super::ending::{Exit, Failure};
+use super::exit::{Exit, Failure};
 use super::output::{self, Output};
 use super::progress::Progress;
 
-/// Where results go.
+/// The argument for the file of results.
 pub fn arg() -> Arg {
     Arg::new("results")
         .long("results")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
-        .help("Write the results to a file, not to standard output")
+        .help("File to write the results to, instead of standard output")
 }
 
-/// What is looked at in a line; images in it are passed over.
+/// The members of a line that are read here. Images in it are skipped.
 #[derive(Deserialize)]
 struct Line {
     item: Option<u64>,
@@ -39,50 +39,51 @@ struct Problem {
     detail: Option<String>,
 }
 
-/// What came of the lines.
+/// Counts of result lines.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Outputs that are well.
+pub struct ResultCounts {
+    /// Outputs that succeeded.
     pub well: u64,
-    /// Those that are a problem; an item whose outputs could not be read is one.
+    /// Outputs that failed. An item whose outputs could not be read counts as one.
     pub failed: u64,
-    /// Items that all of these are of.
+    /// Items of all these outputs.
     pub items: u64,
 }
 
-impl Counts {
+impl ResultCounts {
     fn count(&mut self, line: &Line) {
-        // In the order in which they end, but items begin in the order of their lines.
+        // Lines come in the order in which outputs end. Items start in order, so the largest number counts them.
         self.items = self.items.max(line.item.map_or(0, |item| item.saturating_add(1)));
         *(if line.problem.is_none() { &mut self.well } else { &mut self.failed }) += 1;
     }
 
     fn text(&self) -> String {
-        let Counts { well, failed, items } = self;
+        let ResultCounts { well, failed, items } = self;
         format!("{} done, {failed} failed, of {}", output::counted(*well, "output"), output::counted(*items, "item"))
     }
 }
 
-/// Standard output, or a file.
-enum Target {
+/// The destination of results.
+enum Sink {
     Output,
     File(BufWriter<File>, PathBuf),
 }
 
-/// Passes `lines` on to where `matches` say, and names what failed; the last line says whether more may come.
+/// Passes `lines` on to the destination that `matches` name, and names failed items. Fails unless the last line says
+/// `done`.
 pub async fn pass(
     mut lines: Lines<'_>,
     matches: &ArgMatches,
     command: &str,
     progress: &Progress,
-) -> Result<Counts, Failure> {
-    let mut target = target(matches.get_one("results"))?;
+) -> Result<ResultCounts, Failure> {
+    let mut sink = sink(matches.get_one("results"))?;
     let mut output = Output::results(progress.clone());
-    let mut counts = Counts::default();
+    let mut counts = ResultCounts::default();
     let last = loop {
         let line = match next(&mut lines).await {
             Ok((text, line)) => {
-                write(&mut target, &mut output, &text)?;
+                write(&mut sink, &mut output, &text)?;
                 line
             }
             Err(failure) => break Err(failure),
@@ -95,10 +96,10 @@ pub async fn pass(
         if let Some(problem) = &line.problem {
             output.failed(|| Value::Null, || named(&line, problem))?;
         }
-        progress.say(|| format!("{} done, {} failed", output::counted(counts.well, "output"), counts.failed));
+        progress.message(|| format!("{} done, {} failed", output::counted(counts.well, "output"), counts.failed));
     };
-    // What came is told also where the rest is missing.
-    if let Target::File(file, path) = &mut target {
+    // Results that came are kept and counted even if the rest is missing.
+    if let Sink::File(file, path) = &mut sink {
         file.flush().map_err(|error| unwritten(path, &error))?;
     }
     output.end(command, &counts.text())?;
@@ -109,20 +110,20 @@ pub async fn pass(
 }
 
 impl Problem {
-    /// Of the last line: what comes after it was not done.
+    /// The failure for a problem in the last line: the rest was not done.
     fn cut(self) -> Failure {
-        let passes = self.status.is_some_and(|status| status >= 500);
-        let why = self.detail.as_deref().map_or("the server has given up", |detail| detail.trim_end_matches('.'));
-        match passes {
+        let is_temporary = self.status.is_some_and(|status| status >= 500);
+        let why = self.detail.as_deref().map_or("the server gave up", |detail| detail.trim_end_matches('.'));
+        match is_temporary {
             true => Failure::new(Exit::Unreached, format!("{CUT} ({why})")),
             false => Failure::new(Exit::Failed, format!("{why}; results are missing")),
         }
     }
 }
 
-const CUT: &str = "the answer was cut, and results are missing: run this again";
+const CUT: &str = "the answer was cut and results are missing: run this again";
 
-/// The next line as it is, and what it says.
+/// The next line, as text and parsed.
 async fn next(lines: &mut Lines<'_>) -> Result<(Vec<u8>, Line), Failure> {
     let text = match lines.next().await {
         Ok(Some(text)) => text,
@@ -131,21 +132,21 @@ async fn next(lines: &mut Lines<'_>) -> Result<(Vec<u8>, Line), Failure> {
         Err(error) => return Err(error.into()),
     };
     let line = serde_json::from_slice(&text)
-        .map_err(|_| Failure::new(Exit::Failed, "the answer has a line that is no result: is this ProgImage?"))?;
+        .map_err(|_| Failure::new(Exit::Failed, "the answer has a line that is not a result: is this ProgImage?"))?;
     Ok((text, line))
 }
 
-fn target(path: Option<&PathBuf>) -> Result<Target, Failure> {
-    let Some(path) = path else { return Ok(Target::Output) };
+fn sink(path: Option<&PathBuf>) -> Result<Sink, Failure> {
+    let Some(path) = path else { return Ok(Sink::Output) };
     let file = File::create(path).map_err(|error| Failure::usage(format!("--results {}: {error}", path.display())))?;
-    Ok(Target::File(BufWriter::new(file), path.clone()))
+    Ok(Sink::File(BufWriter::new(file), path.clone()))
 }
 
-fn write(target: &mut Target, output: &mut Output, line: &[u8]) -> Result<(), Failure> {
-    match target {
-        // Results are as rare as renders: nobody waits for a full buffer.
-        Target::Output => Ok(output.line(line).and_then(|()| output.flush())?),
-        Target::File(file, path) => {
+fn write(sink: &mut Sink, output: &mut Output, line: &[u8]) -> Result<(), Failure> {
+    match sink {
+        // Flushed at once: results are as rare as renders.
+        Sink::Output => Ok(output.line(line).and_then(|()| output.flush())?),
+        Sink::File(file, path) => {
             let written = file.write_all(line).and_then(|()| file.write_all(b"\n"));
             written.map_err(|error| unwritten(path, &error))
         }
@@ -156,7 +157,7 @@ fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
 }
 
-/// `item 3, output 1 (key): why`.
+/// The text `item 3, output 1 (key): why`.
 fn named(line: &Line, problem: &Problem) -> String {
     let mut name = line.item.map_or_else(|| "an item".to_owned(), |item| format!("item {item}"));
     if let Some(output) = line.output {

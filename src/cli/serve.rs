@@ -1,4 +1,4 @@
-//! `progimage serve`: the server, its logs, and how it stops.
+//! `progimage serve`: starts the server and its log, and stops it at a signal.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -11,10 +11,10 @@ use tracing_subscriber::EnvFilter;
 use super::load;
 use crate::config::{Config, LogFormat};
 use crate::http::{App, server};
-use crate::jobs::{self, Ledger};
-use crate::store;
+use crate::jobs::{self, Database};
+use crate::store::{self, Folder};
 
-/// The settings cannot be used; as for a wrong argument.
+/// The exit status for wrong settings, as for a wrong argument.
 const EXIT_SETTINGS: u8 = 2;
 
 pub fn run(matches: &[&ArgMatches]) -> ExitCode {
@@ -43,11 +43,11 @@ fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let store = store::open(&config.data, &config.layers.store)
             .await
             .map_err(|error| format!("cannot open the store {}: {error}", config.data))?;
-        // The store has locked the folder: nobody else has this file open.
-        let ledger = ledger(&config.data).map_err(|error| format!("cannot open the queue of jobs: {error}"))?;
+        // The store has locked the folder, so no other server has this file open.
+        let database = database(&config.data).map_err(|error| format!("cannot open the jobs database: {error}"))?;
         let stop = stop()?;
         tracing::info!(address = %listener.local_addr()?, data = config.data, level = ?config.layers.store.level, "ready");
-        let stopped = server::serve(listener, App::with_ledger(store, ledger, config.layers), stop).await;
+        let stopped = server::serve(listener, App::with_database(store, database, config.layers), stop).await;
         tracing::info!(?stopped, "stopped");
         Ok(match stopped {
             server::Stopped::Drained => ExitCode::SUCCESS,
@@ -56,12 +56,12 @@ fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
     })
 }
 
-/// Beside the blobs, where these are in a folder.
-fn ledger(data: &str) -> Result<Ledger, jobs::Error> {
-    store::folder(data).map_or_else(Ledger::in_memory, |folder| Ledger::open(&folder.join("jobs.sqlite")))
+/// Opens the jobs database: in the data folder, or in memory if there is none.
+fn database(data: &str) -> Result<Database, jobs::Error> {
+    Folder::of(data).map_or_else(Database::in_memory, |folder| Database::open(&folder.jobs()))
 }
 
-/// Ready at the first SIGTERM or SIGINT.
+/// Waits for the first SIGTERM or SIGINT.
 fn stop() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -70,7 +70,7 @@ fn stop() -> io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: requests under way are answered");
+        tracing::info!("stopping; waiting for requests under way");
     })
 }
 
@@ -85,11 +85,11 @@ fn log(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Takes the descriptors that the system allows: the usual 1,024 are fewer than `connections_max`.
+/// Raises the limit of open files to the system's maximum: the usual 1,024 are fewer than `connections_max`.
 fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::debug!(%error, "cannot raise the number of descriptors");
+        tracing::debug!(%error, "cannot raise the limit of open files");
     }
 }

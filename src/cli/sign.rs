@@ -1,37 +1,37 @@
-//! `progimage sign`: a URL of a rendition in its canonical form, signed.
+//! `progimage sign`: signs the canonical form of a URL.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::{ending, load};
+use super::{exit, load};
 use crate::http::sign::sign;
 use crate::pipeline::{Pipeline, codec, query};
 
 pub fn command() -> Command {
     Command::new("sign")
-        .about("Sign a URL with the first of signing_keys")
+        .about("Sign a URL with the first key of signing_keys")
         .arg(
             Arg::new("target")
                 .value_name("URL")
                 .required(true)
-                .help("What is asked for: /images/<id>.webp?w=300, or the same with scheme and host before it"),
+                .help("Path such as /images/<id>.webp?w=300, or a whole URL with scheme and host"),
         )
-        .arg(Arg::new("key_id").long("key-id").value_name("ID").help("Another of signing_keys"))
+        .arg(Arg::new("key_id").long("key-id").value_name("ID").help("Id of another key of signing_keys"))
         .arg(
             Arg::new("expires_in_s")
                 .long("expires-in-s")
                 .value_name("SECONDS")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("How long the URL is good; for ever when it is not given"),
+                .help("Validity of the URL from now; unlimited by default"),
         )
-        .after_help("Prints the signed URL. Exit status: 0 done, 2 an argument or a setting is at fault.")
+        .after_help("Prints the signed URL. Exit status: 0 success; 2 wrong argument or setting.")
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
     match signed(matches) {
-        Ok(url) => ending::printed("sign", format!("{url}\n").as_bytes()),
+        Ok(url) => exit::printed("sign", format!("{url}\n").as_bytes()),
         Err(error) => {
             eprintln!("progimage sign: {error}");
             ExitCode::from(2)
@@ -53,16 +53,16 @@ fn signed(matches: &ArgMatches) -> Result<String, String> {
     Ok(format!("{base}{}", sign(key, &canonical(target)?, expires)))
 }
 
-/// Scheme and host, which are not signed, and what a request would ask for.
+/// Splits a URL into scheme and host, which are not signed, and the target of the request.
 fn split(url: &str) -> Result<(&str, &str), String> {
-    // Not any `://`: the query may hold a URL of its own.
+    // Only at the start: the query may contain a URL.
     let scheme = ["http://", "https://"].into_iter().find(|scheme| url.starts_with(scheme)).map_or(0, str::len);
     let path_at = if scheme == 0 { Some(0) } else { url[scheme..].find('/').map(|at| scheme + at) };
     let (base, target) = url.split_at(path_at.unwrap_or(url.len()));
     if target.starts_with('/') { Ok((base, target)) } else { Err(format!("{url:?} has no path")) }
 }
 
-/// One way to write a rendition: caches in front hold it once. What is not the query of a rendition is signed as it stands.
+/// The canonical spelling of a rendition, so that caches hold it once. Any other target is signed as it is.
 fn canonical(target: &str) -> Result<String, String> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let codec = path.rsplit_once('.').and_then(|(_, extension)| codec::by_extension(extension));

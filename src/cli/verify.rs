@@ -1,4 +1,5 @@
-//! `progimage verify`: a store's folder, read from the device and held against its names, while a server runs or not.
+//! `progimage verify`: reads a store's folder from the device and checks each file against its name, also while a
+//! server runs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,29 +11,31 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::ending::{self, Exit, Failure};
+use super::exit::{self, Exit, Failure};
 use super::load;
 use super::output::{self, Output};
 use super::progress::Progress;
-use crate::store::verify::{self, Finding, Note, Options, SHARDS, Summary, Watch};
+use crate::store::verify::{self, Finding, Note, Observer, Options, SHARDS, Summary};
 
-/// Findings that are not printed yet.
+/// Findings that wait to be printed.
 const FINDINGS_MAX: usize = 1_024;
 
 pub fn command() -> Command {
     Command::new("verify")
-        .about("Read every stored image back from the device and hold it against its id")
-        .arg(Arg::new("data").long("data").value_name("DIR").help("The store's folder, as for serve"))
-        .arg(Arg::new("recent").long("recent").action(ArgAction::SetTrue).help(
-            "Only images of the last hour, or of the hour before a sync failed. When all are well, no server runs and a failed sync \
-             was noted, the note is removed: the next start accepts uploads",
-        ))
+        .about("Read every stored image from the device and check it against its id")
+        .arg(Arg::new("data").long("data").value_name("DIR").help("Folder of the store, as for serve"))
+        .arg(
+            Arg::new("recent")
+                .long("recent")
+                .action(ArgAction::SetTrue)
+                .help("Check only images of the last hour, or of the hour before a sync failed"),
+        )
         .arg(
             Arg::new("rate")
                 .long("rate")
                 .value_name("BYTES")
                 .value_parser(bytes)
-                .help("Bytes a second to read at most, beside a running server: 10000000, 10M, 1.5G"),
+                .help("Bytes a second to read at most: 10000000, 10M, 1.5G"),
         )
         .arg(
             Arg::new("jobs")
@@ -44,15 +47,16 @@ pub fn command() -> Command {
         )
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Lines of JSON: {path, fault, detail}"))
         .after_help(format!(
-            "Prints `fault  path` for each file that is not what it should be: corrupt, misplaced, unknown, missing or unreadable. \
-             Nothing is repaired: a server takes a corrupt image out of service when it is next read, and the next upload of it \
-             heals the store.\n\n{}",
-            ending::HELP
+            "Prints `fault  path` for each file with a fault: corrupt, misplaced, unknown, missing or unreadable. \
+             Nothing is repaired: a server takes a corrupt image out of service when it is next read, and the next \
+             upload of it heals the store. With --recent, the note of a failed sync is removed if no image is \
+             damaged and no server runs: the next start accepts uploads.\n\n{}",
+            exit::HELP
         ))
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    ending::run("verify", verify(matches))
+    exit::run("verify", verify(matches))
 }
 
 async fn verify(matches: &ArgMatches) -> Result<Exit, Failure> {
@@ -67,8 +71,8 @@ async fn verify(matches: &ArgMatches) -> Result<Exit, Failure> {
     };
     let progress = Progress::parts(u64::from(SHARDS));
     let (sender, mut findings) = mpsc::channel(FINDINGS_MAX);
-    let watch = Told { progress: progress.clone(), sender, blobs: AtomicU64::new(0), bytes: AtomicU64::new(0) };
-    let work = tokio::task::spawn_blocking(move || verify::run(&data, &options, &watch));
+    let observer = Reporter { progress: progress.clone(), sender, blobs: AtomicU64::new(0), bytes: AtomicU64::new(0) };
+    let work = tokio::task::spawn_blocking(move || verify::run(&data, &options, &observer));
     let mut output = Output::new(matches.get_flag("json"), progress);
     while let Some(Finding { path, fault }) = findings.recv().await {
         output.item(
@@ -86,11 +90,9 @@ fn text(summary: &Summary) -> String {
     let Summary { blobs, bytes, findings, quarantined, note } = summary;
     let note = match note {
         Note::None => "",
-        Note::Removed => "; the note of a failed sync is removed: the next start accepts uploads",
-        Note::Kept => "; a failed sync is noted: no uploads are accepted until verify --recent finds all well",
-        Note::Owned => {
-            "; all is well, but a server runs: stop it and run this again to remove the note of a failed sync"
-        }
+        Note::Removed => "; the note of a failed sync was removed: the next start accepts uploads",
+        Note::Kept => "; a failed sync is noted: no uploads are accepted until verify --recent finds no damage",
+        Note::Owned => "; no damage, but a server runs: stop it and run this again to remove the note of a failed sync",
     };
     format!(
         "{}, {}, {}, {quarantined} in quarantine{note}",
@@ -104,32 +106,33 @@ fn images(count: u64) -> String {
     output::counted(count, "image")
 }
 
-/// A number of bytes, at least one: with k, M, G or T after it, of thousands, millions and so on, as everywhere in what is said.
+/// Parses a number of bytes, at least one. The suffixes k, M, G and T are powers of 1,000, as in all output of this
+/// program.
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [("k", 3), ("M", 6), ("G", 9), ("T", 12)];
     let unit = units.iter().find_map(|(name, digits)| Some((text.strip_suffix(name)?, *digits)));
     let (number, digits) = unit.unwrap_or((text, 0));
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    // As many further digits as the unit has: 1.5M is 1 and 500000.
+    // The fraction is padded to the digits of the unit: 1.5M is 1 and 500000.
     let all = format!("{whole}{part:0<digits$}");
     let is_number = !whole.is_empty() && part.len() <= digits && all.bytes().all(|byte| byte.is_ascii_digit());
     let count = all.parse().ok().filter(|count| is_number && *count > 0);
-    count.ok_or_else(|| "a number of bytes of at least 1, such as 10000000, 10M or 1.5G".to_owned())
+    count.ok_or_else(|| "expected a number of bytes from 1, such as 10000000, 10M or 1.5G".to_owned())
 }
 
-/// Tells the bar and the printer.
-struct Told {
+/// Passes progress to the bar, and findings to the printer.
+struct Reporter {
     progress: Progress,
     sender: mpsc::Sender<Finding>,
     blobs: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Watch for Told {
+impl Observer for Reporter {
     fn blob(&self, bytes: u64) {
         let blobs = self.blobs.fetch_add(1, Ordering::Relaxed) + 1;
         let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.progress.say(|| format!("{}, {}", images(blobs), output::bytes(bytes)));
+        self.progress.message(|| format!("{}, {}", images(blobs), output::bytes(bytes)));
     }
 
     fn shard(&self) {
@@ -137,7 +140,7 @@ impl Watch for Told {
     }
 
     fn found(&self, finding: Finding) {
-        // Nobody prints any more when standard output was closed: the process is about to end.
+        // An error means that standard output was closed: the process is about to end.
         drop(self.sender.blocking_send(finding));
     }
 }

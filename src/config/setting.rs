@@ -1,4 +1,4 @@
-//! [`Setting`]: what a row of the table of settings says, how rows of the usual kinds are written, and the parsing of single values.
+//! [`Setting`]: a row of the table of settings, macros for rows of the usual kinds, and parsers of single values.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -8,30 +8,35 @@ use super::Config;
 
 /// One setting.
 pub struct Setting {
-    /// "cache_bytes_max".
+    /// The key in TOML, such as "cache_bytes_max".
     pub key: &'static str,
-    /// One sentence for people.
+    /// A phrase that says what the setting bounds or chooses, then further sentences if it needs them.
     pub doc: &'static str,
-    /// Its present value as it would be written; empty where it is not to be shown.
+    /// Writes the present value; empty: it is not shown, or there is none.
     pub get: fn(&Config) -> String,
-    /// Reads a value.
+    /// Parses and stores a value.
     pub set: fn(&mut Config, &str) -> Result<(), String>,
-    /// The default in words, where it depends on the machine.
+    /// The default in words, if it depends on the machine.
     pub default_text: Option<&'static str>,
 }
 
 impl Setting {
-    /// "--cache-bytes-max".
+    /// The first phrase of `doc`, for a list of flags.
+    pub fn summary(&self) -> &'static str {
+        self.doc.split(". ").next().unwrap_or_default().trim_end_matches('.')
+    }
+
+    /// The flag, such as "--cache-bytes-max".
     pub fn flag(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))
     }
 
-    /// "PROGIMAGE_CACHE_BYTES_MAX".
+    /// The environment variable, such as "PROGIMAGE_CACHE_BYTES_MAX".
     pub fn variable(&self) -> String {
         format!("PROGIMAGE_{}", self.key.to_uppercase())
     }
 
-    /// Whether it is on or off, as it is in `any` configuration.
+    /// Whether the setting is on or off, as it is in every configuration, such as `any`.
     pub fn is_switch(&self, any: &Config) -> bool {
         matches!((self.get)(any).as_str(), "true" | "false")
     }
@@ -46,7 +51,7 @@ macro_rules! in_words {
     };
 }
 
-/// A row whose value is a number within bounds, or a switch.
+/// Makes a row whose value is a number within bounds.
 macro_rules! number {
     ($key:literal, $doc:literal, $bounds:expr, $($field:ident).+ $(, $default:literal)?) => {
         Setting {
@@ -59,6 +64,7 @@ macro_rules! number {
     };
 }
 
+/// Makes a row whose value is true or false.
 macro_rules! switch {
     ($key:literal, $doc:literal, $($field:ident).+) => {
         Setting {
@@ -73,20 +79,23 @@ macro_rules! switch {
 
 pub(super) use {in_words, number, switch};
 
-/// Values separated by commas; none is none.
+/// Parses values separated by commas. An empty text is an empty list.
 pub fn listed<T: FromStr<Err: Display>>(text: &str) -> Result<Vec<T>, String> {
     let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
     words.map(|word| word.parse().map_err(|error| format!("{word:?}: {error}"))).collect()
 }
 
+/// Joins values with commas, as [`listed`] parses them.
 pub fn joined<T: Display>(values: &[T]) -> String {
     values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// Parses a value; an error names what is `allowed`.
 pub fn read<T: FromStr>(text: &str, allowed: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text:?}; allowed: {allowed}"))
 }
 
+/// Parses a number within bounds; digits may be grouped by `_`.
 pub fn bounded<T: FromStr + PartialOrd + Display>(text: &str, bounds: RangeInclusive<T>) -> Result<T, String> {
     let digits = text.replace('_', "");
     let value = digits.parse().ok().filter(|value| bounds.contains(value));

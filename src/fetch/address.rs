@@ -1,7 +1,8 @@
-//! Which addresses belong to the public internet. Pure: no name is looked up here.
+//! Decides which addresses belong to the public internet. Pure: no name is looked up here.
 //!
-//! Source: the IANA special-purpose address registries for IPv4 and IPv6, and RFC 6890. What is not globally reachable is refused,
-//! and so is every IPv6 form that leads to an IPv4 address, whatever that address is: nothing on the public internet needs one.
+//! Source: the IANA special-purpose address registries for IPv4 and IPv6, and RFC 6890. Addresses that are not globally
+//! reachable are refused. So is every IPv6 form that leads to an IPv4 address, whatever that is: no public server needs
+//! one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,8 +38,9 @@ const REFUSED_V4: &[Network<Ipv4Addr>] = &[
     v4(240, 0, 0, 0, 4),      // reserved, broadcast
 ];
 
-/// The only space from which public addresses are given out. Outside of it lie the unspecified and the loopback address, v4-mapped
-/// and v4-compatible ones, NAT64 (both prefixes), discard-only, unique-local, link-local, site-local and multicast addresses.
+/// The only space from which public addresses are allocated. Outside are the unspecified and the loopback address,
+/// v4-mapped and v4-compatible ones, NAT64 (both prefixes), discard-only, unique-local, link-local, site-local and
+/// multicast addresses.
 const GLOBAL_V6: Network<Ipv6Addr> = v6(0x2000, 0, 0, 3);
 
 const REFUSED_V6: &[Network<Ipv6Addr>] = &[
@@ -49,7 +51,7 @@ const REFUSED_V6: &[Network<Ipv6Addr>] = &[
     v6(0x3fff, 0, 0, 20),         // documentation
 ];
 
-/// Whether an address is one of the public internet.
+/// Whether an address belongs to the public internet.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !REFUSED_V4.iter().any(|(network, bits)| {
@@ -66,7 +68,8 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// RFC 5214, 6.1: an IPv4 address behind `0:5efe`, or `200:5efe` where it is globally unique, under any prefix.
+/// Whether an address holds an IPv4 address after `0:5efe`, or after `200:5efe` if it is globally unique, under any
+/// prefix (RFC 5214, 6.1).
 fn is_isatap(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     segments[4] & !0x0200 == 0 && segments[5] == 0x5efe

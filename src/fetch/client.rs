@@ -1,5 +1,5 @@
-//! [`Client`]: one GET with its redirects, or one POST without, within bounds of time and bytes, to checked addresses only. Keeps no connection, sends
-//! no cookie and no credential, reads no proxy variable and decodes no content coding.
+//! [`Client`]: one GET with its redirects, or one POST without, within bounds of time and bytes, to checked addresses
+//! only. Keeps no connection, sends no cookie and no credential, uses no proxy and decodes no content coding.
 
 use std::future::Future;
 use std::io;
@@ -32,18 +32,18 @@ use super::target::{Rules, Target};
 use super::{Error, Options, Resolver, freshness};
 use crate::digest::{Digest, Hasher};
 
-/// Redirects that are followed.
+/// The most redirects that are followed.
 const REDIRECTS_MAX: usize = 3;
-/// Addresses of one name that are tried.
+/// The most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
-/// Bytes of an answer's head.
+/// The most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 const AGENT: &str = concat!("progimage/", env!("CARGO_PKG_VERSION"));
 
 const FAILED: Error = Error::Failed { status: None };
 
-/// What fetches share.
+/// A guarded HTTP client, shared by all fetches.
 pub struct Client {
     pub rules: Rules,
     resolver: Resolver,
@@ -54,34 +54,34 @@ pub struct Client {
     max_age: Duration,
 }
 
-/// What an origin said.
-pub enum Answer {
-    /// The bytes, their digest, and how they may be kept.
-    New(Bytes, Digest, Kept),
-    /// What was kept is still the same.
-    Same(Kept),
+/// The answer of an origin.
+pub enum Fetched {
+    /// New bytes, their digest, and how they may be cached.
+    New(Bytes, Digest, CachePolicy),
+    /// The cached bytes are still valid.
+    NotModified(CachePolicy),
 }
 
-/// How an answer may be kept.
+/// How an answer may be cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// How long without asking again; `None`: not at all.
+pub struct CachePolicy {
+    /// The time without asking again; `None`: it must not be cached.
     pub lifetime: Option<Duration>,
-    /// How to ask again.
+    /// The validators with which to ask again.
     pub validators: Validators,
 }
 
-/// What tells the origin which bytes are known here.
+/// The validators of cached bytes, which tell their origin what is known here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
-    /// Where they are from, redirects followed: elsewhere they mean nothing.
+    /// The URL that gave them, after redirects. Elsewhere they mean nothing.
     url: String,
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
 }
 
 impl Validators {
-    /// Whether there is nothing to ask with.
+    /// Whether there is no validator.
     pub fn are_none(&self) -> bool {
         self.etag.is_none() && self.last_modified.is_none()
     }
@@ -100,12 +100,12 @@ impl Client {
         }
     }
 
-    /// Fetches, or asks whether what is known is still the same.
-    pub async fn get(&self, target: Target, known: Option<&Validators>) -> Result<Answer, Error> {
+    /// Fetches a target. With `known` validators the origin may answer that the cached bytes are still valid.
+    pub async fn get(&self, target: Target, known: Option<&Validators>) -> Result<Fetched, Error> {
         tokio::time::timeout(self.timeout, self.follow(target, known)).await.unwrap_or(Err(Error::TooSlow))
     }
 
-    /// Tells something; the status of the answer, whose body nobody reads. A redirect is an answer like any other.
+    /// Posts `body` and returns the status of the answer, whose body is not read. A redirect is not followed.
     pub async fn post(
         &self,
         target: &Target,
@@ -115,7 +115,7 @@ impl Client {
         let mut request = request(target, None)?;
         *request.method_mut() = Method::POST;
         *request.body_mut() = Full::new(body);
-        // Of an answer that nobody reads.
+        // The body of the answer is not read.
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
         request.headers_mut().extend(fields.iter().cloned());
         let asked = tokio::time::timeout(self.timeout, self.ask(target, request));
@@ -123,7 +123,7 @@ impl Client {
         Ok(response.status())
     }
 
-    async fn follow(&self, mut target: Target, known: Option<&Validators>) -> Result<Answer, Error> {
+    async fn follow(&self, mut target: Target, known: Option<&Validators>) -> Result<Fetched, Error> {
         for _ in 0..=REDIRECTS_MAX {
             let known = known.filter(|known| known.url == target.as_str());
             let (response, _connection) = self.ask(&target, request(&target, known)?).await?;
@@ -135,7 +135,7 @@ impl Client {
         Err(FAILED)
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a connection of its own.
     async fn ask(
         &self,
         target: &Target,
@@ -154,8 +154,8 @@ impl Client {
         self.exchange(stream, request).await
     }
 
-    /// Connects to an address of the target. All of them are checked first: a name that mixes public and other addresses is not
-    /// one to trust.
+    /// Connects to an address of the target. All addresses are checked first: a name that mixes public and other
+    /// addresses is not trusted.
     async fn connect(&self, target: &Target) -> Result<TcpStream, Error> {
         let addresses = match &target.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
@@ -163,7 +163,7 @@ impl Client {
             Host::Domain(name) => self.within((self.resolver)(name.clone())).await?.map_err(unresolved)?,
         };
         if let Some(address) = addresses.iter().find(|address| !self.rules.permits(**address)) {
-            tracing::info!(%address, url = target.as_str(), "a remote source leads to an address that is not public");
+            tracing::info!(%address, url = target.as_str(), "a remote URL leads to an address that is not public");
             return Err(Error::Refused);
         }
         let mut failure = Error::Refused;
@@ -192,10 +192,10 @@ impl Client {
         Ok((response, connection))
     }
 
-    async fn answer(&self, target: &Target, response: Response<Incoming>, asked: bool) -> Result<Answer, Error> {
+    async fn answer(&self, target: &Target, response: Response<Incoming>, asked: bool) -> Result<Fetched, Error> {
         let (head, body) = response.into_parts();
         let validator = |name: HeaderName| head.headers.get(name).cloned();
-        let kept = Kept {
+        let policy = CachePolicy {
             lifetime: freshness::lifetime(&head.headers, SystemTime::now(), self.max_age),
             validators: Validators {
                 url: target.as_str().to_owned(),
@@ -204,10 +204,10 @@ impl Client {
             },
         };
         match head.status {
-            StatusCode::NOT_MODIFIED if asked => Ok(Answer::Same(kept)),
+            StatusCode::NOT_MODIFIED if asked => Ok(Fetched::NotModified(policy)),
             StatusCode::OK if !is_encoded(&head.headers) => {
                 let (bytes, digest) = self.read(body).await?;
-                Ok(Answer::New(bytes, digest, kept))
+                Ok(Fetched::New(bytes, digest, policy))
             }
             status => Err(Error::Failed { status: Some(status.as_u16()) }),
         }
@@ -236,7 +236,7 @@ impl Client {
     }
 }
 
-/// A connection's task ends with the fetch.
+/// Ends the task of a connection together with its fetch.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -272,23 +272,23 @@ fn is_encoded(headers: &hyper::HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// What went wrong between us and the origin is for the log.
+/// Logs the cause of a failure, which the client does not see.
 fn failed<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> Error {
     move |error| {
-        tracing::debug!(step, %error, "a remote source failed");
+        tracing::debug!(step, %error, "a remote exchange failed");
         FAILED
     }
 }
 
-/// The same as a name that leads to an address that is not allowed, also to who would try again: by the time that takes, nobody
-/// shall tell which names there are in networks that they cannot see.
+/// The error of a name that cannot be looked up. Reported like a forbidden address, so that retry timing does not
+/// reveal which internal names exist.
 fn unresolved(error: io::Error) -> Error {
-    tracing::debug!(step = "lookup", %error, "a remote source cannot be reached");
+    tracing::debug!(step = "lookup", %error, "a remote server cannot be reached");
     Error::Refused
 }
 
 fn unreached(error: &io::Error) -> Error {
-    tracing::debug!(step = "connection", %error, "a remote source cannot be reached");
+    tracing::debug!(step = "connection", %error, "a remote server cannot be reached");
     Error::Unreached
 }
 
@@ -301,15 +301,15 @@ fn tls(roots: RootCertStore) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-/// The system's: its files, its servers. A lookup cannot be called off, so its thread is counted until it ends.
+/// The resolver of the operating system. A lookup cannot be cancelled, so its permit is held until it ends.
 fn system_resolver(lookups_max: usize) -> Resolver {
-    let places = Arc::new(Semaphore::new(lookups_max));
+    let permits = Arc::new(Semaphore::new(lookups_max));
     Arc::new(move |host| {
-        let places = places.clone();
+        let permits = permits.clone();
         async move {
-            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            let permit = permits.acquire_owned().await.map_err(io::Error::other)?;
             let lookup = tokio::task::spawn_blocking(move || {
-                let _place = place;
+                let _permit = permit;
                 Ok((host.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
             });
             lookup.await.map_err(io::Error::other)?

@@ -1,13 +1,13 @@
-//! How long an answer of an origin may be used without asking again (RFC 9111, 4.2), as a shared cache. Pure.
+//! Decides how long a shared cache may use an answer without asking its origin again (RFC 9111, 4.2). Pure.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED, VARY};
 
-/// The share of its age that an answer without a word on caching stays fresh: RFC 9111, 4.2.2.
+/// The divisor of its age for which an answer without caching fields stays fresh (RFC 9111, 4.2.2).
 const HEURISTIC_PART: u32 = 10;
 
-/// How long from `now`, at most `max`; `None`: it must not be kept at all.
+/// The time from `now`, at most `max`; `None`: the answer must not be cached.
 pub fn lifetime(headers: &HeaderMap, now: SystemTime, max: Duration) -> Option<Duration> {
     let directives = directives(headers);
     let has = |name: &str| directives.iter().any(|(known, _)| known == name);
@@ -18,7 +18,7 @@ pub fn lifetime(headers: &HeaderMap, now: SystemTime, max: Duration) -> Option<D
     if has("no-cache") || varies {
         return Some(Duration::ZERO);
     }
-    // Where the field is there and cannot be read, it says nothing good.
+    // A field that cannot be read counts as expired.
     let seconds = |name: &str| {
         let (_, value) = directives.iter().find(|(known, _)| known == name)?;
         Some(Duration::from_secs(value.parse().unwrap_or(0)))
@@ -39,7 +39,7 @@ fn by_dates(headers: &HeaderMap, now: SystemTime) -> Duration {
     }
 }
 
-/// Names in lower case, values without quotes.
+/// The directives: names in lower case, values without quotes.
 fn directives(headers: &HeaderMap) -> Vec<(String, String)> {
     let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let directive = |text: &str| {

@@ -1,5 +1,4 @@
-//! [`Target`]: a URL that may be fetched by what can be read in it, and the [`Rules`] for that. Addresses are checked when they are
-//! known, in [`super::client`].
+//! [`Target`]: a URL whose text passes the [`Rules`]. Addresses are checked once they are known, in [`super::client`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,17 +9,17 @@ use url::{Host, Position, Url};
 
 use super::{Error, Options, address};
 
-/// Longer URLs are refused, in redirects too.
+/// The longest URL, also in redirects.
 const URL_BYTES_MAX: usize = 8 << 10;
 
 const NOT_A_URL: Error =
     Error::Url { allowed: "an absolute http or https URL of at most 8192 bytes, without user or password" };
 
-/// Hosts by name: `example.com`, `*.example.com` (every name below it, not itself), `192.0.2.1`, or `*`.
+/// A pattern for hosts: `example.com`, `*.example.com` (every name below it, not itself), `192.0.2.1`, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
     below: bool,
-    /// As in a parsed URL: lower case, IDNA, addresses in their one spelling. Empty: any host.
+    /// The host as a parsed URL has it: lower case, IDNA, addresses in one spelling. Empty: any host.
     host: String,
 }
 
@@ -60,39 +59,39 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     url: Url,
-    /// A name, or an address that was written as such.
+    /// The host: a name, or an address if the URL has one.
     pub host: Host<String>,
     /// The port.
     pub port: u16,
 }
 
 impl Target {
-    /// Whether it is https.
+    /// Whether the scheme is https.
     pub fn is_secure(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// The whole URL in its one spelling, without its fragment.
+    /// The whole URL in its canonical spelling, without the fragment.
     pub fn as_str(&self) -> &str {
         self.url.as_str()
     }
 
-    /// For the field `Host`.
+    /// The value of the field `Host`.
     pub fn authority(&self) -> &str {
         &self.url[Position::BeforeHost..Position::AfterPort]
     }
 
-    /// For the request line.
+    /// The target in the request line.
     pub fn path_and_query(&self) -> &str {
         &self.url[Position::BeforePath..Position::AfterQuery]
     }
 }
 
-/// What may be fetched.
+/// Rules for what may be fetched.
 pub struct Rules {
     allow: Vec<HostPattern>,
     ports: Vec<u16>,
@@ -100,13 +99,13 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules that these settings make.
+    /// The rules of these settings.
     pub fn new(options: &Options) -> Rules {
         let Options { allow, ports, private_allow, .. } = options.clone();
         Rules { allow, ports, private_allow }
     }
 
-    /// Whether nothing may be.
+    /// Whether no host is allowed.
     pub fn are_off(&self) -> bool {
         self.allow.is_empty()
     }
@@ -122,7 +121,8 @@ impl Rules {
         self.check(Url::parse(text).map_err(|_| NOT_A_URL)?)
     }
 
-    /// Reads the `Location` of an answer to `from`: what a client could not have written is refused as what it may not reach.
+    /// Reads the `Location` of an answer to `from`. Every mistake is [`Error::Refused`], as if the target could not be
+    /// reached.
     pub fn redirected(&self, from: &Target, location: &str) -> Result<Target, Error> {
         let url = from.url.join(location).map_err(|_| Error::Failed { status: None })?;
         let target = self.check(url).map_err(|_| Error::Refused)?;
@@ -145,7 +145,7 @@ impl Rules {
         Ok(Target { url, host, port })
     }
 
-    /// Whether a connection to this address may be made.
+    /// Whether a connection to this address is allowed.
     pub fn permits(&self, address: IpAddr) -> bool {
         address::is_public(address) || self.private_allow.iter().any(|network| network.contains(&address))
     }

@@ -10,20 +10,20 @@ use super::message::text_budget::TextBudget;
 use super::protocol::metrics::Metrics;
 use super::routes::jobs::executor::ItemWork;
 use super::table::ROUTES;
-use crate::fetch::{self, Hooks, Sources};
+use crate::fetch::{self, Sources, WebhookClient};
 use crate::items::{self, Items};
-use crate::jobs::{Jobs, Ledger};
+use crate::jobs::{Database, Jobs};
 use crate::renditions::Renditions;
 use crate::store::{Store, Uploads};
 
 impl App {
     /// Sets the layers above `store` up, with jobs that end with the process. Must be called on a tokio runtime.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
-        App::with_ledger(store, Ledger::in_memory().expect("a database in memory opens"), settings)
+        App::with_database(store, Database::in_memory().expect("a database in memory opens"), settings)
     }
 
-    /// Sets the layers above `store` up, and takes up the jobs of `ledger`. Must be called on a tokio runtime.
-    pub fn with_ledger(store: Arc<dyn Store>, ledger: Ledger, settings: Settings) -> Arc<App> {
+    /// Sets the layers above `store` up, and takes up the jobs of `database`. Must be called on a tokio runtime.
+    pub fn with_database(store: Arc<dyn Store>, database: Database, settings: Settings) -> Arc<App> {
         let Settings { store: store_options, limits, mut fetch, renditions, jobs, http, access } = settings;
         fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
         let items_options = items::Options {
@@ -39,10 +39,10 @@ impl App {
         let items = Items::new(&uploads, renditions.clone(), sources.clone(), items_options);
         let metrics = Arc::new(Metrics::new(ROUTES.iter().map(|route| (route.method(), route.path()))));
         let line_bytes_max = http.line_bytes_max;
-        let hooks = Hooks::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
+        let hooks = WebhookClient::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
         let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
         Arc::new(App {
-            jobs: Jobs::start(ledger, work, store.clone(), hooks, jobs),
+            jobs: Jobs::start(database, work, store.clone(), hooks, jobs),
             items,
             uploads,
             renditions,

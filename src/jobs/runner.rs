@@ -1,5 +1,10 @@
-//! Runs one chunk, or takes the next images of a selection: where items meet [`super::Work`]. What is to be run is decided in
-//! [`super::scheduler`].
+//! Runs one chunk, or takes the next images of a selection: here items meet [`super::JobExecutor`].
+//! [`super::scheduler`] decides what is run.
+//!
+//! **Items that end the process.** Each start of a chunk is counted, and any result sets the count back to 0. So a
+//! chunk that was started [`STARTS_TRUSTED`] times in vain is suspected: one of its items may end the process each
+//! time. Then it runs alone, one item at a time, in order. After [`STARTS_ALONE`] further starts in vain its first item
+//! is the one, and is given up.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -11,45 +16,53 @@ use futures_util::FutureExt;
 use rusqlite::Transaction;
 use tokio::task::JoinSet;
 
-use super::ledger::now_ms;
-use super::queue::{self, Chunk, Ended, Item, Rest};
-use super::scheduler::{ERROR_WAIT, STARTS_TRUSTED, Shared};
+use super::chunk::{Chunk, Item};
+use super::database::now_ms;
+use super::queue::{self, Ended, Rest};
 use super::selection::Selection;
+use super::shared::{ERROR_WAIT, Shared};
 use super::{Error, Outcome, Place, Verdict, backoff_ms};
 
-/// How long results wait to be written together; what a process that dies has to do again.
+/// How long results wait to be written together. A process that dies loses at most this much work.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
-/// How often an item may end the process, running alone, before it is given up.
+/// Starts in vain after which a chunk is suspected to end the process.
+const STARTS_TRUSTED: u32 = 3;
+/// Further starts in vain, alone, after which the first item is given up.
 const STARTS_ALONE: u32 = 2;
 
-/// Runs a chunk to its end, or until its job has ended. `left` is how many items of it have not.
-pub async fn run(shared: &Arc<Shared>, chunk: Chunk, left: &AtomicU64, alone: bool) {
-    let run = Run { shared, left, ended: Vec::new(), rest: Rest::default(), partial: false, chunk };
-    if let Err(error) = run.all(alone).await {
-        // What was not written down is run again; an ended job wants nothing more.
+/// Whether an item of this chunk may be what ended the process. Such a chunk must run alone.
+pub fn is_suspected(chunk: &Chunk) -> bool {
+    chunk.starts > STARTS_TRUSTED
+}
+
+/// Runs a chunk to its end, or until its job has ended. `left` counts its items that have not ended.
+pub async fn run(shared: &Arc<Shared>, chunk: Chunk, left: &AtomicU64) {
+    let is_suspected = is_suspected(&chunk);
+    let run = ChunkRun { shared, left, ended: Vec::new(), rest: Rest::default(), chunk };
+    let ended = if is_suspected { run.one_by_one().await } else { run.together().await };
+    if let Err(error) = ended {
+        // Results that were not written are made again, unless the job has ended.
         tracing::debug!(%error, "a chunk was left");
     }
 }
 
-struct Run<'a> {
+struct ChunkRun<'a> {
     shared: &'a Arc<Shared>,
     left: &'a AtomicU64,
     chunk: Chunk,
-    /// Not yet written down.
+    /// Results that are not written yet.
     ended: Vec<Ended>,
     rest: Rest,
-    /// Only some of the chunk is run: the others are left for another time.
-    partial: bool,
 }
 
-impl Run<'_> {
-    async fn all(mut self, alone: bool) -> Result<(), Error> {
-        let mut items = self.items(alone);
-        let at_once = if alone { 1 } else { self.shared.options.items_at_once };
+impl ChunkRun<'_> {
+    /// Runs the items, several at once, and writes results every now and then.
+    async fn together(mut self) -> Result<(), Error> {
+        let mut items = self.take_items();
         let mut running = JoinSet::new();
         let mut record = tokio::time::interval(RECORD_EVERY);
         loop {
-            while running.len() < at_once
+            while running.len() < self.shared.options.items_at_once
                 && let Some(item) = items.pop_front()
             {
                 running.spawn(run_item(self.shared.clone(), self.chunk.rights, item));
@@ -63,46 +76,59 @@ impl Run<'_> {
                 },
                 _ = record.tick(), if !self.ended.is_empty() => self.record().await?,
             }
-            if alone {
-                self.record().await?;
-                self.put_off().await?;
-            }
         }
     }
 
-    /// What is to be run: no selections, and not an item that ends the process each time.
-    fn items(&mut self, alone: bool) -> VecDeque<Item> {
+    /// Runs the items that may have ended the process, one at a time, and writes each result before the next item
+    /// begins.
+    async fn one_by_one(mut self) -> Result<(), Error> {
+        let mut items = self.take_items();
+        // Only so many ran when the process ended. The others wait for another start, since nothing else runs
+        // meanwhile.
+        let suspects_max = self.shared.options.items_at_once;
+        let is_partial = items.len() > suspects_max;
+        items.truncate(suspects_max);
+        if self.chunk.starts > STARTS_TRUSTED + STARTS_ALONE
+            && let Some(item) = items.pop_front()
+        {
+            self.give_up(item);
+            self.record().await?;
+        }
+        for item in items {
+            let (item, outcomes) = run_item(self.shared.clone(), self.chunk.rights, item).await;
+            self.end(item, outcomes);
+            self.record().await?;
+            self.put_off().await?;
+        }
+        if is_partial { self.leave_rest().await } else { self.finish().await }
+    }
+
+    /// Takes the items of the chunk; lines that name a part of the store become selections.
+    fn take_items(&mut self) -> VecDeque<Item> {
+        let may_select = self.shared.executor.may_select(self.chunk.rights);
         let mut items = VecDeque::with_capacity(self.chunk.items.len());
-        let may_select = self.shared.work.may_select(self.chunk.rights);
         for item in std::mem::take(&mut self.chunk.items) {
-            // The image that a selection names is an item like any other, whatever its line says.
+            // An image of a selection is an item like any other, whatever its line says.
             match Selection::of(&item.line).filter(|_| may_select && item.place.part == 0) {
                 Some(selection) => self.rest.selections.push((item, selection)),
                 None => items.push_back(item),
             }
         }
-        if !alone {
-            return items;
-        }
-        // Those that may have run when the process ended; nothing else runs meanwhile, so the others wait for a better time.
-        self.partial = items.len() > self.shared.options.items_at_once;
-        items.truncate(self.shared.options.items_at_once);
-        // Alone and one by one, the first that is left is the one that ran.
-        if self.chunk.starts > STARTS_TRUSTED + STARTS_ALONE
-            && let Some(item) = items.pop_front()
-        {
-            tracing::error!(job = self.chunk.job, item = item.place.item, "an item ended the process: it is given up");
-            self.end(item.clone(), vec![self.shared.work.lost(item.place)]);
-        }
         items
     }
 
+    fn give_up(&mut self, item: Item) {
+        tracing::error!(job = self.chunk.job, item = item.place.item, "an item ended the process: it is given up");
+        let outcomes = vec![self.shared.executor.lost(item.place)];
+        self.end(item, outcomes);
+    }
+
     fn end(&mut self, item: Item, outcomes: Vec<Outcome>) {
-        let may_pass = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry);
-        if may_pass {
+        let is_temporary = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry);
+        if is_temporary {
             self.shared.suspects_store.store(true, Ordering::Relaxed);
         }
-        if may_pass && self.chunk.attempts + 1 < self.shared.options.attempts_max {
+        if is_temporary && self.chunk.attempts + 1 < self.shared.options.attempts_max {
             self.rest.again.push(item);
         } else {
             self.left.fetch_sub(1, Ordering::Relaxed);
@@ -110,15 +136,16 @@ impl Run<'_> {
         }
     }
 
+    /// Writes the results so far.
     async fn record(&mut self) -> Result<(), Error> {
         let (chunk, job, ended) = (self.chunk.number, self.chunk.job, Arc::new(std::mem::take(&mut self.ended)));
         let written = ended.clone();
-        persist(self.shared, move |ledger| queue::record(ledger, chunk, job, &written)).await?;
-        self.shared.figures.ended(&ended);
+        persist(self.shared, move |database| queue::record(database, chunk, job, &written)).await?;
+        self.shared.counters.ended(&ended);
         Ok(())
     }
 
-    /// Has what is tried again leave the chunk at once.
+    /// Moves items that are tried again out of the chunk at once.
     async fn put_off(&mut self) -> Result<(), Error> {
         if self.rest.again.is_empty() {
             return Ok(());
@@ -127,46 +154,50 @@ impl Run<'_> {
         let (moved, run_at_ms) = (again.len(), self.again_ms());
         let rest = Arc::new(Rest { again, run_at_ms, selections: Vec::new() });
         let (number, job, attempts) = (self.chunk.number, self.chunk.job, self.chunk.attempts);
-        persist(self.shared, move |ledger| queue::put_off(ledger, number, job, attempts, &rest)).await?;
-        self.shared.figures.retried(moved);
+        persist(self.shared, move |database| queue::put_off(database, number, job, attempts, &rest)).await?;
+        self.shared.counters.retried(moved);
         self.left.fetch_sub(moved as u64, Ordering::Relaxed);
         Ok(())
     }
 
-    /// When what is tried again is run.
+    /// The time of the next attempt, in milliseconds since 1970.
     fn again_ms(&self) -> i64 {
         now_ms() + backoff_ms(self.shared.options.retry_ms, self.chunk.attempts, self.chunk.number)
     }
 
+    /// Leaves the items that did not run for another start, without suspicion.
+    async fn leave_rest(self) -> Result<(), Error> {
+        let chunk = self.chunk.number;
+        persist(self.shared, move |database| queue::trust(database, chunk)).await
+    }
+
+    /// Ends the chunk: writes the last results and what is left to do.
     async fn finish(mut self) -> Result<(), Error> {
-        if self.partial {
-            self.record().await?;
-            let chunk = self.chunk.number;
-            return persist(self.shared, move |ledger| queue::trust(ledger, chunk)).await;
-        }
         self.rest.run_at_ms = self.again_ms();
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
         let (written, left) = (ended.clone(), rest.clone());
-        let finish = move |ledger: &Transaction| queue::finish(ledger, &chunk, &written, &left);
+        let finish = move |database: &Transaction| queue::finish(database, &chunk, &written, &left);
         let over = persist(self.shared, finish).await?;
-        self.shared.figures.ended(&ended);
-        self.shared.figures.retried(rest.again.len());
+        self.shared.counters.ended(&ended);
+        self.shared.counters.retried(rest.again.len());
         over.into_iter().for_each(|job| self.shared.ended(job));
         Ok(())
     }
 }
 
-/// Writes to the ledger, again and again while it cannot: a full device may have room later, and the results are known only here.
-/// Durably, since what is told must be true for ever: numbers that a power cut took back would be given to other results, and whoever
-/// goes on behind those that were told would miss them.
+/// Writes durably, and tries again until it succeeds: a full device may have room later, and the results are known only
+/// here.
+///
+/// A result that a client has seen must stay. After a power cut took it back, its number would go to another result,
+/// and a client that continues after that number would miss it.
 async fn persist<T: Send + 'static>(
     shared: &Shared,
     write: impl Fn(&Transaction) -> Result<T, Error> + Clone + Send + 'static,
 ) -> Result<T, Error> {
     loop {
-        match shared.ledger.write_durably(write.clone()).await {
-            Err(Error::Ledger(error)) => {
-                tracing::error!(error, "the ledger of jobs takes no results");
+        match shared.database.write_durably(write.clone()).await {
+            Err(Error::Database(error)) => {
+                tracing::error!(error, "cannot write results to the jobs database; trying again");
                 tokio::time::sleep(ERROR_WAIT).await;
             }
             answer => {
@@ -178,11 +209,11 @@ async fn persist<T: Send + 'static>(
 }
 
 async fn run_item(shared: Arc<Shared>, rights: u32, item: Item) -> (Item, Vec<Outcome>) {
-    let _place = shared.places.acquire().await;
-    let run = AssertUnwindSafe(shared.work.run(rights, item.place, item.line.clone())).catch_unwind();
+    let _permit = shared.item_permits.acquire().await;
+    let run = AssertUnwindSafe(shared.executor.run(rights, item.place, item.line.clone())).catch_unwind();
     let outcomes = run.await.unwrap_or_else(|_| {
         tracing::error!(item = item.place.item, "an item panicked: this is our bug");
-        vec![shared.work.lost(item.place)]
+        vec![shared.executor.lost(item.place)]
     });
     (item, outcomes)
 }
@@ -194,7 +225,7 @@ pub async fn select(shared: &Shared, number: i64) {
             shared.changed();
             over.into_iter().for_each(|job| shared.ended(job));
         }
-        // Ended meanwhile.
+        // The job has ended meanwhile.
         Err(Error::NotFound | Error::Ended) => {}
         Err(error) => {
             tracing::warn!(%error, "a selection waits");
@@ -203,29 +234,34 @@ pub async fn select(shared: &Shared, number: i64) {
     }
 }
 
-/// The job, if that ended it.
+/// Writes the next chunk of a selection. Returns the job if that ended it.
 async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error> {
-    let selecting = shared.ledger.read(move |ledger| queue::selecting(ledger, number)).await?;
+    let selecting = shared.database.read(move |database| queue::selecting(database, number)).await?;
     let page = selecting.page();
     let listed = if page == 0 { Vec::new() } else { shared.store.list(selecting.after, page).await? };
     let images: Vec<_> = listed.into_iter().map(|(id, _)| id).collect();
     let last = images.len() < page || selecting.left == Some(images.len() as u64);
     let (items, upto) = (selecting.items(&images), images.last().copied());
     let options = shared.options.clone();
-    let write = move |ledger: &Transaction| queue::select(ledger, number, &items, upto, last, &options);
+    let write = move |database: &Transaction| queue::select(database, number, &items, upto, last, &options);
     let written = match last {
-        true => shared.ledger.write_durably(write).await,
-        false => shared.ledger.write(write).await,
+        true => shared.database.write_durably(write).await,
+        false => shared.database.write(write).await,
     };
     match written {
         Err(error @ (Error::TooManyItems { .. } | Error::Full { .. })) => {
-            let place = Place { item: selecting.item, part: 0 };
-            let ended = Ended { place, outcomes: vec![shared.work.refused(place, error)] };
-            let written = ended.clone();
-            let over = shared.ledger.write_durably(move |ledger| queue::refuse(ledger, number, &written)).await?;
-            shared.figures.ended(&[ended]);
-            Ok(over)
+            refuse(shared, number, selecting.item, error).await
         }
         answer => answer,
     }
+}
+
+/// Ends a selection that names too many images. Returns the job if that ended it.
+async fn refuse(shared: &Shared, number: i64, item: u64, error: Error) -> Result<Option<i64>, Error> {
+    let place = Place { item, part: 0 };
+    let ended = Ended { place, outcomes: vec![shared.executor.refused(place, error)] };
+    let written = ended.clone();
+    let over = shared.database.write_durably(move |database| queue::refuse(database, number, &written)).await?;
+    shared.counters.ended(&[ended]);
+    Ok(over)
 }

@@ -1,63 +1,63 @@
-//! [`Selection`]: a source that names a part of the store, `{"all": true}` or `{"after": "<id>", "limit": n}`, and the lines that
-//! it stands for.
+//! [`Selection`]: a source that names a part of the store, `{"all": true}` or `{"after": "<id>", "limit": n}`. Such a
+//! line stands for one item for each of these images.
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Place;
-use super::queue::{CHUNK_BYTES, CHUNK_ITEMS_MAX, Item, Selecting};
+use super::chunk::{CHUNK_BYTES, CHUNK_ITEMS_MAX, Item};
 use crate::digest::Digest;
 
-/// Longer lines name no selection: each image would repeat them.
+/// The longest line that may be a selection: each of its images repeats the line.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// What of the store a line names, in digest order.
+/// The part of the store that a line names, in digest order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// Only images behind this one.
+    /// Only images after this one.
     pub after: Option<Digest>,
-    /// At most so many.
+    /// The most images.
     pub limit: Option<u64>,
-    /// Its outputs are stored, so all of it must be known before any of it is run: or it would meet its own results.
+    /// Whether all images must be listed before any of them runs: the outputs are stored, and would be listed, too.
     pub whole: bool,
 }
 
 #[derive(Deserialize)]
 struct Line {
-    source: Source,
+    source: SourceMembers,
     #[serde(default)]
-    outputs: Vec<Output>,
+    outputs: Vec<OutputMembers>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Source {
+struct SourceMembers {
     all: Option<bool>,
     after: Option<String>,
     limit: Option<u64>,
 }
 
 #[derive(Deserialize)]
-struct Output {
+struct OutputMembers {
     to: Option<Value>,
 }
 
 impl Selection {
-    /// The selection of a line; `None`: it names something else, or nothing well.
+    /// Reads the selection of a line; `None`: the source is something else, or malformed.
     pub fn of(line: &[u8]) -> Option<Selection> {
         if line.len() > LINE_BYTES_MAX {
             return None;
         }
-        // Most lines name an image: they are not read twice.
+        // Most lines name an image. These are not parsed here.
         let may_be =
             [&b"\"all\""[..], b"\"after\"", b"\"limit\""].iter().any(|name| memchr::memmem::find(line, name).is_some());
         if !may_be {
             return None;
         }
-        // Members that nobody here knows are copied into each item, so all of it must be readable, not only what is read below.
+        // Unknown members are copied into each item, so the whole line must be valid, not only what is read below.
         serde_json::from_slice::<Map<String, Value>>(line).ok()?;
-        let Line { source: Source { all, after, limit }, outputs } = serde_json::from_slice(line).ok()?;
+        let Line { source: SourceMembers { all, after, limit }, outputs } = serde_json::from_slice(line).ok()?;
         let names_any = all == Some(true) || (all.is_none() && (after.is_some() || limit.is_some()));
         let names_any = names_any && limit != Some(0);
         let after = after.map(|after| after.parse()).transpose().ok()?;
@@ -66,12 +66,12 @@ impl Selection {
     }
 }
 
-/// What is wrong with the source of a line that names no part of the store.
+/// The mistake in the source of a line that is no selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Of the source.
+    /// The member of the source.
     pub member: String,
-    /// Its value, as JSON.
+    /// The value of the member, as JSON.
     pub value: String,
     /// What is wrong with it.
     pub wrong: Wrong,
@@ -87,7 +87,8 @@ pub enum Wrong {
 }
 
 impl Mistake {
-    /// The first one that is to be told of the source of a line; `None`: another reader knows better what is wrong.
+    /// Finds the first mistake in the source of a line; `None`: the mistake is elsewhere, and another reader reports
+    /// it.
     pub fn of(line: &[u8]) -> Option<Mistake> {
         let line = Some(line).filter(|line| line.len() <= LINE_BYTES_MAX)?;
         let Value::Object(source) = serde_json::from_slice::<Map<String, Value>>(line).ok()?.remove("source")? else {
@@ -114,14 +115,26 @@ fn wrong(member: &str, value: &Value, selects: bool) -> Option<Wrong> {
     }
 }
 
+/// A selection in progress.
+pub struct Selecting {
+    pub item: u64,
+    /// The last image so far.
+    pub after: Option<Digest>,
+    /// Images that are left of the limit.
+    pub left: Option<u64>,
+    /// Images so far.
+    pub parts: u64,
+    pub line: Bytes,
+}
+
 impl Selecting {
-    /// How many images the next chunk may name.
+    /// The number of images that the next chunk may take.
     pub fn page(&self) -> usize {
         let fit = (CHUNK_BYTES / (self.line.len() + 64)).clamp(1, CHUNK_ITEMS_MAX) as u64;
         self.left.map_or(fit, |left| left.min(fit)) as usize
     }
 
-    /// The items for some images: the line, each image in the place of its source.
+    /// The items of some images: copies of the line, each with one image as its source.
     pub fn items(&self, images: &[Digest]) -> Vec<Item> {
         let Ok(mut line) = serde_json::from_slice::<Map<String, Value>>(&self.line) else { return Vec::new() };
         let mut item = |(part, image): (u64, &Digest)| {
@@ -178,8 +191,8 @@ mod tests {
         let check = |source: &str, expected: Option<(&str, &str, Wrong)>| {
             let line = format!("{{\"source\": {source}, \"outputs\": []}}");
             let mistake = Mistake::of(line.as_bytes());
-            let told = mistake.as_ref().map(|m| (m.member.as_str(), m.value.as_str(), m.wrong));
-            assert_eq!(told, expected, "{source}");
+            let found = mistake.as_ref().map(|m| (m.member.as_str(), m.value.as_str(), m.wrong));
+            assert_eq!(found, expected, "{source}");
         };
         let sources = Wrong::Name(&["id", "url", "data", "all", "after", "limit"]);
         let id = Wrong::Value("an id of 64 lower-case hexadecimal digits");

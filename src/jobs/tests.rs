@@ -9,11 +9,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::aside::INLINE_BYTES_MAX;
+use crate::offload::INLINE_BYTES_MAX;
 use crate::store;
 
 /// What runs items in tests: the line says how they end.
@@ -81,7 +83,7 @@ fn text(place: Place, output: u32) -> Bytes {
 
 struct Shareable(Arc<Fake>);
 
-impl Work for Shareable {
+impl JobExecutor for Shareable {
     fn run(&self, _: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
         let fake = self.0.clone();
         Box::pin(async move { fake.outcomes(place, line).await })
@@ -104,8 +106,8 @@ fn options() -> Options {
     Options { items_at_once: 4, retry_ms: 1, ..Options::default() }
 }
 
-fn hooks() -> Hooks {
-    Hooks::new(&fetch::Options::default())
+fn webhooks() -> WebhookClient {
+    WebhookClient::new(&fetch::Options::default())
 }
 
 async fn memory_store() -> Arc<dyn Store> {
@@ -113,15 +115,21 @@ async fn memory_store() -> Arc<dyn Store> {
 }
 
 async fn start(fake: &Arc<Fake>, options: Options) -> Jobs {
-    Jobs::start(Ledger::in_memory().unwrap(), Arc::new(Shareable(fake.clone())), memory_store().await, hooks(), options)
+    Jobs::start(
+        Database::in_memory().unwrap(),
+        Arc::new(Shareable(fake.clone())),
+        memory_store().await,
+        webhooks(),
+        options,
+    )
 }
 
 async fn submit(jobs: &Jobs, key: Option<&str>, lines: &[&str]) -> Result<Accepted, Error> {
-    let mut intake = jobs.receive(Sender { key, ..Sender::default() })?;
+    let mut submission = jobs.receive(Sender { key, ..Sender::default() })?;
     for line in lines {
-        intake.line(Bytes::copy_from_slice(line.as_bytes())).await?;
+        submission.line(Bytes::copy_from_slice(line.as_bytes())).await?;
     }
-    intake.accept().await
+    submission.accept().await
 }
 
 /// Waits until the status of a job is as `wanted`.
@@ -136,7 +144,7 @@ async fn until(jobs: &Jobs, id: &Digest, wanted: impl Fn(&Status) -> bool) -> St
     }
 }
 
-/// Waits until something is so of which nobody is told. Where it never is, the test fails instead of standing still.
+/// Waits until a condition holds of which there is no notice. The test fails if it never does.
 async fn soon(is_so: impl AsyncFn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !is_so().await {
@@ -187,23 +195,23 @@ async fn a_job_ends_with_every_output_of_every_item() {
 
 /// Notes from now on how durably is written what `trigger` names.
 async fn watch(jobs: &Jobs, trigger: &'static str) {
-    let watch = move |ledger: &rusqlite::Transaction| {
-        Ok(ledger.execute_batch(&format!(
+    let watch = move |database: &rusqlite::Transaction| {
+        Ok(database.execute_batch(&format!(
             "CREATE TEMP TABLE seen (synchronous INTEGER);
              CREATE TEMP TRIGGER watch AFTER {trigger}
              BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;"
         ))?)
     };
-    jobs.shared.ledger.write(watch).await.unwrap();
+    jobs.shared.database.write(watch).await.unwrap();
 }
 
 /// How often that was written, and how durably at least; 2: FULL.
 async fn seen(jobs: &Jobs) -> (i64, i64) {
-    let seen = |ledger: &rusqlite::Connection| {
+    let seen = |database: &rusqlite::Connection| {
         let query = "SELECT count(*), min(synchronous) FROM seen";
-        Ok(ledger.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        Ok(database.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
     };
-    jobs.shared.ledger.read(seen).await.unwrap()
+    jobs.shared.database.read(seen).await.unwrap()
 }
 
 #[tokio::test]
@@ -256,9 +264,9 @@ async fn the_same_lines_or_the_same_key_find_the_same_job() {
 }
 
 async fn submit_as(jobs: &Jobs, sender: Sender<'_>, line: &'static str) -> Result<Accepted, Error> {
-    let mut intake = jobs.receive(sender)?;
-    intake.line(Bytes::from_static(line.as_bytes())).await?;
-    intake.accept().await
+    let mut submission = jobs.receive(sender)?;
+    submission.line(Bytes::from_static(line.as_bytes())).await?;
+    submission.accept().await
 }
 
 #[tokio::test]
@@ -304,7 +312,7 @@ async fn a_cancelled_job_is_run_when_its_lines_come_again_and_not_when_its_key_d
 }
 
 #[tokio::test]
-async fn whoever_reads_a_job_is_never_told_of_another_of_its_id() {
+async fn a_reader_of_a_job_never_sees_a_later_one_of_its_id() {
     let fake = Fake::held();
     let jobs = start(&fake, options()).await;
     let id = submit(&jobs, None, &["a", "b"]).await.unwrap().id;
@@ -327,11 +335,11 @@ async fn whoever_reads_a_job_is_never_told_of_another_of_its_id() {
 async fn a_job_that_is_not_received_whole_leaves_nothing() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
+    let mut submission = jobs.receive(Sender::default()).unwrap();
     for _ in 0..1_000 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+        submission.line(Bytes::from_static(b"ok")).await.unwrap();
     }
-    drop(intake);
+    drop(submission);
     let id = submit(&jobs, None, &["ok"]).await.unwrap().id;
     end(&jobs, &id).await;
     assert_eq!(jobs.list(10).await.unwrap().len(), 1);
@@ -346,25 +354,25 @@ async fn a_sender_who_leaves_before_the_answer_leaves_a_job_that_runs_or_nothing
     // The scheduler waits for ever, or soon will.
     let first = submit(&jobs, None, &["1"]).await.unwrap().id;
     end(&jobs, &first).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    intake.line(Bytes::from_static(b"2")).await.unwrap();
-    _ = intake.accept().now_or_never();
+    let mut submission = jobs.receive(Sender::default()).unwrap();
+    submission.line(Bytes::from_static(b"2")).await.unwrap();
+    _ = submission.accept().now_or_never();
     assert_eq!(end(&jobs, &Digest::of(b"2\n")).await.done, 1);
 
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    for _ in 1..queue::CHUNK_ITEMS_MAX {
-        intake.line(Bytes::from_static(b"3")).await.unwrap();
+    let mut submission = jobs.receive(Sender::default()).unwrap();
+    for _ in 1..chunk::CHUNK_ITEMS_MAX {
+        submission.line(Bytes::from_static(b"3")).await.unwrap();
     }
-    _ = intake.line(Bytes::from_static(b"3")).now_or_never();
-    drop(intake);
+    _ = submission.line(Bytes::from_static(b"3")).now_or_never();
+    drop(submission);
     soon(async || rows(&jobs, "job").await == 2).await;
 }
 
 async fn rows(jobs: &Jobs, table: &'static str) -> i64 {
-    let count = move |ledger: &rusqlite::Connection| {
-        Ok(ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
+    let count = move |database: &rusqlite::Connection| {
+        Ok(database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
     };
-    jobs.shared.ledger.read(count).await.unwrap()
+    jobs.shared.database.read(count).await.unwrap()
 }
 
 #[tokio::test]
@@ -418,7 +426,7 @@ async fn a_cancelled_job_keeps_what_it_has_and_does_no_more() {
 }
 
 #[tokio::test]
-async fn whoever_follows_a_job_is_told_of_its_end_alone() {
+async fn a_listener_hears_of_the_end_of_its_job_alone() {
     let fake = Fake::held();
     let jobs = start(&fake, options()).await;
     let mut ends = jobs.ends();
@@ -486,14 +494,14 @@ async fn a_selection_stands_for_every_image_that_it_names() {
 }
 
 #[tokio::test]
-async fn a_selection_of_whoever_may_not_select_is_run_as_it_is() {
+async fn a_selection_without_the_right_to_select_is_run_as_it_is() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
     blobs(&*jobs.shared.store, 3).await;
     let line = br#"{"source":{"all":true}}"#;
-    let mut intake = jobs.receive(Sender { rights: 1, ..Sender::default() }).unwrap();
-    intake.line(Bytes::from_static(line)).await.unwrap();
-    let id = intake.accept().await.unwrap().id;
+    let mut submission = jobs.receive(Sender { rights: 1, ..Sender::default() }).unwrap();
+    submission.line(Bytes::from_static(line)).await.unwrap();
+    let id = submission.accept().await.unwrap().id;
     assert_eq!(end(&jobs, &id).await.items, 1);
     assert_eq!(*fake.lines.lock().unwrap(), BTreeMap::from([(Place { item: 0, part: 0 }, Bytes::from_static(line))]));
 }

@@ -1,8 +1,8 @@
-//! Webhooks: a job that ends is told to the URL with which it was sent, signed, again and again until that is answered well, a
-//! bounded number of times. Like everything that is sent twice rather than not at all, it can come twice.
+//! Webhooks: when a job ends, its status is posted to the URL that came with it, signed. A call that fails is repeated
+//! a bounded number of times, so a receiver may get it twice.
 //!
-//! `Progimage-Signature: t=<Unix seconds>,v1=<hex>`, where `v1` is the HMAC-SHA256 of `<t>.<body>`: a receiver computes it anew, and
-//! refuses what is not of the last minutes.
+//! `Progimage-Signature: t=<Unix seconds>,v1=<hex>`, where `v1` is the HMAC-SHA256 of `<t>.<body>`. A receiver computes
+//! it anew, and refuses signatures that are older than a few minutes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,29 +15,28 @@ use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{Connection, Transaction, params};
 use sha2::Sha256;
 
-use super::ledger::now_ms;
-use super::scheduler::{ERROR_WAIT, Shared, sleep};
-use super::{Error, backoff_ms, history};
+use super::database::now_ms;
+use super::shared::{ERROR_WAIT, Shared, sleep};
+use super::status::{WEBHOOK_CALLS_MAX, status};
+use super::{Error, backoff_ms};
 use crate::digest::Digest;
 
 const SIGNATURE: &str = "progimage-signature";
-/// How often a webhook is called that is not answered well.
-pub(super) const CALLS_MAX: u32 = 8;
 /// Webhooks that are called at once.
-const AT_ONCE: i64 = 8;
-/// How much longer a webhook waits than an item: people restart servers.
-const SLOWER: u64 = 10;
-/// Shorter secrets are refused: they can be guessed.
+const CALLS_AT_ONCE: i64 = 8;
+/// How many times longer a webhook waits than an item: its receiver may be restarting.
+const RETRY_FACTOR: u64 = 10;
+/// The shortest secret; shorter ones could be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 
-/// What webhooks are signed with.
+/// The secret that signs webhooks.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl FromStr for Secret {
     type Err = String;
 
-    /// The message never shows the secret.
+    /// Reads a secret. The error message never shows it.
     fn from_str(text: &str) -> Result<Secret, String> {
         if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!("the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"));
@@ -61,29 +60,29 @@ impl Secret {
     }
 }
 
-/// A job that has ended and is to be told.
+/// A job whose webhook is to be called now.
 struct Due {
     number: i64,
     id: Digest,
     url: String,
-    /// Calls that were not answered well.
+    /// Calls that failed.
     failed: u32,
     body: String,
 }
 
-/// Calls what is due, for ever.
+/// Calls the webhooks that are due, for ever.
 pub async fn run(shared: Arc<Shared>, secret: Secret) {
     let mut changes = shared.changes();
     loop {
         changes.mark_unchanged();
-        let wait = match shared.ledger.read(due).await {
+        let wait = match shared.database.read(due).await {
             Ok((due, _)) if !due.is_empty() => {
                 join_all(due.into_iter().map(|due| call(&shared, &secret, due))).await;
                 continue;
             }
             Ok((_, next_ms)) => next_ms.map(|next_ms| Duration::from_millis((next_ms - now_ms()).max(1) as u64)),
             Err(error) => {
-                tracing::error!(%error, "the ledger of jobs");
+                tracing::error!(%error, "cannot read the jobs database");
                 Some(ERROR_WAIT)
             }
         };
@@ -96,46 +95,46 @@ pub async fn run(shared: Arc<Shared>, secret: Secret) {
 
 async fn call(shared: &Shared, secret: &Secret, due: Due) {
     let signature = secret.sign(now_ms() / 1_000, &due.body);
-    let posted = shared.hooks.post(&due.url, (SIGNATURE, signature), Bytes::from(due.body)).await;
-    shared.figures.called(posted.is_ok());
+    let posted = shared.webhooks.post(&due.url, (SIGNATURE, signature), Bytes::from(due.body)).await;
+    shared.counters.called(posted.is_ok());
     let failed = due.failed + u32::from(posted.is_err());
     let next_ms = match &posted {
         Ok(()) => None,
-        Err(error) if failed >= CALLS_MAX => {
-            tracing::warn!(%error, job = %due.id, failed, "a webhook was called for the last time");
+        Err(error) if failed >= WEBHOOK_CALLS_MAX => {
+            tracing::warn!(%error, job = %due.id, failed, "a webhook failed for the last time");
             None
         }
         Err(error) => {
-            tracing::info!(%error, job = %due.id, failed, "a webhook will be called again");
-            Some(now_ms() + backoff_ms(shared.options.retry_ms.saturating_mul(SLOWER), due.failed, due.number))
+            tracing::info!(%error, job = %due.id, failed, "a webhook failed; it will be called again");
+            Some(now_ms() + backoff_ms(shared.options.retry_ms.saturating_mul(RETRY_FACTOR), due.failed, due.number))
         }
     };
-    let write = move |ledger: &Transaction| called(ledger, due.number, failed, next_ms);
-    if let Err(error) = shared.ledger.write(write).await {
-        tracing::error!(%error, "the ledger of jobs");
+    let write = move |database: &Transaction| called(database, due.number, failed, next_ms);
+    if let Err(error) = shared.database.write(write).await {
+        tracing::error!(%error, "cannot write the jobs database");
         tokio::time::sleep(ERROR_WAIT).await;
     }
 }
 
-/// What is due, and when the next is.
-fn due(ledger: &Connection) -> Result<(Vec<Due>, Option<i64>), Error> {
+/// The webhooks that are due, and the time when the next one is.
+fn due(database: &Connection) -> Result<(Vec<Due>, Option<i64>), Error> {
     let query = "SELECT number, webhook, webhook_attempts, id FROM job WHERE webhook_at_ms <= ?1 AND id IS NOT NULL
         ORDER BY webhook_at_ms LIMIT ?2";
-    let mut statement = ledger.prepare_cached(query)?;
-    let mut rows = statement.query(params![now_ms(), AT_ONCE])?;
+    let mut statement = database.prepare_cached(query)?;
+    let mut rows = statement.query(params![now_ms(), CALLS_AT_ONCE])?;
     let mut due = Vec::new();
     while let Some(row) = rows.next()? {
         let id = Digest::from_bytes(row.get(3)?);
-        let body = history::status(ledger, &id)?.json().to_string();
+        let body = status(database, &id)?.json().to_string();
         due.push(Due { number: row.get(0)?, id, url: row.get(1)?, failed: row.get(2)?, body });
     }
     let next = "SELECT min(webhook_at_ms) FROM job WHERE webhook_at_ms IS NOT NULL AND id IS NOT NULL";
-    Ok((due, ledger.query_row(next, [], |row| row.get(0))?))
+    Ok((due, database.query_row(next, [], |row| row.get(0))?))
 }
 
-fn called(ledger: &Transaction, job: i64, failed: u32, next_ms: Option<i64>) -> Result<(), Error> {
+fn called(database: &Transaction, job: i64, failed: u32, next_ms: Option<i64>) -> Result<(), Error> {
     let update = "UPDATE job SET webhook_attempts = ?2, webhook_at_ms = ?3 WHERE number = ?1";
-    ledger.execute(update, params![job, failed, next_ms])?;
+    database.execute(update, params![job, failed, next_ms])?;
     Ok(())
 }
 

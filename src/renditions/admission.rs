@@ -5,9 +5,10 @@
 //! that reads slowly. A part of the permit goes with it ([`Permit::split`]), and comes back when the last holder lets go.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -129,7 +130,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics under this lock")
+        self.state.lock()
     }
 
     fn enter(self: &Arc<Self>, bytes: u64) -> Turn {

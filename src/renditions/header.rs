@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::Error;
 use super::generation::Generation;
-use crate::aside::aside;
 use crate::digest::Digest;
+use crate::offload;
 use crate::pipeline;
 use crate::pipeline::Limits;
 use crate::pipeline::codec::{self, Codec, Header};
@@ -95,7 +95,7 @@ pub async fn camera(bytes: &Bytes, limits: &Limits) -> Result<Option<Arc<Camera>
 async fn look<T: Send + 'static>(bytes: &Bytes, read: impl FnOnce(&[u8]) -> T + Send + 'static) -> Result<T, Error> {
     let image = bytes.clone();
     let read = move || catch_unwind(AssertUnwindSafe(|| read(&image))).ok();
-    aside(bytes.len(), read).await.flatten().ok_or_else(|| {
+    offload::run(bytes.len(), read).await.flatten().ok_or_else(|| {
         tracing::error!("a codec panicked at the gate: this is our bug");
         Error::Panicked
     })
@@ -109,7 +109,7 @@ fn gate(bytes: &[u8]) -> Result<(&'static Codec, Header), pipeline::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aside::INLINE_BYTES_MAX;
+    use crate::offload::INLINE_BYTES_MAX;
 
     #[tokio::test]
     async fn short_and_long_images_are_inspected_alike() {

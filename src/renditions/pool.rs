@@ -3,10 +3,11 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
+use parking_lot::Mutex;
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
@@ -94,7 +95,7 @@ fn take(rank: Rank) {
 fn work(waiting: &Mutex<Receiver<Job>>, rank: Rank) {
     take(rank);
     loop {
-        let job = waiting.lock().expect("nothing panics under this lock").recv();
+        let job = waiting.lock().recv();
         match job {
             Ok(job) => job(),
             Err(_) => return,

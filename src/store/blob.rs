@@ -1,37 +1,38 @@
-//! [`Blob`]: an opened blob, and the proof of its bytes against its name. Above every backend; opens and deletes nothing.
+//! [`Blob`]: an opened blob, whose bytes are proven to match its name. Above every backend; opens and deletes nothing.
 //!
-//! No reader is given all bytes of a range before the whole blob has hashed to its name: in this read, or lately in another.
+//! No reader gets all bytes of a range before the whole blob has hashed to its name, in this read or lately in another.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 
 use super::locks::Locks;
 use super::{Error, Read};
 use crate::digest::{Digest, Hasher};
 
-/// Bytes of one frame.
+/// The most bytes of one frame.
 pub const FRAME_BYTES_MAX: u64 = 256 << 10;
 
-/// Up to this a whole blob is one read.
+/// The longest blob that is read at once.
 const ONE_READ_BYTES_MAX: u64 = 1 << 20;
 
-/// A longer one is proven before memory is taken for it: a damaged length must not cost more than time.
+/// The longest blob for which memory is taken before it is proven: a damaged length must cost no more than time.
 const UNPROVEN_BYTES_MAX: u64 = 256 << 20;
 
 /// An opened blob.
 pub struct Blob {
-    /// Its name.
+    /// The name of the blob.
     pub digest: Digest,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub len: u64,
     source: Arc<dyn Read>,
     proofs: Locks,
     progress: Mutex<Progress>,
 }
 
-/// How far frames of the whole blob have been read in order.
+/// The part of the blob that was read in order, frame by frame, and its hash.
 #[derive(Default)]
 struct Progress {
     hasher: Hasher,
@@ -39,7 +40,7 @@ struct Progress {
 }
 
 impl Blob {
-    /// A blob over a backend's `source`; `proofs` are the locks under which the store's blobs are proven once, not many times.
+    /// A blob over a backend's `source`. `proofs` are locks, so that simultaneous readers prove a blob once.
     pub(super) fn new(digest: Digest, len: u64, source: Arc<dyn Read>, proofs: Locks) -> Blob {
         Blob { digest, len, source, proofs, progress: Mutex::default() }
     }
@@ -48,7 +49,7 @@ impl Blob {
     pub async fn bytes(&self) -> Result<Bytes, Error> {
         if self.len <= ONE_READ_BYTES_MAX {
             let bytes = self.read(0..self.len).await?;
-            self.judge(Digest::of(&bytes)).await?;
+            self.check(Digest::of(&bytes)).await?;
             return Ok(bytes);
         }
         if self.len > UNPROVEN_BYTES_MAX && !self.source.verified() {
@@ -56,22 +57,22 @@ impl Blob {
         }
         let mut whole = BytesMut::with_capacity(usize::try_from(self.len).unwrap_or(usize::MAX));
         let digest = self.scan(|frame| whole.extend_from_slice(frame)).await?;
-        self.judge(digest).await?;
+        self.check(digest).await?;
         Ok(whole.freeze())
     }
 
-    /// The next frame (at most 256 KiB) of `range` starting at `range.start`: callers loop until the range is empty. While the
-    /// blob has not been verified, no range's last frame is given before the digest of the whole agrees.
+    /// The next frame (at most 256 KiB) from `range.start`; callers loop until the range is empty. Unless the blob was
+    /// verified lately, the last frame of a range is withheld until the whole blob is proven.
     pub async fn frame(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let frame = range.start..range.end.min(range.start.saturating_add(FRAME_BYTES_MAX));
         if self.source.verified() {
             return self.read(frame).await;
         }
-        // The whole blob in order is hashed as it passes; any other range costs a pass of its own.
+        // A read of the whole blob in order is hashed as it passes. Any other range costs a pass of its own.
         if range.end == self.len && self.follows(range.start) {
             let bytes = self.read(frame.clone()).await?;
             match self.advance(frame.start, &bytes) {
-                Some(digest) if frame.end == self.len => return self.judge(digest).await.map(|()| bytes),
+                Some(digest) if frame.end == self.len => return self.check(digest).await.map(|()| bytes),
                 Some(_) => return Ok(bytes),
                 None => {}
             }
@@ -81,12 +82,13 @@ impl Blob {
     }
 
     fn follows(&self, start: u64) -> bool {
-        start == 0 || self.progress.lock().unwrap_or_else(PoisonError::into_inner).next == start
+        start == 0 || self.progress.lock().next == start
     }
 
-    /// The digest so far, if `bytes` at `start` are what comes next; not so when two readers share one `Blob`.
+    /// Hashes `bytes` if they come next in order, and returns the digest so far. They do not when two readers share one
+    /// `Blob`.
     fn advance(&self, start: u64, bytes: &[u8]) -> Option<Digest> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress.lock();
         if start == 0 {
             *progress = Progress::default();
         }
@@ -98,14 +100,14 @@ impl Blob {
         Some(progress.hasher.digest())
     }
 
-    /// Hashes the whole blob, unless another reader is doing or has just done so.
+    /// Hashes the whole blob. If another reader is doing so, waits for it instead.
     async fn prove(&self) -> Result<(), Error> {
         let _one_at_a_time = self.proofs.acquire(self.digest).await;
         if self.source.verified() {
             return Ok(());
         }
         let digest = self.scan(|_| {}).await?;
-        self.judge(digest).await
+        self.check(digest).await
     }
 
     async fn scan(&self, mut take: impl FnMut(&[u8])) -> Result<Digest, Error> {
@@ -117,7 +119,7 @@ impl Blob {
             hasher.update(&frame);
             take(&frame);
             start = end;
-            // Cached frames need no thread hop, so nothing else makes room for other tasks.
+            // Cached frames are read on this thread, so other tasks need a chance to run.
             tokio::task::yield_now().await;
         }
         Ok(hasher.digest())
@@ -131,7 +133,7 @@ impl Blob {
         read
     }
 
-    async fn judge(&self, actual: Digest) -> Result<(), Error> {
+    async fn check(&self, actual: Digest) -> Result<(), Error> {
         let good = actual == self.digest;
         self.source.verdict(good).await?;
         if good { Ok(()) } else { Err(Error::Corrupt(self.digest)) }

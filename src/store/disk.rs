@@ -2,14 +2,14 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `layout` | where things are, and how a new folder is made |
+//! | `layout` | the paths of files, and how a new folder is made |
 //! | `fs`, `real` | the system calls, and the real ones |
-//! | `core` | what all threads share; calls on single blobs |
+//! | `core` | the state that all threads share; calls on single blobs |
 //! | `stage`, `commit` | an upload's bytes before and while they get their name |
 //! | `read` | reads of an open blob |
-//! | `verify` | every file held against its name, without the lock |
+//! | `verify` | checks every file against its name, without the lock |
 //! | `health`, `pool` | whether writes are accepted; threads |
-//! | `sim`, `crash` | tests: a file system that can lose power, and the model that every state it may leave is a good one |
+//! | `sim`, `crash` | tests: a file system that can lose power, and a model that checks every state it may leave |
 
 mod commit;
 mod core;
@@ -26,18 +26,19 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use self::commit::{Body, Committer, Job};
+use self::commit::{Body, CommitRequest, Committer};
 use self::core::Core;
 use self::fs::{Errno, Fs, Wait};
 use self::pool::{Pool, panicked};
 use self::read::{Opened, cached};
 use self::real::RealFs;
 use self::stage::Staged;
+use super::folder::TEMPORARY;
 use super::locks::Locks;
 use super::{Blob, Commit, Counters, Error, Future, Options, Stage, Stat, Store};
 use crate::digest::Digest;
 
-/// Up to this many names are looked at on the caller's thread when they are cached.
+/// The most names that are looked up on the caller's thread, if they are cached.
 const INLINE_STATS_MAX: usize = 16;
 
 /// A store in a folder.
@@ -45,7 +46,8 @@ pub struct Disk<F: Fs> {
     inner: Arc<Inner<F>>,
 }
 
-/// The open store. Fields are dropped in this order: the committer ends its work, then the threads end, then the lock is free.
+/// The open store. Fields are dropped in this order: the committer ends its work, the threads end, and the lock is
+/// freed.
 pub struct Inner<F: Fs> {
     committer: Committer<F>,
     syncers: Arc<Pool>,
@@ -55,7 +57,7 @@ pub struct Inner<F: Fs> {
     _lock: Option<OwnedFd>,
 }
 
-/// Opens the store in the folder `path`, and makes it when it is not there.
+/// Opens the store in the folder `path`, or makes it.
 pub async fn open(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
     let path = PathBuf::from(path);
     let opened = tokio::task::spawn_blocking(move || {
@@ -70,7 +72,7 @@ pub async fn open(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
     opened.await.unwrap_or_else(|_| Err(panicked()))
 }
 
-/// Opens the folder `path`, which is a store, for reading. Neither locked nor changed: what would write fails.
+/// Opens the store in the folder `path` for reading. The folder is neither locked nor changed, and writes fail.
 pub async fn open_to_read(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
     let path = PathBuf::from(path);
     let opened = tokio::task::spawn_blocking(move || {
@@ -78,7 +80,7 @@ pub async fn open_to_read(path: &str, options: Options) -> Result<Disk<RealFs>, 
             RealFs::open_to_read(&path).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
         check_marker(&fs)?;
         let core = Core::new(fs, options);
-        core.health.set_read_only("opened to be read");
+        core.health.set_read_only("opened for reading");
         core.health.set_started(true);
         Disk::over(core, None)
     });
@@ -88,7 +90,7 @@ pub async fn open_to_read(path: &str, options: Options) -> Result<Disk<RealFs>, 
 fn check_marker(fs: &impl Fs) -> Result<(), Error> {
     match layout::marker_is_known(fs) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::Unavailable(format!("{} is not of a version that this program knows", layout::MARKER))),
+        Ok(false) => Err(Error::Unavailable(format!("{} is of an unknown version", layout::MARKER))),
         Err(errno) => Err(unavailable(layout::MARKER, errno)),
     }
 }
@@ -106,8 +108,8 @@ fn unavailable(doing: &str, errno: Errno) -> Error {
 }
 
 impl<F: Fs> Disk<F> {
-    /// Takes over an initialised folder: empties `tmp/` and syncs, in the background, what a killed predecessor may have left
-    /// in the page cache. Its cost does not depend on the number of blobs.
+    /// Takes over an initialised folder. Empties `tmp/` and, in the background, syncs what a killed predecessor may
+    /// have left in the page cache. The cost does not depend on the number of blobs.
     pub fn start(fs: F, options: Options, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
         check_marker(&fs)?;
         empty_temporary(&fs).map_err(|errno| unavailable("emptying tmp", errno))?;
@@ -116,7 +118,7 @@ impl<F: Fs> Disk<F> {
         if let Some(reason) = failed_sync {
             tracing::error!(
                 reason,
-                "a sync failed earlier; read-only until `progimage verify --recent` finds all well"
+                "a sync failed earlier: the store is read-only until `progimage verify --recent` finds no damage"
             );
             core.health.set_read_only(&reason);
         }
@@ -126,7 +128,7 @@ impl<F: Fs> Disk<F> {
         Ok(disk)
     }
 
-    /// With its threads.
+    /// A store over `core`, with its threads.
     fn over(core: Core<F>, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
         let core = Arc::new(core);
         let syncers = Arc::new(Pool::new("store-sync", core.options.sync_threads));
@@ -138,34 +140,34 @@ impl<F: Fs> Disk<F> {
     }
 }
 
-/// What was being uploaded when the last owner ended was never acknowledged.
+/// Removes the uploads that were under way when the last owner ended. None of them was acknowledged.
 fn empty_temporary(fs: &impl Fs) -> Result<(), Errno> {
-    for name in fs.getdents("tmp")? {
-        if let Err(errno) = fs.unlinkat(&format!("tmp/{name}")) {
-            tracing::warn!(name, %errno, "cannot remove this from tmp");
+    for name in fs.getdents(TEMPORARY)? {
+        if let Err(errno) = fs.unlinkat(&format!("{TEMPORARY}/{name}")) {
+            tracing::warn!(name, %errno, "cannot remove a file from tmp");
         }
     }
     Ok(())
 }
 
-/// The start-up sync: afterwards a name that is there is durable, whoever made it.
+/// Runs the start-up sync. Afterwards every name in the folder is durable, even one that an earlier owner made.
 fn sync_all<F: Fs>(core: &Core<F>) {
     core.health.set_started(core.sync_file_system().is_ok());
 }
 
 impl<F: Fs> Inner<F> {
-    /// Publishes `body` under `digest`. Once queued it goes on without its caller.
+    /// Publishes `body` under `digest`. Once it is queued it goes on, even if the caller leaves.
     async fn commit(&self, digest: Digest, len: u64, body: Body<F>) -> Result<Commit, Error> {
         self.core.health.started().await?;
         self.core.health.writable()?;
         let lock = self.core.locks.acquire(digest).await;
         if cached(|wait| self.core.stat(&digest, wait)) == Some(Some(Stat { len })) {
-            // A spilled body's file goes on the sync threads.
+            // The file of a spilled body is removed on the sync threads.
             drop(self.syncers.run(move || drop(body)));
             return Ok(Commit::Present);
         }
         let (reply, committed) = tokio::sync::oneshot::channel();
-        self.committer.submit(Job { digest, len, body, lock, reply });
+        self.committer.submit(CommitRequest { digest, len, body, lock, reply });
         committed.await.unwrap_or_else(|_| Err(panicked()))
     }
 
@@ -237,7 +239,7 @@ impl<F: Fs> Store for Disk<F> {
     }
 
     fn counters(&self) -> Counters {
-        self.inner.core.tally.counters()
+        self.inner.core.counters.snapshot()
     }
 }
 

@@ -1,19 +1,20 @@
-//! One asynchronous lock per digest, made when it is wanted and gone when nobody holds or awaits it.
+//! [`Locks`]: one asynchronous lock for each digest. A lock exists while a caller holds or awaits it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::digest::Digest;
 
 type Table = Arc<Mutex<HashMap<Digest, Arc<AsyncMutex<()>>>>>;
 
-/// The locks of one store for one purpose. Bounded by the number of holders and waiters.
+/// The locks of one store for one purpose. Their number is bounded by that of holders and waiters.
 #[derive(Clone, Default)]
 pub struct Locks(Table);
 
-/// Holds a digest's lock until it is dropped; may be moved to another thread.
+/// Holds the lock of a digest until it is dropped. May be moved to another thread.
 pub struct Guard {
     table: Table,
     digest: Digest,
@@ -23,8 +24,8 @@ pub struct Guard {
 impl Locks {
     /// Waits for the lock of `digest`.
     pub async fn acquire(&self, digest: Digest) -> Guard {
-        let lock = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default());
-        // Made before the wait: a waiter that is dropped while it waits tidies up as well.
+        let lock = Arc::clone(self.0.lock().entry(digest).or_default());
+        // Made before the wait, so that a waiter that leaves removes an unused lock as well.
         let mut guard = Guard { table: Arc::clone(&self.0), digest, held: None };
         guard.held = Some(lock.lock_owned().await);
         guard
@@ -32,15 +33,16 @@ impl Locks {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.0.lock().len()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock();
         self.held = None;
-        // New holders and waiters take their reference under the table's lock, so one reference means nobody else.
+        // Holders and waiters take their reference under the table's lock, so one reference means that there are no
+        // others.
         if table.get(&self.digest).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             table.remove(&self.digest);
         }

@@ -1,10 +1,11 @@
-//! The `memory:` backend: blobs in a map, gone with the process. For tests and trials.
+//! The `memory:` backend: blobs in a map, which end with the process. For tests and trials.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 
 use super::locks::Locks;
 use super::{Blob, Commit, Error, Future, Options, Read, Stage, Stat, Store};
@@ -12,25 +13,21 @@ use crate::digest::Digest;
 
 /// Blobs in a map.
 pub struct Memory {
-    held: Arc<Mutex<Held>>,
+    blobs: Arc<Mutex<Blobs>>,
     proofs: Locks,
 }
 
-struct Held {
-    blobs: BTreeMap<Digest, Bytes>,
+struct Blobs {
+    by_digest: BTreeMap<Digest, Bytes>,
     bytes: u64,
     bytes_max: u64,
-}
-
-fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory {
     /// An empty store.
     pub fn new(options: Options) -> Memory {
-        let held = Held { blobs: BTreeMap::new(), bytes: 0, bytes_max: options.memory_store_bytes_max };
-        Memory { held: Arc::new(Mutex::new(held)), proofs: Locks::default() }
+        let blobs = Blobs { by_digest: BTreeMap::new(), bytes: 0, bytes_max: options.memory_store_bytes_max };
+        Memory { blobs: Arc::new(Mutex::new(blobs)), proofs: Locks::default() }
     }
 }
 
@@ -41,28 +38,28 @@ fn stat(bytes: &Bytes) -> Stat {
 impl Store for Memory {
     fn stat<'a>(&'a self, digests: &'a [Digest]) -> Future<'a, Vec<Option<Stat>>> {
         Box::pin(async {
-            let held = lock(&self.held);
-            Ok(digests.iter().map(|digest| held.blobs.get(digest).map(stat)).collect())
+            let blobs = self.blobs.lock();
+            Ok(digests.iter().map(|digest| blobs.by_digest.get(digest).map(stat)).collect())
         })
     }
 
     fn open<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
         Box::pin(async {
-            let bytes = lock(&self.held).blobs.get(digest).cloned().ok_or(Error::NotFound)?;
+            let bytes = self.blobs.lock().by_digest.get(digest).cloned().ok_or(Error::NotFound)?;
             Ok(Blob::new(*digest, bytes.len() as u64, Arc::new(Whole(bytes)), self.proofs.clone()))
         })
     }
 
     fn stage(&self, _size_hint: Option<u64>) -> Future<'_, Box<dyn Stage>> {
-        let held = Arc::clone(&self.held);
-        Box::pin(async { Ok(Box::new(Staged { held, body: BytesMut::new() }) as Box<dyn Stage>) })
+        let blobs = Arc::clone(&self.blobs);
+        Box::pin(async { Ok(Box::new(Staged { blobs, body: BytesMut::new() }) as Box<dyn Stage>) })
     }
 
     fn delete<'a>(&'a self, digest: &'a Digest) -> Future<'a, bool> {
         Box::pin(async {
-            let mut held = lock(&self.held);
-            let Some(bytes) = held.blobs.remove(digest) else { return Ok(false) };
-            held.bytes -= bytes.len() as u64;
+            let mut blobs = self.blobs.lock();
+            let Some(bytes) = blobs.by_digest.remove(digest) else { return Ok(false) };
+            blobs.bytes -= bytes.len() as u64;
             Ok(true)
         })
     }
@@ -70,19 +67,20 @@ impl Store for Memory {
     fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
         Box::pin(async move {
             let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let held = lock(&self.held);
-            Ok(held.blobs.range((start, Bound::Unbounded)).take(limit).map(|(d, bytes)| (*d, stat(bytes))).collect())
+            let blobs = self.blobs.lock();
+            let after = blobs.by_digest.range((start, Bound::Unbounded));
+            Ok(after.take(limit).map(|(digest, bytes)| (*digest, stat(bytes))).collect())
         })
     }
 
     fn writable(&self) -> Result<(), Error> {
-        let held = lock(&self.held);
-        if held.bytes < held.bytes_max { Ok(()) } else { Err(Error::Full) }
+        let blobs = self.blobs.lock();
+        if blobs.bytes < blobs.bytes_max { Ok(()) } else { Err(Error::Full) }
     }
 }
 
 struct Staged {
-    held: Arc<Mutex<Held>>,
+    blobs: Arc<Mutex<Blobs>>,
     body: BytesMut,
 }
 
@@ -99,22 +97,22 @@ impl Stage for Staged {
 
     fn commit(self: Box<Self>, digest: Digest) -> Future<'static, Commit> {
         Box::pin(async move {
-            let mut held = lock(&self.held);
-            if held.blobs.contains_key(&digest) {
+            let mut blobs = self.blobs.lock();
+            if blobs.by_digest.contains_key(&digest) {
                 return Ok(Commit::Present);
             }
-            let bytes = held.bytes + self.body.len() as u64;
-            if bytes > held.bytes_max {
+            let bytes = blobs.bytes + self.body.len() as u64;
+            if bytes > blobs.bytes_max {
                 return Err(Error::Full);
             }
-            held.bytes = bytes;
-            held.blobs.insert(digest, self.body.freeze());
+            blobs.bytes = bytes;
+            blobs.by_digest.insert(digest, self.body.freeze());
             Ok(Commit::New)
         })
     }
 }
 
-/// A blob's bytes; they were hashed when they were stored, and memory does not rot.
+/// The bytes of a blob. They were hashed when they were stored, and are never hashed again: memory is trusted.
 struct Whole(Bytes);
 
 impl Read for Whole {

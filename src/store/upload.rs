@@ -1,4 +1,5 @@
-//! Uploads above every backend: hash, bound, digest check, and one durable result for simultaneous uploads of the same bytes.
+//! [`Uploads`]: the way into a store, above every backend. It hashes and bounds bytes, checks digests, and shares one
+//! durable result between simultaneous uploads of the same bytes.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -12,22 +13,20 @@
 //! # Ok::<(), progimage::store::Error>(()) }).unwrap();
 //! ```
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Commit, Error, Options, Stage, Stat, Store};
 use crate::digest::{Digest, Hasher};
+use crate::singleflight::{Aborted, Group};
 
-/// The budget is counted in pieces of this size; the smallest upload costs one, so that their number is bounded too.
+/// The unit of the byte budget. The smallest upload costs one unit, so the budget bounds the number of uploads, too.
 const PIECE_BYTES: u64 = 4 << 10;
 
-/// A chunk longer than this is hashed in parts, and other tasks run in between.
+/// The most bytes that are hashed at a time. Other tasks run between the parts of a longer chunk.
 const HASH_BYTES: usize = 1 << 20;
 
 /// The way into a store.
@@ -41,14 +40,11 @@ struct Shared {
     options: Options,
     budget: Arc<Semaphore>,
     read_backs: Arc<Semaphore>,
-    flights: Flights,
+    /// Commits under way. Detached: a caller that leaves does not stop its commit.
+    commits: Group<Digest, Result<Commit, Error>>,
 }
 
-/// Commits under way, by digest.
-type Flights = Mutex<HashMap<Digest, Flight>>;
-type Flight = SharedFuture<BoxFuture<'static, Result<Commit, Error>>>;
-
-/// Bytes arriving. Dropping it leaves nothing behind.
+/// An upload whose bytes are arriving. A drop leaves nothing behind.
 pub struct Upload {
     shared: Arc<Shared>,
     stage: Box<dyn Stage>,
@@ -59,11 +55,11 @@ pub struct Upload {
     broken: bool,
 }
 
-/// Bytes that have all arrived and hash to [`Sealed::digest`], not yet stored.
+/// An upload whose bytes have all arrived and hash to [`Sealed::digest`]. They are not stored yet.
 pub struct Sealed {
-    /// Their digest.
+    /// The digest of the bytes.
     pub digest: Digest,
-    /// Their length.
+    /// The number of bytes.
     pub len: u64,
     shared: Arc<Shared>,
     stage: Box<dyn Stage>,
@@ -74,11 +70,11 @@ pub struct Sealed {
 /// An acknowledged upload: bytes and name are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The blob's name.
+    /// The digest of the blob, which is its name.
     pub digest: Digest,
-    /// Its length.
+    /// The length of the blob.
     pub bytes: u64,
-    /// Whether this upload stored it; false: it was there, or another upload of the same bytes did.
+    /// Whether this upload stored it. Otherwise it was there, or another upload of the same bytes stored it.
     pub created: bool,
 }
 
@@ -88,65 +84,67 @@ impl Uploads {
         let permits = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let budget = Arc::new(Semaphore::new(permits(options.uploads_bytes_max / PIECE_BYTES)));
         let read_backs = Arc::new(Semaphore::new(permits(options.read_back_max as u64)));
-        let shared = Shared { store, options, budget, read_backs, flights: Flights::default() };
+        let shared = Shared { store, options, budget, read_backs, commits: Group::detached() };
         Uploads { shared: Arc::new(shared), patience: Duration::ZERO }
     }
 
-    /// The same for a stream of many: what finds no room waits up to `patience` for it before it is `Busy`.
+    /// Uploads into the same store with the same budget, but when the budget is used up they wait up to `patience`
+    /// before `Busy`. For streams of many uploads.
     pub fn patient(&self, patience: Duration) -> Uploads {
         Uploads { shared: Arc::clone(&self.shared), patience }
     }
 
-    /// The most that one group commit takes: uploads, and their bytes.
+    /// The most uploads, and the most bytes, of one group commit.
     pub fn batch(&self) -> (usize, u64) {
         (self.shared.options.batch_max, self.shared.options.batch_bytes_max)
     }
 
-    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are said before a byte is read.
+    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are returned before a
+    /// byte is read.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
-        self.begin_within(self.hold(), declared).await
+        self.begin_within(self.acquire_none(), declared).await
     }
 
-    /// The same within the right to hold bytes that is there already, in part or whole.
+    /// Begins an upload whose bytes are covered, in part or whole, by `reserved`.
     pub async fn begin_within(&self, mut reserved: Reserved, declared: Option<u64>) -> Result<Upload, Error> {
         let max = self.shared.options.blob_bytes_max;
         if declared.is_some_and(|len| len > max) {
             return Err(Error::TooLarge { max });
         }
         self.admits()?;
-        reserved.make_room(declared.unwrap_or(0).max(1)).await?;
+        reserved.acquire(declared.unwrap_or(0).max(1)).await?;
         let Reserved { shared, budget, patience } = reserved;
         let stage = shared.store.stage(declared).await?;
         Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, patience, broken: false })
     }
 
-    /// Whether uploads may begin at all: `ReadOnly`, `Full`.
+    /// Checks whether uploads may begin at all: `ReadOnly`, `Full`.
     pub fn admits(&self) -> Result<(), Error> {
         match self.shared.store.writable() {
-            // Not started yet: the body may arrive meanwhile, and the commit waits.
+            // Not started yet: the body may arrive meanwhile, and the commit will wait.
             Ok(()) | Err(Error::Unavailable(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// The right to hold `bytes` that arrive but will not be stored, from the same budget as uploads. `TooLarge`, `Busy`.
-    pub fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
+    /// Takes `bytes` of the budget of uploads, for bytes that arrive but are not stored. `TooLarge`, `Busy`.
+    pub fn try_acquire(&self, bytes: u64) -> Result<Reserved, Error> {
         let shared = Arc::clone(&self.shared);
-        let budget = shared.reserve(1)?;
+        let budget = shared.try_acquire(1)?;
         let mut reserved = Reserved { shared, budget, patience: self.patience };
-        reserved.grow(bytes)?;
+        reserved.try_acquire(bytes)?;
         Ok(reserved)
     }
 
-    /// The right to hold text, of which nothing has come yet: see [`Reserved::make_room`].
-    pub fn hold(&self) -> Reserved {
+    /// Takes nothing of the budget yet; [`Reserved::acquire`] takes more as bytes come.
+    pub fn acquire_none(&self) -> Reserved {
         let shared = Arc::clone(&self.shared);
-        let budget = shared.reserve(0).expect("nothing is always free");
+        let budget = shared.try_acquire(0).expect("nothing is always free");
         Reserved { shared, budget, patience: self.patience }
     }
 }
 
-/// See [`Uploads::reserve`]; given back when it is dropped.
+/// A part of the budget of uploads: the right to hold bytes in memory. A drop gives it back.
 pub struct Reserved {
     shared: Arc<Shared>,
     budget: OwnedSemaphorePermit,
@@ -154,61 +152,64 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Makes it the right to hold `bytes` in all.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), Error> {
+    /// Takes as much as is missing to hold `bytes` in all, for one body. `TooLarge`, `Busy`.
+    pub fn try_acquire(&mut self, bytes: u64) -> Result<(), Error> {
         let missing = self.shared.missing(&self.budget, bytes)?;
         if missing > 0 {
-            self.budget.merge(self.shared.reserve(missing)?);
+            self.budget.merge(self.shared.try_acquire(missing)?);
         }
         Ok(())
     }
 
-    /// Makes it the right to hold `bytes` in all, whatever the bound of a blob: they are not one. `Busy`.
-    pub async fn make_room(&mut self, bytes: u64) -> Result<(), Error> {
+    /// Takes as much as is missing to hold `bytes` in all; may wait. They are not one blob, so its bound does not
+    /// apply. `Busy`.
+    pub async fn acquire(&mut self, bytes: u64) -> Result<(), Error> {
         let missing = missing(&self.budget, bytes);
         if missing > 0 {
-            self.budget.merge(self.shared.room(missing, self.patience).await?);
+            self.budget.merge(self.shared.acquire(missing, self.patience).await?);
         }
         Ok(())
     }
 }
 
-/// Pieces that `held` lacks for `bytes`.
-fn missing(held: &OwnedSemaphorePermit, bytes: u64) -> u64 {
-    bytes.div_ceil(PIECE_BYTES).saturating_sub(held.num_permits() as u64)
+/// Pieces that are missing in `acquired` to hold `bytes`.
+fn missing(acquired: &OwnedSemaphorePermit, bytes: u64) -> u64 {
+    bytes.div_ceil(PIECE_BYTES).saturating_sub(acquired.num_permits() as u64)
 }
 
 impl Shared {
-    fn reserve(&self, pieces: u64) -> Result<OwnedSemaphorePermit, Error> {
+    fn try_acquire(&self, pieces: u64) -> Result<OwnedSemaphorePermit, Error> {
         let pieces = u32::try_from(pieces).map_err(|_| Error::Busy)?;
         Arc::clone(&self.budget).try_acquire_many_owned(pieces).map_err(|_| Error::Busy)
     }
 
-    /// Waits up to `patience` where [`Shared::reserve`] would refuse. Two that wait for each other's room are parted by that.
-    async fn room(&self, pieces: u64, patience: Duration) -> Result<OwnedSemaphorePermit, Error> {
-        let reserved = self.reserve(pieces);
-        if reserved.is_ok() || patience.is_zero() {
-            return reserved;
+    /// Waits up to `patience` where [`Shared::try_acquire`] would refuse. The bound ends the wait of two callers for
+    /// each other.
+    async fn acquire(&self, pieces: u64, patience: Duration) -> Result<OwnedSemaphorePermit, Error> {
+        let acquired = self.try_acquire(pieces);
+        if acquired.is_ok() || patience.is_zero() {
+            return acquired;
         }
         let pieces = u32::try_from(pieces).map_err(|_| Error::Busy)?;
-        let room = Arc::clone(&self.budget).acquire_many_owned(pieces);
-        tokio::time::timeout(patience, room).await.ok().and_then(Result::ok).ok_or(Error::Busy)
+        let acquired = Arc::clone(&self.budget).acquire_many_owned(pieces);
+        tokio::time::timeout(patience, acquired).await.ok().and_then(Result::ok).ok_or(Error::Busy)
     }
 
-    /// Pieces that `held` lacks for one body of `len` bytes.
-    fn missing(&self, held: &OwnedSemaphorePermit, len: u64) -> Result<u64, Error> {
+    /// Pieces that are missing in `acquired` to hold one body of `len` bytes.
+    fn missing(&self, acquired: &OwnedSemaphorePermit, len: u64) -> Result<u64, Error> {
         let max = self.options.blob_bytes_max;
-        if len > max { Err(Error::TooLarge { max }) } else { Ok(missing(held, len)) }
+        if len > max { Err(Error::TooLarge { max }) } else { Ok(missing(acquired, len)) }
     }
 }
 
 impl Upload {
-    /// Takes the next bytes; `TooLarge` past the bound. After an error, or when this future was dropped, the upload is void.
+    /// Takes the next bytes; `TooLarge` past the bound. After an error, or if this future is dropped, the upload is
+    /// void.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.intact()?;
-        // Until the stage has all that the hasher has seen, they may differ.
+        // The stage and the hasher differ until the stage has taken all bytes.
         self.broken = true;
-        self.admit(bytes.len() as u64).await?;
+        self.acquire(bytes.len() as u64).await?;
         for part in bytes.chunks(HASH_BYTES) {
             self.hasher.update(part);
             if bytes.len() > HASH_BYTES {
@@ -220,11 +221,11 @@ impl Upload {
         Ok(())
     }
 
-    async fn admit(&mut self, more: u64) -> Result<(), Error> {
+    async fn acquire(&mut self, more: u64) -> Result<(), Error> {
         self.len = self.len.saturating_add(more);
         let missing = self.shared.missing(&self.budget, self.len)?;
         if missing > 0 {
-            self.budget.merge(self.shared.room(missing, self.patience).await?);
+            self.budget.merge(self.shared.acquire(missing, self.patience).await?);
         }
         Ok(())
     }
@@ -233,7 +234,7 @@ impl Upload {
         if self.broken { Err(Error::Unavailable("an earlier write of this upload failed".into())) } else { Ok(()) }
     }
 
-    /// Ends the body. `expected`, when given, must be its digest ([`Error::Mismatch`] otherwise, and nothing is stored).
+    /// Ends the body. If `expected` is given and is not its digest, nothing is stored ([`Error::Mismatch`]).
     pub async fn seal(self, expected: Option<Digest>) -> Result<Sealed, Error> {
         self.intact()?;
         let digest = self.hasher.digest();
@@ -248,8 +249,8 @@ impl Upload {
 }
 
 impl Sealed {
-    /// The whole body, for the caller's own checks before it commits. Bodies over `memory_bytes_max` are read back from the
-    /// backend, and only `read_back_max` of their `Sealed` are let through at a time: the others wait.
+    /// The whole body, for the caller's own checks before the commit. Bodies over `memory_bytes_max` are read back from
+    /// the backend. At most `read_back_max` such uploads hold their bytes at a time; others wait.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
         let spilled = self.len > self.shared.options.memory_bytes_max as u64;
         if spilled && self.read_back.is_none() {
@@ -259,71 +260,32 @@ impl Sealed {
         self.stage.bytes().await
     }
 
-    /// Stores the body; returns once it is durable. Detached: a caller that is dropped does not stop it.
+    /// Stores the body; returns once it is durable. A caller that leaves does not stop it.
     ///
-    /// While the same digest is being stored, this waits for *that* durable result and writes nothing, unless a delete has taken
-    /// the result away again: it may have been asked for, and answered, before this upload came.
+    /// While the same digest is being stored, this waits for *that* durable result and writes nothing. If a delete has
+    /// removed that result by then, the body is stored after all: the delete may have been answered before this upload
+    /// came.
     pub async fn commit(self) -> Result<Receipt, Error> {
         let Sealed { digest, len, shared, stage, budget, read_back } = self;
         drop(read_back);
-        let receipt = |created| Receipt { digest, bytes: len, created };
-        let mut ready = (stage, budget);
+        let mut own = Some((stage, budget));
         // Once more for each delete that came in between.
         loop {
-            match shared.join(digest, ready) {
-                Joined::Leads(flight) => return flight.await.map(|commit| receipt(commit == Commit::New)),
-                Joined::Follows(flight, own) => {
-                    flight.await?;
-                    if shared.store.stat(&[digest]).await? == [Some(Stat { len })] {
-                        return Ok(receipt(false));
-                    }
-                    ready = own;
+            let committed = shared.commits.join_or_start(digest, |_| {
+                let (stage, budget) = own.take().expect("the bytes stay here until their own commit starts");
+                async move {
+                    let _held_until_durable = budget;
+                    stage.commit(digest).await
                 }
+            });
+            let commit =
+                committed.await.unwrap_or_else(|Aborted| Err(Error::Unavailable("the commit was aborted".into())))?;
+            if own.is_none() {
+                return Ok(Receipt { digest, bytes: len, created: commit == Commit::New });
+            }
+            if shared.store.stat(&[digest]).await? == [Some(Stat { len })] {
+                return Ok(Receipt { digest, bytes: len, created: false });
             }
         }
-    }
-}
-
-/// Bytes that may be committed, and the right to hold them.
-type Ready = (Box<dyn Stage>, OwnedSemaphorePermit);
-
-/// How a commit came by its flight.
-enum Joined {
-    /// It started it.
-    Leads(Flight),
-    /// It was under way; the bytes come back.
-    Follows(Flight, Ready),
-}
-
-impl Shared {
-    /// The flight of `digest`, started with `ready` if there is none.
-    fn join(self: &Arc<Shared>, digest: Digest, ready: Ready) -> Joined {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&digest) {
-            return Joined::Follows(flight.clone(), ready);
-        }
-        let (stage, budget) = ready;
-        let landing = Landing { shared: Arc::clone(self), digest };
-        let task = tokio::spawn(async move {
-            let _held_until_durable = (budget, landing);
-            stage.commit(digest).await
-        });
-        let flight =
-            task.map(|ended| ended.unwrap_or_else(|failed| Err(Error::Unavailable(format!("commit: {failed}")))));
-        let flight = flight.boxed().shared();
-        flights.insert(digest, flight.clone());
-        Joined::Leads(flight)
-    }
-}
-
-/// Takes a flight off the map when it ends, also by a panic.
-struct Landing {
-    shared: Arc<Shared>,
-    digest: Digest,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use progimage::config::{Config, Sources};
+use progimage::config::{Config, SettingSources};
 use progimage::pipeline::codec::CODECS;
 use progimage::pipeline::operation::OPERATIONS;
 
@@ -115,7 +115,7 @@ fn the_example_of_a_configuration_file_is_a_good_one() {
     let (_, example) = reference.split_once("```toml\n").expect("an example");
     let example = example.split("```").next().expect("its end");
     let example = example.replace("/etc/progimage/keys", keys.path().to_str().expect("UTF-8"));
-    let sources = Sources { flag: &|_| None, environment: &|_| None, file: Some(&example) };
+    let sources = SettingSources { flag: &|_| None, environment: &|_| None, file: Some(&example) };
     let config = Config::load(&sources).expect("good settings");
     assert_eq!(config.data, "/var/lib/progimage");
 }

@@ -15,20 +15,20 @@ use scan::{Names, names, reaches};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("pipeline", &["digest"]),
-    ("store", &["digest"]),
-    ("aside", &[]),
+    ("offload", &[]),
+    ("singleflight", &[]),
+    ("store", &["digest", "singleflight"]),
     ("hold", &[]),
-    ("flight", &[]),
-    ("fetch", &["digest", "flight"]),
-    ("renditions", &["aside", "hold", "digest", "pipeline", "store", "flight"]),
-    ("items", &["aside", "hold", "digest", "pipeline", "store", "fetch", "renditions"]),
-    ("jobs", &["aside", "digest", "store", "fetch"]),
+    ("fetch", &["digest", "singleflight"]),
+    ("renditions", &["offload", "hold", "digest", "pipeline", "store", "singleflight"]),
+    ("items", &["offload", "hold", "digest", "pipeline", "store", "fetch", "renditions"]),
+    ("jobs", &["offload", "digest", "store", "fetch"]),
     ("http::error", &["digest", "pipeline", "store", "fetch", "renditions", "items", "jobs"]),
-    ("http::message", &["aside", "hold", "digest", "pipeline", "store", "items", "http::error"]),
+    ("http::message", &["offload", "hold", "digest", "pipeline", "store", "items", "http::error"]),
     (
         "http::protocol",
         &[
-            "aside",
+            "offload",
             "digest",
             "pipeline",
             "store",
@@ -45,7 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "http::routes",
         &[
-            "aside",
+            "offload",
             "digest",
             "pipeline",
             "store",
@@ -129,7 +129,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "threads",
         paths: &["std::thread::spawn", "std::thread::scope", "std::thread::Builder", "std::thread::sleep", "rayon"],
-        modules: &["jobs::ledger", "renditions::pool", "renditions::tier", "store::disk"],
+        modules: &["jobs::database", "renditions::pool", "renditions::tier", "store::disk"],
     },
     Capability {
         name: "listening sockets",
@@ -162,7 +162,7 @@ const CAPABILITIES: &[Capability] = &[
         modules: &["cli::serve", "config", "fetch", "http::server"],
     },
     Capability { name: "the environment", paths: &["std::env"], modules: &["cli", "config"] },
-    Capability { name: "SQLite", paths: &["rusqlite"], modules: &["cli::put::memory", "jobs"] },
+    Capability { name: "SQLite", paths: &["rusqlite"], modules: &["cli::put::hash_cache", "jobs"] },
     Capability {
         name: "HTTP",
         paths: &["hyper", "hyper_util", "http", "http_body", "http_body_util"],
@@ -176,7 +176,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "the runtime",
         paths: &["tokio", "tokio_util", "futures_util", "async_stream"],
-        modules: &["aside", "cli", "fetch", "flight", "http", "items", "jobs", "renditions", "store"],
+        modules: &["cli", "fetch", "http", "items", "jobs", "offload", "renditions", "singleflight", "store"],
     },
     Capability { name: "caches", paths: &["moka"], modules: &["fetch", "renditions", "store::disk"] },
     Capability {

@@ -1,22 +1,23 @@
-//! [`Body`]: the body of a request: none, text, or a file that is read as it is sent. Never held whole.
+//! [`Body`]: the body of a request: none, text, or a file that is read as it is sent. A file is never held as a whole.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, TryStreamExt};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use parking_lot::Mutex;
 
-/// Read, and sent, at once.
+/// Bytes that are read and sent at a time.
 const FRAME_BYTES: usize = 256 << 10;
 
-/// A body, to be sent once.
+/// A body that can be sent once.
 pub struct Body {
-    /// Its length, where that is known.
+    /// The length, if it is known.
     pub(super) len: Option<u64>,
     pub(super) media_type: Option<&'static str>,
     pub(super) field: Option<(&'static str, String)>,
@@ -31,18 +32,18 @@ impl Body {
         Body { len: None, media_type: None, field: None, inner, sent: Arc::default() }
     }
 
-    /// Bytes in memory.
+    /// A body of bytes in memory.
     pub fn bytes(media_type: &'static str, bytes: impl Into<Bytes>) -> Body {
         Body { media_type: Some(media_type), inner: reqwest::Body::from(bytes.into()), ..Body::none() }
     }
 
-    /// The first `len` bytes of `file`. When it has fewer, the request fails with [`super::Error::Body`].
+    /// A body of the first `len` bytes of `file`. If it has fewer, the request fails with [`super::Error::Body`].
     pub fn file(file: File, len: u64) -> Body {
         let body = Body::stream("application/octet-stream", file.take(len), Some(len));
         Body { len: Some(len), ..body }
     }
 
-    /// All that `source` has, as it comes.
+    /// A body of all bytes of `source`, as they come.
     pub fn reader(media_type: &'static str, source: impl Read + Send + Sync + 'static) -> Body {
         Body::stream(media_type, source, None)
     }
@@ -54,7 +55,7 @@ impl Body {
             if len == Some(sent.bytes()) {
                 return Ok(None);
             }
-            // A read may wait for a device, or for whoever types: not on a thread of the runtime.
+            // On a blocking thread, since a read may wait for a device or a terminal.
             let read = tokio::task::spawn_blocking(move || {
                 let mut frame = vec![0; frame_bytes];
                 source.read(&mut frame).map(|count| {
@@ -76,13 +77,13 @@ impl Body {
         Body { media_type: Some(media_type), inner, sent, ..Body::none() }
     }
 
-    /// With one more header field.
+    /// The body with a further header field.
     pub fn with(self, name: &'static str, value: String) -> Body {
         Body { field: Some((name, value)), ..self }
     }
 }
 
-/// How a body fares while it is sent.
+/// The progress of a body that is being sent.
 #[derive(Default)]
 pub(super) struct Sent {
     bytes: AtomicU64,
@@ -98,19 +99,19 @@ impl Sent {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Keeps `error` for the caller, and gives the connection one to end with.
+    /// Keeps `error` for the caller, and returns one that ends the connection.
     fn fail(&self, error: io::Error) -> io::Error {
         let kind = error.kind();
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.failure.lock() = Some(error);
         kind.into()
     }
 
-    /// Why the body could not be read, if so.
+    /// The error of reading the body, if there was one.
     pub(super) fn failure(&self) -> Option<io::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.failure.lock().take()
     }
 
-    /// Ready once no byte was sent for as long as `stall`.
+    /// Returns once no byte was sent for the time `stall`.
     pub(super) async fn stalled(&self, stall: Duration) {
         loop {
             let before = self.bytes();

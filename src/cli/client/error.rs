@@ -9,48 +9,48 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::cli::ending::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure};
 
-/// Bytes of a problem that are read.
+/// The most bytes of a problem that are read.
 const PROBLEM_BYTES_MAX: usize = 64 << 10;
-/// How long a server may ask to be left alone.
+/// The longest `Retry-After` that is followed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// Why there is no success.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request's own body could not be read.
     #[error("{0}")]
     Body(io::Error),
-    /// No answer, or half of one.
+    /// There was no answer, or only a part of one.
     #[error("{0}")]
     Transport(String),
-    /// The server says no.
+    /// The answer is an error.
     #[error("{0}")]
     Answer(Problem),
 }
 
-/// What the server says.
+/// An error of the server.
 #[derive(Debug)]
 pub struct Problem {
-    /// The status.
+    /// The status of the answer.
     pub status: StatusCode,
-    /// The last part of `type`; empty when the answer is from something else than this program.
+    /// The last part of `type`; empty if the answer is not from this program.
     pub kind: String,
-    /// Without its query.
+    /// The URL without its query.
     url: String,
     text: String,
     retry_after: Option<Duration>,
 }
 
 impl Error {
-    /// When the same request may be made again: `None`, never; `Some(None)`, whenever.
+    /// The wait before the request may be repeated; `None`: never; `Some(None)`: any.
     pub fn retry_after(&self) -> Option<Option<Duration>> {
         match self {
             Error::Body(_) => None,
             Error::Transport(_) => Some(None),
             Error::Answer(problem) => match problem.status {
-                // When this program does not say when, it does not expect that it will pass: a read-only store.
+                // Without `Retry-After`, this program expects the error to stay, such as a read-only store.
                 StatusCode::SERVICE_UNAVAILABLE if !problem.kind.is_empty() => problem.retry_after.map(Some),
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(problem.retry_after),
                 // From a proxy whose server is gone.
@@ -60,7 +60,8 @@ impl Error {
         }
     }
 
-    /// Of every further request too, so that the command stops; `None`: of this one alone.
+    /// The exit status if every further request would fail, too, so that the command stops; `None`: only this request
+    /// failed.
     pub fn ends(&self) -> Option<Exit> {
         match self {
             Error::Body(_) => None,
@@ -79,13 +80,13 @@ impl Error {
         }
     }
 
-    /// Whether the server's problem is of this kind.
+    /// Whether the problem is of this kind.
     pub fn is(&self, kind: &str) -> bool {
         matches!(self, Error::Answer(problem) if problem.kind == kind)
     }
 }
 
-/// Where no item is at fault.
+/// The failure of a command, where no item is at fault.
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::new(error.ends().unwrap_or(Exit::Failed), error)
@@ -93,7 +94,7 @@ impl From<Error> for Failure {
 }
 
 impl Problem {
-    /// Of an answer that is no success.
+    /// Reads the problem of an answer that is an error.
     pub(super) async fn read(mut response: Response) -> Problem {
         let (status, mut body) = (response.status(), Vec::new());
         let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -111,7 +112,7 @@ impl Problem {
         Problem { status, kind, url: url.into(), text: member("detail").to_owned(), retry_after }
     }
 
-    /// Of a success that makes no sense.
+    /// The problem of a successful answer that makes no sense.
     pub fn unreadable(text: &str) -> Problem {
         Problem {
             status: StatusCode::OK,
@@ -122,7 +123,7 @@ impl Problem {
         }
     }
 
-    /// Whether somebody else may have been asked than was meant: the answer is not of this program, or of none of its paths.
+    /// Whether the URL may be wrong: the answer is not from this program, or not from one of its paths.
     fn is_strange(&self) -> bool {
         !self.url.is_empty() && ["", "not-found"].contains(&self.kind.as_str())
     }
@@ -134,18 +135,18 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.url)?;
         }
         match self.text.as_str() {
-            "" => write!(f, "the server answers {}", self.status),
+            "" => write!(f, "the server answered {}", self.status),
             text => write!(f, "{} ({})", text.trim_end_matches('.'), self.status.as_u16()),
         }
     }
 }
 
-/// An error with all that lies under it: reqwest's own text says little. The URL has neither user nor key.
+/// The text of the innermost cause: reqwest's own text says little. It shows neither user nor key.
 pub(super) fn causes(error: &reqwest::Error) -> String {
     let mut cause: Option<&dyn std::error::Error> = error.source();
     let mut text = String::new();
     while let Some(inner) = cause {
-        // The innermost says it best.
+        // The innermost text is the most precise.
         text = inner.to_string();
         cause = inner.source();
     }

@@ -1,10 +1,10 @@
-//! [`Lines`]: an answer read line by line, as long as it takes: results come when they come.
+//! [`Lines`]: reads an answer line by line. There is no timeout, since results may take long.
 
 use reqwest::Response;
 
 use super::{Client, Error, Problem};
 
-/// Bytes of one line; an image of 50 MB in base64 is 67.
+/// The most bytes of one line. An image of 50 MB has 67 MB in base64.
 const LINE_BYTES_MAX: usize = 256 << 20;
 
 /// The lines of an answer.
@@ -12,17 +12,17 @@ pub struct Lines<'a> {
     client: &'a Client,
     response: Response,
     buffer: Vec<u8>,
-    /// Up to here there is no line feed.
+    /// The part of the buffer that is known to have no line feed.
     searched: usize,
 }
 
 impl<'a> Lines<'a> {
-    /// Of this answer.
+    /// The lines of `response`.
     pub fn new(client: &'a Client, response: Response) -> Lines<'a> {
         Lines { client, response, buffer: Vec::new(), searched: 0 }
     }
 
-    /// The next line, without its end. What follows the last line feed is no line: the answer was cut there.
+    /// The next line, without its line feed. Bytes after the last line feed are dropped: the answer was cut there.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {

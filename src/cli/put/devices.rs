@@ -1,10 +1,13 @@
-//! [`Devices`]: which of them tell at once, and by this machine's clock, that a file was changed. Looks at none itself.
+//! [`Devices`]: knows which devices report a change of a file at once, by this machine's clock. Makes no system call
+//! itself.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
-/// File systems of this machine's own kernel (`statfs(2)`). What others say may be old: NFS and SMB answer for up to a minute with what
-/// held before another machine wrote, and by the clock of a third; FUSE as it likes. One that is missing here is slow, not wrong.
+use parking_lot::Mutex;
+
+/// File systems of the local kernel (`statfs(2)`). Others may report old metadata: NFS and SMB for up to a minute after
+/// another machine wrote, and by another clock; FUSE without any rule. A local file system that is missing here is
+/// slow, not wrong.
 const LOCAL: [u64; 19] = [
     0xEF53,      // ext2, ext3, ext4
     0x5846_5342, // XFS
@@ -26,21 +29,21 @@ const LOCAL: [u64; 19] = [
     0x7371_7368, // SquashFS
     0xE0F5_E1E2, // EROFS
 ];
-/// Then all are asked anew. A mount is a device, and so is a subvolume of Btrfs.
+/// The most devices that are remembered; then all are forgotten. Each mount is a device, and each subvolume of Btrfs.
 const DEVICES_MAX: usize = 1_000;
 
-/// What is known of each. Threads share it.
+/// Devices, and whether each is local. Threads share it.
 #[derive(Default)]
 pub struct Devices(Mutex<HashMap<u64, bool>>);
 
 impl Devices {
-    /// Whether `device` is a local one. `kind` says of which file system it is; it is not asked again.
+    /// Whether `device` is local. `kind` returns the kind of its file system; it is called once for each device.
     pub fn is_local(&self, device: u64, kind: impl FnOnce() -> Option<u64>) -> bool {
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.0.lock();
         if let Some(is_local) = known().get(&device) {
             return *is_local;
         }
-        // Others need not wait for one that does not answer.
+        // Not under the lock: a device that does not answer must not hold up others.
         let is_local = kind().is_some_and(|kind| LOCAL.contains(&kind));
         let mut known = known();
         if known.len() >= DEVICES_MAX {

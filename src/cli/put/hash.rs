@@ -1,120 +1,123 @@
-//! The stages between a path and its id: recall, hash. A file that [`Memory`] knows is not opened; the others are read and hashed.
+//! The stages from a path to its id: recall and hash. A file that the [`HashCache`] knows is not opened; others are
+//! read and hashed.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use rustix::fs::StatFs;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
-use super::memory::{Memory, Stamp};
-use super::walk::Found;
-use super::{Named, Outcome};
-use crate::cli::ending::{Exit, Failure};
+use super::hash_cache::{HashCache, Stamp};
+use super::walk::FoundFile;
+use super::{FileOutcome, HashedFile};
+use crate::cli::exit::{Exit, Failure};
 use crate::digest::{Digest, Hasher};
 
-/// Read, and hashed, at once: what stays in a processor's own cache between the two.
+/// Bytes that are read and hashed at a time: they fit into a processor's own cache.
 const READ_BYTES: usize = 128 << 10;
-/// Of each of the two stages: those that read must not take every thread of the runtime from those that send.
+/// The most threads of each stage. Stages that read must leave threads of the runtime to those that send.
 const THREADS_MAX: usize = 64;
-/// Files that are looked up in one question.
+/// Files that are looked up in one call.
 const RECALLED_MAX: usize = 64;
-/// Files that are not known and not hashed yet.
+/// Unknown files that wait to be hashed.
 const UNKNOWN_MAX: usize = 1_024;
 
-/// Gives files their ids, on as many threads as there are processors. With `checksum` each is hashed, known or not.
+/// Finds the ids of files, on as many threads as there are processors. With `checksum` every file is hashed, known or
+/// not.
 pub async fn name(
-    memory: &Arc<Memory>,
+    cache: &Arc<HashCache>,
     checksum: bool,
-    files: Receiver<Found>,
-    named: Sender<Named>,
-    outcomes: Sender<Outcome>,
+    files: Receiver<FoundFile>,
+    named: Sender<HashedFile>,
+    outcomes: Sender<FileOutcome>,
 ) -> Result<(), Failure> {
     let (unknown, unread) = mpsc::channel(UNKNOWN_MAX);
     let (files, unread) = (Arc::new(Mutex::new(files)), Arc::new(Mutex::new(unread)));
-    let given = || Given { named: named.clone(), outcomes: outcomes.clone() };
+    let outputs = || Outputs { named: named.clone(), outcomes: outcomes.clone() };
     let count = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let recalling = (0..count).map(|_| {
-        let (memory, files, unknown, given) = (Arc::clone(memory), Arc::clone(&files), unknown.clone(), given());
-        tokio::task::spawn_blocking(move || _ = recall_each(&memory, checksum, &files, &unknown, &given))
+        let (cache, files, unknown, outputs) = (Arc::clone(cache), Arc::clone(&files), unknown.clone(), outputs());
+        tokio::task::spawn_blocking(move || _ = recall_each(&cache, checksum, &files, &unknown, &outputs))
     });
     let hashing = (0..count).map(|_| {
-        let (memory, unread, given) = (Arc::clone(memory), Arc::clone(&unread), given());
-        tokio::task::spawn_blocking(move || _ = hash_each(&memory, &unread, &given))
+        let (cache, unread, outputs) = (Arc::clone(cache), Arc::clone(&unread), outputs());
+        tokio::task::spawn_blocking(move || _ = hash_each(&cache, &unread, &outputs))
     });
     let threads: Vec<JoinHandle<()>> = recalling.chain(hashing).collect();
-    // Only they have it: it ends when they do.
+    // Only the threads keep senders, so the channels close when the threads end.
     drop((unknown, named, outcomes));
-    // A thread that panicked has lost a file: then not all is well.
+    // A thread that panicked has lost a file, so the command fails.
     try_join_all(threads).await.map(drop).map_err(|panic| Failure::new(Exit::Failed, panic))
 }
 
-/// Where files go from here.
-struct Given {
-    named: Sender<Named>,
-    outcomes: Sender<Outcome>,
+/// The outputs of these stages.
+struct Outputs {
+    named: Sender<HashedFile>,
+    outcomes: Sender<FileOutcome>,
 }
 
-/// Nobody takes anything any more: the command is ending.
-struct InVain;
+/// The receivers are gone: the command is ending.
+struct Ending;
 
-impl Given {
-    fn is_in_vain(&self) -> bool {
+impl Outputs {
+    fn is_ending(&self) -> bool {
         self.named.is_closed()
     }
 
-    fn named(&self, file: Named) -> Result<(), InVain> {
-        self.named.blocking_send(file).map_err(|_| InVain)
+    fn named(&self, file: HashedFile) -> Result<(), Ending> {
+        self.named.blocking_send(file).map_err(|_| Ending)
     }
 
-    fn failed(&self, outcome: Outcome) -> Result<(), InVain> {
-        self.outcomes.blocking_send(outcome).map_err(|_| InVain)
+    fn failed(&self, outcome: FileOutcome) -> Result<(), Ending> {
+        self.outcomes.blocking_send(outcome).map_err(|_| Ending)
     }
 }
 
 fn recall_each(
-    memory: &Memory,
+    cache: &HashCache,
     checksum: bool,
-    files: &Mutex<Receiver<Found>>,
+    files: &Mutex<Receiver<FoundFile>>,
     unknown: &Sender<PathBuf>,
-    given: &Given,
-) -> Result<(), InVain> {
+    outputs: &Outputs,
+) -> Result<(), Ending> {
     let mut batch = Vec::new();
     loop {
-        let count = files.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv_many(&mut batch, RECALLED_MAX);
-        if count == 0 || given.is_in_vain() {
+        let count = files.lock().blocking_recv_many(&mut batch, RECALLED_MAX);
+        if count == 0 || outputs.is_ending() {
             return Ok(());
         }
         let mut stamped = Vec::new();
         for found in batch.drain(..) {
             match found {
-                Err(outcome) => given.failed(outcome)?,
-                Ok(path) if checksum => unknown.blocking_send(path).map_err(|_| InVain)?,
-                Ok(path) => match stamp(memory, &path) {
+                Err(outcome) => outputs.failed(outcome)?,
+                Ok(path) if checksum => unknown.blocking_send(path).map_err(|_| Ending)?,
+                Ok(path) => match stamp(cache, &path) {
                     Some(stamp) => stamped.push((stamp, path)),
-                    None => unknown.blocking_send(path).map_err(|_| InVain)?,
+                    None => unknown.blocking_send(path).map_err(|_| Ending)?,
                 },
             }
         }
         let stamps: Vec<Stamp> = stamped.iter().map(|(stamp, _)| *stamp).collect();
-        for ((stamp, path), id) in stamped.into_iter().zip(memory.recall(&stamps)) {
+        for ((stamp, path), id) in stamped.into_iter().zip(cache.recall(&stamps)) {
             match id {
-                Some(id) => given.named(Named { path, id, bytes: stamp.bytes(), stamp, recalled: true })?,
-                None => unknown.blocking_send(path).map_err(|_| InVain)?,
+                Some(id) => outputs.named(HashedFile { path, id, bytes: stamp.bytes(), stamp, recalled: true })?,
+                None => unknown.blocking_send(path).map_err(|_| Ending)?,
             }
         }
     }
 }
 
-/// None where the file must be read. Where it cannot be, whoever reads it will say why not.
-fn stamp(memory: &Memory, path: &Path) -> Option<Stamp> {
+/// The stamp of a file that the cache covers; `None`: the file must be read, which also finds any error.
+fn stamp(cache: &HashCache, path: &Path) -> Option<Stamp> {
     let stamp = Stamp::of(path, &fs::metadata(path).ok()?);
-    memory.covers(&stamp, || kind(rustix::fs::statfs(path))).then_some(stamp)
+    cache.covers(&stamp, || kind(rustix::fs::statfs(path))).then_some(stamp)
 }
 
 /// The number of a file system's kind.
@@ -122,68 +125,69 @@ fn kind(answer: rustix::io::Result<StatFs>) -> Option<u64> {
     u64::try_from(answer.ok()?.f_type).ok()
 }
 
-fn hash_each(memory: &Memory, unread: &Mutex<Receiver<PathBuf>>, given: &Given) -> Result<(), InVain> {
+fn hash_each(cache: &HashCache, unread: &Mutex<Receiver<PathBuf>>, outputs: &Outputs) -> Result<(), Ending> {
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let path = unread.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let path = unread.lock().blocking_recv();
         let Some(path) = path else { return Ok(()) };
-        match hash(memory, &path, &mut buffer, || given.is_in_vain()) {
-            Ok((id, bytes, stamp)) => given.named(Named { path, id, bytes, stamp, recalled: false })?,
-            // It may be well, and have been left off.
-            Err(_) if given.is_in_vain() => return Err(InVain),
-            Err(error) => given.failed(Outcome::Failed { path, problem: error.to_string() })?,
+        match hash(cache, &path, &mut buffer, || outputs.is_ending()) {
+            Ok((id, bytes, stamp)) => outputs.named(HashedFile { path, id, bytes, stamp, recalled: false })?,
+            // The read was cut short by the end of the command, so this is no failure of the file.
+            Err(_) if outputs.is_ending() => return Err(Ending),
+            Err(error) => outputs.failed(FileOutcome::Failed { path, problem: error.to_string() })?,
         }
     }
 }
 
-/// A file whose remembered id was wrong, hashed now.
-pub async fn again(memory: &Arc<Memory>, file: Named) -> Result<Named, Outcome> {
-    let (memory, path) = (Arc::clone(memory), file.path.clone());
+/// Forgets the remembered id of a file, and hashes it.
+pub async fn again(cache: &Arc<HashCache>, file: HashedFile) -> Result<HashedFile, FileOutcome> {
+    let (cache, path) = (Arc::clone(cache), file.path.clone());
     let hashed = tokio::task::spawn_blocking(move || {
-        memory.forget(file.stamp);
-        hash(&memory, &file.path, &mut vec![0; READ_BYTES], || false)
+        cache.forget(file.stamp);
+        hash(&cache, &file.path, &mut vec![0; READ_BYTES], || false)
     });
     match hashed.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-        Ok((id, bytes, stamp)) => Ok(Named { path, id, bytes, stamp, recalled: false }),
-        Err(error) => Err(Outcome::Failed { path, problem: error.to_string() }),
+        Ok((id, bytes, stamp)) => Ok(HashedFile { path, id, bytes, stamp, recalled: false }),
+        Err(error) => Err(FileOutcome::Failed { path, problem: error.to_string() }),
     }
 }
 
-/// Forgets a file's id; not on the threads that wait for the server, because it may itself wait for another process.
-pub async fn forget(memory: &Arc<Memory>, file: Stamp) {
-    let memory = Arc::clone(memory);
-    // As all of it, this cannot fail.
-    let _ = tokio::task::spawn_blocking(move || memory.forget(file)).await;
+/// Forgets the id of a file. On a blocking thread, because it may wait for another process.
+pub async fn forget(cache: &Arc<HashCache>, file: Stamp) {
+    let cache = Arc::clone(cache);
+    // Only a panic is lost here: the cache itself never fails.
+    let _ = tokio::task::spawn_blocking(move || cache.forget(file)).await;
 }
 
-/// Hashes a file, and remembers it where a later change would show.
+/// Hashes a file, and remembers it if a later change would show.
 fn hash(
-    memory: &Memory,
+    cache: &HashCache,
     path: &Path,
     buffer: &mut [u8],
-    is_in_vain: impl Fn() -> bool,
+    is_ending: impl Fn() -> bool,
 ) -> io::Result<(Digest, u64, Stamp)> {
     let mut file = File::open(path)?;
     let (began, before) = (SystemTime::now(), Stamp::of(path, &file.metadata()?));
-    let (id, bytes) = digest(&mut file, buffer, is_in_vain)?;
+    let (id, bytes) = digest(&mut file, buffer, is_ending)?;
     let is_certain = is_certain(&before, began, bytes, &Stamp::of(path, &file.metadata()?));
-    if is_certain && memory.covers(&before, || kind(rustix::fs::fstatfs(&file))) {
-        memory.remember(before, id);
+    if is_certain && cache.covers(&before, || kind(rustix::fs::fstatfs(&file))) {
+        cache.remember(before, id);
     }
     Ok((id, bytes, before))
 }
 
-/// Whether the `bytes` that were read since `began` are all of the file as it was `before`, and any later change will show.
+/// Whether the `bytes` that were read since `began` are the whole file as it was `before`, and any later change will
+/// show.
 fn is_certain(before: &Stamp, began: SystemTime, bytes: u64, after: &Stamp) -> bool {
     bytes == before.bytes() && before == after && before.is_settled(began)
 }
 
-fn digest(file: &mut File, buffer: &mut [u8], is_in_vain: impl Fn() -> bool) -> io::Result<(Digest, u64)> {
+fn digest(file: &mut File, buffer: &mut [u8], is_ending: impl Fn() -> bool) -> io::Result<(Digest, u64)> {
     let (mut hasher, mut bytes) = (Hasher::default(), 0);
     loop {
         match file.read(buffer) {
             Ok(0) => return Ok((hasher.digest(), bytes)),
-            Ok(_) if is_in_vain() => return Err(io::Error::other("it was not asked for any more")),
+            Ok(_) if is_ending() => return Err(io::Error::other("the command is ending")),
             Ok(count) => {
                 hasher.update(&buffer[..count]);
                 bytes += count as u64;
@@ -199,7 +203,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cli::put::memory;
+    use crate::cli::put::hash_cache;
 
     #[test]
     fn what_changes_while_it_is_hashed_or_just_before_is_not_certain() {
@@ -224,15 +228,15 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         // Whatever file system the sources lie on: here it is local, then NFS, then local.
         for (kind, is_local) in [(0xEF53, true), (0x6969, false), (0xEF53, true)] {
-            let memory = Memory::open(Some(place.path().join("digests")), memory::BYTES_MAX);
+            let cache = HashCache::open(Some(place.path().join("digests")), hash_cache::BYTES_MAX);
             let file = Stamp::of(&path, &fs::metadata(&path).expect("there"));
-            assert_eq!(memory.covers(&file, || Some(kind)), is_local);
-            assert_eq!(stamp(&memory, &path), is_local.then_some(file));
-            assert_eq!(hash(&memory, &path, &mut [0; 99], || false).expect("read"), (id, file.bytes(), file));
-            memory.close();
-            assert_eq!(memory.recall(&[file]), [is_local.then_some(id)]);
-            memory.forget(file);
-            memory.close();
+            assert_eq!(cache.covers(&file, || Some(kind)), is_local);
+            assert_eq!(stamp(&cache, &path), is_local.then_some(file));
+            assert_eq!(hash(&cache, &path, &mut [0; 99], || false).expect("read"), (id, file.bytes(), file));
+            cache.close();
+            assert_eq!(cache.recall(&[file]), [is_local.then_some(id)]);
+            cache.forget(file);
+            cache.close();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The stages between an id and its outcome: ask, upload. Each takes from one bounded channel and gives to the next.
+//! The stages from an id to its outcome: ask and upload. Each receives from one bounded channel and sends to the next.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -12,51 +12,52 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender};
 
-use super::memory::Memory;
-use super::{ASKED_MAX, Named, Outcome, hash};
+use super::hash_cache::HashCache;
+use super::{ASKED_MAX, FileOutcome, HashedFile, hash};
 use crate::cli::client::{Body, Client, Error, Problem};
-use crate::cli::ending::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure};
 use crate::digest::Digest;
 
-/// How long the first file of a question waits for others.
+/// The longest wait of the first file of a question for others.
 const GATHER: Duration = Duration::from_millis(20);
 /// An id and a line feed.
 const LINE_BYTES: usize = 65;
-/// Of the answer to an upload.
+/// The most bytes of the answer to an upload.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// To a file that is another one by the time it is sent.
-const CHANGED: &str = "it was changed while it was uploaded; put it again";
+/// The problem of a file that changed between hash and upload.
+const CHANGED: &str = "changed while it was uploaded; put it again";
 
-/// What came next cannot be given on: the command is ending.
+/// The failure when the next stage is gone. It has no text: that stage has reported why.
 fn ending<T>(_: T) -> Failure {
     Failure::new(Exit::Failed, "")
 }
 
-/// Asks which files the server lacks: of all at once that are hashed within a moment, or while the last answer was awaited.
+/// Asks which files the server lacks. One question covers all files that were hashed during the last one, or within a
+/// moment.
 pub async fn ask(
     client: &Client,
-    mut named: Receiver<Named>,
-    missing: Sender<Named>,
-    outcomes: Sender<Outcome>,
+    mut named: Receiver<HashedFile>,
+    missing: Sender<HashedFile>,
+    outcomes: Sender<FileOutcome>,
 ) -> Result<(), Failure> {
     let mut batch = Vec::new();
     while named.recv_many(&mut batch, ASKED_MAX).await > 0 {
-        // A question for each few files would cost more than hashing them.
+        // Many small questions would cost more than hashing the files.
         let _ = tokio::time::timeout(GATHER, fill(&mut named, &mut batch)).await;
         let lacking = lacking(client, &batch).await?;
         for file in batch.drain(..) {
             if lacking.contains(&file.id) {
                 missing.send(file).await.map_err(ending)?;
             } else {
-                outcomes.send(Outcome::Stored { file, created: false }).await.map_err(ending)?;
+                outcomes.send(FileOutcome::Stored { file, created: false }).await.map_err(ending)?;
             }
         }
     }
     Ok(())
 }
 
-/// Until the question is full, or nothing more comes.
-async fn fill(named: &mut Receiver<Named>, batch: &mut Vec<Named>) {
+/// Fills the batch until it is full, or no more files come.
+async fn fill(named: &mut Receiver<HashedFile>, batch: &mut Vec<HashedFile>) {
     loop {
         let room = ASKED_MAX - batch.len();
         if room == 0 || named.recv_many(batch, room).await == 0 {
@@ -65,11 +66,11 @@ async fn fill(named: &mut Receiver<Named>, batch: &mut Vec<Named>) {
     }
 }
 
-/// Asks for an id that no server has, too: an answer that does not name it is no answer to the question, however well it looks.
-/// What nobody lacks is taken for stored.
-async fn lacking(client: &Client, files: &[Named]) -> Result<HashSet<Digest>, Error> {
-    let none = nobodys();
-    let ids = files.iter().map(|file| file.id).chain([none]);
+/// Asks the server which of `files` it lacks. The question includes an id that no server has. An answer without that id
+/// is not from ProgImage, and must not be read as "all are stored".
+async fn lacking(client: &Client, files: &[HashedFile]) -> Result<HashSet<Digest>, Error> {
+    let unknown = unknown_id();
+    let ids = files.iter().map(|file| file.id).chain([unknown]);
     let lines: String = ids.flat_map(|id| [id.to_string(), "\n".to_owned()]).collect();
     let answer = client.repeat(async || {
         let body = Body::bytes("text/plain", lines.clone());
@@ -79,16 +80,16 @@ async fn lacking(client: &Client, files: &[Named]) -> Result<HashSet<Digest>, Er
     let answer = answer.await?;
     let ids = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Digest::from_hex);
     let lacking: Option<HashSet<Digest>> = ids.collect::<Result<_, _>>().ok();
-    lacking.filter(|lacking| lacking.contains(&none)).ok_or_else(|| {
-        Error::Answer(Problem::unreadable("the answer does not name the ids that are missing: is this ProgImage?"))
+    lacking.filter(|lacking| lacking.contains(&unknown)).ok_or_else(|| {
+        Error::Answer(Problem::unreadable("the answer does not list the missing ids: is this ProgImage?"))
     })
 }
 
-/// An id of which nobody knows the bytes, another one each time.
-fn nobodys() -> Digest {
+/// A random id, of which no server has the bytes.
+fn unknown_id() -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("progimage 1 id that no server has");
     for word in 0..4 {
-        // Keyed by the system's randomness.
+        // Each state is keyed by the system's randomness.
         hasher.update(&RandomState::new().hash_one(word).to_le_bytes());
     }
     Digest::from_bytes(*hasher.finalize().as_bytes())
@@ -97,21 +98,21 @@ fn nobodys() -> Digest {
 /// Sends files, up to `jobs` at once.
 pub async fn upload(
     client: &Client,
-    memory: &Arc<Memory>,
-    files: Receiver<Named>,
+    cache: &Arc<HashCache>,
+    files: Receiver<HashedFile>,
     jobs: usize,
-    outcomes: Sender<Outcome>,
+    outcomes: Sender<FileOutcome>,
 ) -> Result<(), Failure> {
     let files = stream::unfold(files, async |mut files| files.recv().await.map(|file| (file, files)));
-    let sent = files.map(|file| send(client, memory, file)).buffer_unordered(jobs);
+    let sent = files.map(|file| send(client, cache, file)).buffer_unordered(jobs);
     sent.try_for_each(async |outcome| outcomes.send(outcome).await.map_err(ending)).await
 }
 
-/// One file. Only what concerns every other file, too, is a failure.
-async fn send(client: &Client, memory: &Arc<Memory>, mut file: Named) -> Result<Outcome, Failure> {
+/// Sends one file. Returns a failure only if it concerns every other file, too.
+async fn send(client: &Client, cache: &Arc<HashCache>, mut file: HashedFile) -> Result<FileOutcome, Failure> {
     loop {
         let error = match put(client, &file).await {
-            Ok(created) => return Ok(Outcome::Stored { file, created }),
+            Ok(created) => return Ok(FileOutcome::Stored { file, created }),
             Err(error) if error.ends().is_some() => return Err(error.into()),
             Err(error) => error,
         };
@@ -120,21 +121,21 @@ async fn send(client: &Client, memory: &Arc<Memory>, mut file: Named) -> Result<
         } else if !file.recalled {
             CHANGED.to_owned()
         } else {
-            // Once: what is hashed now is not recalled.
-            match hash::again(memory, file).await {
+            // At most once: the result is not marked as recalled.
+            match hash::again(cache, file).await {
                 Ok(hashed) => file = hashed,
                 Err(outcome) => return Ok(outcome),
             }
             continue;
         };
-        // Whatever the server has said of these bytes, they are looked at again the next time.
-        hash::forget(memory, file.stamp).await;
-        return Ok(Outcome::Failed { path: file.path, problem });
+        // Whatever the server answered, the next run reads the file again.
+        hash::forget(cache, file.stamp).await;
+        return Ok(FileOutcome::Failed { path: file.path, problem });
     }
 }
 
-/// Whether the server has not had it before.
-async fn put(client: &Client, file: &Named) -> Result<bool, Error> {
+/// Uploads one file. Returns whether the server stored it now.
+async fn put(client: &Client, file: &HashedFile) -> Result<bool, Error> {
     let path = format!("/images/{}", file.id);
     let stored = client.repeat(async || {
         let response = client.ask(Method::PUT, &path, body(file)?).await?;
@@ -144,21 +145,21 @@ async fn put(client: &Client, file: &Named) -> Result<bool, Error> {
         if answer["id"].as_str() == Some(file.id.hex().as_str()) {
             return Ok(created);
         }
-        Err(Error::Answer(Problem::unreadable("the answer does not name the image that was sent: is this ProgImage?")))
+        Err(Error::Answer(Problem::unreadable("the answer does not name the uploaded image: is this ProgImage?")))
     });
     stored.await
 }
 
-/// The bytes are not those of the id.
+/// Whether the bytes do not match the id: the file has changed.
 fn is_changed(error: &Error) -> bool {
     error.is("digest-mismatch") || matches!(error, Error::Body(error) if error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
-/// Opened anew for each attempt.
-fn body(file: &Named) -> Result<Body, Error> {
+/// The body of one attempt, from a newly opened file.
+fn body(file: &HashedFile) -> Result<Body, Error> {
     let open = || {
         let opened = File::open(&file.path)?;
-        // Shorter or longer: another one.
+        // Of another length, it has changed.
         let unchanged = opened.metadata()?.len() == file.bytes;
         if unchanged { Ok(opened) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     };

@@ -1,4 +1,4 @@
-//! Which files are meant: arguments, and what lies in folders. Opens no file.
+//! Finds the files to upload: arguments, and files in folders. Opens no file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,32 +6,32 @@ use std::path::PathBuf;
 use tokio::sync::mpsc::Sender;
 use walkdir::WalkDir;
 
-use super::Outcome;
+use super::FileOutcome;
 use crate::cli::progress::Progress;
 
-/// The arguments.
+/// Paths of the command line, and how to walk them.
 #[derive(Clone)]
-pub struct Wanted {
+pub struct Arguments {
     pub paths: Vec<PathBuf>,
     pub recursive: bool,
     pub follow: bool,
 }
 
-/// A file, or why there is none.
-pub type Found = Result<PathBuf, Outcome>;
+/// The path of a file, or the failure of an argument.
+pub type FoundFile = Result<PathBuf, FileOutcome>;
 
-/// Sends what is found, on a thread of its own, as fast as it is taken.
-pub fn walk(wanted: Wanted, found: Sender<Found>) {
+/// Sends each file that is found, on a thread of its own, as fast as the receiver takes them.
+pub fn walk(arguments: Arguments, found: Sender<FoundFile>) {
     tokio::task::spawn_blocking(move || {
-        // Nobody takes it any more when the command ends early.
-        wanted.each(|file| found.blocking_send(file).is_ok());
+        // The channel is closed when the command ends early.
+        arguments.each(|file| found.blocking_send(file).is_ok());
     });
 }
 
-/// Tells `progress` how many bytes there are in all, while the work goes on: this looks at names only, so it is soon ahead.
-pub fn measure(wanted: Wanted, progress: Progress) {
+/// Adds the size of all files to `progress`, while the upload goes on. It reads no file, so it is soon ahead.
+pub fn measure(arguments: Arguments, progress: Progress) {
     tokio::task::spawn_blocking(move || {
-        wanted.each(|file| {
+        arguments.each(|file| {
             if let Some(file) = file.ok().and_then(|path| fs::metadata(path).ok()) {
                 progress.expect(file.len());
             }
@@ -40,17 +40,15 @@ pub fn measure(wanted: Wanted, progress: Progress) {
     });
 }
 
-impl Wanted {
-    /// Gives every file to `take`, until that says no.
-    fn each(&self, mut take: impl FnMut(Found) -> bool) {
+impl Arguments {
+    /// Passes every file to `take`, until that returns false.
+    fn each(&self, mut take: impl FnMut(FoundFile) -> bool) {
         for path in &self.paths {
             let goes_on = match fs::metadata(path) {
                 Err(error) => take(failed(path.clone(), error)),
                 Ok(file) if file.is_file() => take(Ok(path.clone())),
                 Ok(file) if !file.is_dir() => take(failed(path.clone(), "not a file")),
-                Ok(_) if !self.recursive => {
-                    take(failed(path.clone(), "a folder: its files are taken with --recursive"))
-                }
+                Ok(_) if !self.recursive => take(failed(path.clone(), "a folder; --recursive uploads its files")),
                 Ok(_) => self.inside(path, &mut take),
             };
             if !goes_on {
@@ -59,11 +57,11 @@ impl Wanted {
         }
     }
 
-    fn inside(&self, folder: &PathBuf, take: &mut impl FnMut(Found) -> bool) -> bool {
+    fn inside(&self, folder: &PathBuf, take: &mut impl FnMut(FoundFile) -> bool) -> bool {
         for entry in WalkDir::new(folder).follow_links(self.follow) {
             let goes_on = match entry {
                 Ok(entry) if entry.file_type().is_file() => take(Ok(entry.into_path())),
-                // Folders come by themselves; sockets, devices and links that are not followed are no images.
+                // Skips folders, whose files come by themselves, and sockets, devices and links that are not followed.
                 Ok(_) => true,
                 Err(error) => {
                     let path = error.path().unwrap_or(folder).to_owned();
@@ -78,6 +76,6 @@ impl Wanted {
     }
 }
 
-fn failed(path: PathBuf, problem: impl std::fmt::Display) -> Found {
-    Err(Outcome::Failed { path, problem: problem.to_string() })
+fn failed(path: PathBuf, problem: impl std::fmt::Display) -> FoundFile {
+    Err(FileOutcome::Failed { path, problem: problem.to_string() })
 }

@@ -1,4 +1,5 @@
-//! TLS: whom it trusts, and that https never becomes http. What goes without TLS is tested from outside, in `tests/it/fetch`.
+//! TLS: whom it trusts, and that https never becomes http. What goes without TLS is tested from outside, in
+//! `tests/it/fetch`.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -61,8 +62,8 @@ fn client(port: u16, authority: Option<&'static [u8]>) -> Client {
 
 async fn get(client: &Client, url: &str) -> Result<Bytes, Error> {
     match client.get(client.rules.target(url)?, None).await? {
-        Answer::New(bytes, ..) => Ok(bytes),
-        Answer::Same(_) => unreachable!("nothing was known"),
+        Fetched::New(bytes, ..) => Ok(bytes),
+        Fetched::NotModified(_) => unreachable!("nothing was known"),
     }
 }
 

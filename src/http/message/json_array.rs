@@ -11,8 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::body::RequestBody;
 use super::options::Options;
 use super::text_budget::TextBudget;
-use crate::aside::aside;
 use crate::http::error::Error;
+use crate::offload;
 use crate::pipeline::json::Object;
 
 const MALFORMED: Error =
@@ -35,7 +35,7 @@ impl Array {
     ) -> Result<Array, Error> {
         let (text, held) = budget.text(body, options).await?;
         let (text, places) =
-            aside(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
+            offload::run(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
         Ok(Array { text, places: places.into_iter(), _held: held })
     }
 }

@@ -86,8 +86,8 @@ impl LineReader {
         if bytes > *line_bytes_max {
             return partial.skip(Line::TooLong { bytes_max: *line_bytes_max });
         }
-        let held = partial.held.get_or_insert_with(|| uploads.hold());
-        match held.make_room(bytes as u64).await {
+        let held = partial.held.get_or_insert_with(|| uploads.acquire_none());
+        match held.acquire(bytes as u64).await {
             Ok(()) => partial.text.extend_from_slice(&chunk[..count]),
             Err(_) => partial.skip(Line::NoRoom),
         }

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::activity::Activity;
@@ -73,7 +74,7 @@ impl StreamQueue {
 
     /// Never held across an await.
     pub(in crate::http) fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// Writes `parts`, which were taken from memory, to the file; back to memory with them if that fails. Goes on when it is no

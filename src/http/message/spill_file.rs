@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::spool::{File, PIECE_BYTES, Spools, lost};
@@ -169,7 +170,7 @@ fn bytes_of(pieces: usize) -> u64 {
 
 /// Never held across an await.
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
+    of.lock()
 }
 
 #[cfg(test)]

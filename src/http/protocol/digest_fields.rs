@@ -9,9 +9,9 @@ use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::response::value;
-use crate::aside::aside;
 use crate::http::error::Error;
 use crate::http::message::form::Tap;
+use crate::offload;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 pub(in crate::http) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -106,7 +106,7 @@ pub(in crate::http) async fn repr_digest(headers: &HeaderMap, whole: &Bytes) -> 
     let hash = wanted(headers)?;
     let whole = whole.clone();
     // Lost only when the server is stopping; a wish need not be granted.
-    aside(whole.len(), move || hash.digest(&whole)).await
+    offload::run(whole.len(), move || hash.digest(&whole)).await
 }
 
 /// The hash of the highest weight, 1 to 10, of those that are known here. The field is a wish: what cannot be read is none.
@@ -138,7 +138,7 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aside::INLINE_BYTES_MAX;
+    use crate::offload::INLINE_BYTES_MAX;
 
     fn check(field: &str, body: &[u8]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();

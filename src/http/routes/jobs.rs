@@ -22,7 +22,7 @@ use crate::http::message::response_body::Body;
 use crate::http::protocol::rights::Rights;
 use crate::http::protocol::stream_writer::{Gone, StreamWriter};
 use crate::http::protocol::{response, response_options};
-use crate::jobs::{self, Intake, Page, Sender, Status};
+use crate::jobs::{self, JobKind, Page, Sender, Status, Submission};
 use crate::pipeline::invalid::not_within;
 use crate::pipeline::query::{Pairs, pairs};
 use crate::store;
@@ -48,15 +48,16 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
         response_options::nothing_else(&pairs, &["webhook"])?;
         let given = Given::of(&parts.headers)?;
         let rights = Rights::of(&app.access, &parts).bits();
-        let mut intake = app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, beside: false })?;
+        let mut submission =
+            app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, kind: JobKind::Submitted })?;
         let _array = match given {
             Given::Lines => {
-                take_lines(&app, body, &mut intake).await?;
+                take_lines(&app, body, &mut submission).await?;
                 None
             }
-            Given::Array => Some(take_array(&app, body, &mut intake).await?),
+            Given::Array => Some(take_array(&app, body, &mut submission).await?),
         };
-        let accepted = intake.accept().await?;
+        let accepted = submission.accept().await?;
         let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
         let mut response = response::json(status, &app.jobs.status(&accepted.id).await?.json());
         response.headers_mut().insert(LOCATION, response::value(path(&accepted.id)));
@@ -80,12 +81,12 @@ impl Given {
     }
 }
 
-async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result<(), Error> {
+async fn take_lines(app: &App, body: RequestBody, submission: &mut Submission) -> Result<(), Error> {
     let mut lines = LineReader::new(body.stream(&app.options), app.options.line_bytes_max, &app.uploads);
     while let Some(line) = lines.next().await? {
         match line {
-            Line::Text(text) => intake.line(text).await?,
-            Line::TooLong { .. } => intake.line(Bytes::new()).await?,
+            Line::Text(text) => submission.line(text).await?,
+            Line::TooLong { .. } => submission.line(Bytes::new()).await?,
             // A job is there whole or not at all.
             Line::NoRoom => return Err(store::Error::Busy.into()),
         }
@@ -95,11 +96,11 @@ async fn take_lines(app: &App, body: RequestBody, intake: &mut Intake) -> Result
 
 /// Takes each element as a line, as it is written: where that is its line to the byte, both are the same job. The array holds the
 /// bytes of the last lines until the job is accepted.
-async fn take_array(app: &App, body: RequestBody, intake: &mut Intake) -> Result<Array, Error> {
+async fn take_array(app: &App, body: RequestBody, submission: &mut Submission) -> Result<Array, Error> {
     let mut array = Array::read(&app.batch_budget, body, &app.options).await?;
     for text in &mut array {
         let fits = text.len() <= app.options.line_bytes_max;
-        intake.line(if fits { text } else { Bytes::new() }).await?;
+        submission.line(if fits { text } else { Bytes::new() }).await?;
     }
     Ok(array)
 }
@@ -155,7 +156,7 @@ async fn send_results(app: &App, mut page: Page, mut answer: StreamWriter) -> Re
             let last = json!({ "done": state.has_ended(), "state": state.name(), "after": page.after });
             return answer.end(last.to_string().into()).await;
         }
-        // Forgotten or sent again meanwhile, or the ledger does not answer: an answer without its last line was cut.
+        // Forgotten or sent again meanwhile, or the database does not answer: an answer without its last line was cut.
         page = app.jobs.page_after(&page, PAGE).await.map_err(|_| Gone)?;
     }
 }
@@ -200,7 +201,7 @@ async fn send_events(app: Arc<App>, first: Status, mut answer: StreamWriter) -> 
         if app.draining() {
             break;
         }
-        // Not at each change: every look is a turn of the one ledger.
+        // Not at each change: every look is a turn of the one database.
         _ = timeout(EVENT_EVERY, ends.wait(&status)).await;
     }
     answer.finish();

@@ -14,7 +14,7 @@ use crate::http::error::Error;
 use crate::http::protocol::response_options;
 use crate::http::protocol::rights::Rights;
 use crate::items::{Needs, OUTPUTS_MAX};
-use crate::jobs::{self, Intake, Sender};
+use crate::jobs::{self, JobKind, Sender, Submission};
 use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::invalid::{invalid, unknown_of};
 use crate::pipeline::query::pairs;
@@ -65,7 +65,7 @@ impl Prerender {
 
     /// A job of images that are still to be stored.
     pub(in crate::http) fn job(&self) -> PrerenderJob<'_> {
-        PrerenderJob { prerender: self, intake: None, ended: self.presets.is_empty() }
+        PrerenderJob { prerender: self, submission: None, ended: self.presets.is_empty() }
     }
 
     fn line(&self, id: &Digest, codec: Option<&'static Codec>) -> Bytes {
@@ -83,7 +83,7 @@ impl Prerender {
 pub(in crate::http) struct PrerenderJob<'a> {
     prerender: &'a Prerender,
     /// None until there is an image, and again once the job is given up.
-    intake: Option<Intake>,
+    submission: Option<Submission>,
     /// No further image is taken.
     ended: bool,
 }
@@ -98,22 +98,26 @@ impl PrerenderJob<'_> {
             log(&error);
             self.ended = true;
             // Those before there were too many are a whole job.
-            self.intake = self.intake.take().filter(|_| matches!(error, jobs::Error::TooManyItems { .. }));
+            self.submission = self.submission.take().filter(|_| matches!(error, jobs::Error::TooManyItems { .. }));
         }
     }
 
     async fn take(&mut self, id: &Digest, codec: Option<&'static Codec>) -> Result<(), jobs::Error> {
         let Prerender { app, rights, .. } = self.prerender;
-        let intake = match &mut self.intake {
-            Some(intake) => intake,
-            none => none.insert(app.jobs.receive(Sender { rights: *rights, beside: true, ..Sender::default() })?),
+        let submission = match &mut self.submission {
+            Some(submission) => submission,
+            none => none.insert(app.jobs.receive(Sender {
+                rights: *rights,
+                kind: JobKind::Prerender,
+                ..Sender::default()
+            })?),
         };
-        intake.line(self.prerender.line(id, codec)).await
+        submission.line(self.prerender.line(id, codec)).await
     }
 
     /// The path of the job; `None` where there is nothing to render, or no room for it.
     pub(in crate::http) async fn submit(self) -> Option<String> {
-        let accepted = self.intake?.accept().await.inspect_err(log).ok()?;
+        let accepted = self.submission?.accept().await.inspect_err(log).ok()?;
         Some(format!("/jobs/{}", accepted.id))
     }
 }
@@ -122,7 +126,7 @@ impl PrerenderJob<'_> {
 fn log(error: &jobs::Error) {
     const MESSAGE: &str = "presets are not rendered beforehand";
     match error {
-        jobs::Error::Ledger(_) => tracing::warn!(%error, "{MESSAGE}"),
+        jobs::Error::Database(_) => tracing::warn!(%error, "{MESSAGE}"),
         _ => tracing::debug!(%error, "{MESSAGE}"),
     }
 }
@@ -162,7 +166,7 @@ mod tests {
             logged.read_to_string(&mut text).expect("text");
             assert_eq!(text.contains("presets are not rendered beforehand"), expected, "{error}: {text}");
         };
-        check(&jobs::Error::Ledger("disk I/O error".to_owned()), true);
+        check(&jobs::Error::Database("disk I/O error".to_owned()), true);
         check(&jobs::Error::Full { max: 1 }, false);
         check(&jobs::Error::Busy, false);
     }

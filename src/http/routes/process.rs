@@ -91,12 +91,12 @@ struct Arriving {
 impl Arriving {
     /// Refuses at once what is declared to be too much.
     fn new(app: &App, declared: Option<u64>) -> Result<Arriving, Error> {
-        let reserved = app.uploads.reserve(declared.unwrap_or(0))?;
+        let reserved = app.uploads.try_acquire(declared.unwrap_or(0))?;
         Ok(Arriving { bytes: Vec::new(), hasher: Hasher::default(), reserved })
     }
 
     fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
-        self.reserved.grow(self.bytes.len() as u64 + chunk.len() as u64)?;
+        self.reserved.try_acquire(self.bytes.len() as u64 + chunk.len() as u64)?;
         self.hasher.update(chunk);
         self.bytes.extend_from_slice(chunk);
         Ok(())

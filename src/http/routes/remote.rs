@@ -4,7 +4,7 @@ use hyper::header::{AUTHORIZATION, HeaderName};
 
 use super::upload;
 use crate::digest::Digest;
-use crate::fetch::Source;
+use crate::fetch::RemoteSource;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
@@ -86,7 +86,7 @@ fn request(call: &Call, extension: &str, own: &mut Own) -> Result<(ResponseOptio
 
 async fn render(
     app: &App,
-    source: &Source,
+    source: &RemoteSource,
     (key, pipeline): (Digest, &Pipeline),
     stored: bool,
 ) -> Result<(Rendition, Origin), Error> {
@@ -98,6 +98,6 @@ async fn render(
         return Ok((hit, Origin::Hit));
     }
     // While it waits for its render it is a body in flight like any other.
-    let _reserved = app.uploads.reserve(source.bytes.len() as u64)?;
+    let _reserved = app.uploads.try_acquire(source.bytes.len() as u64)?;
     Ok(app.renditions.missed(fetched, key, pipeline).await?)
 }

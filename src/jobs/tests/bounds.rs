@@ -3,21 +3,21 @@
 use super::*;
 
 #[tokio::test]
-async fn jobs_beside_something_are_bounded_among_themselves() {
+async fn prerender_jobs_are_bounded_among_themselves() {
     let fake = Fake::held();
     let jobs = start(&fake, Options { unfinished_max: 1, ended_max: 1, ..options() }).await;
-    let beside = || Sender { beside: true, ..Sender::default() };
-    let first = submit_as(&jobs, beside(), "a").await.unwrap().id;
-    assert_eq!(submit_as(&jobs, beside(), "b").await, Err(Error::Busy));
+    let prerender = || Sender { kind: JobKind::Prerender, ..Sender::default() };
+    let first = submit_as(&jobs, prerender(), "a").await.unwrap().id;
+    assert_eq!(submit_as(&jobs, prerender(), "b").await, Err(Error::Busy));
     let sent = submit(&jobs, None, &["a"]).await.unwrap().id;
     assert_eq!(submit(&jobs, None, &["b"]).await, Err(Error::Busy));
     fake.gate.close();
     end(&jobs, &sent).await;
     end(&jobs, &first).await;
-    // The same lines, and always another job.
+    // Equal lines always make another prerender job.
     let mut last = first;
     for _ in 0..3 {
-        let Accepted { id, new } = submit_as(&jobs, beside(), "a").await.unwrap();
+        let Accepted { id, new } = submit_as(&jobs, prerender(), "a").await.unwrap();
         assert!(new && id != last);
         end(&jobs, &id).await;
         last = id;
@@ -27,10 +27,11 @@ async fn jobs_beside_something_are_bounded_among_themselves() {
 }
 
 #[tokio::test]
-async fn jobs_beside_something_keep_no_place_from_those_that_are_sent() {
+async fn prerender_jobs_keep_no_slot_from_submitted_ones() {
     let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
-    let receive = |beside| jobs.receive(Sender { beside, ..Sender::default() });
-    for (first, other) in [(true, false), (false, true)] {
+    let receive = |kind| jobs.receive(Sender { kind, ..Sender::default() });
+    let (submitted, prerender) = (JobKind::Submitted, JobKind::Prerender);
+    for (first, other) in [(submitted, prerender), (prerender, submitted)] {
         let _first = receive(first).unwrap();
         assert_eq!(receive(first).err(), Some(Error::Busy));
         let _other = receive(other).unwrap();
@@ -55,20 +56,20 @@ async fn a_selection_fits_the_bounds_of_a_job() {
 }
 
 #[tokio::test]
-async fn a_selection_fits_the_ledger() {
-    let ledger = Ledger::in_memory().unwrap();
-    let row = |ledger: &rusqlite::Transaction| {
-        ledger.execute_batch(
+async fn a_selection_fits_the_database() {
+    let database = Database::in_memory().unwrap();
+    let row = |database: &rusqlite::Transaction| {
+        database.execute_batch(
             "INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0);
              INSERT INTO selection (number, job, item, whole, line) VALUES (1, 1, 0, 1, '');",
         )?;
-        ledger::bytes(ledger)
+        database::bytes(database)
     };
-    let used = ledger.write(row).await.unwrap();
+    let used = database.write(row).await.unwrap();
     let select = async |bytes_max: u64| {
         let options = Options { bytes_max, ..options() };
-        let items = [queue::Item { place: Place { item: 0, part: 1 }, line: Bytes::from_static(b"ok") }];
-        ledger.write(move |ledger| queue::select(ledger, 1, &items, None, true, &options)).await
+        let items = [chunk::Item { place: Place { item: 0, part: 1 }, line: Bytes::from_static(b"ok") }];
+        database.write(move |database| queue::select(database, 1, &items, None, true, &options)).await
     };
     assert_eq!(select(used).await, Err(Error::Full { max: used }));
     assert_eq!(select(used + 1).await, Ok(None));
@@ -114,12 +115,13 @@ async fn a_job_whose_webhook_is_due_is_forgotten_among_its_like_and_later() {
         let id = submit(&jobs, None, &[line]).await.unwrap().id;
         end(&jobs, &id).await;
     }
-    let set = async |update: String| jobs.shared.ledger.write(move |ledger| Ok(ledger.execute(&update, [])?)).await;
-    // Nobody calls here.
+    let set =
+        async |update: String| jobs.shared.database.write(move |database| Ok(database.execute(&update, [])?)).await;
+    // These tests call no webhook.
     set("UPDATE job SET webhook = 'x', webhook_at_ms = 0 WHERE number <= 2".to_owned()).await.unwrap();
     let left = async |options: Options| {
-        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
-        while jobs.shared.ledger.write(history::sweep).await.unwrap() {}
+        jobs.shared.database.write(move |database| retention::forget_old(database, &options)).await.unwrap();
+        while jobs.shared.database.write(retention::sweep).await.unwrap() {}
         let list = jobs.list(10).await.unwrap();
         list.iter().map(|status| status.number).collect::<Vec<_>>()
     };
@@ -128,7 +130,7 @@ async fn a_job_whose_webhook_is_due_is_forgotten_among_its_like_and_later() {
     set("UPDATE job SET ended_ms = ended_ms - 1".to_owned()).await.unwrap();
     assert_eq!(left(Options { bytes_max: 1, ..options() }).await, [2]);
     assert_eq!(left(Options { keep_s: 0, ..options() }).await, [2]);
-    set(format!("UPDATE job SET ended_ms = ended_ms - {}", history::DUE_MS_MAX)).await.unwrap();
+    set(format!("UPDATE job SET ended_ms = ended_ms - {}", retention::DUE_MS_MAX)).await.unwrap();
     assert_eq!(left(Options { keep_s: 0, ..options() }).await, [0; 0]);
 }
 
@@ -137,10 +139,10 @@ async fn jobs_are_forgotten_by_age_and_by_bytes() {
     let jobs = start(&Fake::new(), options()).await;
     let id = submit(&jobs, None, &["1"]).await.unwrap().id;
     end(&jobs, &id).await;
-    let used = jobs.shared.ledger.read(ledger::bytes).await.unwrap();
+    let used = jobs.shared.database.read(database::bytes).await.unwrap();
     let fits = Options { bytes_max: used / 3 * 4 + 4, ..options() };
     let forget = async |options: Options| {
-        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        jobs.shared.database.write(move |database| retention::forget_old(database, &options)).await.unwrap();
         jobs.status(&id).await.is_err()
     };
     assert!(!forget(fits.clone()).await);
@@ -149,11 +151,11 @@ async fn jobs_are_forgotten_by_age_and_by_bytes() {
     let id = submit(&jobs, None, &["2"]).await.unwrap().id;
     let ended_ms = end(&jobs, &id).await.ended_ms.unwrap();
     let forget = async |options: Options| {
-        jobs.shared.ledger.write(move |ledger| history::forget_old(ledger, &options)).await.unwrap();
+        jobs.shared.database.write(move |database| retention::forget_old(database, &options)).await.unwrap();
         jobs.status(&id).await.is_err()
     };
     assert!(!forget(Options { keep_s: 60, ..options() }).await);
-    soon(async || ledger::now_ms() != ended_ms).await;
+    soon(async || database::now_ms() != ended_ms).await;
     assert!(forget(Options { keep_s: 0, ..options() }).await);
 }
 
@@ -161,14 +163,14 @@ async fn jobs_are_forgotten_by_age_and_by_bytes() {
 async fn a_hundred_thousand_items_end_with_few_in_hand() {
     let fake = Fake::new();
     let jobs = start(&fake, options()).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
+    let mut submission = jobs.receive(Sender::default()).unwrap();
     for _ in 0..100_000 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
-        assert!(intake.in_hand() < queue::CHUNK_ITEMS_MAX);
+        submission.line(Bytes::from_static(b"ok")).await.unwrap();
+        assert!(submission.in_hand() < chunk::CHUNK_ITEMS_MAX);
     }
-    let id = intake.accept().await.unwrap().id;
+    let id = submission.accept().await.unwrap().id;
     let most = until(&jobs, &id, |status| {
-        assert!(status.running <= 4 * queue::CHUNK_ITEMS_MAX as u64, "{status:?}");
+        assert!(status.running <= 4 * chunk::CHUNK_ITEMS_MAX as u64, "{status:?}");
         status.state.has_ended()
     });
     assert_eq!(most.await.done, 100_000);
@@ -176,43 +178,43 @@ async fn a_hundred_thousand_items_end_with_few_in_hand() {
 }
 
 #[tokio::test]
-async fn calls_of_the_ledger_are_bounded_and_it_is_asked_nothing_for_those_who_have_left() {
-    let ledger = Ledger::in_memory().unwrap();
+async fn calls_of_the_database_are_bounded_and_it_is_asked_nothing_for_those_who_have_left() {
+    let database = Database::in_memory().unwrap();
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    ledger.afterwards(move || _ = stuck.recv());
+    database.afterwards(move || _ = stuck.recv());
     let asked = Arc::new(AtomicUsize::new(0));
     let ask = || {
         let asked = asked.clone();
-        ledger.read(move |_| {
+        database.read(move |_| {
             asked.fetch_add(1, Ordering::SeqCst);
             Ok(())
         })
     };
     let ask_and_leave = || tokio::task::unconstrained(ask()).now_or_never();
-    (0..ledger::CALLS_MAX).for_each(|_| assert_eq!(ask_and_leave(), None));
-    assert_eq!(ledger.free_places(), 0, "the bound itself");
+    (0..database::CALLS_MAX).for_each(|_| assert_eq!(ask_and_leave(), None));
+    assert_eq!(database.free_permits(), 0, "the bound itself");
     assert_eq!(ask_and_leave(), None, "one past it");
     go_on.send(()).unwrap();
     assert_eq!((ask().await, asked.load(Ordering::SeqCst)), (Ok(()), 1));
-    soon(async || ledger.free_places() == ledger::CALLS_MAX).await;
+    soon(async || database.free_permits() == database::CALLS_MAX).await;
 }
 
-/// The only place for a job that is received, taken by one of which the ledger has a chunk.
-async fn receiving() -> (Jobs, Intake) {
+/// The only place for a job that is received, taken by one of which the database has a chunk.
+async fn receiving() -> (Jobs, Submission) {
     let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
-    for _ in 0..queue::CHUNK_ITEMS_MAX {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+    let mut submission = jobs.receive(Sender::default()).unwrap();
+    for _ in 0..chunk::CHUNK_ITEMS_MAX {
+        submission.line(Bytes::from_static(b"ok")).await.unwrap();
     }
-    (jobs, intake)
+    (jobs, submission)
 }
 
 #[tokio::test]
-async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_is_done_with_it() {
-    let (jobs, intake) = receiving().await;
+async fn a_job_that_was_cut_keeps_its_place_until_the_database_is_done_with_it() {
+    let (jobs, submission) = receiving().await;
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    jobs.shared.ledger.afterwards(move || _ = stuck.recv());
-    drop(intake);
+    jobs.shared.database.afterwards(move || _ = stuck.recv());
+    drop(submission);
     assert_eq!(jobs.receive(Sender::default()).err(), Some(Error::Busy));
     go_on.send(()).unwrap();
     soon(async || jobs.receive(Sender::default()).is_ok()).await;
@@ -220,13 +222,14 @@ async fn a_job_that_was_cut_keeps_its_place_until_the_ledger_is_done_with_it() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_cut_is_forgotten_as_soon_as_the_ledger_can_be_written() {
-    let (jobs, intake) = receiving().await;
-    let run = async |statements| jobs.shared.ledger.write(move |ledger| Ok(ledger.execute_batch(statements)?)).await;
+async fn a_job_that_was_cut_is_forgotten_as_soon_as_the_database_can_be_written() {
+    let (jobs, submission) = receiving().await;
+    let run =
+        async |statements| jobs.shared.database.write(move |database| Ok(database.execute_batch(statements)?)).await;
     let full = "CREATE TEMP TRIGGER full BEFORE UPDATE OF state ON main.job WHEN new.state = 5
         BEGIN SELECT RAISE(ABORT, 'full'); END";
     run(full).await.unwrap();
-    drop(intake);
+    drop(submission);
     soon(async || jobs.receive(Sender::default()).is_ok()).await;
     assert_eq!(rows(&jobs, "job").await, 1);
     run("DROP TRIGGER full").await.unwrap();
@@ -235,10 +238,10 @@ async fn a_job_that_was_cut_is_forgotten_as_soon_as_the_ledger_can_be_written() 
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_ledger_that_is_in_use() {
+async fn a_stop_does_not_wait_for_a_database_that_is_in_use() {
     let jobs = start(&Fake::new(), options()).await;
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
-    jobs.shared.ledger.afterwards(move || _ = stuck.recv());
+    jobs.shared.database.afterwards(move || _ = stuck.recv());
     assert_eq!(timeout(60 * STOP_WAIT, jobs.stop()).await, Ok(()));
     drop(go_on);
     assert_eq!(rows(&jobs, "job").await, 0);

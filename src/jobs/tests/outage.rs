@@ -27,7 +27,7 @@ impl Outage {
 /// Items that need the store.
 struct Needing(Arc<Outage>);
 
-impl Work for Needing {
+impl JobExecutor for Needing {
     fn run(&self, _: u32, place: Place, _: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
         let verdict = if self.0.away.load(Ordering::SeqCst) { Verdict::Retry } else { Verdict::Done };
         Box::pin(async move { vec![Outcome { output: 0, line: text(place, 0), verdict }] })
@@ -51,11 +51,11 @@ async fn no_item_fails_while_the_store_is_away() {
     let outage = Arc::new(Outage { away: AtomicBool::new(true), ..Outage::default() });
     let work = Arc::new(Needing(outage.clone()));
     let options = Options { attempts_max: 2, ..options() };
-    let jobs = Jobs::start(Ledger::in_memory().unwrap(), work, outage.clone().store().await, hooks(), options);
+    let jobs = Jobs::start(Database::in_memory().unwrap(), work, outage.clone().store().await, webhooks(), options);
     // More chunks than run at once.
-    let id = submit(&jobs, None, &vec!["ok"; 10 * queue::CHUNK_ITEMS_MAX]).await.unwrap().id;
+    let id = submit(&jobs, None, &vec!["ok"; 10 * chunk::CHUNK_ITEMS_MAX]).await.unwrap().id;
     soon(async || outage.looks.load(Ordering::SeqCst) >= 2).await;
     outage.away.store(false, Ordering::SeqCst);
     let status = end(&jobs, &id).await;
-    assert_eq!((status.done, status.failed), (10 * queue::CHUNK_ITEMS_MAX as u64, 0));
+    assert_eq!((status.done, status.failed), (10 * chunk::CHUNK_ITEMS_MAX as u64, 0));
 }

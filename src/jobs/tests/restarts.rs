@@ -6,10 +6,10 @@ use super::*;
 
 async fn start_on(file: &Path, fake: &Arc<Fake>) -> Jobs {
     Jobs::start(
-        Ledger::open(file).unwrap(),
+        Database::open(file).unwrap(),
         Arc::new(Shareable(fake.clone())),
         memory_store().await,
-        hooks(),
+        webhooks(),
         options(),
     )
 }
@@ -39,23 +39,23 @@ async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jobs.sqlite");
     let jobs = start_on(&file, &Fake::new()).await;
-    let mut intake = jobs.receive(Sender::default()).unwrap();
+    let mut submission = jobs.receive(Sender::default()).unwrap();
     for _ in 0..300 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+        submission.line(Bytes::from_static(b"ok")).await.unwrap();
     }
-    std::mem::forget(intake);
-    // So that it asks nothing more of the ledger.
+    std::mem::forget(submission);
+    // So that it asks nothing more of the database.
     jobs.stop().await;
     drop(jobs);
     let fake = Fake::new();
     let jobs = start_on(&file, &fake).await;
     // Its own stay, whatever was left.
-    let mut intake = jobs.receive(Sender::default()).unwrap();
+    let mut submission = jobs.receive(Sender::default()).unwrap();
     for _ in 0..300 {
-        intake.line(Bytes::from_static(b"ok")).await.unwrap();
+        submission.line(Bytes::from_static(b"ok")).await.unwrap();
     }
     soon(async || rows(&jobs, "job").await == 1).await;
-    let id = intake.accept().await.unwrap().id;
+    let id = submission.accept().await.unwrap().id;
     assert_eq!(end(&jobs, &id).await.done, 300);
     assert_eq!((rows(&jobs, "job").await, rows(&jobs, "chunk").await), (1, 0));
     assert_eq!(fake.runs.lock().unwrap().values().sum::<u32>(), 300);
@@ -71,16 +71,16 @@ async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_
     until(&jobs, &id, |status| status.state == State::Running).await;
     drop(jobs);
     // As if further processes had died with it.
-    let ledger = Ledger::open(&file).unwrap();
-    ledger.write(|ledger| Ok(ledger.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
-    drop(ledger);
+    let database = Database::open(&file).unwrap();
+    database.write(|database| Ok(database.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
+    drop(database);
     let second = Fake::new();
     let jobs = start_on(&file, &second).await;
     let status = end(&jobs, &id).await;
     assert_eq!((status.done, status.failed), (9, 1));
     let results = results(&jobs, &id).await;
     assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
-    // One by one, in their order, those that may have run beside it.
+    // One by one, in their order, those that may have run at the same time.
     assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
 }
 
@@ -94,9 +94,9 @@ async fn an_item_that_is_tried_again_is_not_taken_for_one_that_ends_the_process(
     until(&jobs, &id, |status| status.state == State::Running).await;
     drop(jobs);
     let die_with = async |starts: i64| {
-        let ledger = Ledger::open(&file).unwrap();
+        let database = Database::open(&file).unwrap();
         let update = "UPDATE chunk SET starts = ?1 WHERE attempts = 0";
-        ledger.write(move |ledger| Ok(ledger.execute(update, [starts])?)).await.unwrap();
+        database.write(move |database| Ok(database.execute(update, [starts])?)).await.unwrap();
     };
     die_with(3).await;
     // It runs alone: the first is tried again later, and the second ends the process.
@@ -134,7 +134,7 @@ async fn a_process_that_is_stopped_was_not_ended_by_what_ran() {
 }
 
 #[tokio::test]
-async fn a_ledger_of_a_later_version_is_refused_and_one_of_this_is_not_written_to() {
+async fn a_database_of_a_later_version_is_refused_and_one_of_this_is_not_written_to() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jobs.sqlite");
     let jobs = start_on(&file, &Fake::new()).await;
@@ -143,8 +143,8 @@ async fn a_ledger_of_a_later_version_is_refused_and_one_of_this_is_not_written_t
     // Still open, so that its log stays.
     let log = file.with_extension("sqlite-wal");
     let before = std::fs::metadata(&log).unwrap().len();
-    let ledger = Ledger::open(&file).unwrap();
+    let database = Database::open(&file).unwrap();
     assert_eq!(std::fs::metadata(&log).unwrap().len(), before);
-    ledger.write(|ledger| Ok(ledger.pragma_update(None, "user_version", 2)?)).await.unwrap();
-    assert!(matches!(Ledger::open(&file), Err(Error::Ledger(_))));
+    database.write(|database| Ok(database.pragma_update(None, "user_version", 2)?)).await.unwrap();
+    assert!(matches!(Database::open(&file), Err(Error::Database(_))));
 }

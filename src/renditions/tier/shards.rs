@@ -8,10 +8,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::OFlags;
 
 use super::super::Rendition;
@@ -132,7 +132,7 @@ impl Shards {
     /// Whether nothing of `source` is here, as far as that is known without looking or waiting.
     pub fn surely_lacks(&self, source: &Digest) -> bool {
         let shard = self.shards[index(source)].try_lock();
-        shard.is_ok_and(|shard| shard.is_counted && shard.entries == 0)
+        shard.is_some_and(|shard| shard.is_counted && shard.entries == 0)
     }
 
     /// The rendition of `source` by key, if there is a file of its name.
@@ -318,7 +318,7 @@ impl Shards {
     }
 
     fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[index].lock()
     }
 
     fn folder(&self, index: usize) -> PathBuf {

@@ -1,10 +1,13 @@
-//! Group commit: all uploads that are ready share the cost of becoming durable. One thread decides, the sync threads wait.
+//! Group commit: all uploads that are ready share the cost of becoming durable. One thread decides, and the sync
+//! threads wait.
 //!
-//! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in parallel;
-//! then acknowledge. The next batch is what has arrived meanwhile, so there is no timer and nothing to tune at low load.
+//! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in
+//! parallel; then acknowledge. The next batch is whatever has arrived meanwhile, so there is no timer and nothing to
+//! tune at low load.
 //!
-//! A large batch (`syncfs_batch_min`) is synced as a whole instead: `syncfs` once for all bytes, and once for all names. It makes
-//! small files cheap, but waits for whatever else is written to the same file system: only where that is little.
+//! A large batch (`syncfs_batch_min`) is synced as a whole instead: one `syncfs` for all bytes, and one for all names.
+//! That makes small files cheap, but also waits for other writes to the file system, so it is done only while these are
+//! few.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
@@ -13,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::core::{Core, Found, Tally};
+use super::core::{AtomicCounters, Core, Lookup};
 use super::fs::{Errno, Fs, Wait};
 use super::layout;
 use super::pool::{Pool, panicked};
@@ -30,38 +33,40 @@ pub enum Body<F: Fs> {
     File(Arc<Temporary<F>>),
 }
 
-/// An upload that wants to be durable.
-pub struct Job<F: Fs> {
-    /// The name that the bytes were proven to have.
+/// An upload that is to become durable.
+pub struct CommitRequest<F: Fs> {
+    /// The digest that the bytes were proven to have.
     pub digest: Digest,
-    /// Their number.
+    /// The number of bytes.
     pub len: u64,
     /// The bytes.
     pub body: Body<F>,
-    /// No other commit, delete or quarantine of this digest meanwhile.
+    /// Keeps other commits, deletes and quarantines of this digest away.
     pub lock: Guard,
-    /// Where the result goes.
+    /// The sender of the result.
     pub reply: oneshot::Sender<Result<Commit, Error>>,
 }
 
 /// The committing thread. Dropping it finishes what is queued.
 pub struct Committer<F: Fs> {
-    queue: Option<mpsc::Sender<Job<F>>>,
+    queue: Option<mpsc::Sender<CommitRequest<F>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<F: Fs> Committer<F> {
     /// Starts the thread.
     pub fn start(core: Arc<Core<F>>, syncers: Arc<Pool>) -> std::io::Result<Committer<F>> {
-        let (queue, jobs) = mpsc::channel();
-        let thread = thread::Builder::new().name("store-commit".into()).spawn(move || run(&core, &syncers, &jobs))?;
+        let (queue, requests) = mpsc::channel();
+        let thread =
+            thread::Builder::new().name("store-commit".into()).spawn(move || run(&core, &syncers, &requests))?;
         Ok(Committer { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Queues a job. The queue is bounded by the bytes of uploads in flight. A job that cannot be queued drops its reply.
-    pub fn submit(&self, job: Job<F>) {
+    /// Queues a request. The queue is bounded by the bytes of uploads in flight. A request that cannot be queued drops
+    /// its reply.
+    pub fn submit(&self, request: CommitRequest<F>) {
         if let Some(queue) = &self.queue {
-            let _ = queue.send(job);
+            let _ = queue.send(request);
         }
     }
 }
@@ -75,20 +80,20 @@ impl<F: Fs> Drop for Committer<F> {
     }
 }
 
-fn run<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, jobs: &mpsc::Receiver<Job<F>>) {
-    while let Ok(first) = jobs.recv() {
+fn run<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, requests: &mpsc::Receiver<CommitRequest<F>>) {
+    while let Ok(first) = requests.recv() {
         let mut bytes = first.len;
         let mut batch = vec![first];
         while batch.len() < core.options.batch_max && bytes < core.options.batch_bytes_max {
-            let Ok(job) = jobs.try_recv() else { break };
-            bytes += job.len;
-            batch.push(job);
+            let Ok(request) = requests.try_recv() else { break };
+            bytes += request.len;
+            batch.push(request);
         }
         commit(core, syncers, batch);
     }
 }
 
-/// A job whose bytes are durable.
+/// A request whose bytes are durable.
 struct Prepared<F: Fs> {
     digest: Digest,
     /// `None`: the blob is there already.
@@ -97,26 +102,26 @@ struct Prepared<F: Fs> {
     reply: oneshot::Sender<Result<Commit, Error>>,
 }
 
-/// A prepared job and what its link came to.
+/// A prepared request, and the result of its link.
 struct Linked<F: Fs> {
-    job: Prepared<F>,
+    prepared: Prepared<F>,
     outcome: Result<Commit, Error>,
 }
 
-fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>) {
-    Tally::add(&core.tally.commits);
-    let written = batch.iter().filter(|job| matches!(job.body, Body::File(_))).map(|job| job.len).sum();
+fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<CommitRequest<F>>) {
+    AtomicCounters::add(&core.counters.commits);
+    let written = batch.iter().filter(|request| matches!(request.body, Body::File(_))).map(|request| request.len).sum();
     let by = By::of(core, batch.len(), written);
     let prepared = prepare_all(core, syncers, batch, by);
     let mut shards = BTreeSet::new();
     let linked: Vec<Linked<F>> = prepared
         .into_iter()
-        .map(|job| {
-            let outcome = link(core, &job, &mut shards);
-            Linked { job, outcome }
+        .map(|prepared| {
+            let outcome = link(core, &prepared, &mut shards);
+            Linked { prepared, outcome }
         })
         .collect();
-    // A delete's sync of the same shard may have failed meanwhile, and taken the error with it.
+    // A delete's sync of the same shard may have failed meanwhile. It would have consumed the error.
     match sync_names(core, syncers, &shards, by).and_then(|()| core.health.writable()) {
         Ok(()) => acknowledge(core, syncers, linked),
         Err(error) => withdraw(core, linked, &error),
@@ -132,41 +137,44 @@ enum By {
     FileSystem,
 }
 
-/// What may wait to be written beside a batch that is synced with its file system: a fraction of a second of a slow device.
+/// Bytes of other writers that may wait for the device when a batch is synced with its file system: a fraction of a
+/// second on a slow one.
 const OTHERS_DIRTY_BYTES_MAX: u64 = 64 << 20;
 
 impl By {
-    /// For so many uploads, of which so many bytes are in files already.
+    /// Chooses for a batch of `uploads`, of which `written` bytes are in files already.
     fn of<F: Fs>(core: &Core<F>, uploads: usize, written: u64) -> By {
         let is_large = (1..=uploads).contains(&core.options.syncfs_batch_min) && core.options.level == Level::Strict;
         let dirty_max = written.saturating_add(OTHERS_DIRTY_BYTES_MAX);
-        let suits = || core.fs.syncfs_tells() && core.fs.dirty_bytes().is_some_and(|dirty| dirty <= dirty_max);
+        let suits = || core.fs.syncfs_reports_errors() && core.fs.dirty_bytes().is_some_and(|dirty| dirty <= dirty_max);
         if is_large && suits() { By::FileSystem } else { By::File }
     }
 
-    /// How many files one thread writes, one after the other.
+    /// The number of files that one thread writes in turn.
     fn files_of_a_task(self) -> usize {
         match self {
-            // They wait for the device side by side.
+            // All wait for the device at the same time.
             By::File => 1,
-            // Little waits (a look for what is there already): more threads would only take turns with the lock of `tmp/`.
+            // These hardly wait: more threads would only compete for the lock of `tmp/`.
             By::FileSystem => 8,
         }
     }
 }
 
-/// Makes the bytes of every body durable; jobs that fail are answered here and left out.
-fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>, by: By) -> Vec<Prepared<F>> {
-    let mut jobs = batch.into_iter();
+/// Makes the bytes of every body durable. Requests that fail are answered here and left out.
+fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<CommitRequest<F>>, by: By) -> Vec<Prepared<F>> {
+    let mut requests = batch.into_iter();
     let mut running = Vec::new();
-    while jobs.len() > 0 {
-        let (core, part) = (Arc::clone(core), jobs.by_ref().take(by.files_of_a_task()).collect::<Vec<_>>());
-        running
-            .push(syncers.run(move || part.into_iter().filter_map(|job| prepared(&core, job, by)).collect::<Vec<_>>()));
+    while requests.len() > 0 {
+        let (core, part) = (Arc::clone(core), requests.by_ref().take(by.files_of_a_task()).collect::<Vec<_>>());
+        running.push(
+            syncers
+                .run(move || part.into_iter().filter_map(|request| prepared(&core, request, by)).collect::<Vec<_>>()),
+        );
     }
     // Where a task panicked its replies are dropped, which its callers see.
     let prepared: Vec<_> = running.into_iter().filter_map(|ready| ready.blocking_recv().ok()).flatten().collect();
-    let is_written = |job: &Prepared<F>| job.file.is_some();
+    let is_written = |prepared: &Prepared<F>| prepared.file.is_some();
     match by {
         By::FileSystem if prepared.iter().any(is_written) => match core.sync_file_system() {
             Ok(()) => prepared,
@@ -176,9 +184,9 @@ fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<Job<F>>, b
     }
 }
 
-/// A job whose bytes are written; one that fails is answered.
-fn prepared<F: Fs>(core: &Arc<Core<F>>, job: Job<F>, by: By) -> Option<Prepared<F>> {
-    let Job { digest, len, body, lock, reply } = job;
+/// Writes the bytes of a request. A request that fails is answered.
+fn prepared<F: Fs>(core: &Arc<Core<F>>, request: CommitRequest<F>, by: By) -> Option<Prepared<F>> {
+    let CommitRequest { digest, len, body, lock, reply } = request;
     match prepare(core, &digest, len, body, by) {
         Ok(file) => Some(Prepared { digest, file, _lock: lock, reply }),
         Err(error) => {
@@ -188,16 +196,16 @@ fn prepared<F: Fs>(core: &Arc<Core<F>>, job: Job<F>, by: By) -> Option<Prepared<
     }
 }
 
-/// Answers those whose bytes are not durable; the others are left.
+/// Answers the requests whose bytes are not durable, and returns the others.
 fn refuse<F: Fs>(prepared: Vec<Prepared<F>>, error: &Error) -> Vec<Prepared<F>> {
-    let (written, present): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|job| job.file.is_some());
-    for job in written {
-        let _ = job.reply.send(Err(error.clone()));
+    let (written, present): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|prepared| prepared.file.is_some());
+    for prepared in written {
+        let _ = prepared.reply.send(Err(error.clone()));
     }
     present
 }
 
-/// Writes a body, and makes it durable where that is done file by file, unless the blob is there already.
+/// Writes a body, unless the blob is there already. With [`By::File`] its bytes are durable afterwards.
 fn prepare<F: Fs>(
     core: &Arc<Core<F>>,
     digest: &Digest,
@@ -206,7 +214,7 @@ fn prepare<F: Fs>(
     by: By,
 ) -> Result<Option<Arc<Temporary<F>>>, Error> {
     match core.find(digest, Wait::Block) {
-        Ok(Found::Blob(status)) if status.len == len => return Ok(None),
+        Ok(Lookup::Blob(status)) if status.len == len => return Ok(None),
         Ok(_) => {}
         Err(errno) => return Err(core.error("stat", errno)),
     }
@@ -225,28 +233,28 @@ fn prepare<F: Fs>(
     Ok(Some(file))
 }
 
-/// Gives the bytes their name. Nothing more is linked after a failed sync, in this batch or any other.
-fn link<F: Fs>(core: &Core<F>, job: &Prepared<F>, shards: &mut BTreeSet<u16>) -> Result<Commit, Error> {
-    let Some(file) = &job.file else { return Ok(Commit::Present) };
+/// Gives the bytes their name. After a failed sync nothing more is linked, in this batch or any other.
+fn link<F: Fs>(core: &Core<F>, prepared: &Prepared<F>, shards: &mut BTreeSet<u16>) -> Result<Commit, Error> {
+    let Some(file) = &prepared.file else { return Ok(Commit::Present) };
     core.health.writable()?;
-    shards.insert(layout::shard_index(&job.digest));
-    core.pending().insert(job.digest);
-    let published = publish(core, job, &file.path);
+    shards.insert(layout::shard_index(&prepared.digest));
+    core.pending().insert(prepared.digest);
+    let published = publish(core, &prepared.digest, &file.path);
     if published.is_err() {
-        core.pending().remove(&job.digest);
+        core.pending().remove(&prepared.digest);
     }
     published
 }
 
-fn publish<F: Fs>(core: &Core<F>, job: &Prepared<F>, path: &str) -> Result<Commit, Error> {
-    let name = layout::blob(&job.digest);
+fn publish<F: Fs>(core: &Core<F>, digest: &Digest, path: &str) -> Result<Commit, Error> {
+    let name = layout::blob(digest);
     match core.fs.linkat(path, &name) {
         Ok(()) => return Ok(Commit::New),
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(core.error("link", errno)),
     }
-    // `prepare` found that what stands there is not the blob: of another length, empty, or no file. It makes room.
-    core.quarantine(&job.digest).map_err(|errno| core.error("quarantine", errno))?;
+    // `prepare` found that the file there is not the blob: of another length, empty, or not a file. It makes room.
+    core.quarantine(digest).map_err(|errno| core.error("quarantine", errno))?;
     core.fs.linkat(path, &name).map_err(|errno| core.error("link", errno))?;
     Ok(Commit::New)
 }
@@ -256,8 +264,8 @@ fn sync_names<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16>
     match (by, shards.first()) {
         (By::FileSystem, Some(&one)) => {
             core.sync_file_system()?;
-            // A journal that cannot be written any more is not an error of `syncfs` on every Linux, nor is a file system that has
-            // become read-only by it. It is one of `fsync`.
+            // On some versions of Linux, `syncfs` does not report a journal that cannot be written any more, nor a file
+            // system that became read-only by it. `fsync` does.
             core.sync_shard(one)
         }
         (By::FileSystem, None) => Ok(()),
@@ -273,7 +281,7 @@ fn sync_shards<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16
             syncers.run(move || core.sync_shard(index))
         })
         .collect();
-    // All are awaited, also after one has failed: nothing of this batch may be under way when it is withdrawn.
+    // All are awaited, even after one has failed: no sync of this batch may be under way when it is withdrawn.
     let results: Vec<_> =
         running.into_iter().map(|done| done.blocking_recv().unwrap_or_else(|_| Err(panicked()))).collect();
     results.into_iter().collect()
@@ -283,37 +291,37 @@ fn acknowledge<F: Fs>(core: &Core<F>, syncers: &Pool, linked: Vec<Linked<F>>) {
     {
         let mut pending = core.pending();
         for linked in linked.iter().filter(|linked| linked.outcome.is_ok()) {
-            pending.remove(&linked.job.digest);
+            pending.remove(&linked.prepared.digest);
         }
     }
     let mut files = Vec::with_capacity(linked.len());
-    for Linked { job, outcome } in linked {
+    for Linked { prepared, outcome } in linked {
         if outcome == Ok(Commit::New) {
-            Tally::add(&core.tally.published);
+            AtomicCounters::add(&core.counters.published);
         }
-        files.push(job.file);
-        let _ = job.reply.send(outcome);
+        files.push(prepared.file);
+        let _ = prepared.reply.send(outcome);
     }
-    // The names in `tmp/` go while the next batch is under way.
+    // The names in `tmp/` are removed while the next batch is under way.
     drop(syncers.run(move || drop(files)));
 }
 
 /// Takes back the names of a batch whose shards could not be synced.
 fn withdraw<F: Fs>(core: &Core<F>, linked: Vec<Linked<F>>, error: &Error) {
-    for Linked { job, outcome } in linked {
+    for Linked { prepared, outcome } in linked {
         if outcome == Ok(Commit::New) {
-            match core.fs.unlinkat(&layout::blob(&job.digest)) {
+            match core.fs.unlinkat(&layout::blob(&prepared.digest)) {
                 Ok(()) => {
-                    core.pending().remove(&job.digest);
+                    core.pending().remove(&prepared.digest);
                 }
-                // It stays pending, so it is never said to exist.
+                // It stays pending, so no caller ever sees it.
                 Err(errno) => {
-                    tracing::error!(digest = %job.digest, %errno, "cannot withdraw a name that is not durable")
+                    tracing::error!(digest = %prepared.digest, %errno, "cannot withdraw a name that is not durable")
                 }
             }
         }
         let present = outcome == Ok(Commit::Present);
-        let _ = job.reply.send(if present { outcome } else { Err(error.clone()) });
+        let _ = prepared.reply.send(if present { outcome } else { Err(error.clone()) });
     }
 }
 
@@ -341,14 +349,14 @@ mod tests {
     }
 
     #[test]
-    fn where_others_write_much_or_nobody_knows_each_file_is_synced_alone() {
+    fn where_others_write_much_or_it_is_unknown_each_file_is_synced_alone() {
         let dirty_max = OTHERS_DIRTY_BYTES_MAX + 1000;
         for (dirty, expected) in [(Some(dirty_max), By::FileSystem), (Some(dirty_max + 1), By::File), (None, By::File)]
         {
             assert_eq!(by(Options::default(), 32, dirty), expected, "{dirty:?}");
         }
         let fs = SimFs::new(State::default());
-        fs.lock().syncfs_tells = false;
+        fs.lock().syncfs_reports_errors = false;
         assert_eq!(By::of(&Core::new(fs, Options::default()), 32, 0), By::File);
     }
 }

@@ -1,25 +1,27 @@
-//! [`Core`]: what every thread of the disk backend shares, and the blocking calls on single blobs. Batches are in `commit`.
+//! [`Core`]: the state that all threads of the disk backend share, and blocking calls on single blobs. Batches are in
+//! `commit`.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::fs::{Errno, Fs, Open, Status, Wait};
+use super::fs::{Errno, FileStatus, Fs, Open, Wait};
 use super::health::Health;
 use super::layout;
 use crate::digest::Digest;
+use crate::store::folder::{QUARANTINE, TEMPORARY};
 use crate::store::locks::Locks;
 use crate::store::{Counters, Error, Level, Options, Stat};
 
-/// Blobs that are remembered as verified; the longest unread are forgotten first.
+/// Blobs that are remembered as verified. The longest unread are forgotten first.
 const VERIFIED_MAX: u64 = 1 << 17;
 
 /// The shared part of an open store.
 pub struct Core<F: Fs> {
-    /// The calls.
+    /// The system calls.
     pub fs: F,
     /// The settings.
     pub options: Options,
@@ -27,40 +29,37 @@ pub struct Core<F: Fs> {
     pub health: Health,
     /// Commit, delete and quarantine of a digest exclude each other.
     pub locks: Locks,
-    /// Sync calls and the like.
-    pub tally: Tally,
-    /// Names that are linked and not yet durable: for everybody else they do not exist.
+    /// Counts of calls to the device.
+    pub counters: AtomicCounters,
+    /// Names that are linked and not yet durable. For all other callers they do not exist.
+    ///
+    /// A panic under this lock can only leave a name here too long, and so hide a blob. It never shows one that is not
+    /// durable.
     pending: Mutex<HashSet<Digest>>,
-    /// Inodes of blobs that were read whole and found good.
+    /// Inodes of blobs whose bytes were read and matched their name.
     verified: Cache<Digest, u64>,
     temporary_next: AtomicU64,
 }
 
-/// [`Counters`], shared.
+/// The members of [`Counters`], as atomics.
 #[derive(Default)]
-pub struct Tally {
-    /// See [`Counters::fdatasync`].
+pub struct AtomicCounters {
     pub fdatasync: AtomicU64,
-    /// See [`Counters::fsync`].
     pub fsync: AtomicU64,
-    /// See [`Counters::syncfs`].
     pub syncfs: AtomicU64,
-    /// See [`Counters::commits`].
     pub commits: AtomicU64,
-    /// See [`Counters::published`].
     pub published: AtomicU64,
-    /// See [`Counters::quarantined`].
     pub quarantined: AtomicU64,
 }
 
-impl Tally {
+impl AtomicCounters {
     /// Adds one.
     pub fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counts at this moment.
-    pub fn counters(&self) -> Counters {
+    pub fn snapshot(&self) -> Counters {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counters {
             fdatasync: count(&self.fdatasync),
@@ -73,63 +72,63 @@ impl Tally {
     }
 }
 
-/// What stands under a blob's name.
+/// What the file system has under a blob's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Lookup {
     /// Nothing, or nothing durable yet.
     Absent,
     /// A regular file that may be the blob.
-    Blob(Status),
-    /// Something that cannot be the blob: no regular file, or an empty one.
-    Foreign(Status),
+    Blob(FileStatus),
+    /// Something that cannot be the blob: not a regular file, or an empty one.
+    Foreign(FileStatus),
 }
 
 impl<F: Fs> Core<F> {
-    /// Over an initialised folder.
+    /// A core over an initialised folder.
     pub fn new(fs: F, options: Options) -> Core<F> {
         let verified = Cache::builder()
             .max_capacity(VERIFIED_MAX)
             .time_to_live(Duration::from_secs(options.verify_after_s))
             .build();
         let health = Health::new(Duration::from_millis(options.full_retry_ms));
-        let (locks, tally, pending) = (Locks::default(), Tally::default(), Mutex::default());
-        Core { fs, options, health, locks, tally, pending, verified, temporary_next: AtomicU64::new(0) }
+        let (locks, counters, pending) = (Locks::default(), AtomicCounters::default(), Mutex::default());
+        Core { fs, options, health, locks, counters, pending, verified, temporary_next: AtomicU64::new(0) }
     }
 
     /// An unused path in `tmp/`, which was emptied at start.
     pub fn temporary_path(&self) -> String {
-        format!("tmp/{}", self.temporary_next.fetch_add(1, Ordering::Relaxed))
+        format!("{TEMPORARY}/{}", self.temporary_next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Looks at a blob's name. `EAGAIN` when it would have to wait and may not.
-    pub fn find(&self, digest: &Digest, wait: Wait) -> Result<Found, Errno> {
-        let found = match self.fs.openat(&layout::blob(digest), Open::Path, wait) {
-            Err(Errno::NOENT) => return Ok(Found::Absent),
+    /// Looks up a blob's name. `EAGAIN`: the answer needs the device, and `wait` forbids that.
+    pub fn find(&self, digest: &Digest, wait: Wait) -> Result<Lookup, Errno> {
+        let lookup = match self.fs.openat(&layout::blob(digest), Open::Path, wait) {
+            Err(Errno::NOENT) => return Ok(Lookup::Absent),
             Err(error) => return Err(error),
             Ok(file) => self.classify(digest, self.fs.fstat(&file)?),
         };
-        // After the look: a name is pending before it is linked, and no longer only when it is durable.
-        Ok(if self.is_pending(digest) { Found::Absent } else { found })
+        // Checked after the lookup: a name is pending before it is linked, and until it is durable.
+        Ok(if self.is_pending(digest) { Lookup::Absent } else { lookup })
     }
 
-    fn classify(&self, digest: &Digest, status: Status) -> Found {
+    fn classify(&self, digest: &Digest, status: FileStatus) -> Lookup {
         if status.is_file && (status.len > 0 || *digest == Digest::of(b"")) {
-            Found::Blob(status)
+            Lookup::Blob(status)
         } else {
-            Found::Foreign(status)
+            Lookup::Foreign(status)
         }
     }
 
     /// The blob's length, if it is there.
     pub fn stat(&self, digest: &Digest, wait: Wait) -> Result<Option<Stat>, Errno> {
         Ok(match self.find(digest, wait)? {
-            Found::Blob(status) => Some(Stat { len: status.len }),
-            Found::Absent | Found::Foreign(_) => None,
+            Lookup::Blob(status) => Some(Stat { len: status.len }),
+            Lookup::Absent | Lookup::Foreign(_) => None,
         })
     }
 
     /// Opens the blob's file.
-    pub fn open(&self, digest: &Digest, wait: Wait) -> Result<Option<(F::File, Status)>, Errno> {
+    pub fn open(&self, digest: &Digest, wait: Wait) -> Result<Option<(F::File, FileStatus)>, Errno> {
         let file = match self.fs.openat(&layout::blob(digest), Open::Read, wait) {
             // A symbolic link or a socket is no blob.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
@@ -165,12 +164,12 @@ impl<F: Fs> Core<F> {
         Ok(page)
     }
 
-    /// Removes a blob durably. Under its digest's lock.
+    /// Removes a blob durably. The caller holds its digest's lock.
     pub fn delete(&self, digest: &Digest) -> Result<bool, Error> {
         self.health.writable()?;
         match self.find(digest, Wait::Block).map_err(|errno| self.error("stat", errno))? {
-            Found::Absent | Found::Foreign(_) => return Ok(false),
-            Found::Blob(_) => {}
+            Lookup::Absent | Lookup::Foreign(_) => return Ok(false),
+            Lookup::Blob(_) => {}
         }
         self.fs.unlinkat(&layout::blob(digest)).map_err(|errno| self.error("unlink", errno))?;
         self.verified.invalidate(digest);
@@ -178,24 +177,24 @@ impl<F: Fs> Core<F> {
         Ok(true)
     }
 
-    /// Moves what stands under a blob's name out of service. Under its digest's lock. The caller syncs the shard.
+    /// Moves the file under a blob's name out of service. The caller holds its digest's lock, and syncs the shard.
     pub fn quarantine(&self, digest: &Digest) -> Result<(), Errno> {
         let target = layout::quarantine(digest);
         self.fs.renameat(&layout::blob(digest), &target)?;
         self.verified.invalidate(digest);
-        Tally::add(&self.tally.quarantined);
-        tracing::error!(%digest, moved_to = target, "the bytes under this name are not its blob");
+        AtomicCounters::add(&self.counters.quarantined);
+        tracing::error!(%digest, moved_to = target, "a blob did not match its name and is out of service");
         Ok(())
     }
 
-    /// Quarantines the file `inode`, unless another stands in its place by now. Under its digest's lock.
+    /// Quarantines the file `inode`, unless another has replaced it by now. The caller holds its digest's lock.
     pub fn condemn(&self, digest: &Digest, inode: u64) -> Result<(), Error> {
         match self.find(digest, Wait::Block) {
-            Ok(Found::Blob(status) | Found::Foreign(status)) if status.inode == inode => {}
+            Ok(Lookup::Blob(status) | Lookup::Foreign(status)) if status.inode == inode => {}
             _ => return Ok(()),
         }
         self.quarantine(digest).map_err(|errno| self.error("quarantine", errno))?;
-        self.sync_folder("quarantine")?;
+        self.sync_folder(QUARANTINE)?;
         self.sync_shard(layout::shard_index(digest))
     }
 
@@ -211,7 +210,7 @@ impl<F: Fs> Core<F> {
 
     /// The names that are linked and not yet durable.
     pub fn pending(&self) -> MutexGuard<'_, HashSet<Digest>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 
     fn is_pending(&self, digest: &Digest) -> bool {
@@ -223,7 +222,7 @@ impl<F: Fs> Core<F> {
         if self.options.level == Level::None {
             return Ok(());
         }
-        Tally::add(&self.tally.fdatasync);
+        AtomicCounters::add(&self.counters.fdatasync);
         self.fs.fdatasync(file).map_err(|errno| self.sync_failed("fdatasync", errno))
     }
 
@@ -237,7 +236,7 @@ impl<F: Fs> Core<F> {
         if self.options.level != Level::Strict {
             return Ok(());
         }
-        Tally::add(&self.tally.fsync);
+        AtomicCounters::add(&self.counters.fsync);
         layout::sync_folder(&self.fs, path).map_err(|errno| self.sync_failed("fsync", errno))
     }
 
@@ -246,7 +245,7 @@ impl<F: Fs> Core<F> {
         if self.options.level == Level::None {
             return Ok(());
         }
-        Tally::add(&self.tally.syncfs);
+        AtomicCounters::add(&self.counters.syncfs);
         self.fs.syncfs().map_err(|errno| self.sync_failed("syncfs", errno))
     }
 

@@ -1,6 +1,6 @@
-//! The crash model: two uploads, a duplicate and a delete in every order, cut short after every call in every state that a power
-//! cut or a kill may leave. Recovery runs on each, and the invariants of the store must hold. And: without one of its syncs it
-//! must be found out.
+//! The crash model: two uploads, a duplicate and a delete in every order, cut short after every call in every state
+//! that a power cut or a kill may leave. Recovery runs on each, and the invariants of the store must hold. If any one
+//! sync is left out, the model must find a violation.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,7 @@ use crate::store::{Commit, Error, Options, Stage, Store, Uploads};
 const BODIES: [&[u8]; 2] = [b"first", b"second, long enough to be spilled"];
 const UUID: u128 = 7;
 
-/// One thing that a client does with the blob number `blob`.
+/// A call of a client with the blob number `blob`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Upload(usize),
@@ -62,7 +62,7 @@ fn start_with(fs: &SimFs, syncfs_batch_min: usize) -> Result<Arc<Disk<SimFs>>, E
     Disk::start(fs.clone(), Options { syncfs_batch_min, ..options() }, None).map(Arc::new)
 }
 
-/// Past the in-flight map, so that the disk backend itself meets the duplicate.
+/// Uploads without the shared commits of `Uploads`, so that the disk backend itself meets the duplicate.
 async fn put(store: &dyn Store, blob: usize) -> Result<(), Error> {
     let mut stage: Box<dyn Stage> = store.stage(None).await?;
     stage.write(Bytes::from_static(BODIES[blob])).await?;
@@ -75,7 +75,7 @@ async fn put_through_uploads(uploads: &Uploads, blob: usize) -> Result<(), Error
     upload.seal(Some(digest(blob))).await?.commit().await.map(drop)
 }
 
-/// Every way to put the steps in a row of waves; the steps of one wave run at once.
+/// Enumerates all orders of the steps in waves. The steps of one wave run at once.
 fn scripts() -> Vec<Vec<Vec<Step>>> {
     let waves = 4_usize.pow(STEPS.len() as u32);
     let script = |code: usize| {
@@ -89,7 +89,7 @@ fn scripts() -> Vec<Vec<Vec<Step>>> {
     distinct.into_iter().collect()
 }
 
-/// Runs a script from an initialised folder; what was on the disk after each call, and what clients knew then.
+/// Runs a script from an initialised folder. Returns the disk after each call, and what clients knew then.
 async fn run(
     script: &[Vec<Step>],
     syncfs_batch_min: usize,
@@ -128,7 +128,7 @@ async fn run(
     (trace, notes.into_inner().unwrap())
 }
 
-/// What must be, by what clients have been told.
+/// The state that a blob must have, by the answers that clients have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Duty {
     There,
@@ -143,7 +143,7 @@ fn duty(notes: &[Note], blob: usize) -> Duty {
         begins.map(|(at, note)| (at, end(note.call))).collect()
     };
     let (uploads, deletes) = (spans(Step::Upload(blob)), spans(Step::Delete(blob)));
-    // An acknowledged call has the last word when every one of the other kind ended before it began.
+    // An acknowledged call decides if every call of the other kind ended before it began.
     let last = |calls: &[(usize, Option<usize>)], others: &[(usize, Option<usize>)]| {
         let after = |begin: usize| others.iter().all(|(_, end)| end.is_some_and(|end| end < begin));
         calls.iter().any(|(begin, end)| end.is_some() && after(*begin))
@@ -155,7 +155,7 @@ fn duty(notes: &[Note], blob: usize) -> Duty {
     }
 }
 
-/// I1: what has a name in `blobs/` are the bytes of that name.
+/// Checks invariant 1: every file in `blobs/` has the bytes of its name.
 fn names_hold_their_bytes(state: &State) -> Result<(), String> {
     for (path, inode) in &state.names {
         let bytes = &state.inodes[inode].bytes;
@@ -168,7 +168,7 @@ fn names_hold_their_bytes(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// Recovery on `state`, then the invariants; then an upload of everything, and another power cut.
+/// Recovers `state` and checks the invariants, then uploads everything and cuts the power again.
 async fn survives(state: State, duties: [Duty; 2], lie: Option<Call>) -> Result<(), String> {
     names_hold_their_bytes(&state)?;
     let fs = SimFs::new(state);
@@ -214,16 +214,16 @@ fn keeps(fs: &SimFs, blobs: &[usize]) -> Result<(), String> {
     Ok(())
 }
 
-/// What is broken, and in whose run: the one that is cut short, or the recovery.
+/// The call that is broken, and in which run: the one that is cut short, or the recovery.
 #[derive(Clone, Copy, Default)]
 struct Broken {
     lie: Option<Call>,
     lie_in_recovery: Option<Call>,
-    /// Batches of as many are synced by `syncfs`: not broken, the other way.
+    /// Nothing is broken, and batches of this many are synced by `syncfs`.
     syncfs_batch_min: usize,
 }
 
-/// Runs scripts and cuts them short everywhere; the number of distinct cases, or what went wrong first.
+/// Runs scripts and cuts them short at every call. Returns the number of distinct cases, or the first violation.
 fn explore(scripts: &[Vec<Vec<Step>>], broken: Broken) -> Result<usize, String> {
     let runtime = Runtime::new().unwrap();
     let (mut moments, mut cases) = (HashSet::new(), HashSet::new());
@@ -257,7 +257,7 @@ fn every_crash_leaves_every_acknowledged_blob() {
     );
 }
 
-/// Batches of two or more, and all of them, by `syncfs`.
+/// Cuts runs short in which all batches, or batches of two or more, are synced by `syncfs`.
 #[test]
 fn every_crash_leaves_every_acknowledged_blob_where_the_file_system_is_synced() {
     for syncfs_batch_min in [1, 2] {
@@ -292,7 +292,8 @@ fn without_the_start_up_syncfs_the_model_finds_a_violation() {
     assert!(violation.starts_with("I4"), "{violation}");
 }
 
-/// Every sync of the sequence fails once: afterwards nothing is acknowledged, and what was before is kept through any crash.
+/// Every sync of the sequence fails once: afterwards nothing is acknowledged, and what was before is kept through any
+/// crash.
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_start_knows() {
     let runtime = Runtime::new().unwrap();
@@ -341,7 +342,7 @@ fn a_batch_that_is_synced_with_the_file_system_stores_everything() {
         assert!(store.stat(&digests).await.unwrap().iter().all(Option::is_some));
         let before = store.counters();
         assert_eq!((before.fdatasync, before.published), (0, 100));
-        // Those that are there cost nothing.
+        // Blobs that are there cost no sync.
         assert!(join_all(bodies.iter().map(put)).await.into_iter().all(|commit| commit == Ok(Commit::Present)));
         assert_eq!(store.counters().syncs(), before.syncs());
     });
@@ -362,7 +363,7 @@ fn after_a_failed_syncfs_nothing_is_acknowledged() {
     }
 }
 
-/// As where a journal could not be written.
+/// Simulates a journal that cannot be written: `syncfs` succeeds and `fsync` fails.
 #[test]
 fn a_syncfs_that_keeps_an_error_to_itself_is_found_out() {
     let fs = SimFs::new(initialised());

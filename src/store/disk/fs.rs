@@ -1,18 +1,18 @@
-//! [`Fs`]: the system calls that the disk backend makes, named as they are. No buffering, no retry, no policy.
+//! [`Fs`]: the system calls that the disk backend makes, under their own names. No buffering, no retry, no policy.
 //!
-//! Paths are relative to the store's root. The real one is [`super::real::RealFs`]; the tests' is `SimFs`, which knows what a
-//! power cut may leave.
+//! Paths are relative to the store's root. [`super::real::RealFs`] makes the calls. `SimFs`, in tests, simulates them
+//! and what a power cut may leave.
 
 pub use rustix::io::{Errno, Result};
 
-/// What to open.
+/// The kind of file to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// For reading; a symbolic link is an error.
     Read,
-    /// Only for `fstat`; a symbolic link is opened itself.
+    /// Only for `fstat`; opens a symbolic link itself.
     Path,
-    /// For reading and writing; must not exist.
+    /// For reading and writing; the file must not exist.
     CreateNew,
     /// A directory, for `fsync`.
     Directory,
@@ -21,32 +21,32 @@ pub enum Open {
 /// Whether a call may wait for the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It may.
+    /// It may wait.
     Block,
     /// It answers from memory, or `EAGAIN`.
     Cached,
 }
 
-/// What an inode is.
+/// The status of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct FileStatus {
     /// Whether it is a regular file.
     pub is_file: bool,
-    /// Bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// Its number: another file under the same name has another.
+    /// The number of the inode. Another file under the same name has another number.
     pub inode: u64,
 }
 
-/// The calls.
+/// The system calls.
 pub trait Fs: Send + Sync + 'static {
     /// An open file; closed when dropped.
     type File: Send + Sync + 'static;
 
     /// Opens `path`.
     fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<Self::File>;
-    /// What `file` is.
-    fn fstat(&self, file: &Self::File) -> Result<Status>;
+    /// The status of `file`.
+    fn fstat(&self, file: &Self::File) -> Result<FileStatus>;
     /// Reads into `buffer` from `offset`; 0 at the end of the file.
     fn pread(&self, file: &Self::File, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize>;
     /// Writes some of `bytes` at `offset`.
@@ -57,11 +57,11 @@ pub trait Fs: Send + Sync + 'static {
     fn fsync(&self, directory: &Self::File) -> Result<()>;
     /// Makes everything on the file system durable.
     fn syncfs(&self) -> Result<()>;
-    /// Whether `syncfs` tells of every write that failed.
-    fn syncfs_tells(&self) -> bool;
-    /// Bytes that wait to be written, of this file system and all others; `None`: nobody knows.
+    /// Whether `syncfs` reports every write that failed.
+    fn syncfs_reports_errors(&self) -> bool;
+    /// Bytes that wait to be written, of this file system and all others; `None`: unknown.
     fn dirty_bytes(&self) -> Option<u64>;
-    /// Gives a file a second name; `EEXIST` when that is taken.
+    /// Gives a file a second name; `EEXIST`: that name is taken.
     fn linkat(&self, from: &str, to: &str) -> Result<()>;
     /// Moves a name.
     fn renameat(&self, from: &str, to: &str) -> Result<()>;
@@ -69,6 +69,6 @@ pub trait Fs: Send + Sync + 'static {
     fn unlinkat(&self, path: &str) -> Result<()>;
     /// Makes a directory.
     fn mkdirat(&self, path: &str) -> Result<()>;
-    /// The names in a directory, in any order; a name that is not UTF-8 comes with replacement characters.
+    /// The names in a directory, in any order. A name that is not UTF-8 has replacement characters.
     fn getdents(&self, path: &str) -> Result<Vec<String>>;
 }

@@ -1,34 +1,25 @@
-//! Where things are in a store's folder, and how a new folder is made. Reads and writes no blob.
-//!
-//! ```text
-//! PROGIMAGE                 version + uuid of the store, locked by its owner
-//! blobs/000 .. blobs/fff/   <64 hex>
-//! tmp/                      emptied at start
-//! quarantine/               <64 hex>.<nanos>
-//! state/                    small checksummed files: digest, line feed, payload
-//! ```
-//!
-//! `renditions/` beside them belongs to the rendition tier.
+//! The paths of the disk store's files, and how a new folder is made. The names are listed in [`crate::store::folder`].
+//! Reads and writes no blob.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fs::{Errno, Fs, Open, Result, Wait};
 use crate::digest::Digest;
+pub use crate::store::folder::MARKER;
+use crate::store::folder::{BLOBS, QUARANTINE, STATE, TEMPORARY};
 
-/// The file that says what the folder is.
-pub const MARKER: &str = "PROGIMAGE";
-/// Shards of `blobs/`: the first three hex digits.
+/// Shards of `blobs/`, named by the first three hex digits of a digest.
 pub const SHARDS: u16 = 4096;
-/// Written after a failed sync; while it is there, no upload is accepted.
+/// The note that a sync failed. While it is there, no upload is accepted.
 pub const FAILED_SYNC: &str = "state/failed-sync";
 
 const VERSION_LINE: &str = "progimage store 1";
-const FOLDERS: [&str; 4] = ["blobs", "tmp", "quarantine", "state"];
+const FOLDERS: [&str; 4] = [BLOBS, TEMPORARY, QUARANTINE, STATE];
 const STATE_BYTES_MAX: usize = 4096;
 
 /// The folder of shard number `index`.
 pub fn shard(index: u16) -> String {
-    format!("blobs/{index:03x}")
+    format!("{BLOBS}/{index:03x}")
 }
 
 /// The shard of a digest.
@@ -37,20 +28,20 @@ pub fn shard_index(digest: &Digest) -> u16 {
     u16::from(bytes[0]) << 4 | u16::from(bytes[1] >> 4)
 }
 
-/// The file of a blob.
+/// The path of a blob.
 pub fn blob(digest: &Digest) -> String {
     let hex = digest.hex();
-    format!("blobs/{}/{}", &hex.as_str()[..3], hex.as_str())
+    format!("{BLOBS}/{}/{}", &hex.as_str()[..3], hex.as_str())
 }
 
-/// Where a blob goes when it is taken out of service.
+/// The path of a blob that is taken out of service.
 pub fn quarantine(digest: &Digest) -> String {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    format!("quarantine/{digest}.{nanos}")
+    format!("{QUARANTINE}/{digest}.{nanos}")
 }
 
-/// Makes the folder a store, unless it is one. May be repeated after it was cut short at any point: the marker is the last thing
-/// made, and only when all folders are durable.
+/// Makes the folder a store, unless it is one. Safe to repeat after a crash at any point: the marker is made last, when
+/// all folders are durable.
 pub fn init(fs: &impl Fs, uuid: u128) -> Result<()> {
     if exists(fs, MARKER)? {
         return Ok(());
@@ -67,12 +58,12 @@ pub fn init(fs: &impl Fs, uuid: u128) -> Result<()> {
     for folder in FOLDERS.into_iter().chain(["."]) {
         sync_folder(fs, folder)?;
     }
-    let draft = format!("tmp/marker-{uuid:032x}");
+    let draft = format!("{TEMPORARY}/marker-{uuid:032x}");
     let file = fs.openat(&draft, Open::CreateNew, Wait::Block)?;
     write_all(fs, &file, format!("{VERSION_LINE}\n{uuid:032x}\n").as_bytes(), 0)?;
     fs.fdatasync(&file)?;
     match fs.linkat(&draft, MARKER) {
-        // Another process was first; the lock decides who stays.
+        // Another process was first. The lock decides which one owns the folder.
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error),
     }
@@ -80,21 +71,22 @@ pub fn init(fs: &impl Fs, uuid: u128) -> Result<()> {
     fs.unlinkat(&draft)
 }
 
-/// Whether the marker is one that this version wrote.
+/// Whether the marker is of this version.
 pub fn marker_is_known(fs: &impl Fs) -> Result<bool> {
     let text = read_small(fs, MARKER)?;
     Ok(text.split(|&byte| byte == b'\n').next() == Some(VERSION_LINE.as_bytes()))
 }
 
-/// Writes a small file of `state/`: the digest of the payload, a line feed, the payload.
+/// Writes a small file of `state/`: the digest of the payload, a line feed, and the payload.
 pub fn write_state(fs: &impl Fs, path: &str, payload: &str) -> Result<()> {
     let file = fs.openat(path, Open::CreateNew, Wait::Block)?;
     write_all(fs, &file, format!("{}\n{payload}", Digest::of(payload.as_bytes())).as_bytes(), 0)?;
     fs.fdatasync(&file)?;
-    sync_folder(fs, "state")
+    sync_folder(fs, STATE)
 }
 
-/// The payload of a small file of `state/`: `None` when there is no such file; damaged ones say so in place of their payload.
+/// Reads the payload of a small file of `state/`; `None`: there is no such file. A damaged file yields a text that says
+/// so.
 pub fn read_state(fs: &impl Fs, path: &str) -> Result<Option<String>> {
     if !exists(fs, path)? {
         return Ok(None);
@@ -127,7 +119,7 @@ pub fn write_all<F: Fs>(fs: &F, file: &F::File, mut bytes: &[u8], mut offset: u6
     Ok(())
 }
 
-/// Fills `buffer` from `offset`, as far as the file goes; returns how far.
+/// Fills `buffer` from `offset` as far as the file goes, and returns the number of bytes.
 pub fn read_full<F: Fs>(fs: &F, file: &F::File, buffer: &mut [u8], offset: u64) -> Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

@@ -1,20 +1,21 @@
-//! [`Pool`]: threads that make blocking calls for asynchronous callers. They start when they are wanted, up to a bound.
+//! [`Pool`]: threads that make blocking calls for asynchronous callers. They start when they are needed, up to a bound.
 //!
-//! Not tokio's blocking pool: syncs and reads each have their own threads, so that neither queues behind the other. The queue
-//! needs no bound of its own: uploads in flight and open connections are bounded by the layers above.
+//! Not tokio's blocking pool: syncs and reads each have their own threads, so that neither waits for the other. The
+//! queue needs no bound of its own, since the layers above bound uploads in flight and open connections.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::store::Error;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Some threads and their queue. Dropping it runs what is queued and joins the threads.
+/// Threads and their queue. A drop runs the queued tasks and joins the threads.
 pub struct Pool {
     shared: Arc<Shared>,
     threads_max: usize,
@@ -23,12 +24,12 @@ pub struct Pool {
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Queue {
     tasks: VecDeque<Task>,
     idle: usize,
     threads: Vec<JoinHandle<()>>,
@@ -36,8 +37,8 @@ struct State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock()
     }
 }
 
@@ -47,7 +48,7 @@ impl Pool {
         Pool { shared: Arc::default(), threads_max: threads_max.max(1), name }
     }
 
-    /// Runs `task` on a thread, whether or not its answer is awaited. The answer is an error when the task panicked.
+    /// Runs `task` on a thread, even if its answer is not awaited. The answer is an error if the task panicked.
     pub fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.shared.lock();
@@ -56,7 +57,7 @@ impl Pool {
             let shared = Arc::clone(&self.shared);
             match thread::Builder::new().name(self.name.into()).spawn(move || work(&shared)) {
                 Ok(thread) => state.threads.push(thread),
-                // Without any thread the task would wait for ever: dropped, so that its caller gets an error.
+                // Without any thread the task would wait for ever. It is dropped, so that its caller gets an error.
                 Err(_) if state.threads.is_empty() => drop(state.tasks.pop_back()),
                 Err(_) => {}
             }
@@ -74,7 +75,7 @@ impl Pool {
     }
 }
 
-/// What a caller is told when its task panicked.
+/// The error of a caller whose task panicked.
 pub fn panicked() -> Error {
     Error::Unavailable("a thread of the store failed".into())
 }
@@ -91,7 +92,7 @@ fn work(shared: &Shared) {
             return;
         } else {
             state.idle += 1;
-            state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            shared.wake.wait(&mut state);
             state.idle -= 1;
         }
     }

@@ -1,4 +1,4 @@
-//! [`Opened`]: reads of a blob's open file. What is cached is read at once; the rest by the read threads.
+//! [`Opened`]: reads of a blob's open file. Cached bytes are read on the caller's thread, others on the read threads.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Opened<F: Fs> {
 }
 
 impl<F: Fs> Opened<F> {
-    /// Over an open `file`.
+    /// A blob over its open `file`.
     pub fn new(inner: Arc<Inner<F>>, file: F::File, digest: Digest, inode: u64) -> Opened<F> {
         Opened { inner, file: Arc::new(file), digest, inode }
     }
@@ -62,7 +62,7 @@ impl<F: Fs> Read for Opened<F> {
                 let _lock = lock;
                 core.condemn(&digest, inode)
             });
-            // On a read-only device the file stays; its reader is told that it is corrupt all the same.
+            // On a read-only device the file stays. The reader gets the error either way.
             if let Err(error) = condemned.await {
                 tracing::error!(%digest, %error, "a corrupt blob could not be quarantined");
             }
@@ -71,7 +71,7 @@ impl<F: Fs> Read for Opened<F> {
     }
 }
 
-/// Tries a call without waiting, on this thread.
+/// Tries a call on this thread, without waiting for the device.
 pub fn cached<T>(call: impl FnOnce(Wait) -> Result<T, Errno>) -> Option<T> {
     call(Wait::Cached).ok()
 }

@@ -11,38 +11,39 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::ReadWriteFlags;
 
-use super::fs::{Errno, Fs, Open, Result, Status, Wait};
+use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
 
-/// An owner that was just told to end, or whose descriptor a process that is being started still has, lets go within this.
+/// The longest wait for a lock. An owner that is ending, or a process being started that inherited the descriptor,
+/// frees it in this time.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
-/// File systems (ext4 and before, XFS, Btrfs; `statfs(2)`) whose `syncfs` tells what could not be written since the last one.
-/// Others, such as the layers of a container, write to a second file system and may keep its errors to themselves.
-const TELLING_FILE_SYSTEMS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
+/// File systems (ext2 to ext4, XFS, Btrfs; `statfs(2)`) whose `syncfs` reports writes that failed since the last one.
+/// Others, such as the layers of a container, write to a second file system and may not report its errors.
+const REPORTING_FILE_SYSTEMS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
 
-/// Linux before this tells nothing at all.
-const TELLING_LINUX: (u32, u32) = (5, 8);
+/// The first version of Linux whose `syncfs` reports failed writes.
+const REPORTING_LINUX: (u32, u32) = (5, 8);
 
 /// A folder.
 pub struct RealFs {
     root: OwnedFd,
     /// Whether calls that change something are made, or fail as on a read-only device.
     writes: bool,
-    syncfs_tells: bool,
+    syncfs_reports_errors: bool,
 }
 
 impl RealFs {
-    /// Opens the folder `root`; where it is missing it is made, durably, with its ancestors.
+    /// Opens the folder `root`. If it is missing, it is made durably, with its ancestors.
     pub fn open(root: &Path) -> io::Result<RealFs> {
         make_durably(root)?;
         RealFs::over(root, true)
     }
 
-    /// Opens the folder `root`, in which nothing can be changed by way of the answer.
+    /// Opens the folder `root` for reading. All calls that change something fail.
     pub fn open_to_read(root: &Path) -> io::Result<RealFs> {
         RealFs::over(root, false)
     }
@@ -50,18 +51,18 @@ impl RealFs {
     fn over(root: &Path, writes: bool) -> io::Result<RealFs> {
         let root: OwnedFd = File::open(root)?.into();
         let kind = rustix::fs::fstatfs(&root)?.f_type;
-        let telling = TELLING_FILE_SYSTEMS.iter().any(|&telling| u64::try_from(kind) == Ok(telling));
+        let telling = REPORTING_FILE_SYSTEMS.iter().any(|&telling| u64::try_from(kind) == Ok(telling));
         let linux = rustix::system::uname().release().to_str().ok().and_then(version);
-        let syncfs_tells = telling && linux.is_some_and(|linux| linux >= TELLING_LINUX);
-        Ok(RealFs { root, writes, syncfs_tells })
+        let syncfs_reports_errors = telling && linux.is_some_and(|linux| linux >= REPORTING_LINUX);
+        Ok(RealFs { root, writes, syncfs_reports_errors })
     }
 
     fn writes(&self) -> Result<()> {
         if self.writes { Ok(()) } else { Err(Errno::ROFS) }
     }
 
-    /// Takes the exclusive lock on the file `path` for as long as the answer lives; `EWOULDBLOCK` when another process has it, and
-    /// keeps it for [`LOCK_WAIT`].
+    /// Takes the exclusive lock on the file `path` until the result is dropped. `EWOULDBLOCK`: another process kept it
+    /// for the time [`LOCK_WAIT`].
     pub fn lock(&self, path: &str) -> Result<OwnedFd> {
         let file = self.openat(path, Open::Read, Wait::Block)?;
         let deadline = Instant::now() + LOCK_WAIT;
@@ -86,7 +87,7 @@ fn kib(memory: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-/// A new folder is not durable before the folder that holds its name is synced.
+/// Makes a folder and its ancestors, and syncs the parent of each: before that, a new folder is not durable.
 fn make_durably(folder: &Path) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
@@ -117,7 +118,8 @@ impl Fs for RealFs {
             };
         match wait {
             Wait::Block => rustix::fs::openat(&self.root, path, flags, FILE_MODE),
-            // Whatever else it says (also: unknown call, refused by a filter) is left to the call that may wait.
+            // All other errors (including an unknown call, or one refused by a filter) are left to the call that may
+            // wait.
             Wait::Cached => match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::CACHED) {
                 Err(error) if error != Errno::NOENT => Err(Errno::AGAIN),
                 opened => opened,
@@ -125,10 +127,10 @@ impl Fs for RealFs {
         }
     }
 
-    fn fstat(&self, file: &OwnedFd) -> Result<Status> {
+    fn fstat(&self, file: &OwnedFd) -> Result<FileStatus> {
         let stat = rustix::fs::fstat(file)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        Ok(Status { is_file, len: u64::try_from(stat.st_size).unwrap_or(0), inode: stat.st_ino })
+        Ok(FileStatus { is_file, len: u64::try_from(stat.st_size).unwrap_or(0), inode: stat.st_ino })
     }
 
     fn pread(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
@@ -157,8 +159,8 @@ impl Fs for RealFs {
         rustix::fs::syncfs(&self.root)
     }
 
-    fn syncfs_tells(&self) -> bool {
-        self.syncfs_tells
+    fn syncfs_reports_errors(&self) -> bool {
+        self.syncfs_reports_errors
     }
 
     fn dirty_bytes(&self) -> Option<u64> {
@@ -225,7 +227,7 @@ mod tests {
         }
     }
 
-    /// As `stat -f` names them.
+    /// Compares with the names of `stat -f`.
     #[test]
     fn what_a_file_system_tells_is_known_by_its_kind() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -234,7 +236,7 @@ mod tests {
         let kind = String::from_utf8(stat.stdout).expect("a name");
         let telling = ["ext2/ext3", "xfs", "btrfs"].contains(&kind.trim());
         let fs = RealFs::open_to_read(folder.path()).expect("a folder");
-        assert_eq!(fs.syncfs_tells(), telling, "{kind}");
+        assert_eq!(fs.syncfs_reports_errors(), telling, "{kind}");
         assert!(fs.dirty_bytes().is_some());
     }
 }

@@ -1,18 +1,19 @@
-//! [`SimFs`]: a file system in memory that knows what is durable, can lose power or fail a call, and can lie about syncs.
+//! [`SimFs`]: a file system in memory that knows what is durable, can lose power or fail a call, and can lie about
+//! syncs.
 //!
-//! Its durability is the weakest that Linux allows: bytes are durable after `fdatasync` of their file, names after `fsync` of
-//! their directory, and everything after `syncfs`. Of the rest a power cut keeps any part.
+//! Its durability is the weakest that Linux allows: bytes are durable after `fdatasync` of their file, names after
+//! `fsync` of their directory, and everything after `syncfs`. A power cut keeps any part of the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::fs::{Errno, Fs, Open, Result, Status, Wait};
+use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
 
-/// Names that one directory's crash states are enumerated over one by one; of more, only some subsets are taken.
+/// The most unsynced names of a directory of which every subset is enumerated. With more, only some subsets are.
 const SUBSETS_OF_MAX: usize = 5;
 
-/// What lies on the disk and in the page cache.
+/// The content of the disk and of the page cache.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub inodes: BTreeMap<u64, Inode>,
@@ -20,16 +21,16 @@ pub struct State {
     directories: Arc<BTreeSet<String>>,
     durable_names: BTreeMap<String, u64>,
     durable_directories: Arc<BTreeSet<String>>,
-    /// By folder.
+    /// Unsynced changes, by folder.
     unsynced: BTreeMap<String, Vec<Change>>,
 }
 
-/// A file's bytes: as seen, and as on the disk.
+/// The bytes of a file: as programs see them, and as the disk has them.
 #[derive(Clone, Debug, Default)]
 pub struct Inode {
     pub bytes: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
-    /// A sync failed: the pages count as clean now, and no later sync writes them.
+    /// Whether a sync failed. The pages count as clean then, and no later sync writes them.
     forgotten: bool,
 }
 
@@ -93,7 +94,7 @@ impl State {
 
     /// This state with each subset of a folder's unsynced changes.
     fn with_some(&self, folder: &str, changes: &[Change]) -> Vec<State> {
-        // What is in `tmp` makes no difference but that there is something.
+        // The content of `tmp` makes no difference, only whether there is any.
         let all = folder != "tmp" && changes.len() <= SUBSETS_OF_MAX;
         let keeps: Vec<Box<dyn Fn(usize) -> bool>> = if all {
             (0..1_usize << changes.len())
@@ -110,7 +111,7 @@ impl State {
         keeps.iter().map(|keep| apply(keep.as_ref())).collect()
     }
 
-    /// Only what hangs on a durable folder; from now on what is durable is all there is.
+    /// Drops names whose folder is not durable. The durable state becomes the whole state.
     fn without_orphans(&self) -> State {
         let mut state = self.clone();
         if Arc::ptr_eq(&self.directories, &self.durable_directories) {
@@ -132,7 +133,8 @@ impl State {
         state
     }
 
-    /// Each file whose bytes are not durable is: as it was, whole, of full length but empty blocks, or half there.
+    /// Enumerates files whose bytes are not durable: unchanged, whole, of full length with empty blocks, or half
+    /// written.
     fn with_torn_files(&self) -> Vec<State> {
         let mut states = vec![self.clone()];
         for inode in self.names.values() {
@@ -153,7 +155,7 @@ impl State {
         states
     }
 
-    /// The files as they are seen and as they are durable: equal texts are equal states.
+    /// A text of the visible and the durable files. Equal texts are equal states.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (path, inode) in self.names.iter().chain(&self.durable_names) {
@@ -192,21 +194,21 @@ pub struct SimFs(Arc<Mutex<Sim>>);
 
 pub struct Sim {
     pub state: State,
-    /// The state and the number of notes after each change, where it is wanted.
+    /// The state and the number of notes after each change, if a trace is wanted.
     pub trace: Option<Vec<(State, usize)>>,
-    /// How much the test had noted at each point of the trace.
+    /// The number of notes that the test has made so far.
     pub notes: usize,
-    /// This call does nothing and says that it has succeeded.
+    /// A call that does nothing and reports success.
     pub lie: Option<Call>,
-    /// This call fails after so many more have succeeded.
+    /// A call that fails after so many more have succeeded.
     pub failure: Option<(Call, usize, Errno)>,
     /// Calls so far that changed or synced something.
     pub calls: usize,
     /// Files and directories opened or listed so far.
     pub looks: usize,
-    /// From this many on, all of them fail.
+    /// The number from which all of them fail.
     pub calls_max: Option<usize>,
-    pub syncfs_tells: bool,
+    pub syncfs_reports_errors: bool,
     pub dirty_bytes: Option<u64>,
     inode_next: u64,
 }
@@ -229,7 +231,7 @@ impl SimFs {
             calls: 0,
             looks: 0,
             calls_max: None,
-            syncfs_tells: true,
+            syncfs_reports_errors: true,
             dirty_bytes: Some(0),
             inode_next,
         })))
@@ -241,7 +243,7 @@ impl SimFs {
 }
 
 impl Sim {
-    /// Takes down the state, when a trace is wanted.
+    /// Adds the state to the trace, if one is wanted.
     pub fn record(&mut self) {
         self.calls += 1;
         if let Some(trace) = &mut self.trace {
@@ -312,9 +314,9 @@ impl Fs for SimFs {
         }
     }
 
-    fn fstat(&self, file: &SimFile) -> Result<Status> {
+    fn fstat(&self, file: &SimFile) -> Result<FileStatus> {
         let len = self.lock().state.inodes.get(&file.inode).map_or(0, |inode| inode.bytes.len() as u64);
-        Ok(Status { is_file: file.folder.is_none(), len, inode: file.inode })
+        Ok(FileStatus { is_file: file.folder.is_none(), len, inode: file.inode })
     }
 
     fn pread(&self, file: &SimFile, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
@@ -366,7 +368,7 @@ impl Fs for SimFs {
         let shard = folder.starts_with("blobs/");
         let failure = if shard { sim.fails(Call::FsyncShard) } else { None };
         if let Some(errno) = failure {
-            // The names stay to be seen, and no later sync knows of them.
+            // The names stay visible, and no later sync writes them.
             sim.state.unsynced.remove(folder);
             return Err(errno);
         }
@@ -390,8 +392,8 @@ impl Fs for SimFs {
         Ok(())
     }
 
-    fn syncfs_tells(&self) -> bool {
-        self.lock().syncfs_tells
+    fn syncfs_reports_errors(&self) -> bool {
+        self.lock().syncfs_reports_errors
     }
 
     fn dirty_bytes(&self) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! [`Staged`]: an upload's bytes before they have a name: in memory while they are few, then in a file in `tmp/`.
+//! [`Staged`]: the bytes of an upload before they have a name. Few bytes stay in memory; more go to a file in `tmp/`.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::{Inner, layout};
 use crate::digest::Digest;
 use crate::store::{Commit, Error, FRAME_BYTES_MAX, Future, Stage};
 
-/// A file in `tmp/`, unlinked when dropped (after a commit it has a second name).
+/// A file in `tmp/`. Its name there is removed when it is dropped; after a commit the file has a second name.
 pub struct Temporary<F: Fs> {
     core: Arc<Core<F>>,
-    /// Its path.
+    /// The path in the store's folder.
     pub path: String,
     /// The open file.
     pub file: F::File,
@@ -27,7 +27,7 @@ impl<F: Fs> Temporary<F> {
             let path = core.temporary_path();
             match core.fs.openat(&path, Open::CreateNew, Wait::Block) {
                 Ok(file) => return Ok(Temporary { core: Arc::clone(core), path, file }),
-                // Something that could not be removed at start; the next number is tried.
+                // A file that could not be removed at start. The next number is tried.
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(core.error("create", errno)),
             }
@@ -52,20 +52,20 @@ impl<F: Fs> Temporary<F> {
 impl<F: Fs> Drop for Temporary<F> {
     fn drop(&mut self) {
         if let Err(errno) = self.core.fs.unlinkat(&self.path) {
-            tracing::warn!(path = self.path, %errno, "a temporary file stays until the next start");
+            tracing::warn!(path = self.path, %errno, "cannot remove a temporary file; it stays until the next start");
         }
     }
 }
 
-/// The bytes so far.
+/// The bytes of an upload so far.
 pub struct Staged<F: Fs> {
     inner: Arc<Inner<F>>,
-    /// All bytes, or those after the spilled ones.
+    /// All bytes, or the bytes after the spilled ones.
     buffer: BytesMut,
-    /// All bytes in memory, after the caller has asked for them: shared with it, not copied.
+    /// All bytes, after the caller has asked for them: shared with the caller, not copied.
     whole: Option<Bytes>,
     spilled: Option<Spilled<F>>,
-    /// A write to the file failed, or its caller left before it ended: nobody knows what the file holds.
+    /// Whether a write to the file failed, or its caller left before it ended. The content of the file is unknown then.
     broken: bool,
 }
 
@@ -75,7 +75,7 @@ struct Spilled<F: Fs> {
 }
 
 impl<F: Fs> Staged<F> {
-    /// Nothing yet; room is made for `size_hint` bytes.
+    /// An empty upload, with memory for `size_hint` bytes.
     pub fn new(inner: Arc<Inner<F>>, size_hint: Option<u64>) -> Staged<F> {
         let memory_max = inner.core.options.memory_bytes_max;
         let capacity = size_hint.and_then(|hint| usize::try_from(hint).ok()).filter(|&hint| hint <= memory_max);
@@ -106,7 +106,7 @@ impl<F: Fs> Staged<F> {
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let spilled = Spilled { file: Arc::clone(&file), len: offset + bytes.len() as u64 };
         self.spilled = Some(spilled);
-        // Dirty pages past the kernel's threshold make a write wait for the device: never on the runtime.
+        // Not on the runtime: with many dirty pages the kernel makes a write wait for the device.
         self.inner.syncers.call(move || file.write(&bytes, offset)).await?;
         self.broken = false;
         Ok(())
@@ -125,7 +125,7 @@ impl<F: Fs> Stage for Staged<F> {
             }
             let spills =
                 self.spilled.is_some() || self.buffer.len() + bytes.len() > self.inner.core.options.memory_bytes_max;
-            // Copied once: many small chunks would otherwise each keep their connection's buffer alive.
+            // Copied, since each small chunk would keep its connection's buffer alive.
             self.buffer.extend_from_slice(&bytes);
             if spills && (self.spilled.is_none() || self.buffer.len() as u64 >= FRAME_BYTES_MAX) {
                 self.spill().await?;

@@ -1,7 +1,7 @@
-//! [`run`]: every file of a store's folder is read from the device and held against its name. Without the lock, so also while a
-//! server owns the folder, and without changing a file: what to do about a finding is left to the owner.
+//! [`run`]: reads every file of a store's folder from the device and checks it against its name. It takes no lock, so a
+//! server may own the folder meanwhile, and it changes no file: the owner decides what to do about a finding.
 //!
-//! The one thing that is ever removed is the note of a failed sync, by [`Options::recent`].
+//! The only file that it ever removes is the note of a failed sync, with [`Options::recent`].
 
 mod page_cache;
 
@@ -19,67 +19,65 @@ use super::layout;
 use super::real::RealFs;
 use super::{check_marker, unavailable};
 use crate::digest::{Digest, Hasher};
-use crate::store::Error;
+use crate::store::{Error, folder};
 
-/// Read, and hashed, at once.
+/// Bytes that are read and hashed at a time.
 const READ_BYTES: usize = 1 << 20;
-/// What counts as recent: older bytes were written back long before a sync could fail.
+/// The age up to which a file is recent. Older bytes were written back long before the sync that failed.
 const RECENT: Duration = Duration::from_secs(3600);
-/// Names in the root that the program makes, and what a file system has in its own.
-const ROOT_NAMES: [&str; 7] = [layout::MARKER, "blobs", "tmp", "quarantine", "state", "renditions", "lost+found"];
-const ROOT_PREFIX: &str = "jobs.sqlite";
 
-/// How to look.
+/// How to verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Files read at once.
     pub threads: usize,
-    /// Bytes a second that are read at most, so that a server beside it keeps its share of the device.
+    /// Bytes a second that are read at most, so that a running server keeps its share of the device.
     pub rate_bytes_max: Option<u64>,
-    /// Only blobs of the hour before the failed sync that was noted, or before now. When all of them are well, and no server runs,
-    /// the note is removed, so that the next start accepts uploads; strangers in the folder do not keep it.
+    /// Checks only blobs of the hour before the failed sync, or before now. If none is damaged and no server runs, the
+    /// note of the failed sync is removed, so that the next start accepts uploads. Strange files in the folder do not
+    /// prevent that.
     pub recent: bool,
 }
 
-/// Told what goes on, from any thread.
-pub trait Watch: Sync {
-    /// One more file of `bytes` was read.
+/// Receives progress and findings, on any thread.
+pub trait Observer: Sync {
+    /// A file of `bytes` was read.
     fn blob(&self, bytes: u64);
-    /// One more of the [`SHARDS`] was gone through.
+    /// One of the [`SHARDS`] is done.
     fn shard(&self);
-    /// Something is wrong.
+    /// A fault was found.
     fn found(&self, finding: Finding);
 }
 
-/// Parts of the whole that [`Watch::shard`] counts.
+/// The number of parts that [`Observer::shard`] counts.
 pub const SHARDS: u16 = layout::SHARDS;
 
-/// A file and what is wrong with it.
+/// A file and its fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Its path in the store's folder.
+    /// The path in the store's folder.
     pub path: String,
-    /// What is wrong.
+    /// The fault of the file.
     pub fault: Fault,
 }
 
-/// What is wrong with a file.
+/// The fault of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Its bytes hash to this and not to its name.
+    /// Its bytes hash to this digest and not to its name.
     Corrupt(Digest),
-    /// An id, in a folder where nobody looks for it.
+    /// An id in the wrong folder, where it is never found.
     Misplaced,
-    /// Not a name that the store gives; or a folder, a link or an empty file under one.
+    /// A name that the store does not use; or a folder, a link or an empty file under one that it uses.
     Unknown,
-    /// A folder of the store that is not there: no upload can go into it.
+    /// A folder of the store that is missing, so that some uploads fail.
     Missing,
-    /// It cannot be read, or not past the page cache.
+    /// It cannot be read, or only from the page cache.
     Unreadable(String),
 }
 
 impl Fault {
-    /// Whether an image may be lost by it, or could not be looked at.
+    /// Whether an image may be lost, or could not be checked.
     fn is_damage(&self) -> bool {
         match self {
             Fault::Corrupt(_) | Fault::Missing | Fault::Unreadable(_) => true,
@@ -87,7 +85,7 @@ impl Fault {
         }
     }
 
-    /// One word.
+    /// The fault in one word.
     pub fn name(&self) -> &'static str {
         match self {
             Fault::Corrupt(_) => "corrupt",
@@ -103,44 +101,44 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Corrupt(actual) => write!(f, "the bytes hash to {actual}"),
-            Fault::Misplaced => f.write_str("an id in a folder where it is not looked for"),
+            Fault::Misplaced => f.write_str("an id in the wrong folder"),
             Fault::Unknown => f.write_str("not a file of the store"),
-            Fault::Missing => f.write_str("a folder of the store is not there"),
+            Fault::Missing => f.write_str("a folder of the store is missing"),
             Fault::Unreadable(why) => f.write_str(why),
         }
     }
 }
 
-/// What came of it.
+/// The result of [`run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Blobs that were read.
     pub blobs: u64,
-    /// Their bytes.
+    /// Bytes of these blobs.
     pub bytes: u64,
-    /// Findings.
+    /// Files with a fault.
     pub findings: u64,
-    /// Files that the owner has taken out of service.
+    /// Files in quarantine, which the owner has taken out of service.
     pub quarantined: u64,
     /// The note of a failed sync.
     pub note: Note,
 }
 
-/// The note of a failed sync, while which is there no upload is accepted.
+/// The note of a failed sync. While it is there, no upload is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// There is none.
+    /// There is no note.
     None,
     /// It was removed.
     Removed,
-    /// It is there: it was not asked about, or not all is well.
+    /// It stays: [`Options::recent`] was not set, or there is damage.
     Kept,
-    /// All is well, but a server runs, which would not notice.
+    /// It stays: there is no damage, but a running server would not notice the removal.
     Owned,
 }
 
-/// Reads the store in the folder `path`.
-pub fn run(path: &Path, options: &Options, watch: &dyn Watch) -> Result<Summary, Error> {
+/// Verifies the store in the folder `path`.
+pub fn run(path: &Path, options: &Options, observer: &dyn Observer) -> Result<Summary, Error> {
     let fs = RealFs::open_to_read(path).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
     check_marker(&fs)?;
     let noted = layout::read_state(&fs, layout::FAILED_SYNC).map_err(|errno| unavailable("state", errno))?.is_some();
@@ -148,7 +146,7 @@ pub fn run(path: &Path, options: &Options, watch: &dyn Watch) -> Result<Summary,
     let lock = if options.recent { lock(&fs)? } else { None };
     let since = if options.recent { Some(since(&fs, noted)?) } else { None };
     let scan =
-        Scan { fs: &fs, options, watch, since, pace: Pace::new(options.rate_bytes_max), tally: Tally::default() };
+        Scan { fs: &fs, options, observer, since, pace: Pace::new(options.rate_bytes_max), totals: Totals::default() };
     scan.names().map_err(|errno| unavailable("reading the folder", errno))?;
     let next = AtomicU16::new(0);
     thread::scope(|scope| {
@@ -157,15 +155,15 @@ pub fn run(path: &Path, options: &Options, watch: &dyn Watch) -> Result<Summary,
         }
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let findings = count(&scan.tally.findings);
-    let note = match (noted, options.recent && count(&scan.tally.damaged) == 0, &lock) {
+    let findings = count(&scan.totals.findings);
+    let note = match (noted, options.recent && count(&scan.totals.damaged) == 0, &lock) {
         (false, ..) => Note::None,
         (true, false, _) => Note::Kept,
         (true, true, None) => Note::Owned,
         (true, true, Some(_)) => remove_note(path).map(|()| Note::Removed)?,
     };
-    let quarantined = fs.getdents("quarantine").map_or(0, |names| names.len() as u64);
-    Ok(Summary { blobs: count(&scan.tally.blobs), bytes: count(&scan.tally.bytes), findings, quarantined, note })
+    let quarantined = fs.getdents(folder::QUARANTINE).map_or(0, |names| names.len() as u64);
+    Ok(Summary { blobs: count(&scan.totals.blobs), bytes: count(&scan.totals.bytes), findings, quarantined, note })
 }
 
 /// The owner's lock, unless there is an owner.
@@ -195,47 +193,48 @@ fn changed(stat: &Stat) -> SystemTime {
 
 fn remove_note(path: &Path) -> Result<(), Error> {
     let fs = RealFs::open(path).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
-    let removed = fs.unlinkat(layout::FAILED_SYNC).and_then(|()| layout::sync_folder(&fs, "state"));
+    let removed = fs.unlinkat(layout::FAILED_SYNC).and_then(|()| layout::sync_folder(&fs, folder::STATE));
     removed.map_err(|errno| unavailable("removing the note of the failed sync", errno))
 }
 
 #[derive(Default)]
-struct Tally {
+struct Totals {
     blobs: AtomicU64,
     bytes: AtomicU64,
     findings: AtomicU64,
-    /// Of these, damage.
+    /// Findings that are damage.
     damaged: AtomicU64,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Scan<'a> {
     fs: &'a RealFs,
     options: &'a Options,
-    watch: &'a dyn Watch,
+    observer: &'a dyn Observer,
     since: Option<SystemTime>,
     pace: Pace,
-    tally: Tally,
+    totals: Totals,
 }
 
 impl Scan<'_> {
     fn found(&self, path: &str, fault: Fault) {
-        self.tally.findings.fetch_add(1, Ordering::Relaxed);
-        self.tally.damaged.fetch_add(fault.is_damage().into(), Ordering::Relaxed);
-        self.watch.found(Finding { path: path.to_owned(), fault });
+        self.totals.findings.fetch_add(1, Ordering::Relaxed);
+        self.totals.damaged.fetch_add(fault.is_damage().into(), Ordering::Relaxed);
+        self.observer.found(Finding { path: path.to_owned(), fault });
     }
 
-    /// Names that no part of the program gives, above the blobs.
+    /// Reports strange names above the shards.
     fn names(&self) -> Result<(), Errno> {
         for name in self.fs.getdents(".")? {
-            if !ROOT_NAMES.contains(&name.as_str()) && !name.starts_with(ROOT_PREFIX) {
+            if !folder::is_known(&name) {
                 self.found(&name, Fault::Unknown);
             }
         }
-        for name in self.fs.getdents("blobs")? {
+        for name in self.fs.getdents(folder::BLOBS)? {
             let index = u16::from_str_radix(&name, 16).ok().filter(|index| *index < SHARDS);
-            if index.map(layout::shard) != Some(format!("blobs/{name}")) {
-                self.found(&format!("blobs/{name}"), Fault::Unknown);
+            let path = format!("{}/{name}", folder::BLOBS);
+            if index.map(layout::shard).as_ref() != Some(&path) {
+                self.found(&path, Fault::Unknown);
             }
         }
         Ok(())
@@ -249,7 +248,7 @@ impl Scan<'_> {
                 return;
             }
             self.shard(index, &mut buffer);
-            self.watch.shard();
+            self.observer.shard();
         }
     }
 
@@ -278,7 +277,7 @@ impl Scan<'_> {
         }
     }
 
-    /// None of a shard in which no name has come or gone lately.
+    /// The names in a shard; none if the shard has not changed since [`Scan::since`].
     fn names_of(&self, shard: &str) -> Result<Vec<String>, Errno> {
         if let Some(since) = self.since {
             let folder = self.fs.openat(shard, Open::Directory, Wait::Block)?;
@@ -300,21 +299,21 @@ impl Scan<'_> {
             return Ok(None);
         }
         if self.options.recent {
-            // Pages that are still to be written cannot be dropped.
+            // Dirty pages cannot be dropped, so they are written first.
             rustix::fs::fdatasync(&file)?;
             if !page_cache::drop_pages(&file, stat.st_size as u64)? {
-                let why = "it stays in the page cache; stop what reads it, and try again";
+                let why = "it stays in the page cache: stop what reads it, and try again";
                 return Ok(Some(Fault::Unreadable(why.into())));
             }
         } else {
             rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         }
         let (actual, bytes) = self.hash(&file, buffer)?;
-        // What a server beside this needs in memory is not what was only hashed.
+        // A running server needs the memory for other pages.
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
-        self.tally.blobs.fetch_add(1, Ordering::Relaxed);
-        self.tally.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.watch.blob(bytes);
+        self.totals.blobs.fetch_add(1, Ordering::Relaxed);
+        self.totals.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.observer.blob(bytes);
         Ok((actual != *digest).then_some(Fault::Corrupt(actual)))
     }
 
@@ -327,12 +326,12 @@ impl Scan<'_> {
             }
             hasher.update(&buffer[..count]);
             bytes += count as u64;
-            self.pace.take(count as u64);
+            self.pace.wait(count as u64);
         }
     }
 }
 
-/// Keeps all threads together at a rate.
+/// Keeps the sum of all threads to a rate.
 struct Pace {
     started: Instant,
     bytes: AtomicU64,
@@ -344,13 +343,13 @@ impl Pace {
         Pace { started: Instant::now(), bytes: AtomicU64::new(0), rate }
     }
 
-    fn take(&self, bytes: u64) {
+    fn wait(&self, bytes: u64) {
         let Some(rate) = self.rate else { return };
         let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         thread::sleep(self.due(all, rate));
     }
 
-    /// How much too early it is for so many bytes.
+    /// The time by which `all` bytes are too early.
     fn due(&self, all: u64, rate: u64) -> Duration {
         Duration::from_secs_f64(all as f64 / rate.max(1) as f64).saturating_sub(self.started.elapsed())
     }
@@ -365,6 +364,6 @@ mod tests {
         let pace = Pace::new(Some(1_000));
         let due = pace.due(100_000, 1_000);
         assert!(due > Duration::from_secs(90) && due <= Duration::from_secs(100), "{due:?}");
-        Pace::new(None).take(u64::MAX);
+        Pace::new(None).wait(u64::MAX);
     }
 }

@@ -56,7 +56,7 @@ fn failures_past_those_that_are_named_are_found_in_the_results() {
     let ran = bulk(answer(1_000), &[]).with(1);
     assert!(ran.stderr.matches("No image").count() == 1_000 && !ran.stderr.contains("more"), "{}", ran.stderr);
     let ran = bulk(answer(1_001), &[]).with(1);
-    assert!(ran.stderr.contains("and 1 more; in the results each is a line with a problem"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("and 1 more; the results have a line with a problem for each"), "{}", ran.stderr);
     assert_eq!(ran.stdout.matches("problem").count(), 1_001);
     assert!(!ran.stderr.contains("--json"), "there is no such flag");
 }

@@ -64,7 +64,7 @@ fn what_would_have_the_name_of_another_one_replaces_nothing() {
     let told = |target: &String| ran.stdout == format!("{target}  {}\n", text(&path));
     let first = targets.iter().position(told).expect(&ran.stdout);
     let other = &targets[1 - first];
-    assert!(ran.stderr.contains(&format!("{other}: {} is another one", text(&path))), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("{other}: {} is another of these", text(&path))), "{}", ran.stderr);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     // What an earlier run left is replaced.
     run(&["get", other, "-o", text(folder.path()), "--server", &url]).with(0);

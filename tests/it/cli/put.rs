@@ -115,7 +115,7 @@ fn an_answer_of_nothing_names_its_url() {
     assert!(ran.stderr.contains(&says), "{}", ran.stderr);
     let proxy = origin::start(|_| Some((404, "", b"<html>".to_vec())));
     let ran = run(&["get", &format!("{}?sig=secret", Digest::of(b"a")), "--server", &proxy]).with(1);
-    let says = format!("{proxy}/images/{}: the server answers 404", Digest::of(b"a"));
+    let says = format!("{proxy}/images/{}: the server answered 404", Digest::of(b"a"));
     assert!(ran.stderr.contains(&says), "without its query: {}", ran.stderr);
 }
 
@@ -159,7 +159,7 @@ fn a_key_is_asked_for_and_never_shown() {
     assert_eq!(ran.with(0).lines(), lines);
     let help: Ran = program(&["put", "--help"]).env("PROGIMAGE_KEY", SECRET).output().unwrap().into();
     let help = help.with(0);
-    assert!(!help.stdout.contains(SECRET) && help.stdout.contains("Exit status: 0 all well"), "{}", help.stdout);
+    assert!(!help.stdout.contains(SECRET) && help.stdout.contains("Exit status: 0 success"), "{}", help.stdout);
 }
 
 #[test]

@@ -105,7 +105,10 @@ fn a_folder_with_an_owner_is_copied_from_and_not_to() {
     });
     let nowhere = folder.path().join("nowhere");
     for (from, to) in [(text(&from), "memory:"), ("memory:", text(&to)), (text(&from), "http://127.0.0.1:9")] {
-        assert!(run(&["copy", "--from", from, "--to", to]).with(2).stderr.contains("no store that outlives"), "{to}");
+        assert!(
+            run(&["copy", "--from", from, "--to", to]).with(2).stderr.contains("not a store that outlives"),
+            "{to}"
+        );
     }
     let missing = copy(&nowhere, &to).with(3);
     assert!(missing.stderr.contains("--from: ") && !nowhere.exists(), "{}", missing.stderr);

@@ -82,16 +82,16 @@ async fn bytes_in_flight_are_bounded_and_come_back() {
 async fn what_is_held_and_not_stored_counts_too() {
     let options = Options { blob_bytes_max: 8 << 10, uploads_bytes_max: 12 << 10, ..Options::default() };
     let uploads = memory(&options).await;
-    assert!(matches!(uploads.reserve((8 << 10) + 1), Err(Error::TooLarge { max: 8192 })));
-    let mut first = uploads.reserve(0).unwrap();
-    assert_eq!(first.grow((8 << 10) + 1), Err(Error::TooLarge { max: 8192 }));
-    first.grow(8 << 10).unwrap();
-    let mut second = uploads.reserve(4 << 10).unwrap();
-    assert_eq!(second.grow((4 << 10) + 1), Err(Error::Busy));
-    assert!(matches!(uploads.reserve(0), Err(Error::Busy)));
+    assert!(matches!(uploads.try_acquire((8 << 10) + 1), Err(Error::TooLarge { max: 8192 })));
+    let mut first = uploads.try_acquire(0).unwrap();
+    assert_eq!(first.try_acquire((8 << 10) + 1), Err(Error::TooLarge { max: 8192 }));
+    first.try_acquire(8 << 10).unwrap();
+    let mut second = uploads.try_acquire(4 << 10).unwrap();
+    assert_eq!(second.try_acquire((4 << 10) + 1), Err(Error::Busy));
+    assert!(matches!(uploads.try_acquire(0), Err(Error::Busy)));
     assert!(matches!(uploads.begin(None).await, Err(Error::Busy)));
     drop(first);
-    second.grow(8 << 10).unwrap();
+    second.try_acquire(8 << 10).unwrap();
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
         }
         jobs::Error::Store(error) => of_store(error),
         // The reason may hold a path: it is for the log.
-        jobs::Error::Ledger(_) | jobs::Error::Ended => {
+        jobs::Error::Database(_) | jobs::Error::Ended => {
             unavailable("jobs-unavailable", "The queue of jobs does not answer.").field(RETRY_AFTER, "1")
         }
     }

@@ -33,7 +33,7 @@ fn weight(error: &Error, status: StatusCode) -> Weight {
     match error {
         Error::Store(store::Error::Corrupt(_)) => Weight::Fault,
         Error::Store(store::Error::Full | store::Error::ReadOnly | store::Error::Unavailable(_)) => Weight::Trouble,
-        Error::Jobs(jobs::Error::Ledger(_)) => Weight::Trouble,
+        Error::Jobs(jobs::Error::Database(_)) => Weight::Trouble,
         _ if status == StatusCode::INTERNAL_SERVER_ERROR => Weight::Fault,
         _ => Weight::Refusal,
     }
@@ -54,7 +54,7 @@ mod tests {
         check(store::Error::Corrupt(Digest::of(b"")).into(), Weight::Fault);
         check(store::Error::Full.into(), Weight::Trouble);
         check(store::Error::Unavailable(String::new()).into(), Weight::Trouble);
-        check(jobs::Error::Ledger(String::new()).into(), Weight::Trouble);
+        check(jobs::Error::Database(String::new()).into(), Weight::Trouble);
         for refusal in [Error::Busy { retry_after_s: 1 }, Error::Lists, Error::Draining, Error::NoRoute] {
             check(refusal, Weight::Refusal);
         }

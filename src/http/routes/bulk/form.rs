@@ -137,14 +137,14 @@ impl FormItems {
 /// The bytes of a part, within the budget of bodies: what is wrong with them is for its items alone, so it is read to its end.
 async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<ReservedBytes, Error>, Error> {
     let max = app.limits.bytes_max;
-    let mut reserved = app.uploads.patient(ms(app.options.body_stall_ms)).hold();
+    let mut reserved = app.uploads.patient(ms(app.options.body_stall_ms)).acquire_none();
     let mut bytes = Ok(Vec::new());
     while let Some(chunk) = part.chunk().await.map_err(of_form)? {
         let Ok(taken) = &mut bytes else { continue };
         let len = (taken.len() + chunk.len()) as u64;
         if len > max {
             bytes = Err(Error::BodyTooLarge { max });
-        } else if reserved.make_room(len).await.is_err() {
+        } else if reserved.acquire(len).await.is_err() {
             bytes = Err(store::Error::Busy.into());
         } else {
             taken.extend_from_slice(&chunk);

@@ -20,7 +20,7 @@ use crate::http::protocol::metrics::Metrics;
 use crate::http::protocol::result_line;
 use crate::http::protocol::rights::Rights;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
-use crate::jobs::{self, Mistake, Outcome, Place, Selection, Verdict, Work, Wrong};
+use crate::jobs::{self, JobExecutor, Mistake, Outcome, Place, Selection, Verdict, Wrong};
 use crate::pipeline::invalid::{invalid, unknown_of};
 use crate::renditions;
 
@@ -39,7 +39,7 @@ pub(in crate::http) struct ItemWork {
     pub(in crate::http) line_bytes_max: usize,
 }
 
-impl Work for ItemWork {
+impl JobExecutor for ItemWork {
     fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
         let work = self.clone();
         async move { work.outcomes(rights, place, line).await }.boxed()

@@ -19,7 +19,7 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     let claims = Claims::of(&parts.headers)?;
     // Said before anything is read, since afterwards it would be said of one part of many.
     app.uploads.admits()?;
-    drop(app.uploads.reserve(0)?);
+    drop(app.uploads.try_acquire(0)?);
     let chunks = Chunks::new(body.stream(&app.options), claims);
     let mut form = FormEntries::new(chunks.clone(), boundary);
     let first = async {

@@ -1,4 +1,4 @@
-//! [`drop_pages`]: of a file, so that what is read next comes from the device.
+//! [`drop_pages`]: drops the cached pages of a file, so that the next read comes from the device.
 
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
@@ -8,15 +8,15 @@ use rustix::io::ReadWriteFlags;
 
 use super::super::fs::Errno;
 
-/// How much of a file one probe stands for.
+/// The stretch of a file that one probe stands for.
 const PROBE_BYTES: u64 = 256 << 10;
-/// Probes of one place that are answered before its pages count as held: each is preceded by dropping them.
+/// Probes of one place after which its pages count as held. Pages are dropped before each probe.
 const PROBES_MAX: u32 = 16;
-/// A file system in memory has no device behind its cache.
+/// The kind of a file system in memory, which has no device.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
-/// Drops the pages of a file of so many bytes, all of them written; whether they are gone. A file system that cannot tell is taken
-/// at its word.
+/// Drops the pages of a file of `bytes` bytes, all of them written. Returns whether they are gone. If the file system
+/// cannot be probed, they count as gone.
 pub fn drop_pages(file: &OwnedFd, bytes: u64) -> Result<bool, Errno> {
     let forget = || rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
     let is_answered = |offset| {
@@ -31,16 +31,16 @@ pub fn drop_pages(file: &OwnedFd, bytes: u64) -> Result<bool, Errno> {
     is_dropped(bytes, is_answered, forget)
 }
 
-/// Whether no part of a file would be answered from memory: it is asked for one byte of each stretch.
+/// Whether no part of a file is in memory. Probes one byte of each stretch.
 ///
-/// One answer proves nothing: a byte that is not in memory is read ahead for whoever asks, and a device that is faster than the look
-/// for it answers after all (seen once or twice in a thousand files). Pages that somebody holds are answered every time.
+/// One answered probe proves nothing: the probe itself starts a read ahead, and a fast device may answer in time (seen
+/// once or twice in a thousand files). Pages that another process holds are answered every time.
 fn is_dropped(
     bytes: u64,
     is_answered: impl Fn(u64) -> bool,
     forget: impl Fn() -> Result<(), Errno>,
 ) -> Result<bool, Errno> {
-    // From the end: what asks for a byte may have the ones after it read.
+    // From the end: a probe may read ahead the bytes after it.
     for stretch in (0..bytes.div_ceil(PROBE_BYTES)).rev() {
         let mut probes = 1;
         while is_answered(stretch * PROBE_BYTES) {
@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// A file of three stretches, each of whose probes is answered so many times.
+    /// Checks a file of three stretches, where each probe is answered `answers` times.
     fn check(answers: u32, expected: bool) {
         let asked = RefCell::new(HashMap::new());
         let is_answered = |offset| {

@@ -1,5 +1,5 @@
-//! [`Hooks`]: tells other servers that something has happened, under the guard that holds for sources, by a list of hosts of its
-//! own. What is told is not here.
+//! [`WebhookClient`]: posts JSON to other servers, under the same guard as remote sources, with a list of hosts of its
+//! own. The layer above decides what is posted.
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -7,28 +7,23 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use super::client::Client;
 use super::{Error, Options};
 
-/// A client that only tells.
-pub struct Hooks {
+/// A client that calls webhooks.
+pub struct WebhookClient {
     client: Client,
 }
 
-impl Hooks {
-    /// Hosts, ports and times are those of `options`.
-    pub fn new(options: &Options) -> Hooks {
-        Hooks { client: Client::new(options, None) }
+impl WebhookClient {
+    /// A client with the hosts, ports and times of `options`.
+    pub fn new(options: &Options) -> WebhookClient {
+        WebhookClient { client: Client::new(options, None) }
     }
 
-    /// Whether no host is allowed.
-    pub fn are_off(&self) -> bool {
-        self.client.rules.are_off()
-    }
-
-    /// Whether this URL may be told anything, as far as it can be read off it.
+    /// Checks whether this URL may be called, as far as its text shows.
     pub fn check(&self, url: &str) -> Result<(), Error> {
         self.client.rules.target(url).map(drop)
     }
 
-    /// Posts JSON, with one further field; an answer other than 2xx is an error.
+    /// Posts JSON, with one further header field. An answer other than 2xx is an error.
     pub async fn post(&self, url: &str, field: (&'static str, String), body: Bytes) -> Result<(), Error> {
         let target = self.client.rules.target(url)?;
         let (name, value) = field;

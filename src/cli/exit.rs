@@ -1,4 +1,4 @@
-//! How a command ends: its exit status, and what is said on standard error. Prints no data.
+//! How a command ends: its exit status, and its message on standard error. Prints no data.
 
 use std::fmt;
 use std::io;
@@ -10,32 +10,32 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output;
 use crate::store;
 
-/// For the help of each command that talks to a server or a store.
-pub const HELP: &str = "Exit status: 0 all well; 1 some items failed (each is named; those of a job by `jobs results`); 2 an argument or a setting is at fault; \
-     3 the server or the store cannot be reached, or takes nothing more; 4 the server wants another key; \
-     130 interrupted; 141 standard output was closed.";
+/// A part of the help of each command that uses a server or a store.
+pub const HELP: &str = "Exit status: 0 success; 1 some items failed (each is named; items of a job by `jobs \
+     results`); 2 wrong argument or setting; 3 the server or the store cannot be reached, or accepts nothing more; 4 \
+     the server requires another key; 130 interrupted; 141 standard output was closed.";
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All well.
+    /// Success.
     Done = 0,
     /// Some items failed, and each is named.
     Failed = 1,
-    /// An argument or a setting is at fault.
+    /// An argument or a setting is wrong.
     Usage = 2,
-    /// The server or the store cannot be reached, or takes nothing more.
+    /// The server or the store cannot be reached, or accepts nothing more.
     Unreached = 3,
-    /// The server wants a key, or another one.
+    /// The server requires a key, or another one.
     Refused = 4,
-    /// A signal ended it; as a shell says of SIGINT.
+    /// A signal ended the command; a shell's status for SIGINT.
     Interrupted = 130,
-    /// Nobody reads standard output any more; as a shell says of SIGPIPE.
+    /// Standard output was closed; a shell's status for SIGPIPE.
     Pipe = 141,
 }
 
 impl Exit {
-    /// `Done`, unless something failed.
+    /// `Done`, unless items failed.
     pub fn of_failed(count: u64) -> Exit {
         if count == 0 { Exit::Done } else { Exit::Failed }
     }
@@ -47,28 +47,28 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command ends before its work does.
+/// Why a command ends early.
 #[derive(Debug)]
 pub struct Failure {
-    /// The status.
+    /// The exit status.
     pub exit: Exit,
-    /// For people; may be empty.
+    /// The message for people; may be empty.
     pub text: String,
 }
 
 impl Failure {
-    /// With its text.
+    /// A failure with its message.
     pub fn new(exit: Exit, text: impl fmt::Display) -> Failure {
         Failure { exit, text: text.to_string() }
     }
 
-    /// An argument or a setting is at fault.
+    /// A wrong argument or setting.
     pub fn usage(text: impl fmt::Display) -> Failure {
         Failure::new(Exit::Usage, text)
     }
 }
 
-/// Of standard output.
+/// An error of standard output.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
@@ -78,14 +78,14 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Of a whole store, not of one blob.
+/// An error that concerns a whole store, not one blob.
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Failure {
         Failure::new(Exit::Unreached, error)
     }
 }
 
-/// Says how `command` ended.
+/// Prints how `command` ended, and returns its status.
 pub fn end(command: &str, outcome: Result<Exit, Failure>) -> ExitCode {
     let failure = match outcome {
         Ok(exit) => return exit.into(),
@@ -97,21 +97,26 @@ pub fn end(command: &str, outcome: Result<Exit, Failure>) -> ExitCode {
     failure.exit.into()
 }
 
-/// Prints all that `command` has to say.
+/// Prints the whole output of `command`, and returns its status.
 pub fn printed(command: &str, data: &[u8]) -> ExitCode {
     end(command, output::print(data).map(|()| Exit::Done).map_err(Failure::from))
 }
 
-/// What goes on elsewhere when a signal ends the command: set once it does.
-pub type GoesOn = OnceLock<String>;
+/// A note that is printed when a signal ends the command, about work that goes on elsewhere. It is set once such work
+/// exists.
+pub type InterruptNote = OnceLock<String>;
 
-/// Runs an asynchronous command until it ends or a signal does; what it has begun (temporary files) is cleaned up in both cases.
+/// Runs an asynchronous command until it ends, or a signal ends it. Temporary files are removed in both cases.
 pub fn run(command: &str, work: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
-    run_beside(command, &GoesOn::new(), work)
+    run_with_note(command, &InterruptNote::new(), work)
 }
 
-/// The same of a command beside which something else goes on.
-pub fn run_beside(command: &str, goes_on: &GoesOn, work: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
+/// Runs an asynchronous command like [`run`], and prints `note` if a signal ends it.
+pub fn run_with_note(
+    command: &str,
+    note: &InterruptNote,
+    work: impl Future<Output = Result<Exit, Failure>>,
+) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(command, Err(Failure::new(Exit::Failed, error))),
@@ -119,16 +124,16 @@ pub fn run_beside(command: &str, goes_on: &GoesOn, work: impl Future<Output = Re
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = work => outcome,
-            () = signalled() => Err(Failure::new(Exit::Interrupted, interrupted(goes_on))),
+            () = signalled() => Err(Failure::new(Exit::Interrupted, interrupted(note))),
         }
     });
-    // A thread that still reads a slow file is not waited for.
+    // Does not wait for threads that read slow files.
     runtime.shutdown_background();
     end(command, outcome)
 }
 
-fn interrupted(goes_on: &GoesOn) -> String {
-    goes_on.get().map_or("interrupted".to_owned(), |text| format!("interrupted; {text}"))
+fn interrupted(note: &InterruptNote) -> String {
+    note.get().map_or("interrupted".to_owned(), |text| format!("interrupted; {text}"))
 }
 
 async fn signalled() {

@@ -1,39 +1,39 @@
-//! [`Counters`]: how many jobs stand where, which the ledger knows, and what this process has done of them.
+//! [`Counters`]: the numbers of jobs by state, from the database, and of events since the start, from this process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
-use super::history::State;
 use super::queue::Ended;
+use super::status::State;
 use super::{Error, Verdict};
 
-/// Figures of jobs.
+/// Numbers for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Jobs of which nothing has run.
+    /// Jobs of which no item has run.
     pub queued: u64,
-    /// Jobs of which something has run.
+    /// Jobs of which some item has run.
     pub running: u64,
     /// Jobs that have ended and are remembered.
     pub done: u64,
     /// Jobs that were cancelled and are remembered.
     pub cancelled: u64,
-    /// Items that ended well, since the start.
+    /// Items that succeeded, since the start.
     pub items_done: u64,
-    /// Items that did not.
+    /// Items that failed, since the start.
     pub items_failed: u64,
-    /// Attempts of items that are made again.
+    /// Attempts that were put off for another one, since the start.
     pub items_retried: u64,
-    /// Webhooks that were called and answered well.
+    /// Webhook calls that succeeded, since the start.
     pub webhooks_delivered: u64,
-    /// Calls of webhooks that were not.
+    /// Webhook calls that failed, since the start.
     pub webhooks_failed: u64,
 }
 
-/// What this process has done.
+/// Events in this process.
 #[derive(Debug, Default)]
-pub struct Figures {
+pub struct LiveCounters {
     items_done: AtomicU64,
     items_failed: AtomicU64,
     items_retried: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Figures {
     webhooks_failed: AtomicU64,
 }
 
-impl Figures {
+impl LiveCounters {
     /// Counts items whose results are written.
     pub fn ended(&self, items: &[Ended]) {
         let well = |item: &&Ended| item.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done);
@@ -60,24 +60,24 @@ impl Figures {
         if well { &self.webhooks_delivered } else { &self.webhooks_failed }.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// These, beside what the ledger says.
-    pub fn beside(&self, ledger: Counters) -> Counters {
-        let now = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+    /// Adds the events to the numbers `by_state` of the database.
+    pub fn with(&self, by_state: Counters) -> Counters {
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counters {
             items_done: now(&self.items_done),
             items_failed: now(&self.items_failed),
             items_retried: now(&self.items_retried),
             webhooks_delivered: now(&self.webhooks_delivered),
             webhooks_failed: now(&self.webhooks_failed),
-            ..ledger
+            ..by_state
         }
     }
 }
 
-/// How many jobs stand where: one walk over an index of as many rows as there may be jobs.
-pub fn by_state(ledger: &Connection) -> Result<Counters, Error> {
+/// Counts jobs by state. Walks an index that has one entry for each job.
+pub fn by_state(database: &Connection) -> Result<Counters, Error> {
     let mut counters = Counters::default();
-    let mut statement = ledger.prepare_cached("SELECT state, count(*) FROM job GROUP BY state")?;
+    let mut statement = database.prepare_cached("SELECT state, count(*) FROM job GROUP BY state")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let count = row.get::<_, i64>(1)?.max(0) as u64;

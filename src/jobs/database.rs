@@ -1,6 +1,6 @@
-//! [`Ledger`]: the database of jobs, on a thread of its own. It knows how a transaction becomes durable and nothing of what is
-//! written; the statements are in [`super::intake`], [`super::queue`] and [`super::history`], each a function over a connection.
-//! Those three files are what another database would replace.
+//! [`Database`]: the SQLite file of jobs, on a thread of its own. It knows how a transaction becomes durable, and
+//! nothing of what is written. The statements are functions over a connection in [`super::submission`],
+//! [`super::queue`], [`super::status`], [`super::retention`], [`super::counters`] and [`super::webhook`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,16 +13,19 @@ use super::Error;
 
 /// How long a statement waits for another process that has the file open, say a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The write-ahead log is cut back to this when it has been carried over.
+/// The size to which the write-ahead log is cut back after a checkpoint.
 const LOG_BYTES_MAX: i64 = 64 << 20;
 
-/// Of the tables; a file of a later one is refused.
+/// The version of the tables. A file of a later version is refused.
 const VERSION: i64 = 1;
 
-/// `job`: one row each, `id` unknown until it is accepted, `body` the digest of its lines (none of a job beside something), and
-/// until then what its intake is known by; `webhook_attempts`: calls of its webhook that failed. `chunk`: items that are still to be
-/// run. `selection`: what of the store a line still has to name. `result`: what came of each output, in the order in which it was
-/// known.
+/// The tables.
+///
+/// - `job`: one row for each. `id` is null until the job is accepted. `body` is the digest of its lines, null for a
+///   prerender job, and the mark of its slot until the job is accepted. `webhook_attempts` counts calls that failed.
+/// - `chunk`: items that are still to be run.
+/// - `selection`: parts of the store that are still to be listed for a line.
+/// - `result`: the line of each output, in the order in which outputs ended.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS job (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -74,32 +77,32 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS result_by_job ON result (job, number);
 ";
 
-/// Calls that wait for the thread.
+/// Calls that may wait for the thread.
 pub(super) const CALLS_MAX: usize = 1_024;
 
 type Call = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// A handle on the database. The thread ends, and the file is closed, when the last handle is dropped.
 #[derive(Clone)]
-pub struct Ledger {
-    // Bounded by `places`, but for those who cannot wait.
+pub struct Database {
+    // Bounded by `permits`, except for callers that cannot wait.
     calls: mpsc::UnboundedSender<Call>,
-    /// Of calls that are waited for: those whose callers have left stand here, too, while the thread does not come to them.
-    places: Arc<Semaphore>,
+    /// Bounds queued calls, including those whose caller has gone.
+    permits: Arc<Semaphore>,
 }
 
-impl Ledger {
-    /// Opens the file, or makes it; blocks while it does.
-    pub fn open(file: &Path) -> Result<Ledger, Error> {
-        Ledger::over(Connection::open(file)?)
+impl Database {
+    /// Opens the file, or makes it. Blocks.
+    pub fn open(file: &Path) -> Result<Database, Error> {
+        Database::over(Connection::open(file)?)
     }
 
-    /// A database that ends with the process.
-    pub fn in_memory() -> Result<Ledger, Error> {
-        Ledger::over(Connection::open_in_memory()?)
+    /// A database in memory, which ends with the process.
+    pub fn in_memory() -> Result<Database, Error> {
+        Database::over(Connection::open_in_memory()?)
     }
 
-    fn over(mut connection: Connection) -> Result<Ledger, Error> {
+    fn over(mut connection: Connection) -> Result<Database, Error> {
         set_up(&connection)?;
         let (calls, mut received) = mpsc::unbounded_channel::<Call>();
         let run = move || {
@@ -110,11 +113,12 @@ impl Ledger {
         std::thread::Builder::new()
             .name("jobs".to_owned())
             .spawn(run)
-            .map_err(|error| Error::Ledger(error.to_string()))?;
-        Ok(Ledger { calls, places: Arc::new(Semaphore::new(CALLS_MAX)) })
+            .map_err(|error| Error::Database(error.to_string()))?;
+        Ok(Database { calls, permits: Arc::new(Semaphore::new(CALLS_MAX)) })
     }
 
-    /// Runs `statements` on the ledger's thread, outside a transaction.
+    /// Runs `statements` on the thread, outside a transaction. They are skipped if the caller has gone before their
+    /// turn.
     pub async fn read<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
@@ -122,8 +126,9 @@ impl Ledger {
         self.call(true, |connection| statements(connection)).await
     }
 
-    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one has followed.
-    /// Never for what is told, as results are: what a power cut can take is only work, and work is done again.
+    /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one
+    /// has followed. Not for results or anything else that clients see: a power cut may only take work, which is done
+    /// again.
     pub async fn write<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
@@ -131,7 +136,7 @@ impl Ledger {
         self.call(false, |connection| transact(connection, "NORMAL", statements)).await
     }
 
-    /// Runs `statements` in one transaction that survives a power cut, with every transaction before it.
+    /// Runs `statements` in one transaction that survives a power cut, as does every transaction before it.
     pub async fn write_durably<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,
@@ -139,23 +144,24 @@ impl Ledger {
         self.call(false, |connection| transact(connection, "FULL", statements)).await
     }
 
-    /// Runs `then` on the ledger's thread once all that was asked before is done, for those who cannot wait.
+    /// Runs `then` on the thread after all earlier calls, without waiting: for callers that cannot wait, such as a
+    /// `drop`.
     pub fn afterwards(&self, then: impl FnOnce() + Send + 'static) {
         _ = self.calls.send(Box::new(|_| then()));
     }
 
-    /// What `only_asks` is left out once nobody waits for its answer.
+    /// Queues `run` and waits for its answer. A call that `only_reads` is skipped if its caller has gone.
     async fn call<T: Send + 'static>(
         &self,
-        only_asks: bool,
+        only_reads: bool,
         run: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let gone = || Error::Ledger("its thread is gone".to_owned());
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
+        let gone = || Error::Database("its thread is gone".to_owned());
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
         let call = move |connection: &mut Connection| {
-            let _place = place;
-            if !(only_asks && answer.is_closed()) {
+            let _permit = permit;
+            if !(only_reads && answer.is_closed()) {
                 _ = answer.send(run(connection));
             }
         };
@@ -165,9 +171,9 @@ impl Ledger {
 }
 
 #[cfg(test)]
-impl Ledger {
-    pub(super) fn free_places(&self) -> usize {
-        self.places.available_permits()
+impl Database {
+    pub(super) fn free_permits(&self) -> usize {
+        self.permits.available_permits()
     }
 }
 
@@ -175,12 +181,12 @@ fn set_up(connection: &Connection) -> Result<(), Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version > VERSION {
-        return Err(Error::Ledger(format!("it is of version {version}, and this program knows {VERSION}")));
+        return Err(Error::Database(format!("version {version} is unknown; this program knows version {VERSION}")));
     }
-    // A file that is as it should be is not written to, and so nothing is synced at a start.
+    // An up-to-date file is not written to, so a start syncs nothing.
     let new = version < VERSION;
     if new {
-        // Before the first table: it is a property of the file.
+        // Before the first table is made: it is a property of the file.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -206,7 +212,7 @@ fn transact<T>(
     Ok(answer)
 }
 
-/// Bytes that the database holds, without what is free for reuse.
+/// Bytes that the database holds, without free pages.
 pub fn bytes(connection: &Connection) -> Result<u64, Error> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let pages = pragma("page_count")? - pragma("freelist_count")?;

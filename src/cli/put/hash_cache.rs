@@ -1,51 +1,52 @@
-//! [`Memory`]: the digests of files that were hashed before, so that a file which has not changed since is not read again. A cache in
-//! one SQLite file: whatever is wrong with it, files are read as if it were not there. Reads no file but its own.
+//! [`HashCache`]: the digests of files that were hashed before, so that an unchanged file is not read again. It is one
+//! SQLite file. If that is damaged or missing, files are read as without it. Reads no file but its own.
 //!
-//! A digest is believed when the file's path, device, inode, size, time of modification and time of change (`ctime`, which no program
-//! can set) are all what they were, on a file system that says so at once ([`Devices`]). Then its bytes are, too, but for:
-//! - a change in the tick of the clock in which it was hashed: files that are younger than [`YOUNG_NS`] are not remembered (git calls
-//!   them racy);
-//! - file systems without a time of change of their own (FAT, exFAT), when a program changes a file, keeps its size and puts the time
-//!   of modification back. They also number files anew at each mount, and the pictures of a burst may have one size and one time: hence
-//!   the path, without which one of them could be taken for another;
-//! - a program that writes through a memory map, until the system has noticed;
-//! - a clock that was turned back.
+//! A digest is used if path, device, inode, size, mtime and ctime (which no program can set) are unchanged, on a file
+//! system that reports changes at once ([`Devices`]). The bytes are unchanged then, with these exceptions:
+//! - A change within the same clock tick as the hash. So files younger than [`YOUNG_NS`] are not remembered (git calls
+//!   them racy).
+//! - File systems without ctime (FAT, exFAT), if a program changes a file, keeps its size and restores its mtime. These
+//!   also number files anew at each mount, and the pictures of a burst may have one size and one time. The path keeps
+//!   them apart.
+//! - A program that writes through a memory map, until the kernel has noticed.
+//! - A clock that was turned back.
 //!
-//! What is sent is held against its digest by the server, so no image is ever stored under a wrong name.
+//! The server checks uploaded bytes against their digest, so no image is ever stored under a wrong name.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::devices::Devices;
 use crate::digest::Digest;
 
-/// What the file may take, give or take one write: some 3 million files, at 80 to 110 bytes each. When it is full, files that are new
-/// to it are not remembered: to forget others for them would be to remember none when there are more than fit.
+/// The size of the cache file, give or take one write: about 3 million files, at 80 to 110 bytes each. When it is full,
+/// new files are not remembered. If they replaced old ones, a collection larger than the cache would never find any.
 pub const BYTES_MAX: u64 = 256 << 20;
-/// A file that was changed so shortly before it was hashed may change again and keep its times: those of FAT are in steps of 2 s.
+/// The age below which a file may change again without a change of its times. FAT keeps times in steps of 2 s.
 const YOUNG_NS: i64 = 2_000_000_000;
-/// A file that was not seen for so long is forgotten.
+/// Days after which a file that was not seen again is forgotten.
 const KEPT_DAYS: u64 = 90;
-/// That a file was seen is written so often, and not at each run; and those that were not are looked for.
+/// Days between two notes that a file was seen, and between two sweeps.
 const SEEN_EVERY_DAYS: u64 = 7;
-/// Changes that are written together, and how long the first of them waits.
+/// Changes that are written together, and the longest wait of the first one.
 const WRITTEN_MAX: usize = 1_000;
 const WRITTEN_EVERY: Duration = Duration::from_secs(1);
-/// How long another process may write: less than it takes to miss a digest.
+/// The longest wait for another process that writes: less than it takes to hash what would be missed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Of the table; a file of a later one is left alone.
+/// The version of the table. A file of a later version is left alone.
 const VERSION: i64 = 1;
 
-/// One row a file, in the order of inodes: what lies together on the device is looked up together. `path` is the start of a hash; `seal`
-/// tells that a digest belongs to the rest of its row. `swept`, of one row, has the day when files were last forgotten.
+/// One row for each file, in the order of inodes: neighbours on the device are looked up together. `path` is the start
+/// of a hash. `seal` proves that a digest belongs to the rest of its row. `swept` has one row: the day of the last
+/// sweep.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS file (
         device INTEGER NOT NULL,
@@ -65,16 +66,16 @@ const FIND: &str = "SELECT digest, seen_day, seal FROM file
     WHERE device = ?1 AND inode = ?2 AND path = ?3 AND bytes = ?4 AND mtime_ns = ?5 AND ctime_ns = ?6";
 const REMEMBER: &str = "REPLACE INTO file (device, inode, path, bytes, mtime_ns, ctime_ns, seen_day, digest, seal)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-/// The same of a file that has its row.
+/// Updates the row of a file that has one, and makes no new row.
 const CORRECT: &str = "UPDATE file
     SET path = ?3, bytes = ?4, mtime_ns = ?5, ctime_ns = ?6, seen_day = ?7, digest = ?8, seal = ?9
     WHERE device = ?1 AND inode = ?2";
 const FORGET: &str = "DELETE FROM file WHERE device = ?1 AND inode = ?2";
-/// Changes its row when it is due, whichever way the clock was wrong.
+/// Takes note of a sweep if one is due, whichever way the clock was wrong.
 const SWEEP: &str = "UPDATE swept SET day = ?1 WHERE abs(day - ?1) >= ?2";
 const FORGET_UNSEEN: &str = "DELETE FROM file WHERE seen_day < ?1";
 
-/// A file as it stands, without its bytes: two that are equal have the same.
+/// The metadata of a file. Equal stamps mean equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: i64,
@@ -86,9 +87,9 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Of the file at `path`.
+    /// The stamp of the file at `path`.
     pub fn of(path: &Path, file: &Metadata) -> Stamp {
-        // Where there is no folder to be in, the path alone must do.
+        // Without a current folder, the path as it is must do.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Stamp {
@@ -101,7 +102,7 @@ impl Stamp {
         }
     }
 
-    /// Of it together with `digest`: 8 bytes of a hash of both.
+    /// The seal of this stamp and `digest`: 8 bytes of a hash of both.
     fn seal(&self, digest: &Digest) -> i64 {
         let Stamp { device, inode, path, bytes, mtime_ns, ctime_ns } = self;
         let mut both = [device, inode, path, bytes, mtime_ns, ctime_ns].map(|part| part.to_le_bytes()).concat();
@@ -109,12 +110,12 @@ impl Stamp {
         start(&Digest::of(&both))
     }
 
-    /// Its size.
+    /// The size of the file.
     pub fn bytes(&self) -> u64 {
         self.bytes.cast_unsigned()
     }
 
-    /// Whether a change at `now` or later would show.
+    /// Whether any change at `now` or later would change the stamp.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let now_ns = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
         let youngest = i64::try_from(now_ns).unwrap_or(i64::MAX).saturating_sub(YOUNG_NS);
@@ -127,47 +128,50 @@ fn start(digest: &Digest) -> i64 {
     i64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Where it lies: `$XDG_CACHE_HOME/progimage/digests.sqlite`, else in `$HOME/.cache`; `None` where there is neither.
-pub fn place() -> Option<PathBuf> {
+/// The default path: `progimage/digests.sqlite` in `$XDG_CACHE_HOME`, or else in `$HOME/.cache`; `None`: neither is
+/// set.
+pub fn default_path() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
     Some(cache.join("progimage/digests.sqlite"))
 }
 
-/// What is known of files. Nothing here fails: what cannot be read is not known, what cannot be written is not remembered.
+/// The cache. Its calls never fail: an entry that cannot be read is unknown, and one that cannot be written is
+/// forgotten.
 ///
-/// Threads share it. Two processes may have the same file open.
-pub struct Memory {
+/// Threads share it. Several processes may have the same file open.
+pub struct HashCache {
     file: PathBuf,
     devices: Devices,
     bytes_max: u64,
-    /// Days since 1970, when it was opened.
+    /// The day when it was opened, in days since 1970.
     today: i64,
     connection: Mutex<Option<Connection>>,
-    /// Not again after it has failed: each time might be a long wait.
+    /// Whether to read. False after a failure, since each attempt might be a long wait.
     reads: AtomicBool,
+    /// Whether to write. False after a failure.
     writes: AtomicBool,
     has_written: AtomicBool,
     changes: Mutex<Changes>,
 }
 
-/// What is not written yet; no digest: to be forgotten.
+/// Changes that are not written yet. A stamp without a digest is to be forgotten.
 struct Changes {
     list: Vec<(Stamp, Option<Digest>)>,
     since: Instant,
 }
 
-impl Memory {
-    /// Opens `file`, or makes it, of about `bytes_max` at most; without one, nothing is ever known.
-    pub fn open(file: Option<PathBuf>, bytes_max: u64) -> Memory {
+impl HashCache {
+    /// Opens `file`, or makes it, with at most about `bytes_max`. Without a file, nothing is ever known.
+    pub fn open(file: Option<PathBuf>, bytes_max: u64) -> HashCache {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Memory::open_on(file, bytes_max, (now.as_secs() / 86_400).cast_signed(), BUSY_TIMEOUT)
+        HashCache::open_on(file, bytes_max, (now.as_secs() / 86_400).cast_signed(), BUSY_TIMEOUT)
     }
 
-    fn open_on(file: Option<PathBuf>, bytes_max: u64, today: i64, busy_timeout: Duration) -> Memory {
+    fn open_on(file: Option<PathBuf>, bytes_max: u64, today: i64, busy_timeout: Duration) -> HashCache {
         let connection = file.as_deref().and_then(|file| connect(file, busy_timeout));
         let is_there = connection.is_some();
-        Memory {
+        HashCache {
             file: file.unwrap_or_default(),
             devices: Devices::default(),
             bytes_max,
@@ -180,12 +184,12 @@ impl Memory {
         }
     }
 
-    /// Whether `file` may be recalled and remembered; `kind` is that of its file system.
+    /// Whether the cache may be used for `file`. `kind` returns the kind of its file system.
     pub fn covers(&self, file: &Stamp, kind: impl FnOnce() -> Option<u64>) -> bool {
         self.devices.is_local(file.device.cast_unsigned(), kind)
     }
 
-    /// The digests of files, where they are known. Better asked of many at once: each question locks the file.
+    /// Looks up the digests of files. Each call locks the cache file, so callers ask for many at once.
     pub fn recall(&self, files: &[Stamp]) -> Vec<Option<Digest>> {
         let found = self.attempt(&self.reads, |connection| {
             let transaction = connection.transaction()?;
@@ -194,7 +198,7 @@ impl Memory {
         let found = found.unwrap_or_else(|| vec![None; files.len()]);
         let known = files.iter().zip(found).map(|(file, found)| {
             found.map(|(digest, seen_day)| {
-                // Either way: the clock may have been wrong.
+                // In both directions: the clock may have been wrong.
                 if self.today.abs_diff(seen_day) >= SEEN_EVERY_DAYS {
                     self.change(*file, Some(digest));
                 }
@@ -204,17 +208,17 @@ impl Memory {
         known.collect()
     }
 
-    /// Keeps the digest of a file that was settled when it began to be hashed, and still was the same when it ended.
+    /// Remembers the digest of a file whose stamp was settled before it was hashed, and was the same afterwards.
     pub fn remember(&self, file: Stamp, digest: Digest) {
         self.change(file, Some(digest));
     }
 
-    /// Its digest is another one, or may be.
+    /// Forgets the digest of a file, which may be wrong.
     pub fn forget(&self, file: Stamp) {
         self.change(file, None);
     }
 
-    /// Writes what is left to be written; if anything was, drops what was not seen for long, where that is due.
+    /// Writes the remaining changes. If anything was written, sweeps when that is due.
     pub fn close(&self) {
         self.write();
         if self.has_written.load(Ordering::Relaxed) {
@@ -223,7 +227,7 @@ impl Memory {
     }
 
     fn change(&self, file: Stamp, digest: Option<Digest>) {
-        let mut changes = locked(&self.changes);
+        let mut changes = self.changes.lock();
         changes.list.push((file, digest));
         let is_due = changes.list.len() >= WRITTEN_MAX || changes.since.elapsed() >= WRITTEN_EVERY;
         drop(changes);
@@ -234,8 +238,8 @@ impl Memory {
 
     fn write(&self) {
         self.attempt(&self.writes, |connection| {
-            // Taken when it can be written, so that changes are written in their order.
-            let mut changes = locked(&self.changes);
+            // Taken under the lock of the connection, so that changes are written in their order.
+            let mut changes = self.changes.lock();
             changes.since = Instant::now();
             let list = std::mem::take(&mut changes.list);
             drop(changes);
@@ -251,17 +255,17 @@ impl Memory {
             transaction.commit()
         });
         if !self.writes.load(Ordering::Relaxed) {
-            locked(&self.changes).list = Vec::new();
+            self.changes.lock().list = Vec::new();
         }
     }
 
-    /// Runs `statements` as long as these go well.
+    /// Runs `statements`, unless such statements have failed before.
     fn attempt<T>(
         &self,
         goes_well: &AtomicBool,
         statements: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Option<T> {
-        let mut connection = locked(&self.connection);
+        let mut connection = self.connection.lock();
         let open = connection.as_mut().filter(|_| goes_well.load(Ordering::Relaxed))?;
         let error = match statements(open) {
             Ok(value) => return Some(value),
@@ -278,10 +282,6 @@ impl Memory {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn find(transaction: &Transaction, file: &Stamp) -> rusqlite::Result<Option<(Digest, i64)>> {
     let Stamp { device, inode, path, bytes, mtime_ns, ctime_ns } = file;
     let found =
@@ -290,7 +290,7 @@ fn find(transaction: &Transaction, file: &Stamp) -> rusqlite::Result<Option<(Dig
             let (seen_day, seal): (i64, i64) = (row.get(1)?, row.get(2)?);
             Ok((seal == file.seal(&digest)).then_some((digest, seen_day)))
         });
-    // Without its seal it is as good as none.
+    // A row with a wrong seal counts as none.
     found.optional().map(Option::flatten)
 }
 
@@ -319,7 +319,7 @@ fn apply(
     Ok(())
 }
 
-/// Looks at every row, and so not in every run.
+/// Forgets files that were not seen for long. It reads every row, and so is not done in every run.
 fn sweep(connection: &mut Connection, today: i64) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if transaction.execute(SWEEP, [today, SEEN_EVERY_DAYS.cast_signed()])? > 0 {
@@ -328,14 +328,14 @@ fn sweep(connection: &mut Connection, today: i64) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// Bytes of the file, without what is free for reuse.
+/// Bytes of the file, without free pages.
 fn size(connection: &Connection) -> rusqlite::Result<u64> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let pages = pragma("page_count")? - pragma("freelist_count")?;
     Ok((pages * pragma("page_size")?).max(0).cast_unsigned())
 }
 
-/// Opens or makes `file`; one that is broken is replaced.
+/// Opens or makes `file`. A broken file is replaced.
 fn connect(file: &Path, busy_timeout: Duration) -> Option<Connection> {
     let opened = set_up(file, busy_timeout);
     let opened = match opened {
@@ -348,12 +348,12 @@ fn connect(file: &Path, busy_timeout: Duration) -> Option<Connection> {
     opened.ok().flatten()
 }
 
-/// None when the file is of a later version.
+/// Opens the database; `None`: the file is of a later version.
 ///
-/// With a rollback journal, because a home folder may be on NFS, where a write-ahead log cannot be shared; and without syncs: after a
-/// power cut it may be broken, and is made anew, or have rows of which one half is older than the other, which their seals tell.
+/// It has a rollback journal, because a home folder may be on NFS, where a write-ahead log cannot be shared. It is
+/// never synced: after a power cut it may be broken, and is made anew, or have torn rows, which their seals reveal.
 fn set_up(file: &Path, busy_timeout: Duration) -> rusqlite::Result<Option<Connection>> {
-    // Names and hashes of files are nobody else's. What goes wrong here is seen when the file is opened.
+    // Names and hashes of files are private. Errors here are seen when the file is opened.
     if let Some(folder) = file.parent() {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     }
@@ -365,7 +365,7 @@ fn set_up(file: &Path, busy_timeout: Duration) -> rusqlite::Result<Option<Connec
     let version =
         |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     if version(&connection)? == 0 {
-        // All of it or nothing, by one of those who find it empty.
+        // In one transaction: of several processes that find it empty, one makes the tables.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -374,16 +374,16 @@ fn set_up(file: &Path, busy_timeout: Duration) -> rusqlite::Result<Option<Connec
     Ok((version(&connection)? <= VERSION).then_some(connection))
 }
 
-/// Whether the file is no database, or not ours; not that it is locked, read-only or full.
+/// Whether the file is not a database of this program. A locked, read-only or full one is not broken.
 fn is_broken(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
-        // A value is not what is written there, or (`Unknown`) a column is missing.
+        // None: a value has the wrong type. `Unknown`: a column is missing.
         None => true,
         Some(code) => matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown),
     }
 }
 
-/// The journal first: it must not be taken for that of the next file.
+/// Removes the file. The journal goes first, so that the next file does not find it.
 fn remove(file: &Path) {
     let mut journal = file.as_os_str().to_owned();
     journal.push("-journal");

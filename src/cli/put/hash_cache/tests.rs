@@ -15,9 +15,9 @@ fn digest(n: i64) -> Digest {
     Digest::of(&n.to_le_bytes())
 }
 
-fn remember(memory: &Memory, files: impl IntoIterator<Item = i64>) {
-    files.into_iter().for_each(|n| memory.remember(stamp(n), digest(n)));
-    memory.close();
+fn remember(cache: &HashCache, files: impl IntoIterator<Item = i64>) {
+    files.into_iter().for_each(|n| cache.remember(stamp(n), digest(n)));
+    cache.close();
 }
 
 struct Place(tempfile::TempDir);
@@ -31,18 +31,18 @@ impl Place {
         self.0.path().join("cache/progimage/digests.sqlite")
     }
 
-    fn on(&self, day: i64) -> Memory {
+    fn on(&self, day: i64) -> HashCache {
         self.waiting(day, BUSY_TIMEOUT)
     }
 
     /// It writes only when many changes wait and when it is closed, whatever time a test takes.
-    fn waiting(&self, day: i64, busy_timeout: Duration) -> Memory {
-        let memory = Memory::open_on(Some(self.file()), BYTES_MAX, day, busy_timeout);
-        locked(&memory.changes).since = Instant::now() + Duration::from_secs(3_600);
-        memory
+    fn waiting(&self, day: i64, busy_timeout: Duration) -> HashCache {
+        let cache = HashCache::open_on(Some(self.file()), BYTES_MAX, day, busy_timeout);
+        cache.changes.lock().since = Instant::now() + Duration::from_secs(3_600);
+        cache
     }
 
-    fn open(&self) -> Memory {
+    fn open(&self) -> HashCache {
         self.on(DAY)
     }
 
@@ -90,9 +90,9 @@ fn a_file_that_differs_in_anything_is_another_one() {
     ];
     assert_eq!(place.open().recall(&others), [None; 6]);
     // One file, one row: the later is right.
-    let memory = place.open();
-    memory.remember(others[5], digest(9));
-    memory.close();
+    let cache = place.open();
+    cache.remember(others[5], digest(9));
+    cache.close();
     assert_eq!(place.open().recall(&[same, others[5]]), [None, Some(digest(9))]);
 }
 
@@ -129,22 +129,22 @@ fn a_young_file_and_one_of_the_future_are_not_settled() {
 #[test]
 fn changes_are_written_in_their_order_and_many_at_once() {
     let place = Place::new();
-    let memory = place.open();
-    memory.remember(stamp(1), digest(8));
-    memory.forget(stamp(1));
-    memory.forget(stamp(2));
-    memory.remember(stamp(2), digest(2));
-    (5..WRITTEN_MAX as i64).for_each(|n| memory.remember(stamp(n - 1), digest(n - 1)));
-    let waiting = || locked(&memory.changes).list.len();
+    let cache = place.open();
+    cache.remember(stamp(1), digest(8));
+    cache.forget(stamp(1));
+    cache.forget(stamp(2));
+    cache.remember(stamp(2), digest(2));
+    (5..WRITTEN_MAX as i64).for_each(|n| cache.remember(stamp(n - 1), digest(n - 1)));
+    let waiting = || cache.changes.lock().list.len();
     assert_eq!(waiting(), WRITTEN_MAX - 1);
-    memory.forget(stamp(0));
+    cache.forget(stamp(0));
     assert_eq!((waiting(), place.knows(2)), (0, true), "many are written although nothing was closed");
     assert!(!place.knows(1) && place.knows(4));
-    memory.remember(stamp(1), digest(1));
+    cache.remember(stamp(1), digest(1));
     assert_eq!((waiting(), place.knows(1)), (1, false), "one waits for others");
-    locked(&memory.changes).since =
+    cache.changes.lock().since =
         Instant::now().checked_sub(WRITTEN_EVERY).expect("a machine that has run for a second");
-    memory.remember(stamp(3), digest(3));
+    cache.remember(stamp(3), digest(3));
     assert_eq!((waiting(), place.knows(1) && place.knows(3)), (0, true), "but not for long");
 }
 
@@ -153,9 +153,9 @@ fn a_full_file_takes_corrections_and_nothing_new() {
     let place = Place::new();
     place.remember(DAY, [1]);
     let run = |bytes_max: u64, n: i64, of: i64| {
-        let memory = Memory::open_on(Some(place.file()), bytes_max, DAY, BUSY_TIMEOUT);
-        memory.remember(stamp(n), digest(of));
-        memory.close();
+        let cache = HashCache::open_on(Some(place.file()), bytes_max, DAY, BUSY_TIMEOUT);
+        cache.remember(stamp(n), digest(of));
+        cache.close();
         place.open().recall(&[stamp(n)])[0]
     };
     let full = place.bytes();
@@ -182,9 +182,9 @@ fn what_is_not_seen_for_long_is_forgotten() {
     place.remember(DAY, [1, 2]);
     // Looked up: 1 too soon for it to be written down.
     let seen = |day: i64, n: i64| {
-        let memory = place.on(day);
-        assert_eq!(memory.recall(&[stamp(n)]), [Some(digest(n))]);
-        memory.close();
+        let cache = place.on(day);
+        assert_eq!(cache.recall(&[stamp(n)]), [Some(digest(n))]);
+        cache.close();
     };
     seen(DAY + 6, 1);
     seen(DAY + 7, 2);
@@ -242,11 +242,11 @@ fn a_broken_file_is_replaced() {
         let place = Place::new();
         place.remember(DAY, [1]);
         // Also under a run that has begun.
-        let memory = place.open();
+        let cache = place.open();
         breaks(&place);
-        assert_eq!(memory.recall(&[stamp(1)]), [None], "{n}");
-        memory.remember(stamp(2), digest(2));
-        memory.close();
+        assert_eq!(cache.recall(&[stamp(1)]), [None], "{n}");
+        cache.remember(stamp(2), digest(2));
+        cache.close();
         assert!(!place.knows(1) && !place.knows(2), "{n}");
         place.remember(DAY, [1]);
         assert!(place.knows(1), "{n}");
@@ -275,14 +275,14 @@ fn who_cannot_write_can_still_read() {
     place.remember(DAY, [1]);
     let mut other = Connection::open(place.file()).expect("open");
     let writing = other.transaction_with_behavior(TransactionBehavior::Immediate).expect("locked");
-    let memory = place.open();
-    memory.remember(stamp(2), digest(2));
-    memory.close();
-    assert_eq!(memory.recall(&[stamp(1), stamp(2)]), [Some(digest(1)), None]);
+    let cache = place.open();
+    cache.remember(stamp(2), digest(2));
+    cache.close();
+    assert_eq!(cache.recall(&[stamp(1), stamp(2)]), [Some(digest(1)), None]);
     // Given up for this run, so that it does not wait each time.
     drop(writing);
-    memory.remember(stamp(2), digest(2));
-    memory.close();
+    cache.remember(stamp(2), digest(2));
+    cache.close();
     assert!(!place.knows(2));
 }
 
@@ -302,17 +302,17 @@ fn two_runs_at_once_remember_what_both_have_found() {
 }
 
 #[test]
-fn the_file_is_nobody_elses_and_may_not_be_there() {
+fn the_file_is_private_and_may_be_missing() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.remember(DAY, [1]);
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!((mode(&place.file()), mode(place.file().parent().expect("in a folder"))), (0o600, 0o700));
     for nowhere in [None, Some(PathBuf::from("/dev/null/x")), Some(place.0.path().to_owned())] {
-        let memory = Memory::open(nowhere, BYTES_MAX);
-        (0..=WRITTEN_MAX as i64).for_each(|n| memory.remember(stamp(n), digest(n)));
-        assert!(locked(&memory.changes).list.len() < WRITTEN_MAX);
-        memory.close();
-        assert_eq!(memory.recall(&[stamp(1)]), [None]);
+        let cache = HashCache::open(nowhere, BYTES_MAX);
+        (0..=WRITTEN_MAX as i64).for_each(|n| cache.remember(stamp(n), digest(n)));
+        assert!(cache.changes.lock().list.len() < WRITTEN_MAX);
+        cache.close();
+        assert_eq!(cache.recall(&[stamp(1)]), [None]);
     }
 }

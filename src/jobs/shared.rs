@@ -1,0 +1,140 @@
+//! [`Shared`]: what the parts of [`super::Jobs`] share, and which chunks run now.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::task::AbortHandle;
+
+use super::counters::LiveCounters;
+use super::queue::Taken;
+use super::submission_slots::SubmissionSlots;
+use super::{Database, JobExecutor, Options};
+use crate::fetch::WebhookClient;
+use crate::store::Store;
+
+/// How long a part waits after an error of the database or the store.
+pub const ERROR_WAIT: Duration = Duration::from_secs(1);
+/// Ends of jobs that are kept for slow listeners. A listener that missed some looks at its job itself.
+const ENDS_MAX: usize = 1_024;
+
+/// State that every part of [`super::Jobs`] may use at any time.
+pub struct Shared {
+    pub database: Database,
+    pub executor: Arc<dyn JobExecutor>,
+    pub store: Arc<dyn Store>,
+    pub webhooks: WebhookClient,
+    pub options: Options,
+    pub counters: LiveCounters,
+    pub slots: SubmissionSlots,
+    /// Permits of items that run.
+    pub item_permits: Semaphore,
+    /// Whether an item failed for a reason that may be the store's.
+    pub suspects_store: AtomicBool,
+    /// Wakes the scheduler: there may be something to run.
+    pub wake: Notify,
+    /// Wakes the sweeper: there may be something to forget.
+    pub sweep: Notify,
+    changes: watch::Sender<u64>,
+    ends: broadcast::Sender<i64>,
+    /// Chunks and selections that run now.
+    pub runs: Mutex<HashMap<RunKey, Running>>,
+}
+
+/// A chunk or a selection, by its number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunKey {
+    Chunk(i64),
+    Selection(i64),
+}
+
+/// A run under way.
+pub struct Running {
+    pub job: i64,
+    pub abort: AbortHandle,
+    /// Items that have not ended.
+    pub items: Arc<AtomicU64>,
+}
+
+impl Shared {
+    pub fn new(
+        database: Database,
+        executor: Arc<dyn JobExecutor>,
+        store: Arc<dyn Store>,
+        webhooks: WebhookClient,
+        options: Options,
+    ) -> Shared {
+        Shared {
+            database,
+            executor,
+            store,
+            webhooks,
+            slots: SubmissionSlots::new(options.receiving_max),
+            item_permits: Semaphore::new(options.items_at_once),
+            suspects_store: AtomicBool::new(false),
+            options,
+            counters: LiveCounters::default(),
+            wake: Notify::new(),
+            sweep: Notify::new(),
+            changes: watch::Sender::new(0),
+            ends: broadcast::Sender::new(ENDS_MAX),
+            runs: Mutex::default(),
+        }
+    }
+
+    /// Announces that something about a job has changed.
+    pub fn changed(&self) {
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Announces that a job has ended.
+    pub fn ended(&self, job: i64) {
+        // Without listeners this is an error, and right.
+        _ = self.ends.send(job);
+    }
+
+    pub fn ends(&self) -> broadcast::Receiver<i64> {
+        self.ends.subscribe()
+    }
+
+    /// Items of a job that are taken and have not ended.
+    pub fn running(&self, job: i64) -> u64 {
+        let runs = self.runs.lock();
+        runs.values().filter(|run| run.job == job).map(|run| run.items.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Aborts what runs of a job.
+    pub fn abort(&self, job: i64) {
+        for run in self.runs.lock().values().filter(|run| run.job == job) {
+            run.abort.abort();
+        }
+        self.sweep.notify_one();
+    }
+
+    /// The chunks and selections that run now.
+    pub fn taken(&self) -> Taken {
+        let mut taken = Taken::default();
+        for run in self.runs.lock().keys() {
+            match run {
+                RunKey::Chunk(number) => taken.chunks.insert(*number),
+                RunKey::Selection(number) => taken.selections.insert(*number),
+            };
+        }
+        taken
+    }
+}
+
+/// Sleeps for `wait`; `None`: for ever.
+pub async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
