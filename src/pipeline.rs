@@ -14,25 +14,19 @@ mod batch;
 pub mod codec;
 pub mod color;
 mod deadline;
-pub mod docs;
 mod encode;
 mod error;
-pub mod foreign;
 mod ifd;
-pub mod invalid;
-pub mod json;
 mod limits;
 pub mod metadata;
 pub mod operation;
 mod orient;
 pub mod param;
-mod parse;
 mod plan;
-mod presets;
-pub mod query;
 mod raster;
 mod run;
 pub mod summary;
+mod syntax;
 
 use bytes::Bytes;
 
@@ -44,12 +38,11 @@ pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
 use param::{Args, Param};
-pub use parse::{is_known, unknown_member, unknown_of_query};
 use plan::RenderPlan;
 pub use plan::{Headers, PlanSummary, Step};
-pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
+pub use syntax::{PRESET, Presets, docs, foreign, invalid, is_known, json, query, unknown_member, unknown_of_query};
 
 /// Raised whenever the same source gives other pixels before its first operation: decoders, colour, orientation; and whenever a
 /// picture is brought to an encoder in another way. Part of every key, since a key is made before the source is read.
@@ -75,7 +68,7 @@ impl Pipeline {
     ///
     /// Errors: [`Error::Invalid`].
     pub fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
-        parse::from_query(codec, query, &[])
+        syntax::from_query(codec, query, &[])
     }
 
     /// Reads a query that images came with, by the names of their parts. In a flat query such a name is the key that
@@ -87,7 +80,7 @@ impl Pipeline {
         query: &[(String, String)],
         parts: &[(&str, Digest)],
     ) -> Result<Pipeline, Error> {
-        parse::from_query(codec, query, parts)
+        syntax::from_query(codec, query, parts)
     }
 
     /// Reads the members of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; with a `preset`, the
@@ -100,7 +93,7 @@ impl Pipeline {
         encode: &[(String, serde_json::Value)],
         ops: Option<&str>,
     ) -> Result<Pipeline, Error> {
-        parse::from_members(codec, preset, encode, ops)
+        syntax::from_members(codec, preset, encode, ops)
     }
 
     /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` lets an error call an

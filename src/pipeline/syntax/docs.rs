@@ -1,8 +1,8 @@
 //! The parameters as rows of text, from the tables: for the README, help and the API description. Formats nothing itself.
 
-use super::ENCODE;
-use super::operation::OPERATIONS;
-use super::param::Param;
+use crate::pipeline::ENCODE;
+use crate::pipeline::operation::OPERATIONS;
+use crate::pipeline::param::Param;
 
 /// One parameter, documented.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::codec::Codec;
 use super::invalid::{invalid, repeated};
-use super::param::{Args, Param, Value};
 use super::parse::{OPS, RENDER};
-use super::{Error, Pipeline, Step};
 use crate::digest::Digest;
+use crate::pipeline::codec::Codec;
+use crate::pipeline::param::{Args, Param, Value};
+use crate::pipeline::{Error, Pipeline, Step};
 
 /// Decoded names and values.
 pub type Pairs = Vec<(String, String)>;
@@ -75,7 +75,7 @@ pub fn push_url(text: &mut String, source: &Digest, codec: &Codec, query: &str) 
 }
 
 /// See [`Pipeline::query`].
-pub(super) fn query(pipeline: &Pipeline) -> String {
+pub(in crate::pipeline) fn query(pipeline: &Pipeline) -> String {
     let pairs = flat(pipeline).unwrap_or_else(|| chain(pipeline));
     let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect();
     pairs.join("&")

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::Error;
+use crate::pipeline::Error;
 
 /// Distance of two names from 0 (nothing alike) to 1 (equal), from which one is taken for a slip of the other. `wdth` and `width` are
 /// 0.8 apart, `q` and `g` are 0.
@@ -119,7 +119,7 @@ impl Invalid {
     }
 
     /// The sentence about `parameter`, without its full stop.
-    pub(super) fn sentence(&self, parameter: &str) -> String {
+    pub(in crate::pipeline) fn sentence(&self, parameter: &str) -> String {
         match self {
             Invalid::Unknown { known, help, .. } => unknown(parameter, known, help),
             Invalid::Repeated { other: None } => format!("{parameter} is given twice"),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::codec::CODECS;
 use super::invalid::{Help, conflict, invalid, nearest};
 use super::query::{self, Pairs};
-use super::{Error, Pipeline};
+use crate::pipeline::codec::CODECS;
+use crate::pipeline::{Error, Pipeline};
 
 /// Its name in a query.
 pub const PRESET: &str = "preset";

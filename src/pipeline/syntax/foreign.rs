@@ -1,9 +1,9 @@
 //! Spellings of other services: what is the same thing here is taken as if it were written in our words, for the rest there is a hint.
 //! Asked only about what our own tables do not know, so that no row changes what is accepted without it.
 
-use super::codec::by_extension;
 use super::invalid::{Help, short};
 use super::parse;
+use crate::pipeline::codec::by_extension;
 
 /// One spelling, or several that mean the same.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ pub(super) fn alias(name: &str, value: &str) -> Option<(String, String)> {
 }
 
 /// A value in our words for a parameter of ours, by its canonical key.
-pub(super) fn value(key: &str, value: &str) -> Option<String> {
+pub(in crate::pipeline) fn value(key: &str, value: &str) -> Option<String> {
     alias(row_name(key), value).map(|(_, value)| value)
 }
 
@@ -178,7 +178,7 @@ pub(super) fn is_nothing(key: &str, value: &str) -> bool {
 }
 
 /// What to write instead of a pair that is not accepted.
-pub(super) fn help(name: &str, value: &str) -> Help {
+pub(in crate::pipeline) fn help(name: &str, value: &str) -> Help {
     let value = &short(value);
     let Some((row, found)) = find(row_name(name), value) else { return Help::None };
     match row.means {

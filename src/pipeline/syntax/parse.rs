@@ -7,15 +7,15 @@ use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
-use super::codec::{self, CODECS, Codec};
 use super::invalid::{Help, conflict, invalid, missing, nearest, repeated, unfit, unknown_but, unknown_of};
 use super::json::{Object, place_of};
-use super::operation::{self, OPERATIONS, Operation};
-use super::param::{Args, Param};
-use super::plan::Step;
 use super::presets::PRESET;
-use super::{ENCODE, Error, Pipeline, foreign, query};
+use super::{foreign, query};
 use crate::digest::Digest;
+use crate::pipeline::codec::{self, CODECS, Codec};
+use crate::pipeline::operation::{self, OPERATIONS, Operation};
+use crate::pipeline::param::{Args, Param};
+use crate::pipeline::{ENCODE, Error, Pipeline, Step};
 
 /// The query key of a JSON chain.
 pub(super) const OPS: &str = "ops";
@@ -24,7 +24,7 @@ pub(super) const OPS: &str = "ops";
 type Parts<'a> = &'a [(&'a str, Digest)];
 
 /// See [`Pipeline::from_form`].
-pub(super) fn from_query(
+pub(in crate::pipeline) fn from_query(
     codec: &'static Codec,
     query: &[(String, String)],
     parts: Parts<'_>,
@@ -267,7 +267,7 @@ fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Resul
 }
 
 /// See [`Pipeline::from_json`].
-pub(super) fn from_members(
+pub(in crate::pipeline) fn from_members(
     codec: &'static Codec,
     preset: &[(String, String)],
     encode: &[(String, Json)],
