@@ -7,13 +7,13 @@
 //! |---|---|
 //! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
-//! | `offload` | work that takes long runs away from the threads of the runtime; knows nothing else |
+//! | `offload` | long work, on other threads than the runtime's; knows nothing else |
 //! | `singleflight` | many callers of one key share one run; knows nothing else |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
 //! | `hold` | bytes that carry the right to be in memory; knows nothing else |
 //! | [`fetch`] | remote sources: the guarded HTTP client, and what it keeps |
-//! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, render threads for single and bulk work |
-//! | [`items`] | bulk items: one source, many outputs, each to its place |
+//! | [`renditions`] | the rendition cache and its tier on disk, single flight, admission, the render pools |
+//! | [`items`] | bulk items: one source, many outputs, each with its place |
 //! | [`jobs`] | many items in the background, exactly once in the results; the queue and its database |
 //! | [`http`] | the edge in four rooms: `server`, `routes`, `protocol` (conditional requests, errors as `problem+json`, keys), `message` |
 //! | [`config`], [`cli`] | the only readers of environment, arguments and files of settings |

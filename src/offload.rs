@@ -1,7 +1,6 @@
-//! [`run`]: work that takes long runs away from the threads of the runtime. Knows nothing else.
+//! [`run`]: runs long work on other threads than the runtime's. Knows nothing else.
 
-/// The most bytes that are worked on in place. Without special instructions SHA-256 takes about a millisecond for
-/// these.
+/// The most bytes that are worked on in place. Without special instructions, SHA-256 takes about a millisecond for them.
 pub const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Runs `work`, which goes over `bytes` bytes, and returns its result. More than [`INLINE_BYTES_MAX`] run on a blocking

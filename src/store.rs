@@ -123,6 +123,27 @@ pub trait Read: Send + Sync {
 /// Opens a backend by its URL: `memory:`, or the path of a folder.
 ///
 /// Must be called on a tokio runtime. Reads are served at once; all other calls wait for the backend's start-up.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use progimage::digest::Digest;
+/// use progimage::store::{self, Options, Stat, Uploads};
+/// let store = store::open("memory:", &Options::default()).await?;
+/// let uploads = Uploads::new(store.clone(), Options::default());
+/// let mut receipts = Vec::new();
+/// for _ in 0..2 {
+///     let mut upload = uploads.begin(Some(5)).await?;
+///     upload.write("hello".into()).await?;
+///     receipts.push(upload.seal(Some(Digest::of(b"hello"))).await?.commit().await?);
+/// }
+/// // The bytes are stored once, under their hash.
+/// assert!(receipts[0].created && !receipts[1].created);
+/// let id = receipts[0].digest;
+/// assert_eq!(store.list(None, 10).await?, [(id, Stat { len: 5 })]);
+/// assert_eq!(store.open(&id).await?.bytes().await?, "hello");
+/// assert!(store.delete(&id).await? && store.open(&id).await.is_err());
+/// # Ok::<(), store::Error>(()) }).unwrap();
+/// ```
 pub async fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, Error> {
     match url.split_once(':') {
         Some(("memory", _)) => Ok(Arc::new(memory::Memory::new(options.clone()))),

@@ -229,14 +229,14 @@ mod tests {
             let must = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
             assert_eq!(error, format!("item must be {must} ({why})"), "{line}");
         };
-        check("https://user:secret@host/", "it is no JSON at column 1");
+        check("https://user:secret@host/", "it is not JSON at column 1");
         check("\"https://user:secret@host/\"", "it is JSON of another shape at column 27");
         check("null", "it is JSON of another shape at column 4");
-        check("{\"source\":\n\"https://user:secret@host/\"", "it is no JSON at line 2, column 27");
+        check("{\"source\":\n\"https://user:secret@host/\"", "it is not JSON at line 2, column 27");
     }
 
     #[test]
-    fn mistakes_are_told_by_their_member_and_kind() {
+    fn mistakes_are_reported_by_their_member_and_kind() {
         let check = |line: &str, parameter: &str, kind: &str| {
             assert_eq!(mistake(line), (parameter.to_owned(), kind), "{line}");
         };
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn conversions_become_renders_where_originals_are_not_for_everybody() {
+    fn conversions_become_renders_where_originals_are_not_public() {
         let options = Options { convert_renders: true, ..options() };
         let item = item(with(r#"{"format": "png"}"#).as_bytes(), &options, PLACES).expect("good");
         assert!(!item.outputs[0].pipeline.is_conversion());

@@ -1,10 +1,9 @@
 //! [`Lane`]: the threads and the memory of one kind of work. Single requests and bulk work have one each.
 //!
-//! Bulk has threads of its own and not a lower place in one queue, because we cannot interrupt a render: if all threads
-//! rendered for bulk, the most urgent request would wait for one of them to end. The system can interrupt threads, and
-//! those of the bulk lane give way to all others ([`Rank::Idle`], unless [`Options::bulk_idle`] is off). They hold no lock
-//! that a request waits for (permits are given back elsewhere), or a request might wait for a thread that gets no
-//! processor.
+//! Bulk has threads of its own and not a lower place in one queue, because we cannot interrupt a render. If all threads
+//! rendered for bulk, the most urgent request would wait for one of them to end. The system can interrupt threads: those
+//! of the bulk lane give way to all others ([`Rank::Idle`], unless [`Options::bulk_idle`] is off). They hold no lock that a
+//! request waits for (permits are given back elsewhere), since a thread may get no processor for long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -142,8 +141,8 @@ pub struct Queue<'a> {
 impl Queue<'_> {
     /// A permit for `bytes` of the memory of renders.
     ///
-    /// In the bulk lane a render that asks for more than there is takes all of it and runs alone: the source and the
-    /// results of a render that may hold `memory_bytes_max` are not part of that limit.
+    /// In the bulk lane a render that asks for more than there is takes all of it and runs alone. The source and the results
+    /// of a render are not part of `memory_bytes_max`, so a permitted render may exceed the lane.
     pub async fn acquire(&mut self, bytes: u64) -> Result<Permit, Error> {
         self.acquire_of(&self.lane.memory, bytes).await
     }

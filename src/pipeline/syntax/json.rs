@@ -50,7 +50,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 pub fn place_of(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Data => "it is JSON of another shape",
-        Category::Syntax | Category::Eof | Category::Io => "it is no JSON",
+        Category::Syntax | Category::Eof | Category::Io => "it is not JSON",
     };
     match (error.line(), error.column()) {
         (_, 0) => what.to_owned(),

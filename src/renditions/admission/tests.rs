@@ -49,7 +49,7 @@ async fn who_waits_past_the_deadline_is_dropped_and_lets_others_by() {
     let mut large = Box::pin(budget.acquire(90, Some(began + Duration::from_millis(700))));
     let mut small = Box::pin(budget.acquire(40, Some(began + Duration::from_secs(5))));
     assert!((&mut large).now_or_never().is_none());
-    assert!((&mut small).now_or_never().is_none(), "nobody overtakes for being small");
+    assert!((&mut small).now_or_never().is_none(), "a small caller does not overtake");
     let (large, small) = tokio::join!(large, small);
     assert_eq!(large.err(), Some(Refused::Busy));
     assert!(small.is_ok());
@@ -210,7 +210,7 @@ proptest! {
                 let sum: u64 = held.iter().map(|(bytes, _)| bytes).sum();
                 assert!(held.len() <= 3 && sum <= 50);
                 assert_eq!((budget.bytes_held(), budget.queue_len()), (sum, waiting.len()));
-                assert!(waiting.is_empty() || !held.is_empty(), "nobody waits for what is free");
+                assert!(waiting.is_empty() || !held.is_empty(), "no caller waits for what is free");
             }
             drop((waiting, held));
             assert_eq!((budget.bytes_held(), budget.queue_len()), (0, 0));
