@@ -142,14 +142,14 @@ pub struct Renditions {
     tier: Tier,
     /// Places for renditions on their way into the tier because they were asked for again.
     keeping: Arc<Semaphore>,
-    flights: Group<FlightKey, Made>,
-    header_flights: Group<FlightKey, Result<(&'static Codec, Header), Error>>,
+    runs: Group<RunKey, Made>,
+    header_runs: Group<RunKey, Result<(&'static Codec, Header), Error>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
 /// A key and the generation of its source: no caller joins a run that began before a delete.
-type FlightKey = (Digest, u64);
+type RunKey = (Digest, u64);
 
 impl Renditions {
     /// Starts the pools, and counts the rendition tier.
@@ -159,8 +159,8 @@ impl Renditions {
             tier: Tier::open(&options),
             keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
             engine: Engine::new(store, &limits, &options),
-            flights: Group::new(),
-            header_flights: Group::new(),
+            runs: Group::new(),
+            header_runs: Group::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         })
@@ -216,7 +216,7 @@ impl Renditions {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let generation = self.engine.generations.of(&name);
         let run = || self.run(fetched, key, generation.clone(), pipeline.clone());
-        let made = self.flights.join_or_start((key, generation.serial()), run).await;
+        let made = self.runs.join_or_start((key, generation.serial()), run).await;
         unless_over(&generation, made)
     }
 
@@ -235,7 +235,7 @@ impl Renditions {
             let (engine, generation) = (self.engine.clone(), generation.clone());
             async move { engine.header(&engine.single, &generation).await }
         };
-        let header = self.header_flights.join_or_start((*source, generation.serial()), run).await;
+        let header = self.header_runs.join_or_start((*source, generation.serial()), run).await;
         unless_over(&generation, header)
     }
 

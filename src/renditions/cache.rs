@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_flight_brings_after_the_end_of_its_generation_is_not_kept() {
+    fn what_a_run_brings_after_the_end_of_its_generation_is_not_kept() {
         let (cache, generations) = (Cache::new(1 << 20), Generations::default());
         let [source, key] = [1, 2].map(digest);
         let old = generations.of(&source);

@@ -52,13 +52,13 @@ pub struct Counters {
 impl Renditions {
     /// The counts at this moment.
     pub fn counters(&self) -> Counters {
-        let flights = self.flights.counts();
+        let runs = self.runs.counts();
         let (single, bulk, tier) = (&self.engine.single, &self.engine.bulk, self.tier.counts());
         Counters {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            joined: flights.joined,
-            cancelled: flights.cancelled,
+            joined: runs.joined,
+            cancelled: runs.cancelled,
             renders: single.renders.load(Ordering::Relaxed),
             panics: single.panics.load(Ordering::Relaxed) + bulk.panics.load(Ordering::Relaxed),
             busy: single.memory.refused() + single.reads.refused(),

@@ -1,13 +1,13 @@
 //! [`inspect`], and [`Remembered`]: facts about stored images that need not be read again. A few hundred bytes each;
 //! bounded by number.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Error;
 use super::generation::Generation;
+use super::pool::guarded;
 use crate::digest::Digest;
 use crate::offload;
 use crate::pipeline::codec::{self, Codec, Header};
@@ -66,19 +66,15 @@ pub async fn inspect(bytes: &Bytes) -> Result<Found, Error> {
     look(bytes, header_of).await
 }
 
-/// Reads an image at the gate. A walk over a container may read all of it (a JPEG is searched for markers from end to
-/// end), so its time grows with the bytes.
+/// Runs `read` on an image, on another thread if it is long: a walk over a container may read all of it (a JPEG is
+/// searched for markers from end to end). A panic stays with this image.
 pub(super) async fn look<T: Send + 'static>(
     bytes: &Bytes,
     read: impl FnOnce(&[u8]) -> Result<T, pipeline::Error> + Send + 'static,
 ) -> Result<T, Error> {
     let image = bytes.clone();
-    let read = move || catch_unwind(AssertUnwindSafe(|| read(&image))).ok();
-    let found = offload::run(bytes.len(), read).await.flatten().ok_or_else(|| {
-        tracing::error!("a codec panicked while it inspected an image: this is our bug");
-        Error::Panicked
-    })?;
-    Ok(found?)
+    let found = offload::run(bytes.len(), move || guarded(|| read(&image))).await;
+    Ok(found.and_then(Result::ok).ok_or(Error::Panicked)??)
 }
 
 /// Format and header of an image.

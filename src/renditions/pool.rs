@@ -74,7 +74,7 @@ impl Pool {
 pub fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, Panicked> {
     // A job owns its data, so a panic leaves nothing half-changed that others see.
     catch_unwind(AssertUnwindSafe(job)).map_err(|panic| {
-        tracing::error!(panic = message(&*panic), "a render panicked: this is our bug");
+        tracing::error!(panic = message(&*panic), "a codec or an operation panicked: this is our bug");
         Panicked
     })
 }

@@ -213,11 +213,11 @@ mod tests {
         let key = png.key(&source);
         assert!(renditions.cached(&source, &key).is_none());
         let (made, _) = renditions.missed(&source, key, &png).await.expect("rendered");
-        // The caller, and its flight: another one may have landed in between.
+        // The caller, and its run: another one may have ended in between.
         assert_eq!(renditions.cache.looks(), 2);
         let counters = renditions.counters();
         assert_eq!((counters.renders, counters.misses, counters.hits), (1, 1, 0));
-        // The race itself: a caller that has looked before the flight landed.
+        // The race itself: a caller that has looked before the run ended.
         let (found, origin) = renditions.missed(&source, key, &png).await.expect("cached");
         assert_eq!((found.bytes.as_ptr(), origin), (made.bytes.as_ptr(), Origin::Hit));
         assert_eq!((renditions.cache.looks(), renditions.counters().renders), (3, 1));
