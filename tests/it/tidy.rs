@@ -46,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "http::routes",
         &[
             "offload",
+            "hold",
             "digest",
             "pipeline",
             "store",
@@ -203,7 +204,7 @@ const FILES_MAX: usize = 15;
 /// Folders with one file for each row of a table, or for each command, which anyone finds by its name; and how many they may hold.
 const LONG_FOLDERS: &[(&str, usize)] = &[
     ("cli", 16),
-    ("pipeline", 20),
+    ("pipeline", 23),
     ("pipeline/codec", 18),
     ("pipeline/operation", 28),
     ("pipeline/operation/color", 20),

@@ -185,7 +185,8 @@ fn gravity_has_one_text_and_only_where_it_means_something() {
     text("w=9&h=9&g=south", "resize(width=9&height=9)");
     text("w=9&fit=cover&g=south", "resize(width=9)");
     text("ar=1:1&g=attention", "resize(aspect=1:1&gravity=attention)");
-    refused("w=9&h=9&fit=cover&g=middle", "g");
+    text("w=9&h=9&fit=cover&g=middle", "resize(width=9&height=9&fit=cover)");
+    refused("w=9&h=9&fit=cover&g=sideways", "g");
 }
 
 #[test]
