@@ -1,5 +1,5 @@
-//! [`JobExecutor`]: runs the items of jobs, and says what their results are. The layer above implements it; jobs call
-//! it.
+//! [`JobExecutor`]: runs the items of jobs, and says what their results are. This is the interface that jobs call;
+//! what runs is `http::routes::jobs::executor`, over `items`.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
