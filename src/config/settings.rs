@@ -86,7 +86,7 @@ pub const SETTINGS: &[Setting] = &[
         set: |config, text| Presets::named(text).map(|named| config.layers.http.presets.set(named)),
         default_text: None,
     },
-    switch!("presets_only", "Allow nothing but presets, in queries and in forms.", layers.http.presets.only),
+    switch!("presets_only", "Allow nothing but presets, in queries, forms and items.", layers.http.presets.only),
     switch!(
         "originals_need_key",
         "Require a key with `read` for originals. Also for renditions with `metadata=all`; other renditions need none.",
@@ -174,7 +174,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "read_back_max",
-        "Larger uploads held in memory at once for inspection.",
+        "Uploads larger than `memory_upload_bytes_max` held in memory at once for inspection.",
         1..=1_024,
         layers.store.read_back_max
     ),

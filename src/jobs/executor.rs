@@ -15,7 +15,7 @@ pub struct Place {
     pub part: u64,
 }
 
-/// Runs items one by one.
+/// Runs one item; called for many at once.
 pub trait JobExecutor: Send + Sync + 'static {
     /// Runs the item of this line and returns one outcome for each output, at least one. `rights` are those with which
     /// the job was received. An empty line stands for one that was too long to be held.

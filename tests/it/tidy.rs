@@ -113,6 +113,11 @@ const CAPABILITIES: &[Capability] = &[
             "memmap2",
             "libc",
             "nix",
+            // Of crates whose other parts are for all.
+            "image::open",
+            "image::ImageReader",
+            "tar::Archive",
+            "tar::Builder",
         ],
         // Of the edge the temporary files alone: the file is opened in one place.
         modules: &["cli", "config::settings", "http::message::spool", "renditions::tier", "store::disk"],
@@ -182,9 +187,26 @@ const CAPABILITIES: &[Capability] = &[
     Capability { name: "caches", paths: &["moka"], modules: &["fetch", "renditions", "store::disk"] },
     Capability {
         name: "codecs",
-        paths: &["image", "png", "gif", "tiff", "mozjpeg", "mozjpeg_sys", "re_rav1d", "libwebp_sys", "libaom_sys"],
+        paths: &[
+            "image", "png", "gif", "tiff", "mozjpeg", "mozjpeg_sys", "re_rav1d", "libwebp_sys", "libaom_sys", "fdeflate",
+            "weezl", "flate2", "bytemuck", "quantette", "fast_ssim2", "avif_serialize", "blurhash", "thumbhash",
+            "color_thief", "moxcms", "fast_image_resize",
+        ],
         modules: &["pipeline"],
     },
+    // `parking_lot` has them: invariant 8.
+    Capability {
+        name: "locks that a panic poisons",
+        paths: &["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar"],
+        modules: &[],
+    },
+];
+
+/// Dependencies that reach nothing outside the process by themselves: any room may use them.
+const HARMLESS: &[&str] = &[
+    "base64", "blake3", "bytes", "clap", "clap_complete", "hmac", "httpdate", "indicatif", "ipnet", "memchr", "mimalloc",
+    "multer", "parking_lot", "prometheus_client", "serde", "serde_json", "sfv", "sha2", "strsim", "subtle", "tar",
+    "thiserror", "tokio_rustls", "toml", "tracing", "tracing_subscriber", "url", "webpki_roots",
 ];
 
 /// The only files with `unsafe`: one per C library.
@@ -248,11 +270,7 @@ fn built() -> impl Iterator<Item = &'static Source> {
         source.names.test_modules.clone().into_iter().map(move |name| format!("{module}::{name}"))
     };
     let tests: BTreeSet<String> = SOURCES.iter().flat_map(declared).collect();
-    SOURCES.iter().filter(move |source| {
-        // `x_tests.rs` is `x::tests` by a path of its own.
-        let module = source.module.strip_suffix("_tests").map_or(source.module.clone(), |of| format!("{of}::tests"));
-        !tests.iter().any(|test| reaches(&module, test))
-    })
+    SOURCES.iter().filter(move |source| !tests.iter().any(|test| reaches(&source.module, test)))
 }
 
 /// The room of a module or of a path below `crate`: the longest name in [`ALLOWED`] that it begins with.
@@ -300,6 +318,36 @@ fn each_room_keeps_to_its_own_world() {
 }
 
 #[test]
+fn no_room_hands_a_capability_on_under_another_name() {
+    for source in built() {
+        let hands_on = |path: &&String| CAPABILITIES.iter().flat_map(|c| c.paths).any(|named| reaches(path, named));
+        let found: Vec<_> = source.names.exported.iter().filter(hands_on).collect();
+        assert!(found.is_empty(), "src/{} hands on {found:?}", source.path);
+    }
+}
+
+#[test]
+fn every_dependency_has_its_place() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("UTF-8");
+    let manifest: toml::Table = manifest.parse().expect("TOML");
+    let named = |name: &str| CAPABILITIES.iter().flat_map(|c| c.paths).any(|path| path.split("::").next() == Some(name));
+    for name in manifest["dependencies"].as_table().expect("a table").keys() {
+        let name = name.replace('-', "_");
+        let places = usize::from(HARMLESS.contains(&name.as_str())) + usize::from(named(&name));
+        assert!(places > 0, "{name}: give it a capability, or a place among the harmless");
+    }
+}
+
+#[test]
+fn the_table_of_rooms_is_in_order() {
+    for (index, (room, allowed)) in ALLOWED.iter().enumerate() {
+        for used in *allowed {
+            assert!(ALLOWED[..index].iter().any(|(earlier, _)| earlier == used), "{room} uses {used}, which is below it");
+        }
+    }
+}
+
+#[test]
 fn a_room_that_strays_is_caught() {
     let check = |module: &str, text: &str, is_caught: bool| {
         let names = names(&format!("crate::{module}"), text);
@@ -316,6 +364,7 @@ fn a_room_that_strays_is_caught() {
         "use crate::{digest, http::{error::Error, routes::images}};",
         "use crate::*;",
         "use crate::jobs_of_another_name::X;",
+        "use self::super::super::app::App;",
     ] {
         check("http::message::queue", text, true);
         check("http::protocol::metrics", text, true);
@@ -342,6 +391,8 @@ fn a_room_that_strays_is_caught() {
         "use hyper::client::conn::http1;",
         "fn f() { std::env::var(\"HOME\"); }",
         "use rusqlite::Connection;",
+        "use std::sync::{Arc, Mutex};",
+        "fn f() { image::open(\"x\"); }",
     ] {
         check("http::message::queue", text, true);
     }
