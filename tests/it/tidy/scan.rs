@@ -12,8 +12,22 @@ const VISIBILITY_TOKENS_MAX: usize = 16;
 
 /// Words that an item begins with, after its attributes and its visibility.
 const ITEM_WORDS: &[&str] = &[
-    "async", "const", "enum", "extern", "fn", "impl", "let", "macro_rules", "mod", "static", "struct", "trait", "type",
-    "union", "unsafe", "use",
+    "async",
+    "const",
+    "enum",
+    "extern",
+    "fn",
+    "impl",
+    "let",
+    "macro_rules",
+    "mod",
+    "static",
+    "struct",
+    "trait",
+    "type",
+    "union",
+    "unsafe",
+    "use",
 ];
 
 /// What a file names, outside its tests.
