@@ -28,7 +28,7 @@ pub(super) enum Error {
     /// No permit in time.
     Busy { retry_after_s: u32 },
     /// As many bulk requests as may be are under way.
-    Bulks { max: u64 },
+    BulksBusy { max: u64 },
     /// A codec or operation panicked.
     Panicked,
     /// No such path.
@@ -36,7 +36,7 @@ pub(super) enum Error {
     /// The path names no image: not 64 lower-case hex digits.
     NoSuchId,
     /// A path that names nothing, below an image or elsewhere: what is said, and where to go instead.
-    Astray { of_image: bool, detail: String, hint: Option<String> },
+    NoSuchPath { of_image: bool, detail: String, hint: Option<String> },
     /// The path names no job.
     NoSuchJob,
     /// The path exists, for these methods.
@@ -78,7 +78,7 @@ pub(super) enum Error {
     /// An archive that ends within an entry: its name, and how many bytes it was said to have.
     ArchiveCut { name: String, bytes: u64 },
     /// A form without an image.
-    Parts,
+    NoImagePart,
     /// An entry of an archive that is a link, a device, or a file with holes.
     NotAFile,
     /// The body of an image is too long.
@@ -86,11 +86,11 @@ pub(super) enum Error {
     /// Something beside images is too long, by the name of its bound.
     TooLarge { name: &'static str, max: u64 },
     /// Too many bytes of lists, of ids or of items, are held at this moment.
-    Lists,
+    ListsBusy,
     /// An element of a list, which is no id: at which `line` from 1, or `index` from 0, and its text.
     NotAnId { place: &'static str, at: u64, value: String },
     /// More ids than allowed.
-    Ids { value: u64, max: u64 },
+    TooManyIds { value: u64, max: u64 },
     /// An image that was there when its upload began went while it was compared.
     DeletedMeanwhile,
     /// The body stalled, was too slow or took too long.

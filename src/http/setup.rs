@@ -8,7 +8,7 @@ use super::app::{App, Settings};
 use super::message::spool::Spools;
 use super::message::text_budget::TextBudget;
 use super::protocol::metrics::Metrics;
-use super::routes::jobs::executor::ItemWork;
+use super::routes::jobs::executor::ItemExecutor;
 use super::table::ROUTES;
 use crate::fetch::{self, Sources, WebhookClient};
 use crate::items::{self, Items};
@@ -40,9 +40,9 @@ impl App {
         let metrics = Arc::new(Metrics::new(ROUTES.iter().map(|route| (route.method(), route.path()))));
         let line_bytes_max = http.line_bytes_max;
         let hooks = WebhookClient::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
-        let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
+        let executor = Arc::new(ItemExecutor { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
         Arc::new(App {
-            jobs: Jobs::start(database, work, store.clone(), hooks, jobs),
+            jobs: Jobs::start(database, executor, store.clone(), hooks, jobs),
             items,
             uploads,
             renditions,

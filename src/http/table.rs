@@ -38,7 +38,7 @@ impl PathPattern {
 /// One method on one path.
 pub struct Route {
     pub(super) method: Method,
-    pub(super) at: PathPattern,
+    pub(super) pattern: PathPattern,
     pub(super) scope: Scope,
     pub(super) doc: &'static str,
 }
@@ -51,7 +51,7 @@ impl Route {
 
     /// The path with its parameters in braces.
     pub fn path(&self) -> &'static str {
-        self.at.path()
+        self.pattern.path()
     }
 
     /// What a key must be good for.
@@ -65,8 +65,8 @@ impl Route {
     }
 }
 
-const fn route(method: Method, at: PathPattern, scope: Scope, doc: &'static str) -> Route {
-    Route { method, at, scope, doc }
+const fn route(method: Method, pattern: PathPattern, scope: Scope, doc: &'static str) -> Route {
+    Route { method, pattern, scope, doc }
 }
 
 /// Every route; the ones that are asked most come first. Static names win over `{id}`.

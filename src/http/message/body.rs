@@ -46,21 +46,21 @@ impl RequestBody {
     }
 
     /// Reads under the bounds that hold for the body of one image.
-    pub(in crate::http) fn read(self, options: &Options) -> Reader {
+    pub(in crate::http) fn read(self, options: &Options) -> BodyReader {
         let pace = Pace::Whole { started: Instant::now() };
-        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
+        BodyReader { body: self, options: options.clone(), pace, bytes: 0, late: None }
     }
 
     /// Reads a body without an end in size or time. A pause ends it, and so does a client that is too slow, for as long as it is
-    /// waited for: time in which nobody calls [`Reader::next`] is not the client's.
-    pub(in crate::http) fn stream(self, options: &Options) -> Reader {
+    /// waited for: time in which nobody calls [`BodyReader::next`] is not the client's.
+    pub(in crate::http) fn stream(self, options: &Options) -> BodyReader {
         let pace = Pace::Stream { waited: Duration::ZERO };
-        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
+        BodyReader { body: self, options: options.clone(), pace, bytes: 0, late: None }
     }
 }
 
 /// Reads a request's body chunk by chunk.
-pub(in crate::http) struct Reader {
+pub(in crate::http) struct BodyReader {
     body: RequestBody,
     options: Options,
     pace: Pace,
@@ -78,7 +78,7 @@ enum Pace {
     Stream { waited: Duration },
 }
 
-impl Reader {
+impl BodyReader {
     /// The next chunk; `None` at the end. After [`Error::BodyTimeout`] a stream may be read on: nothing of it is lost, and a new
     /// stretch begins.
     pub(in crate::http) async fn next(&mut self) -> Result<Option<Bytes>, Error> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 
-use super::body::Reader;
+use super::body::BodyReader;
 use crate::http::error::Error;
 
 /// Bytes before, between and after the parts of a form.
@@ -50,7 +50,7 @@ impl<T> Clone for Chunks<T> {
 }
 
 impl<T: Tap> Chunks<T> {
-    pub(in crate::http) fn new(reader: Reader, tap: T) -> Chunks<T> {
+    pub(in crate::http) fn new(reader: BodyReader, tap: T) -> Chunks<T> {
         // Fused: the parser may have seen the end already when the rest is read.
         let stream = futures_util::stream::unfold(reader, |mut reader| async {
             reader.next().await.transpose().map(|chunk| (chunk, reader))

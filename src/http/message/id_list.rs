@@ -76,7 +76,7 @@ impl ListFormat {
                 (ids, count)
             }
         };
-        if count > max { Err(Error::Ids { value: count as u64, max: max as u64 }) } else { Ok(ids) }
+        if count > max { Err(Error::TooManyIds { value: count as u64, max: max as u64 }) } else { Ok(ids) }
     }
 
     /// The text of `ids`.
@@ -151,7 +151,7 @@ mod tests {
                 assert_eq!(format.read(text.as_bytes(), 3), Ok(ids[..count].to_vec()), "{text}");
             }
             let text = format.write(&ids);
-            assert_eq!(format.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
+            assert_eq!(format.read(text.as_bytes(), 2), Err(Error::TooManyIds { value: 3, max: 2 }));
         }
         assert_eq!(ListFormat::Json.write(&ids), serde_json::json!(ids).to_string());
         let cut = ListFormat::Json.write(&ids);
@@ -174,6 +174,6 @@ mod tests {
         check(ListFormat::Json, "[\"\"", "index", 0, "\"\"");
         // Past the bound they are only counted.
         let many = format!("{good}\n{good}\n{good}\noops");
-        assert_eq!(ListFormat::Lines.read(many.as_bytes(), 3), Err(Error::Ids { value: 4, max: 3 }));
+        assert_eq!(ListFormat::Lines.read(many.as_bytes(), 3), Err(Error::TooManyIds { value: 4, max: 3 }));
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::body::Reader;
+use super::body::BodyReader;
 use crate::hold::hold;
 use crate::http::error::Error;
 use crate::store::{Reserved, Uploads};
@@ -30,7 +30,7 @@ pub(in crate::http) enum Line {
 /// Reads lines; blank ones are skipped, and `\r` before the end is none of the line. [`LineReader::next`] may be dropped and called
 /// again: nothing is lost.
 pub(in crate::http) struct LineReader {
-    reader: Reader,
+    reader: BodyReader,
     uploads: Uploads,
     line_bytes_max: usize,
     /// What has arrived and was not looked at.
@@ -49,7 +49,7 @@ struct Partial {
 
 impl LineReader {
     /// Lines of at most `line_bytes_max` bytes, held within the budget of `uploads`.
-    pub(in crate::http) fn new(reader: Reader, line_bytes_max: usize, uploads: &Uploads) -> LineReader {
+    pub(in crate::http) fn new(reader: BodyReader, line_bytes_max: usize, uploads: &Uploads) -> LineReader {
         let uploads = uploads.patient(reader.patience());
         LineReader { reader, uploads, line_bytes_max, chunk: Bytes::new(), partial: Partial::default() }
     }

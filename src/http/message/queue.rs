@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::activity::Activity;
-use super::spool::{Spool, Write, Written};
+use super::spool::{Spool, SpoolWrite, SpoolWritten};
 
 /// Bytes that wait for the client in memory before they go to a file, and bytes of a frame that is made of small lines.
 pub(in crate::http) const MEMORY_BYTES_MAX: usize = 32 << 10;
@@ -52,7 +52,7 @@ pub(in crate::http) enum Offer {
     Taken,
     Gone,
     /// First what is in memory goes to the file.
-    Spool(Write, Vec<Bytes>),
+    Spool(SpoolWrite, Vec<Bytes>),
     /// First the client takes something.
     Wait,
 }
@@ -79,7 +79,7 @@ impl StreamQueue {
 
     /// Writes `parts`, which were taken from memory, to the file; back to memory with them if that fails. Goes on when it is no
     /// longer waited for.
-    pub(in crate::http) async fn spool(self: &Arc<StreamQueue>, write: Write, parts: Vec<Bytes>) {
+    pub(in crate::http) async fn spool(self: &Arc<StreamQueue>, write: SpoolWrite, parts: Vec<Bytes>) {
         let shared = Arc::clone(self);
         let spooled = tokio::task::spawn_blocking(move || {
             let written = write.run();
@@ -111,7 +111,7 @@ impl Queue {
         Offer::Spool(write, parts)
     }
 
-    pub(in crate::http) fn spooled(&mut self, written: io::Result<Written>, parts: Vec<Bytes>) {
+    pub(in crate::http) fn spooled(&mut self, written: io::Result<SpoolWritten>, parts: Vec<Bytes>) {
         if let Err(error) = self.spool.wrote(written) {
             tracing::warn!(%error, "an answer cannot be kept in a temporary file: it waits for its client");
             self.broken = true;

@@ -22,14 +22,14 @@ pub(in crate::http) struct SpillFile {
     share_bytes: u64,
     file_pieces_max: u64,
     /// What takes more; there while something is kept in it.
-    file: Mutex<Weak<Pieces>>,
+    file: Mutex<Weak<PieceFile>>,
     /// Bytes that are kept, in whole pieces.
     bytes: watch::Sender<u64>,
 }
 
 /// A file in pieces.
 #[derive(Default)]
-struct Pieces {
+struct PieceFile {
     /// Made by the first that writes. Only for threads that may block.
     file: Mutex<Option<File>>,
     free_list: Mutex<FreeList>,
@@ -46,7 +46,7 @@ struct FreeList {
 /// A result in the file. Its pieces are free again as they are read, and with this.
 pub(in crate::http) struct Spilled {
     owner: Arc<SpillFile>,
-    file: Arc<Pieces>,
+    file: Arc<PieceFile>,
     places: VecDeque<u64>,
     bytes: u64,
 }
@@ -91,7 +91,7 @@ impl SpillFile {
         if *self.bytes.borrow() + bytes_of(count) > self.share_bytes && !self.spools.leaves_half(count) {
             return None;
         }
-        let takes_more = |file: &Arc<Pieces>| lock(&file.free_list).count < self.file_pieces_max;
+        let takes_more = |file: &Arc<PieceFile>| lock(&file.free_list).count < self.file_pieces_max;
         let file = current.upgrade().filter(takes_more).unwrap_or_default();
         let places: VecDeque<u64> = lock(&file.free_list).take(&self.spools, count)?.into();
         *current = Arc::downgrade(&file);

@@ -88,13 +88,13 @@ impl Spool {
     }
 
     /// What writes `parts` behind the rest, if there is room for them.
-    pub(in crate::http) fn write(&mut self, parts: Vec<Bytes>) -> Option<Write> {
+    pub(in crate::http) fn write(&mut self, parts: Vec<Bytes>) -> Option<SpoolWrite> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         if self.len() + len > self.spools.bytes_max || !self.hold(self.written + len) {
             return None;
         }
         self.writing = true;
-        Some(Write {
+        Some(SpoolWrite {
             ring: Ring { bytes_max: self.spools.bytes_max },
             file: self.file.clone(),
             create: self.spools.create,
@@ -103,8 +103,8 @@ impl Spool {
         })
     }
 
-    /// Takes note of what a [`Write`] came to.
-    pub(in crate::http) fn wrote(&mut self, written: io::Result<Written>) -> io::Result<()> {
+    /// Takes note of what a [`SpoolWrite`] came to.
+    pub(in crate::http) fn wrote(&mut self, written: io::Result<SpoolWritten>) -> io::Result<()> {
         self.writing = false;
         let written = written?;
         self.written += written.len;
@@ -113,10 +113,10 @@ impl Spool {
     }
 
     /// What reads the next bytes, up to `max`; `None`: there are none.
-    pub(in crate::http) fn next(&self, max: u64) -> Option<Read> {
+    pub(in crate::http) fn next(&self, max: u64) -> Option<SpoolRead> {
         let file = Arc::clone(self.file.as_ref()?);
         let (ring, len) = (Ring { bytes_max: self.spools.bytes_max }, self.len().min(max));
-        (len > 0).then_some(Read { ring, file, at: self.read, len })
+        (len > 0).then_some(SpoolRead { ring, file, at: self.read, len })
     }
 
     /// Takes note of what was read, and gives the file back once that is all.
@@ -154,7 +154,7 @@ impl Ring {
 }
 
 /// Bytes on their way into a file. Blocks: not for a runtime's thread.
-pub(in crate::http) struct Write {
+pub(in crate::http) struct SpoolWrite {
     ring: Ring,
     file: Option<File>,
     create: fn() -> io::Result<File>,
@@ -162,14 +162,14 @@ pub(in crate::http) struct Write {
     parts: Vec<Bytes>,
 }
 
-/// What a [`Write`] came to.
-pub(in crate::http) struct Written {
+/// What a [`SpoolWrite`] came to.
+pub(in crate::http) struct SpoolWritten {
     file: File,
     len: u64,
 }
 
-impl Write {
-    pub(in crate::http) fn run(self) -> io::Result<Written> {
+impl SpoolWrite {
+    pub(in crate::http) fn run(self) -> io::Result<SpoolWritten> {
         let file = match self.file {
             Some(file) => file,
             None => (self.create)()?,
@@ -184,19 +184,19 @@ impl Write {
                 at += count as u64;
             }
         }
-        Ok(Written { file, len: at - self.at })
+        Ok(SpoolWritten { file, len: at - self.at })
     }
 }
 
 /// Bytes on their way out of a file. Blocks: not for a runtime's thread.
-pub(in crate::http) struct Read {
+pub(in crate::http) struct SpoolRead {
     ring: Ring,
     file: File,
     at: u64,
     len: u64,
 }
 
-impl Read {
+impl SpoolRead {
     pub(in crate::http) fn run(self) -> io::Result<Bytes> {
         let mut bytes = vec![0; usize::try_from(self.len).map_err(io::Error::other)?];
         let mut done = 0;

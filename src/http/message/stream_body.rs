@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::activity::Activity;
 use super::queue::{MEMORY_BYTES_MAX, StreamQueue, StreamState};
-use super::spool::{Read, lost};
+use super::spool::{SpoolRead, lost};
 use crate::store;
 
 /// The end that hyper sends.
@@ -25,7 +25,7 @@ pub(in crate::http) struct StreamBody {
 /// What the sending end does next.
 enum Step {
     Frame(Bytes),
-    Read(Read),
+    Read(SpoolRead),
     End,
     Cut,
     Wait,

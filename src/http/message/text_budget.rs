@@ -26,7 +26,7 @@ impl TextBudget {
     /// The right to hold `bytes`; one list longer than the whole budget is alone with it.
     pub(in crate::http) fn try_acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
-        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::Lists)
+        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::ListsBusy)
     }
 
     /// Makes `held` the right to hold `bytes`.
@@ -100,12 +100,12 @@ mod tests {
     fn lists_together_hold_the_budget_and_not_one_byte_more() {
         let budget = TextBudget::new(100);
         let mut first = budget.try_acquire(60).expect("free");
-        assert_eq!(budget.try_acquire(41).err(), Some(Error::Lists));
+        assert_eq!(budget.try_acquire(41).err(), Some(Error::ListsBusy));
         let second = budget.try_acquire(40).expect("free");
-        assert_eq!(budget.try_merge(&mut first, 61), Err(Error::Lists));
+        assert_eq!(budget.try_merge(&mut first, 61), Err(Error::ListsBusy));
         drop(second);
         assert_eq!(budget.try_merge(&mut first, 1000), Ok(()), "longer than the whole budget: alone");
-        assert_eq!(budget.try_acquire(1).err(), Some(Error::Lists));
+        assert_eq!(budget.try_acquire(1).err(), Some(Error::ListsBusy));
         // An answer keeps its own length of it until it is sent.
         let answer = held("x".repeat(30), first);
         assert!(budget.try_acquire(71).is_err());

@@ -28,14 +28,14 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::Jobs(error) => of_jobs(error),
         Error::NoSuchJob => of_jobs(&jobs::Error::NotFound),
         Error::Busy { retry_after_s } => busy("Every place for a render is taken.", *retry_after_s),
-        Error::Bulks { max } => {
+        Error::BulksBusy { max } => {
             let detail = format!("As many bulk requests as bulk_requests_max allows, which is {max}, are under way.");
             busy(&detail, 1).limit("bulk_requests_max", None, *max)
         }
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
         Error::NoSuchId => absent("unknown-id", "No image has this id; an id is 64 lower-case hexadecimal digits."),
-        Error::Astray { of_image, detail, hint } => {
+        Error::NoSuchPath { of_image, detail, hint } => {
             let kind = if *of_image { "unknown-id" } else { "not-found" };
             match hint {
                 Some(hint) => absent(kind, &format!("{detail}: {hint}")).member("hint", hint.as_str()),
@@ -130,20 +130,20 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
                 .member("entry", name)
                 .member("bytes", *bytes)
         }
-        Error::Parts => malformed("multipart/form-data must hold an image"),
+        Error::NoImagePart => malformed("multipart/form-data must hold an image"),
         Error::NotAFile => {
             let detail = "The entry is not a regular file: a link, a device, or a file with holes.";
             problem(StatusCode::UNPROCESSABLE_ENTITY, "not-a-file", "Not a regular file", detail)
         }
         Error::BodyTooLarge { max } => too_large("bytes_max", *max),
         Error::TooLarge { name, max } => too_large(name, *max),
-        Error::Lists => busy("Too many lists are being read or answered at this moment.", 1),
+        Error::ListsBusy => busy("Too many lists are being read or answered at this moment.", 1),
         Error::NotAnId { place, at, value } => {
             let value = short(value);
             let what = format!("{place} {at} is no id of 64 lower-case hexadecimal digits: {value:?}");
             malformed(&what).member(place, *at).member("value", value)
         }
-        Error::Ids { value, max } => {
+        Error::TooManyIds { value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max)).limit(
                 "ids_max",
                 Some(*value),

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::metrics::Metrics;
-use super::problem::report::told;
+use super::problem::report::report;
 use crate::http::error::Error;
 use crate::store::Receipt;
 
@@ -17,7 +17,7 @@ pub(in crate::http) fn head(item: u64, key: Option<&str>) -> Map<String, Value> 
 
 /// Of what failed.
 pub(in crate::http) fn failed(mut line: Map<String, Value>, error: &Error) -> Map<String, Value> {
-    let problem = told(error, None);
+    let problem = report(error, None);
     line.insert("status".to_owned(), problem.status().as_u16().into());
     line.insert("problem".to_owned(), problem.json());
     line
@@ -41,13 +41,13 @@ pub(in crate::http) fn rendition(line: &mut Map<String, Value>, url: String) {
 
 /// Lines that were answered, by how it went: what the last line says.
 #[derive(Default)]
-pub(in crate::http) struct Tally {
+pub(in crate::http) struct Counts {
     ok: u64,
     failed: u64,
 }
 
-impl Tally {
-    pub(in crate::http) fn count(&mut self, ok: bool) {
+impl Counts {
+    pub(in crate::http) fn add(&mut self, ok: bool) {
         *if ok { &mut self.ok } else { &mut self.failed } += 1;
     }
 
@@ -55,7 +55,7 @@ impl Tally {
     pub(in crate::http) fn last(&self, ended: Result<(), Error>) -> Value {
         let mut last = json!({ "done": ended.is_ok(), "ok": self.ok, "failed": self.failed });
         if let Err(error) = ended {
-            last["problem"] = told(&error, None).json();
+            last["problem"] = report(&error, None).json();
         }
         last
     }

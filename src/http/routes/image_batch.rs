@@ -20,7 +20,7 @@ use crate::http::message::response_body::Response;
 use crate::http::message::{id_list, text_budget};
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::no_parameters;
-use crate::http::protocol::result_line::{self, Tally};
+use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::StreamWriter;
 
 /// Images of one request that are looked at, or summed up, at once.
@@ -96,9 +96,9 @@ async fn run<F>(
         async move { (index, id, outcome.await) }
     });
     let mut outcomes = stream::iter(outcomes).buffer_unordered(at_once);
-    let mut tally = Tally::default();
+    let mut counts = Counts::default();
     while let Some((index, id, outcome)) = outcomes.next().await {
-        tally.count(outcome.is_ok());
+        counts.add(outcome.is_ok());
         let mut line = match outcome {
             Ok((status, mut known)) => {
                 known["status"] = status.as_u16().into();
@@ -113,5 +113,5 @@ async fn run<F>(
         }
     }
     // Nobody is left to be told where this fails.
-    _ = answer.end(tally.last(Ok(())).to_string().into()).await;
+    _ = answer.end(counts.last(Ok(())).to_string().into()).await;
 }

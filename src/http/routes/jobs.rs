@@ -46,16 +46,16 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
         let mut pairs = pairs(parts.uri.query())?;
         let webhook = response_options::once(&mut pairs, "webhook")?;
         response_options::nothing_else(&pairs, &["webhook"])?;
-        let given = Given::of(&parts.headers)?;
+        let format = ItemsFormat::of(&parts.headers)?;
         let rights = Rights::of(&app.access, &parts).bits();
         let mut submission =
             app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, kind: JobKind::Submitted })?;
-        let _array = match given {
-            Given::Lines => {
+        let _array = match format {
+            ItemsFormat::Lines => {
                 take_lines(&app, body, &mut submission).await?;
                 None
             }
-            Given::Array => Some(take_array(&app, body, &mut submission).await?),
+            ItemsFormat::Array => Some(take_array(&app, body, &mut submission).await?),
         };
         let accepted = submission.accept().await?;
         let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -66,16 +66,16 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
 }
 
 /// What a body is.
-enum Given {
+enum ItemsFormat {
     Lines,
     Array,
 }
 
-impl Given {
-    fn of(headers: &HeaderMap) -> Result<Given, Error> {
+impl ItemsFormat {
+    fn of(headers: &HeaderMap) -> Result<ItemsFormat, Error> {
         match content_type(headers).1.as_str() {
-            lines if is_lines(lines) => Ok(Given::Lines),
-            "application/json" => Ok(Given::Array),
+            lines if is_lines(lines) => Ok(ItemsFormat::Lines),
+            "application/json" => Ok(ItemsFormat::Array),
             _ => Err(Error::MediaType { allowed: MEDIA_TYPES }),
         }
     }

@@ -134,14 +134,14 @@ async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error
     Ok((receipt, known))
 }
 
-/// What is told of an image that is stored, and of the job that renders it beforehand.
+/// What is reported of an image that is stored, and of the job that renders it beforehand.
 async fn accepted(receipt: &Receipt, known: Option<Known>, prerender: &Prerender) -> Response {
     let codec = known.as_ref().map(|(codec, _)| *codec);
-    let mut told = describe(receipt, known);
+    let mut body = describe(receipt, known);
     if let Some(job) = prerender.begin(&receipt.digest, codec).await {
-        told["job"] = job.into();
+        body["job"] = job.into();
     }
-    let mut response = response::json(status(receipt), &told);
+    let mut response = response::json(status(receipt), &body);
     let headers = response.headers_mut();
     headers.insert(ETAG, ETag::of_original(&receipt.digest).value());
     headers.insert(LOCATION, response::value(format!("/images/{}", receipt.digest)));

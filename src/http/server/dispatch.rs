@@ -6,7 +6,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, EXPECT, HOST, HeaderMap, He
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
-use super::astray::astray;
+use super::path_hints::with_hint;
 use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
@@ -45,7 +45,7 @@ pub(in crate::http) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody)
 }
 
 fn run(route: &Route, resource: Resource, call: Call) -> Reply {
-    match (&route.at, resource) {
+    match (&route.pattern, resource) {
         (PathPattern::Fixed(_, handler), _) => handler(call),
         (PathPattern::Extension(_, handler), Resource::Extension(_, extension)) => handler(call, extension),
         (PathPattern::Image(handler), Resource::Image(id)) => handler(call, id),
@@ -67,11 +67,11 @@ fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error>
     if parts.method == Method::OPTIONS && path == "*" {
         return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
     }
-    let resource = resource(path).map_err(|error| astray(error, &parts.uri))?;
+    let resource = resource(path).map_err(|error| with_hint(error, &parts.uri))?;
     let Some((index, route)) =
         ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, resource))
     else {
-        let allow = allow(resource).ok_or_else(|| astray(Error::NoRoute, &parts.uri))?;
+        let allow = allow(resource).ok_or_else(|| with_hint(Error::NoRoute, &parts.uri))?;
         if method == Method::OPTIONS {
             return Ok(Found::Options(allow));
         }
@@ -87,7 +87,7 @@ fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error>
 }
 
 fn kind(route: &Route) -> Kind {
-    match route.at {
+    match route.pattern {
         PathPattern::Image(_) if route.method == Method::GET => Kind::Original,
         PathPattern::Rendition(_) | PathPattern::Extension(..) => Kind::Rendition,
         _ if route.scope == Scope::Process => Kind::Bulk,
@@ -107,7 +107,7 @@ fn known(method: &Method) -> Result<Method, Error> {
 }
 
 fn matches(route: &Route, resource: Resource) -> bool {
-    match (&route.at, resource) {
+    match (&route.pattern, resource) {
         (PathPattern::Fixed(path, _), Resource::Fixed(asked)) => *path == asked,
         (PathPattern::Extension(path, _), Resource::Extension(asked, _)) => *path == asked,
         (PathPattern::Job(path, _), Resource::Job(asked, _)) => *path == asked,
@@ -161,7 +161,7 @@ fn job(rest: &str) -> Option<Resource<'_>> {
     let (id, tail) = rest.as_bytes().split_at_checked(64)?;
     let id = Digest::from_hex(id).ok()?;
     ROUTES.iter().find_map(|route| {
-        let PathPattern::Job(written, _) = &route.at else { return None };
+        let PathPattern::Job(written, _) = &route.pattern else { return None };
         (written.strip_prefix(JOB)?.as_bytes() == tail).then_some(Resource::Job(written, id))
     })
 }
@@ -169,7 +169,7 @@ fn job(rest: &str) -> Option<Resource<'_>> {
 /// A path such as `/process.png`.
 fn bare(path: &str) -> Option<Resource<'_>> {
     ROUTES.iter().find_map(|route| {
-        let PathPattern::Extension(written, _) = &route.at else { return None };
+        let PathPattern::Extension(written, _) = &route.pattern else { return None };
         let extension = path.strip_prefix(written.strip_suffix("{ext}")?)?;
         (!extension.contains('/')).then_some(Resource::Extension(written, extension))
     })

@@ -32,11 +32,11 @@ pub enum Stopped {
 /// Serves `app` on `listener` until `stop` is ready, then lets requests under way end.
 pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) -> Stopped {
     let places = Arc::new(Semaphore::new(app.options.connections_max));
-    let (tell, told) = watch::channel(false);
+    let (stop_all, stopping) = watch::channel(false);
     let mut builder = http1::Builder::new();
     // The connection's own watch does what hyper's timers do, and what they do not.
     builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
-    let accepting = accept_all(&listener, &app, &builder, &places, &told);
+    let accepting = accept_all(&listener, &app, &builder, &places, &stopping);
     tokio::select! {
         () = stop => {}
         () = accepting => {}
@@ -44,11 +44,11 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
     app.draining.send_replace(true);
     drop(listener);
     // No receiver is left when no connection is.
-    drop(told);
-    tell.send_replace(true);
+    drop(stopping);
+    stop_all.send_replace(true);
     // Requests under way have the processors for themselves; jobs go on with the next process.
     app.jobs.stop().await;
-    let drained = tokio::time::timeout(ms(app.options.shutdown_ms), tell.closed()).await.is_ok();
+    let drained = tokio::time::timeout(ms(app.options.shutdown_ms), stop_all.closed()).await.is_ok();
     if drained { Stopped::Drained } else { Stopped::CutOff }
 }
 
@@ -57,7 +57,7 @@ async fn accept_all(
     app: &Arc<App>,
     builder: &http1::Builder,
     places: &Arc<Semaphore>,
-    told: &watch::Receiver<bool>,
+    stopping: &watch::Receiver<bool>,
 ) {
     let mut pause = BACK_OFF.0;
     loop {
@@ -66,10 +66,10 @@ async fn accept_all(
         match listener.accept().await {
             Ok((stream, _)) => {
                 pause = BACK_OFF.0;
-                let (app, builder, told) = (app.clone(), builder.clone(), told.clone());
+                let (app, builder, stopping) = (app.clone(), builder.clone(), stopping.clone());
                 tokio::spawn(async move {
                     let _place = place;
-                    run(stream, app, &builder, told).await;
+                    run(stream, app, &builder, stopping).await;
                 });
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -82,14 +82,14 @@ async fn accept_all(
     }
 }
 
-async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, told: watch::Receiver<bool>) {
+async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, stopping: watch::Receiver<bool>) {
     // Without it the last segment of an answer may wait for an acknowledgement; a socket that refuses still works.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let _connected = app.metrics.connected();
     // A clone: the connection drops its own once it was told, and the one here says that it is not over.
-    connection::run(stream, app, builder, told.clone()).await;
+    connection::run(stream, app, builder, stopping.clone()).await;
 }
 
 /// Whether only the connection that was to be accepted is lost (accept(2), "Error handling").

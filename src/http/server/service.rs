@@ -20,7 +20,7 @@ use crate::http::message::activity::Activity;
 use crate::http::message::body::RequestBody;
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::auth::Grant;
-use crate::http::protocol::problem::report::told;
+use crate::http::protocol::problem::report::report;
 use crate::http::table::ROUTES;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -144,7 +144,7 @@ impl Finish {
 
     fn problem(&self, error: Error) -> Response {
         let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
-        told(&error, request_id).respond(self.safe, self.grant == Grant::Private)
+        report(&error, request_id).respond(self.safe, self.grant == Grant::Private)
     }
 }
 

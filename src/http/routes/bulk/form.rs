@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use multer::{Field, Multipart};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::item_reader::{Entry, Reader, Whose};
+use super::item_reader::{ItemLabel, ItemReader, RequestItem};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
@@ -65,13 +65,13 @@ impl FormItems {
     }
 
     /// The next item: first those that wait for no part.
-    pub(super) async fn next(&mut self, reader: &mut Reader) -> Result<Option<Entry>, Error> {
+    pub(super) async fn next(&mut self, reader: &mut ItemReader) -> Result<Option<RequestItem>, Error> {
         loop {
             if let Some(line) = self.line() {
                 let entry = reader.entry(line.clone()).await;
                 match &entry.item {
                     Ok(Item { source: Source::Part(name), .. }) => {
-                        self.waiting.entry(name.clone()).or_default().push((entry.whose.index, line));
+                        self.waiting.entry(name.clone()).or_default().push((entry.label.index, line));
                     }
                     _ => return Ok(Some(entry)),
                 }
@@ -105,7 +105,7 @@ impl FormItems {
     }
 
     /// Makes the items of the next part ready, or once there is none those of a part that is missing. `Some`: an entry instead.
-    async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<Entry>, Error> {
+    async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<RequestItem>, Error> {
         // Between parts, the heads of which the parser holds in memory.
         self.chunks.allow_more(FORM_BYTES_MAX);
         let Some(mut part) = self.parser.next_field().await.map_err(of_form)? else {
@@ -118,8 +118,8 @@ impl FormItems {
         let Some(waiting) = self.waiting.remove(&name) else {
             while part.chunk().await.map_err(of_form)?.is_some() {}
             let error = invalid("part", &name, "a name by which an item asks for a part").into();
-            let whose = Whose { index: 0, key: None, part: Some(short(&name)) };
-            return Ok(Some(Entry { whose, item: Err(error) }));
+            let label = ItemLabel { index: 0, key: None, part: Some(short(&name)) };
+            return Ok(Some(RequestItem { label, item: Err(error) }));
         };
         self.ready = waiting.into();
         self.part = take(app, &mut part).await?;

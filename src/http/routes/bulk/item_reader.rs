@@ -1,4 +1,4 @@
-//! [`Reader`]: an item from its text, held against what its sender may do.
+//! [`ItemReader`]: an item from its text, held against what its sender may do.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::http::protocol::rights::Rights;
 use crate::items::Item;
 
 /// An item, or why it is none.
-pub(super) struct Entry {
-    pub(super) whose: Whose,
+pub(super) struct RequestItem {
+    pub(super) label: ItemLabel,
     pub(super) item: Result<Item, Error>,
 }
 
 /// What a result line is about.
-pub(super) struct Whose {
+pub(super) struct ItemLabel {
     /// The item's place in the request, from 0.
     pub(super) index: u64,
     pub(super) key: Option<String>,
@@ -26,7 +26,7 @@ pub(super) struct Whose {
 }
 
 /// What every item is read by.
-pub(super) struct Reader {
+pub(super) struct ItemReader {
     pub(super) app: Arc<App>,
     pub(super) rights: Rights,
     /// Items so far.
@@ -37,9 +37,9 @@ pub(super) fn too_long(bytes_max: usize) -> Error {
     Error::TooLarge { name: "line_bytes_max", max: bytes_max as u64 }
 }
 
-impl Reader {
+impl ItemReader {
     /// The next item.
-    pub(super) async fn entry(&mut self, text: Bytes) -> Entry {
+    pub(super) async fn entry(&mut self, text: Bytes) -> RequestItem {
         let max = self.app.options.line_bytes_max;
         if text.len() > max {
             return self.refused(too_long(max));
@@ -49,18 +49,18 @@ impl Reader {
     }
 
     /// The item of this place.
-    pub(super) async fn read(&self, index: u64, text: Bytes) -> Entry {
+    pub(super) async fn read(&self, index: u64, text: Bytes) -> RequestItem {
         let read = self.app.items.read(text, PLACES).await;
         let (key, item) = match read {
             Ok(item) => (item.key.clone(), self.rights.check(item.needs()).map(|()| item)),
             Err(unread) => (unread.key, Err(unread.error.into())),
         };
-        Entry { whose: Whose { index, key, part: None }, item }
+        RequestItem { label: ItemLabel { index, key, part: None }, item }
     }
 
-    pub(super) fn refused(&mut self, error: Error) -> Entry {
-        let whose = Whose { index: self.take_index(), key: None, part: None };
-        Entry { whose, item: Err(error) }
+    pub(super) fn refused(&mut self, error: Error) -> RequestItem {
+        let label = ItemLabel { index: self.take_index(), key: None, part: None };
+        RequestItem { label, item: Err(error) }
     }
 
     fn take_index(&mut self) -> u64 {

@@ -24,13 +24,13 @@ use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
 
-use super::item_reader::Whose;
-use super::result_buffer::Waiting;
+use super::item_reader::ItemLabel;
+use super::result_buffer::Buffered;
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
-use crate::http::protocol::problem::report::told;
-use crate::http::protocol::result_line::{self, Tally};
+use crate::http::protocol::problem::report::report;
+use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::{Gone, StreamWriter, cut_short};
 use crate::items::Done;
 use crate::pipeline::codec::Codec;
@@ -76,23 +76,23 @@ pub(super) struct Results {
     /// Lines that no entry of a tar has yet, and entries of lines so far.
     lines: Vec<u8>,
     entries: u32,
-    tally: Tally,
+    counts: Counts,
 }
 
 impl Results {
     pub(super) fn new(app: Arc<App>, answer: StreamWriter, media: Media) -> Results {
-        Results { app, answer, media, lines: Vec::new(), entries: 0, tally: Tally::default() }
+        Results { app, answer, media, lines: Vec::new(), entries: 0, counts: Counts::default() }
     }
 
     /// The lines of an item, or the one line of what is none.
     pub(super) async fn ran(
         &mut self,
-        whose: &Whose,
-        results: Result<Vec<Result<Done<Waiting>, Error>>, Error>,
+        label: &ItemLabel,
+        results: Result<Vec<Result<Done<Buffered>, Error>>, Error>,
     ) -> Result<(), Gone> {
-        let head = match &whose.part {
+        let head = match &label.part {
             Some(part) => Map::from_iter([("part".to_owned(), part.as_str().into())]),
-            None => result_line::head(whose.index, whose.key.as_deref()),
+            None => result_line::head(label.index, label.key.as_deref()),
         };
         let results = match results {
             Ok(results) => results,
@@ -102,7 +102,7 @@ impl Results {
             let mut line = head.clone();
             line.insert("output".to_owned(), output.into());
             match result {
-                Ok(done) => self.done(line, (whose.index, output), done).await?,
+                Ok(done) => self.done(line, (label.index, output), done).await?,
                 Err(error) => self.problem(line, &error).await?,
             }
         }
@@ -111,7 +111,7 @@ impl Results {
 
     /// The last line: without it the results are not whole.
     pub(super) async fn end(mut self, ended: Result<(), Error>) -> Result<(), Gone> {
-        let last = Bytes::from(self.tally.last(ended).to_string());
+        let last = Bytes::from(self.counts.last(ended).to_string());
         match self.media {
             Media::Lines => self.answer.end(last).await,
             Media::Tar => {
@@ -130,7 +130,7 @@ impl Results {
         &mut self,
         mut line: Map<String, Value>,
         place: (u64, usize),
-        done: Done<Waiting>,
+        done: Done<Buffered>,
     ) -> Result<(), Gone> {
         match done {
             Done::Response(codec, waiting) => {
@@ -144,19 +144,19 @@ impl Results {
             Done::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.app.metrics),
             Done::Rendition { url } => result_line::rendition(&mut line, url),
         }
-        self.tally.count(true);
+        self.counts.add(true);
         self.line(line).await
     }
 
     /// A line with `data`: one piece at a time, and the whole where it is short.
-    async fn data(&mut self, line: Map<String, Value>, waiting: Waiting) -> Result<(), Gone> {
+    async fn data(&mut self, line: Map<String, Value>, waiting: Buffered) -> Result<(), Gone> {
         let mut text = begin_data(line);
         let mut rest = Some(waiting);
         while let Some(waiting) = rest {
             let piece;
             (piece, rest) = match waiting.next().await {
                 Ok(next) => next,
-                Err(error) => return self.end_data(text, false, &cut_short(told(&error, None))).await,
+                Err(error) => return self.end_data(text, false, &cut_short(report(&error, None))).await,
             };
             add_data(&mut text, &piece);
             if rest.is_some() {
@@ -167,13 +167,13 @@ impl Results {
     }
 
     async fn end_data(&mut self, mut text: String, ok: bool, end: &str) -> Result<(), Gone> {
-        self.tally.count(ok);
+        self.counts.add(ok);
         text.push_str(end);
         self.answer.send(text.into()).await
     }
 
     /// A file of a tar, and its line.
-    async fn file(&mut self, mut line: Map<String, Value>, name: &str, waiting: Waiting) -> Result<(), Gone> {
+    async fn file(&mut self, mut line: Map<String, Value>, name: &str, waiting: Buffered) -> Result<(), Gone> {
         let bytes = waiting.len();
         self.answer.send(tar_head(name, bytes)).await?;
         let mut rest = Some(waiting);
@@ -184,14 +184,14 @@ impl Results {
             self.answer.send(piece).await?;
         }
         self.answer.send(padding(bytes)).await?;
-        self.tally.count(true);
+        self.counts.add(true);
         line.insert("status".to_owned(), StatusCode::OK.as_u16().into());
         line.insert("name".to_owned(), name.into());
         self.line(line).await
     }
 
     async fn problem(&mut self, line: Map<String, Value>, error: &Error) -> Result<(), Gone> {
-        self.tally.count(false);
+        self.counts.add(false);
         self.line(result_line::failed(line, error)).await
     }
 

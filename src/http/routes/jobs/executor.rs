@@ -1,4 +1,4 @@
-//! [`ItemWork`]: how the items of jobs run, and what their results say. The queue is in [`crate::jobs`], items in [`crate::items`].
+//! [`ItemExecutor`]: how the items of jobs run, and what their results say. The queue is in [`crate::jobs`], items in [`crate::items`].
 //!
 //! ```json
 //! {"item": 0, "key": "a", "output": 0, "status": 200, "url": "/images/<digest>.webp?w=300"}
@@ -32,17 +32,17 @@ type Stored = Done<Infallible>;
 
 /// Runs items of jobs.
 #[derive(Clone)]
-pub(in crate::http) struct ItemWork {
+pub(in crate::http) struct ItemExecutor {
     pub(in crate::http) items: Arc<Items>,
     pub(in crate::http) metrics: Arc<Metrics>,
     /// What a line that was too long was longer than.
     pub(in crate::http) line_bytes_max: usize,
 }
 
-impl JobExecutor for ItemWork {
+impl JobExecutor for ItemExecutor {
     fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
-        let work = self.clone();
-        async move { work.outcomes(rights, place, line).await }.boxed()
+        let executor = self.clone();
+        async move { executor.outcomes(rights, place, line).await }.boxed()
     }
 
     fn may_select(&self, rights: u32) -> bool {
@@ -58,7 +58,7 @@ impl JobExecutor for ItemWork {
     }
 }
 
-impl ItemWork {
+impl ItemExecutor {
     async fn outcomes(&self, rights: u32, place: Place, line: Bytes) -> Vec<Outcome> {
         if line.is_empty() {
             let error = Error::TooLarge { name: "line_bytes_max", max: self.line_bytes_max as u64 };

@@ -23,7 +23,7 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     let chunks = Chunks::new(body.stream(&app.options), claims);
     let mut form = FormEntries::new(chunks.clone(), boundary);
     let first = async {
-        let entry = form.next().await?.ok_or(Error::Parts)?;
+        let entry = form.next().await?.ok_or(Error::NoImagePart)?;
         let taken = many::take(&app.uploads, &mut form, &entry).await?;
         Ok::<_, Error>((entry, taken, form.next().await?))
     };

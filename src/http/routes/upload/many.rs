@@ -18,7 +18,7 @@ use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
 use crate::http::message::options::ms;
 use crate::http::message::response_body::Response;
-use crate::http::protocol::result_line::{self, Tally};
+use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::{Gone, StreamWriter};
 use crate::http::routes::prerender::{Prerender, PrerenderJob};
 use crate::store::{Receipt, Sealed, Uploads};
@@ -99,12 +99,12 @@ async fn run(
     prerender: Prerender,
     mut answer: StreamWriter,
 ) {
-    let (tell, outcomes) = channel(1);
+    let (sender, outcomes) = channel(1);
     let mut job = prerender.job();
-    let reading = async { Ok(read(&app, &mut entries, first, tell).await) };
+    let reading = async { Ok(read(&app, &mut entries, first, sender).await) };
     match try_join(reading, write(&app, outcomes, &mut job, &mut answer)).await {
-        Ok((ended, tally)) => {
-            let mut last = tally.last(ended);
+        Ok((ended, counts)) => {
+            let mut last = counts.last(ended);
             if let Some(path) = job.submit().await {
                 last["job"] = path.into();
             }
@@ -129,7 +129,7 @@ async fn read(
     app: &Arc<App>,
     entries: &mut impl Entries,
     first: Option<(UploadEntry, Taken)>,
-    tell: Sender<Outcome>,
+    sender: Sender<Outcome>,
 ) -> Result<(), Error> {
     let uploads = app.uploads.patient(ms(app.options.body_stall_ms));
     let window = CommitWindow::new(uploads.batch());
@@ -143,10 +143,10 @@ async fn read(
         match taken {
             Ok(sealed) => {
                 let place = window.place(sealed.len).await;
-                tokio::spawn(commit(app.clone(), sealed, place, tell.clone(), outcome(Err(Error::Internal))));
+                tokio::spawn(commit(app.clone(), sealed, place, sender.clone(), outcome(Err(Error::Internal))));
             }
             // The writer ends only with everything.
-            Err(error) => _ = tell.send(outcome(Err(error))).await,
+            Err(error) => _ = sender.send(outcome(Err(error))).await,
         }
         index += 1;
         next = follow(&uploads, entries).await?;
@@ -165,14 +165,14 @@ async fn commit(
     app: Arc<App>,
     sealed: Sealed,
     place: OwnedSemaphorePermit,
-    tell: Sender<Outcome>,
+    sender: Sender<Outcome>,
     mut outcome: Outcome,
 ) {
     if let Ok(result) = AssertUnwindSafe(super::commit(&app, sealed)).catch_unwind().await {
         outcome.result = result;
     }
     // Nobody is told once the client has left.
-    _ = tell.send(outcome).await;
+    _ = sender.send(outcome).await;
     drop(place);
 }
 
@@ -202,17 +202,17 @@ async fn write(
     mut outcomes: Receiver<Outcome>,
     job: &mut PrerenderJob<'_>,
     answer: &mut StreamWriter,
-) -> Result<Tally, Gone> {
-    let mut tally = Tally::default();
+) -> Result<Counts, Gone> {
+    let mut counts = Counts::default();
     while let Some(outcome) = outcomes.recv().await {
-        tally.count(outcome.result.is_ok());
+        counts.add(outcome.result.is_ok());
         match &outcome.result {
             Ok((receipt, (codec, _))) => job.add(&receipt.digest, Some(codec)).await,
             Err(_) => app.metrics.refused(),
         }
         answer.line(outcome.line().to_string().into()).await?;
     }
-    Ok(tally)
+    Ok(counts)
 }
 
 impl Outcome {

@@ -10,7 +10,7 @@ use tar::{EntryType, Header};
 use super::many::{self, Entries, UploadEntry};
 use crate::http::call::Call;
 use crate::http::error::Error;
-use crate::http::message::body::Reader;
+use crate::http::message::body::BodyReader;
 use crate::http::message::response_body::Response;
 use crate::http::routes::prerender::Prerender;
 
@@ -43,7 +43,7 @@ pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response
 
 /// An archive on its way.
 struct Archive {
-    reader: Reader,
+    reader: BodyReader,
     /// What has arrived and was not looked at.
     chunk: Bytes,
     /// Bytes of the entry that are still to come, and what fills its last block.
@@ -55,7 +55,7 @@ struct Archive {
 
 /// What headers before an entry's own say of it.
 #[derive(Default)]
-struct Before {
+struct Overrides {
     name: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
@@ -63,7 +63,7 @@ struct Before {
 
 impl Entries for Archive {
     async fn next(&mut self) -> Result<Option<UploadEntry>, Error> {
-        let mut before = Before::default();
+        let mut overrides = Overrides::default();
         loop {
             self.skip().await?;
             self.entry = None;
@@ -76,10 +76,10 @@ impl Entries for Archive {
             let size = header.entry_size().map_err(|_| HEADER)?;
             self.expect(size);
             match header.entry_type() {
-                EntryType::XHeader => before.read(&self.text(size).await?)?,
+                EntryType::XHeader => overrides.read(&self.text(size).await?)?,
                 EntryType::XGlobalHeader => {
                     // It would hold for every entry that follows: nobody means that.
-                    let mut global = Before::default();
+                    let mut global = Overrides::default();
                     global.read(&self.text(size).await?)?;
                     if global.size.is_some() {
                         return Err(PAX);
@@ -87,12 +87,12 @@ impl Entries for Archive {
                 }
                 EntryType::GNULongName => {
                     let name = self.text(size).await?;
-                    before.name = name.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
+                    overrides.name = name.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
                 }
                 EntryType::GNULongLink => {}
                 kind => {
-                    let before = std::mem::take(&mut before);
-                    if let Some(entry) = self.entry(header, kind, before).await? {
+                    let overrides = std::mem::take(&mut overrides);
+                    if let Some(entry) = self.entry(header, kind, overrides).await? {
                         return Ok(Some(entry));
                     }
                 }
@@ -124,10 +124,15 @@ impl Entries for Archive {
 
 impl Archive {
     /// Makes of a header what is stored or refused; `None`: a directory.
-    async fn entry(&mut self, header: &Header, kind: EntryType, before: Before) -> Result<Option<UploadEntry>, Error> {
+    async fn entry(
+        &mut self,
+        header: &Header,
+        kind: EntryType,
+        overrides: Overrides,
+    ) -> Result<Option<UploadEntry>, Error> {
         use EntryType::{Block, Char, Continuous, Directory, Fifo, GNUSparse, Link, Regular, Symlink};
-        let size = before.size.map_or_else(|| header.entry_size().map_err(|_| HEADER), Ok)?;
-        let name = before.name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let size = overrides.size.map_or_else(|| header.entry_size().map_err(|_| HEADER), Ok)?;
+        let name = overrides.name.unwrap_or_else(|| header.path_bytes().into_owned());
         let mut entry = UploadEntry::new(&name);
         // Of these POSIX says that no data follows, whatever the size.
         let bare = matches!(kind, Link | Symlink | Char | Block | Directory | Fifo);
@@ -137,7 +142,7 @@ impl Archive {
             Directory => return Ok(None),
             // As directories were written before there was a type for them.
             Regular if size == 0 && name.ends_with(b"/") => return Ok(None),
-            Regular | Continuous if !before.sparse => entry.bytes = Some(size),
+            Regular | Continuous if !overrides.sparse => entry.bytes = Some(size),
             _ => entry.refused = Some(Error::NotAFile),
         }
         if kind == GNUSparse {
@@ -237,7 +242,7 @@ fn check(header: &Header) -> Result<(), Error> {
     if said == unsigned || said.cast_signed() == signed { Ok(()) } else { Err(HEADER) }
 }
 
-impl Before {
+impl Overrides {
     /// Reads records of `<length> <key>=<value>\n`; a value may hold any bytes, so that only the length tells its end.
     fn read(&mut self, mut text: &[u8]) -> Result<(), Error> {
         while !text.is_empty() {
@@ -283,8 +288,8 @@ mod tests {
     #[test]
     fn pax_records_are_told_apart_by_their_length_alone() {
         let read = |text: &[u8]| {
-            let mut before = Before::default();
-            before.read(text).map(|()| (before.name, before.size, before.sparse))
+            let mut overrides = Overrides::default();
+            overrides.read(text).map(|()| (overrides.name, overrides.size, overrides.sparse))
         };
         let check = |text: &[u8], name: Option<&[u8]>, size, sparse| {
             assert_eq!(read(text), Ok((name.map(<[u8]>::to_vec), size, sparse)), "{}", String::from_utf8_lossy(text));

@@ -14,21 +14,21 @@ const QUERY_BYTES_MAX: usize = 256;
 const INFOS: [&str; 7] = ["info", "metadata", "exif", "info.json", "meta", "json", "details"];
 
 /// The error of a path that names nothing, with more to say where more is known.
-pub(in crate::http) fn astray(error: Error, uri: &Uri) -> Error {
-    let said = match error {
+pub(in crate::http) fn with_hint(error: Error, uri: &Uri) -> Error {
+    let found = match error {
         Error::NoSuchId => uri.path().strip_prefix("/images/").and_then(|rest| below_image(rest, uri)),
         Error::NoRoute => elsewhere(uri),
         _ => None,
     };
     let of_image = matches!(error, Error::NoSuchId);
-    said.map_or(error, |(detail, hint)| Error::Astray { of_image, detail, hint })
+    found.map_or(error, |(detail, hint)| Error::NoSuchPath { of_image, detail, hint })
 }
 
 /// What is said, and where to go instead.
-type Said = (String, Option<String>);
+type Hint = (String, Option<String>);
 
 /// Of a path below an image.
-fn below_image(rest: &str, uri: &Uri) -> Option<Said> {
+fn below_image(rest: &str, uri: &Uri) -> Option<Hint> {
     let (id, tail) = rest.split_at_checked(64)?;
     if id.parse::<Digest>().is_err() {
         let lower = id.to_ascii_lowercase();
@@ -49,11 +49,11 @@ fn below_image(rest: &str, uri: &Uri) -> Option<Said> {
 }
 
 /// Of any other path.
-fn elsewhere(uri: &Uri) -> Option<Said> {
+fn elsewhere(uri: &Uri) -> Option<Hint> {
     let path = uri.path();
-    let bare = ROUTES
-        .iter()
-        .filter_map(|route| if let PathPattern::Extension(written, _) = &route.at { Some(*written) } else { None });
+    let bare = ROUTES.iter().filter_map(|route| {
+        if let PathPattern::Extension(written, _) = &route.pattern { Some(*written) } else { None }
+    });
     for written in bare {
         let stem = written.trim_end_matches(".{ext}");
         if path == stem || path.strip_prefix(stem).is_some_and(|rest| rest.starts_with('/')) {
@@ -65,8 +65,9 @@ fn elsewhere(uri: &Uri) -> Option<Said> {
         let hint = format!("/images{path}{}", query(uri));
         return Some(("Images are below /images".to_owned(), Some(hint)));
     }
-    let fixed =
-        ROUTES.iter().filter_map(|route| if let PathPattern::Fixed(path, _) = &route.at { Some(*path) } else { None });
+    let fixed = ROUTES
+        .iter()
+        .filter_map(|route| if let PathPattern::Fixed(path, _) = &route.pattern { Some(*path) } else { None });
     let near = nearest(path, fixed)?;
     Some(("There is nothing at this path; the nearest is".to_owned(), Some(near.to_owned())))
 }
@@ -85,8 +86,8 @@ mod tests {
         let id = Digest::of(b"x").to_string();
         let check = |error: Error, path: &str, expected: Option<&str>| {
             let uri: Uri = path.replace("{id}", &id).parse().expect(path);
-            let hint = match astray(error, &uri) {
-                Error::Astray { hint, .. } => hint,
+            let hint = match with_hint(error, &uri) {
+                Error::NoSuchPath { hint, .. } => hint,
                 _ => None,
             };
             assert_eq!(hint, expected.map(|hint| hint.replace("{id}", &id)), "{path}");
