@@ -69,7 +69,7 @@ impl Prerender {
     }
 
     fn line(&self, id: &Digest, codec: Option<&'static Codec>) -> Bytes {
-        let own = codec.and_then(|codec| by_extension(codec.name)).filter(|codec| codec.encoder.is_some());
+        let own = codec.filter(|codec| codec.encoder.is_some());
         let format = |codec: Option<&Codec>| codec.or(own).map_or("png", |codec| codec.extensions[0]);
         let output =
             |(name, codec): &(String, Option<&'static Codec>)| json!({ "preset": name, "format": format(*codec) });
