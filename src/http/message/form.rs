@@ -115,6 +115,11 @@ impl<T: Tap> Source<T> {
     }
 }
 
+/// The boundary of a form, from its `Content-Type`.
+pub(in crate::http) fn boundary(content_type: &str) -> Result<String, Error> {
+    multer::parse_boundary(content_type).map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })
+}
+
 pub(in crate::http) fn of_form(error: multer::Error) -> Error {
     match error {
         multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),

@@ -8,7 +8,7 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::content_type;
-use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, boundary, of_form};
 use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::Grant;
 use crate::http::protocol::digest_fields::Claims;
@@ -36,7 +36,7 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
     Reply::later(async move {
         let app = call.app.clone();
         let (content_type, media_type) = content_type(&call.parts.headers);
-        match (media_type == "multipart/form-data").then(|| multer::parse_boundary(content_type)) {
+        match (media_type == "multipart/form-data").then(|| boundary(content_type)) {
             None => {
                 // A body whose query is wrong need not be sent.
                 request.pipelines(app.render_policy(), &[])?;
@@ -44,10 +44,8 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
                 render(&app, &request, image, &[]).await
             }
             Some(boundary) => {
-                let boundary =
-                    boundary.map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
                 let (grant, presets) = (call.grant, &app.options.presets);
-                let (form, ops) = form(call, boundary).await?;
+                let (form, ops) = form(call, boundary?).await?;
                 let free = ops.as_ref().map(|_| "ops").or(form.others.first().map(|(name, _)| *name));
                 if let Some(name) = free {
                     parts_are_free(name, grant, presets)?;

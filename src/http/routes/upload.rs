@@ -16,6 +16,7 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::content_type;
+use crate::http::message::form::boundary;
 use crate::http::message::response_body::Response;
 use crate::http::protocol::conditional::{self, Condition, ETag};
 use crate::http::protocol::digest_fields::Claims;
@@ -31,8 +32,7 @@ pub(in crate::http) fn post(call: Call) -> Reply {
         let (content_type, media_type) = content_type(&call.parts.headers);
         match media_type.as_str() {
             "multipart/form-data" => {
-                let boundary = multer::parse_boundary(content_type)
-                    .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
+                let boundary = boundary(content_type)?;
                 form::upload(call, boundary, &prerender).await
             }
             "application/json" => remote::upload(call, &prerender).await,

@@ -12,7 +12,7 @@ use super::item_reader::{ItemLabel, ItemReader, RequestItem};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
-use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, boundary, of_form};
 use crate::http::message::options::ms;
 use crate::http::message::text_budget::Text;
 use crate::items::{Item, ReservedBytes, Source};
@@ -38,10 +38,8 @@ pub(super) struct FormItems {
 impl FormItems {
     /// Reads the first part.
     pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<FormItems, Error> {
-        let boundary = multer::parse_boundary(content_type)
-            .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
         let chunks = Chunks::new(body.stream(&app.options), ());
-        let mut parser = Multipart::new(chunks.clone(), boundary);
+        let mut parser = Multipart::new(chunks.clone(), boundary(content_type)?);
         let mut first = parser.next_field().await.map_err(of_form)?.ok_or(FIRST)?;
         if first.name() != Some("items") {
             return Err(FIRST);
