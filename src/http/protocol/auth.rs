@@ -14,9 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::sign::{self, SigningKey};
 use crate::http::error::Error;
-
-/// Shorter secrets are refused: they can be guessed.
-const SECRET_BYTES_MIN: usize = 16;
+use crate::secret;
 
 /// What a request needs, and what a key may be good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,11 +110,7 @@ impl FromStr for Key {
             return Err("a key needs a name: name:scope+scope:secret".to_owned());
         }
         let scopes = scopes.parse().map_err(|error| format!("key {name:?}: {error}"))?;
-        if secret.len() < SECRET_BYTES_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!(
-                "key {name:?}: the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"
-            ));
-        }
+        secret::check(secret).map_err(|error| format!("key {name:?}: {error}"))?;
         Ok(Key { name: name.to_owned(), scopes, secret: Sha256::digest(secret).into() })
     }
 }

@@ -18,13 +18,11 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use hmac::Mac;
 
 pub use crate::http::error::Refused;
+use crate::secret::{self, hmac};
 
-/// Shorter secrets are refused: they can be guessed.
-const SECRET_BYTES_MIN: usize = 16;
 /// Keys that may be active at once: without `key_id`, each is tried.
 pub const SIGNING_KEYS_MAX: usize = 16;
 
@@ -51,11 +49,7 @@ impl FromStr for SigningKey {
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
             return Err("the id of a signing key has letters, digits, - _ and . only".to_owned());
         }
-        if secret.len() < SECRET_BYTES_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!(
-                "signing key {id:?}: the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"
-            ));
-        }
+        secret::check(secret).map_err(|error| format!("signing key {id:?}: {error}"))?;
         Ok(SigningKey { id: id.to_owned(), secret: secret.to_owned() })
     }
 }
@@ -88,7 +82,7 @@ pub fn sign(key: &SigningKey, target: &str, expires: Option<u64>) -> String {
         signed += &format!("{}expires={expires}", separator(&signed));
     }
     signed += &format!("{}key_id={}", separator(&signed), key.id);
-    let signature = URL_SAFE_NO_PAD.encode(mac(key, &signed).finalize().into_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(hmac(&key.secret, &signed).finalize().into_bytes());
     format!("{signed}&sig={signature}")
 }
 
@@ -102,18 +96,13 @@ pub fn verify(keys: &[SigningKey], target: &str, now: u64) -> Result<Option<Sign
     let mut good = false;
     for key in keys.iter().filter(|key| key_id.is_none_or(|id| id == key.id)) {
         // Every candidate is compared, each in constant time.
-        good |= mac(key, message).verify_slice(&signature).is_ok();
+        good |= hmac(&key.secret, message).verify_slice(&signature).is_ok();
     }
     match (good, expires) {
         (false, _) => Err(Refused::Bad),
         (true, Some(end)) if end <= now => Err(Refused::Expired),
         (true, expires) => Ok(Some(Signed { expires })),
     }
-}
-
-fn mac(key: &SigningKey, message: &str) -> Hmac<Sha256> {
-    let mac = Hmac::<Sha256>::new_from_slice(key.secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.chain_update(message)
 }
 
 /// What is signed, and the signature behind it.
