@@ -1,4 +1,4 @@
-//! From [`Settings`] to an [`App`]: makes each layer over the one below it.
+//! Makes an [`App`] from [`Settings`]: each layer over the one below it.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::renditions::Renditions;
 use crate::store::{Store, Uploads};
 
 impl App {
-    /// Sets the layers above `store` up, with jobs that end with the process. Must be called on a tokio runtime.
+    /// Sets up the layers above `store`, with jobs that end with the process. Must be called on a tokio runtime.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
         App::with_database(store, Database::in_memory().expect("a database in memory opens"), settings)
     }
 
-    /// Sets the layers above `store` up, and takes up the jobs of `database`. Must be called on a tokio runtime.
+    /// Sets up the layers above `store` and resumes the jobs of `database`. Must be called on a tokio runtime.
     pub fn with_database(store: Arc<dyn Store>, database: Database, settings: Settings) -> Arc<App> {
         let Settings { store: store_options, limits, mut fetch, renditions, jobs, http, access } = settings;
         fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);

@@ -1,12 +1,12 @@
-//! `POST /bulk`: items in, results out, each while the other is under way. What an item is, and how it runs, is in [`crate::items`].
+//! `POST /bulk`: items in, results out, both at once. What an item is, and how it runs, is in [`crate::items`].
 //!
 //! ```text
 //! bulk::request_items: NDJSON, JSON or a form -> a window of items that run -> bulk::results: NDJSON or tar
 //! ```
 //!
-//! There is no bound on the number of items: memory holds the window, and the request is read no further while that is full: what
-//! ran has its place in it until the client has taken it. Meanwhile its results wait in a [`ResultBuffer`], where they
-//! hold up no other request. A client that leaves ends what is under way.
+//! There is no bound on the number of items. Memory holds a window of items, and the request is not read further while
+//! the window is full. An item leaves the window when the client has taken its results. Until then its results wait in
+//! a [`ResultBuffer`], where they delay no other request. When the client leaves, running items end.
 
 mod form;
 mod item_reader;
@@ -37,7 +37,7 @@ use request_items::{Pending, RequestItems};
 use result_buffer::{Buffered, ResultBuffer};
 use results::{Media, Results};
 
-/// Where an output may go; the first is meant where it says nothing.
+/// Where an output may go; the first is the default.
 const PLACES: &[To] = &[To::Response, To::Blob, To::Rendition];
 
 /// `POST /bulk`
@@ -57,15 +57,15 @@ pub(in crate::http) fn bulk(call: Call) -> Reply {
     })
 }
 
-/// What became of an item, and the place in the window that it takes until that is written.
+/// The results of an item, and its permit in the window until they are written.
 struct Ran {
     label: ItemLabel,
-    /// One for each output, or why it is no item.
+    /// One result for each output, or the reason why there is no item.
     results: Result<Vec<Result<Done<Buffered>, Error>>, Error>,
     _place: OwnedSemaphorePermit,
 }
 
-/// Where items of a request run.
+/// Runs the items of a request.
 struct ItemRunner {
     app: Arc<App>,
     buffer: Arc<ResultBuffer>,
@@ -75,25 +75,25 @@ struct ItemRunner {
 
 async fn run(app: Arc<App>, items: RequestItems, mut results: Results, _place: OwnedSemaphorePermit) {
     let pending = items.pending();
-    // As a stream, what was begun of an entry is not lost when the client takes no more.
+    // A stream keeps an item that was begun when the client takes no more.
     let mut entries = std::pin::pin!(items.stream());
     let (sender, ran) = channel(1);
     let buffer = Arc::new(ResultBuffer::of(&app));
     let runner = ItemRunner { app: app.clone(), buffer, pending: pending.clone(), sender };
-    // Each goes on while the other waits for the client: what arrives is held within times of its own.
+    // Reading and writing both go on while the other waits for the client. What arrives has time limits of its own.
     let reading = async { Ok(read(runner, entries.as_mut()).await) };
     let written = match try_join(reading, write(ran, &pending, &mut results)).await {
         Ok((ended, ())) => results.end(ended).await,
         Err(Gone) => Err(Gone),
     };
     if written == Err(Gone) {
-        // A client that only sends must come to its end before it reads why it was not heard.
+        // A client that only sends must reach the end of its body before it reads the error.
         let rest = async { while let Some(Ok(_)) = entries.next().await {} };
         _ = tokio::time::timeout(ms(app.options.linger_ms), rest).await;
     }
 }
 
-/// Lets items run as they come. Ready when all have.
+/// Runs items as they come, until all have ended.
 async fn read(
     runner: ItemRunner,
     entries: Pin<&mut impl Stream<Item = Result<RequestItem, Error>>>,
@@ -104,7 +104,7 @@ async fn read(
     ended
 }
 
-/// Starts each item once there is a place for it. They end with `running`.
+/// Starts each item once the window has room. The items end when `running` is dropped.
 async fn start(
     ItemRunner { app, buffer, pending, sender }: &ItemRunner,
     mut entries: Pin<&mut impl Stream<Item = Result<RequestItem, Error>>>,
@@ -126,7 +126,7 @@ async fn start(
         pending.began();
         let (app, buffer, sender) = (app.clone(), buffer.clone(), sender.clone());
         let ran = |results| Ran { label, results, _place: place };
-        // The writer ends only with everything.
+        // The writer ends only after the last item.
         match item {
             Ok(item) => {
                 _ = running.spawn(async move {
@@ -140,7 +140,7 @@ async fn start(
     }
 }
 
-/// Writes what became of the items, until there are no more.
+/// Writes the results of the items, until there are no more.
 async fn write(mut items: Receiver<Ran>, pending: &Pending, results: &mut Results) -> Result<(), Gone> {
     while let Some(ran) = items.recv().await {
         results.ran(&ran.label, ran.results).await?;

@@ -45,7 +45,7 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
         };
         image_response::aged(&mut response, call.grant, source.max_age);
         if params.store {
-            // What it was made of: RFC 4287 calls it "via".
+            // The source of the rendition, by the relation "via" of RFC 4287.
             let link = response::value(format!("</images/{}>; rel=\"via\"", source.digest));
             response.headers_mut().insert(HeaderName::from_static("link"), link);
         }
@@ -53,7 +53,7 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
     })
 }
 
-/// The names of a query that only this route understands.
+/// The parameters that only this route understands.
 #[derive(Default)]
 struct RemoteParams {
     url: String,
@@ -72,7 +72,7 @@ impl RemoteParams {
     }
 }
 
-/// Reads the query, and refuses everything that can be before anything is fetched.
+/// Reads the query, and refuses all mistakes before anything is fetched.
 fn request(call: &Call, extension: &str, params: &mut RemoteParams) -> Result<(ResponseOptions, Pipelines), Error> {
     let policy = call.app.render_policy();
     let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| params.take(pairs))?;
@@ -97,7 +97,7 @@ async fn render(
     if let Some(hit) = app.renditions.cached(fetched.clone(), &key) {
         return Ok((hit, Origin::Hit));
     }
-    // While it waits for its render it is a body in flight like any other.
+    // While the bytes wait for their render, they count as a body in flight.
     let _reserved = app.uploads.try_acquire(source.bytes.len() as u64)?;
     Ok(app.renditions.missed(fetched, key, pipeline).await?)
 }

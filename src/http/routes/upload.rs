@@ -1,5 +1,5 @@
-//! Uploads: through the store's digest and the gate of the codecs to an acknowledged id. Here a body that is one image; in
-//! [`form`] and [`tar`] what may be many, which [`many`] stores.
+//! Uploads: the store hashes the bytes, a codec checks them, and the id is acknowledged. This file takes a body that is
+//! one image. [`form`] and [`tar`] take bodies that may be many, which [`many`] stores.
 
 mod form;
 mod many;
@@ -59,7 +59,7 @@ async fn put_image(call: Call, id: Digest, prerender: &Prerender) -> Result<Resp
     }
     let Some(stat) = present else { return raw(call, Some(id), prerender).await };
     let app = call.app.clone();
-    // With `Expect` the answer says that the id is stored and nothing of the bytes, which are never sent.
+    // With `Expect` the response says that the id is stored. It says nothing about the bytes, which are never sent.
     if !call.parts.headers.contains_key(EXPECT) {
         verify(call, id).await?;
     }
@@ -68,10 +68,10 @@ async fn put_image(call: Call, id: Digest, prerender: &Prerender) -> Result<Resp
     Ok(accepted(&receipt, known, prerender).await)
 }
 
-/// What the gate knows of an image.
+/// The format and the header of an image.
 type Known = (&'static Codec, Header);
 
-/// What is known of an image that was there when the request came; `None`: this release cannot read what another took.
+/// The header of an image that was stored before the request; `None` if this release cannot read what another accepted.
 async fn known(app: &App, id: &Digest) -> Result<Option<Known>, Error> {
     match app.renditions.header(id).await {
         Ok(known) => Ok(Some(known)),
@@ -81,7 +81,7 @@ async fn known(app: &App, id: &Digest) -> Result<Option<Known>, Error> {
     }
 }
 
-/// Reads a body that is stored already: hashed, held against its name, written nowhere.
+/// Reads a body that is stored already: it is hashed and compared with its id, and not written.
 async fn verify(call: Call, id: Digest) -> Result<(), Error> {
     let mut claims = Claims::of(&call.parts.headers)?;
     let max = call.app.limits.bytes_max;
@@ -118,13 +118,13 @@ async fn raw(call: Call, expected: Option<Digest>, prerender: &Prerender) -> Res
     store(&app, upload.seal(expected).await?, prerender).await
 }
 
-/// The gate, then the commit, as an answer.
+/// Checks and commits an upload, and answers.
 async fn store(app: &App, sealed: Sealed, prerender: &Prerender) -> Result<Response, Error> {
     let (receipt, known) = commit(app, sealed).await?;
     Ok(accepted(&receipt, Some(known), prerender).await)
 }
 
-/// The gate, then the commit.
+/// Checks an upload with its codec, then commits it.
 async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error> {
     let bytes = sealed.bytes().await?;
     let known = renditions::inspect(&bytes).await?;
@@ -134,7 +134,7 @@ async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error
     Ok((receipt, known))
 }
 
-/// What is reported of an image that is stored, and of the job that renders it beforehand.
+/// The response for a stored image, with the job that renders it in advance.
 async fn accepted(receipt: &Receipt, known: Option<Known>, prerender: &Prerender) -> Response {
     let codec = known.as_ref().map(|(codec, _)| *codec);
     let mut body = describe(receipt, known);

@@ -1,4 +1,5 @@
-//! Paths that name nothing, with what was probably meant: the id of an image is never called bad when it is good.
+//! Hints for paths that name nothing: the path that the client probably meant. A good id in a wrong path is never
+//! called bad.
 
 use hyper::Uri;
 
@@ -8,12 +9,12 @@ use crate::http::table::{PathPattern, ROUTES};
 use crate::pipeline::foreign;
 use crate::pipeline::invalid::nearest;
 
-/// Longer queries are not repeated.
+/// Longer queries are left out of the hint.
 const QUERY_BYTES_MAX: usize = 256;
-/// What others call what is known of an image.
+/// Names that other services have for the information about an image.
 const INFOS: [&str; 7] = ["info", "metadata", "exif", "info.json", "meta", "json", "details"];
 
-/// The error of a path that names nothing, with more to say where more is known.
+/// Adds a hint to the error of a path that names nothing, where one is known.
 pub(in crate::http) fn with_hint(error: Error, uri: &Uri) -> Error {
     let found = match error {
         Error::NoSuchId => uri.path().strip_prefix("/images/").and_then(|rest| below_image(rest, uri)),
@@ -24,10 +25,10 @@ pub(in crate::http) fn with_hint(error: Error, uri: &Uri) -> Error {
     found.map_or(error, |(detail, hint)| Error::NoSuchPath { of_image, detail, hint })
 }
 
-/// What is said, and where to go instead.
+/// What is wrong with a path, and the path that was probably meant.
 type Hint = (String, Option<String>);
 
-/// Of a path below an image.
+/// The hint for a path below `/images/`.
 fn below_image(rest: &str, uri: &Uri) -> Option<Hint> {
     let (id, tail) = rest.split_at_checked(64)?;
     if id.parse::<Digest>().is_err() {
@@ -39,16 +40,16 @@ fn below_image(rest: &str, uri: &Uri) -> Option<Hint> {
     let asked = tail.trim_matches('/');
     if let Some((operations, extension)) = foreign::of_path(asked) {
         let hint = format!("/images/{id}.{extension}?{operations}");
-        return Some(("Operations stand in the query, behind an extension".to_owned(), Some(hint)));
+        return Some(("Operations go into the query, after an extension".to_owned(), Some(hint)));
     }
     if INFOS.contains(&asked) {
-        return Some(("What is known of an image is at".to_owned(), Some(format!("/images/{id}/info"))));
+        return Some(("Information about an image is at".to_owned(), Some(format!("/images/{id}/info"))));
     }
-    let detail = "An image has nothing at this path; it has /images/{id}, /images/{id}.{ext} and /images/{id}/info";
+    let detail = "There is nothing at this path; an image has /images/{id}, /images/{id}.{ext} and /images/{id}/info";
     Some((detail.to_owned(), None))
 }
 
-/// Of any other path.
+/// The hint for any other path.
 fn elsewhere(uri: &Uri) -> Option<Hint> {
     let path = uri.path();
     let bare = ROUTES.iter().filter_map(|route| {

@@ -1,4 +1,4 @@
-//! What is told of an error, to the client and in the log.
+//! The report of an error, to the client and to the log.
 
 use hyper::StatusCode;
 
@@ -7,7 +7,7 @@ use crate::http::error::Error;
 use crate::http::protocol::problem;
 use crate::{jobs, store};
 
-/// What the client is told of an error; what somebody must know of it is logged.
+/// Logs an error by its severity, and returns the problem that the client sees.
 pub(in crate::http) fn report(error: &Error, request_id: Option<&str>) -> Problem {
     let problem = problem::of(error);
     match severity(error, problem.status()) {
@@ -18,14 +18,15 @@ pub(in crate::http) fn report(error: &Error, request_id: Option<&str>) -> Proble
     problem
 }
 
-/// How much of a log line an error is worth.
+/// The severity of an error in the log.
 #[derive(Debug, PartialEq, Eq)]
 enum Severity {
-    /// Somebody must look: our bug, or lost bytes.
+    /// An operator must look: a bug of the server, or lost bytes.
     Fault,
-    /// The store is not as it should be, for every request alike.
+    /// The store has a fault that concerns every request.
     Trouble,
-    /// The client's doing, or a bound that was reached: counted at `/metrics`, and under load far too often for a log.
+    /// A mistake of the client, or a bound that was reached. These are counted at `/metrics`; under load they are far
+    /// too many for a log.
     Refusal,
 }
 

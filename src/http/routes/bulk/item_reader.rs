@@ -1,4 +1,4 @@
-//! [`ItemReader`]: an item from its text, held against what its sender may do.
+//! [`ItemReader`]: reads an item from its text, and checks the rights of its sender.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use crate::http::error::Error;
 use crate::http::protocol::rights::Rights;
 use crate::items::Item;
 
-/// An item, or why it is none.
+/// An item, or the reason why there is none.
 pub(super) struct RequestItem {
     pub(super) label: ItemLabel,
     pub(super) item: Result<Item, Error>,
 }
 
-/// What a result line is about.
+/// The identity of an item in its result lines.
 pub(super) struct ItemLabel {
-    /// The item's place in the request, from 0.
+    /// The index of the item in the request, from 0.
     pub(super) index: u64,
     pub(super) key: Option<String>,
-    /// A part of the form that no item names; then there is no item.
+    /// The name of a part that no item names; then there is no item.
     pub(super) part: Option<String>,
 }
 
-/// What every item is read by.
+/// Reads the items of one request.
 pub(super) struct ItemReader {
     pub(super) app: Arc<App>,
     pub(super) rights: Rights,
@@ -38,7 +38,7 @@ pub(super) fn too_long(bytes_max: usize) -> Error {
 }
 
 impl ItemReader {
-    /// The next item.
+    /// Reads the next item.
     pub(super) async fn entry(&mut self, text: Bytes) -> RequestItem {
         let max = self.app.options.line_bytes_max;
         if text.len() > max {
@@ -48,7 +48,7 @@ impl ItemReader {
         self.read(index, text).await
     }
 
-    /// The item of this place.
+    /// Reads the item of this index.
     pub(super) async fn read(&self, index: u64, text: Bytes) -> RequestItem {
         let read = self.app.items.read(text, PLACES).await;
         let (key, item) = match read {

@@ -1,4 +1,4 @@
-//! [`RequestItems`]: the items of a request, one after the other, from lines, an array or a form.
+//! [`RequestItems`]: the items of a request in turn, from lines, an array or a form.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,12 +26,13 @@ pub(super) struct RequestItems {
     pending: Arc<Pending>,
 }
 
-/// What the server owes the client. While it does, a pause is not the client's: it may wait for results before it says more.
+/// Results that the server owes the client. While there are any, a pause is not the client's fault: it may wait for
+/// results before it sends more.
 #[derive(Default)]
 pub(super) struct Pending {
-    /// Items that have begun, and whose results are not written.
+    /// Items that have begun and whose results are not written.
     items: AtomicUsize,
-    /// Results were written, which take a slow client a while.
+    /// Whether results were written, which take a slow client some time.
     results: AtomicBool,
 }
 
@@ -51,14 +52,15 @@ impl Pending {
 }
 
 enum ItemsBody {
-    /// The first line, which is read before the answer begins, and the others.
+    /// The first line, which is read before the response begins, and the other lines.
     Lines(Option<Line>, Box<LineReader>),
     Array(Array),
     Form(Box<FormItems>),
 }
 
 impl RequestItems {
-    /// By `Content-Type`. The first line, and what is read whole (an array, the items of a form), is read before this returns.
+    /// Reads a body by its `Content-Type`. The first line is read before this returns, and so is an array, or the part
+    /// `items` of a form.
     pub(super) async fn of(
         app: &Arc<App>,
         headers: &HeaderMap,
@@ -70,7 +72,7 @@ impl RequestItems {
             lines if is_lines(lines) => {
                 let reader = body.stream(&app.options);
                 let mut lines = Box::new(LineReader::new(reader, app.options.line_bytes_max, &app.uploads));
-                // A client that waits for `100 Continue` would take the answer for a refusal.
+                // A client that waits for `100 Continue` would take an early response for a refusal.
                 ItemsBody::Lines(lines.next().await?, lines)
             }
             "application/json" => ItemsBody::Array(Array::read(&app.batch_budget, body, &app.options).await?),
@@ -80,12 +82,12 @@ impl RequestItems {
         Ok(RequestItems { reader: ItemReader { app: app.clone(), rights, count: 0 }, body, pending: Arc::default() })
     }
 
-    /// To be told of what is owed.
+    /// The counter of results that are owed to the client.
     pub(super) fn pending(&self) -> Arc<Pending> {
         self.pending.clone()
     }
 
-    /// One entry after the other; after an error there is none.
+    /// The items in turn; an error is the last element.
     pub(super) fn stream(self) -> impl Stream<Item = Result<RequestItem, Error>> {
         try_unfold(self, |mut items| async { Ok(items.next().await?.map(|entry| (entry, items))) })
     }
@@ -108,7 +110,7 @@ impl RequestItems {
     }
 }
 
-/// The next line, however long the client waits for what it is owed.
+/// The next line. The client may pause while results are owed to it.
 async fn line(first: &mut Option<Line>, lines: &mut LineReader, pending: &Pending) -> Result<Option<Line>, Error> {
     if let Some(first) = first.take() {
         return Ok(Some(first));

@@ -1,11 +1,11 @@
-//! [`ResultBuffer`]: results of one request that have ended and wait for the client.
+//! [`ResultBuffer`]: finished results of one request that wait for its client.
 //!
-//! A render holds memory of the bulk lane, for which all bulk requests and jobs wait: so nothing of it may wait for a client. A few
-//! results wait in memory that is counted for the request alone, and what is more in a temporary file (in several, where that is
-//! long), from which they are taken in pieces. Past a bound of bytes in files no further item of the request is begun. Those that are
-//! under way may end past it, as long as there is room for them; after that they are refused, in their lines, and so they are where
-//! the file fails. One half of the room is shared out evenly, so that no request can take that of the others; the other half is for
-//! requests that need it. Nothing here waits for anything but the client, and all that is held is the request's own.
+//! A render holds memory of the bulk lane, which all bulk requests and jobs share, so no render may wait for a client.
+//! A few results wait in memory that is counted for the request alone. Further results wait in temporary files, and are
+//! read from them in pieces. Past a bound of bytes in files no further item of the request begins. Running items may
+//! end past that bound, as long as there is room. After that, or if the file fails, their results are refused in their
+//! lines. Half of the room is split evenly, so that no request can take the share of another; the other half is for
+//! requests that need it. Only the client is waited for, and all that is held belongs to the request.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use crate::http::message::spool::{PIECE_BYTES, Spools};
 
 /// Results of one request that wait for its client.
 pub(super) struct ResultBuffer {
-    /// Bytes that may wait in memory.
+    /// Permits for bytes that wait in memory.
     memory: Arc<Semaphore>,
     file: Arc<SpillFile>,
     file_bytes_max: u64,
 }
 
-/// A result that waits. The right to do so goes with its bytes.
+/// A result that waits. Its permit goes with its bytes.
 pub(super) enum Buffered {
     Memory(Bytes),
     File(Spilled),
@@ -48,19 +48,19 @@ impl ResultBuffer {
         }
     }
 
-    /// Ready when a further item may begin.
+    /// Waits until a further item may begin.
     pub(super) async fn has_room(&self) {
         self.file.is_within(self.file_bytes_max).await;
     }
 
-    /// Puts a result where it may wait; it gives back what it held until now.
+    /// Moves a result to memory or a file of the request, which frees what it held until now.
     pub(super) async fn put(&self, result: Bytes) -> Result<Buffered, Error> {
         if let Some(room) = self.room_for(result.len()) {
             let copy: Box<[u8]> = result.as_ref().into();
             return Ok(Buffered::Memory(hold(copy, room)));
         }
         let kept = self.file.spill(result).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a result cannot be kept in a temporary file: it is refused");
+            tracing::warn!(%error, "cannot write a result to a temporary file; the result is refused");
             None
         });
         kept.map(Buffered::File).ok_or(Error::Busy { retry_after_s: 1 })
@@ -80,7 +80,7 @@ impl Buffered {
         }
     }
 
-    /// The next bytes, up to [`PIECE_BYTES`], and what is left after them. All pieces but the last are whole.
+    /// The next bytes, up to [`PIECE_BYTES`], and the rest after them. All pieces but the last are full.
     pub(super) async fn next(self) -> Result<(Bytes, Option<Buffered>), Error> {
         match self {
             Buffered::Memory(mut rest) => {
@@ -89,7 +89,7 @@ impl Buffered {
             }
             Buffered::File(kept) => {
                 let (piece, rest) = kept.next().await.map_err(|error| {
-                    tracing::error!(%error, "a result cannot be read back from its temporary file");
+                    tracing::error!(%error, "cannot read a result back from its temporary file");
                     Error::Internal
                 })?;
                 Ok((piece, rest.map(Buffered::File)))
@@ -98,7 +98,8 @@ impl Buffered {
     }
 }
 
-/// What a request may keep in files, however much the others do; never less than what it may keep before it is read no further.
+/// The bytes in files that are guaranteed to a request, whatever the others keep. This is never less than the bound
+/// past which no further item begins.
 fn share_bytes(options: &Options) -> u64 {
     let requests = options.bulk_requests_max.max(1) as u64;
     (options.spools_bytes_max / 2 / requests).max(options.spool_bytes_max)
@@ -121,13 +122,13 @@ mod tests {
 
     const PIECE: u64 = PIECE_BYTES as u64;
 
-    /// Ten bytes in memory, two pieces in the file, and four in all files.
+    /// A buffer of ten bytes in memory, two pieces in its file, and four in all files.
     fn buffer() -> ResultBuffer {
         let options = Options { bulk_results_bytes_max: 10, spool_bytes_max: 2 * PIECE, ..Options::default() };
         ResultBuffer::new(Spools::new(0, 4 * PIECE), &options)
     }
 
-    /// A result that holds something of the lane.
+    /// A result that holds a permit of the lane.
     fn held(lane: &Arc<Semaphore>, bytes: &[u8]) -> Bytes {
         let room = lane.clone().try_acquire_owned().expect("room");
         hold(Bytes::copy_from_slice(bytes), room)

@@ -1,4 +1,4 @@
-//! What requests in bulk hold for a client that does not read, and what becomes of results that cannot be read back.
+//! What bulk requests hold for a client that does not read, and what happens to results that cannot be read back.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ use crate::http::message::spool::{PIECE_BYTES, Spools};
 use crate::pipeline::codec::CODECS;
 use crate::store;
 
-/// Nothing waits in memory; past two pieces in the file no further item begins.
+/// An app where nothing waits in memory, and where no further item begins past two pieces in the file.
 async fn app() -> Arc<App> {
     let mut settings = Settings::default();
     settings.http.bulk_results_bytes_max = 0;
@@ -29,7 +29,7 @@ fn long(pieces: usize) -> Bytes {
     (0..pieces * PIECE_BYTES + 1).map(|n| (n / 7) as u8).collect()
 }
 
-/// An answer of one item, each of whose outputs has these bytes.
+/// The response of one item whose outputs have these bytes.
 async fn answer(app: &Arc<App>, buffer: &ResultBuffer, media: Media, outputs: Vec<Bytes>) -> Response {
     let mut done = Vec::new();
     for bytes in outputs {
@@ -56,7 +56,7 @@ async fn a_long_result_stays_in_its_file_until_the_client_takes_it() {
         let mut body = answer(&app, &buffer, media, vec![bytes.clone()]).await.into_body();
         let mut all = Vec::new();
         while let Some(frame) = body.frame().await {
-            // One piece is read, one waits to be sent, and one is being taken.
+            // One piece is being read, one waits to be sent, and one is being taken.
             let left = (PIECES + 1).saturating_sub(all.len() / bytes_of_a_piece + 3);
             assert!(buffer.file_pieces() >= left, "{media:?}: {} of {left}", buffer.file_pieces());
             all.extend(frame.expect("a whole body").into_data().expect("data"));
@@ -108,18 +108,18 @@ async fn a_result_that_cannot_be_read_back_is_none_and_the_others_go_on() {
 async fn no_item_begins_past_the_room_and_a_server_that_stops_does_not_wait_for_it() {
     let app = app().await;
     let buffer = Arc::new(ResultBuffer::of(&app));
-    let (sender, mut told) = channel(1);
+    let (sender, mut receiver) = channel(1);
     let runner = ItemRunner { app: app.clone(), buffer: buffer.clone(), pending: Arc::default(), sender };
     let refused =
         |index| Ok(RequestItem { label: ItemLabel { index, key: None, part: None }, item: Err(Error::Draining) });
     let mut entries = std::pin::pin!(iter((0..9).map(refused)));
     let mut running = JoinSet::new();
     let mut waiting = vec![buffer.put(long(1)).await.expect("room")];
-    // As many as the channel takes, and the one that waits for it.
+    // The channel takes one item, and one waits for it.
     assert!(start(&runner, entries.as_mut(), &mut running).now_or_never().is_none());
     assert_eq!(entries.size_hint().0, 7, "the bound itself");
     waiting.push(buffer.put(long(0)).await.expect("room"));
-    while told.try_recv().is_ok() {}
+    while receiver.try_recv().is_ok() {}
     assert!(start(&runner, entries.as_mut(), &mut running).now_or_never().is_none());
     assert_eq!(entries.size_hint().0, 7, "one past it");
     app.draining.send_replace(true);

@@ -1,8 +1,9 @@
-//! `application/x-tar`: ustar, pax and GNU archives as a stream. Headers are read by the crate `tar`; what stands between them is
-//! read here, since only the name and the bytes of files are wanted, in bounded memory, and nothing is ever unpacked to a path.
+//! `application/x-tar`: ustar, pax and GNU archives as a stream. The crate `tar` reads the headers. What is between
+//! them is read here, since only the names and bytes of files are wanted, in bounded memory. Nothing is ever unpacked
+//! to a path.
 //!
-//! Strict where a guess could lose an image: a pax size always counts, a header must have its checksum, an archive must have its
-//! end, and behind that there must be nothing.
+//! The reader is strict where a guess could lose an image. A pax size always counts, a header must have its checksum,
+//! and an archive must have its end with nothing after it.
 
 use bytes::{Buf, Bytes};
 use tar::{EntryType, Header};
@@ -19,12 +20,11 @@ const BLOCK_BYTES: usize = 512;
 /// Bytes of a pax header, or of a long name.
 const HEADER_BYTES_MAX: u64 = 256 << 10;
 
-const CUT: Error = Error::Malformed { what: "the archive ends before its end" };
-const HEADER: Error = Error::Malformed { what: "the archive holds what is no header where one should be" };
-const COMPRESSED: Error =
-    Error::Malformed { what: "the archive is compressed; send it as it is before that, a plain tar" };
-const PAX: Error = Error::Malformed { what: "the archive holds a pax header that cannot be read" };
-const BEHIND: Error = Error::Malformed { what: "the archive goes on behind its end" };
+const CUT: Error = Error::Malformed { what: "the archive is truncated" };
+const HEADER: Error = Error::Malformed { what: "the archive has an invalid header" };
+const COMPRESSED: Error = Error::Malformed { what: "the archive is compressed; send a plain tar" };
+const PAX: Error = Error::Malformed { what: "the archive has an invalid pax header" };
+const TRAILING: Error = Error::Malformed { what: "the archive has data after its end" };
 const HEADER_TOO_LARGE: Error = Error::TooLarge { name: "tar_header_bytes_max", max: HEADER_BYTES_MAX };
 
 /// `POST /images` of an archive.
@@ -33,7 +33,8 @@ pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response
     app.uploads.admits()?;
     let reader = body.stream(&app.options);
     let mut archive = Archive { reader, chunk: Bytes::new(), data: 0, padding: 0, entry: None };
-    // Read before it is answered: a client that waits for `100 Continue` would take the answer for a refusal.
+    // The first bytes are read before the response begins. A client that waits for `100 Continue` would take an early
+    // response for a refusal.
     archive.fill().await?;
     if is_compressed(&archive.chunk) {
         return Err(COMPRESSED);
@@ -41,19 +42,19 @@ pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response
     Ok(many::answer(&app, archive, None, prerender))
 }
 
-/// An archive on its way.
+/// An archive that is being read.
 struct Archive {
     reader: BodyReader,
-    /// What has arrived and was not looked at.
+    /// Bytes that have arrived and were not read yet.
     chunk: Bytes,
-    /// Bytes of the entry that are still to come, and what fills its last block.
+    /// Bytes of the entry that are still to come, and the padding of its last block.
     data: u64,
     padding: u64,
-    /// The name and the size of the entry under way.
+    /// The name and the size of the current entry.
     entry: Option<(String, u64)>,
 }
 
-/// What headers before an entry's own say of it.
+/// Values of extended headers, which override the header of the entry.
 #[derive(Default)]
 struct Overrides {
     name: Option<Vec<u8>>,
@@ -78,7 +79,7 @@ impl Entries for Archive {
             match header.entry_type() {
                 EntryType::XHeader => overrides.read(&self.text(size).await?)?,
                 EntryType::XGlobalHeader => {
-                    // It would hold for every entry that follows: nobody means that.
+                    // A global size would hold for every entry that follows, which is surely a mistake.
                     let mut global = Overrides::default();
                     global.read(&self.text(size).await?)?;
                     if global.size.is_some() {
@@ -123,7 +124,7 @@ impl Entries for Archive {
 }
 
 impl Archive {
-    /// Makes of a header what is stored or refused; `None`: a directory.
+    /// Makes an entry of a header; `None` if it is a directory.
     async fn entry(
         &mut self,
         header: &Header,
@@ -134,13 +135,13 @@ impl Archive {
         let size = overrides.size.map_or_else(|| header.entry_size().map_err(|_| HEADER), Ok)?;
         let name = overrides.name.unwrap_or_else(|| header.path_bytes().into_owned());
         let mut entry = UploadEntry::new(&name);
-        // Of these POSIX says that no data follows, whatever the size.
+        // POSIX says that no data follows these entries, whatever their size.
         let bare = matches!(kind, Link | Symlink | Char | Block | Directory | Fifo);
         self.expect(if bare { 0 } else { size });
         self.entry = Some((entry.name().to_owned(), size));
         match kind {
             Directory => return Ok(None),
-            // As directories were written before there was a type for them.
+            // Directories were written so before they had a type of their own.
             Regular if size == 0 && name.ends_with(b"/") => return Ok(None),
             Regular | Continuous if !overrides.sparse => entry.bytes = Some(size),
             _ => entry.refused = Some(Error::NotAFile),
@@ -151,7 +152,7 @@ impl Archive {
         Ok(Some(entry))
     }
 
-    /// Skips what a file with many holes has between its header and its data.
+    /// Skips the map of a sparse file between its header and its data.
     async fn skip_map(&mut self, header: &Header) -> Result<(), Error> {
         const IS_EXTENDED: usize = 504;
         let mut more = header.as_gnu().is_some_and(|header| header.is_extended());
@@ -161,13 +162,13 @@ impl Archive {
         Ok(())
     }
 
-    /// `size` bytes come, and what fills their last block.
+    /// Expects `size` bytes, and the padding of their last block.
     fn expect(&mut self, size: u64) {
         let over = size % BLOCK_BYTES as u64;
         (self.data, self.padding) = (size, if over == 0 { 0 } else { BLOCK_BYTES as u64 - over });
     }
 
-    /// Reads on until something is there; `false` at the end of the body.
+    /// Reads until there are bytes; `false` at the end of the body.
     async fn fill(&mut self) -> Result<bool, Error> {
         while self.chunk.is_empty() {
             match self.reader.next().await? {
@@ -178,7 +179,7 @@ impl Archive {
         Ok(true)
     }
 
-    /// Skips what is left of the entry.
+    /// Skips the rest of the entry.
     async fn skip(&mut self) -> Result<(), Error> {
         while self.chunk().await?.is_some() {}
         self.data = std::mem::take(&mut self.padding);
@@ -200,7 +201,7 @@ impl Archive {
         Ok(block)
     }
 
-    /// The data of a header, which are held in memory.
+    /// Reads the data of a header into memory.
     async fn text(&mut self, size: u64) -> Result<Vec<u8>, Error> {
         if size > HEADER_BYTES_MAX {
             return Err(HEADER_TOO_LARGE);
@@ -212,11 +213,11 @@ impl Archive {
         Ok(text)
     }
 
-    /// Behind the first block of zeros there are only more of them.
+    /// Checks that only zeros follow the first block of zeros.
     async fn end(&mut self) -> Result<(), Error> {
         while self.fill().await? {
             if self.chunk.iter().any(|byte| *byte != 0) {
-                return Err(BEHIND);
+                return Err(TRAILING);
             }
             self.chunk.clear();
         }
@@ -224,7 +225,7 @@ impl Archive {
     }
 }
 
-/// By what files of gzip, bzip2, xz and zstd begin with, and no name of a first entry that anybody gives.
+/// Whether the bytes begin as gzip, bzip2, xz or zstd do. No plausible name of a first entry begins so.
 fn is_compressed(begin: &[u8]) -> bool {
     const BZIP2_BLOCK: &[u8] = b"\x31\x41\x59\x26\x53\x59";
     let is_bzip2 = begin.starts_with(b"BZh") && begin.get(4..).is_some_and(|rest| rest.starts_with(BZIP2_BLOCK));
@@ -232,7 +233,7 @@ fn is_compressed(begin: &[u8]) -> bool {
     is_bzip2 || others.iter().any(|magic| begin.starts_with(magic))
 }
 
-/// The checksum: over the header, its own field taken for blanks; some old writers summed signed bytes.
+/// Checks the checksum of a header, in which its own field counts as blanks. Some old writers summed signed bytes.
 fn check(header: &Header) -> Result<(), Error> {
     let bytes =
         header.as_bytes().iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
@@ -243,7 +244,8 @@ fn check(header: &Header) -> Result<(), Error> {
 }
 
 impl Overrides {
-    /// Reads records of `<length> <key>=<value>\n`; a value may hold any bytes, so that only the length tells its end.
+    /// Reads records of `<length> <key>=<value>` and a line feed. A value may hold any bytes, so only the length tells
+    /// its end.
     fn read(&mut self, mut text: &[u8]) -> Result<(), Error> {
         while !text.is_empty() {
             let Record { key, value, rest } = record(text).ok_or(PAX)?;
@@ -261,11 +263,11 @@ impl Overrides {
 struct Record<'a> {
     key: &'a [u8],
     value: &'a [u8],
-    /// What follows it.
+    /// The text after the record.
     rest: &'a [u8],
 }
 
-/// The first record.
+/// Reads the first record.
 fn record(text: &[u8]) -> Option<Record<'_>> {
     let blank = text.iter().take(20).position(|byte| *byte == b' ')?;
     let length = usize::try_from(number(&text[..blank])?).ok()?;
@@ -276,7 +278,7 @@ fn record(text: &[u8]) -> Option<Record<'_>> {
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    // Not `parse` alone: that takes a sign.
+    // `parse` alone would accept a sign.
     let plain = digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
