@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_for_a_crawling_client_loses_nothing() {
+    async fn a_reader_that_waits_for_a_slow_client_loses_nothing() {
         // Far more is due than comes: every chunk past the grace is late.
         let options =
             Options { body_rate_min: 1_000, body_grace_ms: 3_000, body_stall_ms: 2_500, ..Options::default() };

@@ -1,4 +1,4 @@
-//! What requests in bulk hold for a client that does not read, and what becomes of results that cannot be read back.
+//! What bulk requests hold for a client that does not read, and results that cannot be read back.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ use crate::http::message::spool::{PIECE_BYTES, Spools};
 use crate::pipeline::codec::CODECS;
 use crate::store;
 
-/// Nothing waits in memory; past two pieces in the file no further item begins.
+/// Options under which nothing waits in memory, and no further item begins past two pieces in the file.
 async fn app() -> Arc<App> {
     let mut settings = Settings::default();
     settings.http.bulk_results_bytes_max = 0;
@@ -114,7 +114,7 @@ async fn no_item_begins_past_the_room_and_a_server_that_stops_does_not_wait_for_
     let mut entries = std::pin::pin!(iter((0..9).map(refused)));
     let mut running = JoinSet::new();
     let mut waiting = vec![backlog.wait(long(1)).await.expect("room")];
-    // As many as the channel takes, and the one that waits for it.
+    // As many as the channel holds, and one that waits for it.
     assert!(start(&window, entries.as_mut(), &mut running).now_or_never().is_none());
     assert_eq!(entries.size_hint().0, 7, "the bound itself");
     waiting.push(backlog.wait(long(0)).await.expect("room"));
