@@ -212,7 +212,7 @@ mod tests {
         assert_eq!((counters.renders, counters.bulk_renders), (1, 0), "every bulk render is still to come");
         open.send(()).expect("the thread waits");
         for answer in join_all(callers).await {
-            assert_eq!(answer.expect("no caller panics").expect("nobody is refused").bytes, single.bytes);
+            assert_eq!(answer.expect("no caller panics").expect("none is refused").bytes, single.bytes);
         }
         let counters = renditions.counters();
         assert_eq!((counters.bulk_renders, counters.busy), (CALLERS as u64, 0));

@@ -1,5 +1,7 @@
-//! The house rules that a compiler does not hold: which room may use which, and who may touch the outside world.
+//! The house rules that no compiler checks: which room may use which, which modules may touch the outside world, and
+//! the prose.
 
+mod prose;
 mod scan;
 mod tokens;
 
@@ -10,8 +12,9 @@ use std::sync::LazyLock;
 
 use scan::{Names, names, reaches};
 
-/// Each room of the crate and those it may use, in addition to itself. One direction only. A path belongs to the room with the
-/// longest name that it begins with: what `http` hands on for others is the room `http`, which no room inside it may use.
+/// Each room of the crate, and the rooms that it may use in addition to itself. There is one direction only. A path
+/// belongs to the room with the longest name that it begins with. What `http` re-exports for others is the room `http`,
+/// which no room inside it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("pipeline", &["digest"]),
@@ -99,7 +102,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("main", &[]),
 ];
 
-/// A way to the outside world, or a crate that is one's own affair: what names it, and the modules that may.
+/// A way to the outside world, or a crate for a few modules alone: its paths, and the modules that may use them.
 struct Capability {
     name: &'static str,
     paths: &'static [&'static str],
@@ -130,7 +133,7 @@ const CAPABILITIES: &[Capability] = &[
             "tar::Archive",
             "tar::Builder",
         ],
-        // Of the edge the temporary files alone: the file is opened in one place.
+        // In `http` only the temporary files, which are opened in one place.
         modules: &["cli", "config::settings", "http::message::spool", "renditions::tier", "store::disk"],
     },
     Capability {
@@ -274,13 +277,14 @@ const UNSAFE: &[&str] = &[
     "pipeline/codec/webp/libwebp.rs",
 ];
 
-/// Past this a file is two files.
+/// The most lines of code in a file. A longer file is two files.
 const LINES_MAX: usize = 500;
 
-/// Past this a folder is two rooms.
+/// The most files in a folder. A larger folder is two rooms.
 const FILES_MAX: usize = 15;
 
-/// Folders with one file for each row of a table, or for each command, which anyone finds by its name; and how many they may hold.
+/// Folders with one file for each row of a table or for each command, which are found by name, and the most files in
+/// them.
 const LONG_FOLDERS: &[(&str, usize)] = &[
     ("cli", 16),
     ("pipeline", 23),
@@ -320,7 +324,8 @@ fn sources() -> Vec<Source> {
     found
 }
 
-/// Those that are built into the server: not the modules that their parents declare for tests alone, nor what is below these.
+/// The sources that are built into the server: without modules that their parents declare for tests alone, and what is
+/// below them.
 fn built() -> impl Iterator<Item = &'static Source> {
     let declared = |source: &Source| {
         let module = source.module.clone();
@@ -337,7 +342,7 @@ fn room(path: &str) -> Option<&'static str> {
     rooms.filter(|room| reaches(path, room)).max_by_key(|room| room.len())
 }
 
-/// What `module` does against [`ALLOWED`] with the paths that it names.
+/// The paths named by `module` that [`ALLOWED`] forbids.
 fn strays(module: &str, paths: &[String]) -> Vec<String> {
     let Some(own) = room(module) else { return vec![format!("give {module} a row in ALLOWED")] };
     let allowed = ALLOWED.iter().find(|(room, _)| *room == own).map_or(&[][..], |(_, allowed)| allowed);
@@ -346,7 +351,7 @@ fn strays(module: &str, paths: &[String]) -> Vec<String> {
     inside.filter(|(_, below)| !fits(room(below))).map(|(path, _)| format!("{own} must not use {path}")).collect()
 }
 
-/// What `module` touches against [`CAPABILITIES`].
+/// The paths named by `module` that [`CAPABILITIES`] forbid.
 fn touches(module: &str, paths: &[String]) -> Vec<String> {
     let denied = CAPABILITIES.iter().filter(|capability| !capability.modules.iter().any(|may| reaches(module, may)));
     let touched = |capability: &Capability, path: &str| capability.paths.iter().any(|named| reaches(path, named));
@@ -359,7 +364,7 @@ fn touches(module: &str, paths: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn rooms_use_only_what_stands_below_them() {
+fn rooms_use_only_what_is_below_them() {
     for source in built() {
         let strays = strays(&source.module, &source.names.paths);
         assert!(strays.is_empty(), "src/{}: {}", source.path, strays.join("; "));
@@ -466,13 +471,13 @@ fn a_room_that_strays_is_caught() {
 }
 
 #[test]
-fn unsafe_stands_only_beside_c_libraries() {
+fn only_the_files_of_c_libraries_have_unsafe_code() {
     for source in SOURCES.iter().filter(|source| !UNSAFE.contains(&source.path.as_str())) {
         assert!(!source.names.is_unsafe, "src/{} has unsafe code", source.path);
     }
 }
 
-/// Lines of code: comments aside, and nothing after the file's own tests begin.
+/// Lines of code: without comments, and without the file's own tests.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .take_while(|line| !line.starts_with("#[cfg(test)]"))

@@ -1,7 +1,8 @@
-//! Reads which paths a source file names: those of its `use` declarations, flattened, and those in its code, resolved through these.
+//! Finds the paths that a source file names: those of its `use` declarations, flattened, and those in its code,
+//! resolved through these.
 //!
-//! A reader of tokens, not of meaning: it knows comments, texts, `use` trees, renames, `self`, `super` and items that exist for tests
-//! alone. Methods and what macros make are not seen.
+//! It reads tokens, not meaning. It knows comments, strings, `use` trees, renames, `self`, `super` and items that exist
+//! for tests alone. It does not see methods and what macros expand to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +31,7 @@ const ITEM_WORDS: &[&str] = &[
     "use",
 ];
 
-/// What a file names, outside its tests.
+/// The names in a file, outside its tests.
 #[derive(Debug, Default)]
 pub struct Names {
     /// Whole paths from a crate's root: `crate::store::Blob`, `std::fs::read`, `tokio::*`.
@@ -43,7 +44,7 @@ pub struct Names {
     pub is_unsafe: bool,
 }
 
-/// Whether `path` is `prefix`, lies below it, or takes it in as a glob of what stands above it.
+/// Whether `path` is `prefix`, is below it, or includes it by a glob of its parent.
 pub fn reaches(path: &str, prefix: &str) -> bool {
     let below = |long: &str, short: &str| {
         long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -87,7 +88,7 @@ fn from_root(module: &str, path: &str, children: &BTreeSet<String>) -> String {
     format!("{above}::{path}")
 }
 
-/// A path whose first word a `use` of the file brings, in whole.
+/// The whole path of one whose first word is imported by a `use` of the file.
 fn resolved(path: &str, local: &BTreeMap<String, String>) -> String {
     let (first, rest) = path.split_once("::").map_or((path, ""), |(first, rest)| (first, rest));
     match local.get(first) {
@@ -102,7 +103,7 @@ struct Reader<'a> {
     at: usize,
     module: &'a str,
     names: Names,
-    /// Names that `use` declarations bring, with their whole paths.
+    /// Names that `use` declarations import, with their whole paths.
     local: BTreeMap<String, String>,
     /// Modules that the file declares.
     children: BTreeSet<String>,
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn own_modules_are_found_from_where_the_file_stands() {
+    fn own_modules_are_found_relative_to_the_file() {
         check("use super::body::Reader;", &["crate::http::message::body::Reader"]);
         check("use super::super::app::App;", &["crate::http::app::App"]);
         check("use super::{super::call::Call, queue};", &["crate::http::call::Call", "crate::http::message::queue"]);
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_after_tests_is_read() {
+    fn what_comes_after_tests_is_read() {
         check("#[cfg(test)]\nmod tests;\n\nuse std::fs;", &["std::fs"]);
         check("#[cfg(test)]\nmod tests {\n    const A: char = '}';\n}\nuse std::fs;", &["std::fs"]);
         check("struct X { #[cfg(test)] a: u8, b: std::fs::File }", &["std::fs::File"]);
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_reaches_what_it_names_or_takes_in() {
+    fn a_path_reaches_what_it_names_or_includes() {
         for path in ["std::fs", "std::fs::read", "std::*", "std::fs::*"] {
             assert!(reaches(path, "std::fs"), "{path}");
         }
