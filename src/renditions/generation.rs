@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_that_nobody_holds() {
+    fn nothing_is_remembered_once_the_last_holder_is_gone() {
         let generations = Generations::default();
         let held: Vec<_> = (0..1000u32).map(|n| generations.of(&Digest::of(&n.to_le_bytes()))).collect();
         assert_eq!(generations.registry.present.lock().len(), 1000);

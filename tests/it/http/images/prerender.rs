@@ -32,6 +32,13 @@ fn presets_are_rendered_once_an_image_is_stored() {
         let found = server.get(&format!("{path}.{form}"));
         assert_eq!((found.status, found.field("cache-status")), (200, Some("progimage; hit; detail=tier")), "{form}");
     }
+    // A format that is read only, and whose name is none of its extensions.
+    let farbfeld = [b"farbfeld\0\0\0\x01\0\0\0\x01".as_slice(), &[255; 8]].concat();
+    let sent = server.send("POST", "/images?prerender=hero", &[], &farbfeld);
+    let job = sent.json()["job"].as_str().unwrap().to_owned();
+    assert_eq!(end(&server, &job)["done"], 1);
+    let (lines, _) = results(&server.get(&format!("{job}/results")));
+    assert_eq!(lines[0]["url"], format!("{}.png?width=30&sepia=50", path_of(&farbfeld)));
     let again = server.send("PUT", &format!("{path}?prerender=thumb.webp,hero"), &[], &image);
     let second = again.json()["job"].as_str().unwrap().to_owned();
     assert!(again.status == 200 && second != job, "{}", again.text());
@@ -114,10 +121,10 @@ fn those_before_there_were_too_many_are_rendered() {
 }
 
 #[test]
-fn who_may_not_read_what_would_be_rendered_is_told_before_anything_is_stored() {
+fn a_key_that_may_not_read_the_renditions_is_refused_before_anything_is_stored() {
     const WRITER: &str = "Authorization: Bearer writer-writer-writer";
     const BOTH: &str = "Authorization: Bearer both-both-both-both";
-    // Whether everybody may read, and whether only renditions; and what the one with only `write` may have rendered.
+    // Whether anonymous clients may read, whether only renditions, and what a key with `write` alone may have rendered.
     for (anonymous, originals_need_key, allowed) in
         [("none", false, &[][..]), ("read", false, &["thumb", "whole"]), ("read", true, &["thumb"])]
     {
