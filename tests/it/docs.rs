@@ -18,7 +18,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("benches/README.md", &[]),
     ("fixtures/gallery/README.md", &["gallery", "operations", "formats"]),
     ("src/config/README.md", &["config"]),
-    ("src/http/README.md", &["routes"]),
+    ("src/http/README.md", &["routes", "foreign"]),
 ];
 
 /// More is a reference, which stands beside its subject.
