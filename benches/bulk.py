@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""POST /bulk: throughput against the bare pipeline, memory over many items, and what single requests feel of it.
+"""POST /bulk: throughput against the bare pipeline, memory over many items, and the latency of single requests meanwhile.
 
-Throughput: thumbnails (JPEG to 300 px WebP of the photographs in fixtures/photos), all processors, against `benches/bulk.rs`, interleaved
-A B B A; the bound holds the median of the ratios. Memory: the peak after many small items against that after 10,000. Single requests: the
+Throughput: thumbnails (JPEG to 300 px WebP of the photographs in fixtures/photos) on all processors, against `benches/bulk.rs`, interleaved
+A B B A. The bound is for the median of the ratios. Memory: the peak after many small items against that after 10,000. Single requests: the
 99th percentile of cached hits and of misses while a bulk request runs, against the same on the idle server.
 """
 
@@ -108,7 +108,7 @@ def p99(options, violations):
             return [percentile(hits), percentile(misses)]
 
         def beside_bulk():
-            # A process of its own: a thread would take turns with the clock.
+            # A process of its own, since a thread would compete with the one that measures.
             sender = multiprocessing.Process(target=endless, args=(server.port, ids))
             sender.start()
             time.sleep(1)
@@ -119,7 +119,7 @@ def p99(options, violations):
             sender.join()
             if not ran:
                 sys.exit("the bulk request ended before the measurement did")
-            # What was under way comes to its end.
+            # Requests under way end.
             time.sleep(1)
             return during
 
@@ -167,7 +167,7 @@ def in_a_loop(bare, count):
 
 
 def variants(server):
-    """Ids of the photographs, many times over in bytes of their own: with a comment behind the start of the image."""
+    """Ids of the photographs, many times over in bytes of their own: with a comment after the start of the image."""
     photos = [path.read_bytes() for path in PHOTOS]
     connection, ids = server.connect(), []
     for index in range(VARIANTS):
@@ -193,7 +193,7 @@ def endless(port, ids):
 
 
 def bulk(port, lines, count=None):
-    """Sends on one thread and reads on another; seconds until the last line, which must say that all was well."""
+    """Sends on one thread and reads on another; seconds until the last line, which must report no failure."""
     count = len(lines) if isinstance(lines, list) else count
     began = time.perf_counter()
     with socket.create_connection(("127.0.0.1", port), timeout=600) as stream:

@@ -1,4 +1,5 @@
-//! The bare pipeline in a loop, on every processor: what `benches/bulk.py` holds `POST /bulk` against. Prints one line of JSON.
+//! The bare pipeline in a loop, on every processor. `benches/bulk.py` compares `POST /bulk` with it. Prints one line of
+//! JSON.
 //!
 //! `bulk [--count N] [--threads N]`: thumbnails of the photographs in `fixtures/photos`, JPEG to WebP of 300 px.
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use progimage::pipeline::codec::by_extension;
 use progimage::pipeline::{Deadline, Images, Limits, Pipeline};
 
-/// The program's own.
+/// The program's own allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

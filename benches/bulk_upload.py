@@ -2,8 +2,8 @@
 """Durable uploads a second: one tar on one connection against one PUT at a time on one connection, interleaved A B B A.
 
 Images are PNG files of noise, each with bytes of its own, so that nothing is a duplicate. The tar is written by Python's own tarfile
-before the clock starts: on few processors it would compete with the server. Its answer is read while it is sent. Syncs are those that
-the server counts at /metrics.
+before the clock starts: on few processors it would compete with the server. Its answer is read while it is sent. Syncs are
+counted by the server at /metrics.
 """
 
 import io
@@ -53,7 +53,7 @@ def main():
 
 
 class Images:
-    """Images that were never made before."""
+    """Images with new bytes."""
 
     def __init__(self):
         self.plain, self.made = noise_png(SIDE_PX, SIDE_PX), 0
@@ -85,7 +85,7 @@ def figures(server):
 
 
 def one_by_one(server, batch):
-    # PUT needs the id before it sends; POST of a raw body is the same work, and a standard library has no BLAKE3.
+    # PUT needs the id first, and the standard library has no BLAKE3. POST of a raw body is the same work.
     connection = server.connect()
     for image in batch:
         status, _, answer = ask(connection, "POST", "/images", image)

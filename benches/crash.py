@@ -2,8 +2,8 @@
 """Kills the server (SIGKILL) while clients upload, many times over one data folder, and keeps a ledger of what was acknowledged.
 
 After each restart: every acknowledged id is there with its bytes; an id that was sent but not acknowledged is absent or has its
-bytes; nothing else is served. It shows that the process may die at any moment; it does not take power away
-from the device, which the crash model of the store's own tests does.
+bytes; nothing else is served. It shows that the process may die at any moment. Power cuts of the
+device are in the crash model of the store's own tests.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def main():
 
 
 class Ledger:
-    """What was sent, by the SHA-256 of its bytes, and under which id it was acknowledged."""
+    """All uploads by the SHA-256 of their bytes, with the id of each acknowledged one."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -79,7 +79,7 @@ def run(server, ledger, kill, clients, seconds):
     def client(number):
         connection, turn = server.connect(timeout=20), 0
         while not stop.is_set():
-            # Every fifth upload is one that the other clients send too, at about the same time.
+            # The other clients send every fifth upload too, at about the same time.
             who = "all" if turn % 5 == 4 else number
             picture = PICTURES[(turn if who == "all" else number + turn) % len(PICTURES)]
             body = labelled(picture, f"{kill} {turn} {who}")
@@ -106,7 +106,7 @@ def run(server, ledger, kill, clients, seconds):
 
 
 def check(server, ledger, violations):
-    """Holds the server against the ledger; returns how many ids are listed that were never acknowledged."""
+    """Checks the server against the ledger; returns the number of listed ids that were never acknowledged."""
     connections = threading.local()
 
     def one(item):
@@ -127,7 +127,7 @@ def check(server, ledger, violations):
 
 
 def check_unacknowledged(server, ledger, violations):
-    """What is stored beyond the ledger: found in the data folder by name, asked over HTTP, compared with what was sent."""
+    """Images that are stored but not in the ledger: found in the data folder by name, read over HTTP, compared with all uploads."""
     others = set(stored(server.data)) - set(ledger.acknowledged)
     served = 0
     for digest in others:

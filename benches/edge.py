@@ -2,7 +2,7 @@
 """CPU per request of the server against nginx serving files of the same bytes: same machine, same client, interleaved A B B A.
 
 Cases: a cached rendition, a conditional request answered 304, an original; bodies of about 4, 16 and 64 KiB. The CPU time is that of
-every thread of the server's process (of nginx: of its workers), from /proc/<pid>/stat. The bound holds the median of the ratios.
+every thread of the server's process (of nginx: of its workers), from /proc/<pid>/stat. The bound is for the median of the ratios.
 """
 
 import http.client
@@ -87,7 +87,7 @@ def main():
 
 
 class Case:
-    """What is asked of both: a path and headers each, the status and the body's length."""
+    """A request to both servers: a path and headers each, the status and the length of the body."""
 
     def __init__(self, name, size_kib, ours, theirs, status, length):
         self.name, self.size_kib, self.status, self.length = name, size_kib, status, length
@@ -140,7 +140,7 @@ def prepare(ours, root):
         connection.close()
         if digest is None:
             sys.exit("the server does not take the picture of the measurement")
-        # A render, never the pass-through: a written parameter.
+        # An explicit parameter, so that this is a render and not the original.
         original, rendition = f"/images/{digest}", f"/images/{digest}.png?metadata=none"
         status, headers, body = ours.request("GET", rendition)
         if status == 400:
@@ -191,7 +191,7 @@ def measure(case, ours, theirs, client, options, violations):
 
 
 def verify(case, side):
-    """Both answer what is measured."""
+    """Checks that both servers answer the requests that are measured."""
     port, _, (path, headers) = side
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     status, _, body = ask(connection, "GET", path, None, headers)

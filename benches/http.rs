@@ -1,5 +1,5 @@
-//! The edge over real loopback sockets, one kept connection: uploads, cached hits, misses, 304. What a client waits for, client
-//! included; CPU per request beside nginx is measured by the scripts in this folder.
+//! The edge over real loopback sockets, one kept connection: uploads, cached hits, misses, 304. These are the waiting times
+//! of a client, with its own work. CPU per request next to nginx is measured by the scripts in this folder.
 
 use std::hint::black_box;
 use std::io::{Read, Write};

@@ -2,7 +2,7 @@
 """Kills the server (SIGKILL) every few seconds while a job runs, and starts it again, until the job is done.
 
 Then: the results name each output of each item exactly once, none was lost on the way, and what they name is there: renditions have
-their size, blobs have their id. `--route bulk` does the same over POST /bulk, where the client sends again what has no result line.
+their size, blobs have their id. `--route bulk` does this over POST /bulk, where the client sends items without a result line again.
 """
 
 import json
@@ -53,14 +53,14 @@ def main():
 
 
 class Run:
-    """What is known over all the lives of the server."""
+    """The results over all restarts of the server."""
 
     def __init__(self, options):
         self.options, self.moments = options, random.Random(options.seed)
         self.kills, self.rows, self.violations = 0, [], []
 
     def lives(self, root):
-        """One server after the other, each to be used until it is killed."""
+        """Yields one server after the other. Each one is used until it is killed."""
         while True:
             with Server(self.options.binary, f"{root}/data", log=f"{root}/log") as server:
                 moment = self.moments.uniform(0.3, 1.7) * self.options.every
@@ -83,7 +83,7 @@ def store(server, options):
 
 
 def labelled_jpeg(jpeg, label):
-    """The same picture with a comment after its first marker."""
+    """The JPEG with a comment after its first marker."""
     return jpeg[:2] + b"\xff\xfe" + struct.pack(">H", len(label) + 2) + label.encode() + jpeg[2:]
 
 
@@ -106,7 +106,7 @@ def by_job(run, root, items):
     path, seen = None, 0
     for server in run.lives(root):
         try:
-            # A blind retry each time: it finds the same job, once one was accepted.
+            # The same request again each time: it finds the job, once it was accepted.
             status, fields, answer = server.request("POST", "/jobs", body)
             if status not in (200, 202) or (path and (status, fields["location"]) != (200, path)):
                 run.violations.append(f"POST /jobs is answered {status} {answer[:200]}, after {path}")
@@ -129,7 +129,7 @@ def by_job(run, root, items):
 
 
 def by_bulk(run, root, items):
-    """Sends what has no result line, again and again; all result lines, their items numbered as in `items`."""
+    """Sends items without a result line until all have one; all result lines, with items numbered as in `items`."""
     found = {}
     for server in run.lives(root):
         left = [number for number in range(len(items)) if any(place not in found for place in expected(number))]
@@ -139,7 +139,7 @@ def by_bulk(run, root, items):
             for line in bulk(server, [items[number] for number in left]):
                 line["item"] = left[line["item"]]
                 place = (line["item"], line["output"])
-                # An item of which one output was told before is sent again whole.
+                # An item with a result for one output only is sent again whole.
                 found.setdefault(place, line)
         except (OSError, HTTPException, ValueError):
             pass
@@ -170,7 +170,7 @@ def send(client, items):
 
 
 def check(server, options, lines, violations):
-    """Holds the result lines against what was asked."""
+    """Checks the result lines against the items."""
     named = Counter((line["item"], line.get("output")) for line in lines)
     wanted = {place for number in range(options.items) for place in expected(number)}
     for place, count in named.items():
@@ -186,7 +186,7 @@ def check(server, options, lines, violations):
         width = struct.unpack(">I", body[16:20])[0] if status == 200 else None
         if width != WIDTH_MIN + line["item"] // options.images:
             violations.append(f"{line['url']} is answered {status}, {width} px wide")
-        # The server hashes what is sent to it: the same bytes have the same id and are there already.
+        # The server hashes every upload. Equal bytes have the id of the image that is stored already.
         elif "id" in line and upload(connection, body) != (200, line["id"]):
             violations.append(f"{line['url']} has bytes of another id")
     print(f"{len(lines)} results, {len(sample)} of them fetched")

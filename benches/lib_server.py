@@ -1,4 +1,4 @@
-"""What the scripts here share: a server of our own on a free port of loopback, and a small HTTP client. Standard library only."""
+"""Shared by the scripts here: a server on a free loopback port, and a small HTTP client. Standard library only."""
 
 import argparse
 import http.client
@@ -67,7 +67,7 @@ class Server:
         return "\n" + self.log.read_text(errors="replace")[-2000:] if self.log and self.log.exists() else ""
 
     def kill(self):
-        """As a crash of the process does."""
+        """Kills the process, as a crash does."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -116,7 +116,7 @@ class Server:
 def ask(connection, method, path, body=None, headers=None):
     """One request on a kept connection.
 
-    A server may answer before it has read the body and then close: the answer is read even where sending failed."""
+    A server may answer and close before it has read the body, so the answer is read even where sending failed."""
     try:
         connection.request(method, path, body, headers or {})
     except (BrokenPipeError, ConnectionResetError):
@@ -151,7 +151,7 @@ def noise_png(width, height, seed=0):
 
 
 def labelled(png, label):
-    """The same picture in bytes of its own: with `label` as a text chunk before the end. Cheap, so clients can make thousands."""
+    """The PNG with `label` as a text chunk before the end: the same picture in other bytes. Cheap, so clients can make thousands."""
     return png[:-12] + png_chunk(b"tEXt", b"Comment\0" + label.encode()) + png[-12:]
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Times every operation on a photograph of 2 megapixels beside sharp: interleaved A B B A, medians of ratios, one thread each.
+"""Times every operation on a photograph of 2 megapixels next to sharp: interleaved A B B A, medians of ratios, one thread each.
 
 Both from raw pixels to raw pixels: ours is decode + operations + encode of Server-Timing (POST of a PPM, answered as PPM; nothing
-is stored or cached), sharp's a call with raw pixels in and out. What either takes without an operation is the first row.
+is stored or cached), sharp's a call with raw pixels in and out. The first row is the time of both without an operation.
 
 sharp is found in --sharp: `npm install --prefix FOLDER sharp`, then --sharp FOLDER. Without it ours is timed alone.
 """
@@ -18,7 +18,7 @@ from lib_server import Server, arguments, ask, finish, folder, table, upload
 
 PHOTO = "fixtures/photos/toy.jpg"
 WIDTH = 1796  # 1796 x 1114: 2 megapixels
-# Our query, and the same in sharp's words; None: sharp has none, or only one that means something else.
+# Our query, and the equivalent for sharp; None: sharp has no equivalent.
 CASES = {
     "nothing": ("metadata=none", "image"),
     "crop": ("crop=10%25,10%25,50%25,50%25", "image.extract({left: 180, top: 111, width: 898, height: 557})"),

@@ -1,5 +1,5 @@
-//! Pixels: decode and encode per codec and every operation (the tables are the lists of cases), and whole renders of a real
-//! photograph.
+//! Pixels: decode and encode per codec and every operation (the tables are the lists of cases), and whole renders of a
+//! real photograph.
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -38,7 +38,8 @@ fn render(source: &Bytes, pipeline: &Pipeline) -> Bytes {
     pipeline.run(source, &Images::new(), &Limits::default(), &Deadline::default()).expect("a valid render").bytes
 }
 
-/// Every operation's example on two megapixels, from raw pixels to raw pixels: what `nothing` takes is not the operation's.
+/// Every operation's example on two megapixels, from raw pixels to raw pixels. The time of `nothing` is not the
+/// operation's.
 fn operations(c: &mut Criterion) {
     let photo = render(&Bytes::from_static(PHOTO), &pipeline("ppm", "metadata=none"));
     let other = render(&photo, &pipeline("pnm", "w=300&circle"));
@@ -47,7 +48,7 @@ fn operations(c: &mut Criterion) {
     group.sample_size(10);
     let examples = OPERATIONS.iter().map(|operation| (operation.name, operation.example));
     for (name, example) in std::iter::once(("nothing", "metadata=none")).chain(examples) {
-        // The example's own resize would leave few pixels for what it is an example of.
+        // The example's own resize would leave few pixels for the operation.
         let query: Vec<&str> = example.split('&').filter(|pair| name == "resize" || *pair != "w=300").collect();
         let pipeline = pipeline("pnm", &query.join("&").replace("{id}", &id.to_string()));
         let (limits, deadline) = (Limits::default(), Deadline::default());
@@ -58,7 +59,7 @@ fn operations(c: &mut Criterion) {
     group.finish();
 }
 
-/// The photograph in every format that can be written; decoding is timed on these.
+/// The photograph in every format that can be written. Decoding is timed on these.
 fn codecs(c: &mut Criterion) {
     let photo = Bytes::from_static(PHOTO);
     for codec in CODECS {
@@ -106,8 +107,8 @@ fn batch(source: &Bytes, pipelines: &[Pipeline]) -> Vec<Bytes> {
     outputs
 }
 
-/// Three outputs from as few decodes as there can be, and from three. Of the photograph, one is shrunk while it is decoded; of a
-/// PNG, none.
+/// Three outputs from as few decodes as there can be, and from three. Of the photograph, one is shrunk while it is
+/// decoded; of a PNG, none.
 fn many(c: &mut Criterion) {
     let photo = Bytes::from_static(PHOTO);
     let png = render(&photo, &pipeline("png", "metadata=none"));

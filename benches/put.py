@@ -16,7 +16,7 @@ from lib_server import Server, arguments, finish, folder, labelled, noise_png, t
 # About 100 KB.
 SIDE_PX = 182
 FASTER_MIN = 20
-# Files that are younger when they are hashed are not remembered; and a little.
+# Files that are younger than 2 s when they are hashed are not remembered; plus a margin.
 SETTLED_AFTER_S = 2.5
 
 
@@ -60,7 +60,7 @@ def put(server, options, root, *more):
     """(seconds, lines printed, peak memory in MB) of one run."""
     url = f"http://127.0.0.1:{server.port}"
     command = [server.binary, "put", "-r", f"{root}/files", "--server", url, "--jobs", str(options.jobs), *more]
-    # Not in the home of who measures.
+    # Not in the home of the user.
     environment = {**os.environ, "XDG_CACHE_HOME": f"{root}/cache"}
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)

@@ -1,7 +1,8 @@
-//! The disk store: put, duplicate and get of 100 KB blobs at 1 and 64 writers, with the sync calls of each upload; and group
-//! commit against the same store made to commit one by one, and against writers that each sync for themselves, in one run.
+//! The disk store: put, duplicate and get of 100 KB blobs at 1 and 64 writers, with the sync calls of each upload; and
+//! group commit against the same store made to commit one by one, and against writers that each sync for themselves, in
+//! one run.
 
-// A bench is a test of speed: a failure ends it.
+// A failure ends a bench.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -22,7 +23,7 @@ const WRITERS: [u64; 2] = [1, 64];
 const ROUNDS: usize = 5;
 const UPLOADS_OF_A_ROUND: u64 = 512;
 
-/// A body that has not been there before.
+/// A body with new bytes.
 fn fresh() -> Bytes {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut body = vec![7; BYTES];
@@ -39,7 +40,7 @@ struct Bench {
 
 impl Bench {
     fn new(options: Options) -> Bench {
-        // Beside the build, not in /tmp, which may be memory.
+        // Next to the build, not in /tmp, which may be memory.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let runtime = Runtime::new().unwrap();
         let store = runtime.block_on(store::open(folder.path().to_str().unwrap(), &options)).unwrap();
@@ -130,10 +131,10 @@ fn calls(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Interleaved rounds, so that a noisy neighbour meets all of them; the median of the ratios of each round.
+/// Interleaved rounds, so that other work slows all of them; the median of the ratios of each round.
 ///
-/// It runs first and deletes nothing before its end: for minutes after a deletion ext4 searches long for inodes to use again,
-/// and that search, not the syncs, would be measured.
+/// It runs first and deletes nothing before its end. For minutes after a deletion ext4 searches long for inodes to use
+/// again, and that search would be measured instead of the syncs.
 fn group_commit(_: &mut Criterion) {
     let writers = 64;
     let (group, single) = (Bench::new(Options::default()), Bench::new(Options { batch_max: 1, ..Options::default() }));
@@ -163,7 +164,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The usual way: every writer writes, syncs, links and syncs the folder, side by side with the others.
+/// The usual way: every writer writes, syncs, links and syncs the folder, at the same time as the others.
 fn each_syncs_for_itself(folder: &Path, writers: u64, count: u64) -> Duration {
     let shard = |index: u64| folder.join(format!("{:03x}", index % 4096));
     (0..count).for_each(|index| fs::create_dir(shard(index)).unwrap());

@@ -1,4 +1,4 @@
-//! Jobs over a fake that runs items as their lines say: each bound, each way to end, each restart.
+//! Jobs over a fake executor that runs items as their lines say: every end of an item and of a job.
 
 mod bounds;
 mod outage;
@@ -18,12 +18,12 @@ use super::*;
 use crate::offload::INLINE_BYTES_MAX;
 use crate::store;
 
-/// What runs items in tests: the line says how they end.
+/// The executor of tests. The line of an item says how it ends.
 struct Fake {
     /// How often each item was begun.
     runs: Mutex<BTreeMap<Place, u32>>,
     lines: Mutex<BTreeMap<Place, Bytes>>,
-    /// Items wait here; closed: they do not.
+    /// Items wait here, unless it is closed.
     gate: Semaphore,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
@@ -36,7 +36,7 @@ impl Fake {
         fake
     }
 
-    /// Items end only as the gate lets them.
+    /// An executor whose items wait at the gate.
     fn held() -> Arc<Fake> {
         Arc::new(Fake {
             runs: Mutex::default(),
@@ -144,7 +144,7 @@ async fn until(jobs: &Jobs, id: &Digest, wanted: impl Fn(&Status) -> bool) -> St
     }
 }
 
-/// Waits until a condition holds of which there is no notice. The test fails if it never does.
+/// Waits until a condition holds that nothing signals. The test fails if it does not within a minute.
 async fn soon(is_so: impl AsyncFn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !is_so().await {
@@ -193,7 +193,7 @@ async fn a_job_ends_with_every_output_of_every_item() {
     assert_each_once(&jobs, &id, 1_000).await;
 }
 
-/// Notes from now on how durably is written what `trigger` names.
+/// From now on, records how durably the writes that `trigger` names are made.
 async fn watch(jobs: &Jobs, trigger: &'static str) {
     let watch = move |database: &rusqlite::Transaction| {
         Ok(database.execute_batch(&format!(
@@ -205,7 +205,7 @@ async fn watch(jobs: &Jobs, trigger: &'static str) {
     jobs.shared.database.write(watch).await.unwrap();
 }
 
-/// How often that was written, and how durably at least; 2: FULL.
+/// The number of these writes, and the least durability of them; 2: FULL.
 async fn seen(jobs: &Jobs) -> (i64, i64) {
     let seen = |database: &rusqlite::Connection| {
         let query = "SELECT count(*), min(synchronous) FROM seen";
@@ -280,7 +280,7 @@ async fn long_lines_name_a_job_as_short_ones_do() {
 }
 
 #[tokio::test]
-async fn a_job_is_found_again_by_those_who_may_do_no_more() {
+async fn a_job_is_found_again_by_a_key_with_fewer_rights() {
     let jobs = start(&Fake::new(), options()).await;
     let with = |rights| Sender { rights, ..Sender::default() };
     let first = submit_as(&jobs, with(0b101), "a").await.unwrap();
@@ -349,7 +349,7 @@ async fn a_job_that_is_not_received_whole_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_sender_who_leaves_before_the_answer_leaves_a_job_that_runs_or_nothing() {
+async fn a_sender_that_leaves_before_the_answer_leaves_a_job_that_runs_or_nothing() {
     let jobs = start(&Fake::new(), options()).await;
     // The scheduler waits for ever, or soon will.
     let first = submit(&jobs, None, &["1"]).await.unwrap().id;
@@ -440,7 +440,7 @@ async fn a_listener_hears_of_the_end_of_its_job_alone() {
     let select = submit(&jobs, None, &[r#"{"source":{"all":true}}"#]).await.unwrap().id;
     ends.wait(&jobs.status(&select).await.unwrap()).await;
     assert_eq!(jobs.status(&select).await.unwrap().state, State::Done);
-    // More than are kept: it cannot be known.
+    // More than are kept, so it is unknown.
     (0..=1_024).for_each(|_| jobs.shared.ended(0));
     assert_eq!(ends.wait(&second).now_or_never(), Some(()));
 }

@@ -1,4 +1,5 @@
-//! The test double of a store: every call goes on to another store once the test has let it. Unit tests and `tests/it` share this file.
+//! The test double of a store: every call goes on to another store once the test has let it. Unit tests and `tests/it`
+//! share this file.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Blob, Commit, Counters, Digest, Error, Future, Stage, Stat, Store};
 
-/// A moment at which a test may hold, refuse or count.
+/// A moment at which a test may delay, refuse or count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Stat,
@@ -14,7 +15,7 @@ pub enum Call {
     Stage,
     /// Before the bytes are published.
     Commit,
-    /// After that, before the caller hears of it.
+    /// After the bytes are published, before the caller gets the result.
     Committed,
     Delete,
     List,
@@ -29,7 +30,7 @@ pub struct Double {
 }
 
 impl Double {
-    /// Each call waits for its gate, and fails where that fails.
+    /// A store whose calls wait for the gate, and fail with its error.
     pub fn gated(
         store: Arc<dyn Store>,
         gate: impl Fn(Call) -> Future<'static, ()> + Send + Sync + 'static,
@@ -37,7 +38,7 @@ impl Double {
         Arc::new(Double { store, gate: Arc::new(gate) })
     }
 
-    /// Each call fails with the error that is named for it, if any.
+    /// A store whose calls fail with the error that `refusal` returns for them, if any.
     pub fn refusing(
         store: Arc<dyn Store>,
         refusal: impl Fn(Call) -> Option<Error> + Send + Sync + 'static,

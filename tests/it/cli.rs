@@ -1,4 +1,5 @@
-//! The program as a shell calls it: standard output is data, standard error is for people, the exit status tells.
+//! The program as a shell calls it: standard output is data, standard error is for people, and the exit status says how
+//! it ended.
 
 mod bulk;
 mod get;
@@ -12,7 +13,8 @@ mod stores;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStderr, Command, Output, Stdio};
 
-/// The program, with nothing of this process's own settings, and without memory: the home of who tests is not touched.
+/// The program, without the settings of this process and without its cache of hashes: the home of the tester is not
+/// touched.
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_progimage"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -24,7 +26,7 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
-/// What it did, and its status.
+/// The output and the status of a run.
 struct Ran {
     status: Option<i32>,
     stdout: String,
@@ -39,7 +41,7 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// Asserts its status; then what it printed.
+    /// Asserts the status, and returns the run.
     fn with(self, status: i32) -> Ran {
         assert_eq!(self.status, Some(status), "{}{}", self.stdout, self.stderr);
         assert!(!self.stderr.contains('\x1b') && !self.stdout.contains('\x1b'), "control codes in a pipe");
@@ -63,7 +65,7 @@ fn run(arguments: &[&str]) -> Ran {
     program(arguments).output().expect("it ends").into()
 }
 
-/// Writes all of `input` to its standard input.
+/// Runs the program with `input` on its standard input.
 fn piped(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
     // A program that refuses its arguments does not read.
@@ -71,7 +73,7 @@ fn piped(command: &mut Command, input: &[u8]) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
-/// A folder that is gone after the test; in memory where that can be had.
+/// A folder that is removed after the test; in memory where possible.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
 }

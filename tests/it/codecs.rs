@@ -1,4 +1,4 @@
-//! The codecs over their public rows, a format a file; laws over all of them, and what is made to break them.
+//! The codecs over their public rows: a file for each format, laws over all of them, and hostile files.
 
 mod hostile;
 mod laws;
@@ -62,7 +62,7 @@ fn decode_within(bytes: &[u8], limits: &Limits, at_least: Option<Size>) -> Resul
     (codec::sniff(bytes)?.decode)(bytes, &options)
 }
 
-/// Decodes one frame under small limits, so that a lie that is believed shows as an error and not as gigabytes.
+/// Decodes one frame under small limits, so that a header that lies causes an error and not gigabytes.
 fn decode_small(codec: &Codec, bytes: &[u8]) -> Result<Picture, Error> {
     let limits = Limits { side_px_max: 4096, pixels_max: 1 << 20, memory_bytes_max: 64 << 20, ..Limits::default() };
     let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &Deadline::default() };
@@ -108,7 +108,7 @@ fn pixel(raster: &Raster, x: u32, y: u32) -> Vec<u8> {
     samples[(y * raster.size().w + x) as usize * count..][..count].to_vec()
 }
 
-/// Decodes a fixture to what it was made of, as close as this.
+/// Checks that a fixture decodes to what it was made of, within `tolerance`.
 fn check_close(name: &str, expected: &Picture, at_least_db: f64) {
     let got = decode(&read(name)).unwrap();
     let psnr = psnr(got.first(), expected.first());
@@ -127,7 +127,7 @@ fn limit_name(result: Result<Picture, Error>) -> &'static str {
     }
 }
 
-/// A deadline that nobody waits behind any more.
+/// A deadline of a render that was cancelled.
 fn cancelled() -> Deadline {
     Deadline::new(Instant::now() + Duration::from_secs(3600), Arc::new(AtomicBool::new(true)))
 }
@@ -136,13 +136,13 @@ fn in_ms(ms: u64) -> Deadline {
     Deadline::new(Instant::now() + Duration::from_millis(ms), Arc::default())
 }
 
-/// Noise: what takes longest to write and to read.
+/// Noise, which takes longest to write and to read.
 fn noise(side: u32) -> Picture {
     let samples = (0..side * side * 3).map(|at| (at.wrapping_mul(0x9E37_79B1).rotate_left(9) ^ at) as u8).collect();
     Picture::still(Raster::new(Size::new(side, side), Channels::Rgb, Samples::U8(samples)))
 }
 
-/// A folder of the shared corpus, when it is there.
+/// A folder of the shared corpus, if it is on this machine.
 fn corpus(folder: &str) -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let found = ["../shared/corpus", "../../shared/corpus"].map(|path| root.join(path).join(folder));

@@ -1,4 +1,4 @@
-//! What the encode arguments do to the bytes and to what is seen of them.
+//! The effects of the encode arguments on the bytes and on the picture.
 
 mod auto;
 mod budget;

@@ -1,5 +1,5 @@
-//! The allocator of the test binary: the system's, which counts for each thread what Rust code holds. C libraries (libjpeg-turbo,
-//! libwebp, libaom) ask the system themselves and are not seen.
+//! The allocator of the test binary: the system's allocator, with a count for each thread of the bytes that Rust code
+//! holds. Memory of C libraries (libjpeg-turbo, libwebp, libaom) is not counted.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -20,8 +20,8 @@ fn count(bytes: isize) {
     PEAK.set(PEAK.get().max(held));
 }
 
-// SAFETY: every call goes to the system's allocator as it came; what is counted changes no memory of the caller. The counters are
-// plain cells without a destructor, which a thread may use as long as it lives.
+// SAFETY: every call goes to the system's allocator as it came; what is counted changes no memory of the caller. The
+// counters are plain cells without a destructor, which a thread may use as long as it lives.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -48,7 +48,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The most that `work` holds at a time on this thread beside what is there already, and its result.
+/// The most bytes that `work` holds at a time on this thread, in addition to those that were held before, and its
+/// result.
 pub fn peak_bytes<T>(work: impl FnOnce() -> T) -> (u64, T) {
     let before = HELD.get();
     PEAK.set(before);

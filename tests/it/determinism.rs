@@ -1,13 +1,14 @@
-//! The same bytes everywhere: renders are compared with stored digests, and run again in child processes that believe to have
-//! another processor. Here and in one of them several threads render at once, the last case first; in the other one thread renders
-//! the cases one after the other.
+//! Renders have the same bytes on every machine. They are compared with stored digests, and with those of child
+//! processes that pretend to have another processor. Here and in one child several threads render at once, the last
+//! case first. In the other child one thread renders the cases in order.
 //!
-//! Varied: libaom, libwebp, rav1d and glibc's mathematics by their own switches; fast_image_resize, fast-ssim2, moxcms with
-//! pxfm, zlib-rs and the checksums by what std tells them of the processor (x86-64 only: elsewhere these Rust crates run as
-//! always, and so does libwebp). Not varied at all: libjpeg-turbo,
-//! whose switches `mozjpeg-sys` compiles out; what is fixed when the program is built (the compilers, how wide quantette's vectors
-//! are, and whether nasm was there), and AVX-512 where the machine has none. png, fdeflate, gif, weezl, tiff and exr have one path
-//! only.
+//! Varied by their own switches: libaom, libwebp, rav1d and glibc's mathematics. Varied by what std reports of the
+//! processor: fast_image_resize, fast-ssim2, moxcms with pxfm, zlib-rs and the checksums. That is for x86-64 only:
+//! elsewhere these Rust crates run as always, and so does libwebp.
+//!
+//! Not varied: libjpeg-turbo, whose switches `mozjpeg-sys` compiles out; what is fixed at build time (the compilers,
+//! the width of quantette's vectors, and whether nasm was there); and AVX-512 where the machine has none. png,
+//! fdeflate, gif, weezl, tiff and exr have one path only.
 
 mod cases;
 mod processor;
@@ -27,9 +28,9 @@ use progimage::pipeline::{self, Deadline, Limits};
 /// Architectures with a stored file; on others runs are only compared with each other.
 const STORED: &[&str] = &["x86_64"];
 
-/// What is known to differ, and where: moxcms' tables of colours and uneven curves are computed in floats, at 16 bits with fused
-/// multiply-add where there is AVX2, at 8 bits in another way only without SSE4.1. Its cargo features could leave these paths
-/// out, but `image` needs the same crate with all of them.
+/// Known differences, and the processors that have them. moxcms computes tables of colours and uneven curves in floats:
+/// at 16 bits with fused multiply-add where there is AVX2, at 8 bits in another way only without SSE4.1. Its cargo
+/// features could leave these paths out, but `image` needs the crate with all of them.
 const DIFFER: &[(&str, &[Processor])] = &[
     ("rgb_16bit.png+scanner", &[Processor::Sse4, Processor::Least]),
     ("rgba_16bit.png+uneven", &[Processor::Least]),
@@ -38,11 +39,11 @@ const DIFFER: &[(&str, &[Processor])] = &[
     ("ycck_adobe.jpg+inks", &[Processor::Least]),
 ];
 
-/// Environment of a child: what it may use, and the file that it writes its lines to.
+/// Environment variable of a child: the processor that it pretends to have.
 const PROCESSOR: &str = "PROGIMAGE_TEST_PROCESSOR";
 const LINES: &str = "PROGIMAGE_TEST_LINES";
 
-/// Renders at once, where there are several.
+/// Renders at once in processes that render on several threads.
 const THREADS: usize = 4;
 
 /// One line of the stored file: `<digest> <revisions> <source> <canonical text>`.
@@ -53,7 +54,7 @@ fn line(case: &Case) -> String {
     format!("{} {} {name}", Digest::of(&bytes), revisions(case))
 }
 
-/// What has to be raised when these bytes change on purpose.
+/// The revisions of the codecs and operations of a case. One of them must be raised when its bytes change on purpose.
 fn revisions(case: &Case) -> String {
     let steps = case.pipeline.steps().iter().map(|(operation, _)| (operation.name, operation.revision));
     let codec = case.pipeline.codec();
@@ -61,7 +62,7 @@ fn revisions(case: &Case) -> String {
     all.map(|(name, revision)| format!("{name}={revision}")).collect::<Vec<_>>().join(",")
 }
 
-/// The lines of this process, with all that the processor has.
+/// The lines of this process, with all features of the processor.
 static HERE: LazyLock<Vec<String>> = LazyLock::new(lines_at_once);
 
 /// The lines, by one thread.
@@ -106,7 +107,7 @@ fn renders_have_the_stored_digests() {
 
     let mut changed = Vec::new();
     for (case, (digest, revisions)) in HERE.iter().map(|line| parsed(line)) {
-        // What differs between processors is compared with none: this one is not known.
+        // A case that differs between processors is not compared: the processor of the stored file is not known.
         let comparable = Processor::ALL.iter().all(|processor| !known_to_differ(case, *processor));
         if comparable && known.get(case).is_some_and(|known| known.0 != digest && known.1 == revisions) {
             changed.push(format!("  {case} ({revisions})"));
@@ -132,7 +133,7 @@ fn renders_have_the_stored_digests() {
     }
 }
 
-/// This test alone in another process.
+/// Starts this test alone in another process.
 fn child(processor: Processor, lines: &PathBuf) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("our own path"));
     command.args(["--exact", "determinism::renders_do_not_depend_on_processor_threads_or_order", "--nocapture"]);
@@ -147,11 +148,13 @@ fn renders_do_not_depend_on_processor_threads_or_order() {
         return run_as(Processor::named(&processor), lines.into());
     }
     let folder = tempfile::tempdir().expect("a folder");
-    for processor in Processor::ALL {
-        let path = folder.path().join("lines");
-        let status = child(processor, &path).wait().expect("our child");
+    let path = |processor: Processor| folder.path().join(format!("{processor:?}"));
+    // All at once: one of them renders on one thread.
+    let children = Processor::ALL.map(|processor| (processor, child(processor, &path(processor))));
+    for (processor, mut child) in children {
+        let status = child.wait().expect("our child");
         assert!(status.success(), "the run on {processor:?} failed: {status}");
-        let lines = std::fs::read_to_string(&path).expect("the child's lines");
+        let lines = std::fs::read_to_string(path(processor)).expect("the child's lines");
         let others: Vec<&str> = lines.lines().collect();
         assert_eq!(others.len(), HERE.len());
         let differ = others.iter().zip(&*HERE).filter(|(other, here)| *other != here).map(|(other, _)| parsed(other).0);
@@ -170,7 +173,7 @@ fn known_to_differ(case: &str, processor: Processor) -> bool {
     DIFFER.iter().any(|(name, processors)| *name == source && processors.contains(&processor))
 }
 
-/// What a child does.
+/// The work of a child process.
 fn run_as(processor: Processor, path: PathBuf) {
     if !processor.assume() {
         println!("skipped: the Rust crates run as always, only C libraries and rav1d on {processor:?}");

@@ -1,5 +1,5 @@
-//! The documents of the repository: their tables are the program's own (rewritten under `UPDATE=1`, otherwise compared), their
-//! links lead somewhere, and their commands work as pasted.
+//! The documents of the repository. Their tables are the program's own: rewritten under `UPDATE=1`, otherwise compared.
+//! Their links lead somewhere, and their commands work as pasted.
 
 mod links;
 mod tour;
@@ -12,7 +12,7 @@ use progimage::config::{Config, SettingSources};
 use progimage::pipeline::codec::CODECS;
 use progimage::pipeline::operation::OPERATIONS;
 
-/// Each document for readers, and the tables of `progimage describe` that stand in it between markers of the same name.
+/// Each document for readers, and the tables of `progimage describe` that it has between markers of the same name.
 const DOCUMENTS: &[(&str, &[&str])] = &[
     ("README.md", &[]),
     ("benches/README.md", &[]),
@@ -21,7 +21,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("src/http/README.md", &["routes", "foreign"]),
 ];
 
-/// More is a reference, which stands beside its subject.
+/// The most lines of the README. A longer text is a reference, which belongs next to its subject.
 const README_LINES_MAX: usize = 200;
 
 fn root() -> &'static Path {
@@ -32,7 +32,7 @@ fn read(document: &str) -> String {
     std::fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
 }
 
-/// What `progimage describe` prints.
+/// The output of `progimage describe`.
 fn described(table: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_progimage")).args(["describe", table]).output().expect("it runs");
     assert!(output.status.success(), "describe {table}");
@@ -91,7 +91,7 @@ fn problems(folder: &Path, found: &mut String) {
 fn every_type_of_error_is_documented() {
     let mut source = String::new();
     problems(&root().join("src/http"), &mut source);
-    // But for the value of a header field.
+    // The value of a header field is no error type.
     let types: BTreeSet<&str> = source.split('"').filter(|word| is_kebab(word) && *word != "no-store").collect();
     assert!(types.contains("invalid-parameter") && types.contains("unknown-id"), "{types:?}");
     let reference = read("src/http/README.md");

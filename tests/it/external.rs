@@ -20,7 +20,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_progimage");
 /// The program with a data folder, perhaps under strace; killed when dropped.
 struct Server {
     child: Child,
-    /// Where it listens; `None` where it ended before it did.
+    /// Its address; `None`: it ended before it listened.
     address: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl Server {
             }
         };
         command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data);
-        // Beside the other tests the machine is never idle.
+        // With other tests at work the machine is never idle.
         command.env("PROGIMAGE_BULK_IDLE", "false");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
@@ -106,7 +106,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether strace is there; panics where it must be.
+/// Whether strace is missing; panics where it is required.
 fn strace_is_missing(test: &str) -> bool {
     let missing = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err();
     let required = std::env::var_os("PROGIMAGE_TEST_EXTERNAL").is_some_and(|value| value == "1");
@@ -142,7 +142,7 @@ fn returned(trace: &[&str], at: usize, call: &str) -> usize {
         .expect("the call returns")
 }
 
-/// What strace saw of an upload by a server with these settings, and its id.
+/// The trace of an upload by a server with these settings, and the id of its image.
 fn upload_under_strace(settings: &[&str]) -> (String, String) {
     let folder = folder();
     let log = folder.path().with_extension("strace");
@@ -175,7 +175,8 @@ fn an_upload_is_acknowledged_after_its_bytes_and_its_name_are_durable() {
     assert!(returned(&trace, name, "fsync") < answer, "acknowledged before the name was durable");
 }
 
-/// The same by `syncfs`, unless the file system is of another kind or the machine has much to write: then as above.
+/// Group commits use `syncfs`, unless the file system is of another kind or the machine has much to write. Then each
+/// file is synced by itself, as above.
 #[test]
 fn an_upload_of_a_large_batch_is_acknowledged_after_its_file_system_is_durable() {
     if strace_is_missing("an_upload_of_a_large_batch_is_acknowledged_after_its_file_system_is_durable") {

@@ -1,4 +1,5 @@
-//! Remote sources over real sockets: origins on loopback addresses of their own, one of them allowed, the others counting who comes.
+//! Remote sources over real sockets. Origins listen on loopback addresses of their own: one is allowed, the others
+//! count their clients.
 
 mod addresses;
 mod bounds;

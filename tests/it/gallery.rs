@@ -1,5 +1,6 @@
-//! The pictures of the documents, made by the real pipeline: every operation's example on one photograph, and the row at the head
-//! of the README. Rewritten under `UPDATE=1`, otherwise compared, so that no picture goes stale.
+//! The pictures of the documents, made by the real pipeline: every operation's example on one photograph, and the row
+//! at the head of the README. They are rewritten under `UPDATE=1` and otherwise compared, so that no picture goes
+//! stale.
 
 use std::path::{Path, PathBuf};
 
@@ -13,20 +14,20 @@ use progimage::pipeline::{Deadline, Images, Limits, Pipeline, codec};
 /// Wide enough to see an effect, small enough for a page of many.
 const SOURCE: &str = "png;;resize(width=320)";
 
-// The queries below the README's pictures, and the size in which pictures without one are shown.
+// The queries below the README's pictures, and the size of pictures without a query.
 const ATTENTION: &str = "w=200&h=200&fit=cover&g=attention";
 const AUTO: &str = "quality=auto";
 const OVERLAY: &str = "w=300&overlay={id}&overlay_width=25%25&overlay_gravity=east";
 const SHOWN: &str = "w=300";
 
-/// Whether codecs write the bytes here that are kept: theirs are one architecture's (see `determinism`).
+/// Whether codecs write the stored bytes on this architecture: the stored ones are of one (see `determinism`).
 const HERE: bool = cfg!(target_arch = "x86_64");
 
 fn run(pipeline: &Pipeline, source: &Bytes, images: &Images) -> Bytes {
     pipeline.run(source, images, &Limits::default(), &Deadline::default()).expect("renders").bytes
 }
 
-/// A five-pointed star with soft edges on nothing: what `{id}` stands for in the examples of masks and overlays.
+/// A five-pointed star with soft edges on a transparent ground. In the examples of masks and overlays it is `{id}`.
 fn star() -> Bytes {
     const SIDE: i32 = 160;
     let pixel = |x: i32, y: i32| {
@@ -41,7 +42,7 @@ fn star() -> Bytes {
     header.into_bytes().into_iter().chain(pixels).collect()
 }
 
-/// What the pictures are made of: one photograph, and the star that some lay on it.
+/// The sources of the pictures: one photograph, and the star that some examples lay on it.
 struct Maker {
     photo: Bytes,
     star: Bytes,
@@ -70,8 +71,8 @@ impl Maker {
         pictures.map(|(name, query)| (format!("{name}.webp"), self.rendition(&source, "webp", query))).collect()
     }
 
-    /// The pictures at the head of the README, by file name, made by the URLs that stand below them. Not every viewer shows AVIF: that
-    /// picture is shown as WebP.
+    /// The pictures at the head of the README, by file name, made by the URLs below them. Not every viewer shows AVIF,
+    /// so that picture is a WebP.
     fn front(&self) -> Vec<(String, Bytes)> {
         let avif = self.rendition(&self.photo, "avif", AUTO);
         let pictures = [
@@ -91,7 +92,7 @@ impl Maker {
     }
 }
 
-/// Fails where the README says otherwise, its line breaks aside; where codecs write other bytes, it is not asked.
+/// Fails where the README does not contain the text, apart from line breaks. On other architectures nothing is checked.
 fn assert_readme_says(words: &[&str]) {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
     let readme = readme.replace("`<br>`", "");

@@ -1,5 +1,6 @@
-//! The edge as a black box: bytes to a real server on a free port, bytes back. Stored images are small PPM files of one colour each.
-//! Files are named after routes; what holds on every route stands in `server`, `access`, `signed`, `malformed` and `store_failures`.
+//! The edge as a black box: bytes to a real server on a free port, bytes back. Stored images are small PPM files of one
+//! colour each. Files are named after routes. What holds on every route is in `server`, `access`, `signed`, `malformed`
+//! and `store_failures`.
 
 mod client;
 
@@ -38,7 +39,7 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap())
 }
 
-/// A server of its own; told to stop when dropped.
+/// A server of its own. It stops when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Mutex<Option<oneshot::Sender<()>>>,
@@ -70,9 +71,10 @@ impl Server {
     ) -> Server {
         let mut settings = Settings::default();
         settings.renditions.render_threads = 2;
-        // Beside the other tests the machine is never idle.
+        // With other tests at work the machine is never idle.
         settings.renditions.bulk_idle = false;
-        settings.http.linger_ms = 2_000;
+        // A client that still sends is heard to its end, however busy the machine is.
+        settings.http.linger_ms = 60_000;
         change(&mut settings);
         let (stop, stopped) = oneshot::channel();
         let store = store(&settings.store);
@@ -130,14 +132,14 @@ impl Drop for Server {
     }
 }
 
-/// Waits until something is so. Where it never is, the test fails instead of standing still.
+/// Waits until a condition holds. The test fails if it does not within a minute.
 #[track_caller]
 pub(crate) fn until(is_so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     let mut pause = Duration::from_millis(1);
     while !is_so() {
         assert!(Instant::now() < end, "it is not so yet");
-        // Not spinning: what is waited for needs the processor.
+        // A pause, since what is waited for needs the processor.
         std::thread::sleep(pause);
         pause = Duration::from_millis(5).min(pause * 2);
     }

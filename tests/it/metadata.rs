@@ -20,7 +20,7 @@ fn sources() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         .into_iter()
 }
 
-/// As it is embedded in the fixtures.
+/// The profile that is embedded in the fixtures.
 fn display_p3() -> Vec<u8> {
     color::in_words(profiles::display_p3())
 }
@@ -270,7 +270,7 @@ fn jpeg_leaves_out_what_is_longer_than_a_segment() {
     assert_eq!(with(most + 1), None);
 }
 
-/// Everything that is made of a block, as a render and a question for its metadata make it.
+/// Reads a block as a render and `/info` do.
 fn digest(block: &[u8]) {
     for keep in [Keep::Copyright, Keep::All] {
         let kept = exif::kept(block, keep, 1, Size::new(1, 1), 1 << 20);
@@ -354,7 +354,7 @@ fn max_bytes_counts_what_is_kept_and_never_larger_keeps_it() {
 fn no_format_adds_more_than_is_counted() {
     for format in FORMATS {
         for bytes in [1, 100, 10_000, 1 << 20] {
-            // Not to be shortened: a generator's numbers.
+            // A generator's numbers: shrinking them makes no sense.
             let noise = (0..bytes as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
             let metadata = Metadata { icc: Some(noise), ..metadata::all(false) };
             let plain = metadata::file(format, &pattern(Channels::Rgb), &Metadata::default());

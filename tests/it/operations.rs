@@ -1,4 +1,4 @@
-//! The operations one by one: values by hand, identities, and comparisons with what other programs made.
+//! The operations one by one: values by hand, identities, and comparisons with results of other programs.
 
 mod color;
 mod effects;
@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use progimage::pipeline::codec::{self, DecodeOptions};
-use progimage::pipeline::{Deadline, Images, Limits, Picture, Pipeline};
+use progimage::pipeline::{Deadline, Images, Limits, Picture, Pipeline, Raster, Samples};
 
-/// What a query makes of a raster, through the whole pipeline: 16-bit PNG keeps every sample.
+/// The result of a query on a raster through the whole pipeline. 16-bit PNG keeps every sample.
 fn render(query: &str, source: Bytes) -> Picture {
     let png = codec::by_extension("png").expect("png");
     let pair = |pair: &str| {
@@ -36,4 +36,15 @@ fn decode(bytes: &[u8]) -> Picture {
 fn golden(name: &str) -> Bytes {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden").join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
+}
+
+/// The largest and the mean difference of the samples of two rasters of 8 bits and one shape.
+fn difference(ours: &Raster, theirs: &Raster, what: &str) -> (u8, f64) {
+    assert_eq!(ours.shape(), theirs.shape(), "{what}");
+    let (Samples::U8(ours), Samples::U8(theirs)) = (ours.samples(), theirs.samples()) else {
+        panic!("{what}: 8 bits expected")
+    };
+    let differences = || ours.iter().zip(theirs).map(|(one, other)| one.abs_diff(*other));
+    let sum: f64 = differences().map(f64::from).sum();
+    (differences().max().unwrap_or(0), sum / ours.len() as f64)
 }

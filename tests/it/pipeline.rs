@@ -2,6 +2,7 @@
 
 mod batch;
 mod foreign;
+mod generators;
 pub mod images;
 mod inexact;
 pub mod laws;

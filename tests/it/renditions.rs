@@ -1,5 +1,5 @@
-//! Renditions over their public face, on the memory store. The shared parts (flights, budget, pool, cache) are tested beside
-//! their code, where a render can be held.
+//! Renditions over their public face, on the memory store. The shared parts (single flight, budget, pool, cache) are
+//! tested next to their code, where a render can be held.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn picture(shade: u8) -> Bytes {
     bytes.into()
 }
 
-/// The same picture, not stored.
+/// A small picture that is not stored.
 fn given(shade: u8) -> Source {
     Source::Given { bytes: picture(shade), images: Images::new() }
 }
@@ -156,7 +156,7 @@ async fn a_render_above_the_whole_budget_is_refused_by_name_and_never_queued() {
     for _ in 0..2 {
         let Err(Error::Pipeline(pipeline::Error::Limit { name, value, max })) = renditions.get(&source, &png()).await
         else {
-            panic!("a limit is told");
+            panic!("a limit is reported");
         };
         assert_eq!((name, max), ("render_memory_bytes_max", 60));
         assert!(value > max);
@@ -175,7 +175,7 @@ async fn a_render_without_time_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn what_is_no_image_is_told_as_such_and_not_kept() {
+async fn what_is_no_image_is_reported_as_such_and_not_kept() {
     let (store, renditions) = renditions(options()).await;
     let mut upload = Uploads::new(store.clone(), store::Options::default()).begin(None).await.expect("begun");
     upload.write(Bytes::from_static(b"just some text")).await.expect("written");
@@ -216,7 +216,7 @@ fn query(extension: &str, query: &str) -> Pipeline {
 async fn many_outputs_have_the_bytes_of_each_alone_and_fail_alone() {
     let (store, renditions) = renditions(options()).await;
     let source = put(&store, 1).await;
-    let missing = format!("mask={}", Digest::of(b"nobody stored this"));
+    let missing = format!("mask={}", Digest::of(b"never stored"));
     let outputs = [
         query("png", "w=2"),
         query("jpg", "crop=9,9,1,1"),
@@ -247,10 +247,10 @@ async fn many_outputs_have_the_bytes_of_each_alone_and_fail_alone() {
 #[tokio::test]
 async fn many_outputs_of_nothing_are_not_found_each() {
     let (_, renditions) = renditions(options()).await;
-    let answers = renditions.batch(&Digest::of(b"nobody stored this"), &[png(), query("jpg", "")], true).await;
+    let answers = renditions.batch(&Digest::of(b"never stored"), &[png(), query("jpg", "")], true).await;
     assert_eq!(answers.len(), 2);
     assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Store(store::Error::NotFound)))), "{answers:?}");
-    assert!(renditions.batch(&Digest::of(b"nobody"), &[], true).await.is_empty());
+    assert!(renditions.batch(&Digest::of(b"never stored"), &[], true).await.is_empty());
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn what_is_kept_is_answered_after_a_restart() {
     assert_eq!(origin, Origin::Tier);
     let (_, origin) = second.get(&source, &outputs[0]).await.expect("cached");
     assert_eq!(origin, Origin::Hit);
-    // Of many, one is in the cache, one in the tier, one fails and one is new.
+    // One of these is in the cache, one in the tier, one fails and one is new.
     let outputs = [outputs.to_vec(), vec![query("webp", "")]].concat();
     let again = second.batch(&source, &outputs, true).await;
     for (made, again) in made.iter().zip(&again) {
@@ -318,7 +318,7 @@ async fn what_is_kept_is_answered_after_a_restart() {
     let counters = second.counters();
     assert_eq!((counters.renders, counters.bulk_renders, counters.tier_hits), (0, 2, 2));
     assert_eq!((counters.tier_entries, counters.bulk_bytes_in_flight), (3, 0));
-    // All of it again, from the tier alone: nothing is rendered, and no source is read.
+    // Again from the tier alone: nothing is rendered, and no source is read.
     let third = restarts.start();
     let outputs = [outputs[1].clone(), outputs[3].clone()];
     let kept = third.batch(&source, &outputs, false).await;
@@ -378,7 +378,7 @@ async fn nothing_of_a_deleted_image_is_kept_or_answered() {
     let renditions = restarts.start();
     renditions.batch(&source, &[png()], true).await.remove(0).expect("rendered");
     assert_eq!(restarts.store.delete(&source).await, Ok(true));
-    // Between both: the store says that it is gone, in whatever lane.
+    // Between both, the store says that it is gone, in every lane.
     let not_found = |error: Option<Error>| matches!(error, Some(Error::Store(store::Error::NotFound)));
     assert!(not_found(renditions.get(&source, &png()).await.err()));
     assert!(not_found(renditions.batch(&source, &[png()], true).await.remove(0).err()));
@@ -386,7 +386,7 @@ async fn nothing_of_a_deleted_image_is_kept_or_answered() {
     renditions.forget(&source).await;
     assert!(restarts.files().is_empty());
     assert_eq!(renditions.counters().tier_entries, 0);
-    // What is under way when it is deleted is not kept either.
+    // A render that is under way during a delete is not kept either.
     assert_eq!(put(&restarts.store, 1).await, source);
     let outputs = [png()];
     let mut many = Box::pin(renditions.batch(&source, &outputs, true));

@@ -1,4 +1,4 @@
-//! The store over its public face: what every backend must do, what uploads add, and what only a disk can go through.
+//! The store over its public face: what every backend must do, what uploads add, and what can happen to a disk alone.
 
 mod conformance;
 mod disk;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use progimage::digest::Digest;
 use progimage::store::{self, Blob, Commit, Counters, Error, Future, Options, Stage, Stat, Store};
 
-/// A folder that is gone after the test. In memory where that can be had: making a store is 4,096 folders and syncs.
+/// A folder that is removed after the test. In memory where possible, since a new store makes 4,096 folders and syncs.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -22,7 +22,7 @@ async fn open(folder: &Path, options: &Options) -> Arc<dyn Store> {
     store::open(folder.to_str().unwrap(), options).await.unwrap()
 }
 
-/// Stores `bytes` past the in-flight map.
+/// Stores `bytes` without the in-flight map.
 pub async fn put(store: &dyn Store, bytes: &[u8]) -> Result<Commit, Error> {
     let mut stage = store.stage(Some(bytes.len() as u64)).await?;
     for chunk in bytes.chunks(100_000) {
@@ -54,7 +54,7 @@ async fn frames(store: &dyn Store, digest: &Digest, start: u64, end: u64) -> (Ve
     (got, Ok(()))
 }
 
-/// Bytes that no two seeds share.
+/// Bytes that differ for each seed.
 fn body(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {

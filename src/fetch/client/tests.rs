@@ -1,4 +1,4 @@
-//! TLS: whom it trusts, and that https never becomes http. What goes without TLS is tested from outside, in
+//! TLS: which certificates are trusted, and that https never becomes http. What needs no TLS is tested from outside, in
 //! `tests/it/fetch`.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

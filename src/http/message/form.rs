@@ -1,12 +1,13 @@
 //! [`Chunks`]: the bytes of `multipart/form-data` on their way to the parser, and the bound on what the parser holds.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::body::BodyReader;
 use crate::http::error::Error;
@@ -62,7 +63,7 @@ impl<T: Tap> Chunks<T> {
 
     /// Locks the state. The guard is never held across an await, only while the stream is polled.
     fn lock(&self) -> MutexGuard<'_, Source<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Allows an image of `bytes_max` bytes, and what the parser reads ahead.

@@ -178,7 +178,7 @@ async fn a_hundred_thousand_items_end_with_few_in_hand() {
 }
 
 #[tokio::test]
-async fn calls_of_the_database_are_bounded_and_it_is_asked_nothing_for_those_who_have_left() {
+async fn calls_of_the_database_are_bounded_and_it_gets_none_of_callers_that_have_left() {
     let database = Database::in_memory().unwrap();
     let (go_on, stuck) = std::sync::mpsc::channel::<()>();
     database.afterwards(move || _ = stuck.recv());
@@ -199,7 +199,7 @@ async fn calls_of_the_database_are_bounded_and_it_is_asked_nothing_for_those_who
     soon(async || database.free_permits() == database::CALLS_MAX).await;
 }
 
-/// The only place for a job that is received, taken by one of which the database has a chunk.
+/// A submission that has taken the only slot, and of which the database has a chunk.
 async fn receiving() -> (Jobs, Submission) {
     let jobs = start(&Fake::new(), Options { receiving_max: 1, ..options() }).await;
     let mut submission = jobs.receive(Sender::default()).unwrap();

@@ -1,11 +1,11 @@
-//! A store that is away, and what becomes of items meanwhile.
+//! A store that is unavailable for a while, and the items of jobs meanwhile.
 
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::store::double::{Call, Double};
 
-/// A store in memory, whether it is away, and how often it was looked for while it was.
+/// A store in memory, whether it is unavailable, and the number of calls while it was.
 #[derive(Default)]
 struct Outage {
     away: AtomicBool,

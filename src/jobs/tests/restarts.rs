@@ -1,4 +1,4 @@
-//! What a process leaves, and what the next makes of it.
+//! The state that a process leaves, and the next process.
 
 use std::path::Path;
 
@@ -44,12 +44,12 @@ async fn a_job_that_was_being_received_is_not_there_after_a_restart() {
         submission.line(Bytes::from_static(b"ok")).await.unwrap();
     }
     std::mem::forget(submission);
-    // So that it asks nothing more of the database.
+    // So that it makes no further call to the database.
     jobs.stop().await;
     drop(jobs);
     let fake = Fake::new();
     let jobs = start_on(&file, &fake).await;
-    // Its own stay, whatever was left.
+    // Its own items stay, whatever was left.
     let mut submission = jobs.receive(Sender::default()).unwrap();
     for _ in 0..300 {
         submission.line(Bytes::from_static(b"ok")).await.unwrap();
@@ -80,8 +80,33 @@ async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_
     assert_eq!((status.done, status.failed), (9, 1));
     let results = results(&jobs, &id).await;
     assert_eq!((results.len(), &*results[0], second.runs(0)), (19, "0 0 99", 0));
-    // One by one, in their order, those that may have run at the same time.
+    // Items that may have run at the same time are tried one by one, in their order.
     assert_eq!(results[1..7], ["1 0 0", "1 0 1", "2 0 0", "2 0 1", "3 0 0", "3 0 1"]);
+}
+
+#[tokio::test]
+async fn an_item_that_was_given_up_stays_so_when_the_next_one_ends_the_process_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &["ok"; 3]).await.unwrap().id;
+    until(&jobs, &id, |status| status.state == State::Running).await;
+    drop(jobs);
+    let database = Database::open(&file).unwrap();
+    database.write(|database| Ok(database.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
+    drop(database);
+    // The first item is given up. The second runs, and the process ends before that has a result.
+    let second = Fake::held();
+    let jobs = start_on(&file, &second).await;
+    soon(async || second.runs(1) > 0).await;
+    assert_eq!(results(&jobs, &id).await, ["0 0 99"]);
+    drop(jobs);
+    let third = Fake::new();
+    let jobs = start_on(&file, &third).await;
+    end(&jobs, &id).await;
+    let results = results(&jobs, &id).await;
+    assert_eq!((results.iter().filter(|line| line.starts_with("0 ")).count(), third.runs(0)), (1, 0));
 }
 
 #[tokio::test]
@@ -99,7 +124,7 @@ async fn an_item_that_is_tried_again_is_not_taken_for_one_that_ends_the_process(
         database.write(move |database| Ok(database.execute(update, [starts])?)).await.unwrap();
     };
     die_with(3).await;
-    // It runs alone: the first is tried again later, and the second ends the process.
+    // Each runs alone: the first is tried again later, and the second ends the process.
     let second = Fake::held();
     let jobs = start_on(&file, &second).await;
     second.gate.add_permits(1);

@@ -1,4 +1,4 @@
-//! Who is admitted, who waits and who is refused, and that everything comes back.
+//! Which requests are admitted, wait or are refused, and that all memory is given back.
 
 use super::*;
 use futures_util::future::{FutureExt, join_all};
@@ -9,7 +9,7 @@ fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(10))
 }
 
-/// What is left of a permit when its work is done.
+/// The memory that is still held after the work of a permit.
 fn part(mut permit: Permit, bytes: u64) -> Permit {
     permit.split(bytes)
 }
@@ -42,14 +42,14 @@ async fn the_queue_takes_its_number_and_not_one_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_past_the_deadline_is_dropped_and_lets_others_by() {
+async fn a_waiter_past_its_deadline_is_dropped_and_lets_others_by() {
     let budget = Budget::new(100, 9, 9);
     let held = budget.acquire(60, soon()).await.expect("free");
     let began = Instant::now();
     let mut large = Box::pin(budget.acquire(90, Some(began + Duration::from_millis(700))));
     let mut small = Box::pin(budget.acquire(40, Some(began + Duration::from_secs(5))));
     assert!((&mut large).now_or_never().is_none());
-    assert!((&mut small).now_or_never().is_none(), "nobody overtakes for being small");
+    assert!((&mut small).now_or_never().is_none(), "a small request does not overtake");
     let (large, small) = tokio::join!(large, small);
     assert_eq!(large.err(), Some(Refused::Busy));
     assert!(small.is_ok());
@@ -85,7 +85,7 @@ async fn the_oldest_goes_first_until_the_queue_is_more_than_half_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_granted_permit_that_nobody_takes_is_given_back() {
+async fn a_granted_permit_that_is_not_taken_is_given_back() {
     let budget = Budget::new(10, 9, 9);
     let held = budget.acquire(10, soon()).await.expect("free");
     let mut waiter = Box::pin(budget.acquire(10, soon()));
@@ -124,7 +124,7 @@ async fn what_is_kept_takes_no_place_and_its_bytes_until_it_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_no_deadline_waits_for_as_long_as_it_takes() {
+async fn a_waiter_without_a_deadline_waits_for_as_long_as_it_takes() {
     let budget = Budget::new(100, 9, 9);
     let held = budget.acquire(60, soon()).await.expect("free");
     let mut patient = Box::pin(budget.acquire(50, None));
@@ -179,7 +179,7 @@ async fn a_full_cache_takes_nothing_from_the_others() {
 }
 
 proptest! {
-    /// Whatever is asked, dropped and granted in whatever order, the budget is kept and everything comes back.
+    /// In every order of requests, drops and grants, the budget holds and all memory is given back.
     #[test]
     fn the_budget_is_never_exceeded(steps in proptest::collection::vec((0u64..40, any::<bool>()), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -210,7 +210,7 @@ proptest! {
                 let sum: u64 = held.iter().map(|(bytes, _)| bytes).sum();
                 assert!(held.len() <= 3 && sum <= 50);
                 assert_eq!((budget.bytes_held(), budget.queue_len()), (sum, waiting.len()));
-                assert!(waiting.is_empty() || !held.is_empty(), "nobody waits for what is free");
+                assert!(waiting.is_empty() || !held.is_empty(), "no caller waits for free memory");
             }
             drop((waiting, held));
             assert_eq!((budget.bytes_held(), budget.queue_len()), (0, 0));

@@ -101,7 +101,7 @@ fn no_damaged_file_is_answered_and_it_is_removed() {
         assert!(get(&shards, 1, 2).is_none());
         assert!(!path.exists());
     }
-    // One that has the name of another.
+    // A rendition with the name of another one.
     insert(&shards, 1, 2);
     fs::rename(&path, path.with_file_name(format!("{}.{}", digest(1), digest(3)))).expect("renamed");
     assert!(get(&shards, 1, 3).is_none());
@@ -122,7 +122,7 @@ fn the_budget_is_reached_and_not_passed() {
     assert_eq!((shards.entries(), shards.bytes(), shards.evictions()), (3, 3 * BLOCK_BYTES, 1));
     let left: Vec<bool> = (0..4).map(|source| get(&shards, source, 0).is_some()).collect();
     assert_eq!(left, [false, true, true, true], "the one that was not used for longest went");
-    // What fits whole is kept, whatever must go for it; what does not fit is not, and nothing goes.
+    // What fits is kept, whatever is removed for it. What does not fit is not kept, and removes nothing.
     let generation = Generations::default().of(&digest(4));
     let head = file::len(&rendition(0));
     let largest = (3 * BLOCK_BYTES - head) as usize;
@@ -248,7 +248,7 @@ fn unknown_files_stay_and_stop_nothing() {
 }
 
 #[test]
-fn who_removes_the_files_leaves_a_tier_that_works() {
+fn a_tier_works_after_its_files_were_removed() {
     let folder = TempDir::new().expect("a folder");
     let shards = counted(folder.path(), 3 * BLOCK_BYTES);
     (0..3).for_each(|source| insert(&shards, source, 0));
@@ -266,8 +266,8 @@ async fn a_few_renditions_that_were_asked_for_twice_are_kept_at_a_time() {
     let options = Options { tier_folder: Some(folder.path().to_owned()), ..Options::default() };
     let store = crate::store::open("memory:", &crate::store::Options::default()).await.expect("opens");
     let renditions = Renditions::new(store, crate::pipeline::Limits::default(), options);
-    let generation = renditions.generations.of(&digest(1));
-    renditions.cache.insert(digest(2), &rendition(100), &generation);
+    let generation = renditions.engine.generations.of(&digest(1));
+    renditions.cache.insert(digest(2), &rendition(100), &generation, false);
     let busy = renditions.keeping.clone().try_acquire_many_owned(KEEPING_MAX as u32).expect("nothing is on its way");
     assert!(renditions.cached(&digest(1), &digest(2)).is_some());
     assert_eq!(renditions.keeping.available_permits(), 0);
@@ -301,7 +301,7 @@ fn an_insertion_that_would_take_too_long_is_given_up() {
     assert!(shards.open(&digest(usize::MAX), &digest(1)).is_none());
     shards.insert(&generation, &digest(1), &room(64 * 16)).expect("written");
     assert!(shards.open(&digest(usize::MAX), &digest(1)).is_some());
-    // Of so many, room is made for two at once.
+    // With this many, room is made for two at once.
     assert_eq!(shards.bytes(), files_max * BLOCK_BYTES);
     for (key, blocks) in [(2, files_max - 1), (3, files_max)] {
         insert(&shards, usize::MAX, key);

@@ -1,4 +1,4 @@
-//! `progimage bulk` and `progimage jobs` against a server that says what a test wants.
+//! `progimage bulk` and `progimage jobs` against a server that answers as a test wants.
 
 use std::fs;
 use std::sync::mpsc;
@@ -106,7 +106,7 @@ fn a_job_is_submitted_and_watched_to_its_end() {
         asked_events += 1;
         let progress = format!(":\n\nevent: progress\ndata: {}\n\n", status("running", 1, 0));
         let end = format!("event: end\ndata: {}\n\n", status("done", 3, 0));
-        // The first answer ends too early: the server was started anew.
+        // The first answer ends too early, as when the server restarts.
         Some((200, "", if asked_events == 1 { progress } else { progress + &end }.into()))
     });
     let submit = ["jobs", "submit", text(&items), "--server", &url, "--idempotency-key", "k"];
@@ -118,7 +118,7 @@ fn a_job_is_submitted_and_watched_to_its_end() {
 }
 
 #[test]
-fn jobs_are_listed_and_their_status_is_told() {
+fn jobs_are_listed_and_their_status_is_printed() {
     let (server, folder) = (Server::start(), folder());
     let url = format!("http://{}", server.address);
     assert_eq!(run(&["jobs", "list", "--server", &url]).with(0).stdout, "");
@@ -157,7 +157,7 @@ fn a_job_outlives_its_watch() {
         Some((200, "", format!("event: progress\ndata: {}\n\n", status("running", 1, 0)).into()))
     });
     let child = program(&["jobs", "watch", &id, "--server", &url]).spawn().unwrap();
-    // Who asks a second time has heard the first answer.
+    // The second request shows that the first answer was read.
     again.recv().unwrap();
     again.recv().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
@@ -167,7 +167,7 @@ fn a_job_outlives_its_watch() {
 }
 
 #[test]
-fn a_job_with_failures_or_cancelled_is_told_by_the_status() {
+fn a_job_with_failures_or_cancelled_shows_in_the_exit_status() {
     let id = Digest::of(b"job").to_string();
     for (state, failed) in [("done", 1), ("cancelled", 0)] {
         let url = origin::start(move |_| {

@@ -57,7 +57,7 @@ fn what_would_have_the_name_of_another_one_replaces_nothing() {
     let image = ppm(4, 4, [1, 2, 3]);
     server.store(&image);
     let (url, id) = (format!("http://{}", server.address), Digest::of(&image).to_string());
-    // The second is of the format of the first, and so is named as that.
+    // The second rendition has the format of the first, and so its extension.
     let targets = [id.clone(), format!("{id}.ppm")];
     let ran = run(&["get", &targets[0], &targets[1], "-o", text(folder.path()), "--server", &url]).with(1);
     let path = folder.path().join(format!("{id}.ppm"));
@@ -66,12 +66,12 @@ fn what_would_have_the_name_of_another_one_replaces_nothing() {
     let other = &targets[1 - first];
     assert!(ran.stderr.contains(&format!("{other}: {} is another of these", text(&path))), "{}", ran.stderr);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    // What an earlier run left is replaced.
+    // A file of an earlier run is replaced.
     run(&["get", other, "-o", text(folder.path()), "--server", &url]).with(0);
 }
 
 #[test]
-fn wrong_arguments_are_told_before_anything_is_asked() {
+fn wrong_arguments_are_reported_before_any_request() {
     let id = Digest::of(b"").to_string();
     for (arguments, says) in [
         (&["get", "nonsense"][..], "64 lower-case hexadecimal digits"),

@@ -47,7 +47,7 @@ fn render_knows_the_presets_of_file_and_environment() {
 
 #[test]
 fn render_writes_no_image_to_a_terminal() {
-    // To a program the master of a pseudoterminal is a terminal as good as the other side.
+    // To a program, the master of a pseudoterminal is a terminal just like the other side.
     let terminal = std::fs::File::options().read(true).write(true).open("/dev/ptmx").expect("a pseudoterminal");
     let mut command = super::program(&["render", &photo(), "-", "w=30", "--format", "png"]);
     let output = command.stdout(terminal).output().expect("it ends");

@@ -1,17 +1,17 @@
-//! What `progimage put` remembers of files, and when it reads them all the same.
+//! Which hashes of files `progimage put` remembers, and when it reads the files again.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use progimage::digest::Digest;
 use rusqlite::{Connection, params};
 
 use super::{Ran, folder, program, text};
-use crate::http::{Server, ppm};
+use crate::http::{Server, ppm, until};
 
-/// A server, files, and what is remembered of them.
+/// A server, files, and the cache of their hashes.
 struct Setting {
     server: Server,
     files: tempfile::TempDir,
@@ -35,7 +35,7 @@ impl Setting {
         (ran.stdout.split("  ").next().unwrap().to_owned(), ran.stderr.contains("1 not read again"))
     }
 
-    /// One that by itself is not remembered, however long the test takes: its time of modification is yet to come.
+    /// A file that the program never remembers by itself, since its time of modification is in the future.
     fn file(&self, image: &[u8]) -> PathBuf {
         let path = self.files.path().join("a.ppm");
         fs::write(&path, image).unwrap();
@@ -52,7 +52,7 @@ impl Setting {
         self.database().query_row("SELECT count(*) FROM file", [], |row| row.get::<_, i64>(0)).unwrap() as usize
     }
 
-    /// Makes the program remember `id` of the file as it stands, which by itself it does only of older ones.
+    /// Makes the program remember `id` for the file as it is, which by itself it does only for older files.
     fn plant(&self, file: &Path, id: &Digest) {
         let there = fs::metadata(file).unwrap();
         let ns = |seconds: i64, rest: i64| seconds * 1_000_000_000 + rest;
@@ -66,8 +66,16 @@ impl Setting {
     }
 }
 
+/// A folder of images that are old enough to be remembered. A checkout may have just written them, and no program can
+/// set a ctime, so this waits until they are 3 s old: the bound is 2 s, and these times are whole seconds.
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/readme")
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/readme");
+    let is_old = |file: fs::Metadata| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        file.mtime().max(file.ctime()) + 3 < now
+    };
+    until(|| fs::read_dir(&folder).unwrap().all(|entry| is_old(entry.unwrap().metadata().unwrap())));
+    folder
 }
 
 #[test]
@@ -113,7 +121,7 @@ fn a_file_that_was_changed_is_read_whatever_its_size_and_time() {
     setting.plant(&file, &Digest::of(&image));
     assert_eq!(setting.one(&file, &[]), (Digest::of(&image).to_string(), true));
     let before = fs::metadata(&file).unwrap();
-    // Until the clock of the file system has ticked: before that no program could tell.
+    // Until the clock of the file system has ticked. Before that, no program could see the change.
     while fs::metadata(&file).unwrap().ctime_nsec() == before.ctime_nsec() {
         fs::write(&file, &other).unwrap();
         File::options().write(true).open(&file).unwrap().set_modified(before.modified().unwrap()).unwrap();
@@ -132,7 +140,11 @@ fn checksum_believes_nothing_and_corrects_what_is_remembered() {
     let other = ppm(9, 9, [1, 2, 3]);
     setting.server.store(&other);
     setting.plant(&file, &Digest::of(&other));
-    assert_eq!(setting.one(&file, &[]), (Digest::of(&other).to_string(), true), "it is believed, so nothing was read");
+    assert_eq!(
+        setting.one(&file, &[]),
+        (Digest::of(&other).to_string(), true),
+        "the cache is trusted, so nothing was read"
+    );
     assert_eq!(setting.one(&file, &["--checksum"]), (right.clone(), false));
     assert_eq!(setting.one(&file, &[]), (right, true));
 }
@@ -147,7 +159,7 @@ fn a_wrong_id_that_the_server_lacks_is_found_out() {
     let ran = setting.put(&file, &["--json"]).with(0).json();
     assert_eq!((&ran[0]["id"], &ran[0]["created"]), (&Digest::of(&image).to_string().into(), &false.into()));
     assert_eq!(setting.rows(), 0, "forgotten, and not to be remembered");
-    // What is refused for another reason is looked at again, too.
+    // A file that is refused for another reason is also hashed again.
     let note = setting.files.path().join("note");
     fs::write(&note, "no image").unwrap();
     setting.plant(&note, &Digest::of(b"no image"));
@@ -184,7 +196,7 @@ fn the_memory_lies_where_caches_do() {
     assert!(!put(None, None) && !put(None, None), "nowhere to remember anything");
     assert!(!put(None, Some(home.path())) && place.exists());
     assert!(put(None, Some(home.path())));
-    // Not below the folder where it happens to be called.
+    // Not below the current folder.
     assert!(put(Some("relative"), Some(home.path())) && put(Some(""), Some(home.path())));
     assert_eq!(fs::read_dir(setting.files.path()).unwrap().count(), 0);
     let cache = text(setting.cache.path());

@@ -1,23 +1,25 @@
-//! A server that says what a test wants: one thread, whole requests in, whole answers out. Ends with the test's process.
+//! A server that answers as a test wants: one thread, whole requests in, whole answers out. It ends with the test's
+//! process.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What was asked: method and path, and the body.
+/// A request: method and path, and the body.
 pub struct Asked {
     pub line: String,
     pub body: Vec<u8>,
 }
 
-/// An answer: status, further header lines, body. With a field `X-Cut` half of the body comes; `None`: nothing does.
+/// An answer: status, further header lines, body. With a field `X-Cut` only half of the body is sent; `None`: nothing
+/// is.
 pub type Said = Option<(u16, &'static str, Vec<u8>)>;
 
-/// One answer at a time, however many connections there are.
+/// One answer at a time, over all connections.
 type Answers = Mutex<dyn FnMut(&Asked) -> Said + Send>;
 
-/// Starts one; its URL.
+/// Starts a server; its URL.
 pub fn start(mut answer: impl FnMut(&Asked) -> Said + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -70,7 +70,7 @@ fn a_tree_is_sent_once() {
 #[test]
 fn more_files_than_any_stage_holds_arrive() {
     let (server, folder) = (Server::start(), folder());
-    // More than are asked for at once, twice over.
+    // More than twice as many as one request asks for.
     for n in 0..2_100_u16 {
         let [a, b] = n.to_be_bytes();
         fs::write(folder.path().join(n.to_string()), ppm(1, 1, [a, b, 0])).unwrap();
@@ -111,8 +111,8 @@ fn an_answer_of_nothing_names_its_url() {
     tree(folder.path(), 1);
     let url = url(&server);
     let ran = put(&format!("{url}/prefix"), folder.path(), &[]).with(1);
-    let says = format!("{url}/prefix/images/missing: There is nothing at this path (404)");
-    assert!(ran.stderr.contains(&says), "{}", ran.stderr);
+    let says = format!("{url}/prefix/images/missing: There is nothing at this path");
+    assert!(ran.stderr.contains(&says) && ran.stderr.contains("(404)"), "{}", ran.stderr);
     let proxy = origin::start(|_| Some((404, "", b"<html>".to_vec())));
     let ran = run(&["get", &format!("{}?sig=secret", Digest::of(b"a")), "--server", &proxy]).with(1);
     let says = format!("{proxy}/images/{}: the server answered 404", Digest::of(b"a"));
@@ -165,7 +165,7 @@ fn a_key_is_asked_for_and_never_shown() {
 #[test]
 fn a_key_is_needed_where_the_server_says_so_also_when_nothing_is_lacking() {
     let list = "w:read+write:writer-writer-writer r:read:reader-reader-reader";
-    // Who has no key may read, and so hear that nothing is lacking; or may not.
+    // Without a key a client may read, and so learn that nothing is missing; or it may not.
     for (anonymous, without_key) in [("read", 0), ("none", 4)] {
         let access = Access { keys: keys(list).unwrap(), anonymous: anonymous.parse().unwrap(), ..Access::default() };
         let (server, folder) = (Server::with(|settings| settings.access = access), folder());
@@ -182,7 +182,7 @@ fn a_key_is_needed_where_the_server_says_so_also_when_nothing_is_lacking() {
     }
 }
 
-/// Answers as a server that lacks everything, but the file changes as soon as it was asked for.
+/// Uploads a file to a server that lacks everything. The file is changed as soon as the server has asked for it.
 fn changed(change: fn(&Path)) -> Ran {
     let folder = folder();
     let path = folder.path().join("a.ppm");
@@ -211,7 +211,7 @@ fn a_file_that_changes_meanwhile_is_reported_and_not_sent_again() {
     }
 }
 
-/// The program as a server: its process and its address.
+/// Starts the program as a server; its process and its address.
 fn serve(data: &Path) -> (Child, String) {
     let mut child =
         program(&["serve", "--data", text(data), "--listen", "127.0.0.1:0", "--log-format", "json"]).spawn().unwrap();
@@ -219,7 +219,7 @@ fn serve(data: &Path) -> (Child, String) {
     (child, address)
 }
 
-/// An address of the test's own, behind which servers come and go.
+/// An address that forwards to the server at `to`, which may change.
 fn forward(to: Arc<Mutex<String>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! What the client does when a server is not there, not yet, or says no.
+//! What the client does when a server cannot be reached, is not ready, or refuses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use progimage::digest::Digest;
 
 use super::{folder, origin, run, text};
+use crate::fetch::origin::refusing;
 
 const BYTES: &[u8] = b"P6 1 1 255 abc";
 
-/// An upload against a server that answers `/images/missing` well and the `n`-th PUT as `put(n)` says; the status, what was said,
-/// and how many PUT there were.
+/// Uploads to a server that answers `/images/missing` well and the `n`-th PUT with `put(n)`; the status, the messages,
+/// and the number of PUT requests.
 fn upload(retry_s: &str, put: impl Fn(usize) -> origin::Said + Send + 'static) -> (i32, String, usize) {
     let puts = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&puts);
@@ -57,7 +58,7 @@ fn patience_ends() {
 
 #[test]
 fn what_will_not_pass_is_not_asked_again() {
-    // A read-only store says no time.
+    // A read-only store names no time.
     let (status, said, puts) = upload("30", |_| busy(""));
     assert_eq!((status, puts), (3, 1), "{said}");
     let (status, said, puts) = upload("30", |_| Some((507, "", Vec::new())));
@@ -73,13 +74,13 @@ fn what_any_server_may_answer_acknowledges_nothing() {
     let folder = folder();
     let file = folder.path().join("a.ppm");
     std::fs::write(&file, BYTES).unwrap();
-    // To the question what is missing: nothing, an id of its own, and a page.
+    // Answers to `/images/missing`: nothing, another id, and a page.
     for said in [String::new(), format!("{}\n", Digest::of(BYTES)), "<html>".to_owned()] {
         let url = origin::start(move |_| Some((200, "", said.clone().into())));
         let ran = run(&["put", text(&file), "--server", &url]).with(1);
         assert!(ran.stdout.is_empty() && ran.stderr.contains("is this ProgImage?"), "{}", ran.stderr);
     }
-    // To the upload.
+    // Answers to the upload.
     let other = format!("{{\"id\":\"{}\"}}", Digest::of(b"other"));
     for said in [String::new(), "<html>".to_owned(), other] {
         let (status, said, puts) = upload("0", move |_| Some((201, "", said.clone().into())));
@@ -96,6 +97,8 @@ fn what_any_server_may_answer_acknowledges_nothing() {
 
 #[test]
 fn a_server_that_was_never_reached_is_not_waited_for() {
-    let ran = run(&["put", "Cargo.toml", "--server", "http://127.0.0.1:9", "--retry-s", "100000"]).with(3);
-    assert!(ran.stdout.is_empty() && ran.stderr.contains("http://127.0.0.1:9"), "{}", ran.stderr);
+    let silent = refusing("127.0.0.1");
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let ran = run(&["put", "Cargo.toml", "--server", &url, "--retry-s", "100000"]).with(3);
+    assert!(ran.stdout.is_empty() && ran.stderr.contains(&url), "{}", ran.stderr);
 }

@@ -77,7 +77,7 @@ fn a_store_is_copied_once_and_mended_by_a_copy() {
     let second = copy(&from, &to).with(0);
     assert!(second.stdout.is_empty() && second.stderr.contains("0 copied (0 B), 40 there before"), "{}", second.stderr);
     assert!(verify(&to, &[]).with(0).stderr.contains("40 images"));
-    // What lacks bytes in the target is no copy, what is wrong in the source goes nowhere.
+    // A blob that lacks bytes in the target is no copy. A wrong blob in the source is not copied.
     fs::File::options().write(true).open(path_of(&to, &ids[3])).unwrap().set_len(10).unwrap();
     fs::remove_file(path_of(&to, &ids[4])).unwrap();
     flip(&path_of(&from, &ids[4]));
@@ -125,7 +125,7 @@ fn what_is_opened_to_be_read_cannot_be_changed() {
         assert_eq!(store.delete(&ids[1]).await, Err(store::Error::ReadOnly));
         let stage = store.stage(None).await.unwrap();
         assert_eq!(stage.commit(Digest::of(b"")).await, Err(store::Error::ReadOnly));
-        // Past what is held in memory a body would go to a file.
+        // A larger body than memory holds would go to a file.
         let mut stage = store.stage(None).await.unwrap();
         assert_eq!(stage.write(vec![0; 2 << 20].into()).await, Err(store::Error::ReadOnly));
         let corrupt = store.open(&ids[0]).await.unwrap().bytes().await;
@@ -178,7 +178,7 @@ fn verify_names_what_is_wrong_and_changes_nothing() {
 }
 
 #[test]
-fn verify_reads_beside_an_owner_and_no_other_folder() {
+fn verify_reads_a_folder_that_has_an_owner_and_no_other_folder() {
     let folder = folder();
     filled(folder.path(), 2);
     on(async {
@@ -194,8 +194,8 @@ fn verify_reads_beside_an_owner_and_no_other_folder() {
     assert!(verify(&folder.path().join("tmp"), &[]).with(3).stderr.contains("PROGIMAGE"));
 }
 
-/// A store of images in `data`, on the device that tests usually have: in memory there is nothing past the page cache. Made
-/// elsewhere: 4,096 syncs are slow.
+/// A store of images in `data`, on the device that tests usually have, since in memory there is only the page cache. It
+/// is made elsewhere, because 4,096 syncs are slow.
 fn filled_on_a_device(count: u32) -> (tempfile::TempDir, Vec<Digest>) {
     let (made, folder) = (folder(), tempfile::tempdir().unwrap());
     let ids = filled(made.path(), count);
@@ -213,7 +213,7 @@ fn note(root: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_note_of_a_failed_sync_goes_when_recent_images_are_well_and_nobody_owns_the_folder() {
+fn the_note_of_a_failed_sync_goes_when_recent_images_are_well_and_the_folder_has_no_owner() {
     let (folder, ids) = filled_on_a_device(3);
     let root = &folder.path().join("data");
     assert!(verify(root, &["--recent"]).with(0).stderr.contains("3 images"));
@@ -230,7 +230,7 @@ fn the_note_of_a_failed_sync_goes_when_recent_images_are_well_and_nobody_owns_th
     assert_eq!(verify(root, &["--recent"]).with(1).stdout, format!("corrupt  {}\n", relative(&ids[0])));
     assert!(note.exists(), "not all is well");
     fs::write(path_of(root, &ids[0]), bytes).unwrap();
-    // Strangers are told of, and are no reason to refuse uploads.
+    // Foreign files are reported, and are no reason to refuse uploads.
     fs::create_dir(root.join("lost+found")).unwrap();
     fs::write(root.join("blobs/stranger"), "").unwrap();
     assert!(verify(root, &["--recent"]).with(1).stderr.contains("removed"));

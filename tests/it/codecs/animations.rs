@@ -1,4 +1,4 @@
-//! Animations of GIF and WebP; those of PNG stand beside it.
+//! Animations of GIF and WebP. Animations of PNG are in `png::animation`.
 
 use progimage::pipeline::codec::{DecodeOptions, sniff};
 use progimage::pipeline::{Channels, Delay, Error, Frame, Limits, Picture, Raster, Samples, Size};
@@ -19,12 +19,12 @@ fn animation(channels: Channels, frames: u8) -> Picture {
                 samples.push(if (moved..moved + 9).contains(&at) { 0 } else { 255 });
             }
         }
-        // What is transparent has no colour that could be kept.
+        // Transparent pixels have no colour that could be kept.
         for pixel in samples.chunks_exact_mut(channels.count()).filter(|pixel| pixel.get(3) == Some(&0)) {
             pixel.fill(0);
         }
         let raster = Raster::new(size, channels, Samples::U8(samples));
-        // One of them is shown for no time, which players take as they please.
+        // One frame has a delay of 0, which players interpret differently.
         let ms = if index == 1 { 0 } else { 40 + 10 * u32::from(index) };
         Frame { raster, delay: Delay::from_ms(ms) }
     };
@@ -69,7 +69,7 @@ fn animations_of_100_000_frames_are_counted_and_refused() {
 }
 
 #[test]
-fn animations_stop_when_nobody_waits() {
+fn animations_stop_when_the_render_is_cancelled() {
     let cancelled = cancelled();
     for format in ["gif", "webp"] {
         let bytes = encode(format, &animation(Channels::Rgb, 3), None, true);

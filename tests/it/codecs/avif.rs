@@ -10,7 +10,8 @@ use crate::fixtures::read;
 
 #[test]
 fn fixtures_show_the_pattern_they_were_made_of() {
-    // Hard edges between saturated colours cost what 4:2:0 costs: it is matrices and ranges that are held here.
+    // Hard edges between saturated colours differ as much as 4:2:0 makes them. Matrices and ranges are what is checked
+    // here.
     check_close("8bit_420.avif", &pattern(Channels::Rgb), 25.0);
     check_close("lossless_444.avif", &pattern(Channels::Rgb), f64::INFINITY);
     check_close("10bit.avif", &deep_pattern(), 25.0);
@@ -131,7 +132,7 @@ fn grids_whose_tiles_do_not_fit_are_refused() {
     assert_corrupt("a huge grid of one tile", &bomb);
 }
 
-/// 256 KiB of such a file took a gigabyte, at the gate.
+/// A file of 256 KiB that took a gigabyte when it was inspected.
 #[test]
 fn a_tile_in_parts_is_not_copied_for_each_place_that_names_it() {
     assert_eq!(decode(&grid(2)).unwrap(), decode(&read("grid.avif")).unwrap());

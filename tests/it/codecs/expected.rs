@@ -1,4 +1,4 @@
-//! What fixtures of the mosaic must decode to, computed from it and never from a codec.
+//! The expected pixels of fixtures of the mosaic, computed from it and never by a codec.
 
 use progimage::pipeline::{Channels, Picture, Raster, Samples, Size, codec};
 
@@ -62,7 +62,7 @@ fn encoded(linear: f32) -> f64 {
     65535.0 * if x <= 0.003_130_8 { 12.92 * x } else { 1.055 * x.powf(1.0 / 2.4) - 0.055 }
 }
 
-/// Holds 16-bit samples against linear light; the last of four is alpha.
+/// Compares 16-bit samples with linear light; the last of four is alpha.
 pub fn check_light<const N: usize>(name: &str, channels: Channels, pixel: impl Fn(usize, usize) -> [f32; N]) {
     let picture = decoded(name);
     assert_eq!((picture.first().size(), picture.first().channels()), (SCENE, channels), "{name}");

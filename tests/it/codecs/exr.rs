@@ -1,4 +1,4 @@
-//! What OpenEXR reads, and what it refuses.
+//! What the OpenEXR codec reads, and what it refuses.
 
 use progimage::pipeline::Channels;
 

@@ -1,4 +1,4 @@
-//! What Radiance HDR reads, and what it refuses.
+//! What the Radiance HDR codec reads, and what it refuses.
 
 use progimage::pipeline::{Channels, Orientation};
 

@@ -1,4 +1,4 @@
-//! Files made to cost, cut files, flipped bits and the shared hostile corpora.
+//! Files that are made to be expensive, cut files, flipped bits and the shared hostile corpora.
 
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use super::{corpus, decode, decode_small, files, fixtures, inspect};
 use crate::fixtures::png::{file, header};
 use crate::fixtures::{read, sources};
 
-/// The file is refused by `decode`, with the limits of a server, before memory of the image's size is touched; by `inspect` too
-/// where `gate_refuses`.
+/// Checks that `decode` refuses the file with the limits of a server, before memory of the image's size is touched.
+/// `inspect` refuses it too where `gate_refuses`.
 pub fn refused(what: &str, name: &str, bytes: &[u8], gate_refuses: bool) {
     let codec = codec::by_name(name).expect("a row of the table");
     assert!((codec.sniff)(bytes), "{what}: not even sniffed as {name}");
@@ -60,7 +60,7 @@ fn gigapixels_in_a_few_bytes_are_refused() {
     refused("tga in packets", "tga", &rle, true);
     let bmp = read("rgb_24bit.bmp");
     refused("bmp", "bmp", &patched(&bmp, &[(18, &[0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0])]), true);
-    // Run-length codes may leave out everything: only the limits know.
+    // Run-length codes may leave out everything, so only the limits refuse this.
     let rle = patched(&read("palette_8bit_rle.bmp"), &[(18, &[0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0])]);
     refused("bmp in runs", "bmp", &rle, false);
     let dds = read("dxt1.dds");
@@ -82,12 +82,12 @@ fn others() -> impl Iterator<Item = (String, &'static Codec, Vec<u8>)> {
         .map(|(codec, name, bytes)| (name, codec, bytes))
 }
 
-/// The errors that a file can earn; others would be bugs or the server's own.
+/// Whether a file can cause this error. Others would be bugs or the server's own.
 fn earned(error: &Error) -> bool {
     matches!(error, Error::Corrupt { .. } | Error::Unsupported { .. } | Error::Limit { .. })
 }
 
-/// Cut at every byte of a small file, at some of a large one.
+/// The lengths to cut a file to: every one for a small file, some for a large one.
 fn cuts(length: usize) -> impl Iterator<Item = usize> {
     (0..length).step_by((length / 400).max(1)).chain(length.saturating_sub(16)..length)
 }
@@ -119,7 +119,7 @@ fn a_cut_webp_avif_or_gif_gives_no_picture() {
             };
             let _ = (codec.inspect)(cut);
             if let Ok(picture) = (codec.decode)(cut, &options) {
-                // Only what follows the whole picture was cut off.
+                // Only data after the whole picture was cut off.
                 let whole = (codec.decode)(&bytes, &options).expect("valid");
                 assert!(name.starts_with("metadata.") && picture.first() == whole.first(), "{name} cut to {length}");
             }
@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// What became of a corpus.
+/// The outcomes of a corpus.
 #[derive(Debug, Default)]
 struct Tally {
     files: usize,
@@ -278,7 +278,7 @@ impl Tally {
     }
 }
 
-/// Through the gate and, where it lets it, the decoder, when the format is one of these two.
+/// Inspects and decodes a JPEG or PNG.
 fn decode_ours(bytes: &[u8]) -> Result<(), Error> {
     if !["jpeg", "png"].contains(&sniff(bytes)?.name) {
         return Err(Error::UnknownFormat);

@@ -1,4 +1,4 @@
-//! What icons read, and what they refuse.
+//! What the ICO codec reads, and what it refuses.
 
 use progimage::pipeline::Channels;
 

@@ -1,4 +1,4 @@
-//! What JPEG reads and writes.
+//! What the JPEG codec reads and writes.
 
 use image::DynamicImage;
 use progimage::pipeline::codec::{DecodeOptions, EncodeOptions};
@@ -99,7 +99,7 @@ fn scans_are_counted_before_decoding() {
             Err(Error::Limit { name: "scans_max", value, max: 100 }) => {
                 assert!(!allowed && value == scans as u64, "{scans} scans: counted {value}");
             }
-            // Repeating a scan is no valid progression: it is the count that lets it through to libjpeg.
+            // A repeated scan is no valid progression. It reaches libjpeg because the count is within the bound.
             result => assert!(allowed, "{scans} scans: {result:?}"),
         }
     };
@@ -136,12 +136,12 @@ fn a_component_without_a_scan_is_corrupt() {
     let file = read("progressive.jpg");
     let second = (2..file.len() - 1).filter(|&at| file[at..at + 2] == [0xff, 0xda]).nth(1).expect("scans");
     let only_first = [&file[..second], &[0xff, 0xd9]].concat();
-    // The first scan has all components' DC: libjpeg calls that a picture, and so it is, if coarse.
+    // The first scan has the DC of all components, which libjpeg accepts as a coarse picture.
     assert!(decode(&only_first).is_ok());
     let (at, _) = find_segment(&file, 0xda).expect("a scan");
     let none = [&file[..at], &[0xff, 0xd9]].concat();
     assert!(matches!(decode(&none), Err(Error::Corrupt { .. })));
-    // A frame of three components, a scan of the first: libjpeg would fill in a flat colour without a warning.
+    // A frame of three components with a scan of the first only. libjpeg would fill in a flat colour without a warning.
     let gray = read("gray.jpg");
     let (at, length) = find_segment(&gray, 0xc0).expect("a frame header");
     let mut frame = gray[at..at + length].to_vec();

@@ -179,7 +179,7 @@ fn a_lossless_round_trip_is_exact() {
                     prop_assert_eq!(decode_small(sniffed, &bytes), Ok(picture));
                     Ok(())
                 };
-                // A runner counts its cases over all its runs: each law needs its own.
+                // A runner counts its cases over all its runs, so each law needs its own.
                 proptest::test_runner::TestRunner::new(config.clone())
                     .run(&rasters(channels, wide), law)
                     .unwrap_or_else(|error| panic!("{codec:?} {channels:?}: {error}"));
@@ -188,7 +188,7 @@ fn a_lossless_round_trip_is_exact() {
     }
 }
 
-/// `.pnm` writes what the other two rows read.
+/// The row `pnm` writes what the other two rows read.
 fn family(name: &str) -> &str {
     if matches!(name, "ppm" | "pgm") { "pnm" } else { name }
 }

@@ -20,7 +20,7 @@ fn wide(raster: &Raster) -> Vec<u16> {
     }
 }
 
-/// Decodes to what the reference decodes to, sample for sample.
+/// Checks that a file decodes as the reference decodes it, sample for sample.
 fn check_reference(name: &str, file: &[u8]) {
     let picture = decode(file).unwrap_or_else(|error| panic!("{name}: {error}"));
     let (first, expected) = (picture.first(), reference::decode(file));
@@ -38,7 +38,7 @@ fn stills_equal_the_reference_sample_for_sample() {
 
 #[test]
 fn the_scene_is_in_the_samples() {
-    // The reference reads what the generator wrote; this ties both to the scene itself.
+    // The reference reads what the generator wrote. This compares both with the scene itself.
     assert_eq!(bytes(&decode(&read("rgb_8bit.png")).expect("valid")), scene::samples(scene::rgb));
     assert_eq!(bytes(&decode(&read("rgba_interlaced.png")).expect("valid")), scene::samples(rgba));
     let deep_rgb = scene::samples(|x, y| scene::rgb(x, y).map(|sample| deep(sample, x, y)));

@@ -1,4 +1,4 @@
-//! What PNM reads, and what it refuses.
+//! What the PNM codec reads, and what it refuses.
 
 use progimage::pipeline::Channels;
 

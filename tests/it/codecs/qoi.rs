@@ -1,4 +1,4 @@
-//! What QOI reads, and what it refuses.
+//! What the QOI codec reads, and what it refuses.
 
 use progimage::pipeline::Channels;
 
@@ -12,7 +12,8 @@ fn pixels_and_runs_decode_to_the_scene() {
     check("runs.qoi", narrow(Channels::Rgb, |_, _| [10, 200, 90]));
 }
 
-/// The crate reads the four bytes of such a colour as four pixels and clips the run that follows: a wrong picture, accepted.
+/// A file that the crate alone would decode to a wrong picture: it reads the four bytes of such a colour as four
+/// pixels, and clips the run that follows.
 #[test]
 fn qoi_alpha_in_a_file_without_alpha_is_refused() {
     let colour_and_run = [0xFF, 1, 2, 3, 4, 0xC0 | 18];

@@ -1,4 +1,4 @@
-//! What TGA reads, and what is not taken for one.
+//! What the TGA codec reads, and files that are not sniffed as TGA.
 
 use progimage::pipeline::{Channels, codec};
 

@@ -1,4 +1,4 @@
-//! What TIFF reads, and what it refuses.
+//! What the TIFF codec reads, and what it refuses.
 
 use progimage::pipeline::{Channels, Error, Orientation, codec};
 
@@ -50,7 +50,7 @@ fn tiff_pages_decode_to_the_scene() {
 }
 
 #[test]
-fn tiff_orientation_and_profile_travel_beside_the_pixels() {
+fn tiff_orientation_and_profile_come_with_the_pixels() {
     let header = |name: &str| {
         let bytes = read(name);
         (codec::sniff(&bytes).expect("tiff").inspect)(&bytes).expect("well formed")
@@ -91,7 +91,7 @@ fn tiff_pages_that_lie_are_refused() {
     refused("tiles of 65,535", "tiff", &patched(&tiles, &[(w, &[0xFF; 2]), (h, &[0xFF; 2])]), true);
 }
 
-/// One deflated tile of gigabytes is a small file, and inflated whole for the one pixel of it that is seen.
+/// A small file with one deflated tile of gigabytes, of which one pixel is visible. The crate would inflate it whole.
 #[test]
 fn a_tiff_tile_far_larger_than_its_image_is_refused() {
     let tiff = read("rgb_8bit_tiles_lzw_predictor.tiff");

@@ -11,7 +11,8 @@ use crate::fixtures::webp::{anmf, image_chunks, riff, vp8x};
 
 #[test]
 fn fixtures_show_the_pattern_they_were_made_of() {
-    // Hard edges between saturated colours cost what 4:2:0 costs: it is matrices and ranges that are held here.
+    // Hard edges between saturated colours differ as much as 4:2:0 makes them. Matrices and ranges are what is checked
+    // here.
     check_close("lossless.webp", &pattern(Channels::Rgb), f64::INFINITY);
     check_close("lossy.webp", &pattern(Channels::Rgb), 25.0);
     check_close("alpha.webp", &pattern(Channels::Rgba), 25.0);

@@ -1,4 +1,4 @@
-//! `quality=auto`: about one score, whatever the picture.
+//! `quality=auto`: about the same score for every picture.
 
 use bytes::Bytes;
 
@@ -33,7 +33,7 @@ fn a_small_photograph_has_the_score() {
     }
 }
 
-/// Judged by tiles.
+/// A picture that is large enough to be judged by tiles.
 #[test]
 fn a_large_photograph_has_about_the_score() {
     check(&photo("street.jpg", 1400), 4.0);

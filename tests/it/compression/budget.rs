@@ -1,4 +1,4 @@
-//! Results of at most so many bytes.
+//! `max_bytes`: results of at most so many bytes.
 
 use super::{decoded, photo, render, rendered};
 use progimage::pipeline::Error;

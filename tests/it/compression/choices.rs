@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{decoded, photo, rendered, samples};
 
-/// Each query must give fewer bytes than the one before.
+/// Checks that each query gives fewer bytes than the one before.
 fn check_shrinking(extension: &str, queries: &[&str]) {
     let source = photo("street.jpg", 320);
     let sizes: Vec<usize> = queries.iter().map(|query| rendered(extension, query, &source).len()).collect();
@@ -62,7 +62,7 @@ fn a_progressive_jpeg_shows_the_same_picture() {
     assert!(progressive.len() < sequential.len());
 }
 
-/// Columns of red and blue, one pixel wide: chroma alone tells them apart.
+/// Columns of red and blue, one pixel wide, which differ in chroma alone.
 fn stripes() -> Bytes {
     let row = [[255u8, 0, 0], [0, 0, 255]].concat().repeat(32);
     Bytes::from([b"P6 64 64 255\n".as_slice(), &row.repeat(64)].concat())

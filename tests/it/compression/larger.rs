@@ -1,4 +1,4 @@
-//! `never_larger`: the source's own data where that is smaller, without what it says beside its pixels.
+//! `never_larger`: the source's own data where that is smaller, without its metadata.
 
 use bytes::Bytes;
 
@@ -45,7 +45,7 @@ fn another_picture_or_format_is_encoded() {
     }
 }
 
-/// A segment, chunk or tail with this in it must not come out.
+/// Content of segments, chunks and tails that must not be in a result.
 const SECRET: &[u8] = b"51 degrees north";
 
 fn holds_secret(bytes: &[u8]) -> bool {

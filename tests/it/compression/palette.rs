@@ -40,7 +40,7 @@ fn few_colours_are_kept_exactly() {
 
 #[test]
 fn dithering_spreads_errors() {
-    // A ramp of gray in two colours: without diffusion one edge, with it every shade as a mixture.
+    // A ramp of gray in two colours is one edge without diffusion, and a mixture for every shade with it.
     let ramp: Vec<u8> = (0..64 * 64).flat_map(|place| [(place % 64 * 4) as u8; 3]).collect();
     let source = Bytes::from([b"P6 64 64 255\n".as_slice(), &ramp].concat());
     let edges = |dither: &str| {

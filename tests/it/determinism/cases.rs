@@ -1,4 +1,4 @@
-//! What is rendered: sources and the canonical texts of their pipelines.
+//! The cases: sources and the canonical texts of their pipelines.
 
 use bytes::Bytes;
 use progimage::digest::Digest;
@@ -15,7 +15,7 @@ pub struct Case {
     pub source: String,
     /// Its bytes.
     pub bytes: Bytes,
-    /// What is made of it.
+    /// The pipeline that renders it.
     pub pipeline: Pipeline,
 }
 
@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
         let pipeline = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         cases.push(Case { source: source.to_owned(), bytes: bytes.clone(), pipeline });
     };
-    // Decoders and colour: what PNG keeps is every sample.
+    // Decoders and colour. PNG keeps every sample.
     for (name, bytes) in decodable() {
         add(&name, &bytes, "png;metadata=none;");
     }
@@ -60,7 +60,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// Both ways of every kernel, and each fit that is not the example's.
+/// Every kernel down and up, and each fit that the example does not have.
 const RESIZES: &[&str] = &[
     "resize(width=31)",
     "resize(width=31&kernel=mitchell)",
@@ -84,7 +84,7 @@ fn operations() -> impl Iterator<Item = String> {
     })
 }
 
-/// Every format that is written: at its default, and at each end of its own parameters.
+/// Every format that can be written: with its defaults, and at each end of its own parameters.
 fn encoders() -> impl Iterator<Item = String> {
     let written = CODECS.iter().filter_map(|codec| Some((codec.name, codec.encoder.as_ref()?)));
     written.flat_map(|(name, encoder)| {
@@ -114,13 +114,14 @@ fn source(name: &str) -> Bytes {
     Bytes::from(if photograph { photo(name) } else { read(name) })
 }
 
-/// Every small fixture; the folder also holds what is no image.
+/// Every small fixture that is an image.
 fn decodable() -> impl Iterator<Item = (String, Bytes)> {
     let images = sources().into_iter().filter(|(_, bytes)| codec::sniff(bytes).is_ok());
     images.map(|(name, bytes)| (name, Bytes::from(bytes)))
 }
 
-/// A photograph in the formats whose decoders have much vector code: the fixtures are too small and too plain for most of it.
+/// A photograph in the formats whose decoders have much vector code. The fixtures are too small and plain to reach most
+/// of it.
 fn second_generation() -> Vec<(String, Bytes)> {
     let texts =
         ["jpeg;quality=90;", "webp;quality=80;", "webp;lossless=true;", "avif;quality=80;", "avif;lossless=true;"];

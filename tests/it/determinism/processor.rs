@@ -1,14 +1,16 @@
-//! Processors that a child process pretends to have: the switches of each library, set before it is first used.
+//! Processors that a child process pretends to have, by the switches of each library. They are set before its first
+//! use.
 //!
-//! C libraries read the environment or a variable of theirs. The Rust crates all ask std's `is_x86_feature_detected!`, which has no
-//! switch: what it has found is overwritten in memory, and then asked whether it believes that.
+//! C libraries read the environment or a variable of their own. The Rust crates all ask std's
+//! `is_x86_feature_detected!`, which has no switch: its findings are overwritten in memory, and then asked for, to see
+//! that this worked.
 
 use std::process::Command;
 
-/// What a child may use of the processor.
+/// The features of the processor that a child may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Processor {
-    /// x86-64 as of 2008: SSE4 and nothing newer, which is also without fused multiply-add.
+    /// x86-64 as of 2008: SSE4 and nothing newer, so also without fused multiply-add.
     Sse4,
     /// The least that the architecture allows; plain C where a library has it.
     Least,
@@ -21,7 +23,7 @@ impl Processor {
         Processor::ALL.into_iter().find(|processor| format!("{processor:?}") == name).expect("a name of ours")
     }
 
-    /// Switches that are environment: libaom's and glibc's, of which the mathematical functions have variants.
+    /// Switches in the environment: those of libaom and of glibc, whose mathematical functions have variants.
     pub fn environment(self, command: &mut Command) {
         const GLIBC: &str = "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-BMI1,-BMI2,-ERMS,-AVX512F,-AVX512VL,-AVX512BW";
         let pairs: &[(&str, &str)] = match self {
@@ -32,8 +34,8 @@ impl Processor {
         command.envs(pairs.iter().copied());
     }
 
-    /// Switches inside this process, before the first render and with no other thread under way. `false` where std's findings
-    /// could not be changed, so that the Rust crates run as always.
+    /// Switches inside this process, before the first render and without other threads. `false`: std's findings could
+    /// not be changed, so the Rust crates run as always.
     pub fn assume(self) -> bool {
         // dav1d's flags: SSE2, SSSE3 and SSE4.1 are the lowest three.
         let rav1d = if self == Processor::Sse4 { 0b111 } else { 0 };
@@ -55,7 +57,7 @@ mod x86 {
     type Answer = unsafe extern "C" fn(c_int) -> c_int;
 
     unsafe extern "C" {
-        /// libwebp's question for a feature; null is plain C ("can be set for testing purposes", `dsp/cpu.c`).
+        /// libwebp's test for a feature; null is plain C ("can be set for testing purposes", `dsp/cpu.c`).
         static mut VP8GetCPUInfo: Option<Answer>;
     }
 
@@ -66,13 +68,13 @@ mod x86 {
 
     pub fn assume(processor: Processor) -> bool {
         let answer = if processor == Processor::Sse4 { Some(up_to_sse4 as Answer) } else { None };
-        // SAFETY: this process has one thread yet that knows of libwebp; the type is that of `dsp/cpu.h`.
+        // SAFETY: only one thread of this process has used libwebp so far; the type is that of `dsp/cpu.h`.
         unsafe { VP8GetCPUInfo = answer };
         narrow_std(processor)
     }
 
-    /// What `is_x86_feature_detected!` has found: three words of bits in the order of its features, oldest first in the lowest
-    /// word; the highest bit of each says that it is filled.
+    /// The findings of `is_x86_feature_detected!`: three words of bits in the order of its features, the oldest in the
+    /// lowest bits of the first word. The highest bit of each word says that it is filled.
     fn narrow_std(processor: Processor) -> bool {
         const FILLED: u64 = 1 << 63;
         // Fills the words.
@@ -86,7 +88,7 @@ mod x86 {
         }
         words[1].store(FILLED, Ordering::Relaxed);
         words[2].store(FILLED, Ordering::Relaxed);
-        // Features newer than SSE4 stand behind it: the bits are taken away from the top until AVX is gone.
+        // Features newer than SSE4 come after it, so bits are cleared from the top until AVX is gone.
         let mut kept = if processor == Processor::Sse4 { 63 } else { 0 };
         loop {
             words[0].store(found & ((1 << kept) - 1) | FILLED, Ordering::Relaxed);
@@ -100,12 +102,12 @@ mod x86 {
         !avx && (sse4 == (processor == Processor::Sse4) || !newest)
     }
 
-    /// Where the one symbol of this program lies whose name holds `part`, by its own symbol table.
+    /// The address of the one symbol of this program whose name contains `part`, by its own symbol table.
     fn address_of(part: &str) -> Option<usize> {
         let file = std::fs::read(std::env::current_exe().ok()?).ok()?;
         let symbols = symbols(&file)?;
         let value = |part: &str| symbols.iter().find(|(name, _)| name.contains(part)).map(|(_, value)| *value);
-        // The program was moved as a whole: by as much as a symbol of known address.
+        // The program was moved as a whole, so a symbol of known address gives the distance.
         let moved = (&raw const VP8GetCPUInfo as usize).wrapping_sub(value("VP8GetCPUInfo")?);
         Some(value(part)?.wrapping_add(moved))
     }

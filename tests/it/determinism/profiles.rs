@@ -1,4 +1,5 @@
-//! Sources under ICC profiles that take the other ways through moxcms: curves that differ by channel, and tables of colours.
+//! Sources with ICC profiles that take the less usual paths through moxcms: curves that differ by channel, and tables
+//! of colours.
 
 use bytes::Bytes;
 use moxcms::{ColorProfile, ToneReprCurve};
@@ -25,7 +26,7 @@ pub fn sources() -> Vec<(String, Bytes)> {
 
 fn encoded(profile: &ColorProfile) -> Vec<u8> {
     let mut bytes = profile.encode().expect("a matrix profile can be written");
-    // The date of its making: a source is the same on every day.
+    // The date is fixed, so that a source has the same bytes every day.
     bytes[24..36].fill(0);
     bytes
 }
@@ -38,7 +39,7 @@ fn uneven_curves() -> Vec<u8> {
     encoded(&profile)
 }
 
-/// A device's profile as a table of three steps a channel, to Lab.
+/// A device's profile: a table of three steps for each channel, to Lab.
 fn table(kind: &[u8; 12], channels: u8) -> Vec<u8> {
     let mut bytes = vec![0; 128];
     bytes[8..12].copy_from_slice(&[2, 0x40, 0, 0]);
@@ -82,14 +83,14 @@ fn lut16(channels: u8) -> Vec<u8> {
     lut
 }
 
-/// The same JPEG with a profile after its first marker.
+/// The JPEG with a profile after its first marker.
 fn jpeg_under(jpeg: &[u8], profile: &[u8]) -> Vec<u8> {
     let segment = [b"ICC_PROFILE\0\x01\x01", profile].concat();
     let length = (segment.len() as u16 + 2).to_be_bytes();
     [&jpeg[..2], &[0xff, 0xe2], &length, &segment, &jpeg[2..]].concat()
 }
 
-/// The same PNG with a profile after its header.
+/// The PNG with a profile after its header.
 fn png_under(png: &[u8], profile: &[u8]) -> Vec<u8> {
     const SIGNATURE: usize = 8;
     const HEADER_END: usize = SIGNATURE + 25;

@@ -1,11 +1,11 @@
-//! Every link and picture of every document in the repository leads to a file, folder or heading that is there.
+//! Every link and picture of every document in the repository leads to a file, folder or heading that exists.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::{DOCUMENTS, read, root};
 
-/// Where files and folders of one machine lie.
+/// Beginnings of paths that exist on one machine only.
 const MACHINES: &[&str] = &["/home/", "/root/", "/work/", "/Users/"];
 
 /// Every Markdown file below the folder.
@@ -16,7 +16,7 @@ fn markdown(folder: &Path) -> Vec<PathBuf> {
     files.chain(folders.iter().flat_map(|folder| markdown(folder))).collect()
 }
 
-/// The documents, and the notes that lie beside fixtures and tests.
+/// The documents, and the notes next to fixtures and tests.
 fn documents() -> Vec<PathBuf> {
     let folders = ["benches", "fixtures", "src", "tests"].iter().flat_map(|folder| markdown(&root().join(folder)));
     std::iter::once(root().join("README.md")).chain(folders).collect()
@@ -33,7 +33,7 @@ fn prose(text: &str) -> String {
     lines.flat_map(|line| line.split('`').step_by(2).chain(["\n"])).collect()
 }
 
-/// What stands in the prose between `open` and the next `close`.
+/// The parts of the prose between `open` and the next `close`.
 fn between<'a>(prose: &'a str, open: &'a str, close: char) -> impl Iterator<Item = &'a str> {
     prose.split(open).skip(1).filter_map(move |rest| rest.split_once(close)).map(|(target, _)| target)
 }
@@ -84,7 +84,7 @@ fn resolved(document: &Path, target: &str) -> Option<PathBuf> {
     path.starts_with(root()).then_some(path)
 }
 
-/// Whether it is there, in just this spelling, also where the file system knows no case.
+/// Whether the path exists in exactly this spelling, also on file systems that ignore case.
 fn is_there(path: &Path) -> bool {
     if path == root() {
         return true;
@@ -94,7 +94,7 @@ fn is_there(path: &Path) -> bool {
     is_there(folder) && names.into_iter().any(|known| known == name)
 }
 
-/// What is wrong with a link of the document; other sites are not asked.
+/// The problem with a link of the document, if any. Links to other sites are not tried.
 fn fault(document: &Path, target: &str) -> Option<&'static str> {
     if target.starts_with("https://") || target.starts_with("http://localhost:8080/") {
         return None;

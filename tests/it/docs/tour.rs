@@ -1,19 +1,19 @@
-//! The commands of the documents: the files that they name are there, and the README's tour works as pasted, against a server of its
-//! own. Skipped by name where bash or curl is missing, unless `PROGIMAGE_TEST_EXTERNAL=1` says that they must be there.
+//! The commands of the documents: the files that they name exist, and the README's tour works as pasted against a
+//! server of its own. Skipped by name where bash or curl is missing, unless `PROGIMAGE_TEST_EXTERNAL=1` says that they
+//! must be there.
 
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use progimage::digest::Digest;
 
 use super::{DOCUMENTS, read, root};
+use crate::cli::address_in;
 use crate::fixtures::photo;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_progimage");
 
-/// What the documents call the server and the program.
+/// The address of the server in the documents.
 const SERVER: &str = "localhost:8080";
 const PROGRAM: &str = "target/release/progimage";
 
@@ -48,23 +48,15 @@ struct Server(Child, String);
 
 impl Server {
     fn start(data: &Path) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
         let mut command = Command::new(BINARY);
-        command.args(["serve", "--listen", &free.to_string(), "--data"]).arg(data);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data);
         // Next to the other tests the machine is never idle, and not always fast.
         command.env("PROGIMAGE_BULK_IDLE", "false").env("PROGIMAGE_RENDER_TIMEOUT_MS", "300000");
-        command
-            .env("PROGIMAGE_QUEUE_TIMEOUT_MS", "300000")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let server = Server(command.spawn().expect("it starts"), free.to_string());
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while TcpStream::connect(free).is_err() {
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server
+        command.env("PROGIMAGE_QUEUE_TIMEOUT_MS", "300000");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let address = address_in(child.stderr.take().expect("a pipe"));
+        Server(child, address.expect("it listens"))
     }
 }
 
@@ -75,7 +67,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether a program is there; panics where it must be.
+/// Whether a program is missing; panics where it is required.
 fn is_missing(program: &str) -> bool {
     let missing = Command::new(program).arg("--version").stdout(Stdio::null()).status().is_err();
     let required = std::env::var_os("PROGIMAGE_TEST_EXTERNAL").is_some_and(|value| value == "1");
@@ -97,7 +89,7 @@ fn run(commands: &str, server: &Server, scratch: &Path) -> Output {
     shell.output().expect("bash runs")
 }
 
-/// The statuses that comments promise, in brackets.
+/// The statuses that comments of the commands promise, in brackets.
 fn promised(commands: &str) -> Vec<&str> {
     let comments = commands.lines().filter(|line| line.starts_with("# "));
     let words = comments.filter_map(|line| line.split_once('(')?.1.split_once(')')).map(|(word, _)| word);
@@ -110,7 +102,7 @@ fn answered(output: &str) -> Vec<&str> {
     lines.filter(|status| *status != "100").collect()
 }
 
-/// What the commands print, when all of them succeed against a server of their own; `None` where they cannot be run.
+/// The output of the commands, which must all succeed against a server of their own; `None`: they cannot be run here.
 fn output(commands: &str) -> Option<String> {
     if is_missing("bash") || is_missing("curl") {
         return None;

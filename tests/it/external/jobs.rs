@@ -9,7 +9,8 @@ use super::Server;
 const ITEMS: usize = 300;
 const KILLS: u64 = 4;
 
-/// The items of the job: two outputs each, none like another, all of them small: renders have what processors others leave.
+/// The items of the job, with two outputs each. All outputs differ and are small, since renders share the processors
+/// with other tests.
 fn body(id: &Digest) -> Vec<u8> {
     let size = |n: usize| json!({ "op": "resize", "width": 11 + n % 50, "height": 8 + n / 50 });
     let output = |n: usize| json!({ "format": "png", "ops": [size(n)] });
@@ -23,7 +24,7 @@ fn json(server: &Server, path: &str) -> Value {
     serde_json::from_slice(&body).expect("JSON")
 }
 
-/// Waits until `enough` of the job is done, or all.
+/// Waits until `enough` items of the job are done, or all.
 fn wait(server: &Server, path: &str, enough: u64) -> Value {
     let deadline = Instant::now() + Duration::from_secs(600);
     loop {

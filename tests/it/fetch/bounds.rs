@@ -1,10 +1,11 @@
-//! Bounds of bytes, time, redirects and number, reached and one past; and what an answer must be.
+//! Bounds of bytes, time, redirects and number, reached and one past, and the answers that are accepted.
 
 use futures_util::future::join_all;
 use progimage::fetch::{Error, Options};
 
-use super::origin::{Origin, answer, ok, redirect};
+use super::origin::{Origin, answer, ok, redirect, refusing};
 use super::{PERMITTED, options, sources};
+use crate::http::until;
 
 #[tokio::test]
 async fn bytes_are_bounded_whether_declared_or_not() {
@@ -49,7 +50,7 @@ async fn origins_that_stall_are_left() {
         assert_eq!(stalled.get(&origin.url(path)).await, Err(Error::TooSlow), "{path}");
         assert_eq!(late.get(&origin.url(path)).await, Err(Error::TooSlow), "{path}");
     }
-    // One that hears our TLS and says nothing.
+    // An origin that reads a TLS hello and sends nothing.
     let url = origin.url("/").replace("http:", "https:");
     assert!(matches!(stalled.get(&url).await, Err(Error::TooSlow | Error::Failed { .. })));
 }
@@ -95,16 +96,14 @@ async fn only_a_whole_plain_200_is_a_source() {
     }
     assert_eq!(sources.get(&origin.url("/gzip")).await, Err(Error::Failed { status: Some(200) }));
     assert_eq!(sources.get(&origin.url("/nowhere")).await, Err(Error::Failed { status: Some(302) }));
-    // No TLS is spoken there, and the answer in the clear is not taken instead.
+    // This origin speaks no TLS, and its answer in the clear is not accepted instead.
     let secure = origin.url("/hint").replace("http:", "https:");
     assert!(sources.get(&secure).await.is_err());
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_reads_like_one_that_is_refused_and_may_be_tried_again() {
-    // Bound and never listened on: no other test can take the port.
-    let silent = tokio::net::TcpSocket::new_v4().unwrap();
-    silent.bind(format!("{PERMITTED}:0").parse().unwrap()).unwrap();
+async fn a_port_that_refuses_connections_reads_like_a_forbidden_one_and_may_be_tried_again() {
+    let silent = refusing(PERMITTED);
     let address = silent.local_addr().unwrap();
     let sources = sources(&options(&[address.port()]));
     let unreached = sources.get(&format!("http://{address}/")).await;
@@ -121,8 +120,10 @@ async fn fetches_at_once_are_bounded_and_simultaneous_ones_of_a_url_are_one() {
     // All of them begin before the first of them waits.
     let same = join_all((0..seated).map(|_| ask("/same"))).await;
     assert!(same.iter().all(|end| *end == Err(Error::TooSlow)), "{same:?}");
+    // The origin may come to read it only later.
+    until(|| origin.requests() > 0);
     assert_eq!(origin.requests(), 1);
-    // Of three others, one after the other: the third's wait for a place is longer than it may be.
+    // Three others take turns. The third one waits longer for its turn than it may.
     let ends = join_all(["/a", "/b", "/c"].map(ask)).await;
     assert!(ends.contains(&Err(Error::Busy)), "{ends:?}");
     assert!(ends.contains(&Err(Error::TooSlow)), "{ends:?}");

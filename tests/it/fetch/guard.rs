@@ -1,11 +1,12 @@
-//! What must not be reached is not: by name, by address, by redirect, however it is written. The proof is that nobody came.
+//! Forbidden addresses are not reached: by name, by address, by redirect, in any spelling. The proof is that forbidden
+//! origins count no connection.
 
 use progimage::fetch::{Error, HostPattern, Options, Sources};
 
 use super::origin::{Origin, listeners, ok, redirect};
 use super::{PERMITTED, options, resolver, sources};
 
-/// An allowed origin, and one on the loopback address with the same port that nobody may reach.
+/// An allowed origin, and forbidden ones with the same port on other loopback addresses.
 struct Pair {
     permitted: Origin,
     forbidden: Vec<Origin>,
@@ -18,7 +19,7 @@ fn pair(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Pair {
 }
 
 impl Pair {
-    fn assert_nobody_came(&self) {
+    fn assert_no_connection(&self) {
         for origin in &self.forbidden {
             assert_eq!(origin.connections(), 0, "{}", origin.address);
         }
@@ -92,7 +93,7 @@ async fn no_spelling_of_a_forbidden_address_is_connected_to() {
         let url = format!("http://{host}:{}/", pair.permitted.port());
         assert_eq!(sources.get(&url).await, Err(Error::Refused), "{url}");
     }
-    pair.assert_nobody_came();
+    pair.assert_no_connection();
     let good = sources.get(&pair.permitted.url("/")).await.unwrap();
     assert_eq!(good.bytes, "good");
 }
@@ -136,9 +137,9 @@ async fn what_is_no_url_to_fetch_is_told_so() {
         let error = sources.get(&url).await.unwrap_err();
         assert!(NOT_A_URL(&error), "{url}: {error:?}");
     }
-    pair.assert_nobody_came();
+    pair.assert_no_connection();
     assert_eq!(pair.permitted.connections(), 0);
-    // The longest that is taken.
+    // The longest URL that is accepted.
     let base = pair.permitted.url("/");
     let longest = format!("{base}{}", "a".repeat((8 << 10) - base.len()));
     assert!(sources.get(&longest).await.is_ok());
@@ -147,7 +148,7 @@ async fn what_is_no_url_to_fetch_is_told_so() {
 
 #[tokio::test]
 async fn an_address_that_was_checked_is_the_one_that_is_connected_to() {
-    // First the permitted address, then the forbidden one: whoever looked up twice would get there.
+    // First the permitted address, then the forbidden one: a client that resolves twice would reach it.
     let pair = pair(|_| ok(&["Cache-Control: no-store"], b"good"));
     let rebinding = resolver(|_, count| if count == 0 { vec![PERMITTED] } else { vec!["127.0.0.1"] });
     let sources = Sources::with_resolver(&options(&[pair.permitted.port()]), Some(rebinding));
@@ -155,7 +156,7 @@ async fn an_address_that_was_checked_is_the_one_that_is_connected_to() {
     assert_eq!(sources.get(&url).await.unwrap().bytes, "good");
     assert_eq!(sources.get(&url).await, Err(Error::Refused));
     assert_eq!(pair.permitted.connections(), 1);
-    pair.assert_nobody_came();
+    pair.assert_no_connection();
 }
 
 #[tokio::test]
@@ -176,7 +177,7 @@ async fn one_bad_address_among_good_ones_refuses_the_name() {
         assert_eq!(sources.get(&format!("http://{host}:{port}/")).await, Err(Error::Refused), "{host}");
     }
     assert_eq!(pair.permitted.connections(), 0);
-    pair.assert_nobody_came();
+    pair.assert_no_connection();
     assert!(sources.get(&format!("http://good.test:{port}/")).await.is_ok());
 }
 
@@ -212,10 +213,10 @@ async fn each_redirect_is_checked_anew() {
         let url = pair.permitted.url(&format!("/?to={target}"));
         assert_eq!(sources.get(&url).await, Err(Error::Refused), "{target}");
     }
-    // The first hop's answer to this name was good; the second's is not.
+    // This name resolves to a good address for the first hop, and to a forbidden one for the second.
     let url = format!("http://rebinding.test:{port}/?to=http://rebinding.test:{port}/");
     assert_eq!(sources.get(&url).await, Err(Error::Refused));
-    pair.assert_nobody_came();
+    pair.assert_no_connection();
     for target in ["/good", "good", &format!("//other.test:{port}/"), "?"] {
         let url = pair.permitted.url(&format!("/?to={target}"));
         assert_eq!(sources.get(&url).await.unwrap().bytes, "good", "{target}");

@@ -1,4 +1,4 @@
-//! What is kept of origins, for how long, and how they are asked again.
+//! Which answers of origins are kept, for how long, and how they are revalidated.
 
 use std::time::Duration;
 

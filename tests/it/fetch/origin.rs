@@ -1,9 +1,11 @@
-//! An origin server that answers with prepared bytes and counts who comes.
+//! An origin server that answers with prepared bytes and counts its clients.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use tokio::net::TcpSocket;
 
 /// A server on a thread, for as long as the tests run.
 pub struct Origin {
@@ -13,8 +15,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Answers each request by its head; ends the connection after it. With an empty answer, or one that begins with `HANG`, it
-    /// is kept open until the client goes.
+    /// Answers each request by its head, and then closes the connection. After an empty answer, or one that begins with
+    /// `HANG`, the connection stays open until the client closes it.
     pub fn start(ip: &str, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Origin {
         Origin::on(TcpListener::bind((ip, 0)).unwrap(), answer)
     }
@@ -55,7 +57,16 @@ impl Origin {
     }
 }
 
-/// Sockets on these addresses with one port in common. Other tests hold ports too: where one is taken, another is tried.
+/// A port that refuses connections while the socket lives: it is bound, so no other test can take it, and does not
+/// listen.
+pub fn refusing(ip: &str) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
+    socket
+}
+
+/// Sockets on these addresses with one port in common. Other tests hold ports too: where one is taken, another is
+/// tried.
 pub fn listeners<const N: usize>(ips: [&str; N]) -> [TcpListener; N] {
     let free = || TcpListener::bind((ips[0], 0)).unwrap();
     let attempt = |first: TcpListener| {
@@ -86,7 +97,7 @@ fn serve(mut stream: TcpStream, noted: &Mutex<Vec<String>>, answer: &dyn Fn(&str
         Some(rest) => (true, rest),
         None => (bytes.is_empty(), bytes.as_slice()),
     };
-    // A client that has gone has heard enough.
+    // A client may leave before it has read everything.
     _ = stream.write_all(bytes);
     while hangs && stream.read(&mut chunk).is_ok_and(|count| count > 0) {}
 }

@@ -1,4 +1,4 @@
-//! Keys over a socket: what needs one, and what caches are told.
+//! Keys over a socket: which requests need one, and the caching headers.
 
 use progimage::http::auth::{Access, keys};
 
@@ -74,7 +74,7 @@ fn guarded_originals_do_not_come_out_by_another_path() {
 }
 
 #[test]
-fn places_are_for_those_who_may_read_the_original() {
+fn places_need_the_right_to_read_the_original() {
     let image = crate::fixtures::read("metadata.jpg");
     let path = path_of(&image);
     let position = |server: &Server, fields: &[&str]| {

@@ -1,4 +1,4 @@
-//! Many items in one request: every kind of source and place, what goes wrong on the way, and clients that do not do their part.
+//! Many items in one request: every kind of source and target, failures on the way, and clients that are slow or leave.
 
 mod access;
 pub(super) mod bodies;
@@ -26,7 +26,7 @@ fn lines_of(answer: &Answer) -> (Vec<Value>, Value) {
     (lines, last)
 }
 
-/// The result lines by item and output, once the last line has told their number.
+/// The result lines by item and output, after a check of the last line, which has their number.
 pub(super) fn results(answer: &Answer) -> Vec<Value> {
     let (mut lines, last) = lines_of(answer);
     let ok = lines.iter().filter(|line| line.get("problem").is_none()).count();
@@ -78,7 +78,7 @@ pub(super) fn assert_failed(line: &Value, status: u16, kind: &str) {
 #[test]
 fn sources_of_every_kind_give_the_bytes_of_a_single_request() {
     let mut images: Vec<Vec<u8>> = (0..3).map(|shade| ppm(60, 40, [shade, 20, 30])).collect();
-    // So long that it counts in the budget of bodies, and a short one beside it.
+    // One source is so long that it counts in the budget of bodies, the other one is short.
     images[1] = ppm(600, 400, [1, 20, 30]);
     let remote = images[2].clone();
     let origin = Origin::start(PERMITTED, move |_| ok(&[], &remote));
@@ -90,7 +90,7 @@ fn sources_of_every_kind_give_the_bytes_of_a_single_request() {
     let lines = bulk(&server, &items);
     assert_eq!(lines.len(), 9);
     assert_eq!(origin.requests(), 1, "one fetch for all outputs");
-    // After the fact, so that no single request filled a cache for them.
+    // Only now, so that no single request filled a cache for the bulk request.
     images[1..].iter().for_each(|image| _ = server.store(image));
     for (place, line) in lines.iter().enumerate() {
         let (index, output) = (place / 3, place % 3);
@@ -104,7 +104,7 @@ fn sources_of_every_kind_give_the_bytes_of_a_single_request() {
 }
 
 #[test]
-fn outputs_go_where_they_are_told_to() {
+fn outputs_go_to_their_target() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::with(|settings| settings.renditions.tier_folder = Some(folder.path().to_owned()));
     let image = ppm(50, 30, [1, 2, 3]);
@@ -122,11 +122,11 @@ fn outputs_go_where_they_are_told_to() {
     let kept = server.get(rendition["url"].as_str().unwrap());
     assert_eq!((kept.status, kept.field("content-type")), (200, Some("image/webp")));
     assert!(kept.field("cache-status").unwrap().starts_with("progimage; hit"), "{:?}", kept.fields);
-    // What went into the answer alone is kept for nobody.
+    // A result that was sent in the answer alone is not kept.
     let other = server.get(&format!("{path}.ppm?w=5"));
     assert_eq!(other.field("cache-status"), Some("progimage; fwd=miss"));
     assert!(bytes_of(&lines[3]) == other.body);
-    // The same blob again is there already.
+    // An equal blob is stored already.
     let again = bulk(&server, &[item(id(&image), &outputs[..1])]);
     assert_eq!((&again[0]["status"], &again[0]["id"]), (&200.into(), &blob["id"]));
 }

@@ -4,6 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// Values of `write_stall_ms` for tests of clients that read late. The server promises an explanation only to a client
+/// that is fast enough for this bound. A machine that is too busy for the first one gets the next.
+pub const WRITE_STALLS_MS: [u64; 3] = [4_000, 16_000, 64_000];
+
 /// A connection.
 pub struct Client {
     pub stream: TcpStream,
@@ -36,7 +40,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The lines of a streamed answer, but the last, and that.
+    /// The lines of a streamed answer except the last, and the last.
     pub fn lines(&self) -> (Vec<serde_json::Value>, serde_json::Value) {
         assert_eq!((self.status, self.field("content-type")), (200, Some("application/x-ndjson")), "{}", self.text());
         let text = self.text();
@@ -47,7 +51,7 @@ impl Answer {
             .collect();
         let last = lines.pop().expect("a last line");
         assert!(last["done"].is_boolean(), "{last}");
-        // They come as they are done.
+        // Lines come in the order in which items end.
         lines.sort_by_key(|line| line["index"].as_u64());
         (lines, last)
     }
@@ -67,7 +71,7 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
-        // So that a server that never answers fails a test instead of stopping it.
+        // With these, a server that never answers fails a test instead of stopping it.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
         Client { stream, buffer: Vec::new() }
@@ -90,6 +94,15 @@ impl Client {
 
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends a whole request, which asks for `Connection: close`, and reads only then. `None`: the connection was cut.
+    /// A server cuts off a client that is slower than its bounds, and then a reset may discard what it has sent (RFC
+    /// 9112, 9.6).
+    pub fn send_then_read(mut self, request: &[u8]) -> Option<Answer> {
+        self.stream.write_all(request).ok()?;
+        self.stream.read_to_end(&mut self.buffer).ok()?;
+        self.buffer.ends_with(b"\r\n0\r\n\r\n").then(|| self.answer(false))
     }
 
     /// Reads an answer; `head`: to HEAD, without a body.
@@ -116,7 +129,7 @@ impl Client {
         Some(answer)
     }
 
-    /// The next chunk of a body that is sent so, `None` after the last one; an error when it is cut off.
+    /// The next chunk of a chunked body, `None` after the last one; an error when it is cut off.
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, String> {
         let digits = self.until(b"\r\n")?;
         let length = usize::from_str_radix(&digits, 16).unwrap_or_else(|error| panic!("{error}: {digits:?}"));

@@ -1,4 +1,4 @@
-//! `/images`: originals and renditions here, every other route and subject in a file of its own.
+//! `/images`: originals and renditions here, and every other route and subject in a file of its own.
 
 mod auto;
 mod batch;
@@ -104,7 +104,7 @@ fn head_renders_and_fills_the_cache() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_told_with_what_can() {
+fn a_refusal_names_what_is_allowed() {
     let server = Server::start();
     let path = server.store(&ppm(5, 5, [1, 2, 3]));
     let check = |path: &str, status, kind, parameter: Option<(&str, &str)>| {
@@ -147,7 +147,7 @@ fn refusals_say_how_long_they_last() {
     assert_eq!(limit.json()["limit"], "pixels_max");
     assert_eq!((limit.json()["value"].as_u64(), limit.json()["max"].as_u64()), (Some(400), Some(100)));
     assert_eq!(limit.field("cache-control"), Some("public, max-age=300"));
-    // What is too large to render is still stored and fetched.
+    // An image that is too large to render is still stored and sent.
     assert_eq!(server.get(&path).status, 200);
 }
 
@@ -160,7 +160,7 @@ fn a_download_has_its_name() {
         named.field("content-disposition"),
         Some("attachment; filename=\"a b.ppm\"; filename*=UTF-8''a%20b.ppm")
     );
-    // A delivery name is no operation: the same rendition, the same tag.
+    // The name for a download is no operation, so rendition and tag stay.
     let (plain, named) = (server.get(&format!("{path}.png")), server.get(&format!("{path}.png?download=x")));
     assert_eq!(plain.field("etag"), named.field("etag"));
     assert_eq!(server.get(&format!("{path}?download=")).status, 400);

@@ -1,4 +1,4 @@
-//! Jobs over a socket: what is accepted, what comes of it, how it is followed and ended.
+//! Jobs over a socket: what is accepted, its results, and how jobs are followed and cancelled.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -27,7 +27,7 @@ fn submit(server: &Server, items: &[Value]) -> String {
     path
 }
 
-/// Follows a job to its end; what its last event says.
+/// Follows a job to its end; the data of its last event.
 pub fn end(server: &Server, path: &str) -> Value {
     let answer = server.get(&format!("{path}/events"));
     assert_eq!((answer.status, answer.field("content-type")), (200, Some("text/event-stream")));
@@ -70,7 +70,7 @@ fn a_job_stores_its_sources_and_its_results_are_found() {
     );
     assert_eq!(server.get(path).json()["state"], "done");
 
-    // An item is counted once its result is written, from when on it is told.
+    // An item is counted after its result is written, and the result may be read at once.
     until(|| figure(&server, "job_items_done_total") + figure(&server, "job_items_failed_total") >= 5);
     let figures = ["job_items_done_total", "jobs_done", "jobs_running", "jobs_answer"];
     assert_eq!(figures.map(|name| figure(&server, name)), [2, 1, 0, 1]);
@@ -131,7 +131,7 @@ fn an_array_is_the_same_job_as_its_lines() {
         let again = server.send("POST", "/jobs", &[JSON], array.to_string().as_bytes());
         assert_eq!((again.status, again.field("location")), (200, lines.field("location")), "{}", again.text());
     }
-    // Written over many lines it is another text, and the same items.
+    // Over many lines the array is another text with equal items.
     let long = item(data(&[7; 1_000]), &[resize("png", 3)]);
     let pretty = serde_json::to_string_pretty(&json!([items[0], items[1], long])).unwrap();
     let sent = server.send("POST", "/jobs", &[JSON], pretty.as_bytes());
@@ -185,7 +185,7 @@ fn results_go_on_where_an_answer_ended() {
 
 #[test]
 fn a_job_that_waits_can_be_cancelled() {
-    // It takes connections and says nothing.
+    // An origin that accepts connections and answers nothing.
     let silent = TcpListener::bind((PERMITTED, 0)).unwrap();
     let port = silent.local_addr().unwrap().port();
     let url = format!("http://{PERMITTED}:{port}/");
@@ -318,7 +318,7 @@ fn a_job_may_do_what_its_sender_may() {
     assert_eq!(server.ask("GET", "/jobs", &[&admin]).json()["jobs"].as_array().unwrap().len(), 5);
 }
 
-/// A receiver of webhooks that answers the first call badly and tells what it heard: the signature and the body.
+/// A receiver of webhooks that answers 500 to the first call. It passes on the signature and the body of each call.
 fn receiver() -> (u16, mpsc::Receiver<(String, String)>) {
     let listener = TcpListener::bind((PERMITTED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -350,7 +350,7 @@ fn receiver() -> (u16, mpsc::Receiver<(String, String)>) {
 }
 
 #[test]
-fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
+fn a_webhook_is_called_at_the_end_of_a_job_until_it_succeeds() {
     const SECRET: &str = "0123456789abcdef";
     let (port, heard) = receiver();
     let server = Server::with(|settings| {
@@ -379,7 +379,7 @@ fn whoever_asked_is_told_of_the_end_until_it_has_heard() {
     let delivery = || server.get(sent.field("location").unwrap()).json()["webhook"].clone();
     until(|| delivery()["state"] != "due");
     assert_eq!(delivery(), json!({ "state": "delivered", "failed_calls": 1 }));
-    // The second call was counted before the ledger knew of it.
+    // The second call was counted before the database recorded it.
     assert_eq!((figure(&server, "webhooks_failed_total"), figure(&server, "job_items_failed_total")), (1, 1));
     for same in [&named, "/jobs"] {
         assert_eq!(server.send("POST", same, &[], &body).status, 200, "{same}");

@@ -1,5 +1,5 @@
-//! What is refused whole rather than read as something else: parameters that a route does not know, coded bodies, cut archives.
-//! Nothing of them is stored, deleted or begun.
+//! Requests that are refused whole rather than misread: unknown parameters, coded bodies, cut archives. They store,
+//! delete and begin nothing.
 
 use progimage::http::{ROUTES, Route};
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ fn what_is_no_id_is_named_by_its_place() {
 }
 
 #[test]
-fn a_bulk_request_too_many_is_told_of_its_own_bound() {
+fn a_bulk_request_too_many_is_refused_by_its_own_bound() {
     let server = Server::with(|settings| settings.http.bulk_requests_max = 0);
     let answer = server.send("POST", "/bulk", &[], b"{}");
     answer.assert_problem(503, "busy");

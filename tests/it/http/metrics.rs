@@ -1,9 +1,9 @@
-//! The figures at `/metrics`, by what moves them.
+//! The figures at `/metrics`, and the requests that change them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::client::Client;
-use super::{Server, ppm};
+use super::{Server, ppm, until};
 
 /// A figure of the page.
 pub fn figure(server: &Server, name: &str) -> u64 {
@@ -44,6 +44,8 @@ fn an_upload_a_miss_and_a_hit_move_the_figures() {
 fn the_store_counts_its_syncs() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::on(folder.path().to_str().unwrap(), |_| {});
+    // The syncs of its start are over then.
+    until(|| server.get("/readyz").status == 200);
     let before = figure(&server, "store_fdatasync_total");
     server.store(&ppm(9, 9, [1, 7, 8]));
     assert_eq!(figure(&server, "store_fdatasync_total"), before + 1);
@@ -78,8 +80,8 @@ fn a_thousand_simultaneous_requests_for_one_cold_rendition_make_one_render() {
     assert_eq!(figure(&server, "render_refusals_total"), 0);
 }
 
-/// A connection a request, unless this process may not hold both ends of so many, beside those of other tests: then the
-/// requests that are left over are pipelined. The soft bound is raised first.
+/// The number of connections: one for each request, unless this process may not hold both ends of so many in addition
+/// to those of other tests. Then several requests share one. The soft bound is raised first.
 fn connections() -> usize {
     const ENOUGH: u64 = 4 * REQUESTS as u64;
     let bounds = getrlimit(Resource::Nofile);

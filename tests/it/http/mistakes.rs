@@ -1,5 +1,5 @@
-//! Every kind of mistake with every parameter, in each spelling: `type`, `kind` and `parameter` say which it is. What the sentences
-//! are is in one table at the end.
+//! Every kind of mistake with every parameter, in each spelling. `type`, `kind` and `parameter` say which it is. The
+//! sentences are in one table at the end.
 
 use progimage::pipeline::ENCODE;
 use progimage::pipeline::foreign::{FOREIGN, Means};
@@ -12,7 +12,7 @@ use super::bulk::{data, item, ndjson, results};
 use super::{Server, ppm};
 use crate::http::client::Answer;
 
-/// A value that is good.
+/// A valid value.
 fn good(kind: &Kind) -> String {
     match kind {
         Kind::Integer { max, .. } | Kind::IntegerOr { max, .. } | Kind::Bytes { max, .. } => max.to_string(),
@@ -37,19 +37,19 @@ fn bad(kind: &Kind) -> String {
     }
 }
 
-/// A name that nobody knows.
+/// A name that no route knows.
 fn misspelt(name: &str) -> String {
     format!("{name}qqqqqqqq{name}")
 }
 
-/// What is wrong: its kind, and the parameter as it is named.
+/// A mistake: its kind, and the parameter as the error names it.
 type Expected = (String, &'static str);
 
 #[derive(Default)]
 struct Cases {
-    /// Each with what stands in the query.
+    /// Each mistake with its query.
     queries: Vec<(String, Expected)>,
-    /// Each with the text of an output.
+    /// Each mistake with the text of an output.
     outputs: Vec<(String, Expected)>,
 }
 
@@ -174,7 +174,7 @@ fn every_mistake_with_every_parameter_is_of_its_kind() {
     }
 }
 
-/// Some of the same by a form and by a job: they are read by what reads the others.
+/// Some mistakes in a form and in a job, which share their parsers with the others.
 #[test]
 fn forms_and_jobs_name_mistakes_as_queries_and_items_do() {
     let server = Server::start();
@@ -193,7 +193,7 @@ fn forms_and_jobs_name_mistakes_as_queries_and_items_do() {
     assert_eq!(lines[0]["problem"]["suggestion"], "quality");
 }
 
-/// What other services write, and we do not take, is refused with a hint that is a good request.
+/// Spellings of other services that are not accepted are refused with a hint, which is a valid request.
 #[test]
 fn every_hint_is_a_good_request() {
     let server = Server::start();

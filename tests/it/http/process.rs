@@ -1,4 +1,4 @@
-//! `POST /process.{ext}`: bodies and forms in, renditions out, nothing kept.
+//! `POST /process.{ext}`: bodies and forms in, renditions out, nothing stored.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -116,7 +116,7 @@ fn a_part_that_no_operation_names_is_refused() {
 }
 
 #[test]
-fn a_part_stands_where_an_id_is_asked() {
+fn a_part_replaces_an_id() {
     let (image, mask) = (ppm(4, 4, [200, 20, 30]), ppm(4, 4, [128, 128, 128]));
     for key in ["mask", "overlay"] {
         let server = Server::start();
@@ -132,7 +132,7 @@ fn a_part_stands_where_an_id_is_asked() {
         let ops = format!(r#"[{{"op":"{}","{}":{{"part":"{key}"}}}}]"#, owner.name, param.name);
         let parts = form(&[("image", &image), (key, &mask), ("ops", ops.as_bytes())]);
         assert_eq!(server.send("POST", "/process.png", &[FORM], &parts).body, answer.body);
-        // And so it stands for the id of a stored image.
+        // The id of a stored image gives an equal result.
         let id = server.store(&mask)["/images/".len()..].to_owned();
         assert_eq!(server.send("POST", &format!("/process.png?{key}={id}"), &[], &image).body, answer.body);
     }
@@ -216,7 +216,7 @@ fn limits_hold_and_the_scope_is_process() {
     assert_eq!(answer.json()["limit"], "pixels_max");
 }
 
-/// Presets and signatures bind what is to be done, wherever it is said.
+/// Presets and signatures bind the operations, in the query and in the parts of a form.
 #[test]
 fn parts_do_not_get_around_presets_or_a_signature() {
     use progimage::http::Presets;

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::bulk::{assert_failed, item, ndjson, resize};
 use super::metrics::figure;
 use super::{Server, jobs, path_of, ppm, runtime, until};
-use crate::fetch::origin::{Origin, answer, listeners, ok, redirect};
+use crate::fetch::origin::{Origin, answer, listeners, ok, redirect, refusing};
 use crate::fetch::{PERMITTED, options};
 
 fn server(origin: &Origin) -> Server {
@@ -47,7 +47,7 @@ fn a_remote_image_is_rendered_as_a_stored_one_is_and_not_stored() {
     assert_eq!(server.ask("GET", &path, &["Range: bytes=0-3"]).body, first.body[..4]);
     assert_eq!(server.ask("HEAD", &path, &[]).field("etag"), Some(etag.as_str()));
     assert_eq!(origin.requests(), 1);
-    // Nobody stored it: what is cached of it is not answered for its id.
+    // The image was never stored, so its id answers nothing although renditions are cached.
     let stored = format!("{}.png?w=4", path_of(&image));
     server.get(&stored).assert_problem(404, "unknown-id");
     server.get(&path_of(&image)).assert_problem(404, "unknown-id");
@@ -108,7 +108,7 @@ fn without_an_allowed_host_remote_sources_are_off() {
 }
 
 #[test]
-fn what_goes_wrong_is_told_without_what_stands_behind() {
+fn failures_are_reported_without_internal_details() {
     let [permitted, inside] = listeners([PERMITTED, "127.0.0.1"]);
     let origin = Origin::on(permitted, |head| match head.split(' ').nth(1).unwrap() {
         "/text" => ok(FRESH, b"no image"),
@@ -215,8 +215,7 @@ fn simultaneous_requests_fetch_and_render_once() {
 
 /// An origin that holds its port and refuses connections, and a job over one of its images.
 fn refused_job(attempts_max: u32) -> (TcpSocket, Server, String) {
-    let origin = TcpSocket::new_v4().unwrap();
-    origin.bind(format!("{PERMITTED}:0").parse().unwrap()).unwrap();
+    let origin = refusing(PERMITTED);
     let address = origin.local_addr().unwrap();
     let server = Server::with(|settings| {
         settings.fetch = options(&[address.port()]);
@@ -247,7 +246,7 @@ fn a_job_tries_an_origin_that_refuses_connections_again_as_often_as_it_may() {
     let failed = result(&server, &path);
     assert_failed(&failed, 403, "remote-refused");
     assert_eq!(figure(&server, "job_items_retried_total"), 2);
-    // What is never allowed is not tried again, and reads the same.
+    // A forbidden address is not tried again, and its error has equal text.
     let port = origin.local_addr().unwrap().port();
     let forbidden = result(&server, &submit(&server, &format!("http://127.0.0.3:{port}/a.ppm")));
     assert_eq!(forbidden["problem"], failed["problem"]);

@@ -1,4 +1,4 @@
-//! What holds on every connection, whatever is asked: the protocol, the clock, and memory that slow clients hold.
+//! What holds on every connection and every route: the protocol, the timeouts, and the memory that slow clients hold.
 
 mod protocol;
 mod slow_clients;

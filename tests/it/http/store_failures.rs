@@ -1,4 +1,4 @@
-//! A store that fails, or whose answers do not agree with each other, because something came in between.
+//! A store that fails, or whose answers contradict each other because something came in between.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,9 @@ use crate::store::put;
 /// A store in memory with switches.
 struct Faulty {
     store: Arc<dyn Store>,
-    /// It cannot be asked what is there.
+    /// `stat` and `list` fail.
     down: AtomicBool,
-    /// What is there cannot be opened any more: a delete came in between.
+    /// `open` finds nothing, as after a delete in between.
     deleted: AtomicBool,
 }
 
@@ -34,7 +34,7 @@ impl Faulty {
         Server::over(Double::refusing(self.store.clone(), refusal), |_| {})
     }
 
-    /// Stores bytes past every gate; the image's path.
+    /// Stores bytes without passing a gate; the image's path.
     fn put(&self, bytes: &[u8]) -> String {
         runtime().block_on(put(&*self.store, bytes)).unwrap();
         path_of(bytes)

@@ -1,11 +1,11 @@
-//! The operations on colour: values by hand at both depths, identities, and what other programs made of the same picture
+//! The operations on colour: values by hand at both depths, identities, and comparisons with other programs
 //! (`fixtures/golden/README.md` has the commands).
 
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{golden, render};
+use super::{decode, difference, golden, render};
 use crate::pipeline::laws::rasters;
 use progimage::pipeline::codec::{EncodeOptions, by_extension};
 use progimage::pipeline::operation::{Context, by_name};
@@ -18,7 +18,7 @@ fn args(step: &str) -> (&str, Result<Option<Args>, Error>) {
     (name, Args::parse(operation.params, args).and_then(operation.canonical))
 }
 
-/// What steps of the canonical text make of a raster.
+/// The result of steps of the canonical text on a raster.
 fn apply(raster: Raster, steps: &str) -> Raster {
     steps.split('/').fold(raster, |raster, step| {
         let (name, Ok(args)) = args(step) else { panic!("{step}") };
@@ -40,7 +40,7 @@ fn row16(channels: Channels, samples: &[u16]) -> Raster {
 
 use Channels::{Gray, GrayAlpha, Rgb, Rgba};
 
-/// One pixel in, one pixel out, at 8 bits; and at 16 bits the same within half a step of 8.
+/// Checks one pixel at 8 bits, and at 16 bits within half a step of 8 bits.
 fn check(step: &str, (channels, pixel): (Channels, &[u8]), (shape, expected): (Channels, &[u8])) {
     assert_eq!(apply(row8(channels, pixel), step), row8(shape, expected), "{step} of {pixel:?}");
     let wide: Vec<u16> = pixel.iter().map(|v| u16::from(*v) * 257).collect();
@@ -125,7 +125,7 @@ fn lightness_is_stretched_and_equalized() {
         let one = row8(Rgba, pixel);
         assert_eq!(apply(one.clone(), "normalize()/equalize()"), one);
     }
-    // What is transparent does not count: the white here is not seen.
+    // Transparent pixels do not count: the white here is invisible.
     let seen = [[20, 255], [60, 255], [255, 0]].repeat(300).concat();
     let Samples::U8(samples) = apply(row8(GrayAlpha, &seen), "normalize()").into_samples() else { panic!("depth") };
     assert_eq!(samples[..4], [0, 255, 255, 255]);
@@ -172,7 +172,7 @@ fn a_cancelled_render_ends_within_the_operation() {
     }
 }
 
-/// What would change nothing is not a step; what means the same has one text.
+/// Steps that would change nothing are left out, and equal steps have one text.
 #[test]
 fn arguments_are_written_one_way() {
     let check = |step: &str, expected: Option<&str>| {
@@ -238,15 +238,10 @@ proptest! {
     }
 }
 
-/// Compares with a file that another program made: every sample within `most`, all together within `mean`.
+/// Compares with a file of another program: every sample within `most`, the mean within `mean`.
 fn same(query: &str, expected: &str, most: u8, mean: f64) {
     let result = render(query, golden("color-source.png")).into_first();
-    let expected = super::decode(&golden(expected)).into_first();
-    assert_eq!(result.shape(), expected.shape(), "{query}");
-    let (Samples::U8(result), Samples::U8(expected)) = (result.samples(), expected.samples()) else { panic!("depth") };
-    let differences: Vec<u8> = result.iter().zip(expected).map(|(one, other)| one.abs_diff(*other)).collect();
-    let largest = differences.iter().max().copied().unwrap_or(0);
-    let average = differences.iter().map(|v| f64::from(*v)).sum::<f64>() / differences.len() as f64;
+    let (largest, average) = difference(&result, &decode(&golden(expected)).into_first(), query);
     assert!(largest <= most && average <= mean, "{query}: at most {largest}, {average} in the mean");
 }
 
@@ -271,8 +266,8 @@ fn curves_are_what_other_programs_make() {
     // These two cut off what this rounds.
     same("gamma=1.8", "gamma-imagemagick.png", 1, 0.5);
     same("duotone=1e3264,ffd2a0", "duotone-pillow.png", 1, 0.5);
-    // libvips is off by up to one in the gray that it starts from: that moves ten pixels of 6144 past the threshold, and counts more
-    // in the dark, where L* is steep.
+    // libvips is off by up to one in the gray that it starts from: that moves ten pixels of 6144 past the threshold,
+    // and counts more in the dark, where L* is steep.
     same("threshold=128", "threshold-vips.png", 255, 10.0 * 255.0 / 6144.0);
     same("tint=ff8000", "tint-vips.png", 4, 0.25);
     // Its percentiles are L* in whole steps, cut off; these are grays, rounded.

@@ -30,7 +30,7 @@ fn samples8(raster: &Raster) -> &[u8] {
     samples
 }
 
-/// At 8 bits the samples given, at 16 bits the same times 257 within `tolerance`; `w` pixels a row.
+/// Checks the samples at 8 bits, and times 257 at 16 bits within `tolerance`; `w` pixels in a row.
 fn check((name, args): (&str, &str), (w, channels): (u32, Channels), source: &[u8], expected: &[u8], tolerance: u16) {
     let result = apply(raster8(w, channels, source), name, args);
     assert_eq!(samples8(&result), expected, "{name}({args})");
@@ -53,8 +53,8 @@ fn golden(name: &str) -> Raster {
     (codec.decode)(&bytes, &options).expect("decodes").into_first()
 }
 
-/// Compares with what other software made, `cut` pixels inside the edges: no sample
-/// differs by more than `tolerance`.
+/// Compares with the result of other software, `cut` pixels inside the edges: no sample differs by more than
+/// `tolerance`.
 fn compare(source: &str, (name, args): (&str, &str), expected: &str, tolerance: u32, cut: u32) {
     let (result, expected_raster) = (apply(golden(source), name, args), golden(expected));
     assert_eq!(result.shape(), expected_raster.shape(), "{expected}");
@@ -64,7 +64,7 @@ fn compare(source: &str, (name, args): (&str, &str), expected: &str, tolerance: 
         (cut..w - cut).contains(&x) && (cut..h - cut).contains(&y)
     };
     let (ours, theirs) = (samples8(&result), samples8(&expected_raster));
-    // The colour of a pixel counts as far as it is seen.
+    // The colour of a pixel counts as much as it is visible.
     let alpha = |place: usize| if result.channels().alpha() { theirs[place / count * count + count - 1] } else { 255 };
     let seen = |place: usize| if place % count == 3 { 255 } else { u32::from(alpha(place)) };
     let difference = |place: usize| u32::from(ours[place].abs_diff(theirs[place])) * seen(place) / 255;
@@ -98,7 +98,8 @@ fn results_are_those_of_other_software() {
 
 #[test]
 fn a_blur_spreads_light() {
-    // Half of a white pixel's light is 188, a quarter 137: sigma 0.3 keeps 0.9923 of it on a line, 0.00384 at either side.
+    // Half of a white pixel's light is 188, a quarter 137: sigma 0.3 keeps 0.9923 of it on a line, 0.00384 at either
+    // side.
     check(("blur", "sigma=0.3"), (5, Gray), &[0, 0, 255, 0, 0], &[0, 12, 254, 12, 0], 200);
     let flat = [90u8, 40, 200, 255].repeat(35);
     for sigma in ["0.3", "2", "3.49", "3.5", "17", "250"] {
@@ -127,7 +128,7 @@ fn no_colour_of_transparent_pixels_is_seen() {
     // Around gray, red would show as more than the half.
     let result = apply(source.clone(), "emboss", "on=true");
     assert!(samples8(&result).chunks_exact(4).filter(|pixel| pixel[3] > 0).all(|pixel| pixel[0] == 128));
-    // The luminance of what is transparent is none.
+    // Transparent pixels have no luminance.
     let gray = raster8(3, GrayAlpha, &[255, 0, 0, 255, 255, 0].repeat(3));
     assert!(samples8(&apply(gray, "edge", "on=true")).iter().step_by(2).all(|v| *v == 0));
 }
@@ -215,7 +216,7 @@ fn a_relief_is_lit_from_the_top_left() {
 #[test]
 fn a_kernel_is_weighed_by_its_sum_and_not_turned_over() {
     let source = [10, 20, 30, 40, 50, 60, 70, 80, 90];
-    // The pixel at the left; the outermost one stands for what is beyond.
+    // The pixel at the left. The outermost one repeats beyond the edge.
     check(("convolve", "kernel=0,0,0,7,0,0,0,0,0"), (3, Gray), &source, &[10, 10, 20, 40, 40, 50, 70, 70, 80], 0);
     check(("convolve", "kernel=1,1,1,1,1,1,1,1,1"), (3, Gray), &source, &[23, 30, 37, 43, 50, 57, 63, 70, 77], 100);
     let far = format!("kernel=0.0001{}", ",0".repeat(24));

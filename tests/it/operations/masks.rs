@@ -9,7 +9,7 @@ use progimage::pipeline::operation::{Context, by_name};
 use progimage::pipeline::param::Args;
 use progimage::pipeline::{Channels, Deadline, Error, Images, Limits, Pipeline, Raster, Samples, Size, codec};
 
-/// Applies `name(args)`; `ID` in `args` stands for `other`.
+/// Applies `name(args)`; `ID` in `args` is the id of `other`.
 fn apply(raster: Raster, other: Option<Raster>, name: &str, args: &str) -> Raster {
     let id = Digest::of(b"other");
     let operation = by_name(name).expect(name);
@@ -72,7 +72,7 @@ fn luma_is_the_luminance_of_encoded_values_times_alpha() {
     luma(eight(1, Rgba, &[255, 255, 255, 51]), 51);
 }
 
-/// No overshoot: what a mask covers stays opaque beside its edge, at every size.
+/// Masks do not overshoot: what a mask covers stays opaque next to its edge, at every size.
 #[test]
 fn a_stretched_mask_has_neither_holes_nor_ghosts() {
     let mask = eight(16, Gray, &[[0u8; 8], [255; 8]].concat().repeat(16));
@@ -136,7 +136,7 @@ fn a_colour_key_is_transparent_up_to_its_tolerance_and_opaque_past_the_ramp() {
     // Distance 60 of a ramp from 40 to 80: half, and the colour of which half laid on white is 195.
     let ramp = eight(3, Gray, &[215, 195, 175]);
     check(ramp, "color=ffffff&tolerance=40", eight(3, GrayAlpha, &[215, 0, 135, 128, 175, 255]));
-    // Of a colour no gray can be taken.
+    // Gray cannot be subtracted from a colour.
     check(eight(1, Gray, &[60]), "color=000001&tolerance=40", eight(1, GrayAlpha, &[60, 128]));
     let wide = sixteen(2, GrayAlpha, &[257 * 60, 65_535, 0, 65_535]);
     check(wide, "color=000000&tolerance=40", sixteen(2, GrayAlpha, &[257 * 120, 32_768, 0, 0]));
@@ -147,7 +147,7 @@ fn laid(base: Raster, overlay: Raster, args: &str, expected: Raster) {
 }
 
 #[test]
-fn an_overlay_lies_where_it_is_told() {
+fn an_overlay_lies_at_its_place() {
     let base = || eight(4, Gray, &[0; 12]);
     let dot = || eight(1, Gray, &[1]);
     let at = |args: &str, places: &[usize]| {
@@ -190,7 +190,8 @@ fn opacity_and_alpha_mix_and_an_opaque_base_stays_opaque() {
     laid(eight(1, Gray, &[100]), sixteen(1, Gray, &[32_768]), "blend=multiply", eight(1, Rgb, &[50; 3]));
 }
 
-/// Only what is seen is scaled: it must be what is seen of the whole, also of an overlay that would not fit into memory.
+/// Only the visible part of an overlay is scaled. It must equal that part of the whole, also for an overlay that would
+/// not fit into memory.
 #[test]
 fn a_scaled_overlay_is_a_window_of_the_whole() {
     let samples: Vec<u16> = (0..24 * 18 * 3).map(|v: u32| (v.wrapping_mul(2_654_435_761) >> 16) as u16).collect();
@@ -256,7 +257,8 @@ fn decode(bytes: &Bytes) -> Raster {
     (codec.decode)(bytes, &options).expect("decodes").frames.remove(0).raster
 }
 
-/// Holds a whole render of `masks-base.png` against the image of another program; colours are compared where they can be seen.
+/// Compares a whole render of `masks-base.png` with the image of another program. Colours are compared where they are
+/// visible.
 fn compare(query: &str, expected: &str, tolerance: u8) {
     let others = ["masks-mask.png", "masks-overlay.png"].map(golden);
     let query = query.replace("MASK", &Digest::of(&others[0]).to_string());

@@ -1,4 +1,4 @@
-//! Many outputs of one source: the bytes of each alone, from fewer decodes.
+//! Many outputs of one source: each has the bytes that it has alone, from fewer decodes.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,8 @@ use crate::fixtures::{photo, read};
 use progimage::pipeline::codec::{self, Codec, Header};
 use progimage::pipeline::{Batch, Deadline, Error, Headers, Limits, Output, Pipeline};
 
-/// Fixtures of every kind of decode: shrunk, turned, managed, kept in the space of a profile, with alpha, deep, animated.
+/// Fixtures of every kind of decode: shrunk, turned, managed, kept in the space of a profile, with alpha, deep,
+/// animated.
 const SOURCES: &[&str] = &[
     "orientation_6.jpg",
     "metadata.jpg",
@@ -131,7 +132,7 @@ fn groups(source: &Bytes, outputs: &[(&str, &str)]) -> Vec<Vec<usize>> {
 
 #[test]
 fn outputs_share_a_decode_only_where_each_would_decode_the_same() {
-    // Of 240 x 114 two are had from an eighth, and the other from a half.
+    // At 240 x 114, two come from an eighth and the other one from a half.
     assert_eq!(groups(&street(), &[("webp", "w=15"), ("jpg", "w=60"), ("png", "w=14")]), [vec![0, 2], vec![1]]);
     let animation = Bytes::from(read("animated.png"));
     let outputs = [("gif", "w=9"), ("jpg", "w=9"), ("png", "w=9"), ("png", "frame=1"), ("jpg", "q=9")];

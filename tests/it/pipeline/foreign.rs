@@ -1,18 +1,19 @@
-//! Spellings of other services: what means the same has the text of ours, and no row takes what our own tables take.
+//! Spellings of other services: one that means the same has the text of ours, and no row accepts what our own tables
+//! accept.
 
 use super::pipeline;
 use progimage::pipeline::foreign::{FOREIGN, Means, Row};
 use progimage::pipeline::invalid::Help;
 use progimage::pipeline::{Error, is_known};
 
-/// Queries that a pair may stand beside.
+/// Queries that a pair may be added to.
 const BESIDE: [&str; 4] = ["", "w=300&h=200&", "w=300&", "enlarge=false&w=300&h=200&fit=cover&"];
 
 fn example(row: &Row) -> (&'static str, &'static str) {
     row.example.split_once('=').unwrap_or((row.example, ""))
 }
 
-/// What a row that means the same says of its example.
+/// Our spelling of the example of a row.
 fn target(same: &str, value: &str) -> String {
     let all = same.replace("{},{},{},{}", "{}");
     all.replace("{}", value)
@@ -65,7 +66,7 @@ fn the_words_of_a_value_are_good_in_json_too() {
     assert_eq!(pipeline(json), Ok(flat));
 }
 
-/// The rest of the table is refused with what it says: that the hint is a good request is tried over HTTP.
+/// The other rows are refused with their hint. That the hint is a valid request is tested over HTTP.
 #[test]
 fn every_other_row_is_refused_with_its_hint() {
     for row in FOREIGN {

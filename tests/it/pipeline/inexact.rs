@@ -1,4 +1,5 @@
-//! Plans of chains in which an operation leaves a size to the pixels: what follows is bounded, then held against the limits.
+//! Plans of chains in which a size depends on the pixels: what follows is bounded in the plan, and checked against the
+//! limits later.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -44,7 +45,7 @@ fn example(query: &str) -> String {
 }
 
 #[test]
-fn every_example_also_renders_behind_a_crop_and_a_trim() {
+fn every_example_also_renders_after_a_crop_and_a_trim() {
     let source = framed((1300, 800), (300, 200, 90, 70));
     for operation in OPERATIONS {
         let before = "crop(x=290&y=190&width=200&height=150)/trim(threshold=10)";
@@ -73,7 +74,7 @@ fn what_a_trim_leaves_may_be_enlarged_and_is_held_against_the_real_limits() {
 fn encoding_is_planned_for_the_largest_result() {
     let source = framed((4000, 1000), (0, 0, 1, 1));
     let planned = |text: &str| plan(text, &source, &Limits::default()).expect(text);
-    // Of 1000 x 1000 pixels that a trim may leave the result has 16 million, and the encoder holds more of each.
+    // A trim may leave 1000 x 1000 pixels. Then the result has 16 million, and the encoder holds more for each.
     let trimmed = planned("avif;;trim(threshold=10)/resize(width=4000&enlarge=true)");
     assert!(trimmed.memory_bytes >= 4000 * 4000 * 3 * 3, "{trimmed:?}");
 }
@@ -119,7 +120,7 @@ fn what_is_certain_is_refused_before_a_pixel_is_decoded() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
-    /// Whatever smaller image comes, it costs no more than was said of the largest.
+    /// No smaller image costs more than was planned for the largest.
     #[test]
     fn nothing_smaller_costs_more_than_the_bound(
         (operation, args) in steps(),

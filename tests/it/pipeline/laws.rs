@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::generators::{flat, heads, pairs};
 use super::images;
-use super::text::{flat, heads, pairs};
 use progimage::pipeline::operation::{Context, OPERATIONS, Operation, by_name};
 use progimage::pipeline::param::{Args, Kind};
 use progimage::pipeline::{Channels, Deadline, Error, Limits, Pipeline, Raster, Samples, Shape, Size, codec};
@@ -29,8 +29,8 @@ pub fn raster(size: Size, channels: Channels, wide: bool, opaque: bool, mut seed
     Raster::new(size, channels, samples)
 }
 
-/// An operation with some arguments, as a query would give them; sides are brought near the rasters'. Arguments that do not go
-/// together are left out: what remains of them is what a pipeline would run.
+/// An operation with some arguments, as a query would give them. Sides are near those of the rasters. Arguments that
+/// conflict are left out, so that a pipeline would run the rest.
 pub fn steps() -> impl Strategy<Value = (&'static Operation, Args)> {
     prop::sample::select(OPERATIONS).prop_flat_map(|operation| {
         pairs(heads(operation.params)).prop_filter_map("nothing to do", move |pairs| {
@@ -87,7 +87,7 @@ proptest! {
         prop_assert!(result == apply());
     }
 
-    /// From bytes to bytes: what is planned is made, within the limits, or refused by name.
+    /// From bytes to bytes: a render gives what was planned, within the limits, or is refused by name.
     #[test]
     fn a_whole_render_is_as_planned(source in prop::sample::select(images::ids()), pairs in pairs(flat())) {
         let limits = Limits { side_px_max: 300, pixels_max: 40_000, ..Limits::default() };
@@ -127,8 +127,8 @@ proptest! {
         prop_assert!(apply(raster, "rotate", "angle=180") == both);
     }
 
-    /// A resize to the own size computes nothing, and one colour stays that colour at every size and kernel, also where alpha is
-    /// partly transparent.
+    /// A resize to the source's size changes nothing. A picture of one colour keeps it at every size and kernel, also
+    /// where it is partly transparent.
     #[test]
     fn resizing_keeps_flat_colours(
         (size, w, h) in ((1..=70u32, 1..=50u32), 1..=100u32, 1..=100u32),
@@ -146,7 +146,8 @@ proptest! {
         let Samples::U8(samples) = apply(flat, "resize", &args).into_samples() else { panic!("depth changed") };
         for got in samples.chunks_exact(4) {
             prop_assert_eq!(got[3], alpha);
-            // Alpha has 8 bits: the fewer of them are left, the fewer carry the colour; linear light is steep in the dark.
+            // Alpha has 8 bits: the fewer of them are left, the fewer carry the colour; linear light is steep in the
+            // dark.
             let tolerance = if alpha >= 128 { 1 } else { 255 / alpha / 2 + 2 };
             for (got, given) in got.iter().zip([r, g, b]) {
                 prop_assert!(got.abs_diff(given) <= tolerance, "{got} of {given} at alpha {alpha}");
@@ -154,7 +155,7 @@ proptest! {
         }
     }
 
-    /// Where the source is opaque the shortcut without alpha is not seen in the result.
+    /// For opaque sources, the shortcut without alpha gives an equal result.
     #[test]
     fn opaque_alpha_changes_nothing(raster in rasters(), (w, h) in (1..=100u32, 1..=100u32)) {
         let args = format!("width={w}&height={h}&fit=fill&enlarge=true");
@@ -178,7 +179,7 @@ fn resizing_is_done_in_linear_light() {
     assert!(middle.abs_diff(188) <= 1, "{middle}");
 }
 
-/// Transparent red beside opaque blue: no red may show at the edge.
+/// Transparent red next to opaque blue: no red may show at the edge.
 #[test]
 fn transparent_pixels_do_not_bleed() {
     let row = [[255, 0, 0, 0].repeat(32), [0, 0, 255, 255].repeat(32)].concat();
@@ -188,7 +189,7 @@ fn transparent_pixels_do_not_bleed() {
     assert!(samples.chunks_exact(4).any(|pixel| (1..255).contains(&pixel[3])));
 }
 
-/// Large results are made in several bands: the same rows, stretched until they need several, must come out the same.
+/// Large results are made in several bands. Equal rows, stretched until they need several, must stay equal.
 #[test]
 fn bands_have_no_seams() {
     let rows = raster(Size::new(1, 900), Channels::Gray, true, true, 7);

@@ -1,4 +1,5 @@
-//! What is planned is at least what is held: measured by [`crate::counting`], which sees Rust's buffers and not those of C.
+//! Plans ask for at least the memory that renders hold, as measured by [`crate::counting`], which counts Rust's buffers
+//! and not those of C.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +19,7 @@ const SIZE: Size = Size::new(640, 400);
 /// Tables and kernels, which do not grow with the image: part of the fixed bytes of a plan.
 const FIXED_BYTES: u64 = 1 << 19;
 
-/// A part of it more is let pass: vectors grow in steps.
+/// One part in this many is tolerated, since vectors grow in steps.
 fn holds(planned: u64, held: u64, fixed: u64, what: &str) {
     assert!(held <= planned * 115 / 100 + fixed, "{what}: {planned} bytes are planned, {held} are held");
 }
@@ -30,7 +31,7 @@ fn check_operation(operation: &'static Operation, raster: &Raster) {
     let example = Pipeline::from_query(png, &example).expect(operation.example);
     let (_, args) = example.steps().iter().find(|(shown, _)| *shown == operation).expect("shows itself");
     if args.images().next().is_some() {
-        // What bringing another image to size takes comes on top: see the renders below.
+        // Scaling another image takes memory in addition, which the renders below measure.
         return;
     }
     let cost = (operation.plan)(raster.shape(), args).expect("inside");

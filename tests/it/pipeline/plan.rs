@@ -123,7 +123,7 @@ fn each_limit_holds_at_its_bound_and_not_one_past_it() {
     bound(&limits, "memory_bytes_max", "", &header(1000, 1000), &header(1001, 1000));
 }
 
-/// Memory that a plan asks for when the pipeline names one image of this header; `ID` stands for it.
+/// Memory that a plan asks for when the pipeline names one image of this header, by `ID`.
 fn memory_with(query: &str, source: &Header, image: Header) -> u64 {
     let id = Digest::of(b"other");
     let pipeline = pipeline(&query.replace("ID", &id.to_string())).expect(query);
@@ -138,7 +138,7 @@ fn memory_counts_other_images_and_only_what_is_seen_of_them() {
         let (one, large) = (memory_with(query, &small, header(1, 1)), memory_with(query, &small, header(1000, 1000)));
         assert!(large >= one + 2_999_000, "{query}: {large}");
     }
-    // A mask has a byte of coverage a pixel beside its own three, before it is stretched.
+    // Before it is stretched, a mask has a byte of coverage for each pixel in addition to its own three.
     assert!(memory_with("mask=ID", &small, header(1000, 1000)) >= 4_000_000);
     // 16384 x 4.9 million pixels, of which a hundred are made.
     let line = memory_with("overlay=ID&overlay_width=16384", &small, header(1, 300));
@@ -197,7 +197,7 @@ fn an_image_without_pixels_is_corrupt() {
 }
 
 proptest! {
-    /// Whatever a header says, planning neither panics nor lets a result past the limits.
+    /// For every header, planning does not panic, and no result passes the limits.
     #[test]
     fn no_header_slips_past_the_limits(
         (w, h, frames, working_bytes) in (any::<u32>(), any::<u32>(), any::<u32>(), 0..1u64 << 40),

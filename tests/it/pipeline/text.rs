@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{images, pipeline};
+use super::generators::{chain, flat, heads, pairs};
+use super::pipeline;
 use progimage::digest::Digest;
 use progimage::pipeline::operation::OPERATIONS;
 use progimage::pipeline::param::{Kind, Param, Value};
@@ -63,7 +64,7 @@ fn masks_and_overlays_have_one_text() {
 }
 
 #[test]
-fn what_stands_beside_a_missing_image_is_refused_by_name() {
+fn what_comes_with_a_missing_image_is_refused_by_name() {
     refused("overlay_x=3", "overlay_x");
     refused("overlay_tile", "overlay_tile");
     refused("mask_mode=luma", "mask_mode");
@@ -172,7 +173,7 @@ fn an_operation_without_what_it_needs_is_refused_and_never_dropped() {
     refused(r#"ops=[{"op":"duotone","dark":"000000"}]"#, "ops[0].light");
 }
 
-/// What is refused only beside other arguments is called what the client wrote, too.
+/// An argument that is refused only because of other arguments is also named as the client wrote it.
 #[test]
 fn arguments_that_do_not_go_together_are_named_as_they_are_written() {
     refused("duotone=000000", "duotone");
@@ -218,7 +219,7 @@ fn a_key_tells_apart_what_may_differ_and_nothing_else() {
     assert_eq!(conversion.into_render(), pipeline("metadata=none").expect("default"));
 }
 
-/// What the key is made of is a promise to every cache in front: it may change with a revision only.
+/// The content of the key is a promise to every cache in front: it changes only with a revision.
 #[test]
 fn the_key_is_what_it_always_was() {
     let key = pipeline("w=300&h=200&fit=cover").expect("valid").key(&Digest::of(b""));
@@ -247,83 +248,6 @@ fn no_two_parameters_share_a_key_but_background() {
     let count = keys.len();
     keys.dedup();
     assert_eq!(keys.len(), count);
-}
-
-/// A value of this kind, in its canonical text.
-pub fn value(kind: &'static Kind) -> BoxedStrategy<String> {
-    let word = |words: &'static [&'static str]| prop::sample::select(words).prop_map(Value::Word);
-    match kind {
-        Kind::Integer { min, max, step, .. } => {
-            (min / step..=max / step).prop_map(move |n| n * step).prop_map(Value::Number).boxed()
-        }
-        Kind::IntegerOr { min, max, word, .. } => {
-            prop_oneof![(*min..=*max).prop_map(Value::Number), Just(Value::Word(word))].boxed()
-        }
-        Kind::Decimal { min, max, .. } | Kind::Bytes { min, max } => (*min..=*max).prop_map(Value::Number).boxed(),
-        Kind::Length { px_max } => {
-            let px = (0..=i64::from(*px_max)).prop_map(Value::Number);
-            prop_oneof![px, (0..=10_000u32).prop_map(Value::Share)].boxed()
-        }
-        Kind::Edge { px_max } => (0..=i64::from(*px_max)).prop_map(Value::Number).boxed(),
-        Kind::Choice(words) => word(words).boxed(),
-        Kind::Flag => any::<bool>().prop_map(Value::Flag).boxed(),
-        Kind::Color => any::<[u8; 4]>().prop_map(Value::Color).boxed(),
-        Kind::Gravity(words) => {
-            let point = (0..=10_000u32, 0..=10_000u32).prop_map(|(x, y)| Value::Point(x, y));
-            prop_oneof![word(words), point].boxed()
-        }
-        Kind::Ratio => (1..=99u32).prop_map(|w| Value::Ratio(w, 1)).boxed(),
-        Kind::Numbers { counts, max, .. } => {
-            let numbers = |count| prop::collection::vec(-*max..=*max, count).prop_map(Value::Numbers);
-            prop::sample::select(*counts).prop_flat_map(numbers).boxed()
-        }
-        Kind::Image => prop::sample::select(images::ids()).prop_map(Value::Image).boxed(),
-    }
-    .prop_map(move |value| kind.print(&value))
-    .boxed()
-}
-
-/// The parameters that a flat query names, each with those whose values stand behind its own.
-pub fn heads(params: &'static [Param]) -> Vec<&'static [Param]> {
-    params.chunk_by(|_, next| next.keys.is_empty()).collect()
-}
-
-/// Pairs of a query: for some of the heads, a key and a value.
-pub fn pairs(heads: Vec<&'static [Param]>) -> impl Strategy<Value = Vec<(String, String)>> {
-    let count = heads.len();
-    prop::sample::subsequence(heads, 0..=count).prop_shuffle().prop_flat_map(|heads| {
-        let pair = |head: &'static [Param]| {
-            let values: Vec<_> = head.iter().map(|param| value(&param.kind)).collect();
-            let values = (values, 1..=head.len()).prop_map(|(values, count)| values[..count].join(","));
-            (prop::sample::select(head[0].keys).prop_map(str::to_owned), values)
-        };
-        heads.into_iter().map(pair).collect::<Vec<_>>()
-    })
-}
-
-/// Every parameter of a flat query, once.
-pub fn flat() -> Vec<&'static [Param]> {
-    let own = |head: &&[Param]| ENCODE.iter().all(|encode| encode.keys != head[0].keys);
-    OPERATIONS.iter().flat_map(|operation| heads(operation.params)).filter(own).chain(heads(ENCODE)).collect()
-}
-
-/// Canonical text of any chain for a format: operations in any order, some more than once.
-fn chain() -> impl Strategy<Value = (usize, String)> {
-    let step = prop::sample::select(OPERATIONS).prop_flat_map(|operation| {
-        named(operation.params.iter().collect()).prop_map(|args| format!("{}({args})", operation.name))
-    });
-    let steps = prop::collection::vec(step, 0..4).prop_map(|steps| steps.join("/"));
-    (0..codec::CODECS.len(), named(ENCODE.iter().collect()), steps)
-        .prop_map(|(place, encode, steps)| (place, format!("{};{encode};{steps}", codec::CODECS[place].name)))
-}
-
-/// Some of `params` by name, as canonical text has them.
-fn named(params: Vec<&'static Param>) -> impl Strategy<Value = String> {
-    let count = params.len();
-    prop::sample::subsequence(params, 0..=count).prop_flat_map(|params| {
-        let pair = |param: &'static Param| value(&param.kind).prop_map(|value| format!("{}={value}", param.name));
-        params.into_iter().map(pair).collect::<Vec<_>>().prop_map(|pairs| pairs.join("&"))
-    })
 }
 
 /// Reads a query as a server does.

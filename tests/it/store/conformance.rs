@@ -99,7 +99,7 @@ async fn stat_answers_in_the_order_asked(store: &dyn Store) {
     for bytes in bodies.iter().step_by(2) {
         put(store, bytes).await.unwrap();
     }
-    // Few and many go different ways on disk.
+    // On disk, few and many are looked up in different ways.
     for count in [1, 5, 20] {
         let digests: Vec<_> = bodies[..count].iter().map(|bytes| Digest::of(bytes)).collect();
         let lens = store.stat(&digests).await.unwrap().into_iter().map(|stat| stat.map(|stat| stat.len));
@@ -196,7 +196,7 @@ async fn disk_conforms() {
         while let Some((digest, _)) = store.list(None, 1).await.unwrap().pop() {
             store.delete(&digest).await.unwrap();
         }
-        // Free for the next: nothing may hold the lock once the store is dropped.
+        // Nothing may hold the lock once the store is dropped.
         drop(store);
         assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "{name}");
     }

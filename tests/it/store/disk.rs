@@ -1,4 +1,4 @@
-//! What only a disk can go through: restarts, damage, strangers in its folder.
+//! What can happen to a disk alone: restarts, damage, foreign files in its folder.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,7 +20,7 @@ fn count(folder: &Path, name: &str) -> usize {
 
 #[tokio::test]
 async fn what_was_stored_is_there_after_a_restart() {
-    // On the device that tests usually have, so that the real calls are all made once.
+    // On the device that tests usually have, so that all real calls are made once.
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("new/and/deep");
     let bodies: Vec<_> = (0..40).map(|i| body(i, 1 + i as usize * 50_000)).collect();
@@ -57,7 +57,8 @@ async fn a_folder_of_an_unknown_version_is_refused_and_left_alone() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// Damages the file of a stored blob while the store is closed; the store must notice, take it out of service, and heal.
+/// Damages the file of a stored blob while the store is closed; the store must notice, take it out of service, and
+/// heal.
 async fn check_damage(len: usize, damage: fn(&Path)) {
     let (folder, bytes) = (folder(), body(1, len));
     let (digest, options) = (Digest::of(&bytes), Options::default());

@@ -62,7 +62,7 @@ async fn bytes_in_flight_are_bounded_and_come_back() {
     let all = begin(Some(64 << 10)).await.unwrap();
     assert_eq!(begin(None).await.err(), Some(Error::Busy));
     drop(all);
-    // Without a declared length it is the bytes that arrive that count.
+    // Without a declared length, the bytes that arrive count.
     let many: Vec<Upload> =
         join_all((0..16).map(|_| uploads.begin(None))).await.into_iter().map(|u| u.unwrap()).collect();
     assert_eq!(begin(None).await.err(), Some(Error::Busy));
@@ -129,18 +129,18 @@ async fn bodies_are_read_back_whole_and_only_so_many_at_once() {
     assert_eq!(third.bytes().await.unwrap(), body(2, 5000));
 }
 
-/// What a commit does about the gate.
+/// The order of a commit and its gate.
 #[derive(Clone, Copy)]
 enum Way {
     /// Waits for it, then stores.
     Through,
     /// Waits for it, then fails.
     Against,
-    /// Stores, then waits: durable, and nobody has heard of it.
+    /// Stores, then waits: durable, but not yet reported.
     Before,
 }
 
-/// Uploads to a store whose commits wait for the test, the store, the gate, and how many commits began.
+/// Uploads to a store whose commits wait for the test; the store, the gate, and the number of commits that began.
 async fn gated(way: Way) -> (Uploads, Arc<dyn Store>, Arc<Semaphore>, Arc<Mutex<usize>>) {
     let store = store::open("memory:", &Options::default()).await.unwrap();
     let (gate, commits) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(0)));

@@ -1,6 +1,6 @@
-//! The tokens of Rust's text, as far as [`super::scan`] needs them.
+//! The tokens of Rust source text, as far as [`super::scan`] needs them.
 
-/// Words, `::` and single marks; comments and texts are left out, and the `r#` of words.
+/// Words, `::` and single marks. Comments, string literals and the `r#` of words are left out.
 pub fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -36,7 +36,7 @@ fn word(text: &str) -> usize {
     text.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(text.len())
 }
 
-/// Bytes of the comment that begins here.
+/// Length of the comment that begins here.
 fn comment(text: &str) -> Option<usize> {
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
@@ -53,7 +53,8 @@ fn comment(text: &str) -> Option<usize> {
     Some(at)
 }
 
-/// Bytes of the text, byte text or character that begins here. A lifetime is none: its mark and its word are tokens.
+/// Length of the string, byte string or character that begins here. A lifetime is none of these: its mark and its word
+/// are tokens.
 fn literal(text: &str) -> Option<usize> {
     let plain = text.strip_prefix(['b', 'c']).unwrap_or(text);
     let prefix = text.len() - plain.len();
@@ -75,7 +76,7 @@ fn literal(text: &str) -> Option<usize> {
     is_character.then(|| prefix + escaped(plain, '\''))
 }
 
-/// Bytes up to the next `end` that no `\` stands before, past the first.
+/// Length up to the next `end` after the first that no `\` precedes.
 fn escaped(text: &str, end: char) -> usize {
     let mut marks = text.char_indices().skip(1);
     while let Some((at, mark)) = marks.next() {

@@ -1,11 +1,11 @@
-//! Tests of [`super`]: what is known, for how long, and what happens when the file is not as it should be.
+//! Which digests are known, for how long, and what happens when the file of the cache is damaged.
 
 use super::*;
 
 const DAY: i64 = 20_000;
 
 fn stamp(n: i64) -> Stamp {
-    // As of real files: large numbers take more room.
+    // Like those of real files: large numbers take more room.
     let ns = 1_700_000_000_123_456_789 + n * 1_000_003;
     let path = i64::MAX - n * 1_000_000_007;
     Stamp { device: 0xfd00, inode: 5_000_000 + n, path, bytes: 100_000 + n, mtime_ns: ns, ctime_ns: ns + n }
@@ -35,7 +35,7 @@ impl Place {
         self.waiting(day, BUSY_TIMEOUT)
     }
 
-    /// It writes only when many changes wait and when it is closed, whatever time a test takes.
+    /// A cache that writes only when many changes wait and when it is closed, however long a test takes.
     fn waiting(&self, day: i64, busy_timeout: Duration) -> HashCache {
         let cache = HashCache::open_on(Some(self.file()), BYTES_MAX, day, busy_timeout);
         cache.changes.lock().since = Instant::now() + Duration::from_secs(3_600);
@@ -89,7 +89,7 @@ fn a_file_that_differs_in_anything_is_another_one() {
         Stamp { ctime_ns: same.ctime_ns - 1, ..same },
     ];
     assert_eq!(place.open().recall(&others), [None; 6]);
-    // One file, one row: the later is right.
+    // A file has one row: the later one is right.
     let cache = place.open();
     cache.remember(others[5], digest(9));
     cache.close();
@@ -196,7 +196,7 @@ fn what_is_not_seen_for_long_is_forgotten() {
     assert!(place.knows(1), "they were looked for less than a week ago");
     place.remember(DAY + 97, [5]);
     assert!(!place.knows(1) && place.knows(2) && place.knows(3));
-    // Of a clock that was wrong.
+    // Days by a clock that was wrong.
     place.remember(DAY + 100_000, [6]);
     seen(DAY + 100, 6);
     place.remember(DAY + 191, [7]);
@@ -206,7 +206,7 @@ fn what_is_not_seen_for_long_is_forgotten() {
 #[test]
 fn a_digest_that_is_not_that_of_its_row_is_not_believed() {
     let place = Place::new();
-    // As a write of which only a part came to the device leaves them.
+    // As after a write that reached the device only in part.
     let swaps = ["digest", "seal", "path = 1, digest", "path = 1, bytes = 1, mtime_ns = 1, ctime_ns = 1, seal"];
     for swapped in swaps {
         place.remember(DAY, [1, 2]);
@@ -251,7 +251,7 @@ fn a_broken_file_is_replaced() {
         place.remember(DAY, [1]);
         assert!(place.knows(1), "{n}");
         breaks(&place);
-        // By one that finds it so: for two of four the fault shows at the first row.
+        // A cache opens the damaged file. For two of four the fault shows at the first row.
         assert!(!place.knows(1), "{n}");
         place.remember(DAY, [1]);
         assert!(place.knows(1), "{n}");
@@ -270,7 +270,7 @@ fn a_file_of_a_later_version_is_left_alone() {
 }
 
 #[test]
-fn who_cannot_write_can_still_read() {
+fn a_cache_that_cannot_be_written_can_still_be_read() {
     let place = Place::new();
     place.remember(DAY, [1]);
     let mut other = Connection::open(place.file()).expect("open");

@@ -17,7 +17,7 @@ use crate::http::message::spool::{PIECE_BYTES, Spools};
 use crate::pipeline::codec::CODECS;
 use crate::store;
 
-/// An app where nothing waits in memory, and where no further item begins past two pieces in the file.
+/// Options under which nothing waits in memory, and no further item begins past two pieces in the file.
 async fn app() -> Arc<App> {
     let mut settings = Settings::default();
     settings.http.bulk_results_bytes_max = 0;

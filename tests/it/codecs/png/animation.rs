@@ -21,7 +21,7 @@ fn frames_are_composed_to_whole_canvases() {
     let delays: Vec<(u32, u32)> = picture.frames.iter().map(|f| (f.delay.numerator, f.delay.denominator)).collect();
     assert_eq!(delays, [(1, 30), (1001, 30_000), (7, 100), (0, 1)]);
     let below = |x, y| rgba(x, y);
-    // Blended over: half of blue; the F's quadrant is untouched.
+    // Half of blue is blended over; the F's quadrant is untouched.
     let over = |x: u32, y: u32| {
         let ([r, g, b, a], front) = (rgba(x, y).map(f64::from), 128.0 / 255.0);
         let alpha = front + a / 255.0 * (1.0 - front);
@@ -34,12 +34,12 @@ fn frames_are_composed_to_whole_canvases() {
         (1, 35, 21, over(35, 21)),
         (1, 36, 21, below(36, 21)),
         (1, 5, 5, [255, 255, 255, below(5, 5)[3]]),
-        // Disposed to background: clear; the next one's square is drawn.
+        // Disposed to the background, which is clear; then the square of the next frame is drawn.
         (2, 25, 15, [0, 0, 0, 0]),
         (2, 30, 4, [255, 0, 0, 255]),
         (2, 37, 11, [255, 0, 0, 255]),
         (2, 38, 11, below(38, 11)),
-        // Disposed to what was before: the square is gone, the clear hole stays.
+        // Disposed to the previous picture: the square is gone, the clear hole stays.
         (3, 30, 4, below(30, 4)),
         (3, 25, 15, [0, 0, 0, 0]),
         // The source replaces, alpha too.
@@ -52,7 +52,7 @@ fn frames_are_composed_to_whole_canvases() {
 }
 
 #[test]
-fn a_default_image_beside_the_animation_is_no_frame() {
+fn a_default_image_next_to_the_animation_is_no_frame() {
     let picture = decode(&read("animated_beside_default.png")).expect("valid");
     let samples = |index: usize| match picture.frames[index].raster.samples() {
         Samples::U16(samples) => samples.clone(),

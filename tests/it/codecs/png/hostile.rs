@@ -28,7 +28,7 @@ fn sides_whose_bytes_exceed_64_bits_are_counted_at_the_gate() {
 
 #[test]
 fn compressed_metadata_is_never_inflated_past_its_bound() {
-    // 64 MiB of zeros in some 64 KiB; what would inflate them all would hold 16 times the bound of a profile.
+    // 64 MiB of zeros in some 64 KiB. Code that inflates them all would hold 16 times the bound of a profile.
     let zeros = vec![0; 64 << 20];
     let text = [b"Comment\0\0".to_vec(), fdeflate::compress_to_vec(&zeros)].concat();
     for chunk in [(b"zTXt", text), (b"iCCP", iccp(&zeros))] {

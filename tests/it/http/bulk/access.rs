@@ -1,4 +1,4 @@
-//! Who may send items, and what they may say.
+//! Which keys may send items, and what the items may ask for.
 
 use progimage::http::Presets;
 use progimage::http::auth::{Access, keys};
@@ -51,7 +51,7 @@ fn items_need_the_scopes_of_what_they_do() {
 }
 
 #[test]
-fn all_metadata_is_for_those_who_may_read_originals() {
+fn all_metadata_needs_the_right_to_read_originals() {
     let image = crate::fixtures::read("metadata.jpg");
     let server = guarded("read+process", |access| access.originals_need_key = true);
     server.send("POST", "/images", &[&key("writing-writing-writing")], &image);
@@ -80,7 +80,7 @@ fn where_renditions_need_a_signature_items_need_a_key() {
     });
     let items = ndjson(&[item(data(&ppm(4, 4, [1, 2, 3])), &[resize("png", 2)])]);
     server.send("POST", "/bulk", &[], &items).assert_problem(401, "key-needed");
-    // A signature is over a URL: what is done stands in the body.
+    // A signature covers a URL, but the operations are in the body.
     server.send("POST", &signed, &[], &items).assert_problem(401, "key-needed");
     server.send("POST", &signed, &[&key("process-process-process")], &items).assert_problem(400, "invalid-parameter");
     assert_eq!(results(&server.send("POST", "/bulk", &[&key("process-process-process")], &items))[0]["status"], 200);

@@ -1,4 +1,4 @@
-//! How items come (arrays, forms) and how results go (tar).
+//! Forms of requests (arrays, multipart forms) and of results (tar).
 
 use std::io::Read;
 
@@ -100,12 +100,12 @@ fn items_of_a_form_find_their_parts() {
     ]);
     let long = vec![0; (50 << 20) + 1];
     let parts: [(&str, &[u8]); 5] =
-        [("items", &items), ("one", &one), ("nobody's", b"x"), ("two", &two), ("long", &long)];
+        [("items", &items), ("one", &one), ("unused", b"x"), ("two", &two), ("long", &long)];
     let answer = server.send("POST", "/bulk", &[FORM], &form(&parts));
     let (mut lines, last) = lines_of(&answer);
     assert_eq!(last, json!({ "done": true, "ok": 4, "failed": 4 }));
     lines.sort_by_key(|line| line["item"].as_u64());
-    assert_eq!(lines[0]["part"], "nobody's");
+    assert_eq!(lines[0]["part"], "unused");
     assert_failed(&lines[0], 400, "invalid-parameter");
     lines.remove(0);
     assert_eq!(lines[1]["status"], 201);

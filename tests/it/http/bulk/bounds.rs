@@ -43,11 +43,11 @@ fn bodies_that_find_no_room_are_refused_one_by_one() {
     const BUDGET: u64 = 1 << 20;
     let server = Server::with(|settings| {
         settings.store.uploads_bytes_max = BUDGET;
-        // As long a body may wait for room.
+        // A body may wait for room for as long.
         settings.http.body_stall_ms = 2_000;
     });
     let (small, large) = (ppm(20, 10, [1, 2, 3]), ppm(600, 600, [1, 2, 3]));
-    // Of the middle one the line finds room, but not the line and what it says.
+    // The line in the middle finds room, but not both the line and the image in it.
     let sources = [&small, &large, &small, &ppm(410, 400, [1, 2, 3]), &small];
     let lines = bulk(&server, &sources.map(|source| item(data(source), &[resize("png", 2)])));
     for (index, line) in lines.iter().enumerate() {
@@ -60,7 +60,7 @@ fn bodies_that_find_no_room_are_refused_one_by_one() {
     let lines = results(&server.send("POST", "/bulk", &[super::bodies::FORM], &form));
     assert_failed(&lines[0], 503, "busy");
     assert_eq!(lines[1]["status"], 200);
-    // Nothing of them is held on.
+    // No memory of them is still held.
     assert_eq!(server.send("POST", "/images", &[], &ppm(400, 400, [1, 2, 3])).status, 201);
 }
 

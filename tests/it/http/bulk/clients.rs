@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Server, data, id, item, lines_of, ndjson, path_of, ppm, resize, results, with};
 use crate::fetch::origin::Origin;
 use crate::fetch::{PERMITTED, options};
+use crate::http::client::WRITE_STALLS_MS;
 use crate::http::metrics::figure;
 use crate::http::until;
 
@@ -37,7 +38,7 @@ fn a_client_may_send_everything_before_it_reads() {
 fn one_bad_line_among_many_is_one_line_of_the_answer() {
     const BAD: usize = 50_000;
     let server = Server::start();
-    // Cheap: they fail before anything is opened, each at the same member.
+    // These items are cheap: they fail before anything is opened, each at the same member.
     let mut body = b"{\"source\": {\"id\": \"x\"}}\n".repeat(BAD);
     body.extend_from_slice(b"{\"source\": \n");
     body.extend_from_slice(&b"{\"source\": {\"id\": \"x\"}}\n".repeat(9_999));
@@ -56,7 +57,7 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// A request whose results are many times what the buffers of both sockets take.
+/// The body of a request whose results are many times what the buffers of both sockets take.
 fn large(server: &Server) -> Vec<u8> {
     let image = ppm(2_000, 1_000, [5, 6, 7]);
     server.store(&image);
@@ -74,7 +75,7 @@ fn begin(server: &Server, body: &[u8]) -> super::super::Client {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
+fn a_client_that_does_not_read_holds_its_window_and_gets_a_problem_or_is_closed() {
     let server = Server::with(|settings| {
         settings.http.bulk_items_max = 2;
         settings.http.bulk_requests_max = 1;
@@ -83,7 +84,7 @@ fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
     });
     let body = large(&server);
     let mut client = begin(&server, &body);
-    // Its place is given back once it was given up; until then there is none.
+    // There is no place for another request until the server has given up on this client.
     let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
     let refused = server.send("POST", "/bulk", &[], &small);
     refused.assert_problem(503, "busy");
@@ -92,7 +93,7 @@ fn a_client_that_does_not_read_holds_its_window_and_is_told_or_closed() {
     let mut rest = Vec::new();
     _ = client.stream.read_to_end(&mut rest);
     assert!(rest.len() < 40 * 8_000_000, "it was cut short of its forty results");
-    // Told, unless the connection was given up first, in the middle of a body.
+    // The last line says why, unless the connection was closed first, in the middle of a body.
     let text = String::from_utf8_lossy(&rest);
     assert!(!text.contains("\"done\":true"));
     assert!(text.contains("/problems/client-not-reading") || !text.ends_with("0\r\n\r\n"));
@@ -114,7 +115,7 @@ fn a_client_that_does_not_read_holds_nothing_of_the_bulk_lane() {
     let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
     slow.write(&[head.as_bytes(), &body].concat());
     until(|| figure(&server, "bulk_renders_total") >= 3);
-    // This one may need all of the lane.
+    // This item may need all memory of the lane.
     let image = ppm(1_500, 1_000, [8, 8, 8]);
     let other = ndjson(&[item(data(&image), &[resize("png", 2)])]);
     let lines = results(&server.send("POST", "/bulk", &[], &other));
@@ -141,19 +142,19 @@ fn a_client_that_does_not_read_keeps_no_room_from_others() {
     let image = ppm(2, 1, [1, 2, 3]);
     server.store(&image);
     let half_a_line = chunk(&vec![b' '; BUDGET as usize * 2 / 3]);
-    // This one may pause in the middle of a line for as long as its first item runs.
+    // This client may pause in the middle of a line for as long as its first item runs.
     let mut pausing = server.connect();
     let hangs = ndjson(&[item(json!({ "url": origin.url("/hangs") }), &[resize("png", 1)])]);
     pausing.write(&[CHUNKED, &chunk(&hangs), &half_a_line].concat());
     until(|| origin.requests() > 0);
-    // The line of this one finds too little room, while what came before it waits for the client.
+    // The line of this client finds too little room, while earlier results wait for the client to read.
     let mut not_reading = server.connect();
     let large = ndjson(&vec![item(id(&image), &[resize("ppm", 2_000)]); 8]);
     not_reading.write(&[CHUNKED, &chunk(&large), &half_a_line].concat());
     let upload = || server.send("POST", "/images", &[], &ppm(200, 100, [3, 2, 1])).status;
     until(|| upload() == 503);
     until(|| figure(&server, "bulk_renders_total") >= 2);
-    // It waits for room only as long as it may.
+    // The line waits for room only as long as it may.
     until(|| upload() != 503);
     drop((pausing, not_reading));
 }
@@ -169,12 +170,12 @@ fn a_client_that_leaves_ends_its_items() {
     drop(begin(&server, &body));
     let small = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
     until(|| server.send("POST", "/bulk", &[], &small).status != 503);
-    assert!(figure(&server, "bulk_renders_total") < 40, "not all of them were rendered for nobody");
+    assert!(figure(&server, "bulk_renders_total") < 40, "the other items were not rendered");
     until(|| figure(&server, "bulk_bytes_in_flight") == 0);
 }
 
 #[test]
-fn a_body_that_ends_early_is_told_after_what_came_of_it() {
+fn a_body_that_ends_early_is_reported_after_its_results() {
     let server = Server::with(|settings| settings.http.body_stall_ms = 300);
     let image = ppm(2, 2, [1, 1, 1]);
     let line = ndjson(&[item(data(&image), &[resize("png", 1)])]);
@@ -191,7 +192,7 @@ fn a_body_that_ends_early_is_told_after_what_came_of_it() {
 
 #[test]
 fn a_server_that_stops_ends_what_it_has_begun_and_says_so() {
-    // It does not wait for a client that pauses.
+    // The server does not wait for a client that pauses.
     let server = Server::with(|settings| settings.http.body_stall_ms = 600_000);
     let line = ndjson(&[item(data(&ppm(2, 2, [1, 1, 1])), &[resize("png", 1)])]);
     let mut client = server.connect();
@@ -265,20 +266,25 @@ fn nothing_is_lost_of_a_client_that_is_slower_than_the_least_rate_while_it_reads
 }
 
 #[test]
-fn a_client_that_only_sends_is_told_why_it_was_not_heard() {
-    let server = Server::with(|settings| {
-        settings.http.write_stall_ms = 8_000;
-        // However long it takes to send all of it.
-        settings.http.linger_ms = 600_000;
-        settings.http.body_rate_min = 0;
-    });
+fn a_client_that_reads_only_after_it_has_sent_all_learns_why_it_was_not_heard() {
+    const LINES: usize = 350;
     let image = ppm(600, 400, [5, 6, 7]);
-    server.store(&image);
     // Far more than the buffers of both sockets take, in either direction.
     let line = format!("{:<60000}\n", item(id(&image), &[json!({ "format": "ppm" })]).to_string());
-    let body = line.repeat(350);
-    let answer = server.send("POST", "/bulk", &[], body.as_bytes());
-    let (lines, last) = lines_of(&answer);
+    let length = line.len() * LINES;
+    let head = format!("POST /bulk HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let request = head + &line.repeat(LINES);
+    let answer = WRITE_STALLS_MS.iter().find_map(|write_stall_ms| {
+        let server = Server::with(|settings| {
+            settings.http.write_stall_ms = *write_stall_ms;
+            settings.http.write_grace_ms = *write_stall_ms;
+            settings.http.linger_ms = 600_000;
+            settings.http.body_rate_min = 0;
+        });
+        server.store(&image);
+        server.connect().send_then_read(request.as_bytes())
+    });
+    let (lines, last) = lines_of(&answer.expect("a whole answer"));
     assert_eq!((&last["done"], &last["problem"]["type"]), (&false.into(), &"/problems/client-not-reading".into()));
-    assert!(lines.len() < 350);
+    assert!(lines.len() < LINES);
 }

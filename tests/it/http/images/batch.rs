@@ -1,4 +1,4 @@
-//! Routes that are asked of many ids at once.
+//! Routes that take many ids at once.
 
 use progimage::digest::Digest;
 use serde_json::{Value, json};

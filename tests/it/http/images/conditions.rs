@@ -1,4 +1,4 @@
-//! Conditional and range requests over a socket: H2 to H5. The decisions themselves are tested beside their code.
+//! Conditional and range requests over a socket: H2 to H5. The decisions themselves are tested next to their code.
 
 use crate::http::{Server, path_of, ppm};
 

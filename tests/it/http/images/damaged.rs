@@ -1,4 +1,4 @@
-//! Originals from a disk whose bytes were not read before: what is read for an answer, and what a damaged one gives away.
+//! Originals from a disk that were not read before: what is read for an answer, and how much of a damaged one is sent.
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -26,7 +26,7 @@ fn file_of(folder: &Path, image: &[u8]) -> PathBuf {
     folder.join("blobs").join(&name[..3]).join(name)
 }
 
-/// A server on a folder with one picture, whose last byte is not what it was.
+/// A server on a folder with one picture, whose last byte was changed.
 fn damaged(folder: &Path, image: &[u8]) -> Server {
     let first = Server::on(folder.to_str().unwrap(), |_| {});
     first.store(image);

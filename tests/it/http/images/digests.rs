@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::http::{Server, ppm};
 
 #[test]
-fn a_digest_of_the_whole_is_told_when_it_is_wished_for() {
+fn a_digest_of_the_whole_is_sent_when_it_is_wanted() {
     let server = Server::start();
     let small = ppm(20, 10, [4, 5, 6]);
     let path = server.store(&small);

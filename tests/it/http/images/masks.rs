@@ -30,12 +30,12 @@ fn a_mask_and_an_overlay_are_found_by_their_ids() {
     for (place, one) in tags.iter().enumerate() {
         assert!(!tags[..place].contains(one), "{place}");
     }
-    // The same in another order and in JSON is the same rendition; and so is what is read off its pixels.
+    // Another order, and JSON, name the same rendition.
     assert_eq!(tag(format!("overlay={light}&mask_mode=luma&mask={dark}")), tags[4]);
     let json = format!(r#"[{{"op":"mask","source":{{"id":"{dark}"}},"mode":"luma"}}]"#);
     let encoded: String = json.bytes().map(|byte| format!("%{byte:02x}")).collect();
     assert_eq!(tag(format!("ops={encoded}")), tags[0]);
-    // PAM: a head of text, then the samples as they are.
+    // The pixels are as expected. PAM has a head of text, then the samples.
     let pixels = server.get(&format!("{path}.pnm?mask={dark}&mask_mode=luma"));
     assert!(pixels.body.ends_with(&[10, 20, 30, 51].repeat(6 * 4)), "{pixels:?}");
     let pixels = server.get(&format!("{path}.ppm?overlay={light}&overlay_gravity=northwest"));
@@ -77,7 +77,7 @@ fn a_rendition_outlives_its_mask_but_not_its_source() {
     let cached = server.get(&query);
     assert_eq!((cached.status, cached.field("cache-status")), (200, Some("progimage; hit")));
     assert_eq!(cached.body, first.body);
-    // What is not cached needs the mask.
+    // A rendition that is not cached needs the mask.
     server.get(&format!("{query}&w=3")).assert_problem(422, "image-missing");
     assert_eq!(server.ask("DELETE", &path, &[]).status, 204);
     server.get(&query).assert_problem(404, "unknown-id");

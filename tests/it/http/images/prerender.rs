@@ -121,10 +121,10 @@ fn those_before_there_were_too_many_are_rendered() {
 }
 
 #[test]
-fn who_may_not_read_what_would_be_rendered_is_told_before_anything_is_stored() {
+fn a_key_that_may_not_read_the_renditions_is_refused_before_anything_is_stored() {
     const WRITER: &str = "Authorization: Bearer writer-writer-writer";
     const BOTH: &str = "Authorization: Bearer both-both-both-both";
-    // Whether everybody may read, and whether only renditions; and what the one with only `write` may have rendered.
+    // Whether anonymous clients may read, whether only renditions, and what a key with `write` alone may have rendered.
     for (anonymous, originals_need_key, allowed) in
         [("none", false, &[][..]), ("read", false, &["thumb", "whole"]), ("read", true, &["thumb"])]
     {

@@ -1,4 +1,4 @@
-//! The rendition tier as clients see it: what a server that was restarted says.
+//! The rendition tier as clients see it: the answers of a server that was restarted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

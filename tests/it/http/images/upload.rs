@@ -1,4 +1,4 @@
-//! Uploads: what is stored, what is refused, and that nothing of a refused one is left.
+//! Uploads: what is stored, what is refused, and that a refused upload leaves nothing.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -41,7 +41,7 @@ pub const FORM: &str = "Content-Type: multipart/form-data; boundary=edge";
 #[test]
 fn one_part_of_a_form_is_the_same_as_a_raw_body() {
     let server = Server::start();
-    // Of several chunks: the parser must be woken in the middle of the part.
+    // A part of several chunks: the parser must be woken in the middle of it.
     let image = ppm(300, 300, [9, 8, 7]);
     let mut client = server.connect();
     for status in [201, 200] {
@@ -80,7 +80,7 @@ fn put_stores_what_its_path_names_and_nothing_else() {
     let mut client = server.connect();
     assert_eq!(client.ask("PUT", &path, &[], &image).status, 201);
     assert_eq!(client.ask("PUT", &path, &[], &image).status, 200);
-    // Present or not, a body that is read is verified; the connection is kept.
+    // A body that is read is verified whether the image is stored already or not, and the connection is kept.
     client.ask("PUT", &path, &[], &other).assert_problem(422, "digest-mismatch");
     assert_eq!(client.ask("PUT", &path, &["If-None-Match: *"], &image).status, 412);
     assert_eq!(server.get(&path_of(&other)).status, 404);

@@ -1,4 +1,4 @@
-//! `POST /images` of many images: what each entry of an archive and each part of a form comes to.
+//! `POST /images` of many images: the result of each entry of an archive and of each part of a form.
 
 use progimage::digest::Digest;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::http::{Server, path_of, ppm};
 
 pub const TAR: &str = "Content-Type: application/x-tar";
 
-/// An image that no other number gives.
+/// An image that differs for each number.
 pub fn image(n: u32) -> Vec<u8> {
     let [a, b, c, _] = n.to_le_bytes();
     ppm(2, 2, [a, b, c])
@@ -60,7 +60,7 @@ fn names(lines: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn each_entry_of_a_tar_and_each_part_of_a_form_is_stored_and_told() {
+fn each_entry_of_a_tar_and_each_part_of_a_form_is_stored_and_reported() {
     let images = [image(1), image(2), image(3)];
     let files = ["a.ppm", "b/c.ppm", "b/c.ppm"].into_iter().zip(images.iter().map(Vec::as_slice));
     for (field, body) in [(TAR, tar(files)), (FORM, form(&images.each_ref().map(Vec::as_slice)))] {
@@ -131,7 +131,7 @@ fn bad_entries_stop_no_good_ones() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_told_or_skipped_and_no_path_matters() {
+fn what_is_no_regular_file_is_reported_or_skipped_and_no_path_matters() {
     let server = Server::start();
     let images: Vec<Vec<u8>> = (0..9).map(image).collect();
     let file = |name, n: usize| (header(name, EntryType::Regular, images[n].len() as u64), images[n].as_slice());
@@ -169,7 +169,7 @@ fn what_is_no_regular_file_is_told_or_skipped_and_no_path_matters() {
         bare("old/", EntryType::Regular),
         (header("volume", EntryType::new(b'V'), 0), b""),
     ];
-    // However it is cut into chunks.
+    // In every division into chunks.
     for chunk in [1 << 20, 700, 512, 100] {
         let body = raw(&entries);
         let mut client = server.connect();
@@ -225,16 +225,16 @@ fn an_archive_that_lies_ends_the_answer_and_keeps_what_came_before() {
         assert_eq!((&last["done"], &last["ok"], &last["failed"]), expected, "{last}");
         assert_eq!(last["problem"]["status"], status, "{last}");
         assert_eq!(server.get(&path_of(&first)).status, 200);
-        // Nothing of an entry that has not ended.
+        // An entry that has not ended is not stored.
         assert_eq!(server.get("/images").json()["images"].as_array().unwrap().len(), ok);
     };
-    // Cut anywhere behind the first entry: in a header, in data, before the end.
+    // Cut anywhere after the first entry: in a header, in data, before the end.
     for length in [1_025, 1_500, 1_536, 1_540, 2_047, 2_048] {
         check(&whole[..length], 400);
     }
     check(&broken((header("b", EntryType::Regular, 1 << 62), &second)), 400);
     check(&broken((header("b", EntryType::Regular, 1_600), &second)), 400);
-    // Too small: what follows is taken for a header, and is none.
+    // The length is too small, so data is read as a header, which it is not.
     let two_blocks = vec![b'y'; 1_024];
     check(&broken((header("b", EntryType::Regular, 512), &two_blocks)), 400);
     check(&broken((unsummed, &second)), 400);

@@ -73,7 +73,7 @@ fn heads_have_bounds() {
     server.ask("GET", "/healthz", &fields(64)).assert_problem(431, "head-too-large");
     let long = format!("X: {}", "y".repeat(33 << 10));
     server.ask("GET", "/healthz", &[&long]).assert_problem(431, "head-too-large");
-    // Past the parser's own buffers: the status still reaches a client that goes on sending.
+    // More than the parser's own buffers hold. The status still reaches a client that goes on sending.
     let bomb = format!("X: {}", "y".repeat(1 << 20));
     assert_eq!(server.ask("GET", "/healthz", &[&bomb]).status, 431);
     assert_eq!(server.ask("GET", "/healthz", &fields(5_000)).status, 431);
@@ -127,7 +127,7 @@ fn a_refusal_reaches_a_client_that_still_sends() {
 #[test]
 fn no_request_hides_behind_another() {
     let server = Server::start();
-    // What stands in the body must never be answered as a request of its own.
+    // The content of a body must never be answered as a request of its own.
     let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
     let length = hidden.len();
     let check = |head: &str, body: &str| {

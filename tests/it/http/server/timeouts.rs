@@ -1,4 +1,4 @@
-//! Clients that are slow, silent or many. Bounds are short here, so that the tests are; what is asserted is what happens, not when.
+//! Clients that are slow, silent or many. Bounds are short, so that the tests are. They assert what happens, not when.
 
 use std::io::{Read, Write};
 
@@ -20,7 +20,7 @@ fn a_silent_or_slow_head_is_closed() {
 #[test]
 fn an_idle_connection_is_closed() {
     let server = Server::with(|settings| settings.http.keep_alive_ms = 60);
-    // On a busy machine a client may not come to ask within the bound: another one does.
+    // On a busy machine a client may be too late for the bound. Then another one tries.
     let answered = (0..100).map(|_| server.connect()).find_map(|mut client| {
         _ = client.stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
         Some((client.try_answer(false)?, client))
@@ -32,7 +32,7 @@ fn an_idle_connection_is_closed() {
 
 #[test]
 fn an_idle_connection_is_not_a_slow_head() {
-    // The head's bound is nothing beside the idle one: only bytes of a head start it.
+    // The head's bound is much shorter than the idle one. Only bytes of a head start it.
     let server = Server::with(|settings| settings.http.head_timeout_ms = 1);
     let mut client = server.connect();
     for _ in 0..3 {
@@ -74,7 +74,7 @@ fn a_client_that_stops_reading_is_closed() {
     let server = Server::with(|settings| settings.http.write_stall_ms = 60);
     let (mut client, asked) = ask_for_more_than_buffers_hold(&server);
     client.stream.read_exact(&mut [0]).unwrap();
-    // Not another byte is read until the server has given up and its count of connections says so.
+    // No other byte is read until the server's count of connections shows that it has given up.
     until(|| server.get("/metrics").text().contains("progimage_http_connections 1\n"));
     let mut rest = Vec::new();
     // Cut off: fewer bytes than were asked for, by an end or a reset.
@@ -82,8 +82,8 @@ fn a_client_that_stops_reading_is_closed() {
     assert!(rest.len() < asked, "{}", rest.len());
 }
 
-/// A client that has sent requests for more bytes than the kernel keeps for a client that does not read (a loopback connection's two buffers
-/// may grow to some 40 MB), and how many bytes their answers have at least.
+/// A client that has sent requests, and the least number of bytes of their answers. They are more than the kernel keeps
+/// for a client that does not read: the two buffers of a loopback connection may grow to some 40 MB.
 fn ask_for_more_than_buffers_hold(server: &Server) -> (Client, usize) {
     const ANSWERS: usize = 8;
     let path = server.store(&ppm(3_000, 2_000, [1, 2, 3]));
@@ -98,7 +98,7 @@ fn a_client_that_reads_below_the_least_rate_is_closed() {
     let server = Server::with(|settings| {
         settings.http.write_rate_min = 1 << 40;
         settings.http.write_grace_ms = 0;
-        // Not this: it takes a byte now and then.
+        // This bound is not reached, since the client takes a byte now and then.
         settings.http.write_stall_ms = 3_600_000;
     });
     let (mut client, asked) = ask_for_more_than_buffers_hold(&server);

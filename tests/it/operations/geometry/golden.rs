@@ -1,0 +1,52 @@
+//! Comparisons with what Pillow and libvips made of the same picture (`fixtures/golden/README.md` has the commands).
+
+use std::collections::HashMap;
+
+use progimage::pipeline::operation::{Context, by_name};
+use progimage::pipeline::{Deadline, Raster};
+
+use super::{apply, pipeline};
+use crate::operations::{decode, difference, golden, render};
+
+/// Compares with a file of another program: every sample within `most`, the mean within `mean_most`.
+fn like(query: &str, name: &str, most: u8, mean_most: f64) {
+    let ours = render(query, golden("geometry-source.png")).into_first();
+    let (largest, mean) = difference(&ours, &decode(&golden(name)).into_first(), query);
+    assert!(largest <= most && mean <= mean_most, "{query}: {largest}, mean {mean}");
+}
+
+#[test]
+fn pillow_and_libvips_make_the_same() {
+    like("crop=10,20,50,44", "crop-pillow.png", 0, 0.0);
+    like("crop=10,20,50,44&pad=4,8,12,16&bg=336699", "pad-pillow.png", 1, 0.0);
+    // Sixteen bits of linear light between the passes, against 32-bit floats.
+    like("w=40&h=27&fit=fill", "resize-lanczos3-pillow.png", 2, 0.1);
+    like("w=40&h=27&fit=fill&kernel=cubic", "resize-cubic-pillow.png", 2, 0.1);
+    like("w=40&h=27&fit=fill&kernel=linear", "resize-linear-pillow.png", 2, 0.1);
+    like("w=40&h=40&fit=cover&g=east", "resize-east-pillow.png", 2, 0.1);
+    like("w=110&h=73&fit=fill&enlarge", "resize-enlarged-pillow.png", 2, 0.1);
+}
+
+#[test]
+fn libvips_turns_the_same() {
+    let ours = render("rotate=15", golden("geometry-source.png")).into_first();
+    let theirs = decode(&golden("rotate-vips.png")).into_first();
+    // The edges of libvips fade over two pixels, ours over one.
+    let (_, mean) = difference(&ours, &theirs, "all of it");
+    assert!(mean <= 1.0, "{mean}");
+    // It places pixels to 1/64 of another.
+    let middle = |raster: Raster| apply(raster, "crop=33,22,44,43").expect("inside");
+    let (largest, mean) = difference(&middle(ours), &middle(theirs), "the middle");
+    assert!(largest <= 2 && mean <= 0.3, "{largest}, mean {mean}");
+}
+
+#[test]
+fn libvips_trims_the_same_part() {
+    let source = decode(&golden("trim-source.png")).into_first();
+    let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
+    let trim = pipeline("trim=10").expect("valid");
+    let (operation, args) = &trim.steps()[0];
+    let (_, part) = operation.resolve.expect("trim resolves")(&source, args, &context).expect("small");
+    assert_eq!(part.to_string(), "x=16&y=4&width=50&height=44");
+    assert!(by_name("trim").is_some_and(|trim| (trim.plan)(source.shape(), args).is_ok_and(|cost| cost.at_most)));
+}
