@@ -5,9 +5,8 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
+//! | [`digest`] | the name of a blob: its BLAKE3-256 hash; in `secret`, the keyed hash of keys and webhooks |
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
-//! | `secret` | secrets that sign and open: their least length, HMAC; knows nothing else |
 //! | `offload` | work that takes long runs away from the threads of the runtime; knows nothing else |
 //! | `singleflight` | many callers of one key share one run; knows nothing else |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
@@ -47,7 +46,6 @@ pub mod digest;
 pub mod pipeline;
 
 mod offload;
-mod secret;
 
 mod singleflight;
 
