@@ -1,5 +1,7 @@
 //! [`Digest`]: the BLAKE3-256 hash that identifies a blob. No other hash is called a digest in this crate.
 
+pub(crate) mod secret;
+
 use std::fmt;
 use std::str::FromStr;
 

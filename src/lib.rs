@@ -5,9 +5,8 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
+//! | [`digest`] | the name of a blob: its BLAKE3-256 hash; in `secret`, the keyed hash of keys and webhooks |
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
-//! | `secret` | secrets that sign and open: their least length, HMAC; knows nothing else |
 //! | `offload` | long work, on other threads than the runtime's; knows nothing else |
 //! | `singleflight` | many callers of one key share one run; knows nothing else |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
@@ -21,12 +20,21 @@
 //!
 //! # A request, top to bottom: `GET /images/<digest>.webp?w=200`
 //! ```text
-//! http::server          bytes -> request; route by method + path
-//! http::routes::images  digest + codec + Pipeline::from_query; ETag from the key
-//! http::protocol        304 when the tag matches; the response
-//! renditions            cache hit -> bytes; else join the shared run, open the source (store.open), look in the tier
-//! engine                inspect, plan, wait for the memory of the plan, read the source, verified against its name
-//! render                decode -> operations -> encode, on the render pool
+//! http::server             bytes -> request; route by method and path
+//! http::routes::images     digest + format + query -> Pipeline; its key is the ETag and the name in the cache
+//! renditions               cache hit -> bytes; else join the shared run, open the source, look in the tier
+//! renditions::engine       inspect, plan, wait for the memory of the plan, read the source, verified against its name
+//! renditions::render       decode -> operations -> encode, on the render pool
+//! http::protocol           304 where the tag matches: on a hit at once, on a miss once the source is known to exist, without
+//!                          a render; else the response
+//! ```
+//!
+//! # An item of a job
+//! ```text
+//! jobs::scheduler          takes a chunk from the database
+//! jobs::runner             runs its items, writes each result once
+//! http::routes::jobs::executor   the line -> Item, with the rights of its sender; the lines of the results
+//! items::execute           the source once, then `renditions` (bulk lane), then each output to its place
 //! ```
 //!
 //! # Invariants
@@ -36,7 +44,8 @@
 //!    only `http::protocol::problem` chooses an error status.
 //! 4. Only `renditions` runs a pipeline on behalf of a request: one place for cache, single flight, admission, threads.
 //! 5. Only `config` and `cli` read environment, arguments or configuration files.
-//! 6. Every queue, body, list, retry and dimension has a bound in a `Limits` or `Options` type, and a test that reaches it and one past it.
+//! 6. Every queue, body, list, retry and dimension has a bound, and a test that reaches it and one past it. Bounds that an operator
+//!    may want to change are fields of a `Limits` or `Options` type; the others are constants next to what they bound.
 //! 7. Every module has a `//!` that says what it is and what it is not.
 //! 8. Locks are `parking_lot`'s: a panic does not poison them, so one failed request stops no other. In return, code under
 //!    a lock must leave its data whole at each point that can panic: single steps on maps and counters. Where wrong data
@@ -47,7 +56,6 @@ pub mod digest;
 pub mod pipeline;
 
 mod offload;
-mod secret;
 
 mod singleflight;
 

@@ -93,18 +93,20 @@ fn parameter(row: &Row) -> String {
 
 /// Spellings of other services, and what they are here.
 fn describe_foreign() -> String {
-    let mut table = "| There | Of | Here |\n|---|---|---|\n".to_owned();
+    let word = |word: &&str| if word.is_empty() { "no value".to_owned() } else { format!("`{word}`") };
+    let listed = |words: &[&str]| words.iter().map(word).collect::<Vec<_>>().join(", ");
+    let mut table = "| Spelling | Service | Here |\n|---|---|---|\n".to_owned();
     for foreign::Row { names, values, of, means, .. } in FOREIGN {
-        let (names, values) = (names.join("`, `"), values.join("`, `"));
+        let (names, values) = (listed(names), listed(values));
         let here = match means {
-            Means::Same(same) => format!("`{same}`, taken as it is"),
-            Means::Nothing => "nothing is done, as asked".to_owned(),
+            Means::Same(same) => format!("accepted as `{same}`"),
+            Means::Nothing => "accepted, without effect".to_owned(),
             Means::Query(query) => format!("`{query}`"),
             Means::Because(query, why) => format!("`{query}`: {why}"),
             Means::Extension => "the extension of the path: `/images/{id}.webp`".to_owned(),
             Means::Words(words) => (*words).to_owned(),
         };
-        table += &format!("| `{names}` = `{values}` | {of} | {here} |\n");
+        table += &format!("| {names} = {values} | {of} | {here} |\n");
     }
     table
 }

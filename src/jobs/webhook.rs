@@ -18,8 +18,7 @@ use super::database::now_ms;
 use super::shared::{ERROR_WAIT, Shared, sleep};
 use super::status::{WEBHOOK_CALLS_MAX, status};
 use super::{Error, backoff_ms};
-use crate::digest::Digest;
-use crate::secret;
+use crate::digest::{Digest, secret};
 
 const SIGNATURE: &str = "progimage-signature";
 /// Webhooks that are called at once.

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::sign::{self, SigningKey};
+use crate::digest::secret;
 use crate::http::error::Error;
-use crate::secret;
 
 /// What a request needs, and what a key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::Mac;
 
+use crate::digest::secret::{self, hmac};
 pub use crate::http::error::Refused;
-use crate::secret::{self, hmac};
 
 /// Keys that may be active at once. Without `key_id`, each of them is tried.
 pub const SIGNING_KEYS_MAX: usize = 16;
