@@ -251,7 +251,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("$.webp?crop=1,2", "crop needs x, y, width and height."),
     ("$.webp?overlay_x=3", "overlay_x needs overlay."),
     (r#"$.webp?ops=[{"op":"resize"}]"#, "ops[0].width is missing; it must be a whole number from 1 to 65535, unless there is a height or an aspect."),
-    (r#"$.webp?ops=[{"op":"crop","x":1}]"#, "ops[0].y is missing: x, y, width and height stand together."),
+    (r#"$.webp?ops=[{"op":"crop","x":1}]"#, "ops[0].y is missing: x, y, width and height belong together."),
     ("$?w=3", "w needs an extension; write /images/ID.auto?w=3."),
     ("/remote.webp", "url is missing; it must be the URL of an image."),
     // Values.
@@ -275,9 +275,9 @@ const SENTENCES: &[(&str, &str)] = &[
     ("$.gif?lossless", "gif cannot be lossless; png, webp, avif, tiff, bmp, ico, qoi, ppm, pgm, pnm and tga can."),
     ("$.gif?max_bytes=5k", "gif has no quality to lower for max_bytes; jpeg, webp and avif have one."),
     ("$.jpg?colors=5", "colors: jpeg has no palette; png and gif have one."),
-    ("$.webp?max_bytes=5k&q=auto", "max_bytes cannot stand beside quality=auto."),
-    ("$.webp?w=3&h=4&ar=1:1", "aspect cannot stand beside width and height both."),
-    ("$.webp?ops=[]&w=3", "w cannot stand beside ops."),
+    ("$.webp?max_bytes=5k&q=auto", "max_bytes cannot be used with quality=auto."),
+    ("$.webp?w=3&h=4&ar=1:1", "aspect cannot be used with width and height both."),
+    ("$.webp?ops=[]&w=3", "w cannot be used with ops."),
     ("$.webp?preset=x", "this server has no presets."),
     // Paths.
     ("$/w_3,c_fill", "Operations go into the query, after an extension: /images/ID.auto?w=3&fit=cover"),
