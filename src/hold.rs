@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-/// `bytes`, which keep `permit` until the last reader has let go of them.
-///
-/// A part that is split off keeps it too.
+/// Attaches `permit` to `bytes`, until the last reader has dropped them. A part that is split off keeps the permit, too.
 pub fn hold(bytes: impl AsRef<[u8]> + Send + 'static, permit: impl Send + 'static) -> Bytes {
     Bytes::from_owner(Held { bytes, _permit: permit })
 }

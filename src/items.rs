@@ -1,5 +1,5 @@
-//! Bulk items: one source, up to [`OUTPUTS_MAX`] outputs, each with its own place. What `POST /bulk` streams and a job queues. Knows no
-//! HTTP and no queue.
+//! Bulk items: one source, up to [`OUTPUTS_MAX`] outputs, each with its own place. `POST /bulk` streams them, a job queues
+//! them. Knows no HTTP and no queue.
 //!
 //! ```json
 //! {"key": "a", "source": {"id": "<digest>"}, "outputs": [{"format": "webp", "quality": 80,
@@ -32,21 +32,21 @@ pub use error::Error;
 pub use execute::Done;
 pub use reserved_bytes::ReservedBytes;
 
-/// Outputs of one item.
+/// Most outputs of one item.
 pub const OUTPUTS_MAX: usize = 16;
-/// Bytes of an item's key.
+/// Most bytes of an item's key.
 pub const KEY_BYTES_MAX: usize = 256;
 
-/// What binds every item, as it binds every request.
+/// Settings for every item, equal to those for every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Chains by name.
+    /// Queries by name.
     pub presets: Presets,
-    /// Conversions become renders: for servers that must never serve an original's metadata under another extension.
+    /// Whether conversions become renders: for servers that must never serve an original's metadata under another extension.
     pub convert_renders: bool,
-    /// Bytes of a source.
+    /// Most bytes of a source.
     pub bytes_max: u64,
-    /// Bytes of the URL of a rendition: it could not be asked for if it were longer.
+    /// Most bytes of the URL of a rendition: a longer one could not be requested.
     pub url_bytes_max: usize,
     /// How long an item waits for room among the bodies in flight.
     pub busy_wait_ms: u64,
@@ -72,54 +72,76 @@ pub struct Items {
     options: Arc<Options>,
 }
 
-/// One source and what is to be made of it.
+/// One source and its outputs.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use std::sync::Arc;
+/// use progimage::fetch::{self, Sources};
+/// use progimage::items::{Items, Options, Source, To};
+/// use progimage::pipeline::Limits;
+/// use progimage::renditions::{self, Renditions};
+/// use progimage::store::{self, Uploads};
+/// let store = store::open("memory:", &store::Options::default()).await.unwrap();
+/// let uploads = Uploads::new(store.clone(), store::Options::default());
+/// let renditions = Renditions::new(store, Limits::default(), renditions::Options::default());
+/// let sources = Arc::new(Sources::new(&fetch::Options::default()));
+/// let items = Items::new(&uploads, renditions, sources, Options::default());
+///
+/// let line = r#"{"key": "a", "source": {"url": "http://origin/a.jpg"}, "outputs": [{"format": "webp", "to": "blob"}]}"#;
+/// let item = items.read(line.into(), &[To::Response, To::Blob]).await.unwrap();
+/// assert_eq!(item.source, Source::Remote("http://origin/a.jpg".to_owned()));
+/// assert_eq!((item.key.as_deref(), item.outputs[0].to), (Some("a"), To::Blob));
+/// assert_eq!(item.outputs[0].pipeline.to_string(), "webp;;");
+/// # })
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// The client's own name for it.
+    /// The client's name for the item.
     pub key: Option<String>,
-    /// What it is made of.
+    /// The source of all outputs.
     pub source: Source,
     /// 1 to [`OUTPUTS_MAX`].
     pub outputs: Vec<Output>,
 }
 
-/// Where the source of an item is.
+/// The place of an item's source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// In the store: `{"id": ...}`.
+    /// A stored image: `{"id": ...}`.
     Stored(Digest),
-    /// On another server: `{"url": ...}`.
+    /// An image on another server: `{"url": ...}`.
     Remote(String),
-    /// Here: `{"data": "<base64>"}`, or a part that has come. The right to hold it goes with it.
+    /// Bytes with the right to hold them: `{"data": "<base64>"}`, or a part that has arrived.
     Bytes(ReservedBytes),
-    /// In a part of the same form that has not come yet: `{"part": "<name>"}`.
+    /// A part of the same form that has not arrived yet: `{"part": "<name>"}`.
     Part(String),
 }
 
-/// One result that is asked for.
+/// One requested result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// What is to be made.
+    /// The pipeline that makes it.
     pub pipeline: Pipeline,
-    /// How a URL asks for it: in the canonical form, or by its preset where nothing else may be asked for.
+    /// Its query in a URL: the canonical one, or its preset if the server allows presets alone.
     pub query: String,
-    /// Where it is put.
+    /// Its place.
     pub to: To,
 }
 
-/// Where a result is put.
+/// The place of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
-    /// Into the answer.
+    /// The response.
     Response,
-    /// Into the store, as if it were uploaded.
+    /// The store, as if it were uploaded.
     Blob,
-    /// Into the rendition tier, under the URL of its source.
+    /// The rendition tier, under the URL of its source.
     Rendition,
 }
 
 impl To {
-    /// Its name in JSON.
+    /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             To::Response => "response",
@@ -129,19 +151,19 @@ impl To {
     }
 }
 
-/// Rights that the sender of an item must have.
+/// The rights that the sender of an item needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// It names stored images.
+    /// The item names stored images.
     pub read: bool,
-    /// It stores blobs.
+    /// The item stores blobs.
     pub write: bool,
-    /// It makes a rendition that has all of a stored original's metadata.
+    /// The item makes a rendition with all metadata of a stored original.
     pub original: bool,
 }
 
 impl Item {
-    /// What the right to send it must hold.
+    /// The rights that its sender needs.
     pub fn needs(&self) -> Needs {
         let stored = matches!(self.source, Source::Stored(_));
         let all = |output: &Output| output.pipeline.encode_args().word("metadata") == Some("all");
@@ -153,17 +175,17 @@ impl Item {
     }
 }
 
-/// A line that is no item.
+/// A line that is not an item.
 #[derive(Clone, Debug)]
 pub struct Unread {
-    /// Its key, if that could be read.
+    /// The key, if it could be read.
     pub key: Option<String>,
-    /// Why.
+    /// The mistake.
     pub error: Error,
 }
 
 impl Items {
-    /// Over the layers below.
+    /// Items over the layers below.
     pub fn new(uploads: &Uploads, renditions: Arc<Renditions>, sources: Arc<Sources>, options: Options) -> Arc<Items> {
         let uploads = uploads.patient(Duration::from_millis(options.busy_wait_ms));
         Arc::new(Items { uploads, renditions, sources, options: Arc::new(options) })
@@ -174,17 +196,18 @@ impl Items {
         self.options.convert_renders
     }
 
-    /// The right to hold `bytes`; waits while too many are in flight.
+    /// The right to hold `bytes`; waits while the budget is used up.
     async fn reserve(&self, bytes: u64) -> Result<Reserved, Error> {
         let mut reserved = self.uploads.acquire_none();
         reserved.acquire(bytes).await?;
         Ok(reserved)
     }
 
-    /// Reads one item from its line of JSON. `places` are those that an output may name; the first is meant where it names none.
+    /// Reads one item from its line of JSON. An output may name one of `places`; without a name the first is used.
     ///
-    /// Bytes that are decoded from a long line count in the budget of bodies: this waits while there is no room. Callers that read
-    /// one line after the other never wait for themselves: an item that runs gives its source back before it needs room again.
+    /// Bytes that are decoded from a long line count in the budget of bodies, so this waits while there is no room. A caller
+    /// that reads one line after the other never waits for itself: a running item drops its source before it needs room
+    /// again.
     pub async fn read(&self, text: Bytes, places: &'static [To]) -> Result<Item, Unread> {
         let is_long = text.len() > INLINE_BYTES_MAX;
         let decoded = if is_long { self.options.bytes_max.min(text.len() as u64 / 4 * 3) } else { 0 };
@@ -199,8 +222,8 @@ impl Items {
         Ok(item)
     }
 
-    /// Stores bytes as an upload would be: through the gate of the codecs. Within the right to hold them, where they have one: to
-    /// wait for a second one would be to wait for all others that do the same.
+    /// Stores bytes like an upload, after a codec has inspected them. Uses their own right to be held, if they have one: with
+    /// a second one, callers would wait for each other.
     async fn store(&self, held: ReservedBytes) -> Result<Receipt, Error> {
         let (bytes, reserved) = held.into_parts();
         inspect(&bytes).await?;
@@ -213,7 +236,7 @@ impl Items {
         Ok(upload.seal(None).await?.commit().await?)
     }
 
-    /// The source of an item that outlives its request, stored. One that is stored already is not looked for.
+    /// Stores the source of an item that outlives its request. A source in the store is not looked up.
     pub async fn stored(&self, source: Source) -> Result<Source, Error> {
         let held = match source {
             Source::Stored(id) => return Ok(Source::Stored(id)),
@@ -225,7 +248,7 @@ impl Items {
     }
 }
 
-/// No part was put in its place: there are none where the item came from.
+/// The error for a part that did not arrive: only forms have parts.
 fn partless(name: &str) -> Error {
     invalid("source.part", name, "id, url or data here; part in a multipart/form-data of /bulk").into()
 }

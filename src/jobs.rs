@@ -1,5 +1,6 @@
 //! Jobs: many items at once, accepted as a whole and run in the background. Each item ends exactly once in the results,
-//! whatever happens to the process. Knows no HTTP and nothing of what a line means: a [`JobExecutor`] runs the items.
+//! whatever happens to the process. Knows no HTTP and nothing of what a line means: a [`JobExecutor`] runs the items, which is
+//! `http::routes::jobs::executor`.
 //!
 //! ```text
 //! receive -> chunks of items in the database -> accepted (durable) -> scheduler takes chunks -> JobExecutor::run -> results
@@ -17,8 +18,8 @@
 //!
 //! **Exactly once.** A chunk stays in the database until everything in it has ended. Results are written as items end,
 //! each item's in one transaction, under a unique (job, item, part, output), and they are durable before a client sees
-//! them. After a crash, items without a result run again, so an item may run twice but has one result. Which chunks run
-//! is known to the process alone: a new one finds nothing to wait for.
+//! them. After a crash, items without a result run again, so an item may run twice but has one result. Running chunks are
+//! tracked only in memory: after a restart no chunk is locked.
 //!
 //! **Why not a queue crate.** apalis 1.0 with apalis-sqlite 1.0 was tried by its own statements. After a kill, a worker
 //! of the same name is refused for the time of a heartbeat, and its task counts that as an attempt. `vacuum_before`

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`digest`] | the name of a blob: its BLAKE3-256 hash |
 //! | [`pipeline`] | bytes in, bytes out: decode, operations, encode; codecs and operations are tables. Pure |
+//! | `secret` | secrets that sign and open: their least length, HMAC; knows nothing else |
 //! | `offload` | work that takes long runs away from the threads of the runtime; knows nothing else |
 //! | `singleflight` | many callers of one key share one run; knows nothing else |
 //! | [`store`] | blobs by digest, durable when acknowledged; knows no images |
@@ -46,6 +47,7 @@ pub mod digest;
 pub mod pipeline;
 
 mod offload;
+mod secret;
 
 mod singleflight;
 

@@ -14,25 +14,19 @@ mod batch;
 pub mod codec;
 pub mod color;
 mod deadline;
-pub mod docs;
 mod encode;
 mod error;
-pub mod foreign;
 mod ifd;
-pub mod invalid;
-pub mod json;
 mod limits;
 pub mod metadata;
 pub mod operation;
 mod orient;
 pub mod param;
-mod parse;
 mod plan;
-mod presets;
-pub mod query;
 mod raster;
 mod run;
 pub mod summary;
+mod syntax;
 
 use bytes::Bytes;
 
@@ -42,44 +36,63 @@ use codec::{Codec, Header};
 pub use deadline::Deadline;
 pub use encode::ENCODE;
 pub use error::Error;
-pub use limits::Limits;
+pub use limits::{Limits, within};
 use param::{Args, Param};
-pub use parse::{is_known, unknown_member, unknown_of_query};
 use plan::RenderPlan;
 pub use plan::{Headers, PlanSummary, Step};
-pub use presets::{PRESET, Presets};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
+pub use syntax::{PRESET, Presets, docs, foreign, invalid, is_known, json, query, unknown_member, unknown_of_query};
 
-/// Raised whenever the same source gives other pixels before its first operation: decoders, colour, orientation; and whenever a
-/// picture is brought to an encoder in another way. Part of every key, since a key is made before the source is read.
+/// Raised whenever an equal source gives other pixels before its first operation (decoders, colour, orientation), and
+/// whenever a picture is converted for an encoder in another way. Part of every key, since a key is made before the source
+/// is read.
 pub const DECODE_REVISION: u32 = 1;
 
-/// What is to be made of a source: an output format, its encode arguments and a list of operations.
+/// What to make of a source: an output format, its encode arguments and a list of operations.
 ///
 /// `Display` writes the canonical text `<format>;<encode arguments>;<operation>(<arguments>)/...`, arguments joined by `&`;
-/// `FromStr` reads it back. What is written in two ways (a flat query or JSON, an alias, a default) is equal and has the same text,
-/// hence the same key; other operations that come to the same (`rotate=180` and `flip=hv`) are not.
+/// `FromStr` reads it back. Two spellings of one pipeline (a flat query and JSON, an alias, a default) are equal and have
+/// the same text, hence the same key. Other operations with the same result (`rotate=180` and `flip=hv`) are not equal.
+///
+/// ```
+/// use progimage::pipeline::{Deadline, Headers, Images, Limits, Pipeline, Size, codec, query};
+/// // A portable graymap of four pixels.
+/// let source = bytes::Bytes::from_static(b"P5 2 2 255\n\x00\x40\x80\xff");
+/// let pairs = query::pairs(Some("rotate=90&h=0001"))?;
+/// let pipeline = Pipeline::from_query(codec::by_name("pgm").unwrap(), &pairs)?;
+/// assert_eq!(pipeline.to_string(), "pgm;;rotate(angle=90)/resize(height=1)");
+/// assert_eq!(pipeline.to_string().parse(), Ok(pipeline.clone()));
+/// assert_eq!(pipeline.query(), "rotate=90&height=1");
+///
+/// let found = codec::sniff(&source)?;
+/// let header = (found.inspect)(&source)?;
+/// let plan = pipeline.plan((found, &header), &Headers::new(), &Limits::default())?;
+/// assert_eq!((plan.size, plan.exact), (Size::new(1, 1), true));
+/// let output = pipeline.run(&source, &Images::new(), &Limits::default(), &Deadline::default())?;
+/// assert!(output.bytes.starts_with(b"P5"));
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pipeline {
     codec: &'static Codec,
-    /// Whether a parameter was written, even at its default.
+    /// Whether a parameter was given, even at its default.
     render: bool,
     encode: Args,
     steps: Vec<Step>,
 }
 
 impl Pipeline {
-    /// Reads decoded query pairs in any order; empty is a conversion. Operations run in the order of
-    /// [`operation::OPERATIONS`], or in that of `ops`, a JSON array of `{"op": name, argument: value ...}`.
+    /// Reads decoded query pairs in any order; without pairs it is a conversion. Operations run in the order of
+    /// [`operation::OPERATIONS`], or of `ops`, a JSON array of `{"op": name, argument: value ...}`.
     ///
     /// Errors: [`Error::Invalid`].
     pub fn from_query(codec: &'static Codec, query: &[(String, String)]) -> Result<Pipeline, Error> {
-        parse::from_query(codec, query, &[])
+        syntax::from_query(codec, query, &[])
     }
 
-    /// Reads a query that images came with, by the names of their parts. In a flat query such a name is the key that
-    /// asks for an image (`mask`); in JSON `{"part": name}` stands where an id may. Each must be asked for.
+    /// Reads a query that came with images, by the names of their parts. In a flat query the name is the key that takes an
+    /// image (`mask`); in JSON, `{"part": name}` takes the place of an id. Each image must be used.
     ///
     /// Errors: [`Error::Invalid`].
     pub fn from_form(
@@ -87,11 +100,11 @@ impl Pipeline {
         query: &[(String, String)],
         parts: &[(&str, Digest)],
     ) -> Result<Pipeline, Error> {
-        parse::from_query(codec, query, parts)
+        syntax::from_query(codec, query, parts)
     }
 
-    /// Reads the members of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array; with a `preset`, the
-    /// pairs that its name stands for.
+    /// Reads the members of a JSON object: encode arguments by their JSON names, and `ops`, the text of a JSON array.
+    /// `preset` holds the pairs of a preset, if one is named.
     ///
     /// Errors: [`Error::Invalid`].
     pub fn from_json(
@@ -100,11 +113,11 @@ impl Pipeline {
         encode: &[(String, serde_json::Value)],
         ops: Option<&str>,
     ) -> Result<Pipeline, Error> {
-        parse::from_members(codec, preset, encode, ops)
+        syntax::from_members(codec, preset, encode, ops)
     }
 
-    /// A render by these steps. Equal meaning gives equal pipelines, however it was written. `written` lets an error call an
-    /// argument as the client does: by the place of its step, its table and its name.
+    /// A pipeline of these steps. Equal meaning gives equal pipelines, however it was written. `written` renames the
+    /// arguments in an error as the client wrote them, by the place of the step and its table.
     fn new(
         codec: &'static Codec,
         render: bool,
@@ -120,7 +133,7 @@ impl Pipeline {
         let steps: Vec<Step> = steps.filter_map(Result::transpose).collect::<Result<_, Error>>()?;
         let mut encode = encode::canonicalized(codec, encode)?;
         if !steps.is_empty() {
-            // The source is another picture then.
+            // The result is another picture than the source.
             encode.reset("never_larger");
         }
         Ok(Pipeline { codec, render, encode, steps })
@@ -141,7 +154,7 @@ impl Pipeline {
         &self.steps
     }
 
-    /// The other images that it names (masks, overlays), each once.
+    /// The other images that the pipeline names (masks, overlays), each once.
     pub fn images(&self) -> Vec<Digest> {
         let mut images: Vec<Digest> = self.steps.iter().flat_map(|(_, args)| args.images()).collect();
         images.sort_unstable();
@@ -149,7 +162,7 @@ impl Pipeline {
         images
     }
 
-    /// Without a written parameter: where the source has the output's format, its own bytes are the answer.
+    /// Whether no parameter was given. A source that is in the output format is then returned unchanged.
     pub fn is_conversion(&self) -> bool {
         !self.render
     }
@@ -159,25 +172,24 @@ impl Pipeline {
         Pipeline { render: true, ..self }
     }
 
-    /// The pipeline, as a render where `renders` says that conversions are none: for servers that must not answer an original's
-    /// own bytes.
+    /// The pipeline, as a render if `renders` is set: for servers that must not return an original's own bytes.
     pub fn unless_converts(self, renders: bool) -> Pipeline {
         if renders { self.into_render() } else { self }
     }
 
-    /// The canonical query, percent-encoded: flat where that can say the chain, else `ops`; empty for a conversion.
-    /// [`Pipeline::from_query`] makes an equal pipeline of its pairs.
+    /// The canonical query, percent-encoded: flat if a flat query can say the chain, else with `ops`; empty for a
+    /// conversion. [`Pipeline::from_query`] reads an equal pipeline from its pairs.
     pub fn query(&self) -> String {
         query::query(self)
     }
 
-    /// The name of the rendition of `source`: moka key and, in its first 32 hex digits, ETag. Over the source, the canonical text
-    /// and the revisions of decoding, codec and operations: it changes whenever the bytes may.
+    /// The name of the rendition of `source`: cache key and, in its first 32 hex digits, ETag. A hash of the source, the
+    /// canonical text and the revisions of decoding, codec and operations, so that it changes whenever the bytes may.
     pub fn key(&self, source: &Digest) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key("progimage 1 rendition");
         hasher.update(source.as_bytes());
         hasher.update(self.to_string().as_bytes());
-        // No text holds a zero byte: it ends here.
+        // No text holds a zero byte, so this one ends it.
         hasher.update(&[0]);
         let operations = self.steps.iter().map(|(operation, _)| operation.revision);
         for revision in [DECODE_REVISION, self.codec.revision].into_iter().chain(operations) {
@@ -186,11 +198,11 @@ impl Pipeline {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
-    /// Holds the whole chain against `limits` and says what it will cost. `source` is the format and header of the source, `images`
-    /// those of [`Pipeline::images`].
+    /// Checks the whole chain against `limits`, and returns what it will make and cost. `source` is the format and header of
+    /// the source, `images` has those of [`Pipeline::images`].
     ///
-    /// Errors: [`Error::Limit`], [`Error::Unsupported`] when the output format is only read, [`Error::MissingImage`], and those of
-    /// the operations.
+    /// Errors: [`Error::Limit`], [`Error::Unsupported`] if the output format is only read, [`Error::MissingImage`], and
+    /// errors of the operations.
     pub fn plan(
         &self,
         source: (&'static Codec, &Header),
@@ -200,9 +212,9 @@ impl Pipeline {
         RenderPlan::new(self, source, images, limits).map(|plan| plan.summary)
     }
 
-    /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic. A source that is passed through is
+    /// Sniffs, inspects, plans, decodes, applies the operations and encodes. Deterministic. A source that passes through is
     /// not copied.
     pub fn run(&self, source: &Bytes, images: &Images, limits: &Limits, deadline: &Deadline) -> Result<Output, Error> {
-        run::run(self, source, images, limits, deadline)
+        run::run(codec::sniff(source)?, self, source, images, limits, deadline)
     }
 }

@@ -1,12 +1,32 @@
-//! Renditions: the cache (moka), single flight, admission by planned memory, and the render pool. The only place that runs a
-//! pipeline on behalf of a request. Knows no HTTP.
+//! Renditions: the cache (moka), single flight, admission by planned memory, and the render pool. The only place that
+//! runs a pipeline on behalf of a request. Knows no HTTP.
 //!
 //! ```text
-//! get   -> cache -> flight (shared by key) -> tier ┐
-//! batch -> cache -> tier ──────────────────────────┴> engine: source, plan, admission -> render: pool thread -> cache or tier
+//! get   -> cache -> shared run -> tier ┐
+//! batch -> cache -> tier ──────────────┴> engine: source, plan, admission -> render: pool thread -> cache or tier
 //! ```
 //!
-//! A single render is a batch of one: both lanes have one way through [`engine`] and [`render`].
+//! A single render is a batch of one: both lanes share the way through [`engine`] and [`render`].
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use progimage::pipeline::{Limits, Pipeline, codec};
+//! use progimage::renditions::{Options, Origin, Renditions};
+//! use progimage::store::{self, Uploads};
+//! let store = store::open("memory:", &store::Options::default()).await?;
+//! let uploads = Uploads::new(store.clone(), store::Options::default());
+//! let mut upload = uploads.begin(None).await?;
+//! upload.write("P6 1 1 255\n\u{1}\u{2}\u{3}".into()).await?;
+//! let source = upload.seal(None).await?.commit().await?.digest;
+//!
+//! let renditions = Renditions::new(store, Limits::default(), Options::default());
+//! let png = Pipeline::from_query(codec::by_extension("png").unwrap(), &[])?;
+//! let (first, origin) = renditions.get(&source, &png).await?;
+//! assert!(first.bytes.starts_with(b"\x89PNG") && matches!(origin, Origin::Rendered { .. }));
+//! let (second, origin) = renditions.get(&source, &png).await?;
+//! assert_eq!((second.bytes.as_ptr(), origin), (first.bytes.as_ptr(), Origin::Hit));
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
 
 mod admission;
 mod aux_images;
@@ -37,10 +57,11 @@ use crate::pipeline::metadata::Camera;
 use crate::pipeline::{self, Images, Limits, Pipeline};
 use crate::singleflight::{self, Group};
 use crate::store::{self, Store};
+use admission::Permit;
 use cache::Cache;
 pub use counters::Counters;
-use engine::{Engine, Order};
-use generation::{Generation, Generations};
+use engine::Engine;
+use generation::Generation;
 pub use header::inspect;
 pub use options::Options;
 use render::Made;
@@ -48,22 +69,22 @@ pub use source::Source;
 use source::{Opened, unstored};
 use tier::Tier;
 
-/// Renditions that may be on their way into the tier because they were asked for again.
+/// Most renditions on their way into the tier because they were asked for again.
 const KEEPING_MAX: usize = 4;
 
 /// Why there is no rendition.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The store's answer.
+    /// The store's error.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The pipeline's answer.
+    /// The pipeline's error.
     #[error(transparent)]
     Pipeline(#[from] pipeline::Error),
     /// The queue is full, or no permit came in time.
     #[error("too busy; try again in {retry_after_s} s")]
     Busy {
-        /// Seconds.
+        /// Seconds until a retry.
         retry_after_s: u32,
     },
     /// A codec or operation panicked: our bug, logged.
@@ -71,8 +92,8 @@ pub enum Error {
     Panicked,
 }
 
-/// An encoded result, shared by reference count. Its bytes count in [`Options::render_memory_bytes_max`], or in those of the
-/// cache, for as long as anybody has them.
+/// An encoded result, shared by reference count. Its bytes count in [`Options::render_memory_bytes_max`], or in the bytes
+/// of the cache, until the last holder drops them.
 #[derive(Clone, Debug)]
 pub struct Rendition {
     /// The encoded image.
@@ -83,14 +104,21 @@ pub struct Rendition {
     pub query: Arc<str>,
 }
 
-/// How a rendition was come by.
+impl Rendition {
+    /// The rendition, whose bytes hold `permit`.
+    fn held(self, permit: Permit) -> Rendition {
+        Rendition { bytes: hold(self.bytes, permit), ..self }
+    }
+}
+
+/// Where a rendition is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// From the cache.
     Hit,
     /// From the rendition tier; it is in the cache now.
     Tier,
-    /// Rendered by this or a shared flight, with the time spent in each part.
+    /// Rendered for this call or one that shares its run, with the time spent in each part.
     Rendered {
         /// Waiting for admission and a thread.
         queue: Duration,
@@ -106,22 +134,21 @@ pub enum Origin {
 /// Renditions of the blobs of one store.
 ///
 /// # Concurrency
-/// Everything may be called from any task at once. After [`Renditions::forget`] has returned, nothing that was made of the source
-/// before is answered, not even to callers that waited already: they get `NotFound`.
+/// Every method may be called from any task at once. After [`Renditions::forget`] has returned, nothing that was made of
+/// the source before is returned, not even to callers that waited already: they get `NotFound`.
 pub struct Renditions {
     engine: Arc<Engine>,
     cache: Cache,
     tier: Tier,
-    /// Renditions that are on their way into the tier because they were asked for again.
+    /// Places for renditions on their way into the tier because they were asked for again.
     keeping: Arc<Semaphore>,
-    generations: Generations,
     flights: Group<FlightKey, Made>,
     header_flights: Group<FlightKey, Result<(&'static Codec, Header), Error>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
-/// A key and the generation of its source: no caller joins a flight that began before a delete.
+/// A key and the generation of its source: no caller joins a run that began before a delete.
 type FlightKey = (Digest, u64);
 
 impl Renditions {
@@ -132,7 +159,6 @@ impl Renditions {
             tier: Tier::open(&options),
             keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
             engine: Engine::new(store, &limits, &options),
-            generations: Generations::default(),
             flights: Group::new(),
             header_flights: Group::new(),
             hits: AtomicU64::new(0),
@@ -140,18 +166,18 @@ impl Renditions {
         })
     }
 
-    /// A cached rendition of `source` by key ([`Source::key`]); never waits.
+    /// A cached rendition of `source` by key ([`Pipeline::key`]); never waits.
     ///
-    /// A hit does not ask the store whether the source still exists: a delete on this node comes by [`Renditions::forget`].
+    /// A hit does not ask the store whether the source still exists: a delete on this node calls [`Renditions::forget`].
     ///
     /// # Panics
-    /// Outside a tokio runtime, where there is a tier: what is asked for again is put into it, in the background.
+    /// Outside a tokio runtime, if there is a tier: a rendition that is asked for again is put into it in the background.
     pub fn cached(&self, source: impl Into<Source>, key: &Digest) -> Option<Rendition> {
         let hit = match source.into() {
             Source::Stored(id) => {
                 self.cache.get_again(&id, key, |rendition, generation| self.keep(key, rendition, generation))
             }
-            // One that was made of the stored source of these bytes serves too.
+            // A rendition of the same bytes in the store serves too.
             Source::Fetched { digest, .. } => {
                 self.cache.get(&unstored(&digest), key).or_else(|| self.cache.get(&digest, key))
             }
@@ -161,33 +187,37 @@ impl Renditions {
         Some(hit)
     }
 
-    /// A rendition from the cache, a shared flight, the tier, or a new render. The render goes on while any caller waits for it, and
-    /// is cancelled when the last one leaves. A source that is [`Source::Given`] is always rendered, and for this caller alone.
+    /// A rendition from the cache, a shared run, the tier, or a new render. The render goes on while a caller waits for it,
+    /// and is cancelled when the last one leaves. A source that is [`Source::Given`] is always rendered, and for this
+    /// caller alone.
     pub async fn get(&self, source: impl Into<Source>, pipeline: &Pipeline) -> Made {
         let source = source.into();
-        if let Source::Given { bytes, images } = source {
-            return self.alone(bytes, images, pipeline).await;
-        }
-        let key = source.key(pipeline);
+        let key = match source {
+            Source::Stored(digest) | Source::Fetched { digest, .. } => pipeline.key(&digest),
+            Source::Given { bytes, images } => {
+                return self.engine.render_one(&Opened::Given { bytes, images }, pipeline).await;
+            }
+        };
         match self.cached(source.clone(), &key) {
             Some(hit) => Ok((hit, Origin::Hit)),
             None => self.missed(source, key, pipeline).await,
         }
     }
 
-    /// As [`Renditions::get`], for a caller that has its key and whose look in the cache found nothing: it is not made again, and
-    /// the cache not asked again.
+    /// A rendition by its key, for a caller that has asked the cache already. Otherwise as [`Renditions::get`].
     pub async fn missed(&self, source: impl Into<Source>, key: Digest, pipeline: &Pipeline) -> Made {
         let (name, fetched) = match source.into() {
             Source::Stored(id) => (id, None),
             Source::Fetched { digest, bytes } => (unstored(&digest), Some(bytes)),
-            Source::Given { bytes, images } => return self.alone(bytes, images, pipeline).await,
+            Source::Given { bytes, images } => {
+                return self.engine.render_one(&Opened::Given { bytes, images }, pipeline).await;
+            }
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let generation = self.generations.of(&name);
-        let flight = |_| self.flight(fetched, key, generation.clone(), pipeline);
-        let answer = self.flights.join_or_start((key, generation.serial()), flight).await;
-        unless_over(&generation, answer)
+        let generation = self.engine.generations.of(&name);
+        let run = || self.run(fetched, key, generation.clone(), pipeline.clone());
+        let made = self.flights.join_or_start((key, generation.serial()), run).await;
+        unless_over(&generation, made)
     }
 
     /// Format and header of a stored blob, if they are remembered; never reads or waits.
@@ -200,24 +230,24 @@ impl Renditions {
         if let Some(known) = self.known(source) {
             return Ok(known);
         }
-        let generation = self.generations.of(source);
-        let flight = |_| {
+        let generation = self.engine.generations.of(source);
+        let run = || {
             let (engine, generation) = (self.engine.clone(), generation.clone());
             async move { engine.header(&engine.single, &generation).await }
         };
-        let answer = self.header_flights.join_or_start((*source, generation.serial()), flight).await;
-        unless_over(&generation, answer)
+        let header = self.header_flights.join_or_start((*source, generation.serial()), run).await;
+        unless_over(&generation, header)
     }
 
-    /// What the camera says in a stored blob, from its bytes on first use, then remembered.
+    /// The camera data in a stored blob, from its bytes on first use, then remembered.
     pub async fn camera(&self, source: &Digest) -> Result<Option<Arc<Camera>>, Error> {
-        let generation = self.generations.of(source);
+        let generation = self.engine.generations.of(source);
         let camera = self.engine.camera(&generation).await;
         unless_over(&generation, Ok(camera))
     }
 
-    /// Puts a rendition into the tier that is asked for the second time: most are asked for once. Whether that is settled: only a
-    /// few are on their way at a time, and one that finds no place is tried again at its next hit.
+    /// Puts a rendition that is asked for the second time into the tier; most are asked for once. Returns whether that is
+    /// settled: only a few are on their way at a time, and a rendition that finds no place is tried again at its next hit.
     fn keep(&self, key: &Digest, rendition: &Rendition, generation: &Arc<Generation>) -> bool {
         if !self.tier.is_on() {
             return true;
@@ -231,80 +261,67 @@ impl Renditions {
         true
     }
 
-    /// What the engine is asked for, with the present generations of the images that the pipelines name.
-    fn order(&self, pipelines: Vec<Pipeline>) -> Order {
-        let generations = pipelines.iter().flat_map(Pipeline::images).map(|id| self.generations.of(&id)).collect();
-        Order { pipelines, generations, extra_bytes: 0 }
-    }
-
-    /// Forgets everything of `source`, and keeps flights that are under way from bringing it back. Called by delete, after the
-    /// store has removed the blob.
+    /// Forgets everything of `source`, and keeps runs under way from bringing it back. Delete calls this after the store
+    /// has removed the blob.
     ///
-    /// From then on nothing of it is answered. The files of the tier are gone when the future is ready.
+    /// Nothing of the source is returned from then on. The files of the tier are gone when the future is ready.
     pub fn forget(&self, source: &Digest) -> impl Future<Output = ()> + Send + use<> {
-        if let Some(ended) = self.generations.end(source) {
+        if let Some(ended) = self.engine.generations.end(source) {
             self.cache.forget(&ended);
         }
         self.engine.headers.forget(source);
+        self.engine.cameras.forget(source);
         self.tier.forget(source)
     }
 
-    /// The run that all simultaneous requests for `key` share. It is aborted when its last caller leaves, which cancels its render.
-    fn flight(
+    /// The run that all simultaneous requests for `key` share. It is dropped when its last caller leaves, which cancels its
+    /// render.
+    fn run(
         &self,
         fetched: Option<Bytes>,
         key: Digest,
         generation: Arc<Generation>,
-        pipeline: &Pipeline,
+        pipeline: Pipeline,
     ) -> impl Future<Output = Made> + Send + use<> {
         let (engine, cache, tier) = (self.engine.clone(), self.cache.clone(), self.tier.clone());
-        let order = self.order(vec![pipeline.clone()]);
         async move {
-            // A miss asks the cache twice, and needs to: another flight may have landed between this caller's look and its start.
+            // A miss asks the cache twice, and needs to: another run may have ended between this caller's lookup and its
+            // start.
             if let Some(hit) = cache.get(generation.source(), &key) {
                 return Ok((hit, Origin::Hit));
             }
             let source = match fetched {
                 Some(bytes) => Opened::Given { bytes, images: Images::new() },
                 None => {
-                    let blob = engine.store.open(generation.source()).await?;
+                    let source = Opened::stored(&engine, &generation).await?;
                     if let Some(kept) = from_tier(&engine, &tier, generation.source(), &key).await {
-                        cache.insert_kept(key, &kept, &generation);
+                        cache.insert(key, &kept, &generation, true);
                         return Ok((kept, Origin::Tier));
                     }
-                    Opened::Stored(generation.clone(), Box::new(blob))
+                    source
                 }
             };
-            let (rendition, origin) = engine.render_one(source, order).await?;
-            cache.insert(key, &rendition, &generation);
+            let (rendition, origin) = engine.render_one(&source, &pipeline).await?;
+            cache.insert(key, &rendition, &generation, false);
             Ok((rendition, origin))
         }
     }
-
-    /// A render that nothing is looked up, shared or kept of.
-    async fn alone(&self, bytes: Bytes, images: Images, pipeline: &Pipeline) -> Made {
-        self.engine.render_one(Opened::Given { bytes, images }, self.order(vec![pipeline.clone()])).await
-    }
 }
 
-/// A rendition that the tier has, of a source that the store was found to have; its bytes are held in the lane of single requests.
+/// A rendition in the tier, of a source that is in the store. Its bytes are held in the lane of single requests.
 async fn from_tier(engine: &Engine, tier: &Tier, source: &Digest, key: &Digest) -> Option<Rendition> {
     let found = tier.find(source, key).await?;
     let permit = engine.single.acquire(found.len).await.ok()?;
-    let Rendition { bytes, codec, query } = tier.read(found).await?;
-    Some(Rendition { bytes: hold(bytes, permit), codec, query })
+    Some(tier.read(found).await?.held(permit))
 }
 
-/// A flight's answer, unless its source was deleted meanwhile.
-fn unless_over<T>(
-    generation: &Generation,
-    answer: Result<Result<T, Error>, singleflight::Aborted>,
-) -> Result<T, Error> {
+/// The value of a run, unless its source was deleted meanwhile.
+fn unless_over<T>(generation: &Generation, value: Result<Result<T, Error>, singleflight::Aborted>) -> Result<T, Error> {
     if generation.is_over() {
         return Err(store::Error::NotFound.into());
     }
-    answer.unwrap_or_else(|singleflight::Aborted| {
-        tracing::error!(source = %generation.source(), "a flight was lost: this is our bug");
+    value.unwrap_or_else(|singleflight::Aborted| {
+        tracing::error!(source = %generation.source(), "a shared run was lost: this is our bug");
         Err(Error::Panicked)
     })
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -46,7 +46,6 @@ struct Run<V> {
     /// Distinguishes this run from a later one of the same key.
     serial: u64,
     waiters: usize,
-    cancelled: Arc<AtomicBool>,
     task: AbortHandle,
     value: watch::Receiver<Option<V>>,
 }
@@ -78,11 +77,9 @@ where
     }
 
     /// Waits for the value of the run of `key`. If none is under way, `start` is called at the first poll and its
-    /// future is run.
-    ///
-    /// `start` gets the flag that is raised when the run is cancelled. The task is aborted then, too; work that the run
-    /// has handed to other threads must look at the flag.
-    pub async fn join_or_start<F>(&self, key: K, start: impl FnOnce(Arc<AtomicBool>) -> F) -> Result<V, Aborted>
+    /// future is run. When a run is cancelled its future is dropped, which must stop what the run has started on other
+    /// threads.
+    pub async fn join_or_start<F>(&self, key: K, start: impl FnOnce() -> F) -> Result<V, Aborted>
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -100,7 +97,7 @@ where
         }
     }
 
-    fn enter<F>(&self, key: K, start: impl FnOnce(Arc<AtomicBool>) -> F) -> (Waiter<K, V>, watch::Receiver<Option<V>>)
+    fn enter<F>(&self, key: K, start: impl FnOnce() -> F) -> (Waiter<K, V>, watch::Receiver<Option<V>>)
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -112,9 +109,8 @@ where
             return (waiter, run.value.clone());
         }
         let serial = self.shared.started.fetch_add(1, Ordering::Relaxed);
-        let cancelled = Arc::new(AtomicBool::new(false));
         let (sender, value) = watch::channel(None);
-        let future = start(cancelled.clone());
+        let future = start();
         let remove = RemoveOnDrop { shared: self.shared.clone(), key, serial };
         let task = tokio::spawn(async move {
             let result = future.await;
@@ -122,7 +118,7 @@ where
             drop(remove);
             sender.send_replace(Some(result));
         });
-        runs.insert(key, Run { serial, waiters: 1, cancelled, task: task.abort_handle(), value: value.clone() });
+        runs.insert(key, Run { serial, waiters: 1, task: task.abort_handle(), value: value.clone() });
         (Waiter { shared: self.shared.clone(), key, serial }, value)
     }
 }
@@ -157,7 +153,6 @@ impl<K: Copy + Eq + Hash, V> Drop for Waiter<K, V> {
         // Removed first, so that no caller joins a run that is being cancelled.
         if let Some(run) = self.shared.leave(&self.key, self.serial) {
             self.shared.cancelled.fetch_add(1, Ordering::Relaxed);
-            run.cancelled.store(true, Ordering::Relaxed);
             run.task.abort();
         }
     }
@@ -184,6 +179,7 @@ mod tests {
     use std::pin::pin;
     use std::task::Poll;
     use tokio::sync::Notify;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     fn group() -> Group<u8, u64> {
         Group::new()
@@ -205,7 +201,7 @@ mod tests {
             .map(|_| {
                 let (group, gate, runs, entered) = (group.clone(), gate.clone(), runs.clone(), entered.clone());
                 tokio::spawn(async move {
-                    let mut call = Box::pin(group.join_or_start(7, |_| async move {
+                    let mut call = Box::pin(group.join_or_start(7, || async move {
                         gate.notified().await;
                         runs.fetch_add(1, Ordering::Relaxed)
                     }));
@@ -228,11 +224,11 @@ mod tests {
         let group = group();
         let gate = Arc::new(Notify::new());
         let open = gate.clone();
-        let mut first = Box::pin(group.join_or_start(1, |_| async move {
+        let mut first = Box::pin(group.join_or_start(1, || async move {
             open.notified().await;
             5
         }));
-        let mut second = Box::pin(group.join_or_start(1, |_| async { unreachable!("one is under way") }));
+        let mut second = Box::pin(group.join_or_start(1, || async { unreachable!("one is under way") }));
         assert!(once(&mut first).await.is_pending());
         assert!(once(&mut second).await.is_pending());
         drop(first);
@@ -244,25 +240,20 @@ mod tests {
     #[tokio::test]
     async fn a_run_without_callers_is_cancelled_and_a_later_caller_starts_anew() {
         let group = group();
-        let (flags, seen) = std::sync::mpsc::channel();
-        let (dropped, was_dropped) = tokio::sync::oneshot::channel::<()>();
+        let (dropped, mut was_dropped) = tokio::sync::oneshot::channel::<()>();
         let mut callers: Vec<_> = Vec::new();
-        callers.push(Box::pin(group.join_or_start(1, |cancelled| {
-            flags.send(cancelled).expect("the test listens");
-            async move {
-                let _held = dropped;
-                pending().await
-            }
+        callers.push(Box::pin(group.join_or_start(1, || async move {
+            let _held = dropped;
+            pending().await
         })));
         assert!(once(&mut callers[0]).await.is_pending());
-        let mut other = Box::pin(group.join_or_start(1, |_| async { unreachable!("one is under way") }));
+        let mut other = Box::pin(group.join_or_start(1, || async { unreachable!("one is under way") }));
         assert!(once(&mut other).await.is_pending());
         callers.clear();
-        let flag = seen.recv().expect("started");
-        assert!(!flag.load(Ordering::Relaxed), "one caller is left");
+        tokio::task::yield_now().await;
+        assert_eq!(was_dropped.try_recv(), Err(TryRecvError::Empty), "one caller is left");
         drop(other);
-        assert!(flag.load(Ordering::Relaxed));
-        assert_eq!(group.join_or_start(1, |_| async { 9 }).await, Ok(9));
+        assert_eq!(group.join_or_start(1, || async { 9 }).await, Ok(9));
         assert!(was_dropped.await.is_err(), "the cancelled task is dropped with all that it holds");
         assert_eq!(group.counts(), Counts { started: 2, joined: 1, cancelled: 1 });
         assert!(group.shared.runs.lock().is_empty());
@@ -271,16 +262,16 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_panics_is_aborted_and_leaves_nothing_behind() {
         let group = group();
-        assert_eq!(group.join_or_start(1, |_| async { panic!("expected by the test") }).await, Err(Aborted));
-        assert_eq!(group.join_or_start(1, |_| async { 2 }).await, Ok(2));
+        assert_eq!(group.join_or_start(1, || async { panic!("expected by the test") }).await, Err(Aborted));
+        assert_eq!(group.join_or_start(1, || async { 2 }).await, Ok(2));
         assert!(group.shared.runs.lock().is_empty());
     }
 
     #[tokio::test]
     async fn a_finished_run_is_not_kept() {
         let group = group();
-        assert_eq!(group.join_or_start(1, |_| async { 1 }).await, Ok(1));
-        assert_eq!(group.join_or_start(1, |_| async { 2 }).await, Ok(2));
+        assert_eq!(group.join_or_start(1, || async { 1 }).await, Ok(1));
+        assert_eq!(group.join_or_start(1, || async { 2 }).await, Ok(2));
         assert_eq!(group.counts(), Counts { started: 2, joined: 0, cancelled: 0 });
     }
 
@@ -289,13 +280,13 @@ mod tests {
         let group = Group::<u8, u64>::detached();
         let gate = Arc::new(Notify::new());
         let open = gate.clone();
-        let mut first = Box::pin(group.join_or_start(1, |_| async move {
+        let mut first = Box::pin(group.join_or_start(1, || async move {
             open.notified().await;
             5
         }));
         assert!(once(&mut first).await.is_pending());
         drop(first);
-        let mut later = Box::pin(group.join_or_start(1, |_| async { unreachable!("one is under way") }));
+        let mut later = Box::pin(group.join_or_start(1, || async { unreachable!("one is under way") }));
         assert!(once(&mut later).await.is_pending());
         gate.notify_one();
         assert_eq!(later.await, Ok(5));

@@ -106,7 +106,8 @@ pub trait Stage: Send {
     fn write(&mut self, bytes: Bytes) -> Future<'_, ()>;
     /// All bytes so far, read back if they were spilled to a file.
     fn bytes(&mut self) -> Future<'_, Bytes>;
-    /// Publishes the bytes under `digest`, which the caller has proven. Returns once bytes and name are durable.
+    /// Publishes the bytes under `digest`, which the caller has proven. Returns once bytes and name are as durable as
+    /// the level of the store says ([`Level`]).
     fn commit(self: Box<Self>, digest: Digest) -> Future<'static, Commit>;
 }
 

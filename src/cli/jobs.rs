@@ -44,7 +44,7 @@ pub fn command() -> Command {
         .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Watch the job until it has ended"))
         .arg(json());
     let list = Command::new("list")
-        .about("Print the status of all jobs, youngest first")
+        .about("Print the status of jobs, youngest first")
         .after_help("The server may require a key with the scope admin.")
         .arg(
             Arg::new("limit")

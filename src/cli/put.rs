@@ -39,8 +39,8 @@ const OUTCOMES_MAX: usize = 1_024;
 
 /// The part of the help about remembered hashes.
 const CACHE_HELP: &str = "put remembers hashes in $XDG_CACHE_HOME/progimage (or ~/.cache/progimage), at most 256 \
-     MiB, and skips files whose path, device, inode, size, mtime and ctime are unchanged. Files on network file \
-     systems, FUSE and unknown file systems are always read. Use --checksum on FAT and exFAT, which have no ctime, \
+     MiB, and does not read files again whose path, device, inode, size, mtime and ctime are unchanged. Files on network \
+     file systems, FUSE and unknown file systems are always read. Use --checksum on FAT and exFAT, which have no ctime, \
      after the clock was turned back, while files are written through memory maps, and before deleting originals. \
      The server checks every upload against its id in any case.";
 

@@ -11,11 +11,11 @@ const GROUPS: &[(&str, &str)] = &[
     ("rendition_tier_bytes_max", "Renders"),
     ("bulk_threads", "Bulk renders"),
     ("remote_allow", "Remote images"),
-    ("connections_max", "Connections and requests"),
+    ("connections_max", "Connections, requests and slow senders"),
     ("ids_max", "Lists of ids"),
     ("job_items_at_once", "Jobs and webhooks"),
     ("bulk_requests_max", "Bulk requests"),
-    ("write_stall_ms", "Slow readers and shutdown"),
+    ("write_stall_ms", "Slow readers, and shutdown"),
     ("log_format", "Logs"),
 ];
 

@@ -86,7 +86,7 @@ pub const SETTINGS: &[Setting] = &[
         set: |config, text| Presets::named(text).map(|named| config.layers.http.presets.set(named)),
         default_text: None,
     },
-    switch!("presets_only", "Allow nothing but presets, in queries and in forms.", layers.http.presets.only),
+    switch!("presets_only", "Allow nothing but presets, in queries, forms and items.", layers.http.presets.only),
     switch!(
         "originals_need_key",
         "Require a key with `read` for originals. Also for renditions with `metadata=all`; other renditions need none.",
@@ -174,7 +174,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "read_back_max",
-        "Larger uploads held in memory at once for inspection.",
+        "Uploads larger than `memory_upload_bytes_max` held in memory at once for inspection.",
         1..=1_024,
         layers.store.read_back_max
     ),
@@ -295,11 +295,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!("connections_max", "Connections at once.", 1..=1_000_000, layers.http.connections_max),
     number!("keep_alive_ms", "Time that a connection may be idle.", 1..=MS_MAX, layers.http.keep_alive_ms),
-    number!("head_timeout_ms", "Time of a request's head.", 1..=MS_MAX, layers.http.head_timeout_ms),
+    number!(
+        "head_timeout_ms",
+        "Time of a request's head, from its first byte. A connection without one is idle: `keep_alive_ms`.",
+        1..=MS_MAX,
+        layers.http.head_timeout_ms
+    ),
     number!("head_bytes_max", "Bytes of a request's header fields.", 256..=60 << 10, layers.http.head_bytes_max),
     number!("headers_max", "Header fields of a request.", 8..=100, layers.http.headers_max),
     number!("url_bytes_max", "Bytes of a request's target.", 256..=60 << 10, layers.http.url_bytes_max),
-    number!("body_stall_ms", "Time that a body may pause.", 1..=MS_MAX, layers.http.body_stall_ms),
+    number!(
+        "body_stall_ms",
+        "Time that a body may pause. An item of a bulk request or job waits as long for room.",
+        1..=MS_MAX,
+        layers.http.body_stall_ms
+    ),
     number!("body_rate_min", "Bytes a second that a body must keep.", 0..=1 << 40, layers.http.body_rate_min),
     number!("body_grace_ms", "Grace period before `body_rate_min` applies.", 0..=MS_MAX, layers.http.body_grace_ms),
     number!("body_timeout_ms", "Time of the body of one image.", 1..=MS_MAX, layers.http.body_timeout_ms),
@@ -419,7 +429,12 @@ pub const SETTINGS: &[Setting] = &[
         1..=MS_MAX,
         layers.http.write_stall_ms
     ),
-    number!("write_rate_min", "Bytes a second that a client must read.", 0..=1 << 40, layers.http.write_rate_min),
+    number!(
+        "write_rate_min",
+        "Bytes a second that a client must read of a response.",
+        0..=1 << 40,
+        layers.http.write_rate_min
+    ),
     number!("write_grace_ms", "Grace period before `write_rate_min` applies.", 0..=MS_MAX, layers.http.write_grace_ms),
     number!(
         "linger_ms",

@@ -104,7 +104,7 @@ impl Sources {
             return Ok(cached.source());
         }
         let shared = self.shared.clone();
-        let fetch = |_| async move { shared.fetch(key, target).await };
+        let fetch = || async move { shared.fetch(key, target).await };
         // Aborted: the fetch panicked, which is our bug. The client sees a failure of the origin.
         self.fetches.join_or_start(key, fetch).await.unwrap_or(Err(Error::Failed { status: None }))
     }

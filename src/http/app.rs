@@ -1,4 +1,4 @@
-//! [`App`]: everything that a request can need, one per process. It is made in [`super::setup`].
+//! [`App`]: everything that a request can need, once a process. [`super::setup`] makes it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,13 +25,14 @@ pub struct App {
     pub(super) store: Arc<dyn Store>,
     pub(super) uploads: Uploads,
     pub(super) list_budget: TextBudget,
-    /// Arrays and forms of items, which are held until the last one has begun: apart, so that they shut out no list of ids.
+    /// The budget of arrays and forms of items, which are kept until the last item has begun. It is separate, so that
+    /// they leave room for lists of ids.
     pub(super) batch_budget: TextBudget,
     pub(super) spools: Spools,
     pub(super) renditions: Arc<Renditions>,
     pub(super) sources: Arc<Sources>,
     pub(super) items: Arc<Items>,
-    /// Places for bulk requests.
+    /// The permits of bulk requests.
     pub(super) bulks: Arc<Semaphore>,
     pub(super) limits: Limits,
     pub(super) access: Access,
@@ -44,29 +45,29 @@ pub struct App {
 /// The settings of every layer below an [`App`], and its own.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Of uploads.
+    /// Settings of uploads.
     pub store: store::Options,
-    /// Of renders.
+    /// Limits of renders.
     pub limits: Limits,
-    /// Of remote sources.
+    /// Settings of remote sources.
     pub fetch: fetch::Options,
-    /// Of the cache and the render pool.
+    /// Settings of the cache and the render pool.
     pub renditions: renditions::Options,
-    /// Of the queue of jobs.
+    /// Settings of the queue of jobs.
     pub jobs: JobOptions,
-    /// Of connections and requests.
+    /// Settings of connections and requests.
     pub http: Options,
-    /// Who may do what.
+    /// Keys, signing keys, and what needs neither.
     pub access: Access,
 }
 
 impl App {
-    /// What becomes of the queries of renders.
+    /// The settings that change what a query means.
     pub(super) fn render_policy(&self) -> RenderPolicy<'_> {
         RenderPolicy { presets: &self.options.presets, converts_render: self.items.convert_renders() }
     }
 
-    /// A streamed 200 that `work` writes, on a task of its own.
+    /// Answers with a streamed 200 whose body `work` writes, on a task of its own.
     pub(super) fn stream<F: Future<Output = ()> + Send + 'static>(
         &self,
         media_type: &'static str,
@@ -75,12 +76,12 @@ impl App {
         stream_writer::spawn(&self.spools, &self.options, media_type, work)
     }
 
-    /// Whether the server is on its way out: `/readyz` says so to load balancers.
+    /// Whether the server is shutting down; `/readyz` reports it to load balancers.
     pub(super) fn draining(&self) -> bool {
         *self.draining.borrow()
     }
 
-    /// Ready once it is.
+    /// Waits until the server shuts down.
     pub(super) async fn drains(&self) {
         // The sender lives as long as the app.
         _ = self.draining.subscribe().wait_for(|draining| *draining).await;

@@ -1,4 +1,4 @@
-//! [`Call`] and [`Reply`]: a request on its way through a handler, and the answer.
+//! [`Call`] and [`Reply`]: a request on its way through a handler, and the response.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,11 +17,11 @@ pub(super) struct Call {
     pub(super) app: Arc<App>,
     pub(super) parts: Parts,
     pub(super) body: RequestBody,
-    /// Whether anybody, or only the holder of a key, could have asked this: decides `public` or `private`.
+    /// Why the request was let through: decides between `public` and `private` in `Cache-Control`.
     pub(super) grant: Grant,
 }
 
-/// What a handler has to say: at once, or later. At once is the path of cached hits: nothing is boxed.
+/// The reply of a handler, at once or later. Cached hits are answered at once, so that nothing is boxed for them.
 pub(super) enum Reply {
     Now(Result<Response, Error>),
     Later(Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>),

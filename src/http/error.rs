@@ -1,4 +1,4 @@
-//! [`Error`]: why a request got no good answer. Statuses are chosen in [`super::protocol::problem`].
+//! [`Error`]: why a request failed. Statuses are chosen in [`super::protocol::problem`].
 
 use crate::digest::Digest;
 use crate::{fetch, items, jobs, pipeline, renditions, store};
@@ -7,112 +7,113 @@ use crate::{fetch, items, jobs, pipeline, renditions, store};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No active key gives this signature for this URL.
-    #[error("the signature is not that of this URL")]
+    #[error("the signature does not match this URL")]
     Bad,
-    /// Its time is over.
-    #[error("the signed URL has expired")]
+    /// The time of the signature is over.
+    #[error("the signature has expired")]
     Expired,
 }
 
-/// What can go wrong between a request and its answer.
+/// What can go wrong between a request and its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Error {
-    /// The store's answer.
+    /// The store has refused or failed.
     Store(store::Error),
-    /// The pipeline's answer.
+    /// The pipeline has refused the parameters or the image.
     Pipeline(pipeline::Error),
-    /// Why a remote source is not there.
+    /// A remote source could not be fetched.
     Fetch(fetch::Error),
-    /// Why a job could not be received or found.
+    /// A job could not be accepted or found.
     Jobs(jobs::Error),
-    /// No permit in time.
+    /// No render permit was free in time.
     Busy { retry_after_s: u32 },
-    /// As many bulk requests as may be are under way.
-    Bulks { max: u64 },
+    /// The bound of concurrent bulk requests is reached.
+    BulksBusy { max: u64 },
     /// A codec or operation panicked.
     Panicked,
-    /// No such path.
+    /// No route has this path.
     NoRoute,
-    /// The path names no image: not 64 lower-case hex digits.
+    /// The path names no image: an id is 64 lower-case hex digits.
     NoSuchId,
-    /// A path that names nothing, below an image or elsewhere: what is said, and where to go instead.
-    Astray { of_image: bool, detail: String, hint: Option<String> },
+    /// The path names nothing, below an image (`of_image`) or elsewhere, and more is known: `detail` says it, and
+    /// `hint` is the path that was probably meant.
+    NoSuchPath { of_image: bool, detail: String, hint: Option<String> },
     /// The path names no job.
     NoSuchJob,
-    /// The path exists, for these methods.
+    /// The path exists, but not for this method.
     MethodNotAllowed { allow: String },
-    /// A method that no path has.
-    NotImplemented { what: &'static str },
-    /// `Host` is missing, doubled or not a host.
+    /// No path has this method.
+    NotImplemented,
+    /// `Host` is missing, given twice, or no host.
     Host,
-    /// The target is longer than allowed.
+    /// The request target is too long.
     UrlTooLong { max: usize },
     /// Too many header fields, or too many bytes of them.
     HeadTooLarge { name: &'static str, value: u64, max: u64 },
-    /// A key is needed.
+    /// The request needs a key.
     Unauthorized,
-    /// The signature of the URL is not good.
+    /// The signature of the URL is wrong or expired.
     Signature(Refused),
-    /// Renditions need a signature here.
+    /// This server renders signed URLs only.
     Unsigned,
-    /// The key is not good for this.
+    /// The key lacks this scope.
     Forbidden { scope: &'static str },
-    /// `If-Match` or `If-None-Match` says no.
+    /// `If-Match` or `If-None-Match` does not hold.
     Precondition,
     /// No range of the request lies inside the body.
     Range { bytes: u64 },
-    /// No form of the image is acceptable.
+    /// `Accept` allows no format of the image.
     NotAcceptable,
-    /// The request is malformed: a header field or a body.
+    /// A header field or the body is malformed.
     Malformed { what: &'static str },
-    /// An extension that names no format to write.
+    /// The extension names no format that can be written.
     Extension { extension: String },
-    /// A `Content-Type` that the path does not take.
+    /// The path does not take this `Content-Type`.
     MediaType { allowed: &'static str },
-    /// A `Content-Encoding` other than `identity`.
+    /// The body has a `Content-Encoding` other than `identity`.
     ContentCoding,
-    /// An expectation other than `100-continue`.
+    /// The request has an expectation other than `100-continue`.
     Expectation,
-    /// `Content-Digest` or `Repr-Digest` names another digest than the bytes have; base64.
+    /// `Content-Digest` or `Repr-Digest` differs from the digest of the bytes. Both are given as base64.
     FieldDigest { algorithm: &'static str, expected: String, actual: String },
-    /// An archive that ends within an entry: its name, and how many bytes it was said to have.
+    /// The archive ends within the entry of this name, which should have `bytes` bytes.
     ArchiveCut { name: String, bytes: u64 },
-    /// A form without an image.
-    Parts,
-    /// An entry of an archive that is a link, a device, or a file with holes.
+    /// The form has no image.
+    NoImagePart,
+    /// The entry of the archive is a link, a device, or a file with holes.
     NotAFile,
-    /// The body of an image is too long.
+    /// The image has too many bytes.
     BodyTooLarge { max: u64 },
-    /// Something beside images is too long, by the name of its bound.
+    /// Something else than an image is too long; `name` is its bound.
     TooLarge { name: &'static str, max: u64 },
-    /// Too many bytes of lists, of ids or of items, are held at this moment.
-    Lists,
-    /// An element of a list, which is no id: at which `line` from 1, or `index` from 0, and its text.
+    /// The budget of lists of ids or of items is used up at this moment.
+    ListsBusy,
+    /// An element of a list is no id. Its place is `line` (from 1) or `index` (from 0), and `value` is its text.
     NotAnId { place: &'static str, at: u64, value: String },
-    /// More ids than allowed.
-    Ids { value: u64, max: u64 },
-    /// An image that was there when its upload began went while it was compared.
+    /// The list has more ids than allowed.
+    TooManyIds { value: u64, max: u64 },
+    /// The image was stored when its upload began, and was deleted while the bytes were compared.
     DeletedMeanwhile,
     /// The body stalled, was too slow or took too long.
     BodyTimeout,
-    /// The client went away within the body, or its framing broke.
+    /// The client left within the body, or the framing of the body is broken.
     BodyBroken,
-    /// The client takes nothing of an answer that can be kept no longer.
+    /// The client does not read the response, and no more of it can be kept.
     NotReading,
-    /// The server is on its way out.
+    /// The server is shutting down.
     Draining,
-    /// Our own bug.
+    /// The server has a bug.
     Internal,
 }
 
 impl Error {
-    /// A digest that the store was to prove.
+    /// The bytes have another digest than the store was asked to prove.
     pub(super) fn mismatch(expected: Digest, actual: Digest) -> Error {
         Error::Store(store::Error::Mismatch { expected, actual })
     }
 }
 
-// Written out, since `thiserror` would ask for texts that only `problem` may choose.
+// Written by hand, since `thiserror` would ask for texts, which only `problem` may choose.
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self:?}")

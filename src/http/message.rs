@@ -1,6 +1,7 @@
-//! Bytes in and out, without their meaning: bodies and how fast they must come ([`body`], [`response_body`], [`activity`]); lines,
-//! forms and lists in them ([`line_reader`], [`form`], [`json_array`], [`id_list`]); and where bytes wait for a client that is slow
-//! ([`queue`], [`spool`], [`spill_file`]). Knows no route, no status and no application.
+//! Bytes in and out, without their meaning: bodies and the rates they must keep ([`body`], [`response_body`],
+//! [`activity`]); lines, forms and lists in them ([`line_reader`], [`form`], [`json_array`], [`id_list`]); and where
+//! bytes wait for a slow client ([`queue`], [`spool`], [`spill_file`]). This room knows no route, no status and no
+//! application.
 
 pub(super) mod activity;
 pub(super) mod body;

@@ -1,7 +1,7 @@
-//! What HTTP means, without the application: who may do what ([`auth`], [`sign`], [`rights`]), what a request asks for
-//! ([`render_request`], [`response_options`], [`negotiate`], [`conditional`], [`digest_fields`]), and what an answer says
-//! ([`image_response`], [`response`], [`stream_writer`], [`result_line`], [`problem`]). A 304 is decided in [`conditional`], and an
-//! error's status in [`problem`].
+//! The meaning of HTTP, without the application: access ([`auth`], [`sign`], [`rights`]), the meaning of a request
+//! ([`render_request`], [`response_options`], [`negotiate`], [`conditional`], [`digest_fields`]), and the making of
+//! responses ([`image_response`], [`response`], [`stream_writer`], [`result_line`], [`problem`]). A 304 is decided in
+//! [`conditional`], and the status of an error in [`problem`].
 
 pub mod auth;
 pub(super) mod conditional;

@@ -1,5 +1,5 @@
-//! The handlers: one file a path, or a family of paths. A handler reads what is asked, calls the layers below, and answers; who calls
-//! it stands in [`super::table`].
+//! The handlers: one file for each path or family of paths. A handler reads the request, calls the layers below, and
+//! answers. [`super::table`] says which request reaches which handler.
 
 pub(super) mod bulk;
 pub(super) mod image_batch;

@@ -1,4 +1,4 @@
-//! From [`Settings`] to an [`App`]: makes each layer over the one below it.
+//! Makes an [`App`] from [`Settings`]: each layer over the one below it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::app::{App, Settings};
 use super::message::spool::Spools;
 use super::message::text_budget::TextBudget;
 use super::protocol::metrics::Metrics;
-use super::routes::jobs::executor::ItemWork;
+use super::routes::jobs::executor::ItemExecutor;
 use super::table::ROUTES;
 use crate::fetch::{self, Sources, WebhookClient};
 use crate::items::{self, Items};
@@ -17,12 +17,12 @@ use crate::renditions::Renditions;
 use crate::store::{Store, Uploads};
 
 impl App {
-    /// Sets the layers above `store` up, with jobs that end with the process. Must be called on a tokio runtime.
+    /// Sets up the layers above `store`, with jobs that end with the process. Must be called on a tokio runtime.
     pub fn new(store: Arc<dyn Store>, settings: Settings) -> Arc<App> {
         App::with_database(store, Database::in_memory().expect("a database in memory opens"), settings)
     }
 
-    /// Sets the layers above `store` up, and takes up the jobs of `database`. Must be called on a tokio runtime.
+    /// Sets up the layers above `store` and resumes the jobs of `database`. Must be called on a tokio runtime.
     pub fn with_database(store: Arc<dyn Store>, database: Database, settings: Settings) -> Arc<App> {
         let Settings { store: store_options, limits, mut fetch, renditions, jobs, http, access } = settings;
         fetch.bytes_max = fetch.bytes_max.min(limits.bytes_max);
@@ -40,9 +40,9 @@ impl App {
         let metrics = Arc::new(Metrics::new(ROUTES.iter().map(|route| (route.method(), route.path()))));
         let line_bytes_max = http.line_bytes_max;
         let hooks = WebhookClient::new(&fetch::Options { allow: jobs.webhook_allow.clone(), ..fetch.clone() });
-        let work = Arc::new(ItemWork { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
+        let executor = Arc::new(ItemExecutor { items: items.clone(), metrics: metrics.clone(), line_bytes_max });
         Arc::new(App {
-            jobs: Jobs::start(database, work, store.clone(), hooks, jobs),
+            jobs: Jobs::start(database, executor, store.clone(), hooks, jobs),
             items,
             uploads,
             renditions,

@@ -7,7 +7,7 @@ use super::protocol::auth::Scope;
 use super::routes::{bulk, image_batch, images, info, jobs, process, remote, system, upload};
 use crate::digest::Digest;
 
-/// Where a route stands, with the handler that takes what its path says.
+/// The path of a route, and the handler that takes its parameters.
 pub(super) enum PathPattern {
     /// A path without parameters.
     Fixed(&'static str, fn(Call) -> Reply),
@@ -19,12 +19,12 @@ pub(super) enum PathPattern {
     Rendition(fn(Call, Digest, &str) -> Reply),
     /// `/images/{id}/info`
     Info(fn(Call, Digest) -> Reply),
-    /// A path below `/jobs/{id}`, or that.
+    /// `/jobs/{id}`, or a path below it.
     Job(&'static str, fn(Call, Digest) -> Reply),
 }
 
 impl PathPattern {
-    /// The path as people write it; the metric label.
+    /// The path with its parameters in braces; also the metric label.
     pub(super) const fn path(&self) -> &'static str {
         match self {
             PathPattern::Fixed(path, _) | PathPattern::Extension(path, _) | PathPattern::Job(path, _) => path,
@@ -38,38 +38,46 @@ impl PathPattern {
 /// One method on one path.
 pub struct Route {
     pub(super) method: Method,
-    pub(super) at: PathPattern,
+    pub(super) pattern: PathPattern,
     pub(super) scope: Scope,
     pub(super) doc: &'static str,
 }
 
 impl Route {
-    /// "GET"; a GET route answers HEAD too.
+    /// The method, such as "GET"; a GET route answers HEAD too.
     pub fn method(&self) -> &str {
         self.method.as_str()
     }
 
     /// The path with its parameters in braces.
     pub fn path(&self) -> &'static str {
-        self.at.path()
+        self.pattern.path()
     }
 
-    /// What a key must be good for.
+    /// The scope that a key needs.
     pub fn scope(&self) -> Scope {
         self.scope
     }
 
-    /// One sentence for people.
+    /// One sentence of documentation.
     pub fn doc(&self) -> &'static str {
         self.doc
     }
 }
 
-const fn route(method: Method, at: PathPattern, scope: Scope, doc: &'static str) -> Route {
-    Route { method, at, scope, doc }
+const fn route(method: Method, pattern: PathPattern, scope: Scope, doc: &'static str) -> Route {
+    Route { method, pattern, scope, doc }
 }
 
-/// Every route; the ones that are asked most come first. Static names win over `{id}`.
+/// Every route. The most frequent ones come first, and a fixed path wins over `{id}`.
+///
+/// ```
+/// for route in progimage::http::ROUTES {
+/// println!("{:6} {} ({})", route.method(), route.path(), route.scope().name());
+/// }
+/// let render = progimage::http::ROUTES.iter().find(|route| route.path() == "/images/{id}.{ext}");
+/// assert_eq!(render.map(|route| route.method()), Some("GET"));
+/// ```
 pub static ROUTES: &[Route] = &[
     route(
         Method::GET,
@@ -77,90 +85,100 @@ pub static ROUTES: &[Route] = &[
         Scope::Read,
         "The image in another format, or rendered by the query.",
     ),
-    route(Method::GET, PathPattern::Image(images::original), Scope::Read, "The original bytes; ranges."),
-    route(Method::PUT, PathPattern::Image(upload::put), Scope::Write, "Store the image of this id; idempotent."),
-    route(Method::DELETE, PathPattern::Image(images::delete), Scope::Admin, "Remove the image and its renditions."),
+    route(Method::GET, PathPattern::Image(images::original), Scope::Read, "The original bytes, or ranges of them."),
+    route(Method::PUT, PathPattern::Image(upload::put), Scope::Write, "Stores the image of this id; idempotent."),
+    route(Method::DELETE, PathPattern::Image(images::delete), Scope::Admin, "Removes the image and its renditions."),
     route(
         Method::GET,
         PathPattern::Info(info::info),
         Scope::Read,
-        "Format, size, frames, orientation, profile, a part of EXIF; placeholders, colours and a hash by `include=`.",
+        "Format, size, frames, orientation, profile and EXIF; `include=` adds placeholders, colours and a hash.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images", upload::post),
         Scope::Write,
-        "Store an image: raw body, multipart, or `{\"url\": ...}` as JSON; or many: parts of a form, or a tar, a line each. `prerender=` names presets to render at once.",
+        "Stores one image (a raw body, a form, or `{\"url\": ...}` as JSON) or many (a form or a tar). `prerender=` renders presets.",
     ),
     route(
         Method::GET,
         PathPattern::Fixed("/images", images::list),
         Scope::Admin,
-        "Images in digest order, page by page.",
+        "Images in the order of their ids, page by page.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images/missing", image_batch::missing),
         Scope::Read,
-        "Which of many ids are not stored.",
+        "The ids of a list that are not stored.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images/info", image_batch::info),
         Scope::Read,
-        "What is known of many ids, a line each; `include=` as for one.",
+        "Information about many images, one line each; `include=` as for one.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images/delete", image_batch::delete),
         Scope::Admin,
-        "Remove many images and their renditions, a line each.",
+        "Removes many images and their renditions; one result line each.",
     ),
     route(
         Method::POST,
         PathPattern::Extension("/process.{ext}", process::process),
         Scope::Process,
-        "The body of the request, rendered by the query; nothing is stored.",
+        "The body, rendered by the query; nothing is stored.",
     ),
     route(
         Method::GET,
         PathPattern::Extension("/remote.{ext}", remote::remote),
         Scope::Process,
-        "The image at `url=`, rendered by the rest of the query; `store=true` stores it (needs `write` too).",
+        "The image at `url=`, rendered by the rest of the query; `store=true` stores it and needs `write` too.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/bulk", bulk::bulk),
         Scope::Process,
-        "Many items, one JSON object a line, each with its outputs; results as they come (needs `read` for stored sources, `write` for `\"to\": \"blob\"`).",
+        "Many items, one JSON object a line; one result line for each output. Needs `read` for stored sources and `write` for `\"to\": \"blob\"`.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/jobs", jobs::submit),
         Scope::Process,
-        "Many items as a job that outlives its request: NDJSON, or an array as JSON, as for `/bulk`; outputs to the store.",
+        "The items of `/bulk` as a background job, as NDJSON or a JSON array; outputs go to the store.",
     ),
-    route(Method::GET, PathPattern::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, youngest first."),
-    route(Method::GET, PathPattern::Job("/jobs/{id}", jobs::status), Scope::Process, "How far a job is."),
+    route(Method::GET, PathPattern::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, newest first."),
+    route(Method::GET, PathPattern::Job("/jobs/{id}", jobs::status), Scope::Process, "State and progress of a job."),
     route(
         Method::DELETE,
         PathPattern::Job("/jobs/{id}", jobs::cancel),
         Scope::Process,
-        "End a job; its results so far stay. 204 also when it had ended before.",
+        "Ends a job; its results so far are kept. 204 also if it had ended before.",
     ),
     route(
         Method::GET,
         PathPattern::Job("/jobs/{id}/events", jobs::events),
         Scope::Process,
-        "How far a job is, as server-sent events, until it ends.",
+        "Progress of a job as server-sent events, until it ends.",
     ),
     route(
         Method::GET,
         PathPattern::Job("/jobs/{id}/results", jobs::results),
         Scope::Process,
-        "The results so far, NDJSON; `after=` goes on where an answer ended.",
+        "The results so far, as NDJSON; `after=` continues an earlier response.",
     ),
-    route(Method::GET, PathPattern::Fixed("/healthz", system::healthz), Scope::Open, "The process answers."),
-    route(Method::GET, PathPattern::Fixed("/readyz", system::readyz), Scope::Open, "Uploads would be accepted now."),
-    route(Method::GET, PathPattern::Fixed("/metrics", system::metrics), Scope::Admin, "Prometheus text."),
+    route(Method::GET, PathPattern::Fixed("/healthz", system::healthz), Scope::Open, "Whether the process responds."),
+    route(
+        Method::GET,
+        PathPattern::Fixed("/readyz", system::readyz),
+        Scope::Open,
+        "Whether the server accepts uploads.",
+    ),
+    route(
+        Method::GET,
+        PathPattern::Fixed("/metrics", system::metrics),
+        Scope::Admin,
+        "Metrics in the text format of Prometheus.",
+    ),
 ];

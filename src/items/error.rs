@@ -1,14 +1,14 @@
-//! [`Error`]: why an item, or one of its outputs, came to nothing. Statuses are chosen in `http::protocol::problem`.
+//! [`Error`]: why an item, or one of its outputs, failed. `http::protocol::problem` chooses the statuses.
 
 use crate::{fetch, pipeline, renditions, store};
 
-/// What can go wrong between a line and its results.
+/// Why an item or an output failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The store's, the pipeline's or the render's answer. A member that is wrong is [`pipeline::Error::Invalid`], by its path.
+    /// An error of the store, the pipeline or the render. A wrong member is [`pipeline::Error::Invalid`], with its path.
     #[error(transparent)]
     Renditions(#[from] renditions::Error),
-    /// Why a remote source is not there.
+    /// An error of the fetch of a remote source.
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
 }
@@ -26,7 +26,7 @@ impl From<store::Error> for Error {
 }
 
 impl Error {
-    /// Whether the same item may come to something when it is run again later: nothing is wrong with it.
+    /// Whether the item may succeed when it is run again later.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Renditions(renditions::Error::Busy { .. }) => true,
@@ -49,9 +49,9 @@ fn store_is_transient(error: &store::Error) -> bool {
 fn fetch_is_transient(error: &fetch::Error) -> bool {
     match error {
         fetch::Error::Busy | fetch::Error::TooSlow | fetch::Error::Failed { status: None } => true,
-        // As an origin that starts again refuses connections.
+        // An origin that restarts refuses connections for a while.
         fetch::Error::Unreached => true,
-        // RFC 6585 and RFC 9110: too many requests, and what the server itself is at fault for.
+        // RFC 6585 and RFC 9110: too many requests, and errors of the server.
         fetch::Error::Failed { status: Some(status) } => *status == 429 || *status >= 500,
         fetch::Error::Refused | fetch::Error::Off => false,
         fetch::Error::Url { .. } | fetch::Error::TooLarge { .. } => false,

@@ -1,4 +1,4 @@
-//! [`Items::run`]: runs one item, so that each of its outputs has a result whatever happens. `POST /bulk` and jobs both come here.
+//! [`Items::run`]: runs one item, so that each of its outputs has a result in any case. `POST /bulk` and jobs both use it.
 
 use std::panic::AssertUnwindSafe;
 
@@ -15,27 +15,27 @@ use crate::pipeline::{Images, Pipeline};
 use crate::renditions::{self, Rendition};
 use crate::store::Receipt;
 
-/// A result in its place. `T` is what the caller makes of bytes that go into the answer.
+/// A result in its place. `T` is what the caller makes of bytes for its response.
 #[derive(Debug)]
 pub enum Done<T> {
-    /// To be answered, in this format.
+    /// For the response, in this format.
     Response(&'static Codec, T),
     /// Stored.
     Blob(Receipt),
     /// In the rendition tier.
     Rendition {
-        /// Where a GET finds it.
+        /// The path and query of the rendition.
         url: String,
     },
 }
 
-/// What a caller makes of bytes that go into its answer.
+/// The caller's function for bytes that go into its response.
 pub type Respond<'a, T, E> = &'a (dyn Fn(Rendition) -> BoxFuture<'a, Result<T, E>> + Sync);
 
 impl Items {
-    /// Runs an item: its source is fetched, opened or taken once, whatever the outputs. One result per output, in their order, also
-    /// when something panics: then the error of each says so. `respond` takes what goes into the answer as soon as it is there.
-    /// Cancelled when the future is dropped.
+    /// Runs an item. Its source is fetched, opened or taken once for all outputs. One result for each output, in their order;
+    /// after a panic, each is [`renditions::Error::Panicked`]. `respond` gets what goes into the response as soon as it is
+    /// ready. Cancelled when the future is dropped.
     pub async fn run<T, E: From<Error>>(&self, item: Item, respond: Respond<'_, T, E>) -> Vec<Result<Done<T>, E>> {
         let outputs = item.outputs.len();
         let run = AssertUnwindSafe(self.results(item, respond)).catch_unwind();
@@ -51,7 +51,7 @@ impl Items {
         let fits = |output: &Output| stored.is_some() || output.to != To::Rendition;
         let pipelines: Vec<Pipeline> =
             outputs.iter().filter(|output| fits(output)).map(|output| output.pipeline.clone()).collect();
-        // All of an item are kept, or none: one decode is worth more than the bytes of those that need not be.
+        // All outputs of an item are kept, or none: one decode costs more than the bytes of those that need not be.
         let keep = outputs.iter().any(|output| output.to == To::Rendition);
         let mut renditions = self.render(source, &pipelines, keep).await.into_iter();
         let each = outputs.iter().enumerate().map(|(index, output)| {
@@ -75,7 +75,7 @@ impl Items {
         }
     }
 
-    /// The source, as renditions are made of it.
+    /// The source, as renditions take it.
     async fn located(&self, source: Source) -> Result<renditions::Source, Error> {
         let bytes = match source {
             Source::Stored(id) => return Ok(renditions::Source::Stored(id)),

@@ -1,4 +1,4 @@
-//! [`Members`]: what an object of an item holds, by the path at which errors name it. Knows no values.
+//! [`Members`]: the members of an object in an item, with the path by which errors name them. Knows no values.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::pipeline::Error as Refused;
 use crate::pipeline::invalid::{invalid, missing, repeated, unfit, unknown_of};
 use crate::pipeline::json::{Object, place_of};
 
-/// The members of one object, and where it stands in the item.
+/// The members of one object, and its path in the item.
 pub(super) struct Members<'a> {
     path: &'a str,
     pub(super) members: Vec<(String, &'a RawValue)>,
@@ -20,7 +20,7 @@ pub(super) struct Members<'a> {
 
 impl<'a> Members<'a> {
     pub(super) fn of_line(line: &'a [u8]) -> Result<Members<'a>, Error> {
-        // Nothing of the line is shown, and so nothing kept with the results of a job: it may hold a URL with a password.
+        // No text of the line is shown, or kept with the results of a job: it may hold a URL with a password.
         let allowed = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
         let refused = |error| unfit("item", None, allowed).because(place_of(&error));
         let Object(members) = serde_json::from_slice(line).map_err(refused)?;
@@ -46,7 +46,7 @@ impl<'a> Members<'a> {
         missing(&self.path(name), allowed).into()
     }
 
-    /// An error of the pipeline by the path of its parameter.
+    /// An error of the pipeline, with the path of its parameter.
     pub(super) fn within(&self, error: Refused) -> Error {
         error.within(|name| self.path(name)).into()
     }
@@ -70,14 +70,14 @@ impl<'a> Members<'a> {
         self.members.iter().find(|(member, _)| member == name).map(|(_, value)| *value)
     }
 
-    /// A member that must be a string, if it is there.
+    /// A member that must be a string, if it is given.
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, Error> {
         let Some(json) = self.get(name) else { return Ok(None) };
         let text = serde_json::from_str(json.get());
         text.map(Some).map_err(|_| self.refused(name, json.get(), "a string"))
     }
 
-    /// A member of an output that is a value of the pipeline's; none is long.
+    /// A member of an output whose value is an argument of the pipeline; none is long.
     pub(super) fn json(&self, name: &str) -> Result<serde_json::Value, Error> {
         let text = self.get(name).map_or("null", RawValue::get);
         let value = if text.len() > OPS_BYTES_MAX { None } else { serde_json::from_str(text).ok() };
@@ -85,7 +85,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The first elements of an array, as many as an item may have, and how many it has: those past it are counted and not kept.
+/// The first elements of an array, as many as an item may have, and their number. Further elements are counted and not
+/// kept.
 pub(super) struct Outputs<'a> {
     pub(super) first: Vec<&'a RawValue>,
     pub(super) count: usize,

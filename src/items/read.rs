@@ -1,4 +1,4 @@
-//! One line of JSON to an [`Item`]. Every mistake is told by the path of its member and what would be allowed there.
+//! Reads one line of JSON as an [`Item`]. An error names the path of its member, and what is allowed there.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -11,12 +11,12 @@ use super::{Error, Item, KEY_BYTES_MAX, OUTPUTS_MAX, Options, Output, Source, To
 use crate::digest::Digest;
 use crate::pipeline::codec::{CODECS, Codec, by_extension};
 use crate::pipeline::query::url;
-use crate::pipeline::{self, ENCODE, Pipeline};
+use crate::pipeline::{self, ENCODE, Pipeline, within};
 
-/// Bytes of the JSON of one chain, as of the part `ops` of a form.
+/// Most bytes of the JSON of one chain, equal to the bound of the part `ops` of a form.
 pub(super) const OPS_BYTES_MAX: usize = 64 << 10;
 
-/// The alphabet with + and /; padding may be left out.
+/// Base64 with + and /; padding may be left out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -63,7 +63,7 @@ fn source(item: &Members, options: &Options) -> Result<Source, Error> {
     })
 }
 
-/// The bytes of base64, which is not copied before: it may be most of a long line.
+/// The bytes of base64. The text is not copied first, since it may be most of a long line.
 fn data(source: &Members, options: &Options) -> Result<Bytes, Error> {
     let refused = |text: &str| source.refused("data", text, "the bytes of an image in base64");
     let json = source.get("data").map_or("", RawValue::get);
@@ -73,10 +73,7 @@ fn data(source: &Members, options: &Options) -> Result<Bytes, Error> {
         _ => source.text("data")?.unwrap_or_default().into(),
     };
     let bytes = text.trim_end_matches('=').len() as u64 * 3 / 4;
-    if bytes > options.bytes_max {
-        let max = options.bytes_max;
-        return Err(pipeline::Error::Limit { name: "bytes_max", value: bytes, max }.into());
-    }
+    within("bytes_max", bytes, options.bytes_max)?;
     BASE64.decode(text.as_bytes()).map(Bytes::from).map_err(|_| refused(&text))
 }
 
@@ -85,10 +82,7 @@ fn outputs(item: &Members, options: &Options, places: &[To]) -> Result<Vec<Outpu
     let refused = |text: &str| item.refused("outputs", text, &allowed);
     let json = item.get("outputs").ok_or_else(|| item.missing("outputs", &allowed))?;
     let Outputs { first, count } = serde_json::from_str(json.get()).map_err(|_| refused(json.get()))?;
-    if count > OUTPUTS_MAX {
-        let (value, max) = (count as u64, OUTPUTS_MAX as u64);
-        return Err(pipeline::Error::Limit { name: "outputs_max", value, max }.into());
-    }
+    within("outputs_max", count as u64, OUTPUTS_MAX as u64)?;
     if count == 0 {
         return Err(refused("[]"));
     }
@@ -109,7 +103,7 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
     {
         return Err(output.within(options.presets.alone(name, value.get())));
     }
-    let stands_for = match &preset {
+    let preset_pairs = match &preset {
         None => [].as_slice(),
         Some(name) => {
             let named = options.presets.get(name);
@@ -123,14 +117,18 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
         }
         encode.push((name.clone(), output.json(name)?));
     }
-    let pipeline = Pipeline::from_json(codec, stands_for, &encode, ops(&output)?);
+    let pipeline = Pipeline::from_json(codec, preset_pairs, &encode, ops(&output)?);
     let pipeline = pipeline.map_err(|error| output.within(error))?;
     let pipeline = pipeline.unless_converts(options.convert_renders);
     let query = match preset {
         Some(name) if options.presets.only => format!("preset={name}"),
         _ => pipeline.query().to_owned(),
     };
-    reachable(&pipeline, &query, to, options)?;
+    if to == To::Rendition {
+        // A rendition that no URL can name would be kept in vain. All ids are equally long.
+        let bytes = url(&Digest::from_bytes([0; 32]), codec, &query).len();
+        within("url_bytes_max", bytes as u64, options.url_bytes_max as u64)?;
+    }
     Ok(Output { pipeline, query, to })
 }
 
@@ -154,22 +152,8 @@ fn to(output: &Members, places: &[To]) -> Result<To, Error> {
 
 fn ops<'a>(output: &Members<'a>) -> Result<Option<&'a str>, Error> {
     let Some(json) = output.get("ops") else { return Ok(None) };
-    if json.get().len() > OPS_BYTES_MAX {
-        let (value, max) = (json.get().len() as u64, OPS_BYTES_MAX as u64);
-        return Err(pipeline::Error::Limit { name: "ops_bytes_max", value, max }.into());
-    }
+    within("ops_bytes_max", json.get().len() as u64, OPS_BYTES_MAX as u64)?;
     Ok(Some(json.get()))
-}
-
-/// A rendition that no URL could ask for would be kept in vain.
-fn reachable(pipeline: &Pipeline, query: &str, to: To, options: &Options) -> Result<(), Error> {
-    // All ids are equally long.
-    let bytes = url(&Digest::from_bytes([0; 32]), pipeline.codec(), query).len();
-    if to == To::Rendition && bytes > options.url_bytes_max {
-        let (value, max) = (bytes as u64, options.url_bytes_max as u64);
-        return Err(pipeline::Error::Limit { name: "url_bytes_max", value, max }.into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::hold::hold;
 use crate::store::Reserved;
 
-/// Bytes that hold their part of the budget of bodies for as long as anybody has them; short ones hold none.
+/// Bytes that hold their part of the budget of bodies until the last reader drops them. Short ones hold none.
 #[derive(Clone)]
 pub struct ReservedBytes {
     bytes: Bytes,
@@ -21,7 +21,7 @@ impl ReservedBytes {
         ReservedBytes { bytes: self.bytes, reserved: Some(Arc::new(reserved)) }
     }
 
-    /// Plain bytes, which keep that right.
+    /// The bytes, which keep the right to be held.
     pub fn into_bytes(self) -> Bytes {
         match self.reserved {
             Some(reserved) => hold(self.bytes, reserved),

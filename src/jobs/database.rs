@@ -127,8 +127,7 @@ impl Database {
     }
 
     /// Runs `statements` in one transaction that survives the end of the process, and a power cut once a durable one
-    /// has followed. Not for results or anything else that clients see: a power cut may only take work, which is done
-    /// again.
+    /// has followed. Not for results: a power cut may only take back work, which is done again, and the notes about it.
     pub async fn write<T: Send + 'static>(
         &self,
         statements: impl FnOnce(&Transaction) -> Result<T, Error> + Send + 'static,

@@ -1,5 +1,5 @@
-//! [`JobExecutor`]: runs the items of jobs, and says what their results are. The layer above implements it; jobs call
-//! it.
+//! [`JobExecutor`]: runs the items of jobs, and says what their results are. This is the interface that jobs call;
+//! what runs is `http::routes::jobs::executor`, over `items`.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -15,7 +15,7 @@ pub struct Place {
     pub part: u64,
 }
 
-/// Runs items one by one.
+/// Runs one item; called for many at once.
 pub trait JobExecutor: Send + Sync + 'static {
     /// Runs the item of this line and returns one outcome for each output, at least one. `rights` are those with which
     /// the job was received. An empty line stands for one that was too long to be held.

@@ -38,8 +38,8 @@ pub fn forget_old(database: &Transaction, options: &Options) -> Result<(), Error
     let by_number =
         "SELECT number FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?4 AND (webhook_at_ms IS NULL) = ?5
         ORDER BY ended_ms DESC, number DESC LIMIT -1 OFFSET ?3";
-    for (is_prerender, is_called) in [(false, true), (false, false), (true, true)] {
-        forget(database, by_number, params![done, cancelled, options.ended_max as i64, is_prerender, is_called])?;
+    for (is_prerender, no_call_is_due) in [(false, true), (false, false), (true, true)] {
+        forget(database, by_number, params![done, cancelled, options.ended_max as i64, is_prerender, no_call_is_due])?;
     }
     let by_age = "SELECT number FROM job WHERE state IN (?1, ?2) AND ended_ms < iif(webhook_at_ms IS NULL, ?3, ?4)";
     let oldest_ms = now_ms().saturating_sub_unsigned(options.keep_s.saturating_mul(1_000));

@@ -11,23 +11,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use rusqlite::{Connection, Transaction, params};
-use sha2::Sha256;
 
 use super::database::now_ms;
 use super::shared::{ERROR_WAIT, Shared, sleep};
 use super::status::{WEBHOOK_CALLS_MAX, status};
 use super::{Error, backoff_ms};
 use crate::digest::Digest;
+use crate::secret;
 
 const SIGNATURE: &str = "progimage-signature";
 /// Webhooks that are called at once.
 const CALLS_AT_ONCE: i64 = 8;
 /// How many times longer a webhook waits than an item: its receiver may be restarting.
 const RETRY_FACTOR: u64 = 10;
-/// The shortest secret; shorter ones could be guessed.
-const SECRET_BYTES_MIN: usize = 16;
 
 /// The secret that signs webhooks.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,10 +36,7 @@ impl FromStr for Secret {
 
     /// Reads a secret. The error message never shows it.
     fn from_str(text: &str) -> Result<Secret, String> {
-        if text.len() < SECRET_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"));
-        }
-        Ok(Secret(text.to_owned()))
+        secret::check(text).map(|()| Secret(text.to_owned()))
     }
 }
 
@@ -53,8 +48,7 @@ impl fmt::Debug for Secret {
 
 impl Secret {
     fn sign(&self, time_s: i64, body: &str) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
-        mac.update(format!("{time_s}.{body}").as_bytes());
+        let mac = secret::hmac(&self.0, &format!("{time_s}.{body}"));
         let digest = Digest::from_bytes(mac.finalize().into_bytes().into());
         format!("t={time_s},v1={}", digest.hex().as_str())
     }

@@ -1,6 +1,6 @@
-//! [`Batch`]: several pipelines of one source, which is decoded once for all that would decode it alike. Results are those of
-//! [`Pipeline::run`], to the byte: decodes that would differ (a JPEG shrunk to a half for one output and to an eighth for
-//! another) are not merged, for a result must not depend on what else was asked for.
+//! [`Batch`]: several pipelines of one source, which is decoded once for all that need the same decode. Results equal those
+//! of [`Pipeline::run`] to the byte. Decodes that differ (a JPEG shrunk to a half for one output and to an eighth for
+//! another) are not merged: a result must not depend on the other outputs.
 //!
 //! ```text
 //! Batch::plan -> for each group: decode once -> for each output of it: finish (operations, encoding)
@@ -12,15 +12,15 @@ use bytes::Bytes;
 
 use super::codec::{Codec, Header};
 use super::plan::{Headers, RenderPlan};
-use super::run::{Input, decoded, finished};
+use super::run::{decoded, finished};
 use super::{Deadline, Error, Images, Limits, Output, Picture, Pipeline};
 
-/// Pipelines of one source that were held against the limits.
+/// Pipelines of one source, checked against the limits.
 pub struct Batch {
-    codec: &'static Codec,
-    header: Header,
-    headers: Headers,
-    pipelines: Vec<Pipeline>,
+    pub(super) codec: &'static Codec,
+    pub(super) header: Header,
+    pub(super) headers: Headers,
+    pub(super) pipelines: Vec<Pipeline>,
     groups: Vec<Group>,
     refused: Vec<(usize, Error)>,
 }
@@ -34,10 +34,10 @@ pub struct Group {
 pub struct Member {
     /// The place of its pipeline.
     pub index: usize,
-    plan: RenderPlan,
+    pub(super) plan: RenderPlan,
 }
 
-/// The upright picture of a group, of which each output takes a copy, and the last one the picture itself.
+/// The upright picture of a group. Each output takes a copy, and the last one the picture itself.
 pub struct Decoded {
     picture: Option<Picture>,
     outputs_left: usize,
@@ -45,8 +45,8 @@ pub struct Decoded {
 }
 
 impl Batch {
-    /// Plans every pipeline, and puts those together that share a decode. An output starts a group of its own where sharing
-    /// would take more than `memory_bytes_max`: the picture is held while its copies are worked on.
+    /// Plans every pipeline, and groups those that share a decode. An output starts a group of its own if sharing would take
+    /// more than `memory_bytes_max`: the picture is held while its copies are processed.
     pub fn plan(
         pipelines: Vec<Pipeline>,
         source: (&'static Codec, &Header),
@@ -67,7 +67,7 @@ impl Batch {
         Batch { codec: source.0, header: source.1.clone(), headers, pipelines, groups, refused }
     }
 
-    /// The pipelines, as they were given.
+    /// The pipelines, in their given order.
     pub fn pipelines(&self) -> &[Pipeline] {
         &self.pipelines
     }
@@ -82,8 +82,8 @@ impl Batch {
         &self.groups
     }
 
-    /// Bytes held at the peak, sources excluded: groups follow each other, and results stay. The result of one alone is part of
-    /// its own peak.
+    /// Bytes held at the peak, without the source: groups follow each other, and results stay. The result of a single output
+    /// is part of its own peak.
     pub fn memory_bytes(&self) -> u64 {
         let group = self.groups.iter().map(Group::memory_bytes).max().unwrap_or(0);
         if let [Group { members }] = &self.groups[..]
@@ -95,7 +95,7 @@ impl Batch {
         members.map(|member| member.plan.result_bytes).fold(group, u64::saturating_add)
     }
 
-    /// The result of the first pipeline, or why there is none.
+    /// Renders the first pipeline.
     pub(super) fn run_first(
         &self,
         (source, images): (&Bytes, &Images),
@@ -110,7 +110,7 @@ impl Batch {
         self.finish(&group.members[0], &mut decoded, (source, images), limits, deadline)
     }
 
-    /// The decode of a group; none where the source passes through.
+    /// Decodes the source for a group, unless it passes through.
     pub fn decode(
         &self,
         group: &Group,
@@ -126,7 +126,7 @@ impl Batch {
         Ok(Decoded { picture, outputs_left: group.members.len(), elapsed: started.elapsed() })
     }
 
-    /// One output of a group, whose picture is `shared`.
+    /// Finishes one output of a group, whose picture is `shared`.
     pub fn finish(
         &self,
         member: &Member,
@@ -137,15 +137,13 @@ impl Batch {
     ) -> Result<Output, Error> {
         deadline.check()?;
         let Some(picture) = shared.next() else { return Ok(Output::passed_through(source)) };
-        let (codec, header, headers) = (self.codec, &self.header, &self.headers);
-        let input = Input { codec, header, bytes: source, images, headers, limits };
-        let output = finished(&self.pipelines[member.index], &member.plan, picture, &input, deadline)?;
+        let output = finished(self, member, picture, (source, images), limits, deadline)?;
         Ok(Output { decode: output.decode + shared.elapsed, ..output })
     }
 }
 
 impl Group {
-    /// Its pipelines, in the order in which they are finished.
+    /// The members, in the order in which they are finished.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -167,7 +165,7 @@ impl Group {
     }
 }
 
-/// The picture, and in addition the output: outputs run one after the other, so that the one that holds most counts.
+/// Bytes of the shared picture and of one output: outputs run one after the other, so that the largest one counts.
 fn shared_bytes(plan: &RenderPlan) -> u64 {
     plan.picture_bytes.saturating_add(plan.summary.memory_bytes)
 }

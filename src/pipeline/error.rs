@@ -1,4 +1,4 @@
-//! What can go wrong between bytes and bytes, shaped by what a caller can do about it. Statuses are chosen in `http::protocol::problem`.
+//! [`Error`]: why a pipeline fails, by what a caller can do about it. `http::protocol::problem` chooses the statuses.
 
 use super::invalid::Invalid;
 use crate::digest::Digest;
@@ -6,23 +6,23 @@ use crate::digest::Digest;
 /// Why a pipeline could not be read, planned or run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A parameter is unknown, given twice, missing, or its value does not fit.
+    /// A parameter is unknown, given twice, missing, in conflict, or its value is not accepted.
     #[error("{}", kind.sentence(parameter))]
     Invalid {
-        /// The parameter as the client wrote it; of JSON its path, such as `outputs[0].quality`.
+        /// The parameter as the client wrote it; in JSON its path, such as `outputs[0].quality`.
         parameter: String,
         /// What is wrong with it.
         kind: Box<Invalid>,
     },
-    /// No codec recognises the first bytes.
+    /// No codec recognises the bytes.
     #[error("the bytes are not an image of a known format")]
     UnknownFormat,
-    /// The format is known, this use of it is not supported.
+    /// The format is known, but this use of it is not supported.
     #[error("{format}: {feature} is not supported")]
     Unsupported {
         /// The codec's name.
         format: &'static str,
-        /// What the file wants.
+        /// The missing feature.
         feature: &'static str,
     },
     /// A bound of [`super::Limits`] (or a format's own) would be exceeded.
@@ -30,7 +30,7 @@ pub enum Error {
     Limit {
         /// The field of `Limits`.
         name: &'static str,
-        /// What the image asks for.
+        /// The value for this image.
         value: u64,
         /// The bound.
         max: u64,
@@ -40,36 +40,36 @@ pub enum Error {
     Corrupt {
         /// The codec's name.
         format: &'static str,
-        /// What is wrong, for people; never a path or an address.
+        /// The reason, for people; never a path or an address.
         reason: String,
     },
-    /// A crop lies wholly outside the image.
-    #[error("the crop lies wholly outside the image")]
+    /// A crop is wholly outside the image.
+    #[error("the crop is wholly outside the image")]
     CropOutside,
-    /// A second image (a mask, an overlay) that the pipeline names is not there.
+    /// Another image that the pipeline names (a mask, an overlay) is not stored.
     #[error("the image {id} is not stored")]
     MissingImage {
         /// Its id.
         id: Digest,
     },
-    /// Nobody waits for the result any more.
+    /// The last caller has left.
     #[error("cancelled")]
     Cancelled,
-    /// The render ran past its deadline.
-    #[error("the render ran past its deadline")]
+    /// The render has passed its deadline.
+    #[error("the render took too long")]
     Timeout,
-    /// An encoder failed on a valid picture: our bug or a lack of memory.
+    /// An encoder failed on a valid picture: our bug, or a lack of memory.
     #[error("{format}: cannot encode: {reason}")]
     Encode {
         /// The codec's name.
         format: &'static str,
-        /// What the encoder said.
+        /// The encoder's message.
         reason: String,
     },
 }
 
 impl Error {
-    /// A [`Error::Corrupt`] with any displayable reason.
+    /// An [`Error::Corrupt`] with a reason.
     pub fn corrupt(format: &'static str, reason: impl ToString) -> Error {
         Error::Corrupt { format, reason: reason.to_string() }
     }

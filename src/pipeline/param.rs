@@ -1,5 +1,5 @@
-//! [`Param`] and [`Kind`]: what an operation or an encoder accepts; [`Args`]: what it was given. Ranges, units, defaults and words
-//! live here and nowhere else, so that parsing, printing, errors and documentation cannot disagree. Knows no pixels.
+//! [`Param`] and [`Kind`]: what an operation or an encoder accepts; [`Args`]: what it was given. Ranges, units, defaults
+//! and words are declared once, so that parsing, printing, errors and documentation cannot disagree. Knows no pixels.
 
 mod kind;
 
@@ -11,34 +11,34 @@ use super::invalid::{Help, Invalid, invalid, nearest, short, unknown_of};
 use crate::digest::Digest;
 pub use kind::{Kind, Value};
 
-/// One argument that is accepted.
+/// A parameter: the declaration of one argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Param {
-    /// Its name in JSON and in the canonical text, unique in its table.
+    /// Name in JSON and in the canonical text, unique in its table.
     pub name: &'static str,
-    /// Its keys in a flat query; the first is the canonical one, the others are short forms. None: its value stands after that of
-    /// the parameter before it, behind a comma (`sharpen=2,1.5`), and may be left out.
+    /// Keys in a flat query; the first is canonical, the others are short forms. Without a key, the value follows that of
+    /// the parameter before it, after a comma (`sharpen=2,1.5`), and may be left out.
     pub keys: &'static [&'static str],
-    /// What values it takes.
+    /// Accepted values.
     pub kind: Kind,
-    /// What it is when it is not written; `None`: `doc` says what its absence means.
+    /// Value if it is not given; `None`: `doc` states what its absence means.
     pub default: Option<Value>,
-    /// One sentence for the README.
+    /// One sentence for the documentation.
     pub doc: &'static str,
 }
 
 impl Param {
-    /// Reads a value, or says what would be accepted. `written` is the name as the client wrote it.
+    /// Reads a value. `written` is the name as the client wrote it, for errors.
     pub fn parse(&self, written: &str, text: &str) -> Result<Value, Error> {
         self.read(text).ok_or_else(|| self.refused(written, text))
     }
 
-    /// Reads a value as we spell it, or as others do where that means the same.
+    /// Reads a value in our spelling, or in another service's if that has an exact equal.
     fn read(&self, text: &str) -> Option<Value> {
         self.kind.parse(text).or_else(|| self.kind.parse(&foreign::value(self.key(), text)?))
     }
 
-    /// What it is called in a flat query, which others may know by the same name.
+    /// The key by which spellings of other services are found.
     fn key(&self) -> &'static str {
         self.keys.first().unwrap_or(&self.name)
     }
@@ -53,7 +53,7 @@ impl Param {
     }
 }
 
-/// A name that is not in the table; `written` is what errors call it.
+/// The error for a name that is not in the table; `written` is its name in errors.
 fn unknown_name(written: &str, name: &str, text: &str, params: &'static [Param]) -> Error {
     let names: Vec<&str> = params.iter().map(|param| param.name).collect();
     let short_form = params.iter().find(|param| param.keys.contains(&name)).map(|param| param.name);
@@ -61,36 +61,47 @@ fn unknown_name(written: &str, name: &str, text: &str, params: &'static [Param])
     unknown_of(written, text, &names).helped(near.map_or(Help::None, |name| Help::Nearest(name.to_owned())))
 }
 
-/// The arguments of one table of [`Param`]s. Arguments at their default are not held, so equal meaning is equal value.
+/// The arguments of one table of [`Param`]s. Arguments at their default are not held, so that equal meaning is equal value.
+///
+/// ```
+/// use progimage::pipeline::operation::by_name;
+/// use progimage::pipeline::param::Args;
+/// let resize = by_name("resize").unwrap();
+/// let args = Args::parse(resize.params, "width=300&fit=inside")?;
+/// assert_eq!((args.number("width"), args.word("fit")), (Some(300), Some("inside")));
+/// // `inside` is the default.
+/// assert_eq!(args.to_string(), "width=300");
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Args {
     params: &'static [Param],
-    /// Places in the table and values, in the order of the table: few of many are given.
+    /// Places in the table and values, in the order of the table: most arguments are not given.
     values: Vec<(usize, Value)>,
 }
 
 impl Args {
-    /// Every argument at its default.
+    /// All arguments at their default.
     pub fn defaults(params: &'static [Param]) -> Args {
         Args { params, values: Vec::new() }
     }
 
-    /// The table that these are arguments of.
+    /// The table of the arguments.
     pub fn params(&self) -> &'static [Param] {
         self.params
     }
 
-    /// The same with the argument `name` set.
+    /// Sets the argument `name`.
     ///
     /// # Panics
-    /// When the table has no such name: a bug of the caller, never of the input.
+    /// If the table has no such name: a bug of the caller, never of the input.
     pub fn with(mut self, name: &str, value: Value) -> Args {
         let index = self.index(name);
         self.set(index, value);
         self
     }
 
-    /// Sets the argument in this place of the table.
+    /// Sets the argument at this place of the table.
     pub fn set(&mut self, index: usize, value: Value) {
         let place = self.values.binary_search_by_key(&index, |(index, _)| *index);
         let is_default = self.params[index].default.as_ref() == Some(&value);
@@ -102,18 +113,18 @@ impl Args {
         }
     }
 
-    /// Takes the argument `name` back to its default.
+    /// Resets the argument `name` to its default.
     pub fn reset(&mut self, name: &str) {
         let index = self.index(name);
         self.values.retain(|(place, _)| *place != index);
     }
 
-    /// Whether every argument is at its default.
+    /// Whether all arguments are at their default.
     pub fn are_defaults(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// Whether the argument `name` has a value, if only its default.
+    /// Whether the argument `name` has a value, given or by default.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -123,42 +134,42 @@ impl Args {
         self.values.iter().map(|(index, value)| (&self.params[*index], value))
     }
 
-    /// The images that are named.
+    /// The ids of all images among the values.
     pub fn images(&self) -> impl Iterator<Item = Digest> {
         self.values.iter().filter_map(|(_, value)| if let Value::Image(id) = value { Some(*id) } else { None })
     }
 
-    /// The value of `name`; `None` when it is not given and has no default.
+    /// The value of `name`; `None` if it is not given and has no default.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.value(self.index(name))
     }
 
-    /// A number; `None` when it is not given and has no default, or is another kind of value.
+    /// The number `name`; `None` if it has no value, or a value of another kind.
     pub fn number(&self, name: &str) -> Option<i64> {
         if let Some(Value::Number(number)) = self.get(name) { Some(*number) } else { None }
     }
 
-    /// A word; `None` as above.
+    /// The word `name`; `None` if it has no value, or a value of another kind.
     pub fn word(&self, name: &str) -> Option<&'static str> {
         if let Some(Value::Word(word)) = self.get(name) { Some(word) } else { None }
     }
 
-    /// Whether a flag is on.
+    /// Whether the flag `name` is on.
     pub fn flag(&self, name: &str) -> bool {
         matches!(self.get(name), Some(Value::Flag(true)))
     }
 
-    /// A colour; `None` as above.
+    /// The colour `name`; `None` if it has no value, or a value of another kind.
     pub fn color(&self, name: &str) -> Option<[u8; 4]> {
         if let Some(Value::Color(color)) = self.get(name) { Some(*color) } else { None }
     }
 
-    /// An image; `None` as above.
+    /// The image `name`; `None` if it has no value, or a value of another kind.
     pub fn image(&self, name: &str) -> Option<Digest> {
         if let Some(Value::Image(id)) = self.get(name) { Some(*id) } else { None }
     }
 
-    /// Reads `name=value&name=value`, as [`fmt::Display`] writes it.
+    /// Reads `name=value&name=value`, the form that [`fmt::Display`] writes.
     pub fn parse(params: &'static [Param], text: &str) -> Result<Args, Error> {
         let mut args = Args::defaults(params);
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -168,7 +179,7 @@ impl Args {
         Ok(args)
     }
 
-    /// Sets the argument `name` from text; `written` is what errors call it.
+    /// Sets the argument `name` from text; `written` is its name in errors.
     pub fn set_named(&mut self, written: &str, name: &str, text: &str) -> Result<(), Error> {
         let index = self.params.iter().position(|param| param.name == name);
         let index = index.ok_or_else(|| unknown_name(written, name, text, self.params))?;
@@ -176,7 +187,7 @@ impl Args {
         Ok(())
     }
 
-    /// Sets the argument in this place, and those without a key that follow it, from the value of a flat query.
+    /// Sets the argument at this place, and those without a key that follow it, from the value of a flat query.
     pub fn set_flat(&mut self, key: &str, index: usize, text: &str) -> Result<(), Error> {
         let followers = followers(self.params, index);
         if followers == 0 {
@@ -201,7 +212,7 @@ impl Args {
         Ok(())
     }
 
-    /// The pairs of a flat query that [`Args::set_flat`] would read these from, where there are such.
+    /// The pairs of a flat query from which [`Args::set_flat`] reads these arguments.
     pub fn to_flat(&self) -> Vec<(String, String)> {
         let print =
             |index: usize| self.value(index).map(|value| self.params[index].kind.print(value)).unwrap_or_default();
@@ -215,7 +226,7 @@ impl Args {
         self.params.iter().enumerate().filter_map(pair).collect()
     }
 
-    /// Whether four edges begin here, which in a flat query follow from each other.
+    /// Whether four edges begin here; in a flat query, edges that are left out follow from the others.
     fn are_edges(&self, index: usize) -> bool {
         let edges = self.params[index..].iter().take_while(|param| matches!(param.kind, Kind::Edge { .. })).count();
         edges == 4 && followers(self.params, index) == 3
@@ -231,29 +242,29 @@ impl Args {
     }
 }
 
-/// How many parameters behind this one have no key of their own.
+/// Number of parameters after this one that have no key of their own.
 fn followers(params: &[Param], index: usize) -> usize {
     params[index + 1..].iter().take_while(|param| param.keys.is_empty()).count()
 }
 
-/// What the value of a flat key accepts: `sigma[,amount[,threshold]]` with the range of each.
+/// The accepted values of a flat key: `sigma[,amount[,threshold]]` with the range of each.
 fn group_allowed(group: &[Param]) -> String {
     match group {
         [alone] => alone.kind.allowed(),
         group => {
             let names = group.iter().map(|param| format!("{}: {}", param.name, param.kind.allowed()));
-            names.collect::<Vec<_>>().join("; then, behind a comma, ")
+            names.collect::<Vec<_>>().join("; then, after a comma, ")
         }
     }
 }
 
-/// More values behind commas than there are parameters.
+/// The error for more values between commas than there are parameters.
 fn too_many(key: &str, text: &str, group: &[Param]) -> Error {
     let names: Vec<&str> = group.iter().map(|param| param.name).collect();
     invalid(key, text, group_allowed(group)).must_be(format!("{} and no more", names.join(",")))
 }
 
-/// One of several values behind commas that does not fit; of the first one others may know another spelling.
+/// The error for one of several values between commas. The hint for the whole value is that of the first parameter.
 fn refused_part(key: &str, text: &str, group: &[Param], (param, part): (&Param, &str)) -> Error {
     let mut error = invalid(key, text, group_allowed(group)).helped(foreign::help(group[0].key(), text));
     if let Error::Invalid { kind, .. } = &mut error

@@ -1,4 +1,5 @@
-//! [`PlanSummary`]: what a render will make, hold and refuse, from the source's header alone: no pixel exists yet.
+//! [`RenderPlan`]: what a render will make, hold and refuse, from the source's header alone, before a pixel exists.
+//! [`PlanSummary`] is its public part.
 
 mod memory;
 
@@ -16,16 +17,16 @@ use crate::digest::Digest;
 pub(super) use memory::check_rest;
 use memory::{Chain, MemoryPlan, images_bytes};
 
-/// What a render will make and hold, known before a pixel is decoded.
+/// What a render will make and hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanSummary {
-    /// Size of the result; at most this where an operation leaves it to the pixels.
+    /// Size of the result; an upper bound if an operation leaves it to the pixels.
     pub size: Size,
-    /// Whether the result has just that size.
+    /// Whether the result has exactly this size.
     pub exact: bool,
-    /// Bytes held at the peak, sources excluded; at most these where the size is not exact.
+    /// Bytes held at the peak, without the source; an upper bound if the size is not exact.
     pub memory_bytes: u64,
-    /// The source's own bytes are the answer: nothing is decoded.
+    /// Whether the source's own bytes are the result: nothing is decoded.
     pub passes_through: bool,
 }
 
@@ -35,33 +36,34 @@ pub type Headers = HashMap<Digest, (&'static Codec, Header)>;
 /// A step of a pipeline: an operation and its arguments.
 pub type Step = (&'static Operation, Args);
 
-/// How a render goes: the plan, what the decoder is asked for, and the steps that are left.
+/// The whole plan: the summary, the arguments of the decoder, and the steps after it.
 #[derive(Debug)]
 pub(super) struct RenderPlan {
     pub summary: PlanSummary,
     pub decode: DecodePlan,
-    /// Pixels stay in the space of the embedded profile, where it is of their kind.
+    /// Whether pixels stay in the colour space of the embedded profile.
     pub keeps_profile: bool,
-    /// The operations, with a last scaling down where the format cannot hold the result.
+    /// The operations, with a last scaling down if the format cannot hold the result.
     pub steps: Vec<Step>,
     /// Bytes of the picture before its first operation.
     pub picture_bytes: u64,
-    /// Bytes of the result at most, as [`PlanSummary::memory_bytes`] counts them: encoded samples are seldom more than plain ones.
+    /// Upper bound on the bytes of the result, as [`PlanSummary::memory_bytes`] counts them: encoded samples are seldom more
+    /// than plain ones.
     pub result_bytes: u64,
 }
 
-/// What the decoder is asked for, and what becomes of its frames before the first operation.
+/// The arguments of the decoder, and what is done to its frames before the first operation.
 #[derive(Debug)]
 pub(super) struct DecodePlan {
-    /// See [`DecodeOptions::at_least`].
+    /// Size below which the decoder must not shrink: [`DecodeOptions::at_least`].
     pub at_least: Option<Size>,
-    /// The size that the decoder gives, as stored.
+    /// Size of the decoded frames, before `orientation`.
     pub size: Size,
-    /// See [`DecodeOptions::frames_max`].
+    /// Number of frames to decode: [`DecodeOptions::frames_max`].
     pub frames: u32,
-    /// The one frame that is kept of them.
+    /// The one frame that is kept; `None`: all are.
     pub frame: Option<u32>,
-    /// The orientation that is applied.
+    /// Orientation that is applied.
     pub orientation: Orientation,
 }
 
@@ -92,23 +94,23 @@ impl RenderPlan {
         Ok(RenderPlan { summary, decode, keeps_profile, steps, picture_bytes, result_bytes })
     }
 
-    /// The way to the pixels of a mask or overlay: the first frame, upright, whole.
+    /// The plan for a mask or overlay: the first frame, upright, whole.
     pub fn of_image(codec: &'static Codec, header: &Header, limits: &Limits) -> Result<RenderPlan, Error> {
         check_source(codec, header, 1, limits)?;
         let summary = PlanSummary { size: header.size, exact: true, memory_bytes: 0, passes_through: false };
         Ok(RenderPlan::whole(summary, header, 1, header.orientation))
     }
 
-    /// The way to the first frames, without an operation.
+    /// A plan for the first frames, without an operation.
     fn whole(summary: PlanSummary, header: &Header, frames: u32, orientation: Orientation) -> RenderPlan {
         let decode = DecodePlan { at_least: None, size: header.size, frames, frame: None, orientation };
         RenderPlan { summary, decode, keeps_profile: false, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
     }
 
-    /// Whether both see the same pixels before their first operation. Decodes that differ are never merged: a result would
-    /// depend on what else was asked for.
+    /// Whether both plans have the same pixels before their first operation. Decodes that differ are never merged: a result
+    /// would depend on the other outputs of its batch.
     pub fn decodes_like(&self, other: &RenderPlan) -> bool {
-        // Not `at_least`: what counts is the size that the decoder makes of it.
+        // Without `at_least`: only the decoded size matters.
         let decode = |plan: &RenderPlan| {
             let DecodePlan { size, frames, frame, orientation, .. } = plan.decode;
             (size, frames, frame, orientation, plan.keeps_profile)
@@ -122,7 +124,7 @@ impl RenderPlan {
 }
 
 impl DecodePlan {
-    /// Takes over what the decoder does of `steps`, where it may give less than the whole image.
+    /// Plans the decode. If the decoder may shrink the image, `steps` are adapted to the smaller one.
     fn new(
         pipeline: &Pipeline,
         (codec, header): (&'static Codec, &Header),
@@ -152,9 +154,9 @@ fn orientation(pipeline: &Pipeline, header: &Header) -> Orientation {
     if kept { Orientation::NoTransforms } else { header.orientation }
 }
 
-/// The frame that is asked for.
+/// The argument `frame`.
 fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
-    // The kind holds it within 65535.
+    // The parameter's kind keeps it within 65535.
     let Some(frame) = pipeline.encode_args().number("frame").map(|frame| frame as u32) else { return Ok(None) };
     let frames = header.frames.max(1);
     if frame >= frames {
@@ -170,8 +172,8 @@ pub(super) fn encoder(codec: &Codec) -> Result<&Encoder, Error> {
     codec.encoder.as_ref().ok_or(Error::Unsupported { format: codec.name, feature: "writing" })
 }
 
-/// The frames that are decoded: all where the format can be an animation, else the first; up to the one that is asked for. An
-/// animation is never cut short.
+/// Number of frames to decode: up to the one that is asked for; otherwise all if the output format has animations, or the
+/// first. An animation is never cut short.
 fn frames_of(encoder: &Encoder, header: &Header, frame: Option<u32>) -> Result<u32, Error> {
     if let Some(frame) = frame {
         return Ok(frame + 1);
@@ -183,8 +185,8 @@ fn frames_of(encoder: &Encoder, header: &Header, frame: Option<u32>) -> Result<u
     Ok(header.frames.max(1))
 }
 
-/// Whether gray stays gray, or colour colour, from the source to the file, so that the source's profile fits both. Gray that is
-/// laid on a background may become coloured.
+/// Whether gray stays gray, or colour stays colour, from the source to the result, so that the source's profile fits both.
+/// Gray on a background may become coloured.
 fn stays_of_a_kind(source: Channels, result: Channels, encoder: &Encoder) -> bool {
     let encoded = encoded_channels(encoder, result);
     let flattened_gray = result.gray() && result.alpha() && !encoded.alpha();
@@ -196,8 +198,8 @@ fn managed(channels: Channels) -> Channels {
     if channels == Channels::Cmyk { Channels::Rgb } else { channels }
 }
 
-/// Where a resize, or a crop and a resize, are the first to see pixels, but for right-angle turns: lets the decoder give less than
-/// the whole image, and puts in their place what makes the same of it.
+/// The size that the decoder may shrink to, if the first operation after right-angle turns is a resize, or a crop and a
+/// resize. Replaces these steps by ones that make the same result of the smaller image.
 fn shrink(stored: Size, upright: Size, steps: &mut Vec<Step>) -> Option<Size> {
     let turn = |(operation, args): &Step| {
         if *operation == &rotate::OPERATION { rotate::right_angle(args) } else { None }
@@ -214,7 +216,7 @@ fn shrink(stored: Size, upright: Size, steps: &mut Vec<Step>) -> Option<Size> {
     Some(if swapped { Size::new(at_least.h, at_least.w) } else { at_least })
 }
 
-/// Whether `turned` lies across `stored`; a square does not care, and neither does what is kept of it.
+/// Whether `turned` is `stored` with its sides swapped. For a square both answers serve.
 fn quarter_turned(stored: Size, turned: Size) -> bool {
     stored != turned && stored == turned.oriented(Orientation::Rotate90)
 }

@@ -1,11 +1,11 @@
-//! A render: decode, colour, orientation, operations, encode. What it does was decided in `plan`.
+//! A render: decode, colour, orientation, operations, encode. Follows a plan and decides nothing itself.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::batch::Batch;
+use super::batch::{Batch, Member};
 use super::codec::{self, Codec, Header};
 use super::encode::encode;
 use super::limits::within;
@@ -29,7 +29,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// The source's own bytes.
+    /// The source's own bytes as the result.
     pub(super) fn passed_through(source: &Bytes) -> Output {
         let none = Duration::ZERO;
         Output { bytes: source.clone(), decode: none, operations: none, encode: none }
@@ -39,18 +39,8 @@ impl Output {
 /// The encoded images that a pipeline names, by id.
 pub type Images = HashMap<Digest, Bytes>;
 
-pub(super) fn run(
-    pipeline: &Pipeline,
-    source: &Bytes,
-    images: &Images,
-    limits: &Limits,
-    deadline: &Deadline,
-) -> Result<Output, Error> {
-    run_from(codec::sniff(source)?, pipeline, source, images, limits, deadline)
-}
-
 /// Runs on a source of a known format: a batch of one.
-fn run_from(
+pub(super) fn run(
     codec: &'static Codec,
     pipeline: &Pipeline,
     source: &Bytes,
@@ -64,27 +54,18 @@ fn run_from(
     batch.run_first((source, images), limits, deadline)
 }
 
-/// What a render reads.
-pub(super) struct Input<'a> {
-    pub codec: &'static Codec,
-    pub header: &'a Header,
-    pub bytes: &'a Bytes,
-    pub images: &'a Images,
-    pub headers: &'a Headers,
-    pub limits: &'a Limits,
-}
-
-/// Operations and encoding of a picture that is decoded.
+/// Applies the operations to a decoded picture, and encodes it.
 pub(super) fn finished(
-    pipeline: &Pipeline,
-    plan: &RenderPlan,
+    Batch { codec, header, headers, pipelines, .. }: &Batch,
+    Member { index, plan }: &Member,
     picture: Picture,
-    input: &Input<'_>,
+    (source, images): (&Bytes, &Images),
+    limits: &Limits,
     deadline: &Deadline,
 ) -> Result<Output, Error> {
-    let Input { codec, header, bytes: source, headers, limits, .. } = *input;
+    let pipeline = &pipelines[*index];
     let started = Instant::now();
-    let images = images_decoded(pipeline, input.images, headers, limits, deadline)?;
+    let images = images_decoded(pipeline, images, headers, limits, deadline)?;
     let decode = started.elapsed();
 
     let started = Instant::now();
@@ -104,8 +85,8 @@ pub(super) fn finished(
     Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
 }
 
-/// The source's own data, for `never_larger`, where it shows the picture that was encoded. Its metadata is left out: what is kept of
-/// it is written as into any other result; a file that the decoder reads and the stripper does not is not an error.
+/// The source's own data for `never_larger`, if it shows the picture that was encoded. Its metadata is removed; what is kept
+/// of it is written as into any other result. A file that only the decoder can read is not an error.
 fn stripped(
     pipeline: &Pipeline,
     (codec, header): (&'static Codec, &Header),
@@ -120,7 +101,7 @@ fn stripped(
     if same_format && as_stored && as_shown { strip(source).ok() } else { None }
 }
 
-/// Decodes to upright sRGB, or to the upright samples of a profile that is kept.
+/// Decodes to upright sRGB, or to the upright samples of a kept profile.
 pub(super) fn decoded(
     (codec, header): (&'static Codec, &Header),
     source: &[u8],
@@ -156,7 +137,7 @@ fn headers(images: &Images) -> Result<Headers, Error> {
     images.iter().map(header).collect()
 }
 
-/// The pixels of every image that the pipeline names.
+/// Decodes every image that the pipeline names.
 fn images_decoded(
     pipeline: &Pipeline,
     images: &Images,
@@ -175,7 +156,7 @@ fn images_decoded(
     pipeline.images().into_iter().map(decode).collect()
 }
 
-/// A decoder that gives another shape than its header promised would slip past every limit.
+/// Refuses frames of another shape than the header promised: they would pass every limit unchecked.
 fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, plan: &RenderPlan) -> Result<(), Error> {
     let Some(first) = picture.frames.first() else { return Err(Error::corrupt(codec.name, "no frame")) };
     let Size { w, h } = first.raster.size();
@@ -190,7 +171,8 @@ fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, plan
     Ok(())
 }
 
-/// Applies the operations to every frame. Where the plan did not know a size, `check` sees what is left as soon as it is known.
+/// Applies the operations to every frame. If the plan did not know a size, `check` gets the remaining steps as soon as the
+/// pixels determine it.
 fn operated(
     mut picture: Picture,
     plan: &RenderPlan,
@@ -290,14 +272,7 @@ mod tests {
     fn render(target: &'static Codec, query: &[(&str, &str)], source: &[u8]) -> Result<Output, Error> {
         let query: Vec<_> = query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let pipeline = Pipeline::from_query(target, &query)?;
-        run_from(
-            &TOY,
-            &pipeline,
-            &Bytes::copy_from_slice(source),
-            &Images::new(),
-            &Limits::default(),
-            &Deadline::default(),
-        )
+        run(&TOY, &pipeline, &Bytes::copy_from_slice(source), &Images::new(), &Limits::default(), &Deadline::default())
     }
 
     fn check(target: &'static Codec, query: &[(&str, &str)], source: &[u8], expected: &[u8]) {
@@ -308,12 +283,12 @@ mod tests {
     fn a_conversion_to_the_sources_own_format_gives_its_bytes_without_a_copy() {
         let source = Bytes::from_static(&[2, 1, 1, 3, 0, 7, 8]);
         let conversion = Pipeline::from_query(&TOY, &[]).expect("empty");
-        let output = run_from(&TOY, &conversion, &source, &Images::new(), &Limits::default(), &Deadline::default())
-            .expect("renders");
+        let output =
+            run(&TOY, &conversion, &source, &Images::new(), &Limits::default(), &Deadline::default()).expect("renders");
         assert_eq!(output.bytes.as_ptr(), source.as_ptr());
         let render = conversion.into_render();
-        let output = run_from(&TOY, &render, &source, &Images::new(), &Limits::default(), &Deadline::default())
-            .expect("renders");
+        let output =
+            run(&TOY, &render, &source, &Images::new(), &Limits::default(), &Deadline::default()).expect("renders");
         assert_eq!(output.bytes, [2, 1, 1, 1, 0, 8, 7].as_slice());
     }
 
@@ -395,7 +370,7 @@ mod tests {
         let deadline = Deadline::new(Instant::now() + Duration::from_millis(50), std::sync::Arc::default());
         let pipeline = Pipeline::from_query(&LATE, &[]).expect("empty");
         let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
-        let late = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &deadline);
+        let late = run(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &deadline);
         assert!(matches!(late, Err(Error::Timeout)), "{late:?}");
     }
 
@@ -418,7 +393,7 @@ mod tests {
         let deadline = Deadline::new(Instant::now() + Duration::from_secs(3600), raised);
         let pipeline = Pipeline::from_query(&SMALL, &[]).expect("empty");
         let source = Bytes::from_static(&[1, 1, 1, 1, 0, 9]);
-        let cancelled = run_from(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &deadline);
+        let cancelled = run(&TOY, &pipeline, &source, &Images::new(), &Limits::default(), &deadline);
         assert!(matches!(cancelled, Err(Error::Cancelled)), "{cancelled:?}");
     }
 }

@@ -1,14 +1,10 @@
-//! [`AuxImages`]: the images that a pipeline names in addition to its source (masks, overlays): what is known of them before a
-//! render is admitted, and their bytes after.
+//! [`AuxImages`]: the images that a pipeline names in addition to its source (masks, overlays): what is known of them
+//! before a render is admitted, and their bytes after.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::engine::Engine;
-use super::generation::Generation;
 use super::header::inspect;
 use super::lane::Lane;
 use super::source::Opened;
@@ -16,7 +12,8 @@ use crate::digest::Digest;
 use crate::pipeline::{self, Headers, Images, Pipeline};
 use crate::store::{self, Blob};
 
-/// The other images of a render. One that cannot be had fails those that name it.
+/// The other images of a render. An image that is not available fails the outputs that name it.
+#[derive(Default)]
 pub struct AuxImages {
     /// For the plan.
     pub headers: Headers,
@@ -28,58 +25,35 @@ pub struct AuxImages {
 }
 
 impl AuxImages {
-    /// Looks at every image of `ids`: given with the source, or in the store, in one of `generations`.
-    pub async fn find(
-        engine: &Engine,
-        lane: &Lane,
-        ids: impl IntoIterator<Item = Digest>,
-        generations: &[Arc<Generation>],
-        source: &Opened,
-    ) -> AuxImages {
-        let mut found = AuxImages {
-            headers: Headers::new(),
-            len: 0,
-            given: Images::new(),
-            stored: Vec::new(),
-            failed: BTreeMap::new(),
-        };
+    /// Looks at every image that `pipelines` name: given with the source, or in the store.
+    pub async fn find(engine: &Engine, lane: &Lane, pipelines: &[Pipeline], source: &Opened) -> AuxImages {
+        let mut found = AuxImages::default();
+        let ids: BTreeSet<Digest> = pipelines.iter().flat_map(Pipeline::images).collect();
         for id in ids {
-            let added = match source.image(&id) {
-                Some(bytes) => found.add_given(id, bytes).await,
-                None => found.add_stored(engine, lane, generations, id).await,
-            };
-            if let Err(error) = added {
+            if let Err(error) = found.add(engine, lane, source, id).await {
                 found.failed.insert(id, error);
             }
         }
         found
     }
 
-    async fn add_given(&mut self, id: Digest, bytes: &Bytes) -> Result<(), Error> {
-        self.headers.insert(id, inspect(bytes).await?);
-        self.len += bytes.len() as u64;
-        self.given.insert(id, bytes.clone());
-        Ok(())
-    }
-
-    async fn add_stored(
-        &mut self,
-        engine: &Engine,
-        lane: &Lane,
-        generations: &[Arc<Generation>],
-        id: Digest,
-    ) -> Result<(), Error> {
-        let generation = generations.iter().find(|generation| *generation.source() == id);
-        let generation = generation.ok_or(pipeline::Error::MissingImage { id })?;
+    async fn add(&mut self, engine: &Engine, lane: &Lane, source: &Opened, id: Digest) -> Result<(), Error> {
+        if let Some(bytes) = source.image(&id) {
+            self.headers.insert(id, inspect(bytes).await?);
+            self.len += bytes.len() as u64;
+            self.given.insert(id, bytes.clone());
+            return Ok(());
+        }
+        let generation = engine.generations.of(&id);
         let blob = engine.store.open(&id).await.map_err(|error| missing(error.into(), id))?;
-        let header = engine.header(lane, generation).await.map_err(|error| missing(error, id))?;
+        let header = engine.header(lane, &generation).await.map_err(|error| missing(error, id))?;
         self.headers.insert(id, header);
         self.len += blob.len;
         self.stored.push(blob);
         Ok(())
     }
 
-    /// Reads the stored ones; the right to hold them was granted.
+    /// The images. The stored ones are read, since the right to hold them was granted.
     pub async fn read(&mut self) -> Images {
         let mut images = std::mem::take(&mut self.given);
         for blob in std::mem::take(&mut self.stored) {
@@ -91,13 +65,13 @@ impl AuxImages {
         images
     }
 
-    /// Why none of `pipelines` can be rendered, where each names an image that cannot be had.
+    /// Why none of `pipelines` can be rendered, if each names an image that is not available.
     pub fn failures(&self, pipelines: &[Pipeline]) -> Option<Vec<Error>> {
         let failure = |pipeline: &Pipeline| pipeline.images().iter().find_map(|id| self.failed.get(id)).cloned();
         pipelines.iter().map(failure).collect()
     }
 
-    /// The error of an output. An image that cannot be had is missing to the pipeline; here it is known why.
+    /// The error of an output. To the pipeline an image that is not available is missing; here the reason is known.
     pub fn why(&self, error: Error) -> Error {
         match &error {
             Error::Pipeline(pipeline::Error::MissingImage { id }) => self.failed.get(id).cloned().unwrap_or(error),
@@ -106,7 +80,7 @@ impl AuxImages {
     }
 }
 
-/// That a mask is not stored does not mean that the source is not.
+/// The error for a missing mask or overlay. It must not look as if the source were missing.
 fn missing(error: Error, id: Digest) -> Error {
     match error {
         Error::Store(store::Error::NotFound) => pipeline::Error::MissingImage { id }.into(),

@@ -1,9 +1,9 @@
-//! [`Renditions::batch`]: many outputs of one source by one call: from the cache and the tier, and the rest from the bulk lane
-//! together.
+//! [`Renditions::batch`]: many outputs of one source in one call. What the cache and the tier have is taken from there; the
+//! bulk lane renders the rest together.
 //!
-//! A call waits once, and holds nothing meanwhile: what it will take from the cache and the tier is admitted with what it renders,
-//! and copied, so that no bytes of the other lane are held. Results do not enter the cache: they would push out what is asked for
-//! one by one.
+//! A call waits once, and holds nothing meanwhile: what it will take from the cache and the tier is admitted together with
+//! what it renders. Cached bytes are copied, so that no bytes of the other lane are held. Results do not enter the cache:
+//! they would push out what is asked for one by one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,13 +11,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::admission::Permit;
-use super::engine::Order;
 use super::generation::Generation;
 use super::source::{Opened, Source};
 use super::tier;
 use super::{Error, Rendition, Renditions, unless_over};
 use crate::digest::Digest;
-use crate::hold::hold;
 use crate::pipeline::{Images, Pipeline};
 
 /// One output of a stored source.
@@ -29,19 +27,19 @@ struct Wanted<'a> {
 
 /// Where an output is already.
 enum Found {
-    /// Its bytes.
+    /// The length of its bytes.
     InCache(u64),
     InTier(tier::Opened),
 }
 
-/// What was found has left the cache, or a file of the tier was damaged: what was admitted did not reckon with that.
+/// A rendition that was found has left the cache, or its file was damaged. The admitted bytes did not include its render.
 struct Gone;
 
 impl Renditions {
-    /// Renditions of one source, in the bulk lane: it waits for room for as long as it takes, and renders only while nothing else
-    /// wants a processor. One result for each pipeline, in their order; its bytes are those of [`Renditions::get`], and one that
-    /// fails leaves the others alone. `keep`: those of a stored source are put into the rendition tier too. A source that is not
-    /// stored is looked up nowhere. Cancelled when the caller leaves.
+    /// Renditions of one source, in the bulk lane: it waits for room for as long as it takes, and renders only while
+    /// nothing else wants a processor. One result for each pipeline, in their order; its bytes are those of
+    /// [`Renditions::get`], and a failure leaves the others alone. `keep` also puts renditions of a stored source into
+    /// the tier. Cache and tier are asked for stored sources alone. Cancelled when the future is dropped.
     pub async fn batch(
         &self,
         source: impl Into<Source>,
@@ -49,36 +47,32 @@ impl Renditions {
         keep: bool,
     ) -> Vec<Result<Rendition, Error>> {
         let (bytes, images) = match source.into() {
-            Source::Stored(id) => return self.batch_of_stored(&self.generations.of(&id), pipelines, keep).await,
+            Source::Stored(id) => return self.batch_of_stored(&id, pipelines, keep).await,
             Source::Fetched { bytes, .. } => (bytes, Images::new()),
             Source::Given { bytes, images } => (bytes, images),
         };
-        let order = self.order(pipelines.to_vec());
-        match self.engine.admit(&self.engine.bulk, Opened::Given { bytes, images }, order).await {
+        let source = Opened::Given { bytes, images };
+        match self.engine.admit(&self.engine.bulk, &source, pipelines.to_vec(), 0).await {
             Ok(admitted) => admitted.render().await.into_iter().map(|made| Ok(made?.0)).collect(),
             Err(error) => vec![Err(error); pipelines.len()],
         }
     }
 
-    async fn batch_of_stored(
-        &self,
-        generation: &Arc<Generation>,
-        pipelines: &[Pipeline],
-        keep: bool,
-    ) -> Vec<Result<Rendition, Error>> {
-        let mut wanted = self.find(generation.source(), pipelines).await;
+    async fn batch_of_stored(&self, id: &Digest, pipelines: &[Pipeline], keep: bool) -> Vec<Result<Rendition, Error>> {
+        let generation = self.engine.generations.of(id);
+        let mut wanted = self.find(id, pipelines).await;
         let results = loop {
             // After `Gone` nothing is found any more: everything is rendered.
-            if let Ok(results) = self.gathered(generation, &mut wanted).await {
+            if let Ok(results) = self.gathered(&generation, &mut wanted).await {
                 break results;
             }
         };
         for (Wanted { key, .. }, result) in wanted.iter().zip(&results).filter(|_| keep) {
             if let Ok(rendition) = result {
-                self.tier.insert(generation, *key, rendition).await;
+                self.tier.insert(&generation, *key, rendition).await;
             }
         }
-        results.into_iter().map(|result| unless_over(generation, Ok(result))).collect()
+        results.into_iter().map(|result| unless_over(&generation, Ok(result))).collect()
     }
 
     /// The outputs, and where each is already.
@@ -95,7 +89,7 @@ impl Renditions {
         wanted
     }
 
-    /// Every result. What was found is taken, so that a second call renders it all.
+    /// Every result. What was found is taken out of `wanted`, so that a second call renders everything.
     async fn gathered(
         &self,
         generation: &Arc<Generation>,
@@ -103,11 +97,10 @@ impl Renditions {
     ) -> Result<Vec<Result<Rendition, Error>>, Gone> {
         let missing = wanted.iter().filter(|output| output.found.is_none());
         let pipelines = missing.map(|output| output.pipeline.clone()).collect();
-        let extra_bytes = wanted.iter().filter_map(|output| output.found.as_ref()).map(Found::bytes).sum();
-        let order = Order { extra_bytes, ..self.order(pipelines) };
+        let found_bytes = wanted.iter().filter_map(|output| output.found.as_ref()).map(Found::bytes).sum();
         let admitted = async {
-            let blob = self.engine.store.open(generation.source()).await?;
-            self.engine.admit(&self.engine.bulk, Opened::Stored(generation.clone(), Box::new(blob)), order).await
+            let source = Opened::stored(&self.engine, generation).await?;
+            self.engine.admit(&self.engine.bulk, &source, pipelines, found_bytes).await
         };
         let mut admitted = match admitted.await {
             Ok(admitted) => admitted,
@@ -126,7 +119,7 @@ impl Renditions {
         Ok(taken.into_iter().map(|taken| taken.map_or_else(&mut rest, Ok)).collect())
     }
 
-    /// Takes what is in the cache or the tier; its bytes hold their part of `permit`.
+    /// Takes a rendition out of the cache or the tier; its bytes hold their part of `permit`.
     async fn taken(&self, source: &Digest, key: &Digest, found: Found, permit: &mut Permit) -> Result<Rendition, Gone> {
         let part = permit.split(found.bytes());
         let rendition = match found {
@@ -136,13 +129,12 @@ impl Renditions {
             }),
             Found::InTier(opened) => self.tier.read(opened).await,
         };
-        let Rendition { bytes, codec, query } = rendition.ok_or(Gone)?;
-        Ok(Rendition { bytes: hold(bytes, part), codec, query })
+        Ok(rendition.ok_or(Gone)?.held(part))
     }
 }
 
 impl Found {
-    /// Bytes that taking it holds.
+    /// Bytes that a copy holds.
     fn bytes(&self) -> u64 {
         match self {
             Found::InCache(bytes) => *bytes,

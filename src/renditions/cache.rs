@@ -1,4 +1,4 @@
-//! [`Cache`]: finished renditions by key, bounded in bytes. Not the single flight: two callers may both miss.
+//! [`Cache`]: finished renditions by key, bounded in bytes. It does not share work: two callers may both miss.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use super::Rendition;
 use super::generation::Generation;
 use crate::digest::Digest;
 
-/// What an entry costs in addition to its bytes: key, value and generation (about 330 bytes), moka's nodes and tables, the allocator's
-/// rounding.
+/// Bytes of an entry in addition to its rendition: key, value and generation (about 330 bytes), moka's nodes and tables,
+/// the allocator's rounding.
 pub const ENTRY_BYTES: u64 = 640;
 
 /// Finished renditions.
@@ -27,12 +27,12 @@ pub struct Cache {
 struct Entry {
     rendition: Rendition,
     generation: Arc<Generation>,
-    /// Whether somebody has seen to it that it outlives its place here.
+    /// Whether it is in the tier, or need not be.
     is_kept: Arc<AtomicBool>,
 }
 
 impl Cache {
-    /// A cache of at most `bytes_max` bytes, [`ENTRY_BYTES`] each included; 0: it keeps nothing.
+    /// A cache of at most `bytes_max` bytes, including [`ENTRY_BYTES`] for each entry; 0: it keeps nothing.
     pub fn new(bytes_max: u64) -> Cache {
         let evictions = Arc::new(AtomicU64::new(0));
         let entries = (bytes_max > 0).then(|| {
@@ -64,8 +64,8 @@ impl Cache {
         self.entry(source, key).map(|entry| entry.rendition)
     }
 
-    /// Like [`Cache::get`], and calls `keep` on the rendition at each hit until it returns true: then it will outlive its place
-    /// here, or need not.
+    /// Gets the rendition of `source` by key, and calls `keep` on it at each hit until `keep` returns true: it is in the tier
+    /// then, or need not be.
     pub fn get_again(
         &self,
         source: &Digest,
@@ -87,27 +87,17 @@ impl Cache {
         serves.then_some(entry)
     }
 
-    /// Keeps a rendition that was made in `generation`, if that is not over. Its bytes are shared with its readers and not
-    /// copied, so they must have no room to spare: their length is what is weighed.
-    pub fn insert(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>) {
-        self.put(key, rendition, generation, false);
-    }
-
-    /// Like [`Cache::insert`], for a rendition that is kept elsewhere too.
-    pub fn insert_kept(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>) {
-        self.put(key, rendition, generation, true);
-    }
-
-    fn put(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>, is_kept: bool) {
+    /// Keeps a rendition that was made in `generation`, unless that is over. Its bytes are shared with its readers and not
+    /// copied, so they must have no room to spare: their length is what is weighed. `is_kept`: it is in the tier too.
+    pub fn insert(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>, is_kept: bool) {
         let Some(entries) = &self.entries else { return };
         if generation.is_over() || weight(rendition) > self.bytes_max {
             return;
         }
-        // Noted before it can be evicted, and looked at again after it is in: `forget` may have come between.
+        // Noted before it can be evicted, and checked again after it is in: `forget` may have come between.
         generation.note(key);
-        let (rendition, generation_of_entry) = (rendition.clone(), generation.clone());
-        let is_kept = Arc::new(AtomicBool::new(is_kept));
-        entries.insert(key, Entry { rendition, generation: generation_of_entry, is_kept });
+        let (rendition, is_kept) = (rendition.clone(), Arc::new(AtomicBool::new(is_kept)));
+        entries.insert(key, Entry { rendition, generation: generation.clone(), is_kept });
         if generation.is_over() {
             entries.invalidate(&key);
         }
@@ -115,7 +105,7 @@ impl Cache {
         entries.run_pending_tasks();
     }
 
-    /// Frees everything that was made in `generation`, which is over and so was not served already.
+    /// Frees everything that was made in `generation`, which is over: none of it is served any more.
     pub fn forget(&self, generation: &Generation) {
         let Some(entries) = &self.entries else { return };
         for key in generation.take_keys() {
@@ -123,17 +113,17 @@ impl Cache {
         }
     }
 
-    /// How many renditions are held.
+    /// Number of renditions.
     pub fn entries(&self) -> u64 {
         self.entries.as_ref().map_or(0, moka::sync::Cache::entry_count)
     }
 
-    /// What they weigh together.
+    /// Bytes of all entries.
     pub fn bytes(&self) -> u64 {
         self.entries.as_ref().map_or(0, moka::sync::Cache::weighted_size)
     }
 
-    /// How many were dropped for want of room.
+    /// Number of renditions that were dropped to make room.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
     }
@@ -145,7 +135,7 @@ fn weight(rendition: &Rendition) -> u64 {
 
 #[cfg(test)]
 impl Cache {
-    /// How often it was asked.
+    /// Number of lookups.
     pub fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
     }
@@ -170,7 +160,7 @@ mod tests {
     fn an_entry_is_found_until_its_source_is_forgotten() {
         let (cache, generations) = (Cache::new(1 << 20), Generations::default());
         let [source, key] = [1, 2].map(digest);
-        cache.insert(key, &rendition(10), &generations.of(&source));
+        cache.insert(key, &rendition(10), &generations.of(&source), false);
         assert_eq!(cache.get(&source, &key).expect("cached").bytes, vec![1; 10]);
         let ended = generations.end(&source).expect("the entry holds it");
         assert!(cache.get(&source, &key).is_none(), "the end alone is enough");
@@ -184,8 +174,8 @@ mod tests {
         let (cache, generations) = (Cache::new(1 << 20), Generations::default());
         let [source, key, kept] = [1, 2, 3].map(digest);
         let generation = generations.of(&source);
-        cache.insert(key, &rendition(10), &generation);
-        cache.insert_kept(kept, &rendition(10), &generation);
+        cache.insert(key, &rendition(10), &generation, false);
+        cache.insert(kept, &rendition(10), &generation, true);
         let mut shown = 0;
         for settled in [false, true, true] {
             assert!(cache.get_again(&source, &kept, |_, _| panic!("it is kept elsewhere")).is_some());
@@ -205,10 +195,10 @@ mod tests {
         let [source, key] = [1, 2].map(digest);
         let old = generations.of(&source);
         generations.end(&source);
-        cache.insert(key, &rendition(10), &old);
+        cache.insert(key, &rendition(10), &old, false);
         assert!(cache.get(&source, &key).is_none());
         assert_eq!(cache.entries(), 0);
-        cache.insert(key, &rendition(20), &generations.of(&source));
+        cache.insert(key, &rendition(20), &generations.of(&source), false);
         assert_eq!(cache.get(&source, &key).expect("made after it").bytes.len(), 20);
     }
 
@@ -222,7 +212,7 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..200 {
                         let generation = generations.of(&source);
-                        cache.insert(digest(thread * 1000 + n), &rendition(n), &generation);
+                        cache.insert(digest(thread * 1000 + n), &rendition(n), &generation, false);
                         if n % 3 == 0
                             && let Some(ended) = generations.end(&source)
                         {
@@ -245,11 +235,11 @@ mod tests {
         let bound = 100_000;
         let (cache, generations) = (Cache::new(bound), Generations::default());
         for n in 0..300 {
-            cache.insert(digest(n), &rendition(n * 37 % 9000), &generations.of(&digest(n)));
+            cache.insert(digest(n), &rendition(n * 37 % 9000), &generations.of(&digest(n)), false);
             assert!(cache.bytes() <= bound, "{} after {n}", cache.bytes());
         }
         assert!(cache.bytes() > bound / 2 && cache.evictions() > 0);
-        cache.insert(digest(1000), &rendition(bound as usize), &generations.of(&digest(1000)));
+        cache.insert(digest(1000), &rendition(bound as usize), &generations.of(&digest(1000)), false);
         assert!(cache.get(&digest(1000), &digest(1000)).is_none(), "one larger than the whole cache is not kept");
         assert!(cache.bytes() <= bound);
     }
@@ -259,7 +249,7 @@ mod tests {
         let (cache, generations) = (Cache::new(20 * (ENTRY_BYTES + 10)), Generations::default());
         let generation = generations.of(&digest(0));
         for n in 0..500 {
-            cache.insert(digest(n), &rendition(10), &generation);
+            cache.insert(digest(n), &rendition(10), &generation, false);
         }
         assert!(generation.take_keys().len() <= 20);
     }
@@ -267,7 +257,7 @@ mod tests {
     #[test]
     fn a_cache_of_no_bytes_keeps_nothing() {
         let (cache, generations) = (Cache::new(0), Generations::default());
-        cache.insert(digest(1), &rendition(0), &generations.of(&digest(1)));
+        cache.insert(digest(1), &rendition(0), &generations.of(&digest(1)), false);
         assert!(cache.get(&digest(1), &digest(1)).is_none());
         assert_eq!((cache.entries(), cache.bytes(), cache.evictions()), (0, 0, 0));
     }

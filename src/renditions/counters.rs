@@ -1,19 +1,19 @@
-//! [`Counters`]: the figures of the rendition layer.
+//! [`Counters`] of the rendition layer.
 
 use std::sync::atomic::Ordering;
 
 use super::Renditions;
 
-/// What happened since the start, and what is held now.
+/// Counts of events since the start, and what is held now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Answers from the cache.
     pub hits: u64,
-    /// Requests that found nothing in the cache.
+    /// Requests that were not in the cache.
     pub misses: u64,
-    /// Misses that shared a flight under way.
+    /// Misses that shared a run under way.
     pub joined: u64,
-    /// Flights that lost their last caller.
+    /// Runs that lost their last caller.
     pub cancelled: u64,
     /// Renders of single requests that were answered, well or not.
     pub renders: u64,
@@ -25,13 +25,13 @@ pub struct Counters {
     pub queue_len: u64,
     /// Memory that is granted to renders now, sources included.
     pub bytes_in_flight: u64,
-    /// Bytes of results that the cache or an answer holds.
+    /// Bytes of results that the cache or a response holds.
     pub result_bytes: u64,
     /// Renditions in the cache.
     pub cache_entries: u64,
     /// Weight of the cache.
     pub cache_bytes: u64,
-    /// Renditions dropped from the cache for want of room.
+    /// Renditions dropped from the cache to make room.
     pub evictions: u64,
     /// Outputs that the bulk lane has rendered, well or not.
     pub bulk_renders: u64,
@@ -41,16 +41,16 @@ pub struct Counters {
     pub bulk_bytes_in_flight: u64,
     /// Renditions in the tier.
     pub tier_entries: u64,
-    /// Bytes that they take of the device.
+    /// Bytes of the tier on the device.
     pub tier_bytes: u64,
     /// Answers from the tier.
     pub tier_hits: u64,
-    /// Renditions dropped from the tier for want of room.
+    /// Renditions dropped from the tier to make room.
     pub tier_evictions: u64,
 }
 
 impl Renditions {
-    /// The figures for metrics.
+    /// The counts at this moment.
     pub fn counters(&self) -> Counters {
         let flights = self.flights.counts();
         let (single, bulk, tier) = (&self.engine.single, &self.engine.bulk, self.tier.counts());
@@ -59,8 +59,8 @@ impl Renditions {
             misses: self.misses.load(Ordering::Relaxed),
             joined: flights.joined,
             cancelled: flights.cancelled,
-            renders: single.renders(),
-            panics: single.panics() + bulk.panics(),
+            renders: single.renders.load(Ordering::Relaxed),
+            panics: single.panics.load(Ordering::Relaxed) + bulk.panics.load(Ordering::Relaxed),
             busy: single.memory.refused() + single.reads.refused(),
             queue_len: single.memory.queue_len() as u64,
             bytes_in_flight: single.memory.bytes_held(),
@@ -68,7 +68,7 @@ impl Renditions {
             cache_entries: self.cache.entries(),
             cache_bytes: self.cache.bytes(),
             evictions: self.cache.evictions(),
-            bulk_renders: bulk.renders(),
+            bulk_renders: bulk.renders.load(Ordering::Relaxed),
             bulk_waiting: bulk.memory.queue_len() as u64,
             bulk_bytes_in_flight: bulk.memory.bytes_held(),
             tier_entries: tier.entries,

@@ -1,5 +1,5 @@
-//! [`Engine`]: admits renders: their source is found and inspected, they are planned, and wait for the memory that the plan says.
-//! What was admitted runs in [`super::render`]. Knows neither cache nor sharing.
+//! [`Engine`]: admits renders. It finds and inspects their source, plans them, and waits for the memory of the plan.
+//! Admitted renders run in [`super::render`]. Knows neither cache nor sharing.
 
 use std::sync::Arc;
 
@@ -7,40 +7,33 @@ use bytes::Bytes;
 
 use super::admission::Permit;
 use super::aux_images::AuxImages;
-use super::generation::Generation;
-use super::header::{Headers, camera, inspect};
+use super::generation::{Generation, Generations};
+use super::header::{CAMERAS_MAX, Found, HEADERS_MAX, Remembered, camera_of, header_of, look};
 use super::lane::{Lane, Queue};
-use super::render::{Admitted, Made, Render, Work};
+use super::render::{Admitted, Made, Render};
 use super::source::Opened;
 use super::{Error, Options};
-use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
-use crate::pipeline::{Batch, Limits, Pipeline};
+use crate::pipeline::{self, Batch, Limits, Pipeline};
 use crate::store::Store;
 
-/// What renders share.
+/// What all renders share.
 pub struct Engine {
     /// Where sources are.
     pub store: Arc<dyn Store>,
-    /// For requests that somebody waits for.
+    /// The present generation of every source.
+    pub generations: Generations,
+    /// For requests whose client waits.
     pub single: Arc<Lane>,
     /// For bulk work.
     pub bulk: Arc<Lane>,
-    /// Headers of stored images.
-    pub headers: Headers,
+    /// Format and header of stored images.
+    pub headers: Remembered<Found>,
+    /// Camera data of stored images.
+    pub cameras: Remembered<Option<Arc<Camera>>>,
 }
 
-/// Outputs of one source that are asked for together.
-pub struct Order {
-    /// One output each.
-    pub pipelines: Vec<Pipeline>,
-    /// The generations of the stored images that they name.
-    pub generations: Vec<Arc<Generation>>,
-    /// Bytes that the caller will hold in addition.
-    pub extra_bytes: u64,
-}
-
-/// Bytes of a source that were read for its header, and the right to hold them.
+/// The bytes of a source that were read for its header, and the right to hold them.
 type Read = Option<(Bytes, Permit)>;
 
 impl Engine {
@@ -48,56 +41,68 @@ impl Engine {
     pub fn new(store: Arc<dyn Store>, limits: &Limits, options: &Options) -> Arc<Engine> {
         Arc::new(Engine {
             store,
+            generations: Generations::default(),
             single: Arc::new(Lane::single(options, limits)),
             bulk: Arc::new(Lane::bulk(options, limits)),
-            headers: Headers::new(),
+            headers: Remembered::new(HEADERS_MAX),
+            cameras: Remembered::new(CAMERAS_MAX),
         })
     }
 
     /// Format and header of a stored blob.
-    pub async fn header(&self, lane: &Lane, generation: &Arc<Generation>) -> Result<(&'static Codec, Header), Error> {
-        if let Some(header) = self.headers.get(generation.source()) {
-            return Ok(header);
+    pub async fn header(&self, lane: &Lane, generation: &Arc<Generation>) -> Result<Found, Error> {
+        self.remembered(&self.headers, lane, generation, header_of).await
+    }
+
+    /// The camera data in a stored blob.
+    pub async fn camera(&self, generation: &Arc<Generation>) -> Result<Option<Arc<Camera>>, Error> {
+        let limits = self.single.limits.clone();
+        let read = move |bytes: &[u8]| Ok(camera_of(bytes, &limits)?.map(Arc::new));
+        self.remembered(&self.cameras, &self.single, generation, read).await
+    }
+
+    /// What `memory` holds of a stored blob, which is read for it the first time.
+    async fn remembered<T: Clone + Send + Sync + 'static>(
+        &self,
+        memory: &Remembered<T>,
+        lane: &Lane,
+        generation: &Arc<Generation>,
+        read: impl FnOnce(&[u8]) -> Result<T, pipeline::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if let Some(known) = memory.get(generation.source()) {
+            return Ok(known);
         }
         let blob = self.store.open(generation.source()).await?;
         let _permit = lane.acquire_header(blob.len).await?;
-        let (codec, header) = inspect(&blob.bytes().await?).await?;
-        self.headers.insert(generation, codec, header.clone());
-        Ok((codec, header))
+        let found = look(&blob.bytes().await?, read).await?;
+        memory.insert(generation, found.clone());
+        Ok(found)
     }
 
-    /// What the camera says in a stored blob.
-    pub async fn camera(&self, generation: &Arc<Generation>) -> Result<Option<Arc<Camera>>, Error> {
-        if let Some(camera) = self.headers.camera(generation.source()) {
-            return Ok(camera);
-        }
-        let blob = self.store.open(generation.source()).await?;
-        let _permit = self.single.acquire_header(blob.len).await?;
-        let camera = camera(&blob.bytes().await?, &self.single.limits).await?;
-        self.headers.insert_camera(generation, camera.clone());
-        Ok(camera)
+    /// One output, in the lane of single requests.
+    pub async fn render_one(&self, source: &Opened, pipeline: &Pipeline) -> Made {
+        let admitted = self.admit(&self.single, source, vec![pipeline.clone()], 0).await?;
+        admitted.render().await.pop().unwrap_or(Err(Error::Panicked))
     }
 
-    /// The one output of `order`, in the lane of single requests.
-    pub async fn render_one(&self, source: Opened, order: Order) -> Made {
-        let mut made = self.admit(&self.single, source, order).await?.render().await;
-        made.pop().unwrap_or(Err(Error::Panicked))
-    }
-
-    /// Waits for the right to hold what the outputs of `order` need, and reads their source. Memory is asked for when nothing is
-    /// held yet: callers that wait while they hold some would wait for each other. Outputs that cannot be rendered wait for
-    /// nothing, and their source is not read for them.
+    /// Waits for the right to hold what the outputs need and `extra_bytes` more, then reads their source. A caller
+    /// waits while it holds nothing: callers that wait and hold memory would wait for each other. Outputs that cannot be
+    /// rendered wait for nothing, and their source is not read for them.
     ///
     /// Errors: those of the source, which fail every output.
-    pub async fn admit(&self, lane: &Arc<Lane>, source: Opened, order: Order) -> Result<Admitted, Error> {
-        let Order { pipelines, generations, extra_bytes } = order;
-        let ids = pipelines.iter().flat_map(Pipeline::images);
-        let mut aux_images = AuxImages::find(self, lane, ids, &generations, &source).await;
+    pub async fn admit(
+        &self,
+        lane: &Arc<Lane>,
+        source: &Opened,
+        pipelines: Vec<Pipeline>,
+        extra_bytes: u64,
+    ) -> Result<Admitted, Error> {
+        let mut aux_images = AuxImages::find(self, lane, &pipelines, source).await;
         if let Some(errors) = aux_images.failures(&pipelines) {
             return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
         let mut queue = lane.queue();
-        let ((codec, header), read) = self.inspected(&source, &mut queue).await?;
+        let ((codec, header), read) = self.inspected(source, &mut queue).await?;
         let headers = std::mem::take(&mut aux_images.headers);
         let batch = Batch::plan(pipelines, (codec, &header), headers, &lane.limits, lane.memory.bytes_max());
         if batch.groups().is_empty() {
@@ -106,20 +111,17 @@ impl Engine {
             return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
         let bytes = [batch.memory_bytes(), aux_images.len, extra_bytes].into_iter().fold(0, u64::saturating_add);
-        let (source, permit) = acquired(&source, read, bytes, &mut queue).await?;
-        let work = Work { batch, source, images: aux_images.read().await };
-        let render = Render { lane: lane.clone(), work, aux_images, waited: queue.waited() };
+        let (source, permit) = acquired(source, read, bytes, &mut queue).await?;
+        let images = aux_images.read().await;
+        let render = Render { lane: lane.clone(), batch, source, images, aux_images, waited: queue.waited() };
         Ok(Admitted { permit, render: Ok(render) })
     }
 
-    /// Format and header of a source. A blob whose header is not known is read for it, within the right to hold its bytes.
-    async fn inspected(
-        &self,
-        source: &Opened,
-        queue: &mut Queue<'_>,
-    ) -> Result<((&'static Codec, Header), Read), Error> {
+    /// Format and header of a source. A blob whose header is not known is read for it, within the right to hold its
+    /// bytes.
+    async fn inspected(&self, source: &Opened, queue: &mut Queue<'_>) -> Result<(Found, Read), Error> {
         let (generation, blob) = match source {
-            Opened::Given { bytes, .. } => return Ok((inspect(bytes).await?, None)),
+            Opened::Given { bytes, .. } => return Ok((look(bytes, header_of).await?, None)),
             Opened::Stored(generation, blob) => (generation, blob),
         };
         if let Some(known) = self.headers.get(generation.source()) {
@@ -127,14 +129,14 @@ impl Engine {
         }
         let permit = queue.acquire(blob.len).await?;
         let bytes = blob.bytes().await?;
-        let (codec, header) = inspect(&bytes).await?;
-        self.headers.insert(generation, codec, header.clone());
-        Ok(((codec, header), Some((bytes, permit))))
+        let found = look(&bytes, header_of).await?;
+        self.headers.insert(generation, found.clone());
+        Ok((found, Some((bytes, permit))))
     }
 }
 
-/// The source, and the right to hold it and `bytes` more. It is read once, unless it was read for its header and memory is short:
-/// then the first bytes are let go of before the wait, so that no two renders wait for each other's.
+/// The source, and the right to hold it and `bytes` more. The source is read once, unless it was read for its header and
+/// memory is short. Then the first bytes are dropped before the wait, so that no two renders wait for each other's.
 async fn acquired(source: &Opened, read: Read, bytes: u64, queue: &mut Queue<'_>) -> Result<(Bytes, Permit), Error> {
     if let Some((read, mut permit)) = read
         && permit.try_acquire_more(bytes)

@@ -1,15 +1,15 @@
-//! [`Generations`]: the time of a source between two deletes. What was made in a generation is not served after its end. Holds
-//! memory only for sources of which something is held elsewhere (a cache entry, a flight).
+//! [`Generations`]: the time of a source between two deletes. What was made in a generation is not served after its end.
+//! Takes memory only for sources in use (by a cache entry, a shared run).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::digest::Digest;
 
-/// The present generation of every source that somebody holds.
+/// The present generation of every source in use.
 #[derive(Default)]
 pub struct Generations {
     registry: Arc<Registry>,
@@ -38,7 +38,7 @@ pub struct Generation {
 impl Generations {
     /// The present generation of `source`.
     pub fn of(&self, source: &Digest) -> Arc<Generation> {
-        let mut present = self.registry.lock();
+        let mut present = self.registry.present.lock();
         if let Some(generation) = present.get(source).and_then(|present| present.generation.upgrade()) {
             return generation;
         }
@@ -54,19 +54,13 @@ impl Generations {
         generation
     }
 
-    /// Ends the present generation of `source` and returns it; `None` when nothing holds it.
+    /// Ends the present generation of `source` and returns it; `None` if it is not in use.
     pub fn end(&self, source: &Digest) -> Option<Arc<Generation>> {
-        let ended = self.registry.lock().remove(source);
-        // With the lock open: the last holder of a generation takes it when it lets go.
+        let ended = self.registry.present.lock().remove(source);
+        // Without the lock: the last holder of a generation takes it when it drops it.
         let generation = ended?.generation.upgrade()?;
         generation.over.store(true, Ordering::Release);
         Some(generation)
-    }
-}
-
-impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Present>> {
-        self.present.lock()
     }
 }
 
@@ -76,7 +70,7 @@ impl Generation {
         &self.source
     }
 
-    /// Tells this generation from every other, of any source.
+    /// A number that no other generation has, of any source.
     pub fn serial(&self) -> u64 {
         self.serial
     }
@@ -86,29 +80,25 @@ impl Generation {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Notes the key of a cached rendition, so that its memory can be freed when the generation ends.
+    /// Adds the key of a cached rendition, so that its memory can be freed when the generation ends.
     pub fn note(&self, key: Digest) {
-        self.keys().insert(key);
+        self.keys.lock().insert(key);
     }
 
-    /// Undoes [`Generation::note`].
+    /// Removes the key of a rendition that left the cache.
     pub fn unnote(&self, key: &Digest) {
-        self.keys().remove(key);
+        self.keys.lock().remove(key);
     }
 
-    /// Takes all noted keys.
+    /// Removes and returns all keys.
     pub fn take_keys(&self) -> HashSet<Digest> {
-        std::mem::take(&mut *self.keys())
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashSet<Digest>> {
-        self.keys.lock()
+        std::mem::take(&mut *self.keys.lock())
     }
 }
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        let mut present = self.registry.lock();
+        let mut present = self.registry.present.lock();
         if present.get(&self.source).is_some_and(|present| present.serial == self.serial) {
             present.remove(&self.source);
         }
@@ -138,13 +128,13 @@ mod tests {
     fn nothing_is_remembered_once_the_last_holder_is_gone() {
         let generations = Generations::default();
         let held: Vec<_> = (0..1000u32).map(|n| generations.of(&Digest::of(&n.to_le_bytes()))).collect();
-        assert_eq!(generations.registry.lock().len(), 1000);
+        assert_eq!(generations.registry.present.lock().len(), 1000);
         for generation in &held[..500] {
             assert!(generations.end(generation.source()).is_some());
         }
-        assert_eq!(generations.registry.lock().len(), 500);
+        assert_eq!(generations.registry.present.lock().len(), 500);
         drop(held);
-        assert!(generations.registry.lock().is_empty());
+        assert!(generations.registry.present.lock().is_empty());
         assert!(generations.end(&Digest::of(b"never held")).is_none());
     }
 }

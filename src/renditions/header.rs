@@ -1,5 +1,5 @@
-//! [`inspect`], and [`Headers`]: what is known of stored images without reading them again. A few hundred bytes each; bounded by
-//! number.
+//! [`inspect`], and [`Remembered`]: facts about stored images that need not be read again. A few hundred bytes each;
+//! bounded by number.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,100 +10,86 @@ use super::Error;
 use super::generation::Generation;
 use crate::digest::Digest;
 use crate::offload;
-use crate::pipeline;
-use crate::pipeline::Limits;
 use crate::pipeline::codec::{self, Codec, Header};
 use crate::pipeline::metadata::{self, Camera};
+use crate::pipeline::{self, Limits};
 
 /// Headers that are remembered: about 8 MB.
-const HEADERS_MAX: u64 = 16_384;
+pub const HEADERS_MAX: u64 = 16_384;
 
-/// What cameras say that is remembered: some 300 bytes each, 7 KiB at most.
-const CAMERAS_MAX: u64 = 4_096;
+/// Images whose camera data is remembered: some 300 bytes each, 7 KiB at most.
+pub const CAMERAS_MAX: u64 = 4_096;
 
-/// Headers by source.
-pub struct Headers {
-    entries: moka::sync::Cache<Digest, Remembered>,
-    cameras: moka::sync::Cache<Digest, (Option<Arc<Camera>>, Arc<Generation>)>,
-}
+/// Format and header of an image.
+pub type Found = (&'static Codec, Header);
 
-#[derive(Clone)]
-struct Remembered {
-    codec: &'static Codec,
-    header: Header,
-    generation: Arc<Generation>,
-}
+/// Facts by source, each read in a generation of it.
+pub struct Remembered<T>(moka::sync::Cache<Digest, (T, Arc<Generation>)>);
 
-impl Headers {
-    /// None yet.
-    pub fn new() -> Headers {
-        Headers { entries: moka::sync::Cache::new(HEADERS_MAX), cameras: moka::sync::Cache::new(CAMERAS_MAX) }
+impl<T: Clone + Send + Sync + 'static> Remembered<T> {
+    /// Room for the facts of `images_max` images.
+    pub fn new(images_max: u64) -> Remembered<T> {
+        Remembered(moka::sync::Cache::new(images_max))
     }
 
-    /// The header of `source`, if it is remembered.
-    pub fn get(&self, source: &Digest) -> Option<(&'static Codec, Header)> {
-        let entry = self.entries.get(source)?;
-        (!entry.generation.is_over()).then_some((entry.codec, entry.header))
+    /// The facts of `source`, if they are remembered.
+    pub fn get(&self, source: &Digest) -> Option<T> {
+        let (facts, generation) = self.0.get(source)?;
+        (!generation.is_over()).then_some(facts)
     }
 
-    /// Remembers a header that was read in `generation`, if that is not over.
-    pub fn insert(&self, generation: &Arc<Generation>, codec: &'static Codec, header: Header) {
+    /// Remembers facts that were read in `generation`, unless that is over.
+    pub fn insert(&self, generation: &Arc<Generation>, facts: T) {
         if !generation.is_over() {
-            self.entries.insert(*generation.source(), Remembered { codec, header, generation: generation.clone() });
-        }
-    }
-
-    /// What the camera says in `source`, if it is remembered.
-    pub fn camera(&self, source: &Digest) -> Option<Option<Arc<Camera>>> {
-        let (camera, generation) = self.cameras.get(source)?;
-        (!generation.is_over()).then_some(camera)
-    }
-
-    /// Remembers what the camera says, as [`Headers::insert`] does a header.
-    pub fn insert_camera(&self, generation: &Arc<Generation>, camera: Option<Arc<Camera>>) {
-        if !generation.is_over() {
-            self.cameras.insert(*generation.source(), (camera, generation.clone()));
+            self.0.insert(*generation.source(), (facts, generation.clone()));
         }
     }
 
     /// Forgets `source`.
     pub fn forget(&self, source: &Digest) {
-        self.cameras.invalidate(source);
-        self.entries.invalidate(source);
+        self.0.invalidate(source);
     }
 }
 
-/// Format and header of an image by its bytes. A long one is read on tokio's blocking threads and not on the render
-/// pool: an upload or a question for metadata does not wait behind renders.
+/// Format and header of an image, from its bytes. A long image is read on tokio's blocking threads and not on the render
+/// pool, so that an upload or a question for metadata does not wait for renders.
 ///
-/// Errors: [`Error::Pipeline`]; [`Error::Panicked`] when the codec did, which ends neither connection nor flight.
-pub async fn inspect(bytes: &Bytes) -> Result<(&'static Codec, Header), Error> {
-    Ok(look(bytes, gate).await??)
+/// Errors: [`Error::Pipeline`]; [`Error::Panicked`] if the codec panicked, which ends neither connection nor shared run.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (codec, header) = progimage::renditions::inspect(&"P5 2 1 255\n..".into()).await?;
+/// assert_eq!((codec.name, header.size.w, header.size.h), ("pgm", 2, 1));
+/// # Ok::<(), progimage::renditions::Error>(()) }).unwrap();
+/// ```
+pub async fn inspect(bytes: &Bytes) -> Result<Found, Error> {
+    look(bytes, header_of).await
 }
 
-/// What the camera says in an image. Runs where [`inspect`] does; errors are the same.
-pub async fn camera(bytes: &Bytes, limits: &Limits) -> Result<Option<Arc<Camera>>, Error> {
-    let limits = limits.clone();
-    let read = move |bytes: &[u8]| {
-        let codec = codec::sniff(bytes)?;
-        Ok::<_, pipeline::Error>(metadata::camera(codec, bytes, &limits).map(Arc::new))
-    };
-    Ok(look(bytes, read).await??)
-}
-
-/// A walk over a container may read all of it (a JPEG is searched for markers from end to end), so its time grows with the bytes.
-async fn look<T: Send + 'static>(bytes: &Bytes, read: impl FnOnce(&[u8]) -> T + Send + 'static) -> Result<T, Error> {
+/// Reads an image at the gate. A walk over a container may read all of it (a JPEG is searched for markers from end to
+/// end), so its time grows with the bytes.
+pub(super) async fn look<T: Send + 'static>(
+    bytes: &Bytes,
+    read: impl FnOnce(&[u8]) -> Result<T, pipeline::Error> + Send + 'static,
+) -> Result<T, Error> {
     let image = bytes.clone();
     let read = move || catch_unwind(AssertUnwindSafe(|| read(&image))).ok();
-    offload::run(bytes.len(), read).await.flatten().ok_or_else(|| {
-        tracing::error!("a codec panicked at the gate: this is our bug");
+    let found = offload::run(bytes.len(), read).await.flatten().ok_or_else(|| {
+        tracing::error!("a codec panicked while it inspected an image: this is our bug");
         Error::Panicked
-    })
+    })?;
+    Ok(found?)
 }
 
-fn gate(bytes: &[u8]) -> Result<(&'static Codec, Header), pipeline::Error> {
+/// Format and header of an image.
+pub(super) fn header_of(bytes: &[u8]) -> Result<Found, pipeline::Error> {
     let codec = codec::sniff(bytes)?;
     Ok((codec, (codec.inspect)(bytes)?))
+}
+
+/// The camera data in an image.
+pub(super) fn camera_of(bytes: &[u8], limits: &Limits) -> Result<Option<Camera>, pipeline::Error> {
+    Ok(metadata::camera(codec::sniff(bytes)?, bytes, limits))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! [`Lane`]: the threads and the memory of one kind of work. Single requests and bulk work have one each.
 //!
-//! Bulk has threads of its own rather than a lower place in one queue, because a render cannot be interrupted by us: where all
-//! threads render for bulk, the most urgent request would wait for one of them to end. Threads can be interrupted by the system,
-//! and those of the bulk lane give way to every other ([`Rank::Idle`], unless [`Options::bulk_idle`] is off). They hold no lock that a request waits for (permits are
-//! given back elsewhere), or a request might wait for a thread that gets no processor.
+//! Bulk has threads of its own and not a lower place in one queue, because we cannot interrupt a render: if all threads
+//! rendered for bulk, the most urgent request would wait for one of them to end. The system can interrupt threads, and
+//! those of the bulk lane give way to all others ([`Rank::Idle`], unless [`Options::bulk_idle`] is off). They hold no lock
+//! that a request waits for (permits are given back elsewhere), or a request might wait for a thread that gets no
+//! processor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,8 +18,8 @@ use crate::pipeline::{self, Deadline, Limits};
 /// Admitted renders per thread: while one runs, the next one's source is read.
 const PLACES_PER_THREAD: usize = 2;
 
-/// Blobs that are read for their header at once, in number and in sizes of the largest blob: metadata does not wait behind
-/// renders, so it has a budget of its own.
+/// Blobs that are read for their header at once, in number and in sizes of the largest blob. They have a budget of their
+/// own, so that metadata does not wait for renders.
 const HEADER_READS_MAX: usize = 64;
 const HEADER_READ_BLOBS_MAX: u64 = 2;
 
@@ -32,87 +33,77 @@ pub struct Lane {
     pub memory: Arc<Budget>,
     /// Admission of reads for a header alone.
     pub reads: Arc<Budget>,
-    /// How the time of a render is counted.
-    pub clock: Clock,
-    patience: Patience,
-    renders: AtomicU64,
-    panics: AtomicU64,
-}
-
-/// How the time of a render is counted.
-#[derive(Clone, Copy, Debug)]
-pub enum Clock {
-    /// As it passes, for the whole render.
-    Wall(Duration),
-    /// While its thread has a processor, for the decode and for each output: a thread of the bulk lane may wait long for one.
-    Thread(Duration),
-}
-
-impl Clock {
-    /// The deadlines of a render that begins now, on this thread. Each is for the next part of it.
-    pub fn start(self, cancelled: Arc<AtomicBool>) -> impl Fn() -> Deadline {
-        let started = Instant::now();
-        move || match self {
-            Clock::Wall(time) => Deadline::new(started + time, cancelled.clone()),
-            Clock::Thread(time) => Deadline::of_thread(time, cancelled.clone()),
-        }
-    }
-}
-
-/// How long its work may wait.
-#[derive(Clone, Copy, Debug)]
-enum Patience {
-    /// In a queue that is bounded by number and time.
-    QueueTimeout(Duration),
-    /// Until there is room, or the caller leaves: the caller bounds how much work it brings, and waiting holds that back.
-    Endless,
+    /// Outputs that were rendered, well or not.
+    pub renders: AtomicU64,
+    /// Outputs whose render panicked.
+    pub panics: AtomicU64,
+    render_timeout: Duration,
+    /// How long single work may wait. `None`: bulk work, which waits until there is room or the caller leaves. Its caller
+    /// bounds how much it brings, and waiting holds that back.
+    queue_timeout: Option<Duration>,
 }
 
 impl Lane {
-    /// For requests that somebody waits for.
+    /// For requests whose client waits.
     pub fn single(options: &Options, limits: &Limits) -> Lane {
         let threads = options.render_threads.max(1);
         let (bytes_max, cache_bytes_max) = (options.render_memory_bytes_max, options.cache_bytes_max);
-        Lane {
-            pool: Pool::new("render", threads, Rank::Render),
-            memory: Budget::with_cache(bytes_max, cache_bytes_max, threads * PLACES_PER_THREAD, options.queue_max),
-            reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, options.queue_max),
-            limits: Arc::new(limits.clone()),
-            clock: Clock::Wall(Duration::from_millis(options.render_timeout_ms)),
-            patience: Patience::QueueTimeout(Duration::from_millis(options.queue_timeout_ms)),
-            renders: AtomicU64::new(0),
-            panics: AtomicU64::new(0),
-        }
+        let pool = Pool::new("render", threads, Rank::Render);
+        let memory = Budget::with_cache(bytes_max, cache_bytes_max, threads * PLACES_PER_THREAD, options.queue_max);
+        let queue_timeout = Some(Duration::from_millis(options.queue_timeout_ms));
+        Lane::new(pool, memory, options.queue_max, queue_timeout, limits.clone(), options)
     }
 
     /// For work of which there is always more.
     pub fn bulk(options: &Options, limits: &Limits) -> Lane {
         let (threads, bytes_max) = (options.bulk_threads.max(1), options.bulk_memory_bytes_max);
-        let rank = if options.bulk_idle { Rank::Idle } else { Rank::Render };
+        let pool = Pool::new("bulk", threads, if options.bulk_idle { Rank::Idle } else { Rank::Render });
+        let memory = Budget::with_cache(bytes_max, 0, threads * PLACES_PER_THREAD, usize::MAX);
         // A render whose size is left to the pixels is planned to hold all that it may: it must fit into the lane.
-        let memory_bytes_max = limits.memory_bytes_max.min(bytes_max);
+        let limits = Limits { memory_bytes_max: limits.memory_bytes_max.min(bytes_max), ..limits.clone() };
+        Lane::new(pool, memory, usize::MAX, None, limits, options)
+    }
+
+    fn new(
+        pool: Pool,
+        memory: Arc<Budget>,
+        queue_max: usize,
+        queue_timeout: Option<Duration>,
+        limits: Limits,
+        options: &Options,
+    ) -> Lane {
         Lane {
-            pool: Pool::new("bulk", threads, rank),
-            memory: Budget::new(bytes_max, threads * PLACES_PER_THREAD, usize::MAX),
-            reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, usize::MAX),
-            limits: Arc::new(Limits { memory_bytes_max, ..limits.clone() }),
-            clock: Clock::Thread(Duration::from_millis(options.render_timeout_ms)),
-            patience: Patience::Endless,
+            pool,
+            memory,
+            reads: Budget::new(limits.bytes_max * HEADER_READ_BLOBS_MAX, HEADER_READS_MAX, queue_max),
+            limits: Arc::new(limits),
             renders: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            render_timeout: Duration::from_millis(options.render_timeout_ms),
+            queue_timeout,
+        }
+    }
+
+    /// The deadlines of a render that begins now, on this thread. Each is for the next part of it.
+    ///
+    /// Single work has one limit on elapsed time for the whole render. Bulk work has a limit on processor time for the
+    /// decode and for each output, since its thread may wait long for a processor.
+    pub fn deadlines(&self, cancelled: Arc<AtomicBool>) -> impl Fn() -> Deadline {
+        let end = Instant::now() + self.render_timeout;
+        move || match self.queue_timeout {
+            Some(_) => Deadline::new(end, cancelled.clone()),
+            None => Deadline::of_thread(self.render_timeout, cancelled.clone()),
         }
     }
 
     /// A place in its queues, for one render.
     pub fn queue(&self) -> Queue<'_> {
-        let end = match self.patience {
-            Patience::QueueTimeout(timeout) => Some(tokio::time::Instant::now() + timeout),
-            Patience::Endless => None,
-        };
+        let end = self.queue_timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         Queue { lane: self, end, waited: Duration::ZERO }
     }
 
-    /// The right to hold `bytes` that are there already, or in a file: at once where they are free, also while others wait for a thread.
+    /// The right to hold `bytes` that exist already, in memory or in a file: at once if they are free, even while others
+    /// wait for a thread.
     pub async fn acquire(&self, bytes: u64) -> Result<Permit, Error> {
         match self.memory.try_acquire(bytes) {
             Some(permit) => Ok(permit),
@@ -120,36 +111,23 @@ impl Lane {
         }
     }
 
-    /// A permit to read a blob of this length for its header. One above the limit (it was stored under a higher one) is read
+    /// A permit to read a blob of this length for its header. A blob above the limit (stored under a higher one) is read
     /// alone.
     pub async fn acquire_header(&self, len: u64) -> Result<Permit, Error> {
         let bytes = len.min(self.reads.bytes_max());
         self.queue().acquire_of(&self.reads, bytes).await
     }
 
-    /// Notes what a render came to.
+    /// Counts the results of a render.
     pub fn count<T>(&self, outputs: &[Result<T, Error>]) {
         let panicked = outputs.iter().filter(|output| matches!(output, Err(Error::Panicked))).count();
         self.renders.fetch_add(outputs.len() as u64, Ordering::Relaxed);
         self.panics.fetch_add(panicked as u64, Ordering::Relaxed);
     }
 
-    /// Outputs that were rendered, well or not.
-    pub fn renders(&self) -> u64 {
-        self.renders.load(Ordering::Relaxed)
-    }
-
-    /// Outputs whose render panicked.
-    pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
-    }
-
     /// By then everything that waits now was served or dropped.
     fn retry_after_s(&self) -> u32 {
-        let seconds = match self.patience {
-            Patience::QueueTimeout(timeout) => timeout.as_millis().div_ceil(1000),
-            Patience::Endless => 0,
-        };
+        let seconds = self.queue_timeout.unwrap_or_default().as_millis().div_ceil(1000);
         u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
     }
 }
@@ -164,17 +142,14 @@ pub struct Queue<'a> {
 impl Queue<'_> {
     /// A permit for `bytes` of the memory of renders.
     ///
-    /// In the bulk lane one that asks for more than there is takes all of it and runs alone: the source and the results of a
-    /// render that may hold `memory_bytes_max` come on top of it.
+    /// In the bulk lane a render that asks for more than there is takes all of it and runs alone: the source and the
+    /// results of a render that may hold `memory_bytes_max` are not part of that limit.
     pub async fn acquire(&mut self, bytes: u64) -> Result<Permit, Error> {
         self.acquire_of(&self.lane.memory, bytes).await
     }
 
     async fn acquire_of(&mut self, budget: &Arc<Budget>, bytes: u64) -> Result<Permit, Error> {
-        let bytes = match self.lane.patience {
-            Patience::QueueTimeout(_) => bytes,
-            Patience::Endless => bytes.min(budget.bytes_max()),
-        };
+        let bytes = if self.end.is_some() { bytes } else { bytes.min(budget.bytes_max()) };
         let began = Instant::now();
         let permit = budget.acquire(bytes, self.end).await.map_err(|refused| match refused {
             Refused::TooLarge { bytes, bytes_max } => {

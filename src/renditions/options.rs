@@ -9,22 +9,23 @@ pub struct Options {
     pub cache_bytes_max: u64,
     /// Threads that render.
     pub render_threads: usize,
-    /// Memory that renders together may be planned to hold, and that their results hold until the last answer is sent; in
-    /// addition to `cache_bytes_max`.
+    /// Memory that all renders together may be planned to hold, and that their results hold until the last response is sent;
+    /// in addition to `cache_bytes_max`.
     pub render_memory_bytes_max: u64,
     /// Renders that may wait for admission.
     pub queue_max: usize,
     /// How long one render may wait for admission.
     pub queue_timeout_ms: u64,
-    /// How long one render may run. In the bulk lane: how much processor time of its thread it may use.
+    /// How long one render may run. In the bulk lane: processor time of its thread that the decode, and each output, may
+    /// use.
     pub render_timeout_ms: u64,
     /// Threads that render for the bulk lane.
     pub bulk_threads: usize,
-    /// Whether they give way to every other thread of the system. Otherwise they only rank with those of single renders: then a
-    /// system that is never idle cannot keep bulk work from its end.
+    /// Whether bulk threads give way to every other thread of the system. Otherwise they rank with those of single renders,
+    /// so that a system that is never idle cannot hold bulk work up for good.
     pub bulk_idle: bool,
-    /// Memory that renders of the bulk lane together may be planned to hold, and their results, in addition to that of single
-    /// renders. The source and the results of one render may exceed it: then that render runs alone.
+    /// Memory that all renders of the bulk lane together may be planned to hold, with their results, in addition to the
+    /// memory of single renders. A render whose source and results exceed it runs alone.
     pub bulk_memory_bytes_max: u64,
     /// Folder of the rendition tier; `None`: there is none.
     pub tier_folder: Option<PathBuf>,

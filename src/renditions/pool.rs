@@ -1,5 +1,5 @@
-//! [`Pool`]: a fixed number of threads for long computations, below the priority of the threads that answer requests. Its queue
-//! is bounded by its callers (an admission permit per job); it knows no images.
+//! [`Pool`]: a fixed number of threads for long computations, below the priority of the threads that answer requests. Its
+//! callers bound its queue (each job has an admission permit). Knows no images.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,25 +13,25 @@ use thread_priority::{
 };
 use tokio::sync::oneshot;
 
-/// When threads get a processor.
+/// The priority of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// After those that answer requests: a hit or a 304 is served first when every core renders.
+    /// After threads that answer requests: a hit or a 304 is served first when every core renders.
     Render,
-    /// When nothing else wants one: SCHED_IDLE, which any other thread that wakes takes the processor from at once.
+    /// After all other threads: SCHED_IDLE, from which any thread that wakes takes the processor at once.
     Idle,
 }
 
-/// The nice values of [`Rank::Render`], and of [`Rank::Idle`] where the system knows nothing lower.
+/// The nice values of [`Rank::Render`], and of [`Rank::Idle`] if the system has nothing lower.
 const RENDER_NICENESS: i32 = 10;
 const IDLE_NICENESS: i32 = 19;
 
-/// The AV1 codecs keep large frames on the stack; untouched pages of it cost nothing.
+/// Stack of each thread. The AV1 codecs keep large frames on it; untouched pages cost nothing.
 const STACK_BYTES: usize = 8 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that take jobs in order. Dropping it ends each thread after its job; what still waits is run first.
+/// Threads that take jobs in order. A drop ends each thread once all jobs have run.
 pub struct Pool {
     jobs: Sender<Job>,
 }
@@ -41,7 +41,7 @@ pub struct Pool {
 pub struct Panicked;
 
 impl Pool {
-    /// Starts `threads` threads, at least one, called `name` and a number.
+    /// Starts `threads` threads, at least one, named `name` and a number.
     pub fn new(name: &str, threads: usize, rank: Rank) -> Pool {
         let (jobs, waiting) = channel::<Job>();
         let waiting = Arc::new(Mutex::new(waiting));
@@ -56,7 +56,7 @@ impl Pool {
         Pool { jobs }
     }
 
-    /// Runs `job` on one of the threads; it runs even when the receiver is dropped.
+    /// Runs `job` on one of the threads, even if the receiver is dropped.
     pub fn submit<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
@@ -70,16 +70,16 @@ impl Pool {
     }
 }
 
-/// The result of `job`, whose panic ends nothing else and is logged.
+/// Runs `job`. A panic is logged and ends nothing else.
 pub fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, Panicked> {
-    // Nothing that a job shares with others is seen half-changed: it owns what it works on.
+    // A job owns its data, so a panic leaves nothing half-changed that others see.
     catch_unwind(AssertUnwindSafe(job)).map_err(|panic| {
         tracing::error!(panic = message(&*panic), "a render panicked: this is our bug");
         Panicked
     })
 }
 
-/// Without the permission to go lower the thread runs at the priority of the others: slower hits, nothing worse.
+/// Sets the priority of this thread. Without permission the thread keeps its priority: hits are slower, nothing worse.
 fn take(rank: Rank) {
     let niceness = match rank {
         Rank::Render => RENDER_NICENESS,

@@ -1,5 +1,5 @@
-//! [`Admitted`]: outputs of one source that may be rendered: one job on a thread of their lane, one decode where outputs agree on
-//! it ([`Batch`]). A single render is a batch of one. The one place for time, cancellation and panics.
+//! [`Admitted`]: outputs of one source that may be rendered: one job on a thread of their lane, one decode where outputs
+//! agree on it ([`Batch`]). A single render is a batch of one. The one place for time, cancellation and panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,39 +12,32 @@ use super::aux_images::AuxImages;
 use super::lane::Lane;
 use super::pool::guarded;
 use super::{Error, Origin, Rendition};
-use crate::hold::hold;
-use crate::pipeline::codec::Codec;
-use crate::pipeline::{self, Batch, Deadline, Images, Limits, Output};
+use crate::pipeline::{self, Batch, Deadline, Images, Limits, Output, Pipeline};
 
-/// What an output came to, and how.
+/// The result of one output, and where it is from.
 pub type Made = Result<(Rendition, Origin), Error>;
 
 /// Outputs that wait no more.
 pub struct Admitted {
-    /// For the source, the pixels, the results, and what the caller asked for in addition.
+    /// For the source, the pixels, the results, and the extra bytes of the caller.
     pub permit: Permit,
-    /// Or why none of them can be rendered.
+    /// The render, or why none of the outputs can be rendered.
     pub render: Result<Render, Vec<Error>>,
 }
 
 /// A render that may run.
 pub struct Render {
     pub lane: Arc<Lane>,
-    pub work: Work,
+    pub batch: Batch,
+    pub source: Bytes,
+    pub images: Images,
     pub aux_images: AuxImages,
     pub waited: Duration,
 }
 
-/// What goes to a thread.
-pub struct Work {
-    pub batch: Batch,
-    pub source: Bytes,
-    pub images: Images,
-}
-
 impl Admitted {
-    /// One result for each output, in their order. Cancelled when the future is dropped; what the work holds is given back when
-    /// its thread lets go of it.
+    /// Renders. One result for each output, in their order. Cancelled when the future is dropped: the permit is given
+    /// back when the thread has stopped.
     pub async fn render(self) -> Vec<Made> {
         match self.render {
             Ok(render) => render.run(self.permit).await,
@@ -54,72 +47,65 @@ impl Admitted {
 }
 
 impl Render {
-    async fn run(self, permit: Permit) -> Vec<Made> {
-        let Render { lane, work, aux_images, waited } = self;
-        let forms: Vec<Form> =
-            work.batch.pipelines().iter().map(|pipeline| (pipeline.codec(), pipeline.query().into())).collect();
-        let lost = vec![Err(Error::Panicked); forms.len()];
-        let (cancel, submitted) = (CancelOnDrop::default(), Instant::now());
-        let (limits, clock, cancelled) = (lane.limits.clone(), lane.clock, cancel.0.clone());
+    async fn run(self, mut permit: Permit) -> Vec<Made> {
+        let Render { lane, batch, source, images, aux_images, waited } = self;
+        let (batch, cancel, submitted) = (Arc::new(batch), CancelOnDrop::default(), Instant::now());
+        let lost = vec![Err(Error::Panicked); batch.pipelines().len()];
+        let (lane_of_job, batch_of_job, cancelled) = (lane.clone(), batch.clone(), cancel.0.clone());
         let job = lane.pool.submit(move || {
             let queue = waited + submitted.elapsed();
-            (work.outputs(&limits, clock.start(cancelled)), queue)
+            let deadline = lane_of_job.deadlines(cancelled);
+            (outputs(&batch_of_job, &source, &images, &lane_of_job.limits, deadline), queue)
         });
         // A task of its own keeps the permit: the thread of the job must not give it back, and the caller may leave.
         let task = tokio::spawn(async move {
             let done = job.await.ok().and_then(Result::ok);
-            let (outputs, queue) = done.unwrap_or_else(|| (vec![Err(Error::Panicked); forms.len()], waited));
+            let (outputs, queue) =
+                done.unwrap_or_else(|| (vec![Err(Error::Panicked); batch.pipelines().len()], waited));
             lane.count(&outputs);
-            renditions(outputs, forms, queue, &aux_images, permit)
+            let outputs = outputs.into_iter().map(|output| output.map_err(|error| aux_images.why(error)));
+            let made = outputs.zip(batch.pipelines());
+            made.map(|(output, pipeline)| Ok(rendition(output?, pipeline, queue, &mut permit))).collect()
         });
         task.await.unwrap_or(lost)
     }
 }
 
-/// The format of an output and its canonical query.
-type Form = (&'static Codec, Arc<str>);
-
-/// Results that hold their parts of `permit` until the cache and every answer have let go of them.
-fn renditions(
-    outputs: Vec<Result<Output, Error>>,
-    forms: Vec<Form>,
-    queue: Duration,
-    aux_images: &AuxImages,
-    mut permit: Permit,
-) -> Vec<Made> {
-    let made = |(output, (codec, query)): (Result<Output, Error>, Form)| {
-        let Output { bytes, decode, operations, encode } = output.map_err(|error| aux_images.why(error))?;
-        let part = permit.split(bytes.len() as u64);
-        let rendition = Rendition { bytes: hold(bytes, part), codec, query };
-        Ok((rendition, Origin::Rendered { queue, decode, operations, encode }))
-    };
-    outputs.into_iter().zip(forms).map(made).collect()
+/// A result that holds its part of `permit` until the cache and every answer have dropped it.
+fn rendition(output: Output, pipeline: &Pipeline, queue: Duration, permit: &mut Permit) -> (Rendition, Origin) {
+    let Output { bytes, decode, operations, encode } = output;
+    let part = permit.split(bytes.len() as u64);
+    let rendition = Rendition { bytes, codec: pipeline.codec(), query: pipeline.query().into() };
+    (rendition.held(part), Origin::Rendered { queue, decode, operations, encode })
 }
 
-impl Work {
-    /// Runs on a thread of the lane, one output after the other.
-    fn outputs(self, limits: &Limits, deadline: impl Fn() -> Deadline) -> Vec<Result<Output, Error>> {
-        let Work { batch, source, images } = self;
-        let mut outputs: Vec<_> = batch.pipelines().iter().map(|_| Err(Error::Panicked)).collect();
-        for (index, error) in batch.refused() {
-            outputs[*index] = Err(error.clone().into());
-        }
-        for group in batch.groups() {
-            let mut decoded = attempt(|| batch.decode(group, &source, limits, &deadline()));
-            for member in group.members() {
-                outputs[member.index] = match &mut decoded {
-                    Ok(shared) => attempt(|| batch.finish(member, shared, (&source, &images), limits, &deadline()))
-                        .map(|output| Output { bytes: exact(output.bytes, &source), ..output }),
-                    Err(error) => Err(error.clone()),
-                };
-            }
-        }
-        outputs
+/// Renders on a thread of the lane, one output after the other.
+fn outputs(
+    batch: &Batch,
+    source: &Bytes,
+    images: &Images,
+    limits: &Limits,
+    deadline: impl Fn() -> Deadline,
+) -> Vec<Result<Output, Error>> {
+    let mut outputs = vec![Err(Error::Panicked); batch.pipelines().len()];
+    for (index, error) in batch.refused() {
+        outputs[*index] = Err(error.clone().into());
     }
+    for group in batch.groups() {
+        let mut decoded = attempt(|| batch.decode(group, source, limits, &deadline()));
+        for member in group.members() {
+            outputs[member.index] = match &mut decoded {
+                Ok(shared) => attempt(|| batch.finish(member, shared, (source, images), limits, &deadline()))
+                    .map(|output| Output { bytes: exact(output.bytes, source), ..output }),
+                Err(error) => Err(error.clone()),
+            };
+        }
+    }
+    outputs
 }
 
-/// A result in a buffer of its own length: an encoder's may be twice as long as what is in it, which could be neither counted nor
-/// weighed. A source that was passed through is not copied.
+/// A result in a buffer of its own length. An encoder's buffer may be twice as long as its content, and could be neither
+/// counted nor weighed. A source that was passed through is not copied.
 fn exact(made: Bytes, source: &Bytes) -> Bytes {
     if made.as_ptr() == source.as_ptr() { made } else { Bytes::copy_from_slice(&made) }
 }
@@ -128,7 +114,7 @@ fn attempt<T>(work: impl FnOnce() -> Result<T, pipeline::Error>) -> Result<T, Er
     Ok(guarded(work).map_err(|_| Error::Panicked)??)
 }
 
-/// Raises its flag when its owner goes.
+/// Sets its flag when it is dropped.
 #[derive(Default)]
 struct CancelOnDrop(Arc<AtomicBool>);
 

@@ -1,13 +1,14 @@
-//! [`Source`]: what renditions are made of; and [`Opened`]: a source that was found, whose bytes are still to be read.
+//! [`Source`]: what renditions are made of; and [`Opened`]: a source that is there, before its bytes are read.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Error;
+use super::engine::Engine;
 use super::generation::Generation;
 use crate::digest::Digest;
-use crate::pipeline::{Images, Pipeline};
+use crate::pipeline::Images;
 use crate::store::Blob;
 
 /// What renditions are made of.
@@ -15,9 +16,10 @@ use crate::store::Blob;
 pub enum Source {
     /// A blob of the store.
     Stored(Digest),
-    /// Bytes that hash to `digest` and are not stored. Their renditions are cached for callers that bring the same bytes again.
+    /// Bytes that hash to `digest` and are not stored. Their renditions are cached for callers that bring the same bytes
+    /// again.
     Fetched {
-        /// Their name.
+        /// The name of the bytes.
         digest: Digest,
         /// The encoded image.
         bytes: Bytes,
@@ -37,18 +39,8 @@ impl From<&Digest> for Source {
     }
 }
 
-impl Source {
-    /// The name of its rendition by `pipeline`: [`Pipeline::key`].
-    pub fn key(&self, pipeline: &Pipeline) -> Digest {
-        match self {
-            Source::Stored(digest) | Source::Fetched { digest, .. } => pipeline.key(digest),
-            Source::Given { bytes, .. } => pipeline.key(&Digest::of(bytes)),
-        }
-    }
-}
-
-/// The name under which renditions of a source are cached that is not stored. Under its digest they would be answered for an id
-/// that is not there, and be forgotten when that is deleted.
+/// The name under which renditions of a source that is not stored are cached. Under its digest they would be answered for
+/// an id that is not stored, and be forgotten when that id is deleted.
 pub(super) fn unstored(source: &Digest) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("progimage 1 unstored source");
     hasher.update(source.as_bytes());
@@ -64,6 +56,12 @@ pub enum Opened {
 }
 
 impl Opened {
+    /// The blob of `generation`, if it is stored.
+    pub async fn stored(engine: &Engine, generation: &Arc<Generation>) -> Result<Opened, Error> {
+        let blob = engine.store.open(generation.source()).await?;
+        Ok(Opened::Stored(generation.clone(), Box::new(blob)))
+    }
+
     /// Bytes of the source.
     pub fn len(&self) -> u64 {
         match self {
@@ -72,7 +70,7 @@ impl Opened {
         }
     }
 
-    /// The source; the right to hold it was granted.
+    /// The bytes. The caller has the right to hold them.
     pub async fn bytes(&self) -> Result<Bytes, Error> {
         match self {
             Opened::Stored(_, blob) => Ok(blob.bytes().await?),

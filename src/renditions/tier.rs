@@ -1,12 +1,12 @@
-//! [`Tier`]: renditions in files next to the store, for those that the cache has lost: to a restart, or for want of room. A cache
-//! too: bounded in bytes, never synced, checked when read, and anybody may delete any of it at any time. It does not say whether a
-//! source still exists: a caller that finds something here asks the store.
+//! [`Tier`]: renditions in files next to the store, for renditions that the cache has lost to a restart or to others. It is
+//! a cache, too: bounded in bytes, never synced, checked when read, and its files may be deleted at any time. It does not
+//! know whether a source still exists: a caller that finds a rendition here asks the store.
 //!
 //! ```text
 //! <data>/renditions/<3 hex>/<source, 64 hex>.<key, 64 hex>
 //! ```
 //!
-//! The only part of `renditions` that knows the file system; its calls run on tokio's blocking threads.
+//! The only part of `renditions` that knows the file system. Its calls run on tokio's blocking threads.
 
 mod file;
 mod shards;
@@ -24,31 +24,31 @@ use crate::pipeline::codec;
 pub use shards::Opened;
 use shards::Shards;
 
-/// The tier, or none.
+/// The tier, which may be off.
 #[derive(Clone)]
 pub struct Tier {
     shards: Option<Arc<Shards>>,
-    /// Whether all that was there at the start is counted.
+    /// Whether all files that were there at the start are counted.
     counted: watch::Receiver<bool>,
     hits: Arc<AtomicU64>,
 }
 
-/// What it holds and what it was good for.
+/// Counts of the tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Renditions.
+    /// Renditions in the tier.
     pub entries: u64,
-    /// Bytes of the device.
+    /// Their bytes on the device.
     pub bytes: u64,
-    /// Renditions that were found.
+    /// Renditions that were read.
     pub hits: u64,
     /// Renditions that were removed to make room.
     pub evictions: u64,
 }
 
 impl Tier {
-    /// The tier that the options describe. What is there is counted on a thread of its own, so that a start does not depend on how
-    /// much that is; renditions are found meanwhile.
+    /// The tier that the options describe. Its files are counted on a thread of its own, so that the start does not depend on
+    /// their number; renditions are found meanwhile.
     pub fn open(options: &Options) -> Tier {
         let (sender, counted) = watch::channel(false);
         let folder = options.tier_folder.clone().filter(|_| options.tier_bytes_max > 0);
@@ -65,22 +65,22 @@ impl Tier {
         Tier { shards, counted, hits: Arc::default() }
     }
 
-    /// Whether there is one.
+    /// Whether there is a tier.
     pub fn is_on(&self) -> bool {
         self.shards.is_some()
     }
 
-    /// The file of a rendition, if there is one; nothing is held of it yet.
+    /// Opens the file of a rendition, if there is one; its bytes are not read yet.
     pub async fn find(&self, source: &Digest, key: &Digest) -> Option<Opened> {
         let (shards, source, key) = (self.shards.clone()?, *source, *key);
-        // Most misses of a tier that holds little cost no other thread.
+        // Most misses of a small tier need no other thread.
         if shards.surely_lacks(&source) {
             return None;
         }
         spawn_blocking(move || shards.open(&source, &key)).await.ok()?
     }
 
-    /// Reads a rendition that was found; none where the file is damaged: it is gone then.
+    /// Reads a rendition that was found. `None`: the file was damaged, and is removed.
     pub async fn read(&self, opened: Opened) -> Option<Rendition> {
         let shards = self.shards.clone()?;
         let rendition = spawn_blocking(move || shards.read(&opened)).await.ok()??;
@@ -88,11 +88,11 @@ impl Tier {
         Some(rendition)
     }
 
-    /// Keeps a rendition that was made in `generation`, unless that is over. Waits until the tier is counted: before that, the room
-    /// is not known. One that cannot be kept is no error: it is made again.
+    /// Keeps a rendition that was made in `generation`, unless that is over. Waits until the tier is counted: before that,
+    /// the room is not known. A failure is only logged: the rendition can be made again.
     pub async fn insert(&self, generation: &Arc<Generation>, key: Digest, rendition: &Rendition) {
         let Some(shards) = self.shards.clone() else { return };
-        // A summary has no format that a file could name.
+        // A summary has no format name that a file could hold.
         let can_be_read = codec::by_name(rendition.codec.name).is_some();
         if !can_be_read || self.counted.clone().wait_for(|counted| *counted).await.is_err() {
             return;
@@ -104,11 +104,11 @@ impl Tier {
         }
     }
 
-    /// Removes everything of `source`, whose generation has ended: begun at once, done when the future is ready. Nothing of it
-    /// would be answered meanwhile, for the source is gone from the store.
+    /// Removes everything of `source`, whose generation has ended. Begins at once, and is done when the future is ready.
+    /// Nothing of it is returned meanwhile, since the source is gone from the store.
     ///
     /// # Panics
-    /// Outside a tokio runtime, where there is a tier.
+    /// Outside a tokio runtime, if there is a tier.
     pub fn forget(&self, source: &Digest) -> impl Future<Output = ()> + Send + use<> {
         let source = *source;
         let removal = self.shards.clone().map(|shards| spawn_blocking(move || shards.forget(&source)));
@@ -119,7 +119,7 @@ impl Tier {
         }
     }
 
-    /// The figures for metrics.
+    /// The counts at this moment.
     pub fn counts(&self) -> Counts {
         let hits = self.hits.load(Ordering::Relaxed);
         self.shards.as_ref().map_or(Counts::default(), |shards| Counts {

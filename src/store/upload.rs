@@ -271,7 +271,7 @@ impl Sealed {
         let mut own = Some((stage, budget));
         // Once more for each delete that came in between.
         loop {
-            let committed = shared.commits.join_or_start(digest, |_| {
+            let committed = shared.commits.join_or_start(digest, || {
                 let (stage, budget) = own.take().expect("the bytes stay here until their own commit starts");
                 async move {
                     let _held_until_durable = budget;

@@ -75,7 +75,7 @@ const FORGET: &str = "DELETE FROM file WHERE device = ?1 AND inode = ?2";
 const SWEEP: &str = "UPDATE swept SET day = ?1 WHERE abs(day - ?1) >= ?2";
 const FORGET_UNSEEN: &str = "DELETE FROM file WHERE seen_day < ?1";
 
-/// The metadata of a file. Equal stamps mean equal bytes.
+/// The metadata of a file. Equal stamps mean equal bytes, but for the exceptions that the head of this file lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: i64,

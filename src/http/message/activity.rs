@@ -1,4 +1,5 @@
-//! [`Activity`]: what a connection is doing, noted by the pieces of its task and compared with its bounds by one timer.
+//! [`Activity`]: what a connection is doing. The parts of its task record it, and one timer compares it with the
+//! bounds.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -6,22 +7,22 @@ use tokio::time::Instant;
 
 use super::options::{Options, ms};
 
-/// What a connection is doing. Atomics, because the pieces of its task share it.
+/// The state of a connection. The fields are atomic, because the parts of its task share them.
 pub(in crate::http) struct Activity {
     opened: Instant,
-    /// A handler is at work, under bounds of its own.
+    /// A handler is working, under bounds of its own.
     busy: AtomicBool,
-    /// When an answer last moved or ended, in milliseconds since `opened`.
+    /// When a response last moved or ended, in milliseconds since `opened`.
     moved_ms: AtomicU64,
-    /// Since when a head is arriving; `NEVER`: it is not.
+    /// When a head began to arrive; `NEVER` if none is arriving.
     head_ms: AtomicU64,
-    /// Since when the client takes no byte; `NEVER`: it does.
+    /// When the client stopped taking bytes; `NEVER` if it takes them.
     stalled_ms: AtomicU64,
-    /// Since when there is more to send than the client has taken; `NEVER`: it has taken all.
+    /// When the client fell behind, so that bytes wait for it; `NEVER` if it has taken all.
     behind_ms: AtomicU64,
-    /// Bytes that it took since then.
+    /// Bytes that the client has taken since it fell behind.
     taken: AtomicU64,
-    /// A request's body was left unread: what follows in the socket is not a request.
+    /// The body of a request was left unread, so what follows in the socket is no request.
     unread: AtomicBool,
 }
 
@@ -45,19 +46,20 @@ impl Activity {
         self.opened.elapsed().as_millis() as u64
     }
 
-    /// A request is complete up to its body.
+    /// Records that the head of a request is complete.
     pub(in crate::http) fn begin(&self) {
         self.busy.store(true, Ordering::Relaxed);
         self.head_ms.store(NEVER, Ordering::Relaxed);
     }
 
-    /// The answer is known.
+    /// Records that the response is known.
     pub(in crate::http) fn end(&self) {
         self.busy.store(false, Ordering::Relaxed);
         self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// A client that takes nothing was told so: it has as long again to take that.
+    /// Restarts the clocks of a client that does not read: an error was added, and the client gets as much time to take
+    /// it.
     pub(in crate::http) fn wait_again(&self) {
         for since in [&self.stalled_ms, &self.behind_ms] {
             if since.load(Ordering::Relaxed) != NEVER {
@@ -67,12 +69,12 @@ impl Activity {
         self.taken.store(0, Ordering::Relaxed);
     }
 
-    /// A body is dropped before its end.
+    /// Records that a body was dropped before its end.
     pub(in crate::http) fn leave_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this connection cannot take another request.
+    /// Whether this connection can take no further request.
     pub(in crate::http) fn unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
@@ -84,7 +86,7 @@ impl Activity {
     }
 
     pub(in crate::http) fn written(&self, bytes: usize) {
-        // A client that keeps up costs one load: it is on the path of every hit.
+        // A client that keeps up costs one load. This is on the path of every hit.
         if self.behind_ms.load(Ordering::Relaxed) == NEVER {
             return;
         }
@@ -104,21 +106,21 @@ impl Activity {
         }
     }
 
-    /// Nothing is left to send.
+    /// Records that nothing is left to send.
     pub(in crate::http) fn caught_up(&self) {
         if self.behind_ms.load(Ordering::Relaxed) != NEVER {
             self.behind_ms.store(NEVER, Ordering::Relaxed);
         }
     }
 
-    /// Until when a client that is behind may be, with what it has taken.
+    /// Until when a client may stay behind, given what it has taken.
     fn rate_due(&self, options: &Options) -> u64 {
         let taken = self.taken.load(Ordering::Relaxed);
         let earned = taken.saturating_mul(1_000).checked_div(options.write_rate_min).unwrap_or(NEVER);
         self.behind_ms.load(Ordering::Relaxed).saturating_add(earned.max(options.write_grace_ms))
     }
 
-    /// When this connection is to be closed, unless something happens until then.
+    /// When this connection is to be closed, unless something happens before.
     pub(in crate::http) fn deadline(&self, options: &Options) -> Instant {
         let stalled = self.stalled_ms.load(Ordering::Relaxed);
         let head = self.head_ms.load(Ordering::Relaxed);
@@ -128,7 +130,7 @@ impl Activity {
         } else if self.busy.load(Ordering::Relaxed) {
             self.now_ms() + options.keep_alive_ms
         } else if head != NEVER {
-            // Bytes of a next request may wait behind an answer that still moves.
+            // Bytes of the next request may wait while a response is still moving.
             head.max(moved) + options.head_timeout_ms
         } else {
             moved + options.keep_alive_ms

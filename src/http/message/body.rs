@@ -1,4 +1,4 @@
-//! [`RequestBody`]: what the server reads, under stall, rate and time bounds.
+//! [`RequestBody`]: the body of a request, read under bounds on pauses, rate and time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,14 @@ use super::activity::Activity;
 use super::options::{Options, ms};
 use crate::http::error::Error;
 
-/// `Content-Type` as it is written, empty where it is not there, and its media type in lower case and without parameters.
+/// `Content-Type` as written, or an empty text, and its media type in lower case without parameters.
 pub(in crate::http) fn content_type(headers: &HeaderMap) -> (&str, String) {
     let written = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     (written, written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// A request's body. Dropped before its end, it tells the connection, which then drains what the client still sends and closes.
+/// The body of a request. If it is dropped before its end, it tells the connection, which then drains what the client
+/// still sends and closes.
 pub(in crate::http) struct RequestBody {
     incoming: Incoming,
     activity: Arc<Activity>,
@@ -45,42 +46,43 @@ impl RequestBody {
         hyper::body::Body::size_hint(&self.incoming).exact()
     }
 
-    /// Reads under the bounds that hold for the body of one image.
-    pub(in crate::http) fn read(self, options: &Options) -> Reader {
+    /// Reads under the bounds for the body of one image.
+    pub(in crate::http) fn read(self, options: &Options) -> BodyReader {
         let pace = Pace::Whole { started: Instant::now() };
-        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
+        BodyReader { body: self, options: options.clone(), pace, bytes: 0, late: None }
     }
 
-    /// Reads a body without an end in size or time. A pause ends it, and so does a client that is too slow, for as long as it is
-    /// waited for: time in which nobody calls [`Reader::next`] is not the client's.
-    pub(in crate::http) fn stream(self, options: &Options) -> Reader {
+    /// Reads a body without a bound on size or time. The body ends when the client pauses too long or is too slow while
+    /// the server waits for it. Time in which the server does not call [`BodyReader::next`] does not count.
+    pub(in crate::http) fn stream(self, options: &Options) -> BodyReader {
         let pace = Pace::Stream { waited: Duration::ZERO };
-        Reader { body: self, options: options.clone(), pace, bytes: 0, late: None }
+        BodyReader { body: self, options: options.clone(), pace, bytes: 0, late: None }
     }
 }
 
-/// Reads a request's body chunk by chunk.
-pub(in crate::http) struct Reader {
+/// Reads the body of a request chunk by chunk.
+pub(in crate::http) struct BodyReader {
     body: RequestBody,
     options: Options,
     pace: Pace,
-    /// Since `pace` began.
+    /// Bytes since `pace` began.
     bytes: u64,
-    /// What came when too little had: for whoever reads on.
+    /// The chunk that came too late. The next call returns it.
     late: Option<Bytes>,
 }
 
-/// What the least rate is held against.
+/// The time over which the least rate is checked.
 enum Pace {
-    /// The whole body, which has an end in time too.
+    /// The whole body, whose total time is bounded too.
     Whole { started: Instant },
-    /// A stretch of `body_grace_ms` of waiting; then the next one begins, so that no haste at first buys a crawl later.
+    /// A stretch of `body_grace_ms` of waiting; then the next one begins, so that early haste does not excuse a later
+    /// crawl.
     Stream { waited: Duration },
 }
 
-impl Reader {
-    /// The next chunk; `None` at the end. After [`Error::BodyTimeout`] a stream may be read on: nothing of it is lost, and a new
-    /// stretch begins.
+impl BodyReader {
+    /// Returns the next chunk; `None` at the end. After [`Error::BodyTimeout`] a stream may be read on: no byte is
+    /// lost, and a new stretch begins.
     pub(in crate::http) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(late) = self.late.take() {
             return Ok(Some(late));
@@ -93,7 +95,7 @@ impl Reader {
                 self.body.ended = true;
                 return Ok(None);
             };
-            // Trailers say nothing that is asked here.
+            // Trailers are ignored.
             let Ok(bytes) = frame.into_data() else { continue };
             self.bytes += bytes.len() as u64;
             if let Err(slow) = self.keeps_rate() {

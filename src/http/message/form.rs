@@ -1,30 +1,31 @@
-//! [`Chunks`]: the bytes of `multipart/form-data` on their way to the parser, and the bound of what it holds.
+//! [`Chunks`]: the bytes of `multipart/form-data` on their way to the parser, and the bound on what the parser holds.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
+use parking_lot::{Mutex, MutexGuard};
 
-use super::body::Reader;
+use super::body::BodyReader;
 use crate::http::error::Error;
 
 /// Bytes before, between and after the parts of a form.
 pub(in crate::http) const FORM_BYTES_MAX: u64 = 256 << 10;
 
-/// The bytes of a form on their way to the parser, which holds part heads in memory: hence a bound for each stretch. Clones are the
-/// same stream, so that the handler can set the bound and read what the parser leaves.
+/// The bytes of a form on their way to the parser. The parser holds the heads of parts in memory, so each stretch has a
+/// bound. Clones share one stream, so that the handler can set the bound and read what the parser leaves.
 pub(in crate::http) struct Chunks<T>(Arc<Mutex<Source<T>>>);
 
-/// What sees the bytes of a form as they pass.
+/// An observer of the bytes of a form as they pass.
 pub(in crate::http) trait Tap: Default + Send + 'static {
-    /// Takes note of the next bytes.
+    /// Observes the next bytes.
     fn see(&mut self, bytes: &[u8]);
 }
 
-/// A form of which nothing but its parts is read.
+/// Observes nothing, for a form of which only the parts are read.
 impl Tap for () {
     fn see(&mut self, _: &[u8]) {}
 }
@@ -34,13 +35,13 @@ struct Source<T> {
     tap: T,
     bytes: u64,
     max: u64,
-    /// What is said of more.
+    /// The error for more than `max` bytes.
     over: Error,
-    /// A chunk was given; the parser looks at it before it gets the next one.
+    /// A chunk was handed out. The parser looks at it before it gets the next one.
     given: bool,
 }
 
-/// Of the heads of parts, and what stands around them.
+/// The error for heads of parts, and for text around them, that are too long.
 const FORM_TOO_LARGE: Error = Error::TooLarge { name: "form_bytes_max", max: FORM_BYTES_MAX };
 
 impl<T> Clone for Chunks<T> {
@@ -50,8 +51,8 @@ impl<T> Clone for Chunks<T> {
 }
 
 impl<T: Tap> Chunks<T> {
-    pub(in crate::http) fn new(reader: Reader, tap: T) -> Chunks<T> {
-        // Fused: the parser may have seen the end already when the rest is read.
+    pub(in crate::http) fn new(reader: BodyReader, tap: T) -> Chunks<T> {
+        // The stream is fused: the parser may have seen the end already when the rest is read.
         let stream = futures_util::stream::unfold(reader, |mut reader| async {
             reader.next().await.transpose().map(|chunk| (chunk, reader))
         });
@@ -60,18 +61,18 @@ impl<T: Tap> Chunks<T> {
         Chunks(Arc::new(Mutex::new(Source { stream, tap, bytes: 0, max, over, given: false })))
     }
 
-    /// Never held across an await: only while the stream is polled.
+    /// Locks the state. The guard is never held across an await, only while the stream is polled.
     fn lock(&self) -> MutexGuard<'_, Source<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
-    /// An image comes, of which the parser reads ahead.
+    /// Allows an image of `bytes_max` bytes, and what the parser reads ahead.
     pub(in crate::http) fn allow_image(&self, bytes_max: u64) {
         self.allow_more(bytes_max.saturating_add(FORM_BYTES_MAX));
         self.lock().over = Error::BodyTooLarge { max: bytes_max };
     }
 
-    /// A part comes that is bounded where it goes.
+    /// Allows a part of any length, for a caller that bounds it.
     pub(in crate::http) fn allow_any(&self) {
         self.allow_more(u64::MAX);
     }
@@ -82,7 +83,7 @@ impl<T: Tap> Chunks<T> {
         source.over = FORM_TOO_LARGE;
     }
 
-    /// What has seen all bytes so far; the next ones pass unseen.
+    /// Takes the observer of all bytes so far. Later bytes are not observed.
     pub(in crate::http) fn tap(&self) -> T {
         std::mem::take(&mut self.lock().tap)
     }
@@ -93,7 +94,8 @@ impl<T: Tap> Stream for Chunks<T> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut source = self.lock();
-        // The parser takes all that is ready before it looks at any of it, and holds it in memory: so that is one chunk.
+        // The parser takes all that is ready before it looks at any of it, and holds it in memory. So only one chunk is
+        // ready at a time.
         if std::mem::take(&mut source.given) {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -115,6 +117,12 @@ impl<T: Tap> Source<T> {
     }
 }
 
+/// The boundary of a form, from its `Content-Type`.
+pub(in crate::http) fn boundary(content_type: &str) -> Result<String, Error> {
+    multer::parse_boundary(content_type).map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })
+}
+
+/// The error of a form that the parser refuses.
 pub(in crate::http) fn of_form(error: multer::Error) -> Error {
     match error {
         multer::Error::StreamReadFailed(cause) => cause.downcast::<Error>().map_or(Error::Internal, |error| *error),

@@ -1,4 +1,4 @@
-//! Lists of ids in bodies: one id a line or a JSON array. What the ids are asked for is not here.
+//! Lists of ids in bodies: one id a line, or a JSON array.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,12 +15,12 @@ use super::text_budget::TextBudget;
 use crate::digest::Digest;
 use crate::http::error::Error;
 
-/// Of what is no id: more than a message shows.
+/// Bytes kept of a text that is no id: more than a message shows.
 const VALUE_BYTES_SHOWN: usize = 256;
 
 const MALFORMED: Error = Error::Malformed { what: "the body must be ids of 64 lower-case hexadecimal digits" };
 
-/// The ids of a body, and the right to hold as many bytes as it had.
+/// The ids of a body, and the permit for as many bytes as the body had.
 pub(in crate::http) async fn read(
     budget: &TextBudget,
     body: RequestBody,
@@ -41,17 +41,17 @@ pub(in crate::http) enum ListFormat {
 }
 
 impl ListFormat {
-    /// By `Content-Type`.
+    /// The format that `Content-Type` names.
     pub(in crate::http) fn of(headers: &HeaderMap) -> Result<ListFormat, Error> {
         match content_type(headers).1.as_str() {
             "application/json" => Ok(ListFormat::Json),
-            // What curl's --data-binary says unasked is taken for a list, too.
+            // The type that curl's --data-binary sets by itself is taken for a list, too.
             "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(ListFormat::Lines),
             _ => Err(Error::MediaType { allowed: "text/plain with one id a line, or application/json" }),
         }
     }
 
-    /// Of the answer.
+    /// The media type of the response.
     pub(in crate::http) fn media_type(self) -> &'static str {
         match self {
             ListFormat::Json => "application/json",
@@ -59,7 +59,7 @@ impl ListFormat {
         }
     }
 
-    /// Up to `max` ids; what comes after them is counted and not kept.
+    /// Reads up to `max` ids; the rest is counted and not kept.
     fn read(self, text: &[u8], max: usize) -> Result<Vec<Digest>, Error> {
         let (ids, count) = match self {
             ListFormat::Json => {
@@ -76,7 +76,7 @@ impl ListFormat {
                 (ids, count)
             }
         };
-        if count > max { Err(Error::Ids { value: count as u64, max: max as u64 }) } else { Ok(ids) }
+        if count > max { Err(Error::TooManyIds { value: count as u64, max: max as u64 }) } else { Ok(ids) }
     }
 
     /// The text of `ids`.
@@ -96,7 +96,7 @@ impl ListFormat {
     }
 }
 
-/// Of the text, no more than is shown.
+/// Keeps no more of the text than is shown.
 fn not_an_id(place: &'static str, at: u64, text: &[u8]) -> Error {
     Error::NotAnId {
         place,
@@ -105,11 +105,11 @@ fn not_an_id(place: &'static str, at: u64, text: &[u8]) -> Error {
     }
 }
 
-/// Reads a JSON array one element at a time: the first that is no id ends it, and those past `max` are only counted. Read into a
-/// list of strings, `["","",...]` would be eight times as large in memory as in the body.
+/// Reads a JSON array one element at a time. The first element that is no id ends it, and elements past `max` are only
+/// counted. Read into a list of strings, `["","",...]` would take eight times the memory of the body.
 struct Ids<'a> {
     max: usize,
-    /// The first that is no id.
+    /// The error for the first element that is no id.
     bad: &'a mut Option<Error>,
 }
 
@@ -151,7 +151,7 @@ mod tests {
                 assert_eq!(format.read(text.as_bytes(), 3), Ok(ids[..count].to_vec()), "{text}");
             }
             let text = format.write(&ids);
-            assert_eq!(format.read(text.as_bytes(), 2), Err(Error::Ids { value: 3, max: 2 }));
+            assert_eq!(format.read(text.as_bytes(), 2), Err(Error::TooManyIds { value: 3, max: 2 }));
         }
         assert_eq!(ListFormat::Json.write(&ids), serde_json::json!(ids).to_string());
         let cut = ListFormat::Json.write(&ids);
@@ -174,6 +174,6 @@ mod tests {
         check(ListFormat::Json, "[\"\"", "index", 0, "\"\"");
         // Past the bound they are only counted.
         let many = format!("{good}\n{good}\n{good}\noops");
-        assert_eq!(ListFormat::Lines.read(many.as_bytes(), 3), Err(Error::Ids { value: 4, max: 3 }));
+        assert_eq!(ListFormat::Lines.read(many.as_bytes(), 3), Err(Error::TooManyIds { value: 4, max: 3 }));
     }
 }

@@ -1,4 +1,4 @@
-//! [`Array`]: a body that is a small batch of items, one JSON array. Knows nothing of what an item says.
+//! [`Array`]: a body that is a small batch of items, as one JSON array. It does not know what an item means.
 
 use std::fmt;
 
@@ -18,8 +18,8 @@ use crate::pipeline::json::Object;
 const MALFORMED: Error =
     Error::Malformed { what: "the body must be a JSON array of items, or an object with such an array as its items" };
 
-/// The elements of a JSON array, by their places in its text, which counts in the budget of batches for as long as this lives. Each
-/// is a line: where the text had line feeds, between tokens, there are blanks.
+/// The elements of a JSON array, as ranges of its text. The text counts in the budget of batches for as long as this
+/// lives. Each element is a line: line feeds between tokens are replaced by blanks.
 pub(in crate::http) struct Array {
     text: Bytes,
     places: std::vec::IntoIter<(u32, u32)>,
@@ -27,7 +27,7 @@ pub(in crate::http) struct Array {
 }
 
 impl Array {
-    /// Reads an array, or an object with an array as its `items`, within `budget`.
+    /// Reads an array, or an object with an array as `items`, within `budget`.
     pub(in crate::http) async fn read(
         budget: &TextBudget,
         body: RequestBody,
@@ -49,15 +49,16 @@ impl Iterator for Array {
     }
 }
 
-/// The text with its elements as lines, and where they lie.
+/// Turns the elements into lines, and returns the text and their ranges.
 fn elements(mut text: Vec<u8>) -> Option<(Bytes, Vec<(u32, u32)>)> {
     let places = places(&text)?;
-    // It is JSON, so no string holds one.
+    // The text is JSON, so no string holds a line feed.
     text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     Some((text.into(), places))
 }
 
-/// Where the elements lie. Eight bytes for each, of which the text has at least two: references would be twice as large.
+/// The ranges of the elements. Each takes eight bytes, and at least two in the text; references would take twice as
+/// much.
 fn places(text: &[u8]) -> Option<Vec<(u32, u32)>> {
     let text = str::from_utf8(text).ok()?;
     let array = match serde_json::from_str::<Object<&RawValue>>(text) {

@@ -1,61 +1,62 @@
-//! [`LineReader`]: a request's body line by line, each within a bound, all of them within the budget of uploads.
+//! [`LineReader`]: the body of a request, line by line. Each line has a bound, and all lines count in the budget of
+//! uploads.
 
 use bytes::{Buf, Bytes};
 
-use super::body::Reader;
+use super::body::BodyReader;
 use crate::hold::hold;
 use crate::http::error::Error;
 use crate::store::{Reserved, Uploads};
 
-/// One JSON text a line.
+/// The media type of one JSON text a line.
 pub(in crate::http) const NDJSON: &str = "application/x-ndjson";
 
-/// Whether a body of this media type, in lower case and without parameters, is lines. What curl's --data-binary says unasked is
-/// taken for lines, too.
+/// Whether a body of this media type is lines. The type is in lower case and without parameters. The type that curl's
+/// --data-binary sets by itself is taken for lines, too.
 pub fn is_lines(media_type: &str) -> bool {
     matches!(media_type, "" | "application/x-ndjson" | "application/jsonl" | "application/x-www-form-urlencoded")
 }
 
-/// A line, or why it is not there.
+/// A line, or why there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::http) enum Line {
-    /// Without its end. The right to hold these bytes goes with them.
+    /// A line without its end. The permit for its bytes goes with it.
     Text(Bytes),
-    /// Longer than this; it was skipped.
+    /// The line was longer than `bytes_max`, and was skipped.
     TooLong { bytes_max: usize },
-    /// All that may be held is held, and nothing was given back for as long as a body may pause; it was skipped.
+    /// The budget was used up, and nothing was given back for as long as a body may pause. The line was skipped.
     NoRoom,
 }
 
-/// Reads lines; blank ones are skipped, and `\r` before the end is none of the line. [`LineReader::next`] may be dropped and called
-/// again: nothing is lost.
+/// Reads lines. Blank lines are skipped, and a `\r` before the end is removed. [`LineReader::next`] may be dropped and
+/// called again: no byte is lost.
 pub(in crate::http) struct LineReader {
-    reader: Reader,
+    reader: BodyReader,
     uploads: Uploads,
     line_bytes_max: usize,
-    /// What has arrived and was not looked at.
+    /// Bytes that have arrived and were not read yet.
     chunk: Bytes,
     partial: Partial,
 }
 
-/// The line under way.
+/// The line that is being read.
 #[derive(Default)]
 struct Partial {
     text: Vec<u8>,
     held: Option<Reserved>,
-    /// Why the rest of it is skipped.
+    /// The reason why the rest of the line is skipped.
     skipped: Option<Line>,
 }
 
 impl LineReader {
-    /// Lines of at most `line_bytes_max` bytes, held within the budget of `uploads`.
-    pub(in crate::http) fn new(reader: Reader, line_bytes_max: usize, uploads: &Uploads) -> LineReader {
+    /// Reads lines of at most `line_bytes_max` bytes, within the budget of `uploads`.
+    pub(in crate::http) fn new(reader: BodyReader, line_bytes_max: usize, uploads: &Uploads) -> LineReader {
         let uploads = uploads.patient(reader.patience());
         LineReader { reader, uploads, line_bytes_max, chunk: Bytes::new(), partial: Partial::default() }
     }
 
-    /// The next line; `None` at the end. After an error there is none, but a client that pauses or crawls
-    /// ([`Error::BodyTimeout`]) may be waited for: the next call goes on, and no byte is lost.
+    /// Returns the next line; `None` at the end. After an error there is no further line, except after a pause or a
+    /// crawl ([`Error::BodyTimeout`]): then the next call goes on, and no byte is lost.
     pub(in crate::http) async fn next(&mut self) -> Result<Option<Line>, Error> {
         loop {
             if self.chunk.is_empty() {
@@ -136,16 +137,16 @@ mod tests {
     /// A body that arrives over `DuplexStream` as chunks of HTTP.
     async fn arriving(options: &Options, uploads: &Uploads) -> (DuplexStream, LineReader) {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let tell = Mutex::new(Some(tell));
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let sender = Mutex::new(Some(sender));
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let tell = tell.lock().expect("one request").take().expect("one request");
-            assert!(tell.send(request.into_body()).is_ok());
+            let sender = sender.lock().expect("one request").take().expect("one request");
+            assert!(sender.send(request.into_body()).is_ok());
             std::future::pending::<Result<hyper::Response<String>, Infallible>>()
         });
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
         client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await.expect("room");
-        let body = RequestBody::new(told.await.expect("a request"), Arc::new(Activity::new()));
+        let body = RequestBody::new(receiver.await.expect("a request"), Arc::new(Activity::new()));
         (client, LineReader::new(body.stream(options), options.line_bytes_max, uploads))
     }
 
@@ -204,7 +205,7 @@ mod tests {
         let uploads = uploads(|_| {}).await;
         let (mut client, mut lines) = arriving(&options, &uploads).await;
         for _ in 0..100 {
-            // The server looks away for longer than a body may pause: not the client's time.
+            // The server does not read for longer than a body may pause. That time does not count.
             tokio::time::sleep(Duration::from_secs(60)).await;
             send(&mut client, b"x\n").await;
             assert_eq!(lines.next().await, text("x"));
@@ -233,15 +234,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_waits_for_a_slow_client_loses_nothing() {
-        // Far more is due than comes: every chunk past the grace is late.
+    async fn a_reader_that_waits_for_a_crawling_client_loses_nothing() {
+        // Far more is due than comes, so every chunk after the grace period is late.
         let options =
             Options { body_rate_min: 1_000, body_grace_ms: 3_000, body_stall_ms: 2_500, ..Options::default() };
         let (mut client, mut lines) = arriving(&options, &uploads(|_| {}).await).await;
         let expected: Vec<_> = (0..40).map(|n| format!("line number {n}")).collect();
         let body = expected.iter().map(|line| format!("{line}\n")).collect::<String>();
         tokio::spawn(async move {
-            // Lines are cut anywhere; some pauses are too long by themselves.
+            // Lines are cut anywhere. Some pauses alone are too long.
             for (n, part) in body.as_bytes().chunks(7).enumerate() {
                 tokio::time::sleep(Duration::from_millis(if n % 5 == 0 { 3_000 } else { 1_300 })).await;
                 send(&mut client, part).await;

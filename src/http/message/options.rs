@@ -1,4 +1,4 @@
-//! [`Options`]: every bound of the edge, by name. Who may do what is in [`crate::http::auth`].
+//! [`Options`]: the name and the default of every bound of the server. Access is set in [`crate::http::auth`].
 
 use std::time::Duration;
 
@@ -7,62 +7,64 @@ use crate::pipeline::Presets;
 /// Settings of connections and requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Connections at once; further ones wait in the kernel's backlog.
+    /// Concurrent connections; further ones wait in the kernel's backlog.
     pub connections_max: usize,
     /// How long a connection may be idle between requests. The longest common load balancer keeps 600 s.
     pub keep_alive_ms: u64,
-    /// How long a request's head may take from its first byte.
+    /// How long the head of a request may take from its first byte.
     pub head_timeout_ms: u64,
-    /// Bytes of names and values of a request's header fields.
+    /// Bytes of names and values of the header fields of a request.
     pub head_bytes_max: usize,
     /// Header fields of a request.
     pub headers_max: usize,
-    /// Bytes of a request's target.
+    /// Bytes of the target of a request.
     pub url_bytes_max: usize,
     /// How long a body may pause between two chunks.
     pub body_stall_ms: u64,
-    /// Bytes a second that a body must keep on average, once `body_grace_ms` have passed.
+    /// Least average rate of a body in bytes a second, after `body_grace_ms`.
     pub body_rate_min: u64,
-    /// How long a body may be slower than `body_rate_min`.
+    /// Grace period before `body_rate_min` applies.
     pub body_grace_ms: u64,
     /// How long the body of one image may take.
     pub body_timeout_ms: u64,
     /// Bytes of a list of ids, of an array of items, or of the items of a form.
     pub list_bytes_max: usize,
-    /// Bytes of all lists of ids that are read or answered at once. Arrays and forms of items, which are held until the last one has
-    /// begun, may have as many again.
+    /// Bytes of all lists of ids that are being read or answered. Arrays and forms of items may take as many again, and
+    /// keep them until the last item has begun.
     pub lists_bytes_max: usize,
-    /// Ids of one list, asked or answered.
+    /// Ids of one list, in a request or a response.
     pub ids_max: usize,
-    /// Bulk requests at once.
+    /// Concurrent bulk requests.
     pub bulk_requests_max: usize,
-    /// Items of one bulk request that run at once.
+    /// Concurrent items of one bulk request.
     pub bulk_items_max: usize,
-    /// Bytes of results of one bulk request that wait in memory for the client to take them; more wait in temporary files.
+    /// Bytes of results of one bulk request that wait in memory for the client; more wait in temporary files.
     pub bulk_results_bytes_max: usize,
     /// Bytes of one line of a body that is read line by line.
     pub line_bytes_max: usize,
-    /// Bytes of one answer that is made while its request is read, which wait in a temporary file for the client to take them. While
-    /// more bytes of results of a bulk request wait in files, no further item of it is begun.
+    /// Bytes of one streamed response that wait in a temporary file for the client. While more bytes of results of a
+    /// bulk request wait in files, none of its further items begins.
     pub spool_bytes_max: u64,
-    /// Bytes of all such files together; results of bulk requests that find no room in them are refused. Half of it is shared out
-    /// evenly to as many bulk requests as there may be, each of which takes more only while the other half is free.
+    /// Bytes of all these files together. Results of bulk requests that find no room are refused. Half is split evenly
+    /// between bulk requests; a request takes more only while the other half is free.
     pub spools_bytes_max: u64,
-    /// How long a client may take no byte of an answer.
+    /// How long a client may read no byte of a response before the connection is closed.
     pub write_stall_ms: u64,
-    /// Bytes a second that a client must take on average while an answer waits for it, once `write_grace_ms` have passed.
+    /// Least average rate in bytes a second at which a client must read a waiting response, after `write_grace_ms`.
     pub write_rate_min: u64,
-    /// How long a client may be slower than `write_rate_min`.
+    /// Grace period before `write_rate_min` applies.
     pub write_grace_ms: u64,
-    /// How long a connection that ends with unread input is drained, so that the answer reaches a client that still sends.
+    /// How long a connection with unread input is drained at its end, so that the response reaches a client that still
+    /// sends.
     pub linger_ms: u64,
     /// Bytes that are drained at most.
     pub linger_bytes_max: u64,
-    /// How long requests under way may take once the server is told to stop.
+    /// How long running requests may take after the server is told to stop.
     pub shutdown_ms: u64,
-    /// Conversions become renders: for those who must never serve an original's metadata under another extension.
+    /// Whether conversions become renders, for servers that must never serve an original's metadata under another
+    /// extension.
     pub convert_renders: bool,
-    /// Chains by name.
+    /// Presets by name.
     pub presets: Presets,
 }
 
@@ -100,7 +102,7 @@ impl Default for Options {
     }
 }
 
-/// Milliseconds of a setting.
+/// The duration of a setting in milliseconds.
 pub(in crate::http) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }

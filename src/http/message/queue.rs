@@ -1,5 +1,5 @@
-//! [`Queue`]: bytes on their way from the making of an answer to its sending, in memory and past that in a file. Waits for nobody:
-//! the ends do.
+//! [`Queue`]: bytes between the writer of a response and its sender, in memory and past that in a file. It never waits;
+//! the two ends do.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,54 +11,54 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::activity::Activity;
-use super::spool::{Spool, Write, Written};
+use super::spool::{Spool, SpoolWrite, SpoolWritten};
 
-/// Bytes that wait for the client in memory before they go to a file, and bytes of a frame that is made of small lines.
+/// Bytes that wait in memory before they go to a file, and bytes of a frame that is made of short lines.
 pub(in crate::http) const MEMORY_BYTES_MAX: usize = 32 << 10;
 
-/// What the two ends share.
+/// The state that the two ends share.
 pub(in crate::http) struct StreamQueue {
     queue: Mutex<Queue>,
-    /// The client took something, or left.
+    /// Notified when the client took something, or left.
     pub(in crate::http) room: Notify,
 }
 
-/// Bytes on their way: first those in the file, then those in memory.
+/// Bytes on their way: first the ones in the file, then the ones in memory.
 pub(in crate::http) struct Queue {
     pub(in crate::http) spool: Spool,
-    /// The file failed: it is not tried again.
+    /// The file has failed and is not tried again.
     broken: bool,
     pub(in crate::http) memory: VecDeque<Bytes>,
     pub(in crate::http) memory_bytes: usize,
     pub(in crate::http) state: StreamState,
     pub(in crate::http) waker: Option<Waker>,
-    /// The connection counts as at work until the answer has ended.
+    /// The connection, which counts as busy until the response has ended.
     pub(in crate::http) activity: Option<Arc<Activity>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum StreamState {
     Open,
-    /// Nothing more comes.
+    /// The response is complete.
     Ended,
-    /// Nothing more comes, although something should.
+    /// The response was cut off.
     Cut,
-    /// Nobody takes it any more.
+    /// The client has left.
     Gone,
 }
 
-/// What is to be done with a line that is offered.
+/// What to do with a line that is offered.
 pub(in crate::http) enum Offer {
     Taken,
     Gone,
-    /// First what is in memory goes to the file.
-    Spool(Write, Vec<Bytes>),
-    /// First the client takes something.
+    /// The bytes in memory go to the file first.
+    Spool(SpoolWrite, Vec<Bytes>),
+    /// The client must take something first.
     Wait,
 }
 
 impl StreamQueue {
-    /// Nothing is on its way yet.
+    /// Makes an empty queue.
     pub(in crate::http) fn new(spool: Spool) -> Arc<StreamQueue> {
         let queue = Queue {
             spool,
@@ -72,21 +72,21 @@ impl StreamQueue {
         Arc::new(StreamQueue { queue: Mutex::new(queue), room: Notify::new() })
     }
 
-    /// Never held across an await.
+    /// Locks the queue. The guard is never held across an await.
     pub(in crate::http) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock()
     }
 
-    /// Writes `parts`, which were taken from memory, to the file; back to memory with them if that fails. Goes on when it is no
-    /// longer waited for.
-    pub(in crate::http) async fn spool(self: &Arc<StreamQueue>, write: Write, parts: Vec<Bytes>) {
+    /// Writes `parts`, which were taken from memory, to the file, or returns them to memory if that fails. The write
+    /// goes on if the caller stops waiting.
+    pub(in crate::http) async fn spool(self: &Arc<StreamQueue>, write: SpoolWrite, parts: Vec<Bytes>) {
         let shared = Arc::clone(self);
         let spooled = tokio::task::spawn_blocking(move || {
             let written = write.run();
             shared.lock().spooled(written, parts);
             shared.room.notify_one();
         });
-        // Lost only when the runtime is stopping, and every client with it.
+        // The task is lost only when the runtime stops, together with every client.
         let _ = spooled.await;
     }
 }
@@ -111,9 +111,9 @@ impl Queue {
         Offer::Spool(write, parts)
     }
 
-    pub(in crate::http) fn spooled(&mut self, written: io::Result<Written>, parts: Vec<Bytes>) {
+    pub(in crate::http) fn spooled(&mut self, written: io::Result<SpoolWritten>, parts: Vec<Bytes>) {
         if let Err(error) = self.spool.wrote(written) {
-            tracing::warn!(%error, "an answer cannot be kept in a temporary file: it waits for its client");
+            tracing::warn!(%error, "cannot write a response to a temporary file; it waits for its client");
             self.broken = true;
             for part in parts.into_iter().rev() {
                 self.memory_bytes += part.len();
@@ -123,7 +123,7 @@ impl Queue {
         self.wake();
     }
 
-    /// What is longer than all of it is taken when it is empty.
+    /// Whether memory has room. A text longer than the bound is taken when memory is empty.
     pub(in crate::http) fn has_memory_for(&self, bytes: usize) -> bool {
         self.memory.is_empty() || self.memory_bytes + bytes <= MEMORY_BYTES_MAX
     }
@@ -147,7 +147,7 @@ impl Queue {
         }
     }
 
-    /// The next frame from memory: a long part alone, or small ones together.
+    /// The next frame from memory: one long part, or several short ones together.
     pub(in crate::http) fn frame(&mut self) -> Option<Bytes> {
         let first = self.memory.pop_front()?;
         let mut len = first.len();

@@ -1,4 +1,4 @@
-//! [`Body`]: what the server sends. What is sent line by line is made in [`super::stream_body`].
+//! [`Body`]: the body of a response. Bodies that are written line by line are made in [`super::stream_body`].
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,23 +12,23 @@ use hyper::body::{Frame, SizeHint};
 use super::stream_body::StreamBody;
 use crate::store::{self, Blob};
 
-/// A response of ours.
+/// A response of this server.
 pub(in crate::http) type Response = hyper::Response<Body>;
 
-/// A response body: a concrete type, so that hyper needs no boxing and a hit is one reference count.
+/// The body of a response. It is a concrete type, so that hyper needs no boxing and a hit is one reference count.
 pub(in crate::http) enum Body {
     Empty,
     Full(Bytes),
-    /// Sent one after the other: slices of one buffer need no copy.
+    /// Slices of one buffer, sent in turn without a copy.
     Parts(VecDeque<Bytes>),
     Pieces(Box<Pieces>),
-    /// Made while it is sent.
+    /// A body that is written while it is sent.
     Stream(Box<StreamBody>),
 }
 
-/// Bytes and ranges of a blob, sent one after the other, one frame in memory at a time.
+/// Bytes and ranges of a blob, sent in turn, with one frame in memory at a time.
 pub(in crate::http) struct Pieces {
-    /// One for all frames: it proves the whole as they pass, in order.
+    /// One blob for all frames: it checks the whole as they pass, in order.
     blob: Arc<Blob>,
     queue: VecDeque<Piece>,
     left: u64,
@@ -51,8 +51,8 @@ impl Piece {
 }
 
 impl Body {
-    /// The pieces of `blob`. The first frame is read before this returns, so that a blob which cannot be read is an error answer
-    /// and not a broken one; a body of one frame is sent whole.
+    /// A body of the pieces of `blob`. The first frame is read before this returns, so that an unreadable blob is an
+    /// error response and not a broken body. A body of one frame is sent whole.
     pub(in crate::http) async fn of_blob(
         blob: Blob,
         pieces: impl IntoIterator<Item = Piece>,
@@ -74,7 +74,7 @@ impl Body {
         Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None })))
     }
 
-    /// Bytes of the whole body, where they are known.
+    /// The length of the whole body, where it is known.
     pub(in crate::http) fn len(&self) -> Option<u64> {
         match self {
             Body::Empty => Some(0),
@@ -138,7 +138,7 @@ impl Pieces {
         })))
     }
 
-    /// Takes `count` bytes off the range in front.
+    /// Removes `count` bytes from the range in front.
     fn advance(&mut self, count: u64) {
         if let Some(Piece::Range(range)) = self.queue.front_mut() {
             range.start = (range.start + count).min(range.end);

@@ -1,6 +1,6 @@
-//! [`SpillFile`]: the results of one request that wait for its client, in a temporary file without a name. Unlike those of an answer
-//! ([`super::spool`]) they are taken in any order: the file is made of pieces, each of which belongs to one result or is free. There
-//! are several files only where much waits. Waits for the disk alone.
+//! [`SpillFile`]: results of one request that wait for its client, in a temporary file without a name. Unlike the bytes
+//! of a streamed response ([`super::spool`]) they are taken in any order. The file is made of pieces; each belongs to
+//! one result or is free. There are several files only where much waits. Only the disk is waited for.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,47 +12,49 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::spool::{File, PIECE_BYTES, Spools, lost};
 
-/// A file that is so long takes no more. It never becomes shorter, and its room is given back once it is empty: one that took all
-/// there ever is would hold the most that has ever waited. So long is each but the last, which bounds their number.
+/// The length at which a file takes no more. A file never becomes shorter, and its room is given back once it is empty;
+/// a single file would hold the most that has ever waited. All files but the last have this length, which bounds their
+/// number.
 const FILE_PIECES_MAX: u64 = 64 * 1024 * 1024 / PIECE_BYTES as u64;
 
-/// See the module.
+/// Results of one request in temporary files, within their share of the room.
 pub(in crate::http) struct SpillFile {
     spools: Spools,
     share_bytes: u64,
     file_pieces_max: u64,
-    /// What takes more; there while something is kept in it.
-    file: Mutex<Weak<Pieces>>,
+    /// The file that takes more; it lives while something is kept in it.
+    file: Mutex<Weak<PieceFile>>,
     /// Bytes that are kept, in whole pieces.
     bytes: watch::Sender<u64>,
 }
 
-/// A file in pieces.
+/// One file, in pieces.
 #[derive(Default)]
-struct Pieces {
-    /// Made by the first that writes. Only for threads that may block.
+struct PieceFile {
+    /// Made by the first write. Only for threads that may block.
     file: Mutex<Option<File>>,
     free_list: Mutex<FreeList>,
 }
 
 #[derive(Default)]
 struct FreeList {
-    /// As many pieces as the file is long.
+    /// Permits for as many pieces as the file is long.
     held: Option<OwnedSemaphorePermit>,
     count: u64,
     free: Vec<u64>,
 }
 
-/// A result in the file. Its pieces are free again as they are read, and with this.
+/// A result in the file. Its pieces become free as they are read, or when this is dropped.
 pub(in crate::http) struct Spilled {
     owner: Arc<SpillFile>,
-    file: Arc<Pieces>,
+    file: Arc<PieceFile>,
     places: VecDeque<u64>,
     bytes: u64,
 }
 
 impl SpillFile {
-    /// Without a file yet; all that `spools` make share one room, of which this takes more than `share_bytes` only while half is free.
+    /// Makes a spill file without a file yet. All files of `spools` share one room; this one takes more than
+    /// `share_bytes` only while half of the room is free.
     pub(in crate::http) fn new(spools: Spools, share_bytes: u64) -> Arc<SpillFile> {
         SpillFile::of_files(spools, share_bytes, FILE_PIECES_MAX)
     }
@@ -67,14 +69,14 @@ impl SpillFile {
         })
     }
 
-    /// Ready when no more than `bytes_max` are kept, in whole pieces.
+    /// Waits until no more than `bytes_max` are kept, in whole pieces.
     pub(in crate::http) async fn is_within(&self, bytes_max: u64) {
-        // The sender is here.
+        // The sender lives as long as `self`.
         _ = self.bytes.subscribe().wait_for(|bytes| *bytes <= bytes_max).await;
     }
 
-    /// Moves `bytes`, however many, into the file; `None`: there is no room for them, be it in all files together or beside what is
-    /// left to others. The write goes on when it is no longer waited for.
+    /// Moves `bytes`, however many, into the file; `None` if there is no room in all files together, or in the share of
+    /// this request. The write goes on if the caller stops waiting.
     pub(in crate::http) async fn spill(self: &Arc<Self>, bytes: Bytes) -> io::Result<Option<Spilled>> {
         let Some(spilled) = self.take(bytes.len()) else { return Ok(None) };
         let write = move || {
@@ -84,14 +86,14 @@ impl SpillFile {
         tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(lost()))
     }
 
-    /// Pieces for so many bytes, all or none.
+    /// Takes the pieces for so many bytes, all or none.
     fn take(self: &Arc<Self>, bytes: usize) -> Option<Spilled> {
         let count = bytes.div_ceil(PIECE_BYTES);
         let mut current = lock(&self.file);
         if *self.bytes.borrow() + bytes_of(count) > self.share_bytes && !self.spools.leaves_half(count) {
             return None;
         }
-        let takes_more = |file: &Arc<Pieces>| lock(&file.free_list).count < self.file_pieces_max;
+        let takes_more = |file: &Arc<PieceFile>| lock(&file.free_list).count < self.file_pieces_max;
         let file = current.upgrade().filter(takes_more).unwrap_or_default();
         let places: VecDeque<u64> = lock(&file.free_list).take(&self.spools, count)?.into();
         *current = Arc::downgrade(&file);
@@ -118,11 +120,11 @@ impl Spilled {
         self.bytes
     }
 
-    /// The bytes of the next piece, and what is left after it.
+    /// The bytes of the next piece, and the rest after it.
     pub(in crate::http) async fn next(mut self) -> io::Result<(Bytes, Option<Spilled>)> {
         let read = move || {
             let bytes = self.read()?;
-            // The last one closes the file, which takes a while where that is long: here.
+            // The last piece closes the file here, since closing a long file takes a while.
             Ok((bytes, (self.bytes > 0).then_some(self)))
         };
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(lost()))
@@ -151,7 +153,7 @@ impl Spilled {
         }
     }
 
-    /// Makes the first `count` of its pieces free.
+    /// Frees the first `count` pieces.
     fn give_back(&mut self, count: usize) {
         lock(&self.file.free_list).free.extend(self.places.drain(..count));
         self.owner.bytes.send_modify(|all| *all -= bytes_of(count));
@@ -168,14 +170,14 @@ fn bytes_of(pieces: usize) -> u64 {
     (pieces * PIECE_BYTES) as u64
 }
 
-/// Never held across an await.
+/// Locks; the guard is never held across an await.
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock()
 }
 
 #[cfg(test)]
 impl SpillFile {
-    /// Pieces that are taken.
+    /// Pieces that are in use.
     pub(in crate::http) fn pieces(&self) -> usize {
         *self.bytes.borrow() as usize / PIECE_BYTES
     }
@@ -187,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// Room for `pieces` in all files.
+    /// A spill file with room for `pieces` in all files.
     fn owner(pieces: usize) -> Arc<SpillFile> {
         SpillFile::new(Spools::new(1, bytes_of(pieces)), u64::MAX)
     }
@@ -221,10 +223,10 @@ mod tests {
         assert!(spill(&owner, b"y").await.is_none(), "one past it");
         assert!(spill(&owner, b"").await.is_some(), "which needs no room");
         assert!(read(two).await == second);
-        // In a place of the second's.
+        // This takes a place of the second result.
         let four = spill(&owner, b"z").await.expect("room");
         assert_eq!((read(three).await, read(four).await), (b"x".to_vec(), b"z".to_vec()));
-        // In places that lie apart.
+        // This takes places that are apart.
         let five = spill(&owner, &first).await.expect("room");
         assert!(read(one).await == first && read(five).await == first);
         assert_eq!(owner.spools.free_pieces(), 4);

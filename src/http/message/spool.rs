@@ -1,5 +1,6 @@
-//! [`Spools`]: bytes that wait for their client, in temporary files without names. That of an answer is a ring, so that a client
-//! which is always a little behind needs no more room than it is behind. What waits elsewhere shares their room ([`super::spill_file`]).
+//! [`Spools`]: bytes that wait for their client, in temporary files without names. The file of a streamed response is a
+//! ring, so that a client which is always a little behind needs no more room than that. Other waiting bytes share the
+//! room ([`super::spill_file`]).
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,21 +9,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The room of all files is counted in pieces of this size: pages of memory, and base64 without a remainder.
+/// The unit in which the room of all files is counted: whole pages of memory, and base64 without a remainder.
 pub(in crate::http) const PIECE_BYTES: usize = 48 << 10;
 
-/// The files of all answers together.
+/// The files of all responses together.
 #[derive(Clone)]
 pub(in crate::http) struct Spools {
     bytes_max: u64,
-    /// The room of all, and what of it is free.
+    /// Pieces of room for all files, and the free ones.
     pieces: usize,
     free: Arc<Semaphore>,
     create: fn() -> io::Result<File>,
 }
 
 impl Spools {
-    /// Files of at most `bytes_max` bytes each, and `all_bytes_max` together.
+    /// Sets the bounds: `bytes_max` bytes for each file, and `all_bytes_max` for all together.
     pub(in crate::http) fn new(bytes_max: u64, all_bytes_max: u64) -> Spools {
         let pieces = usize::try_from(all_bytes_max / PIECE_BYTES as u64).unwrap_or(usize::MAX);
         let pieces = pieces.min(Semaphore::MAX_PERMITS);
@@ -30,12 +31,12 @@ impl Spools {
         Spools { bytes_max, pieces, free, create: || Ok(Arc::new(tempfile::tempfile()?)) }
     }
 
-    /// Opens a new file. Blocks: not for a runtime's thread.
+    /// Opens a new file. Blocks, so it is not for a thread of the runtime.
     pub(in crate::http) fn create(&self) -> io::Result<File> {
         (self.create)()
     }
 
-    /// Takes the room of so many further pieces, all or none.
+    /// Takes room for so many further pieces, all or none.
     pub(in crate::http) fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, pieces: u64) -> bool {
         let Ok(pieces) = u32::try_from(pieces) else { return false };
         let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(pieces) else { return false };
@@ -46,12 +47,12 @@ impl Spools {
         true
     }
 
-    /// Whether half of the room stays free beside so many further pieces.
+    /// Whether half of the room stays free after taking so many further pieces.
     pub(in crate::http) fn leaves_half(&self, pieces: usize) -> bool {
         self.free.available_permits() >= self.pieces / 2 + pieces
     }
 
-    /// A spool without a file yet.
+    /// Makes a spool without a file yet.
     pub(in crate::http) fn spool(&self) -> Spool {
         Spool { spools: self.clone(), file: None, held: None, writing: false, read: 0, written: 0 }
     }
@@ -61,16 +62,16 @@ pub(in crate::http) fn lost() -> io::Error {
     io::Error::other("the runtime is stopping")
 }
 
-/// What is read and written by position: an open file.
+/// An open file, read and written by position.
 pub(in crate::http) type File = Arc<dyn FileExt + Send + Sync>;
 
-/// The bytes of one answer, first in first out.
+/// The bytes of one response, first in, first out.
 pub(in crate::http) struct Spool {
     spools: Spools,
     file: Option<File>,
-    /// As many pieces as the file is long.
+    /// Permits for as many pieces as the file is long.
     held: Option<OwnedSemaphorePermit>,
-    /// Bytes are on their way into the file.
+    /// Whether bytes are on their way into the file.
     writing: bool,
     read: u64,
     written: u64,
@@ -82,19 +83,19 @@ impl Spool {
         self.written - self.read
     }
 
-    /// Whether bytes are on their way into the file: what comes now comes after them.
+    /// Whether bytes are on their way into the file. Later bytes come after them.
     pub(in crate::http) fn is_writing(&self) -> bool {
         self.writing
     }
 
-    /// What writes `parts` behind the rest, if there is room for them.
-    pub(in crate::http) fn write(&mut self, parts: Vec<Bytes>) -> Option<Write> {
+    /// Prepares a write of `parts` after the rest, if there is room for them.
+    pub(in crate::http) fn write(&mut self, parts: Vec<Bytes>) -> Option<SpoolWrite> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         if self.len() + len > self.spools.bytes_max || !self.hold(self.written + len) {
             return None;
         }
         self.writing = true;
-        Some(Write {
+        Some(SpoolWrite {
             ring: Ring { bytes_max: self.spools.bytes_max },
             file: self.file.clone(),
             create: self.spools.create,
@@ -103,8 +104,8 @@ impl Spool {
         })
     }
 
-    /// Takes note of what a [`Write`] came to.
-    pub(in crate::http) fn wrote(&mut self, written: io::Result<Written>) -> io::Result<()> {
+    /// Records the result of a [`SpoolWrite`].
+    pub(in crate::http) fn wrote(&mut self, written: io::Result<SpoolWritten>) -> io::Result<()> {
         self.writing = false;
         let written = written?;
         self.written += written.len;
@@ -112,25 +113,25 @@ impl Spool {
         Ok(())
     }
 
-    /// What reads the next bytes, up to `max`; `None`: there are none.
-    pub(in crate::http) fn next(&self, max: u64) -> Option<Read> {
+    /// Prepares a read of the next bytes, up to `max`; `None` if there are none.
+    pub(in crate::http) fn next(&self, max: u64) -> Option<SpoolRead> {
         let file = Arc::clone(self.file.as_ref()?);
         let (ring, len) = (Ring { bytes_max: self.spools.bytes_max }, self.len().min(max));
-        (len > 0).then_some(Read { ring, file, at: self.read, len })
+        (len > 0).then_some(SpoolRead { ring, file, at: self.read, len })
     }
 
-    /// Takes note of what was read, and gives the file back once that is all.
+    /// Records what was read, and gives the file back once it is empty.
     pub(in crate::http) fn advance(&mut self, count: u64) {
         self.read += count;
         if self.len() == 0 && !self.writing {
             let file = self.file.take();
             *self = self.spools.spool();
-            // The blocks of a long file take a while to free.
+            // Freeing the blocks of a long file takes a while.
             drop(tokio::task::spawn_blocking(move || drop(file)));
         }
     }
 
-    /// Takes the room that a file which was written up to `end` needs.
+    /// Takes the room for a file that is written up to `end`.
     fn hold(&mut self, end: u64) -> bool {
         let pieces = end.min(self.spools.bytes_max).div_ceil(PIECE_BYTES as u64);
         let missing = pieces.saturating_sub(self.held.as_ref().map_or(0, |held| held.num_permits() as u64));
@@ -138,14 +139,14 @@ impl Spool {
     }
 }
 
-/// Where positions lie in a file.
+/// The mapping of positions to offsets in a file.
 #[derive(Clone, Copy)]
 struct Ring {
     bytes_max: u64,
 }
 
 impl Ring {
-    /// Where `at` lies, and how many of `len` bytes lie there in one piece.
+    /// The offset of `at`, and how many of `len` bytes follow it without a break.
     fn piece(self, at: u64, len: usize) -> (u64, usize) {
         let offset = at % self.bytes_max;
         let before_the_end = usize::try_from(self.bytes_max - offset).unwrap_or(usize::MAX);
@@ -153,8 +154,8 @@ impl Ring {
     }
 }
 
-/// Bytes on their way into a file. Blocks: not for a runtime's thread.
-pub(in crate::http) struct Write {
+/// Bytes on their way into a file. Blocks, so it is not for a thread of the runtime.
+pub(in crate::http) struct SpoolWrite {
     ring: Ring,
     file: Option<File>,
     create: fn() -> io::Result<File>,
@@ -162,14 +163,14 @@ pub(in crate::http) struct Write {
     parts: Vec<Bytes>,
 }
 
-/// What a [`Write`] came to.
-pub(in crate::http) struct Written {
+/// The result of a [`SpoolWrite`].
+pub(in crate::http) struct SpoolWritten {
     file: File,
     len: u64,
 }
 
-impl Write {
-    pub(in crate::http) fn run(self) -> io::Result<Written> {
+impl SpoolWrite {
+    pub(in crate::http) fn run(self) -> io::Result<SpoolWritten> {
         let file = match self.file {
             Some(file) => file,
             None => (self.create)()?,
@@ -184,19 +185,19 @@ impl Write {
                 at += count as u64;
             }
         }
-        Ok(Written { file, len: at - self.at })
+        Ok(SpoolWritten { file, len: at - self.at })
     }
 }
 
-/// Bytes on their way out of a file. Blocks: not for a runtime's thread.
-pub(in crate::http) struct Read {
+/// Bytes on their way out of a file. Blocks, so it is not for a thread of the runtime.
+pub(in crate::http) struct SpoolRead {
     ring: Ring,
     file: File,
     at: u64,
     len: u64,
 }
 
-impl Read {
+impl SpoolRead {
     pub(in crate::http) fn run(self) -> io::Result<Bytes> {
         let mut bytes = vec![0; usize::try_from(self.len).map_err(io::Error::other)?];
         let mut done = 0;
@@ -211,7 +212,7 @@ impl Read {
 
 #[cfg(test)]
 impl Spools {
-    /// With files of another kind.
+    /// Replaces the function that opens files.
     pub(in crate::http) fn created_by(self, create: fn() -> io::Result<File>) -> Spools {
         Spools { create, ..self }
     }
@@ -244,7 +245,7 @@ mod tests {
         assert_eq!(read(&mut spool, 4), "abcd");
         assert!(write(&mut spool, b"klmn"), "round the end of the file");
         assert!(!write(&mut spool, b"o"));
-        // The file runs empty while more is on its way into it.
+        // The file runs empty while more bytes are on their way into it.
         assert_eq!(read(&mut spool, 9), "efghijklm");
         let write = spool.write(vec![Bytes::from_static(b"op")]).expect("room");
         assert_eq!(read(&mut spool, 100), "n");

@@ -1,4 +1,4 @@
-//! [`StreamBody`]: the end of an answer that hyper sends.
+//! [`StreamBody`]: the sending end of a streamed response.
 
 use std::io;
 use std::pin::Pin;
@@ -11,21 +11,21 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::activity::Activity;
 use super::queue::{MEMORY_BYTES_MAX, StreamQueue, StreamState};
-use super::spool::{Read, lost};
+use super::spool::{SpoolRead, lost};
 use crate::store;
 
 /// The end that hyper sends.
 pub(in crate::http) struct StreamBody {
     shared: Arc<StreamQueue>,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
-    /// What makes the answer; it is over when nobody takes it.
+    /// The task that writes the response; it is aborted when the client leaves.
     pub(in crate::http) work: Option<AbortHandle>,
 }
 
-/// What the sending end does next.
+/// The next step of the sending end.
 enum Step {
     Frame(Bytes),
-    Read(Read),
+    Read(SpoolRead),
     End,
     Cut,
     Wait,
@@ -36,7 +36,7 @@ impl StreamBody {
         StreamBody { shared, reading: None, work: None }
     }
 
-    /// The answer's head is known: until its end the connection is at work.
+    /// Marks the connection as busy until the end of the response.
     pub(in crate::http) fn tracked(&mut self, activity: Arc<Activity>) {
         self.shared.lock().activity = Some(activity);
     }
@@ -58,7 +58,7 @@ impl StreamBody {
                 }
                 Step::Read(read) => self.reading = Some(tokio::task::spawn_blocking(move || read.run())),
                 Step::End => return Poll::Ready(None),
-                Step::Cut => return Poll::Ready(Some(Err(cut("the answer was not ended")))),
+                Step::Cut => return Poll::Ready(Some(Err(cut("the response was not ended")))),
                 Step::Wait => return Poll::Pending,
             }
         }
@@ -89,7 +89,7 @@ impl StreamBody {
     }
 }
 
-/// hyper only needs to know that the body is not whole.
+/// The error that cuts a body off. hyper only needs to know that the body is not whole.
 fn cut(why: &str) -> store::Error {
     store::Error::Unavailable(why.to_owned())
 }

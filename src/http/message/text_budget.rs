@@ -1,4 +1,4 @@
-//! [`TextBudget`]: what the texts of bodies may take that are read whole, lists of ids or of items, all of them together.
+//! [`TextBudget`]: the bound on bodies that are read whole, as lists of ids or of items, all of them together.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::options::Options;
 use crate::hold::hold;
 use crate::http::error::Error;
 
-/// The budget of all lists that are read or answered at once. Bytes of text are counted: what is made of them while a request is
-/// worked on is a few times that.
+/// The budget of all lists that are being read or answered. Bytes of text are counted; what is made of them during a
+/// request takes a few times as much.
 pub(in crate::http) struct TextBudget {
     bytes_max: usize,
     free: Arc<Semaphore>,
@@ -23,20 +23,20 @@ impl TextBudget {
         TextBudget { bytes_max, free: Arc::new(Semaphore::new(bytes_max)) }
     }
 
-    /// The right to hold `bytes`; one list longer than the whole budget is alone with it.
+    /// Takes a permit for `bytes`. A list longer than the whole budget takes all of it.
     pub(in crate::http) fn try_acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
-        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::Lists)
+        Arc::clone(&self.free).try_acquire_many_owned(bytes).map_err(|_| Error::ListsBusy)
     }
 
-    /// Makes `held` the right to hold `bytes`.
+    /// Extends `held` to a permit for `bytes`.
     fn try_merge(&self, held: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Error> {
         held.merge(self.try_acquire(bytes.min(self.bytes_max).saturating_sub(held.num_permits()))?);
         Ok(())
     }
 
-    /// The text of a body, and the right to hold it. It is taken as the bytes arrive, so that clients which only declare a length
-    /// shut nobody out.
+    /// Reads the text of a body, and returns it with its permit. The permit grows as bytes arrive, so that clients
+    /// which only declare a length block no other.
     pub(in crate::http) async fn text(
         &self,
         body: RequestBody,
@@ -54,7 +54,7 @@ impl TextBudget {
     }
 }
 
-/// Text on its way into memory.
+/// A text that is being read into memory.
 pub(in crate::http) struct Text<'a> {
     budget: &'a TextBudget,
     options: &'a Options,
@@ -86,7 +86,7 @@ fn too_large(options: &Options) -> Error {
     Error::TooLarge { name: "list_bytes_max", max: options.list_bytes_max as u64 }
 }
 
-/// The text of an answer, which gives its part of the budget back when it is sent.
+/// The text of a response. It returns its part of the budget when it is sent.
 pub(in crate::http) fn held(text: String, mut held: OwnedSemaphorePermit) -> Bytes {
     let kept = held.split(text.len().min(held.num_permits()));
     hold(text.into_bytes().into_boxed_slice(), kept)
@@ -100,13 +100,13 @@ mod tests {
     fn lists_together_hold_the_budget_and_not_one_byte_more() {
         let budget = TextBudget::new(100);
         let mut first = budget.try_acquire(60).expect("free");
-        assert_eq!(budget.try_acquire(41).err(), Some(Error::Lists));
+        assert_eq!(budget.try_acquire(41).err(), Some(Error::ListsBusy));
         let second = budget.try_acquire(40).expect("free");
-        assert_eq!(budget.try_merge(&mut first, 61), Err(Error::Lists));
+        assert_eq!(budget.try_merge(&mut first, 61), Err(Error::ListsBusy));
         drop(second);
         assert_eq!(budget.try_merge(&mut first, 1000), Ok(()), "longer than the whole budget: alone");
-        assert_eq!(budget.try_acquire(1).err(), Some(Error::Lists));
-        // An answer keeps its own length of it until it is sent.
+        assert_eq!(budget.try_acquire(1).err(), Some(Error::ListsBusy));
+        // A response keeps a permit for its own length until it is sent.
         let answer = held("x".repeat(30), first);
         assert!(budget.try_acquire(71).is_err());
         drop((budget.try_acquire(70), answer));

@@ -1,7 +1,7 @@
-//! Who may do what: keys with scopes, signed URLs, and what is open to everybody. How a URL is signed is in [`super::sign`].
+//! Access: keys with scopes, signed URLs, and what needs neither. How a URL is signed is in [`super::sign`].
 //!
-//! A key is written `name:scope+scope:secret`, for example `cdn:read:3xTr4Lo9...`; scopes are `read`, `write`, `process` and `admin`.
-//! Only a digest of the secret is kept.
+//! A key is written `name:scope+scope:secret`, for example `cdn:read:3xTr4Lo9...`. Scopes are `read`, `write`,
+//! `process` and `admin`. Only a digest of the secret is kept.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,22 +14,20 @@ use subtle::ConstantTimeEq;
 
 use super::sign::{self, SigningKey};
 use crate::http::error::Error;
+use crate::secret;
 
-/// Shorter secrets are refused: they can be guessed.
-const SECRET_BYTES_MIN: usize = 16;
-
-/// What a request needs, and what a key may be good for.
+/// What a request needs, and what a key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Needs no key, ever: health.
+    /// Health, which never needs a key.
     Open,
-    /// Originals, renditions, what is known of an image.
+    /// Originals, renditions, and information about images.
     Read,
     /// Uploads.
     Write,
-    /// Renders of images that are not stored, and bulk.
+    /// Renders of images that are not stored, bulk and jobs.
     Process,
-    /// Deletes, lists, metrics.
+    /// Deletion, lists, metrics.
     Admin,
 }
 
@@ -38,18 +36,26 @@ const SCOPES: [(Scope, &str); 4] =
     [(Scope::Read, "read"), (Scope::Write, "write"), (Scope::Process, "process"), (Scope::Admin, "admin")];
 
 impl Scope {
-    /// "read".
+    /// The name of the scope, such as "read".
     pub fn name(self) -> &'static str {
         SCOPES.iter().find(|(scope, _)| *scope == self).map_or("open", |(_, name)| name)
     }
 }
 
-/// Some scopes.
+/// A set of scopes.
+///
+/// ```
+/// use progimage::http::auth::{Scope, Scopes};
+/// assert_eq!("read+write".parse::<Scopes>()?.to_string(), "read+write");
+/// assert_eq!("none".parse::<Scopes>()?, Scopes::default());
+/// assert_ne!("read".parse::<Scopes>()?, Scopes::of(Scope::Write));
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// One scope.
+    /// The set of one scope.
     pub const fn of(scope: Scope) -> Scopes {
         Scopes(1 << scope as u8)
     }
@@ -86,9 +92,9 @@ impl fmt::Display for Scopes {
 /// A key, without its secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
-    /// For logs.
+    /// The name of the key, for logs.
     pub name: String,
-    /// What it is good for.
+    /// The scopes of the key.
     pub scopes: Scopes,
     secret: [u8; 32],
 }
@@ -112,16 +118,23 @@ impl FromStr for Key {
             return Err("a key needs a name: name:scope+scope:secret".to_owned());
         }
         let scopes = scopes.parse().map_err(|error| format!("key {name:?}: {error}"))?;
-        if secret.len() < SECRET_BYTES_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!(
-                "key {name:?}: the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"
-            ));
-        }
+        secret::check(secret).map_err(|error| format!("key {name:?}: {error}"))?;
         Ok(Key { name: name.to_owned(), scopes, secret: Sha256::digest(secret).into() })
     }
 }
 
-/// Keys of a list: separated by commas, blanks or line ends; a line that begins with `#` is a comment.
+/// Reads a list of keys, separated by commas, blanks or line ends. A line that begins with `#` is a comment. All
+/// mistakes are reported together, and none shows a secret.
+///
+/// ```
+/// use progimage::http::auth::{Access, Scope, Scopes, keys};
+/// let keys = keys("cdn:read:0123456789abcdef, app:read+write:fedcba9876543210").expect("good keys");
+/// assert_eq!(keys[1].name, "app");
+/// assert_eq!(keys[1].scopes.to_string(), "read+write");
+/// let access = Access { keys, anonymous: "none".parse()?, ..Access::default() };
+/// assert!(access.has_keys() && access.anonymous != Scopes::of(Scope::Read));
+/// # Ok::<(), String>(())
+/// ```
 pub fn keys(text: &str) -> Result<Vec<Key>, Vec<String>> {
     let words = text
         .lines()
@@ -141,20 +154,21 @@ pub fn keys(text: &str) -> Result<Vec<Key>, Vec<String>> {
     if mistakes.is_empty() { Ok(keys) } else { Err(mistakes) }
 }
 
-/// Who may do what.
+/// The access rules of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Without keys everything is open to all, and the server listens on loopback addresses only.
+    /// The keys. Without keys every client may do everything, and the server listens on loopback addresses only.
     pub keys: Vec<Key>,
-    /// Once there are keys: what needs none.
+    /// The scopes that need no key, once there are keys.
     pub anonymous: Scopes,
-    /// Originals (with their metadata: places, names) need a key with `read`, as do renditions with `metadata=all` and the place in
-    /// `/info`; other renditions do not. Conversions become renders, since
-    /// one to the source's own format would be the original.
+    /// Whether originals need a key with `read`, since their metadata hold places and names. Renditions with
+    /// `metadata=all`, and the place in `/info`, then need one too; other renditions do not. Conversions become
+    /// renders, since a conversion to the source's own format would be the original.
     pub originals_need_key: bool,
-    /// Keys that sign URLs; any of them is good. A signature opens what it signs, whatever keys there are.
+    /// The keys that sign URLs; any of them is accepted. A signature allows what it signs, whatever keys there are.
     pub signing_keys: Vec<SigningKey>,
-    /// Renditions need a signed URL, or a key with the scope of their route: nobody spends processors with parameters of their own.
+    /// Whether renditions need a signed URL, or a key with the scope of their route. Then no client can spend processor
+    /// time with parameters of its own.
     pub renditions_need_signature: bool,
 }
 
@@ -173,44 +187,44 @@ impl Default for Access {
 /// Why a request was let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Grant {
-    /// Anybody may: shared caches may keep the answer.
+    /// No key was needed: shared caches may keep the response.
     Public,
     /// A key was needed.
     Private,
-    /// Anybody who has this URL may, for as long as it is good.
+    /// The URL is signed: every client that has it may use it until it expires.
     Signed {
-        /// Seconds; `None`: for ever.
+        /// The seconds until it expires; `None` if it never does.
         left_s: Option<u64>,
     },
 }
 
 impl Grant {
-    /// Whose caches may keep the answer, in `Cache-Control`.
+    /// The caches that may keep the response, in `Cache-Control`.
     pub(in crate::http) fn caches(self) -> &'static str {
         if self == Grant::Private { "private" } else { "public" }
     }
 }
 
-/// What is asked for, as far as access differs.
+/// The kinds of requests that have access rules of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Kind {
     /// Stored bytes as they are.
     Original,
-    /// Something that is rendered.
+    /// A rendition.
     Rendition,
-    /// The same, as a body says: no signature, which is over the URL alone, could bind it.
+    /// Renditions that a body describes. A signature is over the URL alone, so it cannot cover them.
     Bulk,
-    /// Everything else.
+    /// All other requests.
     Other,
 }
 
 impl Access {
-    /// Whether any key exists.
+    /// Whether there is any key.
     pub fn has_keys(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// Lets a request for `target` through that needs `scope`, or says which of 401 and 403 it is.
+    /// Lets a request for `target` through that needs `scope`, or chooses between 401 and 403.
     pub(in crate::http) fn check(
         &self,
         scope: Scope,
@@ -243,7 +257,7 @@ impl Access {
         if key.scopes.contains(scope) { Ok(Grant::Private) } else { Err(Error::Forbidden { scope: scope.name() }) }
     }
 
-    /// What the signature of a URL grants; `None`: it carries none.
+    /// What the signature of a URL grants; `None` if the URL has no signature.
     fn signed(&self, target: &str) -> Result<Option<Grant>, Error> {
         if !target.contains("sig=") {
             return Ok(None);
@@ -260,7 +274,7 @@ impl Access {
     }
 }
 
-/// What somebody gets who reads an original, with its places and names.
+/// Checks access to an original, whose metadata hold places and names.
 pub(in crate::http) fn of_original(access: &Access, parts: &Parts) -> Result<Grant, Error> {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     access.check(Scope::Read, Kind::Original, target, parts.headers.get_all(AUTHORIZATION))
@@ -329,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_in_keys_are_all_told_and_no_secret_is() {
+    fn mistakes_in_keys_are_all_reported_without_a_secret() {
         let mistakes = keys(
             "a:read:tooshortsecret,b:fly:0123456789abcdef\n# c\nd,e:read:0123456789abcdef e:read:0123456789abcdef",
         )

@@ -1,6 +1,6 @@
-//! Conditional and range requests (RFC 9110, 13 and 14): pure decisions over header fields, no bodies.
+//! Conditional and range requests (RFC 9110, 13 and 14): pure decisions over header fields, without bodies.
 //!
-//! There is no `Last-Modified`, so date conditions are ignored and an `If-Range` date does not match.
+//! There is no `Last-Modified`. So conditions on dates are ignored, and an `If-Range` date does not match.
 
 use std::ops::Range;
 
@@ -9,19 +9,19 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
 
 use crate::digest::Digest;
 
-/// More ranges than this in one request are ignored.
+/// A request with more ranges than this is answered in full.
 const RANGES_MAX: usize = 8;
 
 /// A strong entity tag: `"<hex>"`.
 pub(in crate::http) struct ETag([u8; 66], usize);
 
 impl ETag {
-    /// Of an original: its whole id.
+    /// The tag of an original: its whole id.
     pub(in crate::http) fn of_original(id: &Digest) -> ETag {
         ETag::quoted(id.hex().as_str())
     }
 
-    /// Of what is made: the first 32 digits of its key.
+    /// The tag of a rendition: the first 32 digits of its key.
     pub(in crate::http) fn of_key(key: &Digest) -> ETag {
         ETag::quoted(&key.hex().as_str()[..32])
     }
@@ -41,18 +41,19 @@ impl ETag {
     }
 }
 
-/// What the conditions of a request say.
+/// The result of the conditions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Condition {
-    /// Answer as if there were none.
+    /// The request is answered as if it had no condition.
     Proceed,
-    /// 304.
+    /// The response is 304.
     NotModified,
-    /// 412.
+    /// The response is 412.
     Failed,
 }
 
-/// Holds `If-Match` and `If-None-Match` against the entity tag of what is there (`None`: nothing is).
+/// Checks `If-Match` and `If-None-Match` against the entity tag of the stored thing; `None` means that nothing is
+/// stored.
 pub(in crate::http) fn condition(method: &Method, headers: &HeaderMap, etag: Option<&str>) -> Condition {
     if headers.contains_key(IF_MATCH) && !tags_match(headers, IF_MATCH, etag, strongly) {
         return Condition::Failed;
@@ -85,7 +86,7 @@ fn tags_match(headers: &HeaderMap, name: HeaderName, etag: Option<&str>, same: f
         .any(|list| list.trim() == "*" || Tags(list).any(|tag| same(tag, etag)))
 }
 
-/// The entity tags of a list; ends at the first thing that is none. A comma may stand inside a tag.
+/// The entity tags of a list, up to the first text that is none. A comma may occur inside a tag.
 struct Tags<'a>(&'a str);
 
 impl<'a> Iterator for Tags<'a> {
@@ -101,16 +102,16 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// What a request's ranges come to for a body of some length.
+/// The ranges of a request, for a body of some length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Ranges {
-    /// None, or none that is honoured: 200.
+    /// No range, or none that is honoured: 200.
     Whole,
-    /// 206.
+    /// One range: 206.
     One(Range<u64>),
-    /// 206 as `multipart/byteranges`.
+    /// Several ranges: 206 as `multipart/byteranges`.
     Many(Vec<Range<u64>>),
-    /// 416.
+    /// No range lies inside the body: 416.
     Unsatisfiable,
 }
 
@@ -124,7 +125,7 @@ pub(in crate::http) fn ranges(method: &Method, headers: &HeaderMap, etag: &str, 
     range.to_str().ok().and_then(|set| parse(set, length)).unwrap_or(Ranges::Whole)
 }
 
-/// `None`: not a range set that is honoured.
+/// Reads a range set; `None` if it is not honoured.
 fn parse(set: &str, length: u64) -> Option<Ranges> {
     let (unit, specs) = set.split_once('=')?;
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -144,13 +145,13 @@ fn parse(set: &str, length: u64) -> Option<Ranges> {
     Some(match ranges.len() {
         0 => Ranges::Unsatisfiable,
         1 => Ranges::One(ranges.remove(0)),
-        // More than the whole: overlapping ranges as an amplifier.
+        // Ranges that together exceed the whole overlap. Answering them would amplify the request.
         _ if total > length => return None,
         _ => Ranges::Many(ranges),
     })
 }
 
-/// One range, clipped; `Some(None)` when it lies outside, `None` when it is malformed.
+/// One range, clipped; `Some(None)` if it lies outside, `None` if it is malformed.
 fn bounds(first: &str, last: &str, length: u64) -> Option<Option<Range<u64>>> {
     let range = match (first, last) {
         ("", last) => length.saturating_sub(number(last)?)..length,
@@ -166,7 +167,7 @@ fn bounds(first: &str, last: &str, length: u64) -> Option<Option<Range<u64>>> {
     Some((range.start < range.end).then_some(range))
 }
 
-/// Digits alone; one too large to hold is as good as the largest.
+/// Reads digits alone. A number too large to hold counts as the largest.
 fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))

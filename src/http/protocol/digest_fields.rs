@@ -1,5 +1,5 @@
-//! RFC 9530: `Content-Digest` and `Repr-Digest` of uploads are read, computed beside the store's own hash, compared;
-//! `Want-Repr-Digest` is answered.
+//! Digest fields (RFC 9530). `Content-Digest` and `Repr-Digest` of uploads are checked, in addition to the store's own
+//! hash. `Want-Repr-Digest` is answered.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,12 +27,12 @@ struct Claim {
     expected: Vec<u8>,
 }
 
-/// The digests that a client sent along, each with its hash under way. Other algorithms are ignored, as the RFC says.
+/// The digests that a client sent, each with its running hash. Other algorithms are ignored, as the RFC says.
 #[derive(Default)]
 pub(in crate::http) struct Claims(Vec<Claim>);
 
 impl Claims {
-    /// Reads both fields. An upload has no content coding, so they mean the same bytes.
+    /// Reads both fields. An upload has no content coding, so both cover the same bytes.
     pub(in crate::http) fn of(headers: &HeaderMap) -> Result<Claims, Error> {
         let mut claims = Claims::default();
         for name in [CONTENT_DIGEST, REPR_DIGEST] {
@@ -42,7 +42,8 @@ impl Claims {
     }
 
     fn read(&mut self, headers: &HeaderMap, name: &HeaderName) -> Result<(), Error> {
-        const MALFORMED: Error = Error::Malformed { what: "Content-Digest and Repr-Digest hold sha-256=:<base64>:" };
+        const MALFORMED: Error =
+            Error::Malformed { what: "Content-Digest and Repr-Digest must have the form sha-256=:<base64>:" };
         let Some(field) = dictionary(headers, name) else { return Ok(()) };
         for (key, entry) in field.map_err(|_| MALFORMED)? {
             let hash = match key.as_str() {
@@ -58,7 +59,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Takes the next bytes of the body.
+    /// Hashes the next bytes of the body.
     pub(in crate::http) fn update(&mut self, bytes: &[u8]) {
         for claim in &mut self.0 {
             match &mut claim.hash {
@@ -68,7 +69,7 @@ impl Claims {
         }
     }
 
-    /// Whether the body was what the client said.
+    /// Checks the digests at the end of the body.
     pub(in crate::http) fn check(self) -> Result<(), Error> {
         for Claim { hash, expected } in self.0 {
             let (algorithm, actual) = match hash {
@@ -90,26 +91,26 @@ impl Tap for Claims {
     }
 }
 
-/// The field of this name, its lines joined; `None` when there is none.
+/// The field of this name, with its lines joined; `None` if there is none.
 fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Result<Dictionary, sfv::Error>> {
     let values: Vec<&[u8]> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
     (!values.is_empty()).then(|| Parser::new(&values.join(&b", "[..])).parse())
 }
 
-/// Whether a digest of the representation is wished for.
+/// Whether the client wants a digest of the representation.
 pub(in crate::http) fn wants_repr_digest(headers: &HeaderMap) -> bool {
     headers.contains_key(WANT_REPR_DIGEST)
 }
 
-/// `Repr-Digest` over a whole representation, if the request wishes for one that is known here.
+/// The `Repr-Digest` of a whole representation, if the client wants one of a known algorithm.
 pub(in crate::http) async fn repr_digest(headers: &HeaderMap, whole: &Bytes) -> Option<HeaderValue> {
     let hash = wanted(headers)?;
     let whole = whole.clone();
-    // Lost only when the server is stopping; a wish need not be granted.
+    // The task is lost only when the server stops. A wish need not be granted.
     offload::run(whole.len(), move || hash.digest(&whole)).await
 }
 
-/// The hash of the highest weight, 1 to 10, of those that are known here. The field is a wish: what cannot be read is none.
+/// The known hash of the highest weight, from 1 to 10. The field is a wish, so what cannot be read is ignored.
 fn wanted(headers: &HeaderMap) -> Option<Hash> {
     let field = dictionary(headers, &WANT_REPR_DIGEST)?.ok()?;
     let weight = |key: &str| match field.get(key)? {
@@ -189,7 +190,7 @@ mod tests {
         }
         headers.insert(WANT_REPR_DIGEST, "sha-256=1".parse().expect("a field value"));
         assert_eq!(repr_digest(&headers, &body).await.expect("wanted"), SHA256);
-        // One byte more than is hashed at once.
+        // One byte more than is hashed on the runtime.
         let long = Bytes::from(vec![7; INLINE_BYTES_MAX + 1]);
         let expected = STANDARD.encode(Sha256::digest(&long));
         assert_eq!(repr_digest(&headers, &long).await.expect("wanted"), format!("sha-256=:{expected}:"));

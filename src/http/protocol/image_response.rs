@@ -1,4 +1,4 @@
-//! Responses that are images: bytes, caching fields, 304, 206. Chooses no error status.
+//! Responses that are images: bytes, caching fields, 304 and 206. This module chooses no error status.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -22,7 +22,7 @@ use crate::store::Blob;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// What an immutable answer says, whatever its status.
+/// The fields of an immutable response, whatever its status.
 pub(in crate::http) struct Image<'a> {
     pub(in crate::http) parts: &'a Parts,
     pub(in crate::http) grant: Grant,
@@ -31,14 +31,14 @@ pub(in crate::http) struct Image<'a> {
     pub(in crate::http) media_type: &'static str,
     /// Where the rendition came from, once that is known.
     pub(in crate::http) origin: Option<Origin>,
-    /// The one URL of the image: see [`canonical`].
+    /// The link to the one URL of the image, from [`canonical`].
     pub(in crate::http) canonical: Option<HeaderValue>,
-    /// `Repr-Digest` over the whole, if it is wished for.
+    /// The `Repr-Digest` of the whole, if the client wants it.
     pub(in crate::http) digest: Option<HeaderValue>,
 }
 
 impl<'a> Image<'a> {
-    /// An answer to the request of these `parts`, of which nothing but its tag and its type is known.
+    /// Begins a response to a request of which only the entity tag and the media type are known.
     pub(in crate::http) fn new(
         parts: &'a Parts,
         grant: Grant,
@@ -49,20 +49,20 @@ impl<'a> Image<'a> {
         Image { parts, grant, options, etag, media_type, origin: None, canonical: None, digest: None }
     }
 
-    /// What the conditions of the request say of this image; `Some` is the answer.
+    /// Checks the conditions of the request; `Some` is the response.
     pub(in crate::http) fn condition(&self) -> Result<Option<Response>, Error> {
         match conditional::condition(&self.parts.method, &self.parts.headers, Some(self.etag.as_str())) {
             Condition::Proceed => Ok(None),
             Condition::NotModified => {
                 let mut response = self.head(StatusCode::NOT_MODIFIED, Body::Empty);
-                self.tell_origin(&mut response);
+                self.add_origin(&mut response);
                 Ok(Some(response))
             }
             Condition::Failed => Err(Error::Precondition),
         }
     }
 
-    /// All or some of bytes in memory.
+    /// Answers with bytes in memory, or with ranges of them.
     pub(in crate::http) fn bytes(&self, bytes: &Bytes) -> Result<Response, Error> {
         let total = bytes.len() as u64;
         let mut response = match self.ranges(total) {
@@ -80,11 +80,11 @@ impl<'a> Image<'a> {
             }
             Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
         };
-        self.tell(&mut response);
+        self.add_fields(&mut response);
         Ok(response)
     }
 
-    /// All or some of a blob, streamed.
+    /// Streams a blob, or ranges of it.
     pub(in crate::http) async fn blob(&self, blob: Blob) -> Result<Response, Error> {
         let total = blob.len;
         Ok(match self.ranges(total) {
@@ -127,7 +127,8 @@ impl<'a> Image<'a> {
         response
     }
 
-    /// Nobody can have put these digits into the bytes: that would take a preimage of the hash that names them.
+    /// The boundary of the parts. These digits cannot occur in the bytes by intent: that would take a preimage of the
+    /// hash that names them.
     fn boundary(&self) -> &str {
         self.etag.as_str().trim_matches('"')
     }
@@ -147,18 +148,18 @@ impl<'a> Image<'a> {
         pieces
     }
 
-    /// Adds what is known of the bytes beside their type.
-    fn tell(&self, response: &mut Response) {
+    /// Adds the fields about the bytes, except their media type.
+    fn add_fields(&self, response: &mut Response) {
         if let Some(link) = &self.canonical {
             response.headers_mut().insert(LINK, link.clone());
         }
-        self.tell_origin(response);
+        self.add_origin(response);
         if let Some(digest) = &self.digest {
             response.headers_mut().insert(REPR_DIGEST, digest.clone());
         }
     }
 
-    fn tell_origin(&self, response: &mut Response) {
+    fn add_origin(&self, response: &mut Response) {
         if let Some(origin) = self.origin {
             came_from(response, origin);
         }
@@ -174,7 +175,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// What is named by content never changes; what a preset means may, and a signed URL ends.
+/// Content under a hash never changes. The meaning of a preset may change, and a signed URL expires.
 fn cache_control(grant: Grant, preset: bool) -> HeaderValue {
     const YEAR_S: u64 = 31_536_000;
     const PRESET_S: u64 = 300;
@@ -191,7 +192,7 @@ fn cache_control(grant: Grant, preset: bool) -> HeaderValue {
     }
 }
 
-/// A rendition that nobody keeps: made of what came with the request.
+/// A rendition that no cache keeps, since it is made of the body of the request.
 pub(in crate::http) fn unkept(rendition: &Rendition, origin: Origin, download: Option<&str>) -> Response {
     let mut response = with(StatusCode::OK, Body::Full(rendition.bytes.clone()));
     let headers = response.headers_mut();
@@ -204,14 +205,14 @@ pub(in crate::http) fn unkept(rendition: &Rendition, origin: Origin, download: O
     response
 }
 
-/// Bounds how long an answer may be kept: for as long as what it was made of; `None`: not at all.
+/// Bounds how long a response may be kept: as long as its source; not at all if `max_age` is `None`.
 pub(in crate::http) fn aged(response: &mut Response, grant: Grant, max_age: Option<std::time::Duration>) {
     let who = grant.caches();
     let field = max_age.map_or("no-store".to_owned(), |age| format!("{who}, max-age={}", age.as_secs()));
     response.headers_mut().insert(CACHE_CONTROL, value(field));
 }
 
-/// RFC 6266: the name in ASCII for old clients, and as UTF-8.
+/// The disposition of a download (RFC 6266): the name in ASCII for old clients, and as UTF-8.
 fn disposition(name: &str) -> HeaderValue {
     let plain: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || " ._-".contains(c) { c } else { '_' }).collect();
@@ -226,11 +227,11 @@ fn disposition(name: &str) -> HeaderValue {
     value(format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"))
 }
 
-/// Says where a rendition came from.
+/// Adds the fields that say where a rendition came from.
 fn came_from(response: &mut Response, origin: Origin) {
     let (status, timing) = match origin {
         Origin::Hit => (HeaderValue::from_static("progimage; hit"), None),
-        // RFC 9211, 2.8: what a detail means is the cache's own business.
+        // The meaning of `detail` is left to the cache (RFC 9211, 2.8).
         Origin::Tier => (HeaderValue::from_static("progimage; hit; detail=tier"), None),
         Origin::Rendered { queue, decode, operations, encode } => {
             let ms = |part: std::time::Duration| part.as_secs_f64() * 1e3;
@@ -250,12 +251,12 @@ fn came_from(response: &mut Response, origin: Origin) {
     }
 }
 
-/// Names the one URL of a rendition of `id` (RFC 6596), whatever way it was asked; left out where it would be longer than
-/// `url_bytes_max` and so could not be asked.
+/// The link to the one URL of a rendition (RFC 6596), however it was asked for. It is left out where the URL would be
+/// longer than `url_bytes_max`, since such a URL is refused.
 pub(in crate::http) fn canonical(id: &Digest, rendition: &Rendition, url_bytes_max: usize) -> Option<HeaderValue> {
     const OPEN: &str = "<";
     const CLOSE: &str = ">; rel=\"canonical\"";
-    // One allocation: this is on the path of hits.
+    // One allocation, since this is on the path of hits.
     let mut link = String::with_capacity(128 + rendition.query.len());
     link.push_str(OPEN);
     push_url(&mut link, id, rendition.codec, &rendition.query);

@@ -1,4 +1,5 @@
-//! Counters of the edge and the text exposition. The layers below keep figures of their own; [`SAMPLES`] is where they are read.
+//! The counters of this module, and the text exposition of all metrics. The layers below keep counters of their own;
+//! [`SAMPLES`] reads them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,13 +18,13 @@ use self::Sample::{Now, Total};
 use crate::store::{self, Receipt};
 use crate::{jobs, renditions};
 
-/// Upper bounds of latency, in seconds: hits are tens of microseconds, renders up to ten seconds.
+/// Upper bounds of latency, in seconds. Hits take tens of microseconds, renders up to ten seconds.
 const LATENCY_S: [f64; 12] = [0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0];
 
-/// Of every name on the page.
+/// The prefix of every metric.
 const PREFIX: &str = "progimage";
 
-/// The label of requests that reached no route.
+/// The label of requests without a route.
 const NO_ROUTE: &str = "none";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,7 +40,7 @@ struct RouteLabels {
     route: &'static str,
 }
 
-/// The figures that the layers keep, taken when the page is asked for.
+/// The counters of the layers, read when the page is requested.
 pub(in crate::http) struct Figures {
     pub(in crate::http) accepted: u64,
     pub(in crate::http) draining: bool,
@@ -51,40 +52,40 @@ pub(in crate::http) struct Figures {
     pub(in crate::http) jobs_answer: bool,
 }
 
-/// One of them on the page.
+/// One metric of the layers.
 enum Sample {
-    /// What only grows.
+    /// A counter: name, help, value.
     Total(&'static str, &'static str, fn(&Figures) -> u64),
-    /// What is so now.
+    /// A gauge: name, help, value.
     Now(&'static str, &'static str, fn(&Figures) -> u64),
 }
 
-/// Every such figure.
+/// Every metric of the layers.
 const SAMPLES: &[Sample] = &[
     Total("http_connections_accepted", "Connections since the start", |figures| figures.accepted),
-    Now("draining", "Whether the server is on its way out", |figures| u64::from(figures.draining)),
+    Now("draining", "Whether the server is shutting down", |figures| u64::from(figures.draining)),
     Total("rendition_hits", "Renditions answered from the cache", |figures| figures.renditions.hits),
-    Total("rendition_misses", "Renditions that were not in the cache when asked", |figures| figures.renditions.misses),
-    Total("rendition_joined", "Misses that shared a render under way", |figures| figures.renditions.joined),
-    Total("rendition_cancelled", "Renders that nobody waited for any more", |figures| figures.renditions.cancelled),
-    Total("rendition_evictions", "Renditions dropped from the cache for want of room", |figures| {
+    Total("rendition_misses", "Renditions that were not in the cache", |figures| figures.renditions.misses),
+    Total("rendition_joined", "Misses that shared a running render", |figures| figures.renditions.joined),
+    Total("rendition_cancelled", "Renders cancelled because no client waited", |figures| figures.renditions.cancelled),
+    Total("rendition_evictions", "Renditions dropped from the cache for lack of room", |figures| {
         figures.renditions.evictions
     }),
     Now("rendition_cache_entries", "Renditions in the cache", |figures| figures.renditions.cache_entries),
     Now("rendition_cache_bytes", "Weight of the cache", |figures| figures.renditions.cache_bytes),
-    Total("renders", "Renders of single requests that ended, well or not", |figures| figures.renditions.renders),
-    Total("render_panics", "Renders that panicked: our bugs", |figures| figures.renditions.panics),
-    Total("render_refusals", "Renders and header reads refused for want of room or time", |figures| {
+    Total("renders", "Renders of single requests that ended, failures included", |figures| figures.renditions.renders),
+    Total("render_panics", "Renders that panicked, which are bugs", |figures| figures.renditions.panics),
+    Total("render_refusals", "Renders and header reads refused for lack of room or time", |figures| {
         figures.renditions.busy
     }),
     Now("render_queue", "Renders that wait for admission", |figures| figures.renditions.queue_len),
     Now("render_bytes_in_flight", "Memory granted to renders, sources included", |figures| {
         figures.renditions.bytes_in_flight
     }),
-    Now("rendition_bytes_held", "Bytes of renditions that the cache or an answer holds", |figures| {
+    Now("rendition_bytes_held", "Bytes of renditions held by the cache or a response", |figures| {
         figures.renditions.result_bytes
     }),
-    Total("bulk_renders", "Outputs that the bulk lane has rendered, well or not", |figures| {
+    Total("bulk_renders", "Outputs rendered in the bulk lane, failures included", |figures| {
         figures.renditions.bulk_renders
     }),
     Now("bulk_waiting", "Callers that wait for room in the bulk lane", |figures| figures.renditions.bulk_waiting),
@@ -92,27 +93,23 @@ const SAMPLES: &[Sample] = &[
         figures.renditions.bulk_bytes_in_flight
     }),
     Now("tier_entries", "Renditions in the tier on disk", |figures| figures.renditions.tier_entries),
-    Now("tier_bytes", "Bytes of the device that the tier takes", |figures| figures.renditions.tier_bytes),
+    Now("tier_bytes", "Bytes on the device taken by the tier", |figures| figures.renditions.tier_bytes),
     Total("tier_hits", "Renditions answered from the tier", |figures| figures.renditions.tier_hits),
-    Total("tier_evictions", "Renditions dropped from the tier for want of room", |figures| {
+    Total("tier_evictions", "Renditions dropped from the tier for lack of room", |figures| {
         figures.renditions.tier_evictions
     }),
-    Now("jobs_answer", "Whether the queue of jobs answers; where not, its figures are 0", |figures| {
+    Now("jobs_answer", "Whether the queue of jobs responds; if not, its metrics are 0", |figures| {
         u64::from(figures.jobs_answer)
     }),
-    Now("jobs_queued", "Jobs of which nothing has run", |figures| figures.jobs.queued),
-    Now("jobs_running", "Jobs of which something has run", |figures| figures.jobs.running),
-    Now("jobs_done", "Jobs that have ended and are remembered", |figures| figures.jobs.done),
-    Now("jobs_cancelled", "Jobs that were cancelled and are remembered", |figures| figures.jobs.cancelled),
-    Total("job_items_done", "Items of jobs that ended well", |figures| figures.jobs.items_done),
-    Total("job_items_failed", "Items of jobs that did not end well", |figures| figures.jobs.items_failed),
-    Total("job_items_retried", "Items of jobs that were put back for another attempt", |figures| {
-        figures.jobs.items_retried
-    }),
-    Total("webhooks_delivered", "Webhooks that were called and answered well", |figures| {
-        figures.jobs.webhooks_delivered
-    }),
-    Total("webhooks_failed", "Calls of webhooks that were not answered well", |figures| figures.jobs.webhooks_failed),
+    Now("jobs_queued", "Jobs without an item that has run", |figures| figures.jobs.queued),
+    Now("jobs_running", "Unfinished jobs with an item that has run", |figures| figures.jobs.running),
+    Now("jobs_done", "Jobs that have ended and are still kept", |figures| figures.jobs.done),
+    Now("jobs_cancelled", "Jobs that were cancelled and are still kept", |figures| figures.jobs.cancelled),
+    Total("job_items_done", "Job items that succeeded", |figures| figures.jobs.items_done),
+    Total("job_items_failed", "Job items that failed", |figures| figures.jobs.items_failed),
+    Total("job_items_retried", "Job items queued again for another attempt", |figures| figures.jobs.items_retried),
+    Total("webhooks_delivered", "Webhooks that were delivered", |figures| figures.jobs.webhooks_delivered),
+    Total("webhooks_failed", "Webhook calls that failed", |figures| figures.jobs.webhooks_failed),
     Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
     Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
     Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
@@ -122,14 +119,14 @@ const SAMPLES: &[Sample] = &[
     Total("store_quarantined", "Blobs taken out of service", |figures| figures.store.quarantined),
 ];
 
-/// What one route is counted under; found once, so that a request costs an index and not a hash of labels.
+/// The metrics of one route. They are found once, so that a request costs an index and not a hash of labels.
 struct RouteMetrics {
     labels: RouteLabels,
     statuses: Box<[OnceLock<Counter>]>,
     latency: Histogram,
 }
 
-/// An open connection; its end is counted even when its task panics.
+/// An open connection. Its end is counted even if its task panics.
 struct Connected(Gauge);
 
 impl Drop for Connected {
@@ -138,7 +135,7 @@ impl Drop for Connected {
     }
 }
 
-/// The counters of the edge.
+/// The counters of connections, requests and uploads.
 pub(in crate::http) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -147,20 +144,24 @@ pub(in crate::http) struct Metrics {
     duplicates: Counter,
     refused: Counter,
     uploaded_bytes: Counter,
-    /// Connections that are open now.
+    /// Open connections.
     connections: Gauge,
     accepted: AtomicU64,
 }
 
 impl Metrics {
-    /// Counters of `routes`, each a method and a path, and of requests that reach none.
+    /// Makes counters for `routes`, each a method and a path, and for requests without a route.
     pub(in crate::http) fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
         let requests = Family::<RequestLabels, Counter>::default();
-        registry.register("http_requests", "Answers by route and status", requests.clone());
+        registry.register("http_requests", "Responses by route and status", requests.clone());
         let latency =
             Family::<RouteLabels, Histogram>::new_with_constructor(|| Histogram::new(LATENCY_S.iter().copied()));
-        registry.register("http_request_seconds", "Time from a request's head to its answer's head", latency.clone());
+        registry.register(
+            "http_request_seconds",
+            "Time from the head of a request to the head of its response",
+            latency.clone(),
+        );
         let routes = routes
             .chain([(NO_ROUTE, NO_ROUTE)])
             .map(|(method, route)| {
@@ -177,7 +178,7 @@ impl Metrics {
         let (uploads, duplicates, refused) = (
             counter("uploads", "Uploads that stored an image"),
             counter("uploads_duplicate", "Uploads of an image that was stored already"),
-            counter("upload_entries_refused", "Entries of forms and archives that were not stored"),
+            counter("upload_entries_refused", "Entries of forms and archives that were refused"),
         );
         let uploaded_bytes = counter("uploaded_bytes", "Bytes of acknowledged uploads");
         let connections = Gauge::default();
@@ -195,7 +196,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer; `route` is its index among the routes.
+    /// Counts a response; `route` is its index among the routes.
     pub(in crate::http) fn answered(&self, route: Option<usize>, status: StatusCode, elapsed: Duration) {
         let Some(metrics) = self.routes.get(route.unwrap_or(self.routes.len() - 1)) else { return };
         metrics.latency.observe(elapsed.as_secs_f64());
@@ -247,7 +248,7 @@ fn registry_of(figures: &Figures) -> Registry {
     for sample in SAMPLES {
         match *sample {
             Total(name, help, read) => registry.register(name, help, ConstCounter::new(read(figures))),
-            // A gauge is signed in the exposition; no figure of ours comes near the sign.
+            // A gauge is signed in the exposition; no value of ours comes near the sign bit.
             Now(name, help, read) => registry.register(name, help, ConstGauge::new(read(figures).cast_signed())),
         }
     }
@@ -258,7 +259,7 @@ fn registry_of(figures: &Figures) -> Registry {
 mod tests {
     use super::*;
 
-    /// Every field is written out: a new one stops the build until it has its row.
+    /// Every field is written out, so a new one stops the build until it has its row.
     #[test]
     fn every_figure_of_the_layers_is_on_the_page() {
         let renditions = renditions::Counters {

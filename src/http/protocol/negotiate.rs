@@ -1,7 +1,8 @@
-//! `.auto`: which format an `Accept` field asks for. Three buckets, so that a cache keeps three variants and not thirty.
+//! `.auto`: the format that an `Accept` field asks for. There are three buckets, so that a cache keeps three variants
+//! and not thirty.
 //!
-//! Modern formats must be named: a client that says `*/*` only may be old. Among what is named the highest weight wins; at equal
-//! weights AVIF comes before WebP before the rest.
+//! Modern formats must be named, since a client that sends `*/*` only may be old. Among named formats the highest
+//! weight wins. At equal weights AVIF comes before WebP, and WebP before the rest.
 
 use hyper::header::{ACCEPT, HeaderMap};
 
@@ -13,15 +14,15 @@ use crate::pipeline::codec::{Codec, Header, by_name};
 pub(in crate::http) enum Bucket {
     Avif,
     Webp,
-    /// The source's own format where that is JPEG, PNG or GIF; else PNG with alpha and JPEG without.
+    /// The source's own format if it is JPEG, PNG or GIF; otherwise PNG with alpha and JPEG without.
     Legacy,
 }
 
-/// What every client of the legacy bucket reads.
+/// The formats that every client of the legacy bucket reads.
 const LEGACY: [&str; 3] = ["jpeg", "png", "gif"];
 
 impl Bucket {
-    /// In the entity tag.
+    /// The name in the entity tag.
     pub(in crate::http) fn name(self) -> &'static str {
         match self {
             Bucket::Avif => "avif",
@@ -30,7 +31,7 @@ impl Bucket {
         }
     }
 
-    /// The formats that this bucket may come to.
+    /// The formats that this bucket may choose.
     pub(in crate::http) fn codecs(self) -> impl Iterator<Item = &'static Codec> {
         let names: &[&str] = match self {
             Bucket::Avif => &["avif"],
@@ -71,14 +72,14 @@ pub(in crate::http) fn bucket(headers: &HeaderMap) -> Result<Bucket, Error> {
     chosen.map(|(bucket, _)| *bucket).ok_or(Error::NotAcceptable)
 }
 
-/// The weight of the first of `names`, the most specific, that is there.
+/// The weight of the first of `names` that is present; the most specific name comes first.
 fn weight(ranges: &[(&str, u16)], names: &[&str]) -> Option<u16> {
     names.iter().find_map(|name| {
         ranges.iter().filter(|(range, _)| range.eq_ignore_ascii_case(name)).map(|(_, weight)| *weight).max()
     })
 }
 
-/// A media range and its weight in thousandths; one that is malformed says nothing.
+/// A media range and its weight in thousandths; a malformed one is ignored.
 fn range(text: &str) -> Option<(&str, u16)> {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().filter(|range| range.contains('/'))?;

@@ -1,7 +1,7 @@
-//! From errors to statuses: the only place that chooses one.
+//! From errors to statuses: the only module that chooses an error status.
 //!
-//! The matches are exhaustive and without `_`: a new variant stops the build until its status is chosen. Nothing is shown but what
-//! the client said itself, bounds, digests and what a decoder found in the client's bytes.
+//! The matches are exhaustive and without `_`, so a new variant stops the build until its status is chosen. Nothing is
+//! shown but what the client sent, bounds, digests, and what a decoder found in the client's bytes.
 
 mod body;
 mod layers;
@@ -19,7 +19,7 @@ pub(in crate::http) use body::Problem;
 use body::{absent, busy, corrupt, internal, invalid, malformed, over, problem, too_large, unavailable};
 use layers::{of_fetch, of_jobs, of_pipeline, of_store};
 
-/// What a client is told of `error`.
+/// The problem that a client sees for `error`.
 pub(in crate::http) fn of(error: &Error) -> Problem {
     match error {
         Error::Store(error) => of_store(error),
@@ -27,15 +27,17 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::Fetch(error) => of_fetch(error),
         Error::Jobs(error) => of_jobs(error),
         Error::NoSuchJob => of_jobs(&jobs::Error::NotFound),
-        Error::Busy { retry_after_s } => busy("Every place for a render is taken.", *retry_after_s),
-        Error::Bulks { max } => {
-            let detail = format!("As many bulk requests as bulk_requests_max allows, which is {max}, are under way.");
+        Error::Busy { retry_after_s } => busy("All render slots are taken.", *retry_after_s),
+        Error::BulksBusy { max } => {
+            let detail = format!("{max} bulk requests are running, which is all that bulk_requests_max allows.");
             busy(&detail, 1).limit("bulk_requests_max", None, *max)
         }
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
-        Error::NoSuchId => absent("unknown-id", "No image has this id; an id is 64 lower-case hexadecimal digits."),
-        Error::Astray { of_image, detail, hint } => {
+        Error::NoSuchId => {
+            absent("unknown-id", "This is not the id of an image: an id is 64 lower-case hexadecimal digits.")
+        }
+        Error::NoSuchPath { of_image, detail, hint } => {
             let kind = if *of_image { "unknown-id" } else { "not-found" };
             match hint {
                 Some(hint) => absent(kind, &format!("{detail}: {hint}")).member("hint", hint.as_str()),
@@ -43,19 +45,22 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             }
         }
         Error::MethodNotAllowed { allow } => {
-            let detail = format!("This path takes {allow}.");
+            let detail = format!("This path accepts {allow}.");
             problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
                 .field(ALLOW, allow.as_str())
         }
-        Error::NotImplemented { what } => {
-            let detail = format!("This server does not know {what}.");
+        Error::NotImplemented => {
+            let detail = "This server does not support this method.";
             problem(StatusCode::NOT_IMPLEMENTED, "not-implemented", "Not implemented", detail)
         }
-        Error::Host => malformed("the Host field must be there once and name a host"),
-        Error::UrlTooLong { max } => {
-            problem(StatusCode::URI_TOO_LONG, "url-too-long", "URL too long", format!("At most {max} bytes are taken."))
-                .limit("url_bytes_max", None, *max as u64)
-        }
+        Error::Host => malformed("the Host field must occur once and name a host"),
+        Error::UrlTooLong { max } => problem(
+            StatusCode::URI_TOO_LONG,
+            "url-too-long",
+            "URL too long",
+            format!("At most {max} bytes are accepted."),
+        )
+        .limit("url_bytes_max", None, *max as u64),
         Error::HeadTooLarge { name, value, max } => {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             problem(status, "head-too-large", "Header fields too large", over(name, *value, *max)).limit(
@@ -66,36 +71,40 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         }
         Error::Unauthorized => {
             let detail = "Send a key as Authorization: Bearer <secret>.";
-            problem(StatusCode::UNAUTHORIZED, "key-needed", "A key is needed", detail)
+            problem(StatusCode::UNAUTHORIZED, "key-needed", "Key needed", detail)
                 .field(WWW_AUTHENTICATE, "Bearer realm=\"progimage\"")
         }
         Error::Forbidden { scope } => {
             let detail = format!("The key lacks the scope {scope}.");
-            problem(StatusCode::FORBIDDEN, "scope-needed", "The key does not allow this", detail)
-                .member("scope", *scope)
+            problem(StatusCode::FORBIDDEN, "scope-needed", "Scope needed", detail).member("scope", *scope)
         }
         Error::Signature(refused) => {
-            let kind = match refused {
-                Refused::Bad => "signature-refused",
-                Refused::Expired => "signature-expired",
+            let (kind, detail) = match refused {
+                Refused::Bad => ("signature-refused", "The signature does not match this URL."),
+                Refused::Expired => ("signature-expired", "The signature has expired."),
             };
-            problem(StatusCode::FORBIDDEN, kind, "The signature is not good", format!("Refused: {refused}."))
+            problem(StatusCode::FORBIDDEN, kind, "Signature refused", detail)
         }
         Error::Unsigned => {
-            let detail = "Renditions of this server need a signed URL, or a key.";
-            problem(StatusCode::FORBIDDEN, "signature-needed", "A signature is needed", detail)
+            let detail = "Renditions on this server need a signed URL or a key.";
+            problem(StatusCode::FORBIDDEN, "signature-needed", "Signature needed", detail)
         }
         Error::Precondition => {
-            let detail = "If-Match or If-None-Match does not agree with what is stored.";
+            let detail = "If-Match or If-None-Match does not hold for what is stored.";
             problem(StatusCode::PRECONDITION_FAILED, "precondition-failed", "Precondition failed", detail)
         }
         Error::Range { bytes } => {
             let status = StatusCode::RANGE_NOT_SATISFIABLE;
-            problem(status, "range-not-satisfiable", "Range not satisfiable", format!("There are {bytes} bytes."))
-                .field(CONTENT_RANGE, format!("bytes */{bytes}"))
+            problem(
+                status,
+                "range-not-satisfiable",
+                "Range not satisfiable",
+                format!("The range lies outside of the {bytes} bytes."),
+            )
+            .field(CONTENT_RANGE, format!("bytes */{bytes}"))
         }
         Error::NotAcceptable => {
-            let detail = "No format of this server is acceptable by the Accept field.";
+            let detail = "The Accept field allows no format of this server.";
             problem(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail)
         }
         Error::Malformed { what } => malformed(what),
@@ -103,22 +112,21 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             invalid("unknown-extension", "Unknown extension", &unwritten("ext", extension, response::extensions()))
         }
         Error::MediaType { allowed } => {
-            let detail = format!("This path takes {allowed}.");
+            let detail = format!("This path accepts {allowed}.");
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Content-Type not supported", detail)
                 .member("allowed", *allowed)
         }
         Error::ContentCoding => {
-            let detail = "Bodies are taken as they are: send them uncompressed, without Content-Encoding.";
+            let detail = "Send the body uncompressed, without Content-Encoding.";
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", "Content-Encoding not supported", detail)
                 .field(ACCEPT_ENCODING, "identity")
         }
         Error::Expectation => {
-            let detail = "The only expectation that is met is 100-continue.";
+            let detail = "The only supported expectation is 100-continue.";
             problem(StatusCode::EXPECTATION_FAILED, "expectation-failed", "Expectation failed", detail)
         }
         Error::FieldDigest { algorithm, expected, actual } => {
-            let detail =
-                format!("The {algorithm} of the bytes is not the one that was sent along; nothing was stored.");
+            let detail = format!("The {algorithm} of the bytes is not the one that was sent, so nothing was stored.");
             problem(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", "Digest mismatch", detail)
                 .member("algorithm", *algorithm)
                 .member("expected", expected.as_str())
@@ -126,24 +134,24 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         }
         Error::ArchiveCut { name, bytes } => {
             let name = short(name);
-            malformed(&format!("the archive ends within the entry {name:?} of {bytes} bytes"))
+            malformed(&format!("the archive ends inside the entry {name:?} of {bytes} bytes"))
                 .member("entry", name)
                 .member("bytes", *bytes)
         }
-        Error::Parts => malformed("multipart/form-data must hold an image"),
+        Error::NoImagePart => malformed("the form has no image"),
         Error::NotAFile => {
-            let detail = "The entry is not a regular file: a link, a device, or a file with holes.";
+            let detail = "The entry is not a regular file, but a link, a device, or a file with holes.";
             problem(StatusCode::UNPROCESSABLE_ENTITY, "not-a-file", "Not a regular file", detail)
         }
         Error::BodyTooLarge { max } => too_large("bytes_max", *max),
         Error::TooLarge { name, max } => too_large(name, *max),
-        Error::Lists => busy("Too many lists are being read or answered at this moment.", 1),
+        Error::ListsBusy => busy("Too many lists are being read or answered.", 1),
         Error::NotAnId { place, at, value } => {
             let value = short(value);
             let what = format!("{place} {at} is no id of 64 lower-case hexadecimal digits: {value:?}");
             malformed(&what).member(place, *at).member("value", value)
         }
-        Error::Ids { value, max } => {
+        Error::TooManyIds { value, max } => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over("ids_max", *value, *max)).limit(
                 "ids_max",
                 Some(*value),
@@ -151,17 +159,17 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             )
         }
         Error::DeletedMeanwhile => {
-            let detail = "The image was deleted while it was uploaded; send it again.";
+            let detail = "The image was deleted during its upload; send it again.";
             unavailable("deleted-meanwhile", detail).field(RETRY_AFTER, "0")
         }
         Error::BodyTimeout => {
             let detail = "The body stalled, was too slow or took too long.";
-            problem(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long", detail)
+            problem(StatusCode::REQUEST_TIMEOUT, "body-timeout", "Body timeout", detail)
         }
-        Error::BodyBroken => malformed("the body ended early or its framing is broken"),
+        Error::BodyBroken => malformed("the body ended early, or its framing is broken"),
         Error::NotReading => {
-            let detail = "More was answered than is kept for a client that does not read; read while you send.";
-            problem(StatusCode::REQUEST_TIMEOUT, "client-not-reading", "The client does not read", detail)
+            let detail = "The client is not reading the response; read it while sending.";
+            problem(StatusCode::REQUEST_TIMEOUT, "client-not-reading", "Client not reading", detail)
         }
         Error::Draining => unavailable("draining", "The server is shutting down."),
         Error::Internal => internal(),
@@ -218,8 +226,8 @@ mod tests {
         check(missing.into(), "source is missing; it must be an object.", Value::Null);
         let limit = |name, value, max| pipeline::Error::Limit { name, value, max }.into();
         check(limit("outputs_max", 17, 16), "17 is more than outputs_max allows, which is 16.", 17.into());
-        check(limit("bytes_max", 9, 8), "At most 8 bytes are taken.", 9.into());
-        check(jobs::Error::TooManyItems { max: 3 }.into(), "At most 3 items are taken.", Value::Null);
+        check(limit("bytes_max", 9, 8), "At most 8 bytes are accepted.", 9.into());
+        check(jobs::Error::TooManyItems { max: 3 }.into(), "At most 3 items are accepted.", Value::Null);
     }
 
     #[test]

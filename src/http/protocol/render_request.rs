@@ -1,4 +1,4 @@
-//! What an extension and a query ask for. Knows neither bodies nor sources.
+//! The meaning of an extension and a query. Knows neither bodies nor sources.
 
 use hyper::http::request::Parts;
 
@@ -11,25 +11,25 @@ use crate::pipeline::codec::{Codec, Header, by_extension};
 use crate::pipeline::query;
 use crate::pipeline::{Pipeline, Presets};
 
-/// What the server makes of the queries that it is sent.
+/// The settings that change what a query means.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct RenderPolicy<'a> {
     pub(in crate::http) presets: &'a Presets,
-    /// Whether a conversion is a render: originals are not for everybody.
+    /// Whether a conversion is a render, where not every client may read originals.
     pub(in crate::http) converts_render: bool,
 }
 
 impl RenderPolicy<'_> {
-    /// The pipeline, turned into a render where originals are not for everybody.
+    /// Turns a conversion into a render where not every client may read originals.
     pub(in crate::http) fn apply(&self, pipeline: Pipeline) -> Pipeline {
         pipeline.unless_converts(self.converts_render)
     }
 }
 
-/// A format and how the result should look.
+/// The format, the operations, and the delivery of a result.
 pub(in crate::http) struct RenderRequest {
     format: Format,
-    /// Of the pipeline; what is a response option is taken out.
+    /// The parameters of the pipeline, without response options.
     pub(in crate::http) pairs: Pairs,
     /// How the result is delivered.
     pub(in crate::http) options: ResponseOptions,
@@ -41,7 +41,7 @@ enum Format {
 }
 
 impl RenderRequest {
-    /// Reads the query; `own` takes out what only the route itself understands.
+    /// Reads the query; `own` removes what only the route itself understands.
     pub(in crate::http) fn of(
         parts: &Parts,
         grant: Grant,
@@ -55,14 +55,14 @@ impl RenderRequest {
         RenderRequest::new(parts, extension, pairs, options)
     }
 
-    /// From a query that was read already.
+    /// Makes a request from a query that was read already.
     pub(in crate::http) fn new(
         parts: &Parts,
         extension: &str,
         pairs: Pairs,
         options: ResponseOptions,
     ) -> Result<RenderRequest, Error> {
-        // In capitals or not, as the extensions of formats.
+        // Case does not matter, as with the extensions of formats.
         let format = match extension.eq_ignore_ascii_case("auto") {
             true => Format::Bucket(negotiate::bucket(&parts.headers)?),
             false => Format::Codec(writable(extension)?),
@@ -70,10 +70,11 @@ impl RenderRequest {
         Ok(RenderRequest { format, pairs, options })
     }
 
-    /// What the query means in each format that it may come to; whether it could be good is told before a source is there, since
-    /// what is allowed does not depend on it. `parts` are images that came beside the query.
+    /// The pipeline of the query in each format that may be chosen. Mistakes are reported before the source is read,
+    /// since what is allowed does not depend on it. `parts` are images of the form.
     ///
-    /// A format that cannot take the arguments (JPEG is never lossless) is left out; they are an error when all refuse them.
+    /// A format that cannot take the arguments (JPEG is never lossless) is left out. If all formats refuse them, they
+    /// are an error.
     pub(in crate::http) fn pipelines(
         &self,
         policy: RenderPolicy,
@@ -98,7 +99,7 @@ impl RenderRequest {
     }
 }
 
-/// What a query means: in its format, or in each of those that depend on `Accept` and on the source, at least one.
+/// The pipeline of a query: in its format, or in each format that `Accept` and the source may choose, at least one.
 pub(in crate::http) enum Pipelines {
     One(Pipeline),
     Negotiated(Bucket, Vec<Pipeline>),
@@ -110,8 +111,8 @@ impl Pipelines {
         matches!(self, Pipelines::Negotiated(..))
     }
 
-    /// The key of what is answered of `source`. Of `.auto` it is over the bucket's name and every format that the bucket may come
-    /// to, so that it, too, is known without opening the source.
+    /// The key of the result for `source`. For `.auto` it covers the name of the bucket and every format that the
+    /// bucket may choose, so it is known without opening the source.
     pub(in crate::http) fn key(&self, source: &Digest) -> Digest {
         match self {
             Pipelines::One(pipeline) => pipeline.key(source),
@@ -123,7 +124,7 @@ impl Pipelines {
         }
     }
 
-    /// The pipeline for a source, of which more need be known only where the format is negotiated.
+    /// The pipeline for a source. The source must be known only where the format is negotiated.
     pub(in crate::http) fn fitting(self, source: Option<(&'static Codec, Header)>) -> Pipeline {
         match self {
             Pipelines::One(pipeline) => pipeline,

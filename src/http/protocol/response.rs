@@ -1,4 +1,4 @@
-//! Responses without an image: their common beginnings, small texts, JSON, `OPTIONS`. Chooses no error status.
+//! Responses without an image: common fields, short texts, JSON, `OPTIONS`. This module chooses no error status.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -15,12 +15,12 @@ use crate::http::error::Error;
 use crate::http::message::response_body::{Body, Response};
 use crate::pipeline::codec::CODECS;
 
-/// A field value of our own making.
+/// The value of a header field that the server has made.
 pub(in crate::http) fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("our own fields are visible ASCII")
 }
 
-/// The bare beginnings of every answer.
+/// A response with the fields that every response has.
 pub(in crate::http) fn with(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -31,12 +31,12 @@ pub(in crate::http) fn with(status: StatusCode, body: Body) -> Response {
     response
 }
 
-/// A small answer that nobody keeps.
+/// A short JSON response that no cache keeps.
 pub(in crate::http) fn json(status: StatusCode, value: &Value) -> Response {
     text(status, "application/json", value.to_string())
 }
 
-/// A small answer that nobody keeps.
+/// A short response that no cache keeps.
 pub(in crate::http) fn text(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>) -> Response {
     let mut response = with(status, Body::Full(text.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -44,7 +44,7 @@ pub(in crate::http) fn text(status: StatusCode, media_type: &'static str, text: 
     response
 }
 
-/// JSON that is asked again and again: with an entity tag over its bytes, always revalidated.
+/// A JSON response with an entity tag over its bytes, which caches must always revalidate.
 pub(in crate::http) fn revalidated(parts: &Parts, value: &Value) -> Result<Response, Error> {
     let body = value.to_string();
     let etag = ETag::of_key(&Digest::of(body.as_bytes()));
@@ -58,7 +58,7 @@ pub(in crate::http) fn revalidated(parts: &Parts, value: &Value) -> Result<Respo
     Ok(response)
 }
 
-/// The answer to `OPTIONS`, for people and for a browser's preflight.
+/// The response to `OPTIONS`, for readers and for a browser's preflight.
 pub(in crate::http) fn options(allow: &str) -> Response {
     let mut response = with(StatusCode::NO_CONTENT, Body::Empty);
     let headers = response.headers_mut();
@@ -70,7 +70,7 @@ pub(in crate::http) fn options(allow: &str) -> Response {
     response
 }
 
-/// The extensions of formats that can be written, for people.
+/// The extensions of formats that can be written, as a text.
 pub(in crate::http) fn extensions() -> String {
     let writable = CODECS.iter().filter(|codec| codec.encoder.is_some());
     let names: Vec<&str> = writable.flat_map(|codec| codec.extensions).copied().chain(["auto"]).collect();

@@ -1,5 +1,6 @@
-//! What a query says beside the pipeline: how the answer is delivered, and presets, which stand for other parameters. Part of no
-//! cache key: a preset is put in full before the pipeline is read. And the refusal of what no route knows.
+//! The parameters of a query that are not of the pipeline: response options, and presets, which are replaced by their
+//! queries. They are part of no cache key, since a preset is replaced before the pipeline is read. Also refuses
+//! parameters that no route knows.
 
 use hyper::http::request::Parts;
 
@@ -11,22 +12,22 @@ use crate::pipeline::query;
 pub(in crate::http) use crate::pipeline::query::{Pairs, once};
 use crate::pipeline::{self, PRESET, Presets};
 
-/// Changes a header field and not the bytes.
+/// The parameter that changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
-/// Of a signed URL; they are verified before anything is read.
+/// The parameters of a signed URL. They are verified before anything is read.
 const SIGNED: [&str; 3] = ["expires", "key_id", "sig"];
 const DOWNLOAD_BYTES_MAX: usize = 255;
 
-/// How an answer is delivered.
+/// How a response is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::http) struct ResponseOptions {
-    /// A file name to save as.
+    /// The file name to save as.
     pub(in crate::http) download: Option<String>,
-    /// A preset was named, whose meaning may change.
+    /// Whether a preset was named, whose meaning may change.
     pub(in crate::http) preset: bool,
 }
 
-/// The query of a request: the parameters of the pipeline, and the response options.
+/// Splits the query of a request into parameters of the pipeline and response options.
 pub(in crate::http) fn of(
     query: Option<&str>,
     presets: &Presets,
@@ -38,7 +39,7 @@ pub(in crate::http) fn of(
     }
 }
 
-/// The same of pairs of which a route took its own.
+/// Splits pairs, after the route has removed its own, into parameters of the pipeline and response options.
 pub(in crate::http) fn split(
     mut pairs: Pairs,
     presets: &Presets,
@@ -61,7 +62,7 @@ pub(in crate::http) fn split(
     Ok((pairs, ResponseOptions { download, preset }))
 }
 
-/// A parameter of the pipeline where a path has no extension, or one that is not known at all.
+/// Refuses a parameter where the path has no extension, or a parameter that is not known at all.
 pub(in crate::http) fn needs_extension(name: &str, value: &str, id: &Digest) -> pipeline::Error {
     if pipeline::is_known(name) {
         let form = format!("/images/{id}.auto?{name}={}", short(value));
@@ -70,7 +71,8 @@ pub(in crate::http) fn needs_extension(name: &str, value: &str, id: &Digest) -> 
     pipeline::unknown_of_query(name, value)
 }
 
-/// Refuses parameters that a route does not take: a misspelt one would be ignored. `known` names those that it takes.
+/// Refuses parameters that a route does not take, since a misspelt one would be ignored. `known` names the ones it
+/// takes.
 pub(in crate::http) fn nothing_else(pairs: &Pairs, known: &[&'static str]) -> Result<(), Error> {
     let Some((name, value)) = pairs.first() else { return Ok(()) };
     Err(unknown_of(name, value, known).into())

@@ -1,4 +1,4 @@
-//! [`Rights`]: what whoever sends many items may do with them, asked once for all of them.
+//! [`Rights`]: the rights of the sender of many items, checked once for all of them.
 
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
@@ -7,7 +7,7 @@ use super::auth::{Access, Kind, Scope};
 use crate::http::error::Error;
 use crate::items::Needs;
 
-/// Beside the scope of the route.
+/// The rights in addition to the scope of the route.
 pub(in crate::http) struct Rights {
     read: Result<(), Error>,
     write: Result<(), Error>,
@@ -16,9 +16,9 @@ pub(in crate::http) struct Rights {
 }
 
 impl Rights {
-    /// Of a request.
+    /// The rights of the sender of a request.
     pub(in crate::http) fn of(access: &Access, parts: &Parts) -> Rights {
-        // No signature counts: it is over the URL, and what is done stands in the body.
+        // A signature does not count: it covers the URL, and the work is described in the body.
         let may = |scope, kind| access.check(scope, kind, "", parts.headers.get_all(AUTHORIZATION)).map(drop);
         Rights {
             read: may(Scope::Read, Kind::Other),
@@ -28,13 +28,13 @@ impl Rights {
         }
     }
 
-    /// As a number, to be written down.
+    /// The rights as a number, for the database.
     pub(in crate::http) fn bits(&self) -> u32 {
         let all = [&self.read, &self.write, &self.original, &self.list];
         all.iter().enumerate().map(|(index, right)| u32::from(right.is_ok()) << index).sum()
     }
 
-    /// What was written down.
+    /// The rights from their number.
     pub(in crate::http) fn of_bits(bits: u32) -> Rights {
         let right = |index: u32, scope: Scope| match bits >> index & 1 {
             1 => Ok(()),
@@ -48,7 +48,7 @@ impl Rights {
         }
     }
 
-    /// Whether it may be told which images are stored.
+    /// Whether the sender may list the stored images.
     pub(in crate::http) fn list(&self) -> Result<(), Error> {
         self.list.clone()
     }

@@ -1,6 +1,7 @@
-//! Signed URLs: HMAC-SHA256 (RFC 2104) over the request target as it is sent, path, `?` and query, up to `&sig=`. `sig` stands last,
-//! base64url without padding; `expires` (Unix seconds) and `key_id` stand somewhere before it. Read off the raw bytes, before
-//! anything is decoded; part of neither pipeline, ETag nor cache key. What a signature opens is decided in [`super::auth`].
+//! Signed URLs: HMAC-SHA256 (RFC 2104) over the request target as it is sent, path, `?` and query, up to `&sig=`. `sig`
+//! comes last, as base64url without padding. `expires` (Unix seconds) and `key_id` come before it. They are read from
+//! the raw bytes, before anything is decoded, and are part of no pipeline, ETag or cache key. [`super::auth`] decides
+//! what a signature allows.
 //!
 //! ```
 //! use progimage::http::sign::{SigningKey, sign, verify};
@@ -18,20 +19,18 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use hmac::Mac;
 
 pub use crate::http::error::Refused;
+use crate::secret::{self, hmac};
 
-/// Shorter secrets are refused: they can be guessed.
-const SECRET_BYTES_MIN: usize = 16;
-/// Keys that may be active at once: without `key_id`, each is tried.
+/// Keys that may be active at once. Without `key_id`, each of them is tried.
 pub const SIGNING_KEYS_MAX: usize = 16;
 
-/// A key that signs.
+/// A key that signs URLs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey {
-    /// What `key_id` calls it.
+    /// The name of the key in `key_id`.
     pub id: String,
     secret: String,
 }
@@ -51,16 +50,20 @@ impl FromStr for SigningKey {
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
             return Err("the id of a signing key has letters, digits, - _ and . only".to_owned());
         }
-        if secret.len() < SECRET_BYTES_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!(
-                "signing key {id:?}: the secret must be at least {SECRET_BYTES_MIN} printable ASCII characters"
-            ));
-        }
+        secret::check(secret).map_err(|error| format!("signing key {id:?}: {error}"))?;
         Ok(SigningKey { id: id.to_owned(), secret: secret.to_owned() })
     }
 }
 
-/// Keys of a list, separated by commas or blanks.
+/// Reads a list of signing keys, separated by commas or blanks. No message shows a secret.
+///
+/// ```
+/// use progimage::http::sign::signing_keys;
+/// let keys = signing_keys("new:fedcba9876543210 old:0123456789abcdef")?;
+/// assert_eq!(keys[0].id, "new");
+/// assert!(signing_keys("short:secret").is_err());
+/// # Ok::<(), String>(())
+/// ```
 pub fn signing_keys(text: &str) -> Result<Vec<SigningKey>, String> {
     let words = text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
     let keys = words.map(str::parse).collect::<Result<Vec<SigningKey>, String>>()?;
@@ -73,14 +76,14 @@ pub fn signing_keys(text: &str) -> Result<Vec<SigningKey>, String> {
     }
 }
 
-/// What a good signature says.
+/// What a valid signature says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// Until when, in Unix seconds; `None`: for ever.
+    /// The end of its validity in Unix seconds; `None` if it never expires.
     pub expires: Option<u64>,
 }
 
-/// The target with a signature.
+/// Signs a request target: the target with `expires`, `key_id` and `sig`.
 pub fn sign(key: &SigningKey, target: &str, expires: Option<u64>) -> String {
     let mut signed = target.to_owned();
     let separator = |text: &str| if text.contains('?') { '&' } else { '?' };
@@ -88,11 +91,12 @@ pub fn sign(key: &SigningKey, target: &str, expires: Option<u64>) -> String {
         signed += &format!("{}expires={expires}", separator(&signed));
     }
     signed += &format!("{}key_id={}", separator(&signed), key.id);
-    let signature = URL_SAFE_NO_PAD.encode(mac(key, &signed).finalize().into_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(hmac(&key.secret, &signed).finalize().into_bytes());
     format!("{signed}&sig={signature}")
 }
 
-/// Holds the signature of a request target against the active keys at the time `now` (Unix seconds); `None`: it carries none.
+/// Checks the signature of a request target against the active keys at the time `now` (Unix seconds). `None` means that
+/// the target has no signature.
 pub fn verify(keys: &[SigningKey], target: &str, now: u64) -> Result<Option<Signed>, Refused> {
     let Some((message, signature)) = split(target) else { return Ok(None) };
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refused::Bad)?;
@@ -102,7 +106,7 @@ pub fn verify(keys: &[SigningKey], target: &str, now: u64) -> Result<Option<Sign
     let mut good = false;
     for key in keys.iter().filter(|key| key_id.is_none_or(|id| id == key.id)) {
         // Every candidate is compared, each in constant time.
-        good |= mac(key, message).verify_slice(&signature).is_ok();
+        good |= hmac(&key.secret, message).verify_slice(&signature).is_ok();
     }
     match (good, expires) {
         (false, _) => Err(Refused::Bad),
@@ -111,18 +115,13 @@ pub fn verify(keys: &[SigningKey], target: &str, now: u64) -> Result<Option<Sign
     }
 }
 
-fn mac(key: &SigningKey, message: &str) -> Hmac<Sha256> {
-    let mac = Hmac::<Sha256>::new_from_slice(key.secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.chain_update(message)
-}
-
-/// What is signed, and the signature behind it.
+/// Splits a target into what is signed and the signature.
 fn split(target: &str) -> Option<(&str, &str)> {
     let at = target.rfind("&sig=").or_else(|| target.rfind("?sig="))?;
     Some((&target[..at], &target[at + "&sig=".len()..]))
 }
 
-/// The value of a name that stands in the query once at most.
+/// The value of a name that occurs at most once in the query.
 fn value<'a>(query: &'a str, name: &str) -> Result<Option<&'a str>, Refused> {
     let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     match (values.next(), values.next()) {
@@ -148,7 +147,7 @@ mod tests {
                 let signed = sign(&one, target, expires);
                 assert_eq!(verify(&both, &signed, 999), Ok(Some(Signed { expires })), "{signed}");
                 assert_eq!(verify(std::slice::from_ref(&other), &signed, 999), Err(Refused::Bad), "{signed}");
-                // Any byte changed, and any byte more or less, is another URL.
+                // A URL is another one if any byte is changed, added or removed.
                 for at in 0..signed.len() {
                     let mut changed = signed.clone().into_bytes();
                     changed[at] ^= 1;
@@ -169,12 +168,12 @@ mod tests {
         let signed = sign(&key, "/a", Some(1_000));
         assert!(verify(std::slice::from_ref(&key), &signed, 999).is_ok());
         assert_eq!(verify(std::slice::from_ref(&key), &signed, 1_000), Err(Refused::Expired));
-        // A second, later end before the first one's signature is not believed.
+        // A second, later `expires` does not extend the first.
         let doubled = sign(&key, "/a?expires=5000", Some(1_000));
         assert_eq!(verify(&[key], &doubled, 0), Err(Refused::Bad));
     }
 
-    /// A fixed case, made with `openssl dgst -sha256 -hmac`: other programs sign, too.
+    /// A fixed case, made with `openssl dgst -sha256 -hmac`: other programs sign URLs, too.
     #[test]
     fn the_signature_is_what_others_compute() {
         let signed = sign(&key("k:0123456789abcdef"), "/images/a.webp?w=300", None);
@@ -184,7 +183,7 @@ mod tests {
     const EXPECTED: &str = "/images/a.webp?w=300&key_id=k&sig=qsWvAP5SjDqaA4K3FBGB0kCccfDhebgSfVnPCjtTNx8";
 
     #[test]
-    fn mistakes_in_keys_are_told_without_the_secret() {
+    fn mistakes_in_keys_are_reported_without_the_secret() {
         assert_eq!(signing_keys("a:0123456789abcdef, b:0123456789abcdef").map(|keys| keys.len()), Ok(2));
         let many: String = (0..=SIGNING_KEYS_MAX).map(|n| format!("k{n}:0123456789abcdef ")).collect();
         for bad in [

@@ -1,4 +1,4 @@
-//! [`StreamWriter`]: the writing end of a body that is made while it is sent.
+//! [`StreamWriter`]: the writing end of a body that is written while it is sent.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::http::message::response_body::{Body, Response};
 use crate::http::message::spool::Spools;
 use crate::http::message::stream_body::StreamBody;
 
-/// The client has left, or takes nothing: what is still made for it is for nobody.
+/// The client has left or does not read, so further work for it is useless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Gone;
 
@@ -26,14 +26,14 @@ pub(in crate::http) struct Gone;
 pub(in crate::http) struct StreamWriter {
     shared: Arc<StreamQueue>,
     media_type: &'static str,
-    /// The last bytes did not end their line.
+    /// Whether the last bytes did not end their line.
     within_a_line: bool,
-    /// How long the client may take nothing while it is waited for: a little less than until its connection is closed for that,
-    /// so that it can be told.
+    /// How long the writer waits for a client that does not read. It is a little less than the time after which the
+    /// connection is closed, so that the client can still receive the error.
     patience: Duration,
 }
 
-/// A streamed 200, and what its body is written to.
+/// Makes a streamed 200, and the writer of its body.
 pub(in crate::http) fn answer(
     spools: &Spools,
     options: &Options,
@@ -48,7 +48,7 @@ pub(in crate::http) fn answer(
     (StreamWriter { shared, media_type, within_a_line: false, patience }, response)
 }
 
-/// A streamed 200 that `work` writes on a task of its own, which ends with the client.
+/// Makes a streamed 200 whose body `work` writes, on a task of its own that ends with the client.
 pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
     spools: &Spools,
     options: &Options,
@@ -63,15 +63,15 @@ pub(in crate::http) fn spawn<F: Future<Output = ()> + Send + 'static>(
     response
 }
 
-/// The end of a line that was left within a string, which stays cut short. A line that is sent in parts says `status` after these:
-/// so one that is ended in this way is no result.
+/// The end of a line that was cut inside a string. A line that is sent in parts has its `status` at the end, so a line
+/// that ends in this way is no result.
 pub(in crate::http) fn cut_short(problem: Problem) -> String {
     let status = problem.status().as_u16();
     format!("\",\"problem\":{},\"status\":{status}}}\n", problem.json())
 }
 
 impl StreamWriter {
-    /// Adds a line, given without its end. Does not wait for the client until the file that holds what it has not taken is full.
+    /// Adds a line, given without its end. Waits for the client only when the file that holds the unread bytes is full.
     pub(in crate::http) async fn line(&mut self, line: Bytes) -> Result<(), Gone> {
         loop {
             let offer = self.shared.lock().offer(&line);
@@ -84,8 +84,8 @@ impl StreamWriter {
         }
     }
 
-    /// Adds bytes that are too many to keep for a client that does not read: waits until it has taken most of what came before. Those
-    /// of a line may come in parts, which are parted within a string, a little at a time: so little is held for the client.
+    /// Adds bytes that are too many to keep: waits until the client has taken most of what came before. A line may be
+    /// added in parts, cut inside a string, a little at a time, so that little is held for the client.
     pub(in crate::http) async fn send(&mut self, bytes: Bytes) -> Result<(), Gone> {
         loop {
             {
@@ -154,7 +154,7 @@ mod tests {
     use crate::http::message::queue::MEMORY_BYTES_MAX;
     use crate::http::message::spool::lost;
 
-    /// An answer under these options.
+    /// A response under these options.
     fn begun(options: &Options, media_type: &'static str) -> (StreamWriter, Response) {
         answer(&spools(options), options, media_type)
     }
@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_wait_for_a_client_that_reads_late_and_come_in_order() {
-        // In memory alone, and in a file.
+        // The lines are in memory alone, and in a file.
         for count in [1, 50, 20_000] {
             let (mut answer, response) = begun(&Options::default(), NDJSON);
             for n in 0..count {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn past_the_spool_the_client_is_waited_for_and_told() {
+    async fn past_the_spool_the_client_is_waited_for_and_gets_an_error() {
         const LINES: usize = (2 * MEMORY_BYTES_MAX) / 100;
         for (each, all) in [(MEMORY_BYTES_MAX as u64, u64::MAX), (u64::MAX >> 1, 64 << 10), (0, 0)] {
             let options = Options { spool_bytes_max: each, spools_bytes_max: all, ..Options::default() };

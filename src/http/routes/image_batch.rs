@@ -1,4 +1,4 @@
-//! Routes that are asked of many ids at once, one a line or a JSON array: `/images/missing`, `/images/info`, `/images/delete`. How
+//! Routes for many ids at once, one a line or as a JSON array: `/images/missing`, `/images/info`, `/images/delete`. How
 //! such lists are read is in [`crate::http::message::id_list`].
 
 use std::future::Future;
@@ -20,15 +20,15 @@ use crate::http::message::response_body::Response;
 use crate::http::message::{id_list, text_budget};
 use crate::http::protocol::response;
 use crate::http::protocol::response_options::no_parameters;
-use crate::http::protocol::result_line::{self, Tally};
+use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::StreamWriter;
 
-/// Images of one request that are looked at, or summed up, at once.
+/// Images of one request whose information is read at once.
 const INFOS_AT_ONCE: usize = 8;
-/// Images of one request that are deleted at once: each waits for the disk.
+/// Images of one request that are deleted at once; each waits for the disk.
 const DELETES_AT_ONCE: usize = 64;
 
-/// `POST /images/missing`: those that are not stored, in the form in which they were asked.
+/// `POST /images/missing`: the ids that are not stored, in the format of the request.
 pub(in crate::http) fn missing(call: Call) -> Reply {
     Reply::later(async move {
         no_parameters(&call.parts)?;
@@ -42,7 +42,7 @@ pub(in crate::http) fn missing(call: Call) -> Reply {
     })
 }
 
-/// `POST /images/info`: a line for each id, as `GET /images/{id}/info` answers.
+/// `POST /images/info`: a line for each id, with what `GET /images/{id}/info` returns.
 pub(in crate::http) fn info(call: Call) -> Reply {
     Reply::later(async move {
         let request = Arc::new(InfoRequest::of(&call.app, &call.parts)?);
@@ -54,7 +54,7 @@ pub(in crate::http) fn info(call: Call) -> Reply {
     })
 }
 
-/// `POST /images/delete`: a line for each id, also of those that are not there.
+/// `POST /images/delete`: a line for each id, also if it is not stored.
 pub(in crate::http) fn delete(call: Call) -> Reply {
     let delete = |app: Arc<App>, id| async move {
         images::remove(&app, id).await?;
@@ -66,7 +66,7 @@ pub(in crate::http) fn delete(call: Call) -> Reply {
     })
 }
 
-/// Answers with a line for each id as its `work` ends, `at_once` of them at once.
+/// Answers with a line for each id when its `work` ends; `at_once` of them run at once.
 async fn each<F>(
     call: Call,
     at_once: usize,
@@ -96,9 +96,9 @@ async fn run<F>(
         async move { (index, id, outcome.await) }
     });
     let mut outcomes = stream::iter(outcomes).buffer_unordered(at_once);
-    let mut tally = Tally::default();
+    let mut counts = Counts::default();
     while let Some((index, id, outcome)) = outcomes.next().await {
-        tally.count(outcome.is_ok());
+        counts.add(outcome.is_ok());
         let mut line = match outcome {
             Ok((status, mut known)) => {
                 known["status"] = status.as_u16().into();
@@ -112,6 +112,6 @@ async fn run<F>(
             return;
         }
     }
-    // Nobody is left to be told where this fails.
-    _ = answer.end(tally.last(Ok(())).to_string().into()).await;
+    // If this fails, the client has left.
+    _ = answer.end(counts.last(Ok(())).to_string().into()).await;
 }

@@ -1,4 +1,4 @@
-//! Stored images: the original, its other forms, what is known of it, lists, delete. Uploads are in [`super::upload`].
+//! Stored images: originals, renditions, lists, deletion. Uploads are in [`super::upload`].
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ use crate::pipeline::query;
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
-/// Longer originals are not taken into memory to tell their digest.
+/// Longer originals are not read into memory for their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
-/// Of an original that no codec knows any more.
+/// The media type of an original that no codec knows any more.
 const UNKNOWN_MEDIA_TYPE: &str = "application/octet-stream";
 const PAGE_IDS_DEFAULT: usize = 1_000;
 
@@ -56,13 +56,14 @@ fn response_options(call: &Call) -> Result<(Pairs, ResponseOptions), Error> {
     response_options::of(call.parts.uri.query(), &call.app.options.presets, call.grant)
 }
 
-/// By what is known of the blob, or its first frame: nobody waits until all of it is read only to be told its format.
+/// The media type of a blob, from its known header or from its first frame. The client does not wait until all of the
+/// blob is read only for its format.
 async fn media_type(app: &App, blob: &store::Blob) -> Result<&'static str, Error> {
     if let Some((codec, _)) = app.renditions.known(&blob.digest) {
         return Ok(codec.media_type);
     }
     let first = blob.frame(0..blob.len).await?;
-    // The gate let it in once; that a later release no longer reads it keeps nobody from their bytes.
+    // The blob was accepted once. The client gets its bytes even if a later release cannot read them.
     Ok(codec::sniff(&first).map_or(UNKNOWN_MEDIA_TYPE, |codec| codec.media_type))
 }
 
@@ -73,9 +74,9 @@ pub(in crate::http) fn rendition(mut call: Call, id: Digest, extension: &str) ->
         Err(error) => return Reply::Now(Err(error)),
     };
     let key = pipelines.key(&id);
-    // A negotiated answer has a key of its own, which is none of the cache's.
+    // A negotiated result has a key of its own, under which the cache holds nothing.
     let found = (!pipelines.are_negotiated()).then(|| call.app.renditions.cached(&id, &key)).flatten();
-    // A digest may take longer than an answer at once may.
+    // A digest may take longer than an immediate reply may.
     let at_once = !digest_fields::wants_repr_digest(&call.parts.headers);
     match found {
         Some(rendition) if at_once => Reply::Now(hit(&call, &id, &key, &rendition, &options)),
@@ -83,7 +84,7 @@ pub(in crate::http) fn rendition(mut call: Call, id: Digest, extension: &str) ->
     }
 }
 
-/// What the extension and the query ask for, if the caller may have it.
+/// Reads what the extension and the query ask for, and checks access to it.
 fn wanted(call: &mut Call, extension: &str) -> Result<(ResponseOptions, Pipelines), Error> {
     let (pairs, options) = response_options(call)?;
     if has_all_metadata(&pairs) {
@@ -94,7 +95,7 @@ fn wanted(call: &mut Call, extension: &str) -> Result<(ResponseOptions, Pipeline
     Ok((request.options, pipelines))
 }
 
-/// Whether a rendition has all of the original's metadata: then it is for those who may have the original.
+/// Whether a rendition keeps all metadata. Then it needs the access of the original.
 pub(in crate::http) fn has_all_metadata(pairs: &Pairs) -> bool {
     pairs.iter().any(|(name, value)| name == "metadata" && value == "all")
 }
@@ -116,7 +117,7 @@ fn hit(
     image.bytes(&rendition.bytes)
 }
 
-/// `found` is what the cache has for the key of the pipeline.
+/// Renders, or answers with `found`, which the cache had for the key.
 async fn render(
     call: &Call,
     id: &Digest,
@@ -130,7 +131,7 @@ async fn render(
     let source = if negotiated { Some(app.renditions.header(id).await?) } else { None };
     let pipeline = pipelines.fitting(source);
     let mut image = Image::new(parts, *grant, options, ETag::of_key(key), pipeline.codec().media_type);
-    // The tag is known without a render: it is enough that the source exists.
+    // The tag is known without a render. It is enough that the source exists.
     if conditional::is_conditional(&parts.headers) {
         exists(app, id).await?;
         if let Some(answer) = image.condition()? {
@@ -156,7 +157,7 @@ async fn stat(app: &App, id: &Digest) -> Result<Option<store::Stat>, Error> {
     Ok(app.store.stat(std::slice::from_ref(id)).await?.first().copied().flatten())
 }
 
-/// `DELETE /images/{id}`: 204, also when it is not there.
+/// `DELETE /images/{id}`: 204, also if the image is not stored.
 pub(in crate::http) fn delete(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         response_options::no_parameters(&call.parts)?;
@@ -172,7 +173,7 @@ pub(in crate::http) fn delete(call: Call, id: Digest) -> Reply {
     })
 }
 
-/// Deletes an image, on a task of its own: a client that leaves in between must not leave renditions of a deleted image behind.
+/// Deletes an image on a task of its own, so that no rendition stays behind if the client leaves in between.
 pub(in crate::http) async fn remove(app: &Arc<App>, id: Digest) -> Result<(), Error> {
     let app = Arc::clone(app);
     let deleted = tokio::spawn(async move {
@@ -202,7 +203,7 @@ pub(in crate::http) fn list(call: Call) -> Reply {
             }
         }
         let page = call.app.store.list(after, limit).await?;
-        // A full page may have a next one; an empty one ends the walk.
+        // A full page may have a next one; an empty page is the end.
         let next = page.last().filter(|_| page.len() == limit).map(|(id, _)| id);
         let images: Vec<_> = page.iter().map(|(id, stat)| json!({ "id": id, "bytes": stat.len })).collect();
         let text = json!({ "images": images, "next": next }).to_string();

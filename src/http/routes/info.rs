@@ -1,4 +1,4 @@
-//! What is known of a stored image: its header, and what is asked for with `include=`.
+//! Information about a stored image: its header, its EXIF, and what `include=` asks for.
 
 use hyper::http::request::Parts;
 use serde_json::{Map, Value, json};
@@ -23,21 +23,21 @@ pub(in crate::http) fn info(call: Call, id: Digest) -> Reply {
     })
 }
 
-/// What is asked of an image, or of many.
+/// The information that a request asks for, about one image or many.
 pub(in crate::http) struct InfoRequest {
     entries: Vec<&'static summary::Entry>,
-    /// Where it was taken is for those who may read the original, which says it too.
+    /// Whether the place is shown. It needs the access of the original, which holds the place too.
     place: bool,
 }
 
 impl InfoRequest {
-    /// Reads the query, and who asks.
+    /// Reads the query, and checks the access to the place.
     pub(in crate::http) fn of(app: &App, parts: &Parts) -> Result<InfoRequest, Error> {
         let place = auth::of_original(&app.access, parts).is_ok();
         Ok(InfoRequest { entries: included(parts.uri.query())?, place })
     }
 
-    /// What is known of `id`.
+    /// The information about `id`.
     pub(in crate::http) async fn answer(&self, app: &App, id: &Digest) -> Result<Value, Error> {
         let bytes = images::exists(app, id).await?;
         let (codec, header) = app.renditions.header(id).await?;
@@ -67,7 +67,7 @@ impl InfoRequest {
         Ok(known)
     }
 
-    /// Adds what the camera says.
+    /// Adds the EXIF of the camera.
     async fn exif(&self, app: &App, id: &Digest, codec: &Codec, known: &mut Value) -> Result<(), Error> {
         if codec.metadata.is_none() {
             return Ok(());
@@ -83,7 +83,7 @@ impl InfoRequest {
         Ok(())
     }
 
-    /// Adds the entries. All of them are made at once and kept as a rendition: the next request finds them there.
+    /// Adds the requested entries. All entries are made at once and kept as a rendition, which the next request finds.
     async fn include(&self, app: &App, id: &Digest, known: &mut Value) -> Result<(), Error> {
         if self.entries.is_empty() {
             return Ok(());
@@ -97,7 +97,7 @@ impl InfoRequest {
     }
 }
 
-/// The entries of a summary that `include=` names, each once.
+/// Reads the entries that `include=` names, each at most once.
 fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> {
     let mut entries: Vec<&summary::Entry> = Vec::new();
     let pairs = query::pairs(query)?;
@@ -111,7 +111,7 @@ fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> 
         for word in value.split(',') {
             let entry = ENTRIES.iter().find(|entry| entry.name == word).ok_or_else(|| no_entry(word))?;
             if entries.iter().any(|other| other.name == entry.name) {
-                return Err(no_entry(value).because(format!("{word} stands there twice")).into());
+                return Err(no_entry(value).because(format!("{word} is given twice")).into());
             }
             entries.push(entry);
         }
@@ -119,7 +119,7 @@ fn included(query: Option<&str>) -> Result<Vec<&'static summary::Entry>, Error> 
     Ok(entries)
 }
 
-/// Refuses an entry, or a list of some.
+/// Refuses an entry, or a list of entries.
 fn no_entry(value: &str) -> pipeline::Error {
     let names: Vec<&str> = ENTRIES.iter().map(|entry| entry.name).collect();
     let near = nearest(value, names.iter().copied()).map(|name| Help::Nearest(name.to_owned()));

@@ -1,4 +1,4 @@
-//! `/jobs`: bulk work that outlives its request. How it is queued is in [`crate::jobs`], how an item runs in [`work`].
+//! `/jobs`: bulk work that outlives its request. The queue is in [`crate::jobs`], and [`executor`] runs the items.
 
 pub(in crate::http) mod executor;
 
@@ -34,9 +34,9 @@ const KEY_BYTES_MAX: usize = 256;
 const LIST_MAX: usize = 1_000;
 /// Results that are read and sent together.
 const PAGE: usize = 256;
-/// The time between two looks at a job that goes on, and so the least between two events.
+/// The time between two looks at a running job, and the least time between two events.
 const EVENT_EVERY: Duration = Duration::from_secs(1);
-/// How long nothing is said while nothing happens: less than proxies wait.
+/// The time between two comments while nothing happens; proxies wait longer than this.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// `POST /jobs`
@@ -46,16 +46,16 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
         let mut pairs = pairs(parts.uri.query())?;
         let webhook = response_options::once(&mut pairs, "webhook")?;
         response_options::nothing_else(&pairs, &["webhook"])?;
-        let given = Given::of(&parts.headers)?;
+        let format = ItemsFormat::of(&parts.headers)?;
         let rights = Rights::of(&app.access, &parts).bits();
         let mut submission =
             app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, kind: JobKind::Submitted })?;
-        let _array = match given {
-            Given::Lines => {
+        let _array = match format {
+            ItemsFormat::Lines => {
                 take_lines(&app, body, &mut submission).await?;
                 None
             }
-            Given::Array => Some(take_array(&app, body, &mut submission).await?),
+            ItemsFormat::Array => Some(take_array(&app, body, &mut submission).await?),
         };
         let accepted = submission.accept().await?;
         let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -65,17 +65,17 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
     })
 }
 
-/// What a body is.
-enum Given {
+/// The format of the items in a body.
+enum ItemsFormat {
     Lines,
     Array,
 }
 
-impl Given {
-    fn of(headers: &HeaderMap) -> Result<Given, Error> {
+impl ItemsFormat {
+    fn of(headers: &HeaderMap) -> Result<ItemsFormat, Error> {
         match content_type(headers).1.as_str() {
-            lines if is_lines(lines) => Ok(Given::Lines),
-            "application/json" => Ok(Given::Array),
+            lines if is_lines(lines) => Ok(ItemsFormat::Lines),
+            "application/json" => Ok(ItemsFormat::Array),
             _ => Err(Error::MediaType { allowed: MEDIA_TYPES }),
         }
     }
@@ -87,15 +87,15 @@ async fn take_lines(app: &App, body: RequestBody, submission: &mut Submission) -
         match line {
             Line::Text(text) => submission.line(text).await?,
             Line::TooLong { .. } => submission.line(Bytes::new()).await?,
-            // A job is there whole or not at all.
+            // A job is accepted as a whole or not at all.
             Line::NoRoom => return Err(store::Error::Busy.into()),
         }
     }
     Ok(())
 }
 
-/// Takes each element as a line, as it is written: where that is its line to the byte, both are the same job. The array holds the
-/// bytes of the last lines until the job is accepted.
+/// Submits each element as a line, as it is written, so that an array and the equivalent lines are the same job. The
+/// array keeps the bytes of the last lines until the job is accepted.
 async fn take_array(app: &App, body: RequestBody, submission: &mut Submission) -> Result<Array, Error> {
     let mut array = Array::read(&app.batch_budget, body, &app.options).await?;
     for text in &mut array {
@@ -124,7 +124,7 @@ pub(in crate::http) fn status(call: Call, id: Digest) -> Reply {
     })
 }
 
-/// `DELETE /jobs/{id}`: the job has ended when this is answered, 204, be it now or before.
+/// `DELETE /jobs/{id}`: 204 when the job has ended, now or before.
 pub(in crate::http) fn cancel(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         response_options::no_parameters(&call.parts)?;
@@ -139,7 +139,7 @@ pub(in crate::http) fn results(call: Call, id: Digest) -> Reply {
         let mut pairs = pairs(call.parts.uri.query())?;
         let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
         response_options::nothing_else(&pairs, &["after"])?;
-        // So that a job that is not there is an error, and no broken answer.
+        // The first page is read here, so that an unknown job is an error response and not a broken body.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
         Ok(call.app.stream(NDJSON, async move |answer| _ = send_results(&app, first, answer).await))
@@ -156,7 +156,8 @@ async fn send_results(app: &App, mut page: Page, mut answer: StreamWriter) -> Re
             let last = json!({ "done": state.has_ended(), "state": state.name(), "after": page.after });
             return answer.end(last.to_string().into()).await;
         }
-        // Forgotten or sent again meanwhile, or the database does not answer: an answer without its last line was cut.
+        // The job was forgotten or submitted again, or the database does not respond. A response without its last line
+        // was cut.
         page = app.jobs.page_after(&page, PAGE).await.map_err(|_| Gone)?;
     }
 }
@@ -180,8 +181,8 @@ pub(in crate::http) fn events(call: Call, id: Digest) -> Reply {
     })
 }
 
-/// `progress` when something has changed, at most once a second, and `end` with how it ended, at once. A server that stops says
-/// how far the job is and nothing more: the client asks another, or again.
+/// Sends `progress` after a change, at most once a second, and `end` at once when the job ends. When the server stops
+/// it sends the current state and no more; the client asks again.
 async fn send_events(app: Arc<App>, first: Status, mut answer: StreamWriter) -> Result<(), Gone> {
     let mut ends = app.jobs.ends();
     let (mut said, mut at) = (None, Instant::now());
@@ -201,7 +202,7 @@ async fn send_events(app: Arc<App>, first: Status, mut answer: StreamWriter) -> 
         if app.draining() {
             break;
         }
-        // Not at each change: every look is a turn of the one database.
+        // Not every change is sent, since every look takes a turn of the one database.
         _ = timeout(EVENT_EVERY, ends.wait(&status)).await;
     }
     answer.finish();
@@ -216,7 +217,7 @@ fn path(id: &Digest) -> String {
     format!("/jobs/{id}")
 }
 
-/// The sender's own name for a job.
+/// The client's own name for a job.
 fn key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     const MALFORMED: Error =
         Error::Malformed { what: "Idempotency-Key must be 1 to 256 visible ASCII characters, once" };

@@ -1,5 +1,6 @@
-//! `prerender=thumb.webp,hero`: presets that are rendered once an upload is stored, be it of one image or of many, by a job of its
-//! own, so that the first who asks for them need not wait. A preset without an extension is rendered in the image's own format.
+//! `prerender=thumb.webp,hero`: presets that are rendered right after an upload of one or many images, by a job of its
+//! own, so that the first request for them need not wait. A preset without an extension is rendered in the image's own
+//! format.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::pipeline::query::pairs;
 
 const NAME: &str = "prerender";
 
-/// What is rendered of an image that is stored.
+/// The presets that are rendered of an uploaded image.
 #[derive(Clone)]
 pub(in crate::http) struct Prerender {
     app: Arc<App>,
@@ -30,7 +31,7 @@ pub(in crate::http) struct Prerender {
 }
 
 impl Prerender {
-    /// What an upload asks for: often nothing.
+    /// Reads what an upload asks for, which is often nothing.
     pub(in crate::http) fn of(call: &Call) -> Result<Prerender, Error> {
         let app = call.app.clone();
         let mut pairs = pairs(call.parts.uri.query())?;
@@ -51,25 +52,26 @@ impl Prerender {
             return Err(invalid(NAME, &list, allowed).into());
         }
         let rights = Rights::of(&app.access, &call.parts);
-        // Each image would fail for it, long after whoever sent them has left.
+        // Without this check each image would fail later, when its sender has left.
         rights.check(needs(&app, &presets))?;
         Ok(Prerender { rights: rights.bits(), app, presets })
     }
 
-    /// Begins the job of an image of this format that was stored; its path, where there is something to render and room for it.
+    /// Starts the job for a stored image of this format. Returns the path of the job, if there is something to render
+    /// and room for it.
     pub(in crate::http) async fn begin(&self, id: &Digest, codec: Option<&'static Codec>) -> Option<String> {
         let mut job = self.job();
         job.add(id, codec).await;
         job.submit().await
     }
 
-    /// A job of images that are still to be stored.
+    /// Begins a job for images that are still to be stored.
     pub(in crate::http) fn job(&self) -> PrerenderJob<'_> {
         PrerenderJob { prerender: self, submission: None, ended: self.presets.is_empty() }
     }
 
     fn line(&self, id: &Digest, codec: Option<&'static Codec>) -> Bytes {
-        let own = codec.and_then(|codec| by_extension(codec.name)).filter(|codec| codec.encoder.is_some());
+        let own = codec.filter(|codec| codec.encoder.is_some());
         let format = |codec: Option<&Codec>| codec.or(own).map_or("png", |codec| codec.extensions[0]);
         let output =
             |(name, codec): &(String, Option<&'static Codec>)| json!({ "preset": name, "format": format(*codec) });
@@ -78,18 +80,17 @@ impl Prerender {
     }
 }
 
-/// The images of one upload on their way to be rendered. An upload never fails for it: what is not rendered beforehand is rendered
-/// when it is asked for.
+/// The job of one upload. The upload never fails because of it: what is not rendered now is rendered on request.
 pub(in crate::http) struct PrerenderJob<'a> {
     prerender: &'a Prerender,
-    /// None until there is an image, and again once the job is given up.
+    /// The submission; `None` until there is an image, and again once the job is given up.
     submission: Option<Submission>,
-    /// No further image is taken.
+    /// Whether the job takes no further image.
     ended: bool,
 }
 
 impl PrerenderJob<'_> {
-    /// Takes an image of this format that was stored.
+    /// Adds a stored image of this format.
     pub(in crate::http) async fn add(&mut self, id: &Digest, codec: Option<&'static Codec>) {
         if self.ended {
             return;
@@ -97,7 +98,7 @@ impl PrerenderJob<'_> {
         if let Err(error) = self.take(id, codec).await {
             log(&error);
             self.ended = true;
-            // Those before there were too many are a whole job.
+            // If there are too many images, the ones before are a job.
             self.submission = self.submission.take().filter(|_| matches!(error, jobs::Error::TooManyItems { .. }));
         }
     }
@@ -115,30 +116,30 @@ impl PrerenderJob<'_> {
         submission.line(self.prerender.line(id, codec)).await
     }
 
-    /// The path of the job; `None` where there is nothing to render, or no room for it.
+    /// Submits the job and returns its path; `None` if there is nothing to render, or no room for it.
     pub(in crate::http) async fn submit(self) -> Option<String> {
         let accepted = self.submission?.accept().await.inspect_err(log).ok()?;
         Some(format!("/jobs/{}", accepted.id))
     }
 }
 
-/// Says why images are not rendered beforehand, which nobody else is told. A bound that was reached is no trouble.
+/// Logs why images are not rendered in advance; the client does not learn of it. A bound that was reached is no warning.
 fn log(error: &jobs::Error) {
-    const MESSAGE: &str = "presets are not rendered beforehand";
+    const MESSAGE: &str = "presets are not rendered in advance";
     match error {
         jobs::Error::Database(_) => tracing::warn!(%error, "{MESSAGE}"),
         _ => tracing::debug!(%error, "{MESSAGE}"),
     }
 }
 
-/// What the right to have presets rendered of a stored image must hold.
+/// The rights that rendering these presets of a stored image needs.
 fn needs(app: &App, presets: &[(String, Option<&'static Codec>)]) -> Needs {
     let mut pairs = presets.iter().filter_map(|(name, _)| app.options.presets.get(name));
     let original = pairs.any(has_all_metadata);
     Needs { read: true, write: false, original }
 }
 
-/// A preset and the format it is rendered in.
+/// Reads a preset and the format it is rendered in.
 fn read(app: &App, word: &str) -> Option<(String, Option<&'static Codec>)> {
     let (name, codec) = match word.rsplit_once('.') {
         Some((name, extension)) => (name, Some(by_extension(extension).filter(|codec| codec.encoder.is_some())?)),
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ledger_that_fails_is_told_in_the_log_and_a_full_one_is_not() {
+    fn a_database_that_fails_is_logged_and_a_full_one_is_not() {
         let check = |error: &jobs::Error, expected: bool| {
             let (mut logged, writer) = pipe().expect("a pipe");
             let subscriber =
@@ -164,7 +165,7 @@ mod tests {
             tracing::subscriber::with_default(subscriber.finish(), || log(error));
             let mut text = String::new();
             logged.read_to_string(&mut text).expect("text");
-            assert_eq!(text.contains("presets are not rendered beforehand"), expected, "{error}: {text}");
+            assert_eq!(text.contains("presets are not rendered in advance"), expected, "{error}: {text}");
         };
         check(&jobs::Error::Database("disk I/O error".to_owned()), true);
         check(&jobs::Error::Full { max: 1 }, false);

@@ -1,4 +1,4 @@
-//! `POST /process.{ext}`: the chain on the body of the request. Nothing is stored, cached or shared.
+//! `POST /process.{ext}`: renders the body of the request. Nothing is stored, cached or shared.
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -8,7 +8,7 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::content_type;
-use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, boundary, of_form};
 use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::Grant;
 use crate::http::protocol::digest_fields::Claims;
@@ -21,11 +21,10 @@ use crate::store::Reserved;
 
 /// Bytes of the part `ops`.
 const OPS_BYTES_MAX: u64 = 64 << 10;
-/// Parts that may stand where an operation asks for an image; the names are also the keys of a flat query.
+/// Parts that operations may use as images. The names are also keys of a flat query.
 const IMAGE_PARTS: [&str; 2] = ["mask", "overlay"];
-const PARTS: Error = Error::Malformed {
-    what: "the parts of the form are image and, where they are needed, mask, overlay and ops, each once",
-};
+const PARTS: Error =
+    Error::Malformed { what: "the parts of the form are image and, if needed, mask, overlay and ops, each once" };
 
 /// `POST /process.{ext}`
 pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
@@ -36,18 +35,16 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
     Reply::later(async move {
         let app = call.app.clone();
         let (content_type, media_type) = content_type(&call.parts.headers);
-        match (media_type == "multipart/form-data").then(|| multer::parse_boundary(content_type)) {
+        match (media_type == "multipart/form-data").then(|| boundary(content_type)) {
             None => {
-                // A body whose query is wrong need not be sent.
+                // A wrong query is refused before the body is sent.
                 request.pipelines(app.render_policy(), &[])?;
                 let image = raw(call).await?;
                 render(&app, &request, image, &[]).await
             }
             Some(boundary) => {
-                let boundary =
-                    boundary.map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
                 let (grant, presets) = (call.grant, &app.options.presets);
-                let (form, ops) = form(call, boundary).await?;
+                let (form, ops) = form(call, boundary?).await?;
                 let free = ops.as_ref().map(|_| "ops").or(form.others.first().map(|(name, _)| *name));
                 if let Some(name) = free {
                     parts_are_free(name, grant, presets)?;
@@ -61,27 +58,27 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
     })
 }
 
-/// Parts say what is to be done as the query does, so what binds the query binds them: presets, and a signature, which is over the
-/// URL alone.
+/// Checks that parts may be used. They describe operations as the query does, so its restrictions bind them too:
+/// presets, and a signature, which covers the URL alone.
 fn parts_are_free(name: &str, grant: Grant, presets: &Presets) -> Result<(), Error> {
     match grant {
         _ if presets.only => Err(presets.alone("part", name).into()),
         Grant::Signed { .. } => {
-            let why = "a signature is over the URL alone, so beside it a form has no part but image";
+            let why = "a signature covers the URL alone, so with it a form has no part but image";
             Err(conflict("part", name, "sig").because(why).into())
         }
         _ => Ok(()),
     }
 }
 
-/// An image in memory, within its bound and the budget of bodies; the right to hold it goes with it.
+/// An image in memory, within its bound and the budget of uploads. Its permit goes with it.
 struct LoadedImage {
     bytes: Bytes,
     digest: Digest,
     _reserved: Reserved,
 }
 
-/// An image on its way into memory.
+/// An image that is being read into memory.
 struct Arriving {
     bytes: Vec<u8>,
     hasher: Hasher,
@@ -89,7 +86,7 @@ struct Arriving {
 }
 
 impl Arriving {
-    /// Refuses at once what is declared to be too much.
+    /// Refuses at once a declared length that is too large.
     fn new(app: &App, declared: Option<u64>) -> Result<Arriving, Error> {
         let reserved = app.uploads.try_acquire(declared.unwrap_or(0))?;
         Ok(Arriving { bytes: Vec::new(), hasher: Hasher::default(), reserved })
@@ -135,7 +132,7 @@ impl FormImages {
 
 async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String>), Error> {
     let Call { app, parts, body, .. } = call;
-    // A digest in the head is over the whole form.
+    // A digest in the head covers the whole form.
     let claims = Claims::of(&parts.headers)?;
     let max = app.limits.bytes_max;
     let parts_max = 1 + IMAGE_PARTS.len() as u64;
@@ -157,10 +154,10 @@ async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String
         } else {
             return Err(PARTS);
         }
-        // Until the next part begins.
+        // This bounds the text until the next part begins.
         chunks.allow_more(FORM_BYTES_MAX);
     }
-    // What follows the last boundary belongs to the body, and to its digest.
+    // The bytes after the last boundary belong to the body, and to its digest.
     let mut rest = chunks.clone();
     while rest.try_next().await?.is_some() {}
     chunks.tap().check()?;
@@ -168,7 +165,7 @@ async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String
 }
 
 async fn image(app: &App, chunks: &Chunks<Claims>, part: &mut multer::Field<'static>) -> Result<LoadedImage, Error> {
-    // The exact bound is that of what arrives; the parser may read on a little.
+    // The exact bound is checked on what arrives; the parser may read a little ahead.
     chunks.allow_image(app.limits.bytes_max);
     let mut image = Arriving::new(app, None)?;
     while let Some(chunk) = part.chunk().await.map_err(of_form)? {

@@ -20,17 +20,17 @@ use crate::renditions::{self, Origin, Rendition, inspect};
 
 /// `GET /remote.{ext}?url=...`
 pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
-    let mut own = Own::default();
-    let (options, pipelines) = match request(&call, extension, &mut own) {
+    let mut params = RemoteParams::default();
+    let (options, pipelines) = match request(&call, extension, &mut params) {
         Ok(request) => request,
         Err(error) => return Reply::Now(Err(error)),
     };
     Reply::later(async move {
         let app = &call.app;
-        let source = app.sources.get(&own.url).await?;
+        let source = app.sources.get(&params.url).await?;
         let known = if pipelines.are_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
         let pipeline = pipelines.fitting(known);
-        if own.store {
+        if params.store {
             upload::remote::store(app, source.bytes.clone()).await?;
         }
         let key = pipeline.key(&source.digest);
@@ -38,14 +38,14 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
         let mut response = match image.condition()? {
             Some(answer) => answer,
             None => {
-                let (rendition, origin) = render(app, &source, (key, &pipeline), own.store).await?;
+                let (rendition, origin) = render(app, &source, (key, &pipeline), params.store).await?;
                 image.origin = Some(origin);
                 image.bytes(&rendition.bytes)?
             }
         };
         image_response::aged(&mut response, call.grant, source.max_age);
-        if own.store {
-            // What it was made of: RFC 4287 calls it "via".
+        if params.store {
+            // The source of the rendition, by the relation "via" of RFC 4287.
             let link = response::value(format!("</images/{}>; rel=\"via\"", source.digest));
             response.headers_mut().insert(HeaderName::from_static("link"), link);
         }
@@ -53,14 +53,14 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
     })
 }
 
-/// The names of a query that only this route understands.
+/// The parameters that only this route understands.
 #[derive(Default)]
-struct Own {
+struct RemoteParams {
     url: String,
     store: bool,
 }
 
-impl Own {
+impl RemoteParams {
     fn take(&mut self, pairs: &mut Pairs) -> Result<(), Error> {
         self.url = once(pairs, "url")?.ok_or_else(|| missing("url", "the URL of an image"))?;
         self.store = match once(pairs, "store")?.as_deref() {
@@ -72,14 +72,14 @@ impl Own {
     }
 }
 
-/// Reads the query, and refuses everything that can be before anything is fetched.
-fn request(call: &Call, extension: &str, own: &mut Own) -> Result<(ResponseOptions, Pipelines), Error> {
+/// Reads the query, and refuses all mistakes before anything is fetched.
+fn request(call: &Call, extension: &str, params: &mut RemoteParams) -> Result<(ResponseOptions, Pipelines), Error> {
     let policy = call.app.render_policy();
-    let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| own.take(pairs))?;
-    if own.store {
+    let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| params.take(pairs))?;
+    if params.store {
         call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
     }
-    call.app.sources.check(&own.url)?;
+    call.app.sources.check(&params.url)?;
     let pipelines = request.pipelines(policy, &[])?;
     Ok((request.options, pipelines))
 }
@@ -97,7 +97,7 @@ async fn render(
     if let Some(hit) = app.renditions.cached(fetched.clone(), &key) {
         return Ok((hit, Origin::Hit));
     }
-    // While it waits for its render it is a body in flight like any other.
+    // While the bytes wait for their render, they count as a body in flight.
     let _reserved = app.uploads.try_acquire(source.bytes.len() as u64)?;
     Ok(app.renditions.missed(fetched, key, pipeline).await?)
 }

@@ -1,5 +1,5 @@
-//! Routes for those who run the server: health, readiness, metrics. The first two take any query: no probe fails for one that only
-//! keeps a cache away.
+//! Routes for operators: health, readiness, metrics. They accept any query, since a probe must not fail for a parameter
+//! that only keeps caches away.
 
 use std::time::Duration;
 
@@ -14,19 +14,20 @@ use crate::http::protocol::response;
 /// How long the page of metrics waits for the queue of jobs.
 const JOBS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: the process responds.
 pub(in crate::http) fn healthz(_call: Call) -> Reply {
     Reply::Now(Ok(response::text(StatusCode::OK, "text/plain", "ok\n".to_owned())))
 }
 
-/// `GET /readyz`: requests should be sent here; not while the store takes no uploads or the server is on its way out.
+/// `GET /readyz`: the server accepts requests. It is not ready while the store takes no uploads or the server shuts
+/// down.
 pub(in crate::http) fn readyz(call: Call) -> Reply {
     let ready = if call.app.draining() { Err(Error::Draining) } else { call.app.store.writable().map_err(Error::from) };
     Reply::Now(ready.map(|()| response::text(StatusCode::OK, "text/plain", "ready\n".to_owned())))
 }
 
-/// `GET /metrics`: the OpenMetrics text that Prometheus reads. Like the probes it takes no notice of parameters: monitoring must not
-/// fail for one.
+/// `GET /metrics`: the OpenMetrics text that Prometheus reads. Like the probes it ignores parameters: monitoring must
+/// not fail for one.
 pub(in crate::http) fn metrics(call: Call) -> Reply {
     const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Reply::later(async move {
@@ -35,9 +36,9 @@ pub(in crate::http) fn metrics(call: Call) -> Reply {
     })
 }
 
-/// The figures of all layers, as they are now.
+/// The counters of all layers, as they are now.
 async fn figures(app: &App) -> Figures {
-    // The page is most needed when something does not answer.
+    // The page is needed most when a part of the server does not respond.
     let jobs = tokio::time::timeout(JOBS_PATIENCE, app.jobs.counters()).await;
     let jobs = jobs.ok().and_then(Result::ok);
     Figures {

@@ -1,5 +1,5 @@
-//! Uploads: through the store's digest and the gate of the codecs to an acknowledged id. Here a body that is one image; in
-//! [`form`] and [`tar`] what may be many, which [`many`] stores.
+//! Uploads: the store hashes the bytes, a codec checks them, and the id is acknowledged. This file takes a body that is
+//! one image. [`form`] and [`tar`] take bodies that may be many, which [`many`] stores.
 
 mod form;
 mod many;
@@ -16,6 +16,7 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::content_type;
+use crate::http::message::form::boundary;
 use crate::http::message::response_body::Response;
 use crate::http::protocol::conditional::{self, Condition, ETag};
 use crate::http::protocol::digest_fields::Claims;
@@ -31,8 +32,7 @@ pub(in crate::http) fn post(call: Call) -> Reply {
         let (content_type, media_type) = content_type(&call.parts.headers);
         match media_type.as_str() {
             "multipart/form-data" => {
-                let boundary = multer::parse_boundary(content_type)
-                    .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
+                let boundary = boundary(content_type)?;
                 form::upload(call, boundary, &prerender).await
             }
             "application/json" => remote::upload(call, &prerender).await,
@@ -59,7 +59,7 @@ async fn put_image(call: Call, id: Digest, prerender: &Prerender) -> Result<Resp
     }
     let Some(stat) = present else { return raw(call, Some(id), prerender).await };
     let app = call.app.clone();
-    // With `Expect` the answer says that the id is stored and nothing of the bytes, which are never sent.
+    // With `Expect` the response says that the id is stored. It says nothing about the bytes, which are never sent.
     if !call.parts.headers.contains_key(EXPECT) {
         verify(call, id).await?;
     }
@@ -68,10 +68,10 @@ async fn put_image(call: Call, id: Digest, prerender: &Prerender) -> Result<Resp
     Ok(accepted(&receipt, known, prerender).await)
 }
 
-/// What the gate knows of an image.
+/// The format and the header of an image.
 type Known = (&'static Codec, Header);
 
-/// What is known of an image that was there when the request came; `None`: this release cannot read what another took.
+/// The header of an image that was stored before the request; `None` if this release cannot read what another accepted.
 async fn known(app: &App, id: &Digest) -> Result<Option<Known>, Error> {
     match app.renditions.header(id).await {
         Ok(known) => Ok(Some(known)),
@@ -81,7 +81,7 @@ async fn known(app: &App, id: &Digest) -> Result<Option<Known>, Error> {
     }
 }
 
-/// Reads a body that is stored already: hashed, held against its name, written nowhere.
+/// Reads a body that is stored already: it is hashed and compared with its id, and not written.
 async fn verify(call: Call, id: Digest) -> Result<(), Error> {
     let mut claims = Claims::of(&call.parts.headers)?;
     let max = call.app.limits.bytes_max;
@@ -118,13 +118,13 @@ async fn raw(call: Call, expected: Option<Digest>, prerender: &Prerender) -> Res
     store(&app, upload.seal(expected).await?, prerender).await
 }
 
-/// The gate, then the commit, as an answer.
+/// Checks and commits an upload, and answers.
 async fn store(app: &App, sealed: Sealed, prerender: &Prerender) -> Result<Response, Error> {
     let (receipt, known) = commit(app, sealed).await?;
     Ok(accepted(&receipt, Some(known), prerender).await)
 }
 
-/// The gate, then the commit.
+/// Checks an upload with its codec, then commits it.
 async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error> {
     let bytes = sealed.bytes().await?;
     let known = renditions::inspect(&bytes).await?;
@@ -134,14 +134,14 @@ async fn commit(app: &App, mut sealed: Sealed) -> Result<(Receipt, Known), Error
     Ok((receipt, known))
 }
 
-/// What is told of an image that is stored, and of the job that renders it beforehand.
+/// The response for a stored image, with the job that renders it in advance.
 async fn accepted(receipt: &Receipt, known: Option<Known>, prerender: &Prerender) -> Response {
     let codec = known.as_ref().map(|(codec, _)| *codec);
-    let mut told = describe(receipt, known);
+    let mut body = describe(receipt, known);
     if let Some(job) = prerender.begin(&receipt.digest, codec).await {
-        told["job"] = job.into();
+        body["job"] = job.into();
     }
-    let mut response = response::json(status(receipt), &told);
+    let mut response = response::json(status(receipt), &body);
     let headers = response.headers_mut();
     headers.insert(ETAG, ETag::of_original(&receipt.digest).value());
     headers.insert(LOCATION, response::value(format!("/images/{}", receipt.digest)));

@@ -1,10 +1,10 @@
-//! One connection: hyper over a socket whose timeouts sit where hyper has none.
+//! One connection: hyper over a socket, with the timeouts that hyper lacks.
 //!
-//! hyper's own header timeout also runs while a kept connection idles and arms a timer for each request; a client that stops reading
-//! is never looked at again. So an [`Activity`] notes what the socket does (a few stores a request), and one lazy timer a
-//! connection compares it with the bounds.
+//! hyper's own header timeout also runs while a kept connection is idle, and arms a timer for each request. A client
+//! that stops reading is never looked at again. So an [`Activity`] records what the socket does (a few stores a
+//! request), and one lazy timer for each connection compares it with the bounds.
 //!
-//! What is being sent is held in memory, so a client must not only take a byte now and then: from the moment in which it is
+//! A response that is being sent takes memory, so one byte now and then is not enough. From the moment a client falls
 //! behind until it has caught up, it must keep a rate.
 
 use std::future::poll_fn;
@@ -26,7 +26,7 @@ use crate::http::app::App;
 use crate::http::message::activity::Activity;
 use crate::http::message::options::Options;
 
-/// A socket that tells its [`Activity`] what happens.
+/// A socket that records its reads and writes in its [`Activity`].
 struct Socket {
     stream: TcpStream,
     activity: Arc<Activity>,
@@ -74,7 +74,7 @@ impl AsyncWrite for Socket {
         true
     }
 
-    /// hyper flushes once it has written all that it had.
+    /// hyper flushes after it has written all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.activity.caught_up();
         Pin::new(&mut self.stream).poll_flush(context)
@@ -85,15 +85,15 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// How a connection came to its end.
+/// How a connection ended.
 enum End {
     Done,
-    /// hyper refused what it read, and has answered so where it could.
+    /// hyper refused what it read, and has answered if it could.
     Refused,
     TimedOut,
 }
 
-/// Serves one connection to its end. `stop` turning true ends it after the request under way.
+/// Serves one connection to its end. When `stop` turns true, the connection ends after the current request.
 pub(in crate::http) async fn run(
     stream: TcpStream,
     app: Arc<App>,
@@ -132,7 +132,7 @@ async fn drive(
         if let Poll::Ready(result) = Pin::new(&mut *connection).poll(context) {
             return Poll::Ready(if result.is_ok() { End::Done } else { End::Refused });
         }
-        // After the poll above: a request that had arrived when the signal came is answered.
+        // This follows the poll above, so that a request which had arrived before the signal is answered.
         if !stopped && stopping.as_mut().poll(context).is_ready() {
             stopped = true;
             Pin::new(&mut *connection).graceful_shutdown();
@@ -155,8 +155,8 @@ async fn drive(
     .await
 }
 
-/// Reads what the client still sends, within bounds: closing a socket with unread input resets it, and a reset takes the answer
-/// that is on its way with it.
+/// Reads what the client still sends, within bounds. A socket that is closed with unread input is reset, and a reset
+/// destroys the response that is on its way.
 async fn linger(stream: &mut TcpStream, options: &Options) {
     let drain = async {
         let mut scratch = vec![0; 64 << 10];
@@ -168,6 +168,6 @@ async fn linger(stream: &mut TcpStream, options: &Options) {
             }
         }
     };
-    // Either way the socket is closed next.
+    // The socket is closed next, whether the client has ended or not.
     let _ = tokio::time::timeout(Duration::from_millis(options.linger_ms), drain).await;
 }

@@ -1,4 +1,4 @@
-//! From a request's head to its handler: the checks that hold for every request, the path parser, the table, the key.
+//! From the head of a request to its handler: the checks for every request, the path parser, the route table, the key.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, EXPECT, HOST, HeaderMap, He
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
-use super::astray::astray;
+use super::path_hints::with_hint;
 use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
@@ -21,18 +21,19 @@ use crate::http::table::{PathPattern, ROUTES, Route};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resource<'a> {
     Fixed(&'a str),
-    /// The path of its route, and the extension.
+    /// The path of the route, and the extension.
     Extension(&'static str, &'a str),
     Image(Digest),
     Rendition(Digest, &'a str),
     Info(Digest),
-    /// The path of its route, and the job.
+    /// The path of the route, and the job.
     Job(&'static str, Digest),
 }
 
-/// Finds the route of a request (its index in [`ROUTES`], and why it was let through) and lets its handler answer.
+/// Finds the route of a request, checks access, and runs the handler. Returns the index in [`ROUTES`] and the grant, if
+/// there is a route.
 pub(in crate::http) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody) -> (Option<(usize, Grant)>, Reply) {
-    // A reference count: what the path names is borrowed from it while `parts` moves into the call.
+    // This clone is a reference count. The resource borrows from it while `parts` moves into the call.
     let uri = parts.uri.clone();
     match find(app, &parts, uri.path()) {
         Ok(Found::Route { index, grant, resource }) => {
@@ -45,7 +46,7 @@ pub(in crate::http) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody)
 }
 
 fn run(route: &Route, resource: Resource, call: Call) -> Reply {
-    match (&route.at, resource) {
+    match (&route.pattern, resource) {
         (PathPattern::Fixed(_, handler), _) => handler(call),
         (PathPattern::Extension(_, handler), Resource::Extension(_, extension)) => handler(call, extension),
         (PathPattern::Image(handler), Resource::Image(id)) => handler(call, id),
@@ -67,11 +68,11 @@ fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error>
     if parts.method == Method::OPTIONS && path == "*" {
         return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
     }
-    let resource = resource(path).map_err(|error| astray(error, &parts.uri))?;
+    let resource = resource(path).map_err(|error| with_hint(error, &parts.uri))?;
     let Some((index, route)) =
         ROUTES.iter().enumerate().find(|(_, route)| route.method == method && matches(route, resource))
     else {
-        let allow = allow(resource).ok_or_else(|| astray(Error::NoRoute, &parts.uri))?;
+        let allow = allow(resource).ok_or_else(|| with_hint(Error::NoRoute, &parts.uri))?;
         if method == Method::OPTIONS {
             return Ok(Found::Options(allow));
         }
@@ -87,7 +88,7 @@ fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error>
 }
 
 fn kind(route: &Route) -> Kind {
-    match route.at {
+    match route.pattern {
         PathPattern::Image(_) if route.method == Method::GET => Kind::Original,
         PathPattern::Rendition(_) | PathPattern::Extension(..) => Kind::Rendition,
         _ if route.scope == Scope::Process => Kind::Bulk,
@@ -95,19 +96,19 @@ fn kind(route: &Route) -> Kind {
     }
 }
 
-/// The method to look for: HEAD runs as GET.
+/// The method to look up: HEAD runs as GET.
 fn known(method: &Method) -> Result<Method, Error> {
     match *method {
         Method::HEAD | Method::GET => Ok(Method::GET),
         Method::POST | Method::PUT | Method::DELETE | Method::OPTIONS | Method::PATCH | Method::TRACE => {
             Ok(method.clone())
         }
-        _ => Err(Error::NotImplemented { what: "this method" }),
+        _ => Err(Error::NotImplemented),
     }
 }
 
 fn matches(route: &Route, resource: Resource) -> bool {
-    match (&route.at, resource) {
+    match (&route.pattern, resource) {
         (PathPattern::Fixed(path, _), Resource::Fixed(asked)) => *path == asked,
         (PathPattern::Extension(path, _), Resource::Extension(asked, _)) => *path == asked,
         (PathPattern::Job(path, _), Resource::Job(asked, _)) => *path == asked,
@@ -118,7 +119,7 @@ fn matches(route: &Route, resource: Resource) -> bool {
     }
 }
 
-/// The methods of a path, for `Allow`; `None` when there is no such path.
+/// The methods of a path, for `Allow`; `None` if there is no such path.
 fn allow(resource: Resource) -> Option<String> {
     let mut methods: Vec<&str> = Vec::new();
     for route in ROUTES.iter().filter(|route| matches(route, resource)) {
@@ -134,7 +135,7 @@ fn allow(resource: Resource) -> Option<String> {
     Some(methods.join(", "))
 }
 
-/// Reads a path; one that cannot name an image is [`Error::NoSuchId`].
+/// Reads a path. A path that cannot name an image is [`Error::NoSuchId`].
 fn resource(path: &str) -> Result<Resource<'_>, Error> {
     if let Some(rest) = path.strip_prefix("/jobs/") {
         return job(rest).ok_or(Error::NoSuchJob);
@@ -155,27 +156,27 @@ fn resource(path: &str) -> Result<Resource<'_>, Error> {
     }
 }
 
-/// What follows `/jobs/`: an id, and the rest of a route's path.
+/// Reads what follows `/jobs/`: an id, and the rest of a route's path.
 fn job(rest: &str) -> Option<Resource<'_>> {
     const JOB: &str = "/jobs/{id}";
     let (id, tail) = rest.as_bytes().split_at_checked(64)?;
     let id = Digest::from_hex(id).ok()?;
     ROUTES.iter().find_map(|route| {
-        let PathPattern::Job(written, _) = &route.at else { return None };
+        let PathPattern::Job(written, _) = &route.pattern else { return None };
         (written.strip_prefix(JOB)?.as_bytes() == tail).then_some(Resource::Job(written, id))
     })
 }
 
-/// A path such as `/process.png`.
+/// Reads a path such as `/process.png`.
 fn bare(path: &str) -> Option<Resource<'_>> {
     ROUTES.iter().find_map(|route| {
-        let PathPattern::Extension(written, _) = &route.at else { return None };
+        let PathPattern::Extension(written, _) = &route.pattern else { return None };
         let extension = path.strip_prefix(written.strip_suffix("{ext}")?)?;
         (!extension.contains('/')).then_some(Resource::Extension(written, extension))
     })
 }
 
-/// What hyper lets pass and we do not: bounds on the target and the fields, and `Host`.
+/// Checks what hyper lets pass: the length of the target, the number and size of the fields, and `Host`.
 fn check_head(parts: &Parts, options: &Options) -> Result<(), Error> {
     if url_bytes(&parts.uri) > options.url_bytes_max {
         return Err(Error::UrlTooLong { max: options.url_bytes_max });
@@ -206,7 +207,7 @@ fn check_host(parts: &Parts) -> Result<(), Error> {
     }
 }
 
-/// RFC 9110, 7.2: `uri-host [":" port]`; not empty, since an "http" URI without a host is not one.
+/// Whether it is `uri-host [":" port]` (RFC 9110, 7.2). It is not empty, since an "http" URI needs a host.
 fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => {
@@ -237,7 +238,8 @@ fn check_expect(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
     }
 }
 
-/// Bodies are read as they are: compressed, they would be taken for images or lines, and are refused as RFC 9110, 15.5.16 says.
+/// Refuses a content coding (RFC 9110, 15.5.16). Bodies are read as they are, so a compressed one would be taken for an
+/// image or for lines.
 fn check_coding(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
     let is_plain = |field: &HeaderValue| {
         field.as_bytes().split(|byte| *byte == b',').all(|coding| is_identity(coding.trim_ascii()))

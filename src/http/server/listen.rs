@@ -1,4 +1,5 @@
-//! The accept loop: connections within their bound, through errors, until it is told to stop; then no request is cut off.
+//! The accept loop: accepts connections within a bound, continues after errors, and stops without cutting off a
+//! request.
 
 use std::future::Future;
 use std::io;
@@ -13,42 +14,42 @@ use super::connection;
 use crate::http::app::App;
 use crate::http::message::options::ms;
 
-/// hyper's buffer for a head, and for what is written before a flush. Above our own bounds on heads, so that what is a little
-/// too large gets an answer in full.
+/// The size of hyper's buffer for a head, and for what is written before a flush. It exceeds our own bounds on heads,
+/// so that a head which is a little too large still gets a whole response.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
-/// The pause after an accept failed for want of descriptors or memory: at first, and at most.
+/// The first and the longest pause after an accept failed for lack of descriptors or memory.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// How a server came to its end.
+/// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Every request under way was answered.
+    /// Every running request was answered.
     Drained,
-    /// Some were not, within `shutdown_ms`.
+    /// Some requests were not answered within `shutdown_ms`.
     CutOff,
 }
 
-/// Serves `app` on `listener` until `stop` is ready, then lets requests under way end.
+/// Serves `app` on `listener` until `stop` is ready, then lets running requests end.
 pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) -> Stopped {
     let places = Arc::new(Semaphore::new(app.options.connections_max));
-    let (tell, told) = watch::channel(false);
+    let (stop_all, stopping) = watch::channel(false);
     let mut builder = http1::Builder::new();
-    // The connection's own watch does what hyper's timers do, and what they do not.
+    // The `Activity` of a connection does what hyper's timers do, and more.
     builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
-    let accepting = accept_all(&listener, &app, &builder, &places, &told);
+    let accepting = accept_all(&listener, &app, &builder, &places, &stopping);
     tokio::select! {
         () = stop => {}
         () = accepting => {}
     }
     app.draining.send_replace(true);
     drop(listener);
-    // No receiver is left when no connection is.
-    drop(told);
-    tell.send_replace(true);
-    // Requests under way have the processors for themselves; jobs go on with the next process.
+    // When no connection is left, no receiver is left.
+    drop(stopping);
+    stop_all.send_replace(true);
+    // Running requests get the processors for themselves. Jobs go on with the next process.
     app.jobs.stop().await;
-    let drained = tokio::time::timeout(ms(app.options.shutdown_ms), tell.closed()).await.is_ok();
+    let drained = tokio::time::timeout(ms(app.options.shutdown_ms), stop_all.closed()).await.is_ok();
     if drained { Stopped::Drained } else { Stopped::CutOff }
 }
 
@@ -57,24 +58,24 @@ async fn accept_all(
     app: &Arc<App>,
     builder: &http1::Builder,
     places: &Arc<Semaphore>,
-    told: &watch::Receiver<bool>,
+    stopping: &watch::Receiver<bool>,
 ) {
     let mut pause = BACK_OFF.0;
     loop {
-        // The place first: connections beyond the bound wait in the kernel, and cost nothing here.
+        // The permit comes first: connections beyond the bound wait in the kernel, and cost nothing here.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 pause = BACK_OFF.0;
-                let (app, builder, told) = (app.clone(), builder.clone(), told.clone());
+                let (app, builder, stopping) = (app.clone(), builder.clone(), stopping.clone());
                 tokio::spawn(async move {
                     let _place = place;
-                    run(stream, app, &builder, told).await;
+                    run(stream, app, &builder, stopping).await;
                 });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
+                tracing::warn!(%error, "cannot accept connections; will try again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }
@@ -82,17 +83,17 @@ async fn accept_all(
     }
 }
 
-async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, told: watch::Receiver<bool>) {
-    // Without it the last segment of an answer may wait for an acknowledgement; a socket that refuses still works.
+async fn run(stream: TcpStream, app: Arc<App>, builder: &http1::Builder, stopping: watch::Receiver<bool>) {
+    // Otherwise the last segment of a response may wait for an acknowledgement. A socket that refuses still works.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let _connected = app.metrics.connected();
-    // A clone: the connection drops its own once it was told, and the one here says that it is not over.
-    connection::run(stream, app, builder, told.clone()).await;
+    // The connection drops its clone once it is told to stop. The one here lives until the connection is over.
+    connection::run(stream, app, builder, stopping.clone()).await;
 }
 
-/// Whether only the connection that was to be accepted is lost (accept(2), "Error handling").
+/// Whether the error concerns only the connection that was being accepted (accept(2), "Error handling").
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, NetworkDown, TimedOut};
     use io::ErrorKind::{HostUnreachable, NetworkUnreachable};

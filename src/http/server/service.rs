@@ -1,5 +1,5 @@
-//! What hyper calls: one request in, one response out, with everything that every answer shares: the request id, HEAD, `Vary`,
-//! metrics, the log line and the end of a connection whose body was left unread.
+//! The service that hyper calls: one request in, one response out. It adds what every response shares: the request id,
+//! HEAD, `Vary`, metrics, the log line, and `Connection: close` after an unread body.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::http::message::activity::Activity;
 use crate::http::message::body::RequestBody;
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::auth::Grant;
-use crate::http::protocol::problem::report::told;
+use crate::http::protocol::problem::report::report;
 use crate::http::table::ROUTES;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -70,7 +70,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// An answer, at once or later.
+/// A response, at once or later.
 pub(in crate::http) enum ResponseFuture {
     Ready(Option<Response>),
     Later(Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>, Finish),
@@ -91,19 +91,19 @@ impl Future for ResponseFuture {
     }
 }
 
-/// What is known of a request when its answer is made.
+/// What is known of a request when its response is made.
 pub(in crate::http) struct Finish {
     app: Arc<App>,
     activity: Arc<Activity>,
     started: Instant,
     head: bool,
     safe: bool,
-    /// The answer depends on `Accept`, an error too: another client may be answered well.
+    /// The response depends on `Accept`. So does an error: another client may be served.
     negotiates: bool,
     request_id: Option<HeaderValue>,
-    /// Index in `ROUTES`.
+    /// The index in `ROUTES`.
     route: Option<usize>,
-    /// Who may keep the answer; without a route it is anybody's.
+    /// Why the request was let through. Without a route every client may see the response.
     grant: Grant,
 }
 
@@ -144,16 +144,16 @@ impl Finish {
 
     fn problem(&self, error: Error) -> Response {
         let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
-        told(&error, request_id).respond(self.safe, self.grant == Grant::Private)
+        report(&error, request_id).respond(self.safe, self.grant == Grant::Private)
     }
 }
 
-/// Whether a HEAD answer of this status tells the length that GET would send.
+/// Whether a HEAD response of this status has the length that GET would send.
 fn carries_length(status: StatusCode) -> bool {
     status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
-/// The client's request id, if it is short and printable: it comes back in a header field and stands in logs.
+/// The client's request id, if it is short and printable: it is returned in a header field and written to logs.
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(X_REQUEST_ID)?;
     let printable = id.as_bytes().iter().all(u8::is_ascii_graphic);

@@ -85,6 +85,31 @@ async fn an_item_that_ends_the_process_each_time_is_given_up_and_its_neighbours_
 }
 
 #[tokio::test]
+async fn an_item_that_was_given_up_stays_so_when_the_next_one_ends_the_process_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let first = Fake::held();
+    let jobs = start_on(&file, &first).await;
+    let id = submit(&jobs, None, &["ok"; 3]).await.unwrap().id;
+    until(&jobs, &id, |status| status.state == State::Running).await;
+    drop(jobs);
+    let database = Database::open(&file).unwrap();
+    database.write(|database| Ok(database.execute("UPDATE chunk SET starts = 5", [])?)).await.unwrap();
+    drop(database);
+    // The first item is given up. The second runs, and the process ends before that has a result.
+    let second = Fake::held();
+    let jobs = start_on(&file, &second).await;
+    soon(async || second.runs(1) > 0).await;
+    assert_eq!(results(&jobs, &id).await, ["0 0 99"]);
+    drop(jobs);
+    let third = Fake::new();
+    let jobs = start_on(&file, &third).await;
+    end(&jobs, &id).await;
+    let results = results(&jobs, &id).await;
+    assert_eq!((results.iter().filter(|line| line.starts_with("0 ")).count(), third.runs(0)), (1, 0));
+}
+
+#[tokio::test]
 async fn an_item_that_is_tried_again_is_not_taken_for_one_that_ends_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jobs.sqlite");

@@ -1,29 +1,19 @@
 //! Operations on colour, which change each pixel independently. They use sRGB-encoded samples, as CSS filters do,
-//! with straight alpha, which only `opacity` changes. Nearly all are either [`curves`], a table for each sample, or a
-//! [`matrix::Matrix`]; `normalize` and `equalize` choose their curve from the picture ([`tone`]). Tables have a fixed
+//! with straight alpha, which only `opacity` changes. Nearly all are in one of three rooms: [`curves`], a table for each
+//! sample; [`matrix`], three colours from three; [`tone`], a curve that is chosen from the picture. Tables have a fixed
 //! size, covered by the constant part of a plan, so the rows state no working bytes.
 
-pub(super) mod brightness;
-pub(super) mod contrast;
-pub(super) mod duotone;
-pub(super) mod equalize;
-pub(super) mod exposure;
-pub(super) mod gamma;
-pub(super) mod grayscale;
-pub(super) mod hue;
-pub(super) mod invert;
-pub(super) mod normalize;
-pub(super) mod opacity;
-pub(super) mod posterize;
-pub(super) mod saturation;
-pub(super) mod sepia;
-pub(super) mod threshold;
-pub(super) mod tint;
-
 mod curves;
+pub(super) mod duotone;
 mod lab;
 mod matrix;
+pub(super) mod opacity;
+pub(super) mod tint;
 mod tone;
+
+pub(super) use curves::{brightness, contrast, exposure, gamma, invert, posterize, threshold};
+pub(super) use matrix::{grayscale, hue, saturation, sepia};
+pub(super) use tone::{equalize, normalize};
 
 use super::{Context, Cost, Operation, Resolve, switch, unless_defaults, unless_off, with_first, with_firsts};
 use crate::pipeline::color::{Sample, luminance, to_channels};

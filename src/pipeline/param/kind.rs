@@ -1,120 +1,129 @@
-//! [`Kind`]: the values that a parameter takes, and [`Value`]: one of them. Each value is read from text, and printed in one way
-//! only. Numbers are whole or scaled: no float enters a cache key.
+//! [`Kind`]: the values that a parameter accepts, and [`Value`]: one of them. Each value is printed in one way only. Numbers
+//! are whole or scaled: no float enters a cache key.
+//!
+//! ```
+//! use progimage::pipeline::param::{Kind, Value};
+//! const SIGMA: Kind = Kind::Decimal { min: 30, max: 10_000, places: 2, unit: "px" };
+//! assert_eq!(SIGMA.parse("1.50"), Some(Value::Number(150)));
+//! assert_eq!(SIGMA.print(&Value::Number(150)), "1.5");
+//! assert_eq!(SIGMA.allowed(), "0.3..100 px, at most 2 decimals");
+//! assert!(SIGMA.parse("0.2").is_none());
+//! ```
 
 use crate::digest::Digest;
 use crate::pipeline::invalid::listed;
 
-/// The values that a [`super::Param`] takes. Ranges are inclusive.
+/// The values that a [`super::Param`] accepts. Ranges are inclusive.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A whole number: a multiple of `step`.
     Integer {
-        /// The smallest.
+        /// The smallest number.
         min: i64,
-        /// The largest.
+        /// The largest number.
         max: i64,
-        /// Distance of allowed values.
+        /// Distance between allowed values.
         step: i64,
-        /// "px", "%", "\u{b0}"; empty for plain numbers.
+        /// Unit: "px", "%", "\u{b0}"; empty for plain numbers.
         unit: &'static str,
     },
     /// A whole number, or one word.
     IntegerOr {
-        /// The smallest.
+        /// The smallest number.
         min: i64,
-        /// The largest.
+        /// The largest number.
         max: i64,
-        /// As above.
+        /// Unit; empty for plain numbers.
         unit: &'static str,
         /// The word.
         word: &'static str,
     },
     /// A number with at most `places` decimals, held as an integer of the smallest one.
     Decimal {
-        /// The smallest, scaled.
+        /// The smallest number, scaled.
         min: i64,
-        /// The largest, scaled.
+        /// The largest number, scaled.
         max: i64,
-        /// Decimals.
+        /// Number of decimals.
         places: u32,
-        /// As above.
+        /// Unit; empty for plain numbers.
         unit: &'static str,
     },
-    /// Pixels (whole), or with `%` a share of a side (two decimals).
+    /// Whole pixels, or with `%` a share of a side (two decimals).
     Length {
-        /// Most pixels.
+        /// The most pixels.
         px_max: u32,
     },
-    /// Pixels on one of the four edges of a box, which follow each other as top, right, bottom, left. In a flat query those left
-    /// out follow from those given, as in CSS.
+    /// Pixels on one of the four edges of a box, in the order top, right, bottom, left. In a flat query, edges that are left
+    /// out follow from the others as in CSS.
     Edge {
-        /// Most pixels.
+        /// The most pixels.
         px_max: u32,
     },
     /// A number of bytes; `k` and `m` stand for a thousand and a million.
     Bytes {
-        /// The smallest.
+        /// The smallest number.
         min: i64,
-        /// The largest.
+        /// The largest number.
         max: i64,
     },
-    /// One of some words.
+    /// One of several words.
     Choice(&'static [&'static str]),
-    /// On or off; the bare name means on.
+    /// On or off; the name alone means on.
     Flag,
-    /// `rrggbb`, `rrggbbaa` or `rgb`, `#` before it or not; `white`, `black`, `transparent`.
+    /// `rrggbb`, `rrggbbaa` or `rgb`, with or without `#`; `white`, `black`, `transparent`.
     Color,
-    /// One of some words, or a point `x,y` in shares of width and height.
+    /// One of several words, or a point `x,y` in shares of width and height.
     Gravity(&'static [&'static str]),
     /// `w:h`, or `w/h`.
     Ratio,
-    /// As many decimals as one of these counts, comma-separated, each within `max` of zero; scaled by `places`.
+    /// Several decimal numbers, separated by commas, each within `max` of zero; scaled by `places`.
     Numbers {
-        /// How many there may be.
+        /// Allowed counts of numbers.
         counts: &'static [usize],
         /// The largest magnitude, scaled.
         max: i64,
-        /// Decimals.
+        /// Number of decimals.
         places: u32,
     },
-    /// Another image: its id.
+    /// The id of another image.
     Image,
 }
 
 /// A value that fits its [`Kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// Of [`Kind::Integer`], [`Kind::IntegerOr`], [`Kind::Edge`] and [`Kind::Bytes`]; of [`Kind::Length`] in pixels; of
-    /// [`Kind::Decimal`] in its smallest decimal.
+    /// A number: of [`Kind::Integer`], [`Kind::IntegerOr`], [`Kind::Edge`] and [`Kind::Bytes`]; of [`Kind::Length`] in
+    /// pixels; of [`Kind::Decimal`] in its smallest decimal.
     Number(i64),
-    /// Of [`Kind::Length`] with `%`: ten-thousandths of a side.
+    /// A share of a side in ten-thousandths: of [`Kind::Length`] with `%`.
     Share(u32),
-    /// Of [`Kind::Choice`], [`Kind::IntegerOr`] and [`Kind::Gravity`].
+    /// A word: of [`Kind::Choice`], [`Kind::IntegerOr`] and [`Kind::Gravity`].
     Word(&'static str),
-    /// Of [`Kind::Flag`].
+    /// On or off: of [`Kind::Flag`].
     Flag(bool),
-    /// Of [`Kind::Color`]: red, green, blue, alpha.
+    /// Red, green, blue, alpha: of [`Kind::Color`].
     Color([u8; 4]),
-    /// Of [`Kind::Gravity`]: ten-thousandths of width and height.
+    /// A point in ten-thousandths of width and height: of [`Kind::Gravity`].
     Point(u32, u32),
-    /// Of [`Kind::Ratio`], in lowest terms.
+    /// A ratio in lowest terms: of [`Kind::Ratio`].
     Ratio(u32, u32),
-    /// Of [`Kind::Numbers`].
+    /// Scaled numbers: of [`Kind::Numbers`].
     Numbers(Vec<i64>),
-    /// Of [`Kind::Image`].
+    /// The id of an image: of [`Kind::Image`].
     Image(Digest),
 }
 
 /// Decimals of [`Value::Share`] in percent, and of a coordinate of [`Value::Point`].
 const SHARE_PLACES: u32 = 2;
 const POINT_PLACES: u32 = 4;
-/// One, for both.
+/// The whole, in units of both.
 const WHOLE: i64 = 10_000;
-/// Most of either side of a ratio.
+/// The largest number on either side of a ratio.
 const RATIO_MAX: u32 = 10_000;
 
 impl Kind {
-    /// Reads a value; `None` when it is malformed or out of range.
+    /// Reads a value; `None` if it is malformed or out of range.
     pub fn parse(&self, text: &str) -> Option<Value> {
         match *self {
             Kind::Integer { min, max, step, .. } => number(text, min, max).filter(|n| n % step == 0).map(Value::Number),
@@ -140,7 +149,7 @@ impl Kind {
         }
     }
 
-    /// Writes a value of this kind in the one way that the canonical text has for it; [`Kind::parse`] reads it back.
+    /// Writes a value of this kind in its canonical form; [`Kind::parse`] reads it back.
     pub fn print(&self, value: &Value) -> String {
         match (value, self) {
             (Value::Number(n), Kind::Decimal { places, .. }) => print_decimal(*n, *places),
@@ -163,7 +172,7 @@ impl Kind {
         }
     }
 
-    /// What is accepted, for people: in errors and in the README.
+    /// Accepted values in short, for errors and documentation.
     pub fn allowed(&self) -> String {
         match *self {
             Kind::Integer { min, max, step: 1, unit } => format!("{min}..{max}{}", spaced(unit)),
@@ -192,7 +201,7 @@ impl Kind {
 }
 
 impl Kind {
-    /// What is accepted, as the end of a sentence: "must be ...".
+    /// Accepted values, as the end of a sentence that begins "must be".
     pub fn in_words(&self) -> String {
         match *self {
             Kind::Integer { min, max, step: 1, .. } => whole(min, max),
@@ -215,7 +224,7 @@ impl Kind {
         }
     }
 
-    /// The words that are among the values.
+    /// The words among the accepted values.
     pub fn words(&self) -> &'static [&'static str] {
         match self {
             Kind::Choice(words) | Kind::Gravity(words) => words,
@@ -240,7 +249,7 @@ fn number(text: &str, min: i64, max: i64) -> Option<i64> {
     decimal(text, 0).filter(|n| (min..=max).contains(n))
 }
 
-/// Reads `-12.5` as an integer of the `places`th decimal.
+/// Reads a number such as `-12.5`, scaled to an integer of the last of its `places` decimals.
 fn decimal(text: &str, places: u32) -> Option<i64> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let (whole, fraction) = match digits.split_once('.') {
@@ -268,7 +277,7 @@ fn print_decimal(scaled: i64, places: u32) -> String {
     format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
 }
 
-/// A share of the whole, with `places` decimals of its own unit.
+/// A share of the whole, with at most `places` decimals.
 fn share(text: &str, places: u32) -> Option<u32> {
     decimal(text, places).filter(|n| (0..=WHOLE).contains(n)).map(|n| n as u32)
 }
@@ -291,7 +300,7 @@ fn bytes(text: &str) -> Option<i64> {
     decimal(digits, 0)?.checked_mul(unit)
 }
 
-/// Hexadecimal, with or without `#`, as CSS has it; and the three names that everybody uses.
+/// Hexadecimal digits as in CSS, with or without `#`, and the three commonest names.
 fn color(text: &str) -> Option<[u8; 4]> {
     let digits = match text {
         "white" => "ffffff",
@@ -332,7 +341,7 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 fn numbers(text: &str, counts: &[usize], max: i64, places: u32) -> Option<Value> {
     let most = counts.iter().max().copied().unwrap_or_default();
     let one = |text: &str| decimal(text, places).filter(|n| n.abs() <= max);
-    // One more than there may be is enough to refuse it.
+    // One number too many is enough to refuse the value.
     let numbers: Vec<i64> = text.split(',').take(most + 1).map(one).collect::<Option<_>>()?;
     Some(Value::Numbers(numbers)).filter(|_| counts.contains(&text.split(',').take(most + 1).count()))
 }

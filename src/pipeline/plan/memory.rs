@@ -1,4 +1,5 @@
-//! [`MemoryPlan`]: what a render holds at its peak: the sum of the buffers that live at the same time, from headers alone.
+//! [`MemoryPlan`]: the memory of a render at its peak: the largest sum of buffers that live at the same time, from headers
+//! alone.
 
 use super::{DecodePlan, Headers, Step, check_source, encoder, managed};
 use crate::pipeline::codec::{Encoder, Header};
@@ -9,21 +10,22 @@ use crate::pipeline::operation::{Cost, at_most, image_bytes, resize};
 use crate::pipeline::param::Args;
 use crate::pipeline::{Channels, Error, Limits, Orientation, Picture, Pipeline, Shape, Size};
 
-/// What a render holds, and the shape of what it makes.
+/// The memory of a render, and the shape of its result.
 pub(super) struct MemoryPlan {
     pub shape: Shape,
-    /// See [`super::PlanSummary::exact`].
+    /// Whether the shape is exact: [`super::PlanSummary::exact`].
     pub exact: bool,
-    /// See [`super::PlanSummary::memory_bytes`].
+    /// Bytes at the peak: [`super::PlanSummary::memory_bytes`].
     pub peak: u64,
-    /// See [`super::RenderPlan::picture_bytes`].
+    /// Bytes before the first operation: [`super::RenderPlan::picture_bytes`].
     pub picture_bytes: u64,
-    /// See [`super::RenderPlan::result_bytes`].
+    /// Bytes of the result: [`super::RenderPlan::result_bytes`].
     pub result_bytes: u64,
 }
 
 impl MemoryPlan {
-    /// `images` is what [`images_bytes`] says; a last step is added to `steps` where the format cannot hold the result.
+    /// Plans the memory. `images` is the result of [`images_bytes`]. A last step is added to `steps` if the format cannot
+    /// hold the result.
     pub fn new(
         decode: &DecodePlan,
         header: &Header,
@@ -46,8 +48,8 @@ impl MemoryPlan {
     }
 }
 
-/// Holds the rest of a render against the limits once more, now that the pixels have told a size that `RenderPlan` could only bound.
-/// `steps` are those that are left. Bytes that will be held at most.
+/// Checks the remaining `steps` against the limits again, when the pixels have determined a size that `RenderPlan` could only
+/// bound. Returns the bytes at the peak of the rest.
 pub fn check_rest(
     pipeline: &Pipeline,
     picture: &Picture,
@@ -61,7 +63,7 @@ pub fn check_rest(
     Ok(memory.peak)
 }
 
-/// What the masks and overlays hold once they are decoded, and the most that decoding one of them takes in addition.
+/// Bytes of all decoded masks and overlays, and the most that decoding one of them takes in addition.
 pub(super) fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limits) -> Result<(u64, u64), Error> {
     let (mut held, mut working) = (0u64, 0u64);
     for id in pipeline.images() {
@@ -75,7 +77,7 @@ pub(super) fn images_bytes(pipeline: &Pipeline, images: &Headers, limits: &Limit
     Ok((held, working))
 }
 
-/// The images that a step names, as it will see them.
+/// The shapes of the images that a step names, decoded.
 fn images_of(args: &Args, images: &Headers) -> impl Iterator<Item = Shape> {
     let shape = |header: &Header| {
         let size = header.size.oriented(header.orientation);
@@ -84,9 +86,9 @@ fn images_of(args: &Args, images: &Headers) -> impl Iterator<Item = Shape> {
     args.images().filter_map(move |id| images.get(&id).map(|(_, header)| shape(header)))
 }
 
-/// What the steps of a chain are planned for.
+/// What the steps of a chain are planned with.
 pub(super) struct Chain<'a> {
-    /// As its arguments ask for it.
+    /// The encoder, adjusted to its arguments.
     pub encoder: Encoder,
     args: &'a Args,
     background: [u8; 4],
@@ -101,7 +103,7 @@ impl<'a> Chain<'a> {
         Ok(Chain { encoder: encoder_for(encoder(pipeline.codec())?, args), args, background, images, limits })
     }
 
-    /// See [`super::RenderPlan::result_bytes`].
+    /// Upper bound on the bytes of the result; [`super::RenderPlan::result_bytes`] holds it.
     fn result_bytes(&self, frames: u64, shape: Shape) -> u64 {
         let bits = if self.encoder.sixteen_bit { shape.bits } else { 8 };
         let encoded = Shape { channels: encoded_channels(&self.encoder, shape.channels), bits, ..shape };
@@ -118,7 +120,7 @@ struct Memory {
     peak: u64,
 }
 
-/// The box into which a result of `size` must be scaled for the format to hold it; `None`: it does.
+/// The box into which a result of `size` must be scaled for the format; `None`: the format can hold it.
 fn ceiling(encoder: &Encoder, lossless: bool, size: Size) -> Option<Size> {
     let side = encoder.side_px_max;
     let pixels_max = if lossless { encoder.lossless_pixels_max } else { encoder.pixels_max };
@@ -128,15 +130,15 @@ fn ceiling(encoder: &Encoder, lossless: bool, size: Size) -> Option<Size> {
     (size.w > most.w || size.h > most.h).then_some(most)
 }
 
-/// Tables of colour, kernels and Huffman codes; what does not grow with the image.
+/// Tables of colour, kernels and Huffman codes, which do not grow with the image.
 const FIXED_BYTES: u64 = 1 << 20;
-/// What a format puts around samples, even around a single one.
+/// Bytes of a file in addition to its samples.
 const FILE_BYTES: u64 = 4 << 10;
-/// What moxcms builds for one profile.
+/// Tables that moxcms builds for one profile.
 const PROFILE_BYTES: u64 = 4 << 20;
 
 impl Memory {
-    /// Decoding, colour and orientation.
+    /// The memory of decoding, colour and orientation.
     fn decoding(decoded: Shape, header: &Header, orientation: Orientation, frames: u32) -> Memory {
         let mut memory = Memory { frames: u64::from(frames), held: 0, peak: 0 };
         memory.reach(memory.frames * decoded.bytes() + header.working_bytes);
@@ -150,15 +152,15 @@ impl Memory {
         memory
     }
 
-    /// Decoding the other images while the source's frames are there; from then on they are held.
+    /// Adds decoding the other images while the source's frames are held; then they are held, too.
     fn decode_images(&mut self, source: Shape, (held, working): (u64, u64)) {
         self.held = held;
         self.reach(self.frames.saturating_mul(source.bytes()).saturating_add(working));
     }
 
-    /// Operations and encoding. The shape of the result, and whether it is known: where a size is left to the pixels, what follows
-    /// is a bound that they may stay far below. It is then no reason to refuse but to set aside all that a render may hold, and
-    /// [`check_rest`] decides.
+    /// Adds operations and encoding. Returns the shape of the result, and whether it is exact. If a size is left to the
+    /// pixels, the rest is an upper bound that may be far too high. It does not refuse the render: all that a render may
+    /// hold is set aside, and [`check_rest`] decides.
     fn rest(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
         let (shape, exact) = self.steps(shape, steps, chain)?;
         self.encode(shape, chain);
@@ -170,7 +172,7 @@ impl Memory {
         Ok((shape, exact))
     }
 
-    /// The operations; a last one is added where the result might be more than the format holds.
+    /// Adds the operations, and a last one if the result might be too large for the format.
     fn steps(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
         let (mut shape, rest) = self.exact_steps(shape, steps, chain)?;
         let exact = rest.is_none();
@@ -187,7 +189,7 @@ impl Memory {
         Ok((shape, exact))
     }
 
-    /// Steps up to the first that leaves its size to the pixels; then also those after it.
+    /// Adds the steps up to the first that leaves its size to the pixels. Returns the steps after it, if there is one.
     fn exact_steps<'a>(
         &mut self,
         mut shape: Shape,
@@ -200,7 +202,7 @@ impl Memory {
             shape = cost.shape;
             chain.limits.check(shape.size, self.frames as u32)?;
             if cost.at_most {
-                // All of this is certain; what follows is not.
+                // Up to here the bytes are certain.
                 within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
                 return Ok((shape, Some(&steps[place + 1..])));
             }
@@ -208,7 +210,7 @@ impl Memory {
         Ok((shape, None))
     }
 
-    /// Steps whose sizes are bounds. Nothing larger than the limits will be made: [`check_rest`] refuses it.
+    /// Adds steps whose sizes are upper bounds. [`check_rest`] refuses anything larger than the limits.
     fn bounded_steps(&mut self, mut shape: Shape, steps: &[Step], chain: &Chain<'_>) -> Result<Shape, Error> {
         let side_px_max = chain.limits.side_px_max;
         for step in steps {
@@ -220,14 +222,15 @@ impl Memory {
         Ok(shape)
     }
 
-    /// One operation, with the images that it names.
+    /// Adds one operation, with the images that it names.
     fn operate(&mut self, (operation, args): &Step, shape: Shape, cost: &Cost, chain: &Chain<'_>) {
         let resampling = images_of(args, chain.images).map(|image| image_bytes(operation, args, shape, image));
         self.change(shape, cost.shape, resampling.fold(cost.working_bytes, u64::saturating_add));
     }
 
-    /// Fitting every frame to the encoder: alpha, channels, depth, one after the other. Then the encoder's own frames, and the
-    /// encoded bytes, which are seldom more than the samples: the best so far too, where several are tried.
+    /// Adds the encoder. First each frame is converted for it: alpha, channels, depth, one after the other. Then come the
+    /// encoder's own frames and the encoded bytes, which are seldom more than the samples. If several encodes are tried,
+    /// the best so far is held, too.
     fn encode(&mut self, mut shape: Shape, chain: &Chain<'_>) {
         let Chain { encoder, background: [r, g, b, _], args, .. } = chain;
         self.held = 0;
@@ -246,7 +249,7 @@ impl Memory {
         }
     }
 
-    /// One step of fitting; nothing is held where nothing changes.
+    /// Adds one conversion for the encoder; no memory if nothing changes.
     fn convert(&mut self, from: Shape, to: Shape) -> Shape {
         if from != to {
             self.change(from, to, 0);

@@ -1,4 +1,4 @@
-//! One rendition as a file, and back. What is not whole and just what its name says is no rendition.
+//! One rendition as a file, and back. A file that is not whole, or not what its name says, is no rendition.
 //!
 //! ```text
 //! magic with the version, line feed
@@ -17,14 +17,14 @@ use super::super::Rendition;
 use crate::digest::Digest;
 use crate::pipeline::codec;
 
-/// Raised with the layout: files of another version are no renditions.
+/// The first bytes. The version is raised with the layout: files of another version are no renditions.
 const MAGIC: &[u8; 22] = b"progimage rendition 1\n";
 const NAMES_AT: usize = MAGIC.len() + 3 * 32 + 2 * 4;
 
-/// Longer names are ours in no version.
+/// Most bytes of both names; no version has longer ones.
 const NAMES_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of the file of a rendition.
+/// The length of the file of a rendition.
 pub fn len(rendition: &Rendition) -> u64 {
     (NAMES_AT + rendition.codec.name.len() + rendition.query.len() + rendition.bytes.len()) as u64
 }
@@ -49,7 +49,7 @@ pub fn write(mut file: File, source: &Digest, key: &Digest, rendition: &Renditio
     file.write_all(&rendition.bytes)
 }
 
-/// The rendition of `source` by key that a file of `len` bytes holds, if it does.
+/// Reads the rendition of `source` by key from a file of `len` bytes; `None` if it is another or damaged.
 pub fn read(mut file: &File, len: u64, source: &Digest, key: &Digest) -> Option<Rendition> {
     let mut head = [0; NAMES_AT];
     file.read_exact(&mut head).ok()?;

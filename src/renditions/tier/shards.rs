@@ -1,7 +1,7 @@
-//! [`Shards`]: the files of the tier, in 4096 folders by the first three hex digits of their source, so that all that was made of
-//! one source is found by reading one of them. Counts what it holds, and makes room. Blocking calls.
+//! [`Shards`]: the files of the tier, in 4096 folders by the first three hex digits of their source, so that one folder holds
+//! all renditions of a source. Counts its files, and makes room. Blocking calls.
 //!
-//! All that changes a folder happens under its lock; reading takes none. Files whose names are not ours are left alone.
+//! A folder is changed under its lock and read without. Files whose names are not ours are left alone.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -21,32 +21,32 @@ use crate::digest::Digest;
 
 const SHARDS: usize = 4096;
 
-/// As those of the store.
+/// The modes of files and folders, equal to those of the store.
 const FILE_MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;
 
-/// What a file takes of the device: whole blocks of this.
+/// The unit of space on the device: a file takes whole blocks.
 const BLOCK_BYTES: u64 = 4096;
 
-/// Ends the name of a file that is being written.
+/// The end of the name of a file that is being written.
 const UNFINISHED: &str = ".new";
 
-/// A file that is used has its time set to now, if it is older than this: eviction need not know better.
+/// The age at which a used file gets the present time: eviction needs no more precision.
 const TOUCH_AFTER: Duration = Duration::from_secs(86_400);
 
-/// To make room, the files of this many folders are looked at together, and those that were not used for longest go, half of
-/// them at most: close to the least recently used of all, without a list of all.
+/// Folders of one sample. To make room, the least recently used files of a sample are removed, half of them at most: close to
+/// the least recently used of all, without a list of all.
 const SAMPLE_SHARDS: usize = 32;
 const SAMPLE_FILES_MAX: usize = 1024;
 
-/// Samples for one insertion at most: one that needs more room is given up.
+/// Most samples for one insertion: one that needs more room is given up.
 const ROUNDS_MAX: usize = 64;
 
-/// An insertion that finds no room makes room for others too, of the whole tier this part: one sample for each would cost more than
-/// the rendition.
+/// The part of the tier that an insertion without room frees for others, too: a sample for each would cost more than the
+/// rendition.
 const SPARE_PART: u64 = 1024;
 
-/// Threads that make room at the start. A device that is told of each file that goes may take a millisecond over it, and many at
+/// Threads that make room at the start. A device that is informed of each removal may take a millisecond for it, and many at
 /// once take no longer: 2,500 files a second on one thread, 20,000 on eight.
 const SHRINKERS: usize = 8;
 
@@ -58,11 +58,11 @@ pub struct Shards {
     bytes: AtomicU64,
     entries: AtomicU64,
     evictions: AtomicU64,
-    /// Where the next sample begins.
+    /// The folder at which the next sample begins.
     hand: AtomicUsize,
 }
 
-/// What one folder holds. Nothing is known of it until it was counted.
+/// The content of one folder, known after it was counted.
 #[derive(Clone, Copy, Default)]
 struct Shard {
     is_counted: bool,
@@ -70,13 +70,13 @@ struct Shard {
     bytes: u64,
 }
 
-/// A file of ours.
+/// A file of the tier.
 struct Entry {
     path: PathBuf,
     shard: usize,
     bytes: u64,
     used: SystemTime,
-    /// Or it was being written.
+    /// Whether the file is complete; otherwise it was being written.
     is_whole: bool,
 }
 
@@ -85,19 +85,19 @@ pub struct Opened {
     file: File,
     source: Digest,
     key: Digest,
-    /// Bytes that reading it takes.
+    /// The length of the file.
     pub len: u64,
 }
 
 impl Shards {
-    /// The folder at `root`, of which nothing is known yet.
+    /// The folder at `root`, not counted yet.
     pub fn new(root: PathBuf, bytes_max: u64) -> Shards {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let [bytes, entries, evictions] = [0; 3].map(AtomicU64::new);
         Shards { root, bytes_max, shards, bytes, entries, evictions, hand: AtomicUsize::new(0) }
     }
 
-    /// Counts every folder, removes what was being written when a process ended, and makes room where there is less than before.
+    /// Counts every folder, removes files that were being written when a process ended, and makes room if there is now less.
     pub fn count(&self) {
         for index in 0..SHARDS {
             let mut shard = self.lock(index);
@@ -117,27 +117,27 @@ impl Shards {
         self.shrink();
     }
 
-    /// Makes room until no more is held than may be.
+    /// Makes room until the files are within the budget.
     fn shrink(&self) {
         let make_room = || while !self.has_room(0) && self.evict(0) {};
         thread::scope(|scope| {
             for _ in 1..SHRINKERS {
-                // One that cannot be started is not missed.
+                // The others do the work of a thread that cannot be started.
                 let _ = thread::Builder::new().name("tier-shrink".to_owned()).spawn_scoped(scope, make_room);
             }
             make_room();
         });
     }
 
-    /// Whether nothing of `source` is here, as far as that is known without looking or waiting.
+    /// Whether the tier surely has nothing of `source`; found without the file system and without a wait.
     pub fn surely_lacks(&self, source: &Digest) -> bool {
         let shard = self.shards[index(source)].try_lock();
         shard.is_some_and(|shard| shard.is_counted && shard.entries == 0)
     }
 
-    /// The rendition of `source` by key, if there is a file of its name.
+    /// Opens the rendition of `source` by key, if there is a file of its name.
     pub fn open(&self, source: &Digest, key: &Digest) -> Option<Opened> {
-        // Whatever stands in the place of a file is not followed and not waited for.
+        // A link in the place of a file is not followed, and a pipe is not waited for.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path(source, key)).ok()?;
         let found = file.metadata().ok().filter(fs::Metadata::is_file)?;
@@ -148,7 +148,7 @@ impl Shards {
         Some(Opened { file, source: *source, key: *key, len: found.len() })
     }
 
-    /// Reads an opened rendition. A file that is none is removed.
+    /// Reads an opened rendition. A file that is not a rendition is removed.
     pub fn read(&self, opened: &Opened) -> Option<Rendition> {
         let Opened { file, source, key, len } = opened;
         let read = file::read(file, *len, source, key);
@@ -160,8 +160,8 @@ impl Shards {
         read
     }
 
-    /// Keeps a rendition that was made in `generation`, if that is not over and there is or can be made room. All folders must
-    /// have been counted.
+    /// Keeps a rendition that was made in `generation`, if that is not over and room can be made. All folders must be
+    /// counted.
     pub fn insert(&self, generation: &Generation, key: &Digest, rendition: &Rendition) -> io::Result<()> {
         let (source, bytes) = (generation.source(), blocks(file::len(rendition)));
         let path = self.path(source, key);
@@ -169,7 +169,7 @@ impl Shards {
             return Ok(());
         }
         let mut shard = self.lock(index(source));
-        // Looked at under the lock: `forget` comes after the end, and takes the lock too.
+        // Checked under the lock: `forget` comes after the end, and takes the lock, too.
         let is_over = generation.is_over() || fs::exists(&path)?;
         let written = if is_over { Ok(()) } else { self.write(&path, source, key, rendition) };
         if is_over || written.is_err() {
@@ -192,22 +192,22 @@ impl Shards {
         }
     }
 
-    /// Bytes that are counted or reserved.
+    /// Bytes of counted files and of reservations.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Files that are counted.
+    /// Number of counted files.
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Files that were removed to make room.
+    /// Number of files that were removed to make room.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` of the budget, making room where there is none; whether that was possible.
+    /// Takes `bytes` of the budget, and makes room if necessary. Returns whether that was possible.
     fn reserve(&self, bytes: u64) -> bool {
         let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
         let room = bytes.max(self.bytes_max / SPARE_PART);
@@ -221,12 +221,12 @@ impl Shards {
             })
     }
 
-    /// Whether so many bytes more would be within the budget.
+    /// Whether `bytes` more are within the budget.
     fn has_room(&self, bytes: u64) -> bool {
         self.bytes().saturating_add(bytes) <= self.bytes_max
     }
 
-    /// Removes the files of a sample that were not used for longest, until there is `room`; whether it removed any.
+    /// Removes the least recently used files of a sample until there is `room`. Returns whether it removed any.
     fn evict(&self, room: u64) -> bool {
         let mut sample = self.sample();
         sample.sort_by_key(|entry| entry.used);
@@ -257,7 +257,7 @@ impl Shards {
             sample.extend(entries.filter(|entry| entry.is_whole).take(SAMPLE_FILES_MAX));
             let found = &sample[before..];
             if found.len() < SAMPLE_FILES_MAX {
-                // Files may have been removed by others: what is there counts.
+                // Others may have removed files: the present ones count.
                 self.set(&mut shard, found.len() as u64, found.iter().map(|entry| entry.bytes).sum());
             }
             folders += 1;
@@ -268,7 +268,7 @@ impl Shards {
         sample
     }
 
-    /// Our files in a folder, which need not be there.
+    /// Our files in a folder, which may not exist.
     fn entries_of(&self, index: usize) -> io::Result<impl Iterator<Item = Entry> + use<>> {
         let found = match fs::read_dir(self.folder(index)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -277,27 +277,28 @@ impl Shards {
         Ok(found.into_iter().flatten().flatten().filter_map(move |found| Entry::of(&found, index)))
     }
 
-    /// Notes what a folder holds.
+    /// Sets the counts of a folder.
     fn set(&self, shard: &mut Shard, entries: u64, bytes: u64) {
-        // In one step, by a difference that wraps: others make room by these.
+        // In one step, by a difference that wraps: other threads make room by these counts.
         self.bytes.fetch_add(bytes.wrapping_sub(shard.bytes), Ordering::Relaxed);
         self.entries.fetch_add(entries.wrapping_sub(shard.entries), Ordering::Relaxed);
         (shard.bytes, shard.entries) = (bytes, entries);
     }
 
-    /// Removes a file of a folder whose lock is held; whether it was there.
+    /// Removes a file of a folder whose lock is held. Returns whether there was a file.
     fn remove(&self, shard: &mut Shard, path: &Path) -> bool {
         let Ok(metadata) = fs::symlink_metadata(path) else { return false };
         let removed = fs::remove_file(path).is_ok();
         if removed && shard.is_counted {
-            // A file that was put there by others was never counted.
+            // A file that another program put there was never counted.
             let bytes = shard.bytes.saturating_sub(blocks(metadata.len()));
             self.set(shard, shard.entries.saturating_sub(1), bytes);
         }
         removed
     }
 
-    /// Under another name first: a reader never sees a part. Nothing is synced: what a power cut leaves is checked when read.
+    /// Writes a file under another name first, so that a reader never sees a part. Nothing is synced: a file is checked when
+    /// it is read after a power cut.
     fn write(&self, path: &Path, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.folder(index(source)))?;
         let mut unfinished = path.as_os_str().to_owned();
@@ -350,13 +351,13 @@ impl Entry {
     }
 }
 
-/// The folder of a source.
+/// The place of a source's folder.
 fn index(source: &Digest) -> usize {
     let bytes = source.as_bytes();
     usize::from(bytes[0]) << 4 | usize::from(bytes[1] >> 4)
 }
 
-/// Whether a name is that of a rendition in this folder.
+/// Whether this is the name of a rendition in this folder.
 fn is_ours(name: &str, folder: usize) -> bool {
     let Some((source, key)) = name.split_once('.') else { return false };
     source.parse().is_ok_and(|source| index(&source) == folder) && key.parse::<Digest>().is_ok()

@@ -266,8 +266,8 @@ async fn a_few_renditions_that_were_asked_for_twice_are_kept_at_a_time() {
     let options = Options { tier_folder: Some(folder.path().to_owned()), ..Options::default() };
     let store = crate::store::open("memory:", &crate::store::Options::default()).await.expect("opens");
     let renditions = Renditions::new(store, crate::pipeline::Limits::default(), options);
-    let generation = renditions.generations.of(&digest(1));
-    renditions.cache.insert(digest(2), &rendition(100), &generation);
+    let generation = renditions.engine.generations.of(&digest(1));
+    renditions.cache.insert(digest(2), &rendition(100), &generation, false);
     let busy = renditions.keeping.clone().try_acquire_many_owned(KEEPING_MAX as u32).expect("nothing is on its way");
     assert!(renditions.cached(&digest(1), &digest(2)).is_some());
     assert_eq!(renditions.keeping.available_permits(), 0);

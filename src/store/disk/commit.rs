@@ -1,13 +1,18 @@
 //! Group commit: all uploads that are ready share the cost of becoming durable. One thread decides, and the sync
 //! threads wait.
 //!
+//! The way of an upload to this file: `http::routes::upload` -> `store::upload` (`Sealed::commit`, one run for identical
+//! uploads) -> `disk::stage` (`commit`) -> `disk` (`Inner::commit`) -> `Committer::submit`.
+//!
 //! A batch: write and `fdatasync` every file, in parallel; then `linkat` every name; then `fsync` every shard once, in
 //! parallel; then acknowledge. The next batch is whatever has arrived meanwhile, so there is no timer and nothing to
 //! tune at low load.
 //!
 //! A large batch (`syncfs_batch_min`) is synced as a whole instead: one `syncfs` for all bytes, and one for all names.
-//! That makes small files cheap, but also waits for other writes to the file system, so it is done only while these are
-//! few.
+//! The shard folders need no sync of their own then, but for one, which shows errors that `syncfs` does not report. That
+//! makes small files cheap, but also waits for other writes to the file system. So it is done only while these are few,
+//! and only where the file system and the kernel allow it (`real.rs`). All this is the level `strict`; `relaxed` leaves
+//! out the syncs of names, and `none` every sync.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};

@@ -280,8 +280,8 @@ const SENTENCES: &[(&str, &str)] = &[
     ("$.webp?ops=[]&w=3", "w cannot stand beside ops."),
     ("$.webp?preset=x", "this server has no presets."),
     // Paths.
-    ("$/w_3,c_fill", "Operations stand in the query, behind an extension: /images/ID.auto?w=3&fit=cover"),
-    ("$/nonsense", "An image has nothing at this path; it has /images/{id}, /images/{id}.{ext} and /images/{id}/info."),
+    ("$/w_3,c_fill", "Operations go into the query, after an extension: /images/ID.auto?w=3&fit=cover"),
+    ("$/nonsense", "There is nothing at this path; an image has /images/{id}, /images/{id}.{ext} and /images/{id}/info."),
     ("/process?w=3", "The format is the extension of this path: /process.webp?w=3"),
     ("/health", "There is nothing at this path; the nearest is: /healthz"),
 ];

@@ -4,18 +4,40 @@
 //! It reads tokens, not meaning. It knows comments, strings, `use` trees, renames, `self`, `super` and items that exist
 //! for tests alone. It does not see methods and what macros expand to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::tokens::tokens;
 
 /// Tokens of a visibility, such as `pub(in crate::http)`, and of a second attribute before `mod`.
 const VISIBILITY_TOKENS_MAX: usize = 16;
 
+/// Words that an item begins with, after its attributes and its visibility.
+const ITEM_WORDS: &[&str] = &[
+    "async",
+    "const",
+    "enum",
+    "extern",
+    "fn",
+    "impl",
+    "let",
+    "macro_rules",
+    "mod",
+    "static",
+    "struct",
+    "trait",
+    "type",
+    "union",
+    "unsafe",
+    "use",
+];
+
 /// The names in a file, outside its tests.
 #[derive(Debug, Default)]
 pub struct Names {
     /// Whole paths from a crate's root: `crate::store::Blob`, `std::fs::read`, `tokio::*`.
     pub paths: Vec<String>,
+    /// Whole paths that the file hands on under a name of its own: those of its `pub use` declarations.
+    pub exported: Vec<String>,
     /// Modules that the file declares for tests alone.
     pub test_modules: Vec<String>,
     /// Whether `unsafe` is written.
@@ -33,15 +55,37 @@ pub fn reaches(path: &str, prefix: &str) -> bool {
 /// Reads the text of the file whose module is `module`, such as `crate::http::server`.
 pub fn names(module: &str, text: &str) -> Names {
     let tokens = tokens(text);
-    let mut reader = Reader { tokens: &tokens, at: 0, module, names: Names::default(), local: BTreeMap::new() };
+    let mut reader = Reader {
+        tokens: &tokens,
+        at: 0,
+        module,
+        names: Names::default(),
+        local: BTreeMap::new(),
+        children: BTreeSet::new(),
+        exports: false,
+    };
     let mut bare = Vec::new();
     while reader.at < tokens.len() {
         reader.step(&mut bare);
     }
-    let Reader { mut names, local, .. } = reader;
-    // A `use` may come after the code that needs it.
+    let Reader { mut names, local, children, .. } = reader;
+    // A `use` may be after what it serves, and so may `mod`.
     names.paths.extend(bare.iter().map(|path| resolved(path, &local)));
+    let whole = |path: &mut String| *path = from_root(module, path, &children);
+    names.paths.iter_mut().for_each(whole);
+    names.exported.iter_mut().for_each(whole);
     names
+}
+
+/// A path that begins with a module which the file declares, from the root of the crate.
+fn from_root(module: &str, path: &str, children: &BTreeSet<String>) -> String {
+    let first = path.split("::").next().unwrap_or_default();
+    if !children.contains(first) {
+        return path.to_owned();
+    }
+    // The modules of `lib.rs` and `main.rs` are those of the crate.
+    let above = if matches!(module, "crate::lib" | "crate::main") { "crate" } else { module };
+    format!("{above}::{path}")
 }
 
 /// The whole path of one whose first word is imported by a `use` of the file.
@@ -61,6 +105,10 @@ struct Reader<'a> {
     names: Names,
     /// Names that `use` declarations import, with their whole paths.
     local: BTreeMap<String, String>,
+    /// Modules that the file declares.
+    children: BTreeSet<String>,
+    /// Whether the item that is read is visible outside.
+    exports: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -77,6 +125,10 @@ impl<'a> Reader<'a> {
         } else if self.token(0) == "use" {
             self.at += 1;
             self.tree("");
+            self.exports = false;
+        } else if self.token(0) == "mod" {
+            self.children.insert(self.token(1).to_owned());
+            self.at += 2;
         } else if self.token(0) == "extern" && self.token(1) == "crate" {
             self.at += 2;
             self.tree("");
@@ -85,6 +137,10 @@ impl<'a> Reader<'a> {
             while !matches!(self.token(0), ")" | "") {
                 self.at += 1;
             }
+            self.exports = self.token(1) == "use";
+        } else if self.token(0) == "pub" {
+            self.at += 1;
+            self.exports = self.token(0) == "use";
         } else if is_word(self.token(0)) {
             self.names.is_unsafe |= self.token(0) == "unsafe";
             let path = self.path();
@@ -110,17 +166,13 @@ impl<'a> Reader<'a> {
     fn whole(&self, path: String) -> String {
         let mut module = self.module.to_owned();
         let mut rest = path.as_str();
-        if let Some(below) = rest.strip_prefix("self::") {
-            rest = below;
-        } else if rest.starts_with("super::") || rest == "super" {
-            while let Some(above) =
-                rest.strip_prefix("super").filter(|above| above.is_empty() || above.starts_with("::"))
-            {
-                module.truncate(module.rfind("::").unwrap_or(module.len()));
-                rest = above.trim_start_matches("::");
-            }
-        } else {
+        if !matches!(rest.split("::").next(), Some("self" | "super")) {
             return path;
+        }
+        rest = rest.strip_prefix("self::").unwrap_or(rest);
+        while let Some(above) = rest.strip_prefix("super").filter(|above| above.is_empty() || above.starts_with("::")) {
+            module.truncate(module.rfind("::").unwrap_or(module.len()));
+            rest = above.trim_start_matches("::");
         }
         if rest.is_empty() { module } else { format!("{module}::{rest}") }
     }
@@ -143,7 +195,9 @@ impl<'a> Reader<'a> {
             }
             "*" => {
                 self.at += 1;
-                self.names.paths.push(self.whole(join("*")));
+                let path = self.whole(join("*"));
+                self.names.exported.extend(self.exports.then(|| path.clone()));
+                self.names.paths.push(path);
             }
             "self" if !above.is_empty() => {
                 self.at += 1;
@@ -172,11 +226,14 @@ impl<'a> Reader<'a> {
             self.at += 2;
         }
         self.local.insert(name, path.clone());
+        self.names.exported.extend(self.exports.then(|| path.clone()));
         self.names.paths.push(path);
     }
 
-    /// Passes the item after `#[cfg(test)]`, and notes a module that is declared by it.
+    /// Passes what `#[cfg(test)]` is before, and notes a module that is declared by it. An item ends with its block or its
+    /// semicolon, a field or an arm with its comma. The end of what is around it ends both.
     fn skip_item(&mut self) {
+        let is_item = self.is_item();
         let before =
             (0..VISIBILITY_TOKENS_MAX).take_while(|ahead| !matches!(self.token(*ahead), "{" | ";" | "")).count();
         let declared = (0..before).find(|ahead| self.token(*ahead) == "mod" && self.token(ahead + 2) == ";");
@@ -186,14 +243,37 @@ impl<'a> Reader<'a> {
             let token = self.token(0);
             match token {
                 "{" | "(" | "[" => depth += 1,
-                "}" | ")" | "]" => depth = depth.saturating_sub(1),
+                "}" | ")" | "]" if depth == 0 => return,
+                "}" | ")" | "]" => depth -= 1,
                 _ => {}
             }
-            let ends = depth == 0 && matches!(token, ";" | "}");
+            let ends = depth == 0 && (token == ";" || (is_item && token == "}") || (!is_item && token == ","));
             self.at += 1;
             if ends {
                 return;
             }
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Whether an item is next, and not a field, an argument or an arm.
+    fn is_item(&self) -> bool {
+        let mut ahead = 0;
+        loop {
+            let closing = match (self.token(ahead), self.token(ahead + 1)) {
+                ("#", "[") => "]",
+                ("pub", "(") => ")",
+                ("pub", _) => {
+                    ahead += 1;
+                    continue;
+                }
+                (word, _) => return ITEM_WORDS.contains(&word),
+            };
+            while !matches!(self.token(ahead), "") && self.token(ahead) != closing {
+                ahead += 1;
+            }
+            ahead += 1;
         }
     }
 }
@@ -253,6 +333,10 @@ mod tests {
         check("use super::{super::call::Call, queue};", &["crate::http::call::Call", "crate::http::message::queue"]);
         check("fn f(app: &super::super::App) {}", &["crate::http::App"]);
         check("use self::inner::X;", &["crate::http::message::spool::inner::X"]);
+        check("use self::super::super::app::App;", &["crate::http::app::App"]);
+        check("mod inner; pub use inner::X;", &["crate::http::message::spool::inner::X"]);
+        check("fn f() { inner::x() } mod inner;", &["crate::http::message::spool::inner::x"]);
+        assert_eq!(names("crate::lib", "pub mod store; pub use store::Blob;").paths, ["crate::store::Blob"]);
         check("use crate::{\n    store,\n    http::app::App,\n};", &["crate::store", "crate::http::app::App"]);
     }
 
@@ -268,6 +352,8 @@ mod tests {
             "#[cfg(test)]\nmod tests {\n    use std::fs;\n}",
             "#[cfg(test)]\nuse std::fs;",
             "#[cfg(test)]\nimpl X {\n    fn f() { std::fs::read(\"x\") }\n}",
+            "struct X {\n    #[cfg(test)]\n    file: std::fs::File,\n    a: u8,\n}",
+            "struct X {\n    a: u8,\n    #[cfg(test)]\n    pub(crate) file: std::fs::File\n}",
         ] {
             assert!(!paths(text).iter().any(|path| reaches(path, "std::fs")), "{text}");
         }
@@ -277,6 +363,9 @@ mod tests {
     fn what_comes_after_tests_is_read() {
         check("#[cfg(test)]\nmod tests;\n\nuse std::fs;", &["std::fs"]);
         check("#[cfg(test)]\nmod tests {\n    const A: char = '}';\n}\nuse std::fs;", &["std::fs"]);
+        check("struct X { #[cfg(test)] a: u8, b: std::fs::File }", &["std::fs::File"]);
+        check("struct X { #[cfg(test)] a: u8 } fn f() { std::fs::read(\"x\") }", &["std::fs::read"]);
+        check("fn f(#[cfg(test)] a: u8, b: std::fs::File) {}", &["std::fs::File"]);
         check("const A: char = '\\''; const B: char = '\"'; use std::fs; const C: char = '\"';", &["std::fs"]);
         assert_eq!(names("crate::a", "#[cfg(test)]\npub(super) mod sim;\nmod real;").test_modules, ["sim"]);
     }

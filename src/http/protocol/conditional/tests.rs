@@ -1,4 +1,4 @@
-//! Cases of `conditional`: the rows of RFC 9110 that a server can get wrong.
+//! Cases of `conditional`: the rules of RFC 9110 that a server can get wrong.
 
 use proptest::prelude::*;
 

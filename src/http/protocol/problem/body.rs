@@ -1,5 +1,5 @@
-//! [`Problem`]: an error as the client sees it, `application/problem+json` (RFC 9457), and the shapes that several errors have. Which
-//! error has which is in [`super`].
+//! [`Problem`]: an error as the client sees it, `application/problem+json` (RFC 9457), and the shapes that several
+//! errors share. [`super`] says which error has which problem.
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -74,7 +74,7 @@ impl Problem {
         Value::Object(body)
     }
 
-    /// The response. Only answers to safe requests may be cached, and where a key was needed only by the client itself.
+    /// The response. Only responses to safe requests may be cached, and only by the client itself if a key was needed.
     pub(in crate::http) fn respond(mut self, safe: bool, private: bool) -> Response {
         let (status, field, max_age_s) = (self.status, self.field.take(), if safe { self.max_age_s } else { 0 });
         let mut response = response::with(status, Body::Full(self.json().to_string().into()));
@@ -111,7 +111,7 @@ pub(super) fn malformed(what: &str) -> Problem {
     )
 }
 
-/// Of a parameter: `kind` says what is wrong with it, and every other member means the same in each kind.
+/// The problem of a parameter: `kind` says what is wrong with it. Every other member means the same in each kind.
 pub(super) fn invalid(kind: &'static str, title: &'static str, error: &pipeline::Error) -> Problem {
     let mut problem = problem(StatusCode::BAD_REQUEST, kind, title, sentence(&error.to_string()));
     let pipeline::Error::Invalid { parameter, kind } = error else { return problem };
@@ -144,7 +144,7 @@ pub(super) fn corrupt(detail: impl Into<String>) -> Problem {
 }
 
 pub(super) fn too_large(name: &str, max: u64) -> Problem {
-    let detail = format!("At most {max} bytes are taken.");
+    let detail = format!("At most {max} bytes are accepted.");
     problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too many bytes", detail).limit(name, None, max)
 }
 
@@ -161,7 +161,7 @@ pub(super) fn internal() -> Problem {
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
         "Internal error",
-        "Something failed here; the log says more.",
+        "The server has failed; its log has the reason.",
     )
 }
 

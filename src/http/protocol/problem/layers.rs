@@ -1,4 +1,4 @@
-//! What a client is told of the errors of the layers below, one match each.
+//! The problems of the errors of the layers below, one match each.
 
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
@@ -14,17 +14,17 @@ pub(super) fn of_store(error: &store::Error) -> Problem {
     match error {
         store::Error::NotFound => absent("unknown-id", "No image has this id."),
         store::Error::Corrupt(digest) => {
-            unavailable("blob-corrupt", "The stored bytes do not agree with their id and are out of service.")
+            unavailable("blob-corrupt", "The stored bytes do not match their id, so they were taken out of service.")
                 .member("id", digest.to_string())
         }
         store::Error::Mismatch { expected, actual } => {
-            let detail = format!("The bytes hash to {actual}, not {expected}; nothing was stored.");
+            let detail = format!("The bytes hash to {actual}, not {expected}, so nothing was stored.");
             problem(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", "Digest mismatch", detail)
                 .member("expected", expected.to_string())
                 .member("actual", actual.to_string())
         }
         store::Error::TooLarge { max } => too_large("bytes_max", *max),
-        store::Error::Busy => busy("Too many bytes are being uploaded at this moment.", 1),
+        store::Error::Busy => busy("Too many bytes are being uploaded.", 1),
         store::Error::Full => problem(
             StatusCode::INSUFFICIENT_STORAGE,
             "store-full",
@@ -32,7 +32,7 @@ pub(super) fn of_store(error: &store::Error) -> Problem {
             "The store has no room for these bytes.",
         ),
         store::Error::ReadOnly => unavailable("store-read-only", "The store takes no uploads."),
-        // The reason may hold a path: it is for the log.
+        // The reason may hold a path, so it is written to the log only.
         store::Error::Unavailable(_) => {
             unavailable("store-unavailable", "The store is not ready.").field(RETRY_AFTER, "1")
         }
@@ -66,32 +66,32 @@ pub(super) fn of_pipeline(error: &pipeline::Error) -> Problem {
             corrupt(format!("{format}: {reason}")).member("format", *format).cached(REFUSED_MAX_AGE_S)
         }
         pipeline::Error::CropOutside => {
-            let detail = "The crop lies wholly outside the image.";
+            let detail = "The crop lies outside of the image.";
             problem(StatusCode::UNPROCESSABLE_ENTITY, "crop-outside", "Crop outside the image", detail)
                 .cached(REFUSED_MAX_AGE_S)
         }
         pipeline::Error::MissingImage { id } => {
-            let detail = format!("The image {id}, which the operations name, is not stored.");
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "image-missing", "An image is missing", detail)
+            let detail = format!("The image {id}, which the operations use, is not stored.");
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "image-missing", "Image missing", detail)
                 .member("id", id.to_string())
                 .cached(ABSENT_MAX_AGE_S)
         }
-        pipeline::Error::Cancelled => busy("The render was given up.", 1),
+        pipeline::Error::Cancelled => busy("The render was cancelled.", 1),
         pipeline::Error::Timeout => {
-            let detail = "The render ran past its time.";
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "render-timeout", "The render took too long", detail)
+            let detail = "The render took longer than render_timeout_ms.";
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "render-timeout", "Render timeout", detail)
         }
-        // What the encoder said is for the log.
+        // The reason is written to the log only.
         pipeline::Error::Encode { .. } => internal(),
     }
 }
 
 pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
     match error {
-        jobs::Error::NotFound => absent("unknown-job", "No job has this id, or it has been forgotten.").cached(0),
-        jobs::Error::Busy => busy("Too many jobs are unfinished, or are being received.", 5),
+        jobs::Error::NotFound => absent("unknown-job", "No job has this id, or it was forgotten.").cached(0),
+        jobs::Error::Busy => busy("Too many jobs are unfinished, or are being submitted.", 5),
         jobs::Error::TooManyItems { max } => {
-            let detail = format!("At most {max} items are taken.");
+            let detail = format!("At most {max} items are accepted.");
             problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too many items", detail).limit(
                 "job_items_max",
                 None,
@@ -108,26 +108,21 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
         }
         jobs::Error::KeyReused => {
             let detail = "This Idempotency-Key was sent with other items before.";
-            problem(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "Idempotency-Key was used before",
-                detail,
-            )
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "Idempotency-Key reused", detail)
         }
         jobs::Error::OtherRights => {
-            let detail = "These items were sent before by somebody who may do less: send them with an Idempotency-Key of \
-                their own.";
-            problem(StatusCode::CONFLICT, "job-of-other-rights", "The job was sent with fewer rights", detail)
+            let detail =
+                "These items were sent before with fewer rights; send them with an Idempotency-Key of their own.";
+            problem(StatusCode::CONFLICT, "job-of-other-rights", "Job of other rights", detail)
         }
-        // Not which one it was: it may hold a secret of somebody else.
+        // The other webhook is not shown: it may hold a secret of another client.
         jobs::Error::OtherWebhook => {
-            let detail = "These items were sent before with another webhook, or with none: send them with an Idempotency-Key \
-                of their own, or without a webhook.";
-            problem(StatusCode::CONFLICT, "job-of-other-webhook", "The job was sent with another webhook", detail)
+            let detail = "These items were sent before with another webhook or without one; send them with an Idempotency-Key of \
+                their own, or without a webhook.";
+            problem(StatusCode::CONFLICT, "job-of-other-webhook", "Job of another webhook", detail)
         }
         jobs::Error::Webhook(fetch::Error::Off) => {
-            let detail = "This server calls no webhooks: no host is allowed.";
+            let detail = "This server calls no webhooks, since no host is allowed.";
             problem(StatusCode::FORBIDDEN, "webhook-off", "Webhooks are off", detail)
         }
         jobs::Error::Webhook(fetch::Error::Url { allowed }) => of_pipeline(&unfit("webhook", None, *allowed)),
@@ -136,9 +131,9 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
             problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
         }
         jobs::Error::Store(error) => of_store(error),
-        // The reason may hold a path: it is for the log.
+        // The reason may hold a path, so it is written to the log only.
         jobs::Error::Database(_) | jobs::Error::Ended => {
-            unavailable("jobs-unavailable", "The queue of jobs does not answer.").field(RETRY_AFTER, "1")
+            unavailable("jobs-unavailable", "The queue of jobs does not respond.").field(RETRY_AFTER, "1")
         }
     }
 }
@@ -146,17 +141,17 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
 pub(super) fn of_fetch(error: &fetch::Error) -> Problem {
     match error {
         fetch::Error::Off => {
-            let detail = "This server fetches no remote images: no host is allowed.";
+            let detail = "This server fetches no remote images, since no host is allowed.";
             problem(StatusCode::FORBIDDEN, "remote-off", "Remote sources are off", detail)
         }
         fetch::Error::Url { allowed } => of_pipeline(&unfit("url", None, *allowed)),
-        // Nothing tells a blocked address from one where nobody is.
+        // A blocked address and an unreachable one get the same response.
         fetch::Error::Refused | fetch::Error::Unreached => {
-            let detail = "This URL, or where it leads, is not allowed here or cannot be reached.";
+            let detail = "This URL, or a redirect of it, is not allowed or cannot be reached.";
             problem(StatusCode::FORBIDDEN, "remote-refused", "Remote source refused", detail)
         }
         fetch::Error::Failed { status } => {
-            let detail = "The remote server did not answer with an image.";
+            let detail = "The remote server did not return an image.";
             let problem = problem(StatusCode::BAD_GATEWAY, "remote-failed", "Remote source failed", detail);
             match status {
                 Some(status) => problem.member("remote_status", *status),
@@ -165,9 +160,9 @@ pub(super) fn of_fetch(error: &fetch::Error) -> Problem {
         }
         fetch::Error::TooSlow => {
             let detail = "The remote server took too long.";
-            problem(StatusCode::GATEWAY_TIMEOUT, "remote-timeout", "Remote source too slow", detail)
+            problem(StatusCode::GATEWAY_TIMEOUT, "remote-timeout", "Remote source timeout", detail)
         }
         fetch::Error::TooLarge { max } => too_large("bytes_max", *max),
-        fetch::Error::Busy => busy("Too many remote images are being fetched at this moment.", 1),
+        fetch::Error::Busy => busy("Too many remote images are being fetched.", 1),
     }
 }

@@ -1,4 +1,4 @@
-//! What is told of an error, to the client and in the log.
+//! The report of an error, to the client and to the log.
 
 use hyper::StatusCode;
 
@@ -7,35 +7,36 @@ use crate::http::error::Error;
 use crate::http::protocol::problem;
 use crate::{jobs, store};
 
-/// What the client is told of an error; what somebody must know of it is logged.
-pub(in crate::http) fn told(error: &Error, request_id: Option<&str>) -> Problem {
+/// Logs an error by its severity, and returns the problem that the client sees.
+pub(in crate::http) fn report(error: &Error, request_id: Option<&str>) -> Problem {
     let problem = problem::of(error);
-    match weight(error, problem.status()) {
-        Weight::Fault => tracing::error!(%error, request_id, "a request failed"),
-        Weight::Trouble => tracing::warn!(%error, request_id, "a request failed"),
-        Weight::Refusal => tracing::debug!(%error, request_id, "a request was refused"),
+    match severity(error, problem.status()) {
+        Severity::Fault => tracing::error!(%error, request_id, "a request failed"),
+        Severity::Trouble => tracing::warn!(%error, request_id, "a request failed"),
+        Severity::Refusal => tracing::debug!(%error, request_id, "a request was refused"),
     }
     problem
 }
 
-/// How much of a log line an error is worth.
+/// The severity of an error in the log.
 #[derive(Debug, PartialEq, Eq)]
-enum Weight {
-    /// Somebody must look: our bug, or lost bytes.
+enum Severity {
+    /// An operator must look: a bug of the server, or lost bytes.
     Fault,
-    /// The store is not as it should be, for every request alike.
+    /// The store has a fault that concerns every request.
     Trouble,
-    /// The client's doing, or a bound that was reached: counted at `/metrics`, and under load far too often for a log.
+    /// A mistake of the client, or a bound that was reached. These are counted at `/metrics`; under load they are far
+    /// too many for a log.
     Refusal,
 }
 
-fn weight(error: &Error, status: StatusCode) -> Weight {
+fn severity(error: &Error, status: StatusCode) -> Severity {
     match error {
-        Error::Store(store::Error::Corrupt(_)) => Weight::Fault,
-        Error::Store(store::Error::Full | store::Error::ReadOnly | store::Error::Unavailable(_)) => Weight::Trouble,
-        Error::Jobs(jobs::Error::Database(_)) => Weight::Trouble,
-        _ if status == StatusCode::INTERNAL_SERVER_ERROR => Weight::Fault,
-        _ => Weight::Refusal,
+        Error::Store(store::Error::Corrupt(_)) => Severity::Fault,
+        Error::Store(store::Error::Full | store::Error::ReadOnly | store::Error::Unavailable(_)) => Severity::Trouble,
+        Error::Jobs(jobs::Error::Database(_)) => Severity::Trouble,
+        _ if status == StatusCode::INTERNAL_SERVER_ERROR => Severity::Fault,
+        _ => Severity::Refusal,
     }
 }
 
@@ -48,16 +49,16 @@ mod tests {
     #[test]
     fn only_what_somebody_must_look_at_is_an_error_in_the_log() {
         let check =
-            |error: Error, expected| assert_eq!(weight(&error, problem::of(&error).status()), expected, "{error}");
-        check(Error::Internal, Weight::Fault);
-        check(pipeline::Error::Encode { format: "png", reason: String::new() }.into(), Weight::Fault);
-        check(store::Error::Corrupt(Digest::of(b"")).into(), Weight::Fault);
-        check(store::Error::Full.into(), Weight::Trouble);
-        check(store::Error::Unavailable(String::new()).into(), Weight::Trouble);
-        check(jobs::Error::Database(String::new()).into(), Weight::Trouble);
-        for refusal in [Error::Busy { retry_after_s: 1 }, Error::Lists, Error::Draining, Error::NoRoute] {
-            check(refusal, Weight::Refusal);
+            |error: Error, expected| assert_eq!(severity(&error, problem::of(&error).status()), expected, "{error}");
+        check(Error::Internal, Severity::Fault);
+        check(pipeline::Error::Encode { format: "png", reason: String::new() }.into(), Severity::Fault);
+        check(store::Error::Corrupt(Digest::of(b"")).into(), Severity::Fault);
+        check(store::Error::Full.into(), Severity::Trouble);
+        check(store::Error::Unavailable(String::new()).into(), Severity::Trouble);
+        check(jobs::Error::Database(String::new()).into(), Severity::Trouble);
+        for refusal in [Error::Busy { retry_after_s: 1 }, Error::ListsBusy, Error::Draining, Error::NoRoute] {
+            check(refusal, Severity::Refusal);
         }
-        check(store::Error::Busy.into(), Weight::Refusal);
+        check(store::Error::Busy.into(), Severity::Refusal);
     }
 }

@@ -1,5 +1,6 @@
-//! [`FormItems`]: the items of `multipart/form-data`: a part `items`, one JSON object a line, then the parts that they name as
-//! `{"part": "<name>"}`. One part is held at a time, and for as long as its items run.
+//! [`FormItems`]: the items of `multipart/form-data`. The first part, `items`, has one JSON object a line. The other
+//! parts are the sources, which items name as `{"part": "<name>"}`. One part is held at a time, for as long as its
+//! items run.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,26 +9,26 @@ use bytes::{Buf, Bytes};
 use multer::{Field, Multipart};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::item_reader::{Entry, Reader, Whose};
+use super::item_reader::{ItemLabel, ItemReader, RequestItem};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
-use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, boundary, of_form};
 use crate::http::message::options::ms;
 use crate::http::message::text_budget::Text;
 use crate::items::{Item, ReservedBytes, Source};
 use crate::pipeline::invalid::{invalid, short};
 use crate::store;
 
-const FIRST: Error = Error::Malformed { what: "the first part of the form must be items: one JSON object a line" };
+const FIRST: Error = Error::Malformed { what: "the first part of the form must be items, with one JSON object a line" };
 
 /// The items and parts of a form.
 pub(super) struct FormItems {
     parser: Multipart<'static>,
     chunks: Chunks<()>,
-    /// Items that were not read yet.
+    /// Lines of items that were not read yet.
     lines: Bytes,
-    /// Items that wait for their part, by its name: their place in the request and their line.
+    /// Items that wait for their part, by its name: their index in the request, and their line.
     waiting: HashMap<String, Vec<(u64, Bytes)>>,
     /// Items whose part has come, has failed, or is missing.
     ready: VecDeque<(u64, Bytes)>,
@@ -38,10 +39,8 @@ pub(super) struct FormItems {
 impl FormItems {
     /// Reads the first part.
     pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<FormItems, Error> {
-        let boundary = multer::parse_boundary(content_type)
-            .map_err(|_| Error::Malformed { what: "multipart/form-data needs a boundary" })?;
         let chunks = Chunks::new(body.stream(&app.options), ());
-        let mut parser = Multipart::new(chunks.clone(), boundary);
+        let mut parser = Multipart::new(chunks.clone(), boundary(content_type)?);
         let mut first = parser.next_field().await.map_err(of_form)?.ok_or(FIRST)?;
         if first.name() != Some("items") {
             return Err(FIRST);
@@ -64,14 +63,14 @@ impl FormItems {
         })
     }
 
-    /// The next item: first those that wait for no part.
-    pub(super) async fn next(&mut self, reader: &mut Reader) -> Result<Option<Entry>, Error> {
+    /// The next item. Items that need no part come first.
+    pub(super) async fn next(&mut self, reader: &mut ItemReader) -> Result<Option<RequestItem>, Error> {
         loop {
             if let Some(line) = self.line() {
                 let entry = reader.entry(line.clone()).await;
                 match &entry.item {
                     Ok(Item { source: Source::Part(name), .. }) => {
-                        self.waiting.entry(name.clone()).or_default().push((entry.whose.index, line));
+                        self.waiting.entry(name.clone()).or_default().push((entry.label.index, line));
                     }
                     _ => return Ok(Some(entry)),
                 }
@@ -104,29 +103,30 @@ impl FormItems {
         None
     }
 
-    /// Makes the items of the next part ready, or once there is none those of a part that is missing. `Some`: an entry instead.
-    async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<Entry>, Error> {
-        // Between parts, the heads of which the parser holds in memory.
+    /// Makes the items of the next part ready; after the last part, the items of a missing part. `Some` is the failure
+    /// of a part that no item names.
+    async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<RequestItem>, Error> {
+        // This bounds the heads of parts, which the parser holds in memory.
         self.chunks.allow_more(FORM_BYTES_MAX);
         let Some(mut part) = self.parser.next_field().await.map_err(of_form)? else {
             self.miss();
             return Ok(None);
         };
-        // What is in them is bounded as it is taken.
+        // The content of parts is bounded as it is read.
         self.chunks.allow_more(u64::MAX);
         let name = part.name().unwrap_or_default().to_owned();
         let Some(waiting) = self.waiting.remove(&name) else {
             while part.chunk().await.map_err(of_form)?.is_some() {}
-            let error = invalid("part", &name, "a name by which an item asks for a part").into();
-            let whose = Whose { index: 0, key: None, part: Some(short(&name)) };
-            return Ok(Some(Entry { whose, item: Err(error) }));
+            let error = invalid("part", &name, "the name of a part that an item uses").into();
+            let label = ItemLabel { index: 0, key: None, part: Some(short(&name)) };
+            return Ok(Some(RequestItem { label, item: Err(error) }));
         };
         self.ready = waiting.into();
         self.part = take(app, &mut part).await?;
         Ok(None)
     }
 
-    /// Makes items ready whose part has never come, while there are such.
+    /// Makes the items of one missing part ready, if there are any.
     fn miss(&mut self) {
         let Some(name) = self.waiting.keys().next().cloned() else { return };
         self.part = Err(invalid("source.part", &name, "the name of a part of this form").into());
@@ -134,7 +134,8 @@ impl FormItems {
     }
 }
 
-/// The bytes of a part, within the budget of bodies: what is wrong with them is for its items alone, so it is read to its end.
+/// Reads the bytes of a part, within the budget of uploads. The part is read to its end, since a fault in it concerns
+/// only its items.
 async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<ReservedBytes, Error>, Error> {
     let max = app.limits.bytes_max;
     let mut reserved = app.uploads.patient(ms(app.options.body_stall_ms)).acquire_none();

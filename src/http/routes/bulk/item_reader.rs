@@ -1,4 +1,4 @@
-//! [`Reader`]: an item from its text, held against what its sender may do.
+//! [`ItemReader`]: reads an item from its text, and checks the rights of its sender.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use crate::http::error::Error;
 use crate::http::protocol::rights::Rights;
 use crate::items::Item;
 
-/// An item, or why it is none.
-pub(super) struct Entry {
-    pub(super) whose: Whose,
+/// An item, or the reason why there is none.
+pub(super) struct RequestItem {
+    pub(super) label: ItemLabel,
     pub(super) item: Result<Item, Error>,
 }
 
-/// What a result line is about.
-pub(super) struct Whose {
-    /// The item's place in the request, from 0.
+/// The identity of an item in its result lines.
+pub(super) struct ItemLabel {
+    /// The index of the item in the request, from 0.
     pub(super) index: u64,
     pub(super) key: Option<String>,
-    /// A part of the form that no item names; then there is no item.
+    /// The name of a part that no item names; then there is no item.
     pub(super) part: Option<String>,
 }
 
-/// What every item is read by.
-pub(super) struct Reader {
+/// Reads the items of one request.
+pub(super) struct ItemReader {
     pub(super) app: Arc<App>,
     pub(super) rights: Rights,
     /// Items so far.
@@ -37,9 +37,9 @@ pub(super) fn too_long(bytes_max: usize) -> Error {
     Error::TooLarge { name: "line_bytes_max", max: bytes_max as u64 }
 }
 
-impl Reader {
-    /// The next item.
-    pub(super) async fn entry(&mut self, text: Bytes) -> Entry {
+impl ItemReader {
+    /// Reads the next item.
+    pub(super) async fn entry(&mut self, text: Bytes) -> RequestItem {
         let max = self.app.options.line_bytes_max;
         if text.len() > max {
             return self.refused(too_long(max));
@@ -48,19 +48,19 @@ impl Reader {
         self.read(index, text).await
     }
 
-    /// The item of this place.
-    pub(super) async fn read(&self, index: u64, text: Bytes) -> Entry {
+    /// Reads the item of this index.
+    pub(super) async fn read(&self, index: u64, text: Bytes) -> RequestItem {
         let read = self.app.items.read(text, PLACES).await;
         let (key, item) = match read {
             Ok(item) => (item.key.clone(), self.rights.check(item.needs()).map(|()| item)),
             Err(unread) => (unread.key, Err(unread.error.into())),
         };
-        Entry { whose: Whose { index, key, part: None }, item }
+        RequestItem { label: ItemLabel { index, key, part: None }, item }
     }
 
-    pub(super) fn refused(&mut self, error: Error) -> Entry {
-        let whose = Whose { index: self.take_index(), key: None, part: None };
-        Entry { whose, item: Err(error) }
+    pub(super) fn refused(&mut self, error: Error) -> RequestItem {
+        let label = ItemLabel { index: self.take_index(), key: None, part: None };
+        RequestItem { label, item: Err(error) }
     }
 
     fn take_index(&mut self) -> u64 {

@@ -1,4 +1,4 @@
-//! [`Intake`]: the items of a request, one after the other, from lines, an array or a form.
+//! [`RequestItems`]: the items of a request in turn, from lines, an array or a form.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use futures_util::stream::try_unfold;
 use hyper::header::HeaderMap;
 
 use super::form::FormItems;
-use super::item_reader::{Entry, Reader, too_long};
+use super::item_reader::{ItemReader, RequestItem, too_long};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::{RequestBody, content_type};
@@ -20,22 +20,23 @@ use crate::store;
 const MEDIA_TYPES: &str = "application/x-ndjson, application/json or multipart/form-data";
 
 /// The items of one request.
-pub(super) struct Intake {
-    reader: Reader,
-    given: Given,
-    owed: Arc<Owed>,
+pub(super) struct RequestItems {
+    reader: ItemReader,
+    body: ItemsBody,
+    pending: Arc<Pending>,
 }
 
-/// What the server owes the client. While it does, a pause is not the client's: it may wait for results before it says more.
+/// Results that the server owes the client. While there are any, a pause is not the client's fault: it may wait for
+/// results before it sends more.
 #[derive(Default)]
-pub(super) struct Owed {
-    /// Items that have begun, and whose results are not written.
+pub(super) struct Pending {
+    /// Items that have begun and whose results are not written.
     items: AtomicUsize,
-    /// Results were written, which take a slow client a while.
+    /// Whether results were written, which take a slow client some time.
     results: AtomicBool,
 }
 
-impl Owed {
+impl Pending {
     pub(super) fn began(&self) {
         self.items.fetch_add(1, Ordering::Relaxed);
     }
@@ -50,55 +51,56 @@ impl Owed {
     }
 }
 
-enum Given {
-    /// The first line, which is read before the answer begins, and the others.
+enum ItemsBody {
+    /// The first line, which is read before the response begins, and the other lines.
     Lines(Option<Line>, Box<LineReader>),
     Array(Array),
     Form(Box<FormItems>),
 }
 
-impl Intake {
-    /// By `Content-Type`. The first line, and what is read whole (an array, the items of a form), is read before this returns.
+impl RequestItems {
+    /// Reads a body by its `Content-Type`. The first line is read before this returns, and so is an array, or the part
+    /// `items` of a form.
     pub(super) async fn of(
         app: &Arc<App>,
         headers: &HeaderMap,
         body: RequestBody,
         rights: Rights,
-    ) -> Result<Intake, Error> {
+    ) -> Result<RequestItems, Error> {
         let (content_type, media_type) = content_type(headers);
-        let given = match media_type.as_str() {
+        let body = match media_type.as_str() {
             lines if is_lines(lines) => {
                 let reader = body.stream(&app.options);
                 let mut lines = Box::new(LineReader::new(reader, app.options.line_bytes_max, &app.uploads));
-                // A client that waits for `100 Continue` would take the answer for a refusal.
-                Given::Lines(lines.next().await?, lines)
+                // A client that waits for `100 Continue` would take an early response for a refusal.
+                ItemsBody::Lines(lines.next().await?, lines)
             }
-            "application/json" => Given::Array(Array::read(&app.batch_budget, body, &app.options).await?),
-            "multipart/form-data" => Given::Form(Box::new(FormItems::begin(app, content_type, body).await?)),
+            "application/json" => ItemsBody::Array(Array::read(&app.batch_budget, body, &app.options).await?),
+            "multipart/form-data" => ItemsBody::Form(Box::new(FormItems::begin(app, content_type, body).await?)),
             _ => return Err(Error::MediaType { allowed: MEDIA_TYPES }),
         };
-        Ok(Intake { reader: Reader { app: app.clone(), rights, count: 0 }, given, owed: Arc::default() })
+        Ok(RequestItems { reader: ItemReader { app: app.clone(), rights, count: 0 }, body, pending: Arc::default() })
     }
 
-    /// To be told of what is owed.
-    pub(super) fn owed(&self) -> Arc<Owed> {
-        self.owed.clone()
+    /// The counter of results that are owed to the client.
+    pub(super) fn pending(&self) -> Arc<Pending> {
+        self.pending.clone()
     }
 
-    /// One entry after the other; after an error there is none.
-    pub(super) fn entries(self) -> impl Stream<Item = Result<Entry, Error>> {
-        try_unfold(self, |mut intake| async { Ok(intake.next().await?.map(|entry| (entry, intake))) })
+    /// The items in turn; an error is the last element.
+    pub(super) fn stream(self) -> impl Stream<Item = Result<RequestItem, Error>> {
+        try_unfold(self, |mut items| async { Ok(items.next().await?.map(|entry| (entry, items))) })
     }
 
-    async fn next(&mut self) -> Result<Option<Entry>, Error> {
+    async fn next(&mut self) -> Result<Option<RequestItem>, Error> {
         let reader = &mut self.reader;
-        match &mut self.given {
-            Given::Form(form) => form.next(reader).await,
-            Given::Array(array) => match array.next() {
+        match &mut self.body {
+            ItemsBody::Form(form) => form.next(reader).await,
+            ItemsBody::Array(array) => match array.next() {
                 Some(text) => Ok(Some(reader.entry(text).await)),
                 None => Ok(None),
             },
-            Given::Lines(first, lines) => Ok(match line(first, lines, &self.owed).await? {
+            ItemsBody::Lines(first, lines) => Ok(match line(first, lines, &self.pending).await? {
                 Some(Line::Text(text)) => Some(reader.entry(text).await),
                 Some(Line::TooLong { bytes_max }) => Some(reader.refused(too_long(bytes_max))),
                 Some(Line::NoRoom) => Some(reader.refused(store::Error::Busy.into())),
@@ -108,14 +110,14 @@ impl Intake {
     }
 }
 
-/// The next line, however long the client waits for what it is owed.
-async fn line(first: &mut Option<Line>, lines: &mut LineReader, owed: &Owed) -> Result<Option<Line>, Error> {
+/// The next line. The client may pause while results are owed to it.
+async fn line(first: &mut Option<Line>, lines: &mut LineReader, pending: &Pending) -> Result<Option<Line>, Error> {
     if let Some(first) = first.take() {
         return Ok(Some(first));
     }
     loop {
         match lines.next().await {
-            Err(Error::BodyTimeout) if owed.excuses_a_pause() => {}
+            Err(Error::BodyTimeout) if pending.excuses_a_pause() => {}
             read => return read,
         }
     }

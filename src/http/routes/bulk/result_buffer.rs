@@ -1,11 +1,11 @@
-//! [`Backlog`]: results of one request that have ended and wait for the client.
+//! [`ResultBuffer`]: finished results of one request that wait for its client.
 //!
-//! A render holds memory of the bulk lane, for which all bulk requests and jobs wait: so nothing of it may wait for a client. A few
-//! results wait in memory that is counted for the request alone, and what is more in a temporary file (in several, where that is
-//! long), from which they are taken in pieces. Past a bound of bytes in files no further item of the request is begun. Those that are
-//! under way may end past it, as long as there is room for them; after that they are refused, in their lines, and so they are where
-//! the file fails. One half of the room is shared out evenly, so that no request can take that of the others; the other half is for
-//! requests that need it. Nothing here waits for anything but the client, and all that is held is the request's own.
+//! A render holds memory of the bulk lane, which all bulk requests and jobs share, so no render may wait for a client.
+//! A few results wait in memory that is counted for the request alone. Further results wait in temporary files, and are
+//! read from them in pieces. Past a bound of bytes in files no further item of the request begins. Running items may
+//! end past that bound, as long as there is room. After that, or if the file fails, their results are refused in their
+//! lines. Half of the room is split evenly, so that no request can take the share of another; the other half is for
+//! requests that need it. Only the client is waited for, and all that is held belongs to the request.
 
 use std::sync::Arc;
 
@@ -20,46 +20,50 @@ use crate::http::message::spill_file::{SpillFile, Spilled};
 use crate::http::message::spool::{PIECE_BYTES, Spools};
 
 /// Results of one request that wait for its client.
-pub(super) struct Backlog {
-    /// Bytes that may wait in memory.
+pub(super) struct ResultBuffer {
+    /// Permits for bytes that wait in memory.
     memory: Arc<Semaphore>,
     file: Arc<SpillFile>,
     file_bytes_max: u64,
 }
 
-/// A result that waits. The right to do so goes with its bytes.
-pub(super) enum Waiting {
+/// A result that waits. Its permit goes with its bytes.
+pub(super) enum Buffered {
     Memory(Bytes),
     File(Spilled),
 }
 
-impl Backlog {
-    pub(super) fn of(app: &App) -> Backlog {
-        Backlog::new(app.spools.clone(), &app.options)
+impl ResultBuffer {
+    pub(super) fn of(app: &App) -> ResultBuffer {
+        ResultBuffer::new(app.spools.clone(), &app.options)
     }
 
-    pub(super) fn new(spools: Spools, options: &Options) -> Backlog {
+    pub(super) fn new(spools: Spools, options: &Options) -> ResultBuffer {
         let memory_bytes_max = options.bulk_results_bytes_max.min(Semaphore::MAX_PERMITS);
         let memory = Arc::new(Semaphore::new(memory_bytes_max));
-        Backlog { memory, file: SpillFile::new(spools, share_bytes(options)), file_bytes_max: options.spool_bytes_max }
+        ResultBuffer {
+            memory,
+            file: SpillFile::new(spools, share_bytes(options)),
+            file_bytes_max: options.spool_bytes_max,
+        }
     }
 
-    /// Ready when a further item may begin.
+    /// Waits until a further item may begin.
     pub(super) async fn has_room(&self) {
         self.file.is_within(self.file_bytes_max).await;
     }
 
-    /// Puts a result where it may wait; it gives back what it held until now.
-    pub(super) async fn wait(&self, result: Bytes) -> Result<Waiting, Error> {
+    /// Moves a result to memory or a file of the request, which frees what it held until now.
+    pub(super) async fn put(&self, result: Bytes) -> Result<Buffered, Error> {
         if let Some(room) = self.room_for(result.len()) {
             let copy: Box<[u8]> = result.as_ref().into();
-            return Ok(Waiting::Memory(hold(copy, room)));
+            return Ok(Buffered::Memory(hold(copy, room)));
         }
         let kept = self.file.spill(result).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a result cannot be kept in a temporary file: it is refused");
+            tracing::warn!(%error, "cannot write a result to a temporary file; the result is refused");
             None
         });
-        kept.map(Waiting::File).ok_or(Error::Busy { retry_after_s: 1 })
+        kept.map(Buffered::File).ok_or(Error::Busy { retry_after_s: 1 })
     }
 
     fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
@@ -67,41 +71,42 @@ impl Backlog {
     }
 }
 
-impl Waiting {
+impl Buffered {
     /// Bytes that are left.
     pub(super) fn len(&self) -> u64 {
         match self {
-            Waiting::Memory(bytes) => bytes.len() as u64,
-            Waiting::File(kept) => kept.len(),
+            Buffered::Memory(bytes) => bytes.len() as u64,
+            Buffered::File(kept) => kept.len(),
         }
     }
 
-    /// The next bytes, up to [`PIECE_BYTES`], and what is left after them. All pieces but the last are whole.
-    pub(super) async fn next(self) -> Result<(Bytes, Option<Waiting>), Error> {
+    /// The next bytes, up to [`PIECE_BYTES`], and the rest after them. All pieces but the last are full.
+    pub(super) async fn next(self) -> Result<(Bytes, Option<Buffered>), Error> {
         match self {
-            Waiting::Memory(mut rest) => {
+            Buffered::Memory(mut rest) => {
                 let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-                Ok((piece, (!rest.is_empty()).then_some(Waiting::Memory(rest))))
+                Ok((piece, (!rest.is_empty()).then_some(Buffered::Memory(rest))))
             }
-            Waiting::File(kept) => {
+            Buffered::File(kept) => {
                 let (piece, rest) = kept.next().await.map_err(|error| {
-                    tracing::error!(%error, "a result cannot be read back from its temporary file");
+                    tracing::error!(%error, "cannot read a result back from its temporary file");
                     Error::Internal
                 })?;
-                Ok((piece, rest.map(Waiting::File)))
+                Ok((piece, rest.map(Buffered::File)))
             }
         }
     }
 }
 
-/// What a request may keep in files, however much the others do; never less than what it may keep before it is read no further.
+/// The bytes in files that are guaranteed to a request, whatever the others keep. This is never less than the bound
+/// past which no further item begins.
 fn share_bytes(options: &Options) -> u64 {
     let requests = options.bulk_requests_max.max(1) as u64;
     (options.spools_bytes_max / 2 / requests).max(options.spool_bytes_max)
 }
 
 #[cfg(test)]
-impl Backlog {
+impl ResultBuffer {
     pub(super) fn file_pieces(&self) -> usize {
         self.file.pieces()
     }
@@ -117,19 +122,19 @@ mod tests {
 
     const PIECE: u64 = PIECE_BYTES as u64;
 
-    /// Ten bytes in memory, two pieces in the file, and four in all files.
-    fn backlog() -> Backlog {
+    /// A buffer of ten bytes in memory, two pieces in its file, and four in all files.
+    fn buffer() -> ResultBuffer {
         let options = Options { bulk_results_bytes_max: 10, spool_bytes_max: 2 * PIECE, ..Options::default() };
-        Backlog::new(Spools::new(0, 4 * PIECE), &options)
+        ResultBuffer::new(Spools::new(0, 4 * PIECE), &options)
     }
 
-    /// A result that holds something of the lane.
+    /// A result that holds a permit of the lane.
     fn held(lane: &Arc<Semaphore>, bytes: &[u8]) -> Bytes {
         let room = lane.clone().try_acquire_owned().expect("room");
         hold(Bytes::copy_from_slice(bytes), room)
     }
 
-    async fn read(waiting: Waiting) -> Vec<u8> {
+    async fn read(waiting: Buffered) -> Vec<u8> {
         let (mut all, mut rest) = (Vec::new(), Some(waiting));
         while let Some(waiting) = rest {
             let (piece, more) = waiting.next().await.expect("its bytes");
@@ -141,48 +146,48 @@ mod tests {
 
     #[tokio::test]
     async fn results_wait_in_memory_up_to_their_bound_then_in_a_file_and_hold_nothing_of_the_lane() {
-        let (lane, backlog) = (Arc::new(Semaphore::new(1)), backlog());
-        let whole = backlog.wait(held(&lane, b"0123456789")).await.expect("room");
-        assert!(matches!(whole, Waiting::Memory(_)), "the bound itself");
-        let past = backlog.wait(held(&lane, b"x")).await.expect("room");
-        assert!(matches!(past, Waiting::File(..)), "one past it");
+        let (lane, buffer) = (Arc::new(Semaphore::new(1)), buffer());
+        let whole = buffer.put(held(&lane, b"0123456789")).await.expect("room");
+        assert!(matches!(whole, Buffered::Memory(_)), "the bound itself");
+        let past = buffer.put(held(&lane, b"x")).await.expect("room");
+        assert!(matches!(past, Buffered::File(..)), "one past it");
         assert_eq!(lane.available_permits(), 1);
         assert_eq!((whole.len(), past.len()), (10, 1));
         assert_eq!(read(whole).await, b"0123456789");
         assert_eq!(read(past).await, b"x");
-        let again = backlog.wait(held(&lane, b"0123456789")).await.expect("room");
-        assert!(matches!(again, Waiting::Memory(_)), "it is given back");
+        let again = buffer.put(held(&lane, b"0123456789")).await.expect("room");
+        assert!(matches!(again, Buffered::Memory(_)), "it is given back");
     }
 
     #[tokio::test]
     async fn a_result_counts_until_its_last_piece_is_on_its_way() {
         let options = Options { bulk_results_bytes_max: PIECE_BYTES + 1, ..Options::default() };
-        let backlog = Backlog::new(Spools::new(0, 0), &options);
-        let waiting = backlog.wait(vec![7; PIECE_BYTES + 1].into()).await.expect("room");
+        let buffer = ResultBuffer::new(Spools::new(0, 0), &options);
+        let waiting = buffer.put(vec![7; PIECE_BYTES + 1].into()).await.expect("room");
         let (first, rest) = waiting.next().await.expect("its bytes");
         let (last, end) = rest.expect("one byte more").next().await.expect("its bytes");
         assert_eq!((first.len(), last.len(), end.is_none()), (PIECE_BYTES, 1, true));
         drop(first);
         assert!(
-            matches!(backlog.wait(vec![8].into()).await, Err(Error::Busy { .. })),
+            matches!(buffer.put(vec![8].into()).await, Err(Error::Busy { .. })),
             "memory is full, files have no room"
         );
         drop(last);
-        assert!(backlog.wait(vec![8].into()).await.is_ok());
+        assert!(buffer.put(vec![8].into()).await.is_ok());
     }
 
     #[tokio::test]
     async fn items_begin_until_the_file_is_past_its_bound_and_again_when_it_is_not() {
-        let backlog = backlog();
-        let _memory = backlog.wait(vec![0; 10].into()).await.expect("room");
-        let first = backlog.wait(vec![1; PIECE_BYTES + 1].into()).await.expect("room");
-        assert!(backlog.has_room().now_or_never().is_some(), "the bound itself");
-        let second = backlog.wait(vec![2; 1].into()).await.expect("room");
-        assert!(backlog.has_room().now_or_never().is_none(), "one piece past it");
-        let third = backlog.wait(vec![3; 1].into()).await.expect("the room of all files itself");
-        assert!(matches!(backlog.wait(vec![4; 1].into()).await, Err(Error::Busy { .. })), "no file has room");
+        let buffer = buffer();
+        let _memory = buffer.put(vec![0; 10].into()).await.expect("room");
+        let first = buffer.put(vec![1; PIECE_BYTES + 1].into()).await.expect("room");
+        assert!(buffer.has_room().now_or_never().is_some(), "the bound itself");
+        let second = buffer.put(vec![2; 1].into()).await.expect("room");
+        assert!(buffer.has_room().now_or_never().is_none(), "one piece past it");
+        let third = buffer.put(vec![3; 1].into()).await.expect("the room of all files itself");
+        assert!(matches!(buffer.put(vec![4; 1].into()).await, Err(Error::Busy { .. })), "no file has room");
         assert!(read(first).await == vec![1; PIECE_BYTES + 1]);
-        assert!(backlog.has_room().now_or_never().is_some());
+        assert!(buffer.has_room().now_or_never().is_some());
         drop((second, third));
     }
 
@@ -197,23 +202,23 @@ mod tests {
                 ..Options::default()
             };
             let spools = Spools::new(0, options.spools_bytes_max);
-            let [slow, other] = [(); 2].map(|()| Backlog::new(spools.clone(), &options));
+            let [slow, other] = [(); 2].map(|()| ResultBuffer::new(spools.clone(), &options));
             let mut waiting = Vec::new();
-            for (backlog, pieces) in [(&slow, 8), (&other, share)] {
+            for (buffer, pieces) in [(&slow, 8), (&other, share)] {
                 for _ in 0..pieces {
-                    waiting.push(backlog.wait(vec![1].into()).await.expect("room"));
+                    waiting.push(buffer.put(vec![1].into()).await.expect("room"));
                 }
-                assert!(matches!(backlog.wait(vec![2].into()).await, Err(Error::Busy { .. })), "one past {pieces}");
+                assert!(matches!(buffer.put(vec![2].into()).await, Err(Error::Busy { .. })), "one past {pieces}");
             }
         }
     }
 
     #[tokio::test]
     async fn results_that_a_file_fails_to_take_are_refused_and_hold_nothing_of_the_lane() {
-        let (lane, mut backlog) = (Arc::new(Semaphore::new(1)), backlog());
-        backlog.file = SpillFile::new(Spools::new(0, 4 * PIECE).created_by(|| Err(io::Error::other("no folder"))), 0);
-        let _memory = backlog.wait(vec![0; 10].into()).await.expect("room");
-        assert!(matches!(backlog.wait(held(&lane, b"x")).await, Err(Error::Busy { .. })));
+        let (lane, mut buffer) = (Arc::new(Semaphore::new(1)), buffer());
+        buffer.file = SpillFile::new(Spools::new(0, 4 * PIECE).created_by(|| Err(io::Error::other("no folder"))), 0);
+        let _memory = buffer.put(vec![0; 10].into()).await.expect("room");
+        assert!(matches!(buffer.put(held(&lane, b"x")).await, Err(Error::Busy { .. })));
         assert_eq!(lane.available_permits(), 1);
     }
 }

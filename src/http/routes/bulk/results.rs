@@ -1,4 +1,5 @@
-//! [`Results`]: what became of the items, one line for each output, in the order in which they end; or a tar of the bytes.
+//! [`Results`]: the results of the items, one line for each output, in the order in which they end; or a tar of the
+//! bytes.
 //!
 //! ```json
 //! {"item": 0, "key": "a", "output": 0, "media_type": "image/webp", "bytes": 812, "data": "<base64>", "status": 200}
@@ -7,12 +8,13 @@
 //! {"done": true, "ok": 2, "failed": 1}
 //! ```
 //!
-//! Bytes are sent in pieces, which are read from where they wait one by one: no result, however long, is held for the client. So how
-//! an output ended stands after its `data`: where the rest of that cannot be sent, `status` and `problem` say so.
+//! Bytes are sent in pieces, each read when it is needed, so no result is held for the client, however long it is. The
+//! status of an output comes after its `data`: if the rest of the bytes cannot be sent, `status` and `problem` say so.
 //!
-//! In a tar the bytes are entries named `<item>-<output>.<ext>`: keys are free text, which may be no file name, or that of two items.
-//! The lines stand in the last entry, `results.ndjson`, with `name` instead of `data`; so that no number of items fills memory, they
-//! go ahead in `results-1.ndjson`, `results-2.ndjson` ... whenever there is a mebibyte of them.
+//! In a tar the bytes are entries named `<item>-<output>.<ext>`. Keys are free text, so they may be no file names, or
+//! be used twice. The lines are in the last entry, `results.ndjson`, with `name` instead of `data`. Each full mebibyte
+//! of lines is sent earlier, in `results-1.ndjson`, `results-2.ndjson` and so on, so that no number of items fills
+//! memory.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,27 +26,27 @@ use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
 
-use super::item_reader::Whose;
-use super::result_buffer::Waiting;
+use super::item_reader::ItemLabel;
+use super::result_buffer::Buffered;
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
-use crate::http::protocol::problem::report::told;
-use crate::http::protocol::result_line::{self, Tally};
+use crate::http::protocol::problem::report::report;
+use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::{Gone, StreamWriter, cut_short};
 use crate::items::Done;
 use crate::pipeline::codec::Codec;
 
 const TAR: &str = "application/x-tar";
-/// The end of a line whose `data` is whole.
+/// The end of a line whose `data` is complete.
 const DATA_ENDS: &str = "\",\"status\":200}\n";
 /// Bytes of lines in one entry of a tar.
 const LINES_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a block of tar; two of them end it.
+/// Bytes of a block of tar; two empty blocks end an archive.
 const BLOCK_BYTES: usize = 512;
 static ZEROS: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 
-/// How results are written.
+/// The format of the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Media {
     Lines,
@@ -52,7 +54,7 @@ pub(super) enum Media {
 }
 
 impl Media {
-    /// Lines, unless a tar is named by `Accept`.
+    /// Lines, unless `Accept` names a tar.
     pub(super) fn of(headers: &HeaderMap) -> Media {
         let fields = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let mut ranges = fields.flat_map(|field| field.split(','));
@@ -73,26 +75,26 @@ pub(super) struct Results {
     app: Arc<App>,
     answer: StreamWriter,
     media: Media,
-    /// Lines that no entry of a tar has yet, and entries of lines so far.
+    /// Lines that are in no entry of the tar yet, and the number of entries with lines.
     lines: Vec<u8>,
     entries: u32,
-    tally: Tally,
+    counts: Counts,
 }
 
 impl Results {
     pub(super) fn new(app: Arc<App>, answer: StreamWriter, media: Media) -> Results {
-        Results { app, answer, media, lines: Vec::new(), entries: 0, tally: Tally::default() }
+        Results { app, answer, media, lines: Vec::new(), entries: 0, counts: Counts::default() }
     }
 
-    /// The lines of an item, or the one line of what is none.
+    /// Writes the lines of an item, or the one line of a failure.
     pub(super) async fn ran(
         &mut self,
-        whose: &Whose,
-        results: Result<Vec<Result<Done<Waiting>, Error>>, Error>,
+        label: &ItemLabel,
+        results: Result<Vec<Result<Done<Buffered>, Error>>, Error>,
     ) -> Result<(), Gone> {
-        let head = match &whose.part {
+        let head = match &label.part {
             Some(part) => Map::from_iter([("part".to_owned(), part.as_str().into())]),
-            None => result_line::head(whose.index, whose.key.as_deref()),
+            None => result_line::head(label.index, label.key.as_deref()),
         };
         let results = match results {
             Ok(results) => results,
@@ -102,16 +104,16 @@ impl Results {
             let mut line = head.clone();
             line.insert("output".to_owned(), output.into());
             match result {
-                Ok(done) => self.done(line, (whose.index, output), done).await?,
+                Ok(done) => self.done(line, (label.index, output), done).await?,
                 Err(error) => self.problem(line, &error).await?,
             }
         }
         Ok(())
     }
 
-    /// The last line: without it the results are not whole.
+    /// Writes the last line. Without it the response is incomplete.
     pub(super) async fn end(mut self, ended: Result<(), Error>) -> Result<(), Gone> {
-        let last = Bytes::from(self.tally.last(ended).to_string());
+        let last = Bytes::from(self.counts.last(ended).to_string());
         match self.media {
             Media::Lines => self.answer.end(last).await,
             Media::Tar => {
@@ -130,7 +132,7 @@ impl Results {
         &mut self,
         mut line: Map<String, Value>,
         place: (u64, usize),
-        done: Done<Waiting>,
+        done: Done<Buffered>,
     ) -> Result<(), Gone> {
         match done {
             Done::Response(codec, waiting) => {
@@ -144,19 +146,19 @@ impl Results {
             Done::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.app.metrics),
             Done::Rendition { url } => result_line::rendition(&mut line, url),
         }
-        self.tally.count(true);
+        self.counts.add(true);
         self.line(line).await
     }
 
-    /// A line with `data`: one piece at a time, and the whole where it is short.
-    async fn data(&mut self, line: Map<String, Value>, waiting: Waiting) -> Result<(), Gone> {
+    /// Writes a line with `data`, one piece at a time; a short line is sent whole.
+    async fn data(&mut self, line: Map<String, Value>, waiting: Buffered) -> Result<(), Gone> {
         let mut text = begin_data(line);
         let mut rest = Some(waiting);
         while let Some(waiting) = rest {
             let piece;
             (piece, rest) = match waiting.next().await {
                 Ok(next) => next,
-                Err(error) => return self.end_data(text, false, &cut_short(told(&error, None))).await,
+                Err(error) => return self.end_data(text, false, &cut_short(report(&error, None))).await,
             };
             add_data(&mut text, &piece);
             if rest.is_some() {
@@ -167,31 +169,31 @@ impl Results {
     }
 
     async fn end_data(&mut self, mut text: String, ok: bool, end: &str) -> Result<(), Gone> {
-        self.tally.count(ok);
+        self.counts.add(ok);
         text.push_str(end);
         self.answer.send(text.into()).await
     }
 
-    /// A file of a tar, and its line.
-    async fn file(&mut self, mut line: Map<String, Value>, name: &str, waiting: Waiting) -> Result<(), Gone> {
+    /// Writes a file of a tar, and its line.
+    async fn file(&mut self, mut line: Map<String, Value>, name: &str, waiting: Buffered) -> Result<(), Gone> {
         let bytes = waiting.len();
         self.answer.send(tar_head(name, bytes)).await?;
         let mut rest = Some(waiting);
         while let Some(waiting) = rest {
             let piece;
-            // What is begun here can only be cut, and with it all of the tar.
+            // A file that was begun can only be cut, and with it the whole tar.
             (piece, rest) = waiting.next().await.map_err(|_| Gone)?;
             self.answer.send(piece).await?;
         }
         self.answer.send(padding(bytes)).await?;
-        self.tally.count(true);
+        self.counts.add(true);
         line.insert("status".to_owned(), StatusCode::OK.as_u16().into());
         line.insert("name".to_owned(), name.into());
         self.line(line).await
     }
 
     async fn problem(&mut self, line: Map<String, Value>, error: &Error) -> Result<(), Gone> {
-        self.tally.count(false);
+        self.counts.add(false);
         self.line(result_line::failed(line, error)).await
     }
 
@@ -212,7 +214,7 @@ impl Results {
         }
     }
 
-    /// A file of a tar that is lines.
+    /// Writes an entry of a tar that holds lines.
     async fn entry(&mut self, name: &str, lines: Bytes) -> Result<(), Gone> {
         let bytes = lines.len() as u64;
         self.answer.send(tar_head(name, bytes)).await?;
@@ -228,7 +230,7 @@ fn begin_data(line: Map<String, Value>) -> String {
     text + ",\"data\":\""
 }
 
-/// Adds bytes that are no multiple of three only at the end; then there is room for the end of the line, too.
+/// Adds bytes to `data`. Only the last ones may be no multiple of three. Room for the end of the line is reserved, too.
 fn add_data(text: &mut String, bytes: &[u8]) {
     text.reserve_exact(bytes.len().div_ceil(3) * 4 + 32);
     STANDARD.encode_string(bytes, text);
@@ -245,7 +247,7 @@ fn padding(bytes: u64) -> Bytes {
 
 fn tar_head(name: &str, bytes: u64) -> Bytes {
     let mut header = tar::Header::new_ustar();
-    // Our own names are short and relative.
+    // The names are made here: they are short and relative.
     let named = header.set_path(name);
     debug_assert!(named.is_ok(), "{name}");
     header.set_size(bytes);
@@ -263,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tar_is_answered_to_those_who_name_it() {
+    fn a_client_that_names_tar_gets_a_tar() {
         let check = |accept: &str, expected| {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, accept.parse().expect("a field value"));

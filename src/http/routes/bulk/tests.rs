@@ -1,4 +1,4 @@
-//! What bulk requests hold for a client that does not read, and results that cannot be read back.
+//! What bulk requests hold for a client that does not read, and what happens to results that cannot be read back.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -29,18 +29,18 @@ fn long(pieces: usize) -> Bytes {
     (0..pieces * PIECE_BYTES + 1).map(|n| (n / 7) as u8).collect()
 }
 
-/// An answer of one item, each of whose outputs has these bytes.
-async fn answer(app: &Arc<App>, backlog: &Backlog, media: Media, outputs: Vec<Bytes>) -> Response {
+/// The response of one item whose outputs have these bytes.
+async fn answer(app: &Arc<App>, buffer: &ResultBuffer, media: Media, outputs: Vec<Bytes>) -> Response {
     let mut done = Vec::new();
     for bytes in outputs {
-        let waiting = backlog.wait(bytes).await.expect("room");
+        let waiting = buffer.put(bytes).await.expect("room");
         done.push(Ok(Done::Response(CODECS[0], waiting)));
     }
     let app = app.clone();
     app.clone().stream(media.name(), |answer| async move {
         let mut results = Results::new(app, answer, media);
-        let whose = Whose { index: 0, key: None, part: None };
-        if results.ran(&whose, Ok(done)).await == Ok(()) {
+        let label = ItemLabel { index: 0, key: None, part: None };
+        if results.ran(&label, Ok(done)).await == Ok(()) {
             _ = results.end(Ok(())).await;
         }
     })
@@ -51,14 +51,14 @@ async fn a_long_result_stays_in_its_file_until_the_client_takes_it() {
     const PIECES: usize = 40;
     for (media, bytes_of_a_piece) in [(Media::Lines, PIECE_BYTES / 3 * 4), (Media::Tar, PIECE_BYTES)] {
         let app = app().await;
-        let backlog = Backlog::of(&app);
+        let buffer = ResultBuffer::of(&app);
         let bytes = long(PIECES);
-        let mut body = answer(&app, &backlog, media, vec![bytes.clone()]).await.into_body();
+        let mut body = answer(&app, &buffer, media, vec![bytes.clone()]).await.into_body();
         let mut all = Vec::new();
         while let Some(frame) = body.frame().await {
-            // One piece is read, one waits to be sent, and one is being taken.
+            // One piece is being read, one waits to be sent, and one is being taken.
             let left = (PIECES + 1).saturating_sub(all.len() / bytes_of_a_piece + 3);
-            assert!(backlog.file_pieces() >= left, "{media:?}: {} of {left}", backlog.file_pieces());
+            assert!(buffer.file_pieces() >= left, "{media:?}: {} of {left}", buffer.file_pieces());
             all.extend(frame.expect("a whole body").into_data().expect("data"));
         }
         match media {
@@ -89,9 +89,9 @@ impl FileExt for Torn {
 #[tokio::test]
 async fn a_result_that_cannot_be_read_back_is_none_and_the_others_go_on() {
     let app = app().await;
-    let backlog = || Backlog::new(Spools::new(0, u64::MAX).created_by(|| Ok(Arc::new(Torn))), &app.options);
+    let buffer = || ResultBuffer::new(Spools::new(0, u64::MAX).created_by(|| Ok(Arc::new(Torn))), &app.options);
     let outputs = || vec![long(0), long(1), long(1)];
-    let body = answer(&app, &backlog(), Media::Lines, outputs()).await.into_body();
+    let body = answer(&app, &buffer(), Media::Lines, outputs()).await.into_body();
     let body = body.collect().await.expect("a whole body").to_bytes();
     let lines: Vec<Value> =
         serde_json::Deserializer::from_slice(&body).into_iter().map(|line| line.expect("JSON")).collect();
@@ -100,27 +100,28 @@ async fn a_result_that_cannot_be_read_back_is_none_and_the_others_go_on() {
     assert_eq!(lines[1]["problem"]["status"], 500);
     assert_eq!((&lines[3]["done"], &lines[3]["ok"], &lines[3]["failed"]), (&true.into(), &1.into(), &2.into()));
 
-    let body = answer(&app, &backlog(), Media::Tar, outputs()).await.into_body();
+    let body = answer(&app, &buffer(), Media::Tar, outputs()).await.into_body();
     assert!(body.collect().await.is_err(), "a tar is cut");
 }
 
 #[tokio::test]
 async fn no_item_begins_past_the_room_and_a_server_that_stops_does_not_wait_for_it() {
     let app = app().await;
-    let backlog = Arc::new(Backlog::of(&app));
-    let (tell, mut told) = channel(1);
-    let window = Window { app: app.clone(), backlog: backlog.clone(), owed: Arc::default(), tell };
-    let refused = |index| Ok(Entry { whose: Whose { index, key: None, part: None }, item: Err(Error::Draining) });
+    let buffer = Arc::new(ResultBuffer::of(&app));
+    let (sender, mut receiver) = channel(1);
+    let runner = ItemRunner { app: app.clone(), buffer: buffer.clone(), pending: Arc::default(), sender };
+    let refused =
+        |index| Ok(RequestItem { label: ItemLabel { index, key: None, part: None }, item: Err(Error::Draining) });
     let mut entries = std::pin::pin!(iter((0..9).map(refused)));
     let mut running = JoinSet::new();
-    let mut waiting = vec![backlog.wait(long(1)).await.expect("room")];
-    // As many as the channel holds, and one that waits for it.
-    assert!(start(&window, entries.as_mut(), &mut running).now_or_never().is_none());
+    let mut waiting = vec![buffer.put(long(1)).await.expect("room")];
+    // The channel takes one item, and one waits for it.
+    assert!(start(&runner, entries.as_mut(), &mut running).now_or_never().is_none());
     assert_eq!(entries.size_hint().0, 7, "the bound itself");
-    waiting.push(backlog.wait(long(0)).await.expect("room"));
-    while told.try_recv().is_ok() {}
-    assert!(start(&window, entries.as_mut(), &mut running).now_or_never().is_none());
+    waiting.push(buffer.put(long(0)).await.expect("room"));
+    while receiver.try_recv().is_ok() {}
+    assert!(start(&runner, entries.as_mut(), &mut running).now_or_never().is_none());
     assert_eq!(entries.size_hint().0, 7, "one past it");
     app.draining.send_replace(true);
-    assert_eq!(start(&window, entries.as_mut(), &mut running).now_or_never(), Some(Err(Error::Draining)));
+    assert_eq!(start(&runner, entries.as_mut(), &mut running).now_or_never(), Some(Err(Error::Draining)));
 }

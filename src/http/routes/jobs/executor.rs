@@ -1,4 +1,5 @@
-//! [`ItemWork`]: how the items of jobs run, and what their results say. The queue is in [`crate::jobs`], items in [`crate::items`].
+//! [`ItemExecutor`]: runs the items of jobs, and writes their result lines. The queue is in [`crate::jobs`], items in
+//! [`crate::items`].
 //!
 //! ```json
 //! {"item": 0, "key": "a", "output": 0, "status": 200, "url": "/images/<digest>.webp?w=300"}
@@ -27,22 +28,22 @@ use crate::renditions;
 /// Where an output may go; the first is the default. No client waits for a response.
 const PLACES: &[To] = &[To::Rendition, To::Blob];
 
-/// An output of a job: no client waits for it, so nothing is answered.
+/// The result of an output of a job. No client waits for it, so it is never a response.
 type Stored = Done<Infallible>;
 
 /// Runs items of jobs.
 #[derive(Clone)]
-pub(in crate::http) struct ItemWork {
+pub(in crate::http) struct ItemExecutor {
     pub(in crate::http) items: Arc<Items>,
     pub(in crate::http) metrics: Arc<Metrics>,
-    /// What a line that was too long was longer than.
+    /// The bound on the length of a line.
     pub(in crate::http) line_bytes_max: usize,
 }
 
-impl JobExecutor for ItemWork {
+impl JobExecutor for ItemExecutor {
     fn run(&self, rights: u32, place: Place, line: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
-        let work = self.clone();
-        async move { work.outcomes(rights, place, line).await }.boxed()
+        let executor = self.clone();
+        async move { executor.outcomes(rights, place, line).await }.boxed()
     }
 
     fn may_select(&self, rights: u32) -> bool {
@@ -58,7 +59,7 @@ impl JobExecutor for ItemWork {
     }
 }
 
-impl ItemWork {
+impl ItemExecutor {
     async fn outcomes(&self, rights: u32, place: Place, line: Bytes) -> Vec<Outcome> {
         if line.is_empty() {
             let error = Error::TooLarge { name: "line_bytes_max", max: self.line_bytes_max as u64 };
@@ -69,7 +70,7 @@ impl ItemWork {
             Ok(item) => item,
             Err(unread) => {
                 let verdict = verdict(&unread.error);
-                // No item, but well written: its sender may not list the store.
+                // The line is a well-formed selection, but its sender may not list the store.
                 let unlisted = Selection::of(&line).and_then(|_| rights.list().err());
                 let error = unlisted.or_else(|| mistaken(&line)).unwrap_or_else(|| unread.error.into());
                 return vec![failed(result_line::head(place.item, unread.key.as_deref()), 0, &error, verdict)];
@@ -81,20 +82,21 @@ impl ItemWork {
         }
         let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };
         let (outcomes, source) = self.run_item(item).await;
-        // The sender of the line does not know it yet.
+        // The client does not know the id of the source yet.
         if let Some(source) = source.filter(|_| place.part > 0 || named.is_none()) {
             head.insert("source".to_owned(), source.to_string().into());
         }
         outcomes.into_iter().zip(0..).map(|(outcome, output)| self.outcome(head.clone(), output, outcome)).collect()
     }
 
-    /// Stores the source, where it is not, and runs the item over it: a job outlives what came with its request.
+    /// Stores the source, if it is not stored, and runs the item over it. A job outlives the bytes that came with its
+    /// request.
     async fn run_item(&self, item: Item) -> (Vec<Result<Stored, items::Error>>, Option<Digest>) {
         let outputs = item.outputs.len();
         match self.items.stored(item.source).await {
             Ok(source) => {
                 let id = if let Source::Stored(id) = &source { Some(*id) } else { None };
-                // None of the places that are read is the answer.
+                // No output of a job may go into a response.
                 let respond = |_| async { Err(items::Error::from(renditions::Error::Panicked)) }.boxed();
                 (self.items.run(Item { source, ..item }, &respond).await, id)
             }
@@ -120,7 +122,7 @@ impl ItemWork {
     }
 }
 
-/// A source as only jobs take it, by the member that is wrong.
+/// The mistake in a source of the kind that only jobs accept, by its member.
 fn mistaken(line: &[u8]) -> Option<Error> {
     let Mistake { member, value, wrong } = Mistake::of(line)?;
     let error = match wrong {
@@ -130,7 +132,7 @@ fn mistaken(line: &[u8]) -> Option<Error> {
     Some(error.within(|name| format!("source.{name}")).into())
 }
 
-/// What the right to send an item must hold: its source is stored, too.
+/// The rights that an item of a job needs: its source is stored, too.
 fn needs(item: &Item) -> Needs {
     let needs = item.needs();
     Needs { write: needs.write || !matches!(item.source, Source::Stored(_)), ..needs }

@@ -1,4 +1,4 @@
-//! `multipart/form-data`: one part is the same as a raw body, two or more are [`super::many`].
+//! `multipart/form-data`: one part is an upload like a raw body; two or more are [`super::many`].
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -12,18 +12,18 @@ use crate::http::message::response_body::Response;
 use crate::http::protocol::digest_fields::Claims;
 use crate::http::routes::prerender::Prerender;
 
-/// A form of any number of parts, whatever their names.
+/// Stores a form of any number of parts, whatever their names.
 pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) -> Result<Response, Error> {
     let Call { app, parts, body, .. } = call;
-    // A digest in the head is over the whole form; it is held against a form that is one image.
+    // A digest in the head covers the whole form. It is checked for a form that is one image.
     let claims = Claims::of(&parts.headers)?;
-    // Said before anything is read, since afterwards it would be said of one part of many.
+    // These refusals come before anything is read. Later they would concern one part of many.
     app.uploads.admits()?;
     drop(app.uploads.try_acquire(0)?);
     let chunks = Chunks::new(body.stream(&app.options), claims);
     let mut form = FormEntries::new(chunks.clone(), boundary);
     let first = async {
-        let entry = form.next().await?.ok_or(Error::Parts)?;
+        let entry = form.next().await?.ok_or(Error::NoImagePart)?;
         let taken = many::take(&app.uploads, &mut form, &entry).await?;
         Ok::<_, Error>((entry, taken, form.next().await?))
     };
@@ -43,7 +43,7 @@ struct FormEntries {
     chunks: Chunks<Claims>,
     parser: multer::Multipart<'static>,
     part: Option<multer::Field<'static>>,
-    /// A part whose head was read, and given back.
+    /// A part whose head was read, and put back.
     peeked: Option<UploadEntry>,
 }
 
@@ -59,12 +59,12 @@ impl Entries for FormEntries {
         if let Some(entry) = self.peeked.take() {
             return Ok(Some(entry));
         }
-        // The parser gives the next part only once the last one is dropped.
+        // The parser returns the next part only after the last one is dropped.
         self.part = None;
         self.chunks.allow_more(FORM_BYTES_MAX);
         self.part = self.parser.next_field().await.map_err(of_form)?;
         let Some(part) = &self.part else {
-            // What follows the last boundary belongs to the body, and to its digest.
+            // The bytes after the last boundary belong to the body, and to its digest.
             while self.chunks.try_next().await?.is_some() {}
             return Ok(None);
         };

@@ -1,5 +1,5 @@
-//! Many images in one request: entries are hashed as they arrive and committed while the next ones do, so that they share group
-//! commits; one line of the answer each, as it becomes durable. An entry that is no good stops no other.
+//! Many images in one request. Entries are hashed as they arrive and committed while the next ones arrive, so that they
+//! share group commits. Each gets a line of the response when it is durable. An entry that is refused stops no other.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -18,51 +18,51 @@ use crate::http::error::Error;
 use crate::http::message::line_reader::NDJSON;
 use crate::http::message::options::ms;
 use crate::http::message::response_body::Response;
-use crate::http::protocol::result_line::{self, Tally};
+use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::{Gone, StreamWriter};
 use crate::http::routes::prerender::{Prerender, PrerenderJob};
 use crate::store::{Receipt, Sealed, Uploads};
 
-/// Bytes of an entry's name in the answer.
+/// Bytes of the name of an entry in the response.
 const NAME_BYTES_MAX: usize = 1_024;
 
-/// Where entries come from, one after the other.
+/// A source of entries, one after the other.
 pub(super) trait Entries: Send {
-    /// The head of the next entry, whatever was left of the last one; `None` at the end.
+    /// Reads the head of the next entry, and skips the rest of the last one; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<UploadEntry>, Error>> + Send;
-    /// The next bytes of the entry; `None` at its end.
+    /// Reads the next bytes of the entry; `None` at its end.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
-    /// Reads on, for nothing.
+    /// Reads on and discards the bytes.
     fn drain(self, bytes_max: u64) -> impl Future<Output = ()> + Send;
 }
 
 /// The head of an entry.
 pub(super) struct UploadEntry {
     name: String,
-    /// Its length, where that is said beforehand.
+    /// The length of the entry, if it is declared.
     pub(super) bytes: Option<u64>,
-    /// Why it is not stored, whatever its bytes are.
+    /// Why the entry is refused, whatever its bytes are.
     pub(super) refused: Option<Error>,
 }
 
 impl UploadEntry {
-    /// Of this name, as much of it as is answered.
+    /// Makes an entry of this name, cut to what a response shows.
     pub(super) fn new(name: &[u8]) -> UploadEntry {
         let mut name = String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_MAX)]).into_owned();
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
         UploadEntry { name, bytes: None, refused: None }
     }
 
-    /// As it is answered.
+    /// The name in the response.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// What an entry came to before its commit.
+/// An entry that was read and is ready for its commit, or its error.
 pub(super) type Taken = Result<Sealed, Error>;
 
-/// Reads an entry to its end. What is wrong with it alone is inside; outside is what is wrong with the request.
+/// Reads an entry to its end. An error of the entry alone is inside the result; an error of the request is outside.
 pub(super) async fn take(uploads: &Uploads, entries: &mut impl Entries, entry: &UploadEntry) -> Result<Taken, Error> {
     let mut upload = match &entry.refused {
         Some(refused) => Err(refused.clone()),
@@ -99,18 +99,18 @@ async fn run(
     prerender: Prerender,
     mut answer: StreamWriter,
 ) {
-    let (tell, outcomes) = channel(1);
+    let (sender, outcomes) = channel(1);
     let mut job = prerender.job();
-    let reading = async { Ok(read(&app, &mut entries, first, tell).await) };
+    let reading = async { Ok(read(&app, &mut entries, first, sender).await) };
     match try_join(reading, write(&app, outcomes, &mut job, &mut answer)).await {
-        Ok((ended, tally)) => {
-            let mut last = tally.last(ended);
+        Ok((ended, counts)) => {
+            let mut last = counts.last(ended);
             if let Some(path) = job.submit().await {
                 last["job"] = path.into();
             }
             _ = answer.end(last.to_string().into()).await;
         }
-        // A client that only sends must come to its end before it reads why it was not heard.
+        // A client that only sends must reach the end of its body before it reads the error.
         Err(Gone) => {
             let linger = entries.drain(app.options.linger_bytes_max);
             _ = tokio::time::timeout(ms(app.options.linger_ms), linger).await;
@@ -118,7 +118,7 @@ async fn run(
     }
 }
 
-/// What became of an entry.
+/// The result of an entry.
 struct Outcome {
     index: u64,
     name: String,
@@ -129,7 +129,7 @@ async fn read(
     app: &Arc<App>,
     entries: &mut impl Entries,
     first: Option<(UploadEntry, Taken)>,
-    tell: Sender<Outcome>,
+    sender: Sender<Outcome>,
 ) -> Result<(), Error> {
     let uploads = app.uploads.patient(ms(app.options.body_stall_ms));
     let window = CommitWindow::new(uploads.batch());
@@ -143,10 +143,10 @@ async fn read(
         match taken {
             Ok(sealed) => {
                 let place = window.place(sealed.len).await;
-                tokio::spawn(commit(app.clone(), sealed, place, tell.clone(), outcome(Err(Error::Internal))));
+                tokio::spawn(commit(app.clone(), sealed, place, sender.clone(), outcome(Err(Error::Internal))));
             }
-            // The writer ends only with everything.
-            Err(error) => _ = tell.send(outcome(Err(error))).await,
+            // The writer ends only after the last entry.
+            Err(error) => _ = sender.send(outcome(Err(error))).await,
         }
         index += 1;
         next = follow(&uploads, entries).await?;
@@ -160,24 +160,25 @@ async fn follow(uploads: &Uploads, entries: &mut impl Entries) -> Result<Option<
     Ok(Some((entry, taken)))
 }
 
-/// On a task of its own: the entries of a batch wait for each other. It ends although the client has left.
+/// Commits an entry on a task of its own, since the entries of a batch wait for each other. The task ends although the
+/// client has left.
 async fn commit(
     app: Arc<App>,
     sealed: Sealed,
     place: OwnedSemaphorePermit,
-    tell: Sender<Outcome>,
+    sender: Sender<Outcome>,
     mut outcome: Outcome,
 ) {
     if let Ok(result) = AssertUnwindSafe(super::commit(&app, sealed)).catch_unwind().await {
         outcome.result = result;
     }
-    // Nobody is told once the client has left.
-    _ = tell.send(outcome).await;
+    // After the client has left there is no receiver.
+    _ = sender.send(outcome).await;
     drop(place);
 }
 
-/// What one request may have on its way to the disk: in number as much as two group commits take, so that one fills while the other
-/// is made durable; in bytes as much as one.
+/// The bound on what one request commits at once: as many entries as two group commits take, so that one fills while
+/// the other becomes durable, and as many bytes as one group commit takes.
 struct CommitWindow {
     places: Arc<Semaphore>,
     places_max: usize,
@@ -202,17 +203,17 @@ async fn write(
     mut outcomes: Receiver<Outcome>,
     job: &mut PrerenderJob<'_>,
     answer: &mut StreamWriter,
-) -> Result<Tally, Gone> {
-    let mut tally = Tally::default();
+) -> Result<Counts, Gone> {
+    let mut counts = Counts::default();
     while let Some(outcome) = outcomes.recv().await {
-        tally.count(outcome.result.is_ok());
+        counts.add(outcome.result.is_ok());
         match &outcome.result {
             Ok((receipt, (codec, _))) => job.add(&receipt.digest, Some(codec)).await,
             Err(_) => app.metrics.refused(),
         }
         answer.line(outcome.line().to_string().into()).await?;
     }
-    Ok(tally)
+    Ok(counts)
 }
 
 impl Outcome {

@@ -1,4 +1,4 @@
-//! `POST /images` with a URL as JSON: an image of another server, stored like one that was sent.
+//! `POST /images` with a URL as JSON: an image of another server, stored like an uploaded one.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -11,10 +11,10 @@ use crate::http::message::response_body::Response;
 use crate::http::routes::prerender::Prerender;
 use crate::store::Receipt;
 
-/// Bytes of a JSON body that names a URL: twice as much as the longest URL, for what JSON escapes.
+/// Bytes of a JSON body with a URL: twice the longest URL, for what JSON escapes.
 const JSON_BYTES_MAX: usize = 16 << 10;
 
-/// Stores fetched bytes as an upload would be.
+/// Stores fetched bytes like an upload.
 pub(in crate::http::routes) async fn store(app: &App, bytes: Bytes) -> Result<(Receipt, Known), Error> {
     let mut upload = app.uploads.begin(Some(bytes.len() as u64)).await?;
     upload.write(bytes).await?;

@@ -1,8 +1,9 @@
-//! `application/x-tar`: ustar, pax and GNU archives as a stream. Headers are read by the crate `tar`; what stands between them is
-//! read here, since only the name and the bytes of files are wanted, in bounded memory, and nothing is ever unpacked to a path.
+//! `application/x-tar`: ustar, pax and GNU archives as a stream. The crate `tar` reads the headers. What is between
+//! them is read here, since only the names and bytes of files are wanted, in bounded memory. Nothing is ever unpacked
+//! to a path.
 //!
-//! Strict where a guess could lose an image: a pax size always counts, a header must have its checksum, an archive must have its
-//! end, and behind that there must be nothing.
+//! The reader is strict where a guess could lose an image. A pax size always counts, a header must have its checksum,
+//! and an archive must have its end with nothing after it.
 
 use bytes::{Buf, Bytes};
 use tar::{EntryType, Header};
@@ -10,7 +11,7 @@ use tar::{EntryType, Header};
 use super::many::{self, Entries, UploadEntry};
 use crate::http::call::Call;
 use crate::http::error::Error;
-use crate::http::message::body::Reader;
+use crate::http::message::body::BodyReader;
 use crate::http::message::response_body::Response;
 use crate::http::routes::prerender::Prerender;
 
@@ -19,12 +20,11 @@ const BLOCK_BYTES: usize = 512;
 /// Bytes of a pax header, or of a long name.
 const HEADER_BYTES_MAX: u64 = 256 << 10;
 
-const CUT: Error = Error::Malformed { what: "the archive ends before its end" };
-const HEADER: Error = Error::Malformed { what: "the archive holds what is no header where one should be" };
-const COMPRESSED: Error =
-    Error::Malformed { what: "the archive is compressed; send it as it is before that, a plain tar" };
-const PAX: Error = Error::Malformed { what: "the archive holds a pax header that cannot be read" };
-const BEHIND: Error = Error::Malformed { what: "the archive goes on behind its end" };
+const CUT: Error = Error::Malformed { what: "the archive is truncated" };
+const HEADER: Error = Error::Malformed { what: "the archive has an invalid header" };
+const COMPRESSED: Error = Error::Malformed { what: "the archive is compressed; send a plain tar" };
+const PAX: Error = Error::Malformed { what: "the archive has an invalid pax header" };
+const TRAILING: Error = Error::Malformed { what: "the archive has data after its end" };
 const HEADER_TOO_LARGE: Error = Error::TooLarge { name: "tar_header_bytes_max", max: HEADER_BYTES_MAX };
 
 /// `POST /images` of an archive.
@@ -33,7 +33,8 @@ pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response
     app.uploads.admits()?;
     let reader = body.stream(&app.options);
     let mut archive = Archive { reader, chunk: Bytes::new(), data: 0, padding: 0, entry: None };
-    // Read before it is answered: a client that waits for `100 Continue` would take the answer for a refusal.
+    // The first bytes are read before the response begins. A client that waits for `100 Continue` would take an early
+    // response for a refusal.
     archive.fill().await?;
     if is_compressed(&archive.chunk) {
         return Err(COMPRESSED);
@@ -41,21 +42,21 @@ pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response
     Ok(many::answer(&app, archive, None, prerender))
 }
 
-/// An archive on its way.
+/// An archive that is being read.
 struct Archive {
-    reader: Reader,
-    /// What has arrived and was not looked at.
+    reader: BodyReader,
+    /// Bytes that have arrived and were not read yet.
     chunk: Bytes,
-    /// Bytes of the entry that are still to come, and what fills its last block.
+    /// Bytes of the entry that are still to come, and the padding of its last block.
     data: u64,
     padding: u64,
-    /// The name and the size of the entry under way.
+    /// The name and the size of the current entry.
     entry: Option<(String, u64)>,
 }
 
-/// What headers before an entry's own say of it.
+/// Values of extended headers, which override the header of the entry.
 #[derive(Default)]
-struct Before {
+struct Overrides {
     name: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
@@ -63,7 +64,7 @@ struct Before {
 
 impl Entries for Archive {
     async fn next(&mut self) -> Result<Option<UploadEntry>, Error> {
-        let mut before = Before::default();
+        let mut overrides = Overrides::default();
         loop {
             self.skip().await?;
             self.entry = None;
@@ -76,10 +77,10 @@ impl Entries for Archive {
             let size = header.entry_size().map_err(|_| HEADER)?;
             self.expect(size);
             match header.entry_type() {
-                EntryType::XHeader => before.read(&self.text(size).await?)?,
+                EntryType::XHeader => overrides.read(&self.text(size).await?)?,
                 EntryType::XGlobalHeader => {
-                    // It would hold for every entry that follows: nobody means that.
-                    let mut global = Before::default();
+                    // A global size would hold for every entry that follows, which is surely a mistake.
+                    let mut global = Overrides::default();
                     global.read(&self.text(size).await?)?;
                     if global.size.is_some() {
                         return Err(PAX);
@@ -87,12 +88,12 @@ impl Entries for Archive {
                 }
                 EntryType::GNULongName => {
                     let name = self.text(size).await?;
-                    before.name = name.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
+                    overrides.name = name.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
                 }
                 EntryType::GNULongLink => {}
                 kind => {
-                    let before = std::mem::take(&mut before);
-                    if let Some(entry) = self.entry(header, kind, before).await? {
+                    let overrides = std::mem::take(&mut overrides);
+                    if let Some(entry) = self.entry(header, kind, overrides).await? {
                         return Ok(Some(entry));
                     }
                 }
@@ -123,21 +124,26 @@ impl Entries for Archive {
 }
 
 impl Archive {
-    /// Makes of a header what is stored or refused; `None`: a directory.
-    async fn entry(&mut self, header: &Header, kind: EntryType, before: Before) -> Result<Option<UploadEntry>, Error> {
+    /// Makes an entry of a header; `None` if it is a directory.
+    async fn entry(
+        &mut self,
+        header: &Header,
+        kind: EntryType,
+        overrides: Overrides,
+    ) -> Result<Option<UploadEntry>, Error> {
         use EntryType::{Block, Char, Continuous, Directory, Fifo, GNUSparse, Link, Regular, Symlink};
-        let size = before.size.map_or_else(|| header.entry_size().map_err(|_| HEADER), Ok)?;
-        let name = before.name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let size = overrides.size.map_or_else(|| header.entry_size().map_err(|_| HEADER), Ok)?;
+        let name = overrides.name.unwrap_or_else(|| header.path_bytes().into_owned());
         let mut entry = UploadEntry::new(&name);
-        // Of these POSIX says that no data follows, whatever the size.
+        // POSIX says that no data follows these entries, whatever their size.
         let bare = matches!(kind, Link | Symlink | Char | Block | Directory | Fifo);
         self.expect(if bare { 0 } else { size });
         self.entry = Some((entry.name().to_owned(), size));
         match kind {
             Directory => return Ok(None),
-            // As directories were written before there was a type for them.
+            // Directories were written so before they had a type of their own.
             Regular if size == 0 && name.ends_with(b"/") => return Ok(None),
-            Regular | Continuous if !before.sparse => entry.bytes = Some(size),
+            Regular | Continuous if !overrides.sparse => entry.bytes = Some(size),
             _ => entry.refused = Some(Error::NotAFile),
         }
         if kind == GNUSparse {
@@ -146,7 +152,7 @@ impl Archive {
         Ok(Some(entry))
     }
 
-    /// Skips what a file with many holes has between its header and its data.
+    /// Skips the map of a sparse file between its header and its data.
     async fn skip_map(&mut self, header: &Header) -> Result<(), Error> {
         const IS_EXTENDED: usize = 504;
         let mut more = header.as_gnu().is_some_and(|header| header.is_extended());
@@ -156,13 +162,13 @@ impl Archive {
         Ok(())
     }
 
-    /// `size` bytes come, and what fills their last block.
+    /// Expects `size` bytes, and the padding of their last block.
     fn expect(&mut self, size: u64) {
         let over = size % BLOCK_BYTES as u64;
         (self.data, self.padding) = (size, if over == 0 { 0 } else { BLOCK_BYTES as u64 - over });
     }
 
-    /// Reads on until something is there; `false` at the end of the body.
+    /// Reads until there are bytes; `false` at the end of the body.
     async fn fill(&mut self) -> Result<bool, Error> {
         while self.chunk.is_empty() {
             match self.reader.next().await? {
@@ -173,7 +179,7 @@ impl Archive {
         Ok(true)
     }
 
-    /// Skips what is left of the entry.
+    /// Skips the rest of the entry.
     async fn skip(&mut self) -> Result<(), Error> {
         while self.chunk().await?.is_some() {}
         self.data = std::mem::take(&mut self.padding);
@@ -195,7 +201,7 @@ impl Archive {
         Ok(block)
     }
 
-    /// The data of a header, which are held in memory.
+    /// Reads the data of a header into memory.
     async fn text(&mut self, size: u64) -> Result<Vec<u8>, Error> {
         if size > HEADER_BYTES_MAX {
             return Err(HEADER_TOO_LARGE);
@@ -207,11 +213,11 @@ impl Archive {
         Ok(text)
     }
 
-    /// Behind the first block of zeros there are only more of them.
+    /// Checks that only zeros follow the first block of zeros.
     async fn end(&mut self) -> Result<(), Error> {
         while self.fill().await? {
             if self.chunk.iter().any(|byte| *byte != 0) {
-                return Err(BEHIND);
+                return Err(TRAILING);
             }
             self.chunk.clear();
         }
@@ -219,7 +225,7 @@ impl Archive {
     }
 }
 
-/// By what files of gzip, bzip2, xz and zstd begin with, and no name of a first entry that anybody gives.
+/// Whether the bytes begin as gzip, bzip2, xz or zstd do. No plausible name of a first entry begins so.
 fn is_compressed(begin: &[u8]) -> bool {
     const BZIP2_BLOCK: &[u8] = b"\x31\x41\x59\x26\x53\x59";
     let is_bzip2 = begin.starts_with(b"BZh") && begin.get(4..).is_some_and(|rest| rest.starts_with(BZIP2_BLOCK));
@@ -227,7 +233,7 @@ fn is_compressed(begin: &[u8]) -> bool {
     is_bzip2 || others.iter().any(|magic| begin.starts_with(magic))
 }
 
-/// The checksum: over the header, its own field taken for blanks; some old writers summed signed bytes.
+/// Checks the checksum of a header, in which its own field counts as blanks. Some old writers summed signed bytes.
 fn check(header: &Header) -> Result<(), Error> {
     let bytes =
         header.as_bytes().iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
@@ -237,8 +243,9 @@ fn check(header: &Header) -> Result<(), Error> {
     if said == unsigned || said.cast_signed() == signed { Ok(()) } else { Err(HEADER) }
 }
 
-impl Before {
-    /// Reads records of `<length> <key>=<value>\n`; a value may hold any bytes, so that only the length tells its end.
+impl Overrides {
+    /// Reads records of `<length> <key>=<value>` and a line feed. A value may hold any bytes, so only the length tells
+    /// its end.
     fn read(&mut self, mut text: &[u8]) -> Result<(), Error> {
         while !text.is_empty() {
             let Record { key, value, rest } = record(text).ok_or(PAX)?;
@@ -256,11 +263,11 @@ impl Before {
 struct Record<'a> {
     key: &'a [u8],
     value: &'a [u8],
-    /// What follows it.
+    /// The text after the record.
     rest: &'a [u8],
 }
 
-/// The first record.
+/// Reads the first record.
 fn record(text: &[u8]) -> Option<Record<'_>> {
     let blank = text.iter().take(20).position(|byte| *byte == b' ')?;
     let length = usize::try_from(number(&text[..blank])?).ok()?;
@@ -271,7 +278,7 @@ fn record(text: &[u8]) -> Option<Record<'_>> {
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    // Not `parse` alone: that takes a sign.
+    // `parse` alone would accept a sign.
     let plain = digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
@@ -283,8 +290,8 @@ mod tests {
     #[test]
     fn pax_records_are_told_apart_by_their_length_alone() {
         let read = |text: &[u8]| {
-            let mut before = Before::default();
-            before.read(text).map(|()| (before.name, before.size, before.sparse))
+            let mut overrides = Overrides::default();
+            overrides.read(text).map(|()| (overrides.name, overrides.size, overrides.sparse))
         };
         let check = |text: &[u8], name: Option<&[u8]>, size, sparse| {
             assert_eq!(read(text), Ok((name.map(<[u8]>::to_vec), size, sparse)), "{}", String::from_utf8_lossy(text));

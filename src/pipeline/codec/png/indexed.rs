@@ -41,7 +41,7 @@ impl Indexed {
 fn samples(raster: &Raster) -> Result<&[u8], Error> {
     match raster.samples() {
         Samples::U8(samples) if raster.channels().count() >= 3 => Ok(samples),
-        _ => Err(Error::Encode { format: FORMAT, reason: "16-bit samples were not reduced".to_owned() }),
+        _ => Err(Error::Encode { format: FORMAT, reason: "the samples are not 8-bit colours".to_owned() }),
     }
 }
 

@@ -1,6 +1,14 @@
 //! Curves on samples: each result depends on one sample alone, so it is computed once for each of the 256 or 65,536
 //! values, and then looked up.
 
+pub(in crate::pipeline::operation) mod brightness;
+pub(in crate::pipeline::operation) mod contrast;
+pub(in crate::pipeline::operation) mod exposure;
+pub(in crate::pipeline::operation) mod gamma;
+pub(in crate::pipeline::operation) mod invert;
+pub(in crate::pipeline::operation) mod posterize;
+pub(in crate::pipeline::operation) mod threshold;
+
 use super::{BAND_PIXELS, Channels, Deadline, Error, Raster, Sample, Samples, full, sample};
 
 /// Applies one curve to every colour sample, or one curve to each sample of a pixel, alpha included. A curve maps a

@@ -1,5 +1,10 @@
 //! [`Matrix`]: three colours from three, in fixed point, so that results are equal on every processor.
 
+pub(in crate::pipeline::operation) mod grayscale;
+pub(in crate::pipeline::operation) mod hue;
+pub(in crate::pipeline::operation) mod saturation;
+pub(in crate::pipeline::operation) mod sepia;
+
 use super::{Deadline, Error, Raster, Sample, Samples, change_rgb, sample};
 
 /// Binary places of a coefficient. With 16-bit samples the sum of a row is off by at most 0.006, so a row whose

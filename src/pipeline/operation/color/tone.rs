@@ -1,6 +1,9 @@
 //! Curves on lightness chosen from the picture: its histogram, and the step that applies the curve. The curve is
 //! chosen from the first frame, so that animations do not flicker.
 
+pub(in crate::pipeline::operation) mod equalize;
+pub(in crate::pipeline::operation) mod normalize;
+
 use super::{
     Args, Context, Cost, Error, Kind, Operation, Param, Raster, Resolve, Sample, Samples, Step, Value, change_rgb,
     curves, lab, luminance, rounded,

@@ -32,6 +32,13 @@ fn presets_are_rendered_once_an_image_is_stored() {
         let found = server.get(&format!("{path}.{form}"));
         assert_eq!((found.status, found.field("cache-status")), (200, Some("progimage; hit; detail=tier")), "{form}");
     }
+    // A format that is read only, and whose name is none of its extensions.
+    let farbfeld = [b"farbfeld\0\0\0\x01\0\0\0\x01".as_slice(), &[255; 8]].concat();
+    let sent = server.send("POST", "/images?prerender=hero", &[], &farbfeld);
+    let job = sent.json()["job"].as_str().unwrap().to_owned();
+    assert_eq!(end(&server, &job)["done"], 1);
+    let (lines, _) = results(&server.get(&format!("{job}/results")));
+    assert_eq!(lines[0]["url"], format!("{}.png?width=30&sepia=50", path_of(&farbfeld)));
     let again = server.send("PUT", &format!("{path}?prerender=thumb.webp,hero"), &[], &image);
     let second = again.json()["job"].as_str().unwrap().to_owned();
     assert!(again.status == 200 && second != job, "{}", again.text());

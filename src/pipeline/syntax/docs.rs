@@ -1,27 +1,34 @@
-//! The parameters as rows of text, from the tables: for the README, help and the API description. Formats nothing itself.
+//! Every parameter as a row of text, from the tables: for the READMEs, help texts and the API description. Knows no format.
 
-use super::ENCODE;
-use super::operation::OPERATIONS;
-use super::param::Param;
+use crate::pipeline::ENCODE;
+use crate::pipeline::operation::OPERATIONS;
+use crate::pipeline::param::Param;
 
-/// One parameter, documented.
+/// The documentation of one parameter.
+///
+/// ```
+/// use progimage::pipeline::docs;
+/// let rows = docs::rows();
+/// let width = rows.iter().find(|row| row.operation == "resize" && row.name == "width").unwrap();
+/// assert_eq!(width.keys, ["width", "w"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The operation that takes it, or "encode".
     pub operation: &'static str,
-    /// What the operation does.
+    /// One sentence on the operation.
     pub operation_doc: &'static str,
     /// A query that shows the operation.
     pub example: &'static str,
-    /// Its name in JSON.
+    /// Name in JSON.
     pub name: &'static str,
-    /// Its keys in a query, the canonical one first.
+    /// Keys in a query, the canonical one first.
     pub keys: &'static [&'static str],
-    /// What it accepts.
+    /// Accepted values.
     pub allowed: String,
-    /// What it is when it is not written; empty: its `doc` says.
+    /// Value if it is not given; empty: `doc` states it.
     pub default: String,
-    /// What it means.
+    /// One sentence on the parameter.
     pub doc: &'static str,
 }
 

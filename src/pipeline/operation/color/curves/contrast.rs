@@ -1,6 +1,6 @@
 //! `contrast`: distance from middle gray.
 
-use super::{
+use super::super::{
     Args, Context, Error, MORE_OR_LESS, Operation, Param, Raster, Value, curves, plan_same, rounded, unless_defaults,
 };
 

@@ -1,6 +1,6 @@
 //! `posterize`: reduces each colour to few values.
 
-use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, plan_same, rounded, with_first};
+use super::super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, plan_same, rounded, with_first};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "posterize",

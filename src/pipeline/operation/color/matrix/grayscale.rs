@@ -1,9 +1,9 @@
 //! `grayscale`: replaces colours by one gray channel.
 
-use super::matrix::Row;
-use super::{
+use super::super::{
     Channels, Context, Error, Operation, Raster, Sample, Samples, gray, plan_gray, sample, switch, unless_off,
 };
+use super::Row;
 use crate::pipeline::color::each_pixel;
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {

@@ -1,7 +1,9 @@
 //! `sepia`: the brown tone of old prints.
 
-use super::matrix::{self, Matrix};
-use super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, plan_rgb, rgb, to_channels, unless_defaults};
+use super::super::matrix::{self, Matrix};
+use super::super::{
+    Args, Context, Error, Kind, Operation, Param, Raster, Value, plan_rgb, rgb, to_channels, unless_defaults,
+};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "sepia",

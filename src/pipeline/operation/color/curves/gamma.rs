@@ -1,6 +1,6 @@
 //! `gamma`: lightens or darkens the middle tones and keeps black and white.
 
-use super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, curves, plan_same, unless_defaults};
+use super::super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, curves, plan_same, unless_defaults};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "gamma",

@@ -1,7 +1,7 @@
 //! `hue`: rotates hues.
 
-use super::matrix::{self, Matrix};
-use super::{Args, Error, Kind, Operation, Param, Value, plan_same, unless_defaults};
+use super::super::matrix::{self, Matrix};
+use super::super::{Args, Error, Kind, Operation, Param, Value, plan_same, unless_defaults};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "hue",

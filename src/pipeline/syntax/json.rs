@@ -1,4 +1,4 @@
-//! [`Object`]: a JSON object as it was written. Knows no member.
+//! [`Object`]: a JSON object as it was written. Knows no member names.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,11 +7,18 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
-/// Members of one object: more than any object of ours has. Without a bound `{"":0,"":0...}` would be several times as large in
-/// memory as in a body.
+/// Most members of one object: more than any object of ours has. Without a bound, `{"":0,"":0...}` would be several times
+/// as large in memory as in a body.
 const MEMBERS_MAX: usize = 64;
 
-/// An object in the order in which it was written, doubled names included: a map would hide them.
+/// An object in its written order, with repeated names: a map would hide them.
+///
+/// ```
+/// use progimage::pipeline::json::Object;
+/// let Object(members) = serde_json::from_str::<Object<u32>>(r#"{"w": 1, "h": 2, "w": 3}"#)?;
+/// assert_eq!(members, [("w".to_owned(), 1), ("h".to_owned(), 2), ("w".to_owned(), 3)]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub struct Object<T>(pub Vec<(String, T)>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -39,7 +46,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Where JSON is none, or not what is wanted; nothing of what is there, which may be long and is not for everybody.
+/// The place of a mistake in JSON, without the text at that place, which may be long or secret.
 pub fn place_of(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Data => "it is JSON of another shape",
@@ -47,7 +54,7 @@ pub fn place_of(error: &serde_json::Error) -> String {
     };
     match (error.line(), error.column()) {
         (_, 0) => what.to_owned(),
-        // Most often it is one line of many, and its number is not that of the line.
+        // Mostly this is one line of many, and the parser's line number is not that of the line.
         (1, column) => format!("{what} at column {column}"),
         (line, column) => format!("{what} at line {line}, column {column}"),
     }

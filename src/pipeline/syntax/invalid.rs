@@ -1,15 +1,25 @@
-//! [`Invalid`]: what is wrong with a parameter, and the one sentence that says so, for queries, JSON, forms and the command line alike.
-//! The members of a problem are made of it in `http::problem`.
+//! [`Invalid`]: what is wrong with a parameter, in one sentence that is the same in queries, JSON, forms and on the command
+//! line. `http::protocol::problem` writes the members of a problem from it.
+//!
+//! ```
+//! use progimage::pipeline::{Error, Pipeline, codec, query};
+//! let png = codec::by_name("png").unwrap();
+//! let error = Pipeline::from_query(png, &query::pairs(Some("wdth=3"))?).unwrap_err();
+//! assert_eq!(error.to_string(), "unknown parameter wdth; did you mean width?");
+//! let Error::Invalid { parameter, kind } = error else { unreachable!() };
+//! assert_eq!((parameter.as_str(), kind.name(), kind.value()), ("wdth", "unknown", Some("3")));
+//! # Ok::<(), Error>(())
+//! ```
 
 use std::borrow::Cow;
 use std::fmt;
 
-use super::Error;
+use crate::pipeline::Error;
 
-/// Distance of two names from 0 (nothing alike) to 1 (equal), from which one is taken for a slip of the other. `wdth` and `width` are
-/// 0.8 apart, `q` and `g` are 0.
+/// Similarity of two names, from 0 (nothing alike) to 1 (equal), from which one counts as a slip of the other. It is 0.8 for
+/// `wdth` and `width`, 0 for `q` and `g`.
 const ALIKE_MIN: f64 = 0.6;
-/// Characters of what a client wrote that are shown.
+/// Most characters of a client's text that are shown.
 const SHOWN_MAX: usize = 64;
 
 /// What is wrong with a parameter.
@@ -17,11 +27,11 @@ const SHOWN_MAX: usize = 64;
 pub enum Invalid {
     /// No parameter has this name.
     Unknown {
-        /// What was given as its value, shortened.
+        /// Its value, shortened.
         value: String,
-        /// All names that are known, where they are few.
+        /// All known names, if they are few.
         known: Vec<&'static str>,
-        /// What was probably meant.
+        /// A hint.
         help: Help,
     },
     /// The parameter is given twice.
@@ -29,59 +39,59 @@ pub enum Invalid {
         /// The other name it was given by, if that differs.
         other: Option<String>,
     },
-    /// The parameter, or something that it needs, is not there.
+    /// The parameter, or another one that it needs, is not given.
     Missing {
-        /// What a parameter that is there needs; empty: the parameter itself is missing.
+        /// What a given parameter needs; empty: the parameter itself is missing.
         needs: Vec<String>,
-        /// What the parameter accepts, in short.
+        /// Accepted values, in short.
         allowed: String,
-        /// What the parameter accepts, in words that follow "must be"; empty: as `allowed` says.
+        /// Accepted values, in words that follow "must be"; empty: `allowed` serves.
         must: String,
-        /// What was probably meant.
+        /// A hint.
         help: Help,
     },
     /// The parameter does not accept this value.
     Value {
-        /// The refused value, shortened; `None`: it is not to be shown.
+        /// The refused value, shortened; `None`: it is not shown.
         value: Option<String>,
-        /// The part of a list that is refused: its name and its text.
+        /// Name and text of the refused part of a list.
         part: Option<(&'static str, String)>,
-        /// What the parameter accepts, in short.
+        /// Accepted values, in short.
         allowed: String,
-        /// What the parameter accepts, in words that follow "must be"; empty: as `allowed` says.
+        /// Accepted values, in words that follow "must be"; empty: `allowed` serves.
         must: String,
-        /// What else is to be said of the value.
+        /// The reason for the refusal, if there is more to say.
         reason: Option<String>,
-        /// What was probably meant.
+        /// A hint.
         help: Help,
     },
-    /// The parameter cannot stand beside another one, or beside the format.
+    /// The parameter cannot be used together with another one, or with the format.
     Conflict {
-        /// What was given as its value, shortened.
+        /// Its value, shortened.
         value: String,
-        /// What it cannot stand beside.
+        /// What it cannot be used with.
         with: String,
-        /// A sentence that says it better than the common one.
+        /// A clearer sentence than the general one.
         reason: Option<String>,
     },
 }
 
-/// What was probably meant.
+/// A hint at what was probably meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Help {
-    /// Nothing is like it.
+    /// No hint.
     #[default]
     None,
-    /// A known name or word that differs by little.
+    /// A known name or word that differs little.
     Nearest(String),
-    /// What to write instead, as a query or a path, and why, where that is to be said.
+    /// What to write instead, as a query or a path, with an optional reason.
     Write(String, Option<&'static str>),
-    /// What to know, where there is nothing to write instead.
+    /// Advice in words.
     Words(Cow<'static, str>),
 }
 
 impl Invalid {
-    /// The word for the kind, which clients may match on.
+    /// The name of the kind, which clients may match on.
     pub fn name(&self) -> &'static str {
         match self {
             Invalid::Unknown { .. } => "unknown",
@@ -92,7 +102,7 @@ impl Invalid {
         }
     }
 
-    /// What the client gave, if it gave something that may be shown.
+    /// The value that the client gave, if it may be shown.
     pub fn value(&self) -> Option<&str> {
         match self {
             Invalid::Unknown { value, .. } | Invalid::Conflict { value, .. } => Some(value),
@@ -101,7 +111,7 @@ impl Invalid {
         }
     }
 
-    /// What the parameter accepts, where that is the point.
+    /// Accepted values, for the kinds that are about values.
     pub fn allowed(&self) -> Option<&str> {
         let allowed = match self {
             Invalid::Missing { allowed, .. } | Invalid::Value { allowed, .. } => allowed.as_str(),
@@ -110,7 +120,7 @@ impl Invalid {
         Some(allowed).filter(|allowed| !allowed.is_empty())
     }
 
-    /// What was probably meant.
+    /// The hint.
     pub fn help(&self) -> &Help {
         match self {
             Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } => help,
@@ -119,7 +129,7 @@ impl Invalid {
     }
 
     /// The sentence about `parameter`, without its full stop.
-    pub(super) fn sentence(&self, parameter: &str) -> String {
+    pub(in crate::pipeline) fn sentence(&self, parameter: &str) -> String {
         match self {
             Invalid::Unknown { known, help, .. } => unknown(parameter, known, help),
             Invalid::Repeated { other: None } => format!("{parameter} is given twice"),
@@ -130,7 +140,7 @@ impl Invalid {
                 format!("{parameter} is missing; it must be {}", worded(must, allowed))
             }
             Invalid::Missing { needs, .. } if needs.iter().any(|need| own_name(parameter) == need) => {
-                format!("{parameter} is missing: {} stand together", listed(needs, "and"))
+                format!("{parameter} is missing: {} belong together", listed(needs, "and"))
             }
             Invalid::Missing { needs, help, .. } => format!("{parameter} needs {}{help}", listed(needs, "and")),
             Invalid::Value { value, part, allowed, must, reason, help } => {
@@ -142,7 +152,7 @@ impl Invalid {
                 let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
                 format!("{refused}{reason}{help}")
             }
-            Invalid::Conflict { with, reason: None, .. } => format!("{parameter} cannot stand beside {with}"),
+            Invalid::Conflict { with, reason: None, .. } => format!("{parameter} cannot be used with {with}"),
             Invalid::Conflict { reason: Some(reason), .. } if reason.contains(parameter) => reason.clone(),
             Invalid::Conflict { reason: Some(reason), .. } => format!("{parameter}: {reason}"),
         }
@@ -175,7 +185,7 @@ fn refused(subject: &str, must: &str, value: Option<&str>) -> String {
 }
 
 impl fmt::Display for Help {
-    /// As the end of a sentence.
+    /// Writes the hint as the end of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Help::None => Ok(()),
@@ -197,53 +207,53 @@ pub fn listed(words: &[impl AsRef<str>], last: &str) -> String {
     }
 }
 
-/// The name of `names` that is most like `written`, if one is like it at all.
+/// The most similar of `names` to `written`, if any is similar.
 pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // No name of ours is longer, and the time grows with the square.
+    // No name of ours is longer, and the time grows with the square of the length.
     let written = Some(written).filter(|written| written.len() <= SHOWN_MAX)?.to_ascii_lowercase();
     let alike = |name: &'a str| (strsim::normalized_damerau_levenshtein(&written, name), name);
     let best = names.into_iter().map(alike).reduce(|best, next| if next.0 > best.0 { next } else { best });
     best.filter(|(alike, _)| *alike >= ALIKE_MIN).map(|(_, name)| name)
 }
 
-/// What a client wrote, not more than can be read.
+/// A client's text, cut to a readable length.
 pub fn short(text: &str) -> String {
     text.chars().take(SHOWN_MAX).collect()
 }
 
-/// A parameter that is not among the `known` ones; empty: none are.
+/// The error for a parameter that is not among the `known` ones; empty: none is accepted.
 pub fn unknown_of(parameter: &str, value: &str, known: &[&'static str]) -> Error {
     let help = match nearest(parameter, known.iter().copied()) {
         Some(name) => Help::Nearest(name.to_owned()),
-        None if known.is_empty() => Help::Words("none is taken here".into()),
+        None if known.is_empty() => Help::Words("no parameter is accepted here".into()),
         None => Help::None,
     };
     unknown_but(parameter, value, help).among(known)
 }
 
-/// A parameter that is not known, of which the names would be too many to list.
+/// The error for an unknown parameter, if the known ones are too many to list.
 pub fn unknown_but(parameter: &str, value: &str, help: Help) -> Error {
     error(parameter, Invalid::Unknown { value: short(value), known: Vec::new(), help })
 }
 
-/// A value that is not accepted.
+/// The error for a value that is not accepted.
 pub fn invalid(parameter: &str, value: &str, allowed: impl Into<String>) -> Error {
     unfit(parameter, Some(value), allowed)
 }
 
-/// A number that is not from `least` to `most`, or no number.
+/// The error for a value that is not a number from `least` to `most`.
 pub fn not_within(parameter: &str, value: &str, least: u64, most: u64) -> Error {
     invalid(parameter, value, format!("{least}..{most}")).must_be(format!("a whole number from {least} to {most}"))
 }
 
-/// A value that is not accepted, and not shown where it is `None`.
+/// The error for a value that is not accepted; `None`: it is not shown.
 pub fn unfit(parameter: &str, value: Option<&str>, allowed: impl Into<String>) -> Error {
     let (value, allowed) = (value.map(short), allowed.into());
     let kind = Invalid::Value { value, part: None, allowed, must: String::new(), reason: None, help: Help::default() };
     error(parameter, kind)
 }
 
-/// A parameter that is not there, and must be.
+/// The error for a parameter that is required but not given.
 pub fn missing(parameter: &str, allowed: impl Into<String>) -> Error {
     error(
         parameter,
@@ -251,18 +261,18 @@ pub fn missing(parameter: &str, allowed: impl Into<String>) -> Error {
     )
 }
 
-/// A parameter that is there without what it needs.
+/// The error for a parameter that is given without those it needs.
 pub fn incomplete(parameter: &str, needs: &[&str]) -> Error {
     let needs = needs.iter().map(|name| (*name).to_owned()).collect();
     error(parameter, Invalid::Missing { needs, allowed: String::new(), must: String::new(), help: Help::None })
 }
 
-/// A parameter that is given twice.
+/// The error for a parameter that is given twice.
 pub fn repeated(parameter: &str) -> Error {
     error(parameter, Invalid::Repeated { other: None })
 }
 
-/// A parameter that cannot stand beside something else.
+/// The error for a parameter that cannot be used together with something else.
 pub fn conflict(parameter: &str, value: &str, with: impl Into<String>) -> Error {
     error(parameter, Invalid::Conflict { value: short(value), with: with.into(), reason: None })
 }
@@ -272,7 +282,7 @@ fn error(parameter: &str, kind: Invalid) -> Error {
 }
 
 impl Error {
-    /// Adds what is wrong to a value that is not accepted, or says better why something conflicts.
+    /// Adds the reason to a value that is not accepted, or to a conflict.
     pub fn because(mut self, why: impl ToString) -> Error {
         if let Error::Invalid { kind, .. } = &mut self
             && let Invalid::Value { reason, .. } | Invalid::Conflict { reason, .. } = &mut **kind
@@ -282,7 +292,7 @@ impl Error {
         self
     }
 
-    /// Says in words what the parameter accepts.
+    /// Sets the accepted values in words.
     pub fn must_be(mut self, words: impl Into<String>) -> Error {
         if let Error::Invalid { kind, .. } = &mut self
             && let Invalid::Value { must, .. } | Invalid::Missing { must, .. } = &mut **kind
@@ -292,7 +302,7 @@ impl Error {
         self
     }
 
-    /// Adds what was probably meant.
+    /// Adds a hint.
     pub fn helped(mut self, meant: Help) -> Error {
         if let Error::Invalid { kind, .. } = &mut self
             && let Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } =
@@ -303,7 +313,7 @@ impl Error {
         self
     }
 
-    /// Says by which other name the parameter was given before, if it was another one.
+    /// Adds the name by which the parameter was given earlier, if it was another one.
     pub(super) fn also_as(mut self, earlier: &str) -> Error {
         if let Error::Invalid { parameter, kind } = &mut self
             && let Invalid::Repeated { other } = &mut **kind
@@ -313,7 +323,7 @@ impl Error {
         self
     }
 
-    /// Names the parameters that are known.
+    /// Adds the known names.
     fn among(mut self, names: &[&'static str]) -> Error {
         if let Error::Invalid { kind, .. } = &mut self
             && let Invalid::Unknown { known, .. } = &mut **kind
@@ -323,20 +333,20 @@ impl Error {
         self
     }
 
-    /// Calls the parameters as the client does.
+    /// Renames every parameter in the error to the client's name for it.
     pub fn renamed(mut self, name: impl Fn(&str) -> String) -> Error {
         let Error::Invalid { parameter, kind } = &mut self else { return self };
         *parameter = name(parameter);
         if let Invalid::Missing { needs, .. } = &mut **kind {
             for need in needs {
-                // Behind the commas of one parameter they keep their own names.
+                // Values after the commas of one parameter keep their own names.
                 *need = Some(name(need)).filter(|name| name != parameter).unwrap_or_else(|| need.clone());
             }
         }
         self
     }
 
-    /// Says where the parameter stands, by its path.
+    /// Replaces the parameter by its path.
     pub fn within(mut self, path: impl Fn(&str) -> String) -> Error {
         if let Error::Invalid { parameter, .. } = &mut self {
             *parameter = path(parameter);

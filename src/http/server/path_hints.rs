@@ -1,4 +1,5 @@
-//! Paths that name nothing, with what was probably meant: the id of an image is never called bad when it is good.
+//! Hints for paths that name nothing: the path that the client probably meant. A good id in a wrong path is never
+//! called bad.
 
 use hyper::Uri;
 
@@ -8,27 +9,27 @@ use crate::http::table::{PathPattern, ROUTES};
 use crate::pipeline::foreign;
 use crate::pipeline::invalid::nearest;
 
-/// Longer queries are not repeated.
+/// Longer queries are left out of the hint.
 const QUERY_BYTES_MAX: usize = 256;
-/// What others call what is known of an image.
+/// Names that other services have for the information about an image.
 const INFOS: [&str; 7] = ["info", "metadata", "exif", "info.json", "meta", "json", "details"];
 
-/// The error of a path that names nothing, with more to say where more is known.
-pub(in crate::http) fn astray(error: Error, uri: &Uri) -> Error {
-    let said = match error {
+/// Adds a hint to the error of a path that names nothing, where one is known.
+pub(in crate::http) fn with_hint(error: Error, uri: &Uri) -> Error {
+    let found = match error {
         Error::NoSuchId => uri.path().strip_prefix("/images/").and_then(|rest| below_image(rest, uri)),
         Error::NoRoute => elsewhere(uri),
         _ => None,
     };
     let of_image = matches!(error, Error::NoSuchId);
-    said.map_or(error, |(detail, hint)| Error::Astray { of_image, detail, hint })
+    found.map_or(error, |(detail, hint)| Error::NoSuchPath { of_image, detail, hint })
 }
 
-/// What is said, and where to go instead.
-type Said = (String, Option<String>);
+/// What is wrong with a path, and the path that was probably meant.
+type Hint = (String, Option<String>);
 
-/// Of a path below an image.
-fn below_image(rest: &str, uri: &Uri) -> Option<Said> {
+/// The hint for a path below `/images/`.
+fn below_image(rest: &str, uri: &Uri) -> Option<Hint> {
     let (id, tail) = rest.split_at_checked(64)?;
     if id.parse::<Digest>().is_err() {
         let lower = id.to_ascii_lowercase();
@@ -39,21 +40,21 @@ fn below_image(rest: &str, uri: &Uri) -> Option<Said> {
     let asked = tail.trim_matches('/');
     if let Some((operations, extension)) = foreign::of_path(asked) {
         let hint = format!("/images/{id}.{extension}?{operations}");
-        return Some(("Operations stand in the query, behind an extension".to_owned(), Some(hint)));
+        return Some(("Operations go into the query, after an extension".to_owned(), Some(hint)));
     }
     if INFOS.contains(&asked) {
-        return Some(("What is known of an image is at".to_owned(), Some(format!("/images/{id}/info"))));
+        return Some(("Information about an image is at".to_owned(), Some(format!("/images/{id}/info"))));
     }
-    let detail = "An image has nothing at this path; it has /images/{id}, /images/{id}.{ext} and /images/{id}/info";
+    let detail = "There is nothing at this path; an image has /images/{id}, /images/{id}.{ext} and /images/{id}/info";
     Some((detail.to_owned(), None))
 }
 
-/// Of any other path.
-fn elsewhere(uri: &Uri) -> Option<Said> {
+/// The hint for any other path.
+fn elsewhere(uri: &Uri) -> Option<Hint> {
     let path = uri.path();
-    let bare = ROUTES
-        .iter()
-        .filter_map(|route| if let PathPattern::Extension(written, _) = &route.at { Some(*written) } else { None });
+    let bare = ROUTES.iter().filter_map(|route| {
+        if let PathPattern::Extension(written, _) = &route.pattern { Some(*written) } else { None }
+    });
     for written in bare {
         let stem = written.trim_end_matches(".{ext}");
         if path == stem || path.strip_prefix(stem).is_some_and(|rest| rest.starts_with('/')) {
@@ -65,8 +66,9 @@ fn elsewhere(uri: &Uri) -> Option<Said> {
         let hint = format!("/images{path}{}", query(uri));
         return Some(("Images are below /images".to_owned(), Some(hint)));
     }
-    let fixed =
-        ROUTES.iter().filter_map(|route| if let PathPattern::Fixed(path, _) = &route.at { Some(*path) } else { None });
+    let fixed = ROUTES
+        .iter()
+        .filter_map(|route| if let PathPattern::Fixed(path, _) = &route.pattern { Some(*path) } else { None });
     let near = nearest(path, fixed)?;
     Some(("There is nothing at this path; the nearest is".to_owned(), Some(near.to_owned())))
 }
@@ -85,8 +87,8 @@ mod tests {
         let id = Digest::of(b"x").to_string();
         let check = |error: Error, path: &str, expected: Option<&str>| {
             let uri: Uri = path.replace("{id}", &id).parse().expect(path);
-            let hint = match astray(error, &uri) {
-                Error::Astray { hint, .. } => hint,
+            let hint = match with_hint(error, &uri) {
+                Error::NoSuchPath { hint, .. } => hint,
                 _ => None,
             };
             assert_eq!(hint, expected.map(|hint| hint.replace("{id}", &id)), "{path}");

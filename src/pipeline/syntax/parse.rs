@@ -1,4 +1,4 @@
-//! The spellings of a [`Pipeline`]: flat query, `ops` in JSON, and the canonical text, which is also written here.
+//! Every spelling of a [`Pipeline`]: the flat query, `ops` in JSON, and the canonical text, which is also written here.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,24 +7,24 @@ use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
-use super::codec::{self, CODECS, Codec};
 use super::invalid::{Help, conflict, invalid, missing, nearest, repeated, unfit, unknown_but, unknown_of};
 use super::json::{Object, place_of};
-use super::operation::{self, OPERATIONS, Operation};
-use super::param::{Args, Param};
-use super::plan::Step;
 use super::presets::PRESET;
-use super::{ENCODE, Error, Pipeline, foreign, query};
+use super::{foreign, query};
 use crate::digest::Digest;
+use crate::pipeline::codec::{self, CODECS, Codec};
+use crate::pipeline::operation::{self, OPERATIONS, Operation};
+use crate::pipeline::param::{Args, Param};
+use crate::pipeline::{ENCODE, Error, Pipeline, Step};
 
 /// The query key of a JSON chain.
 pub(super) const OPS: &str = "ops";
 
-/// Images that came beside a query, by the names of their parts.
+/// Images that came with a query, by the names of their parts.
 type Parts<'a> = &'a [(&'a str, Digest)];
 
-/// See [`Pipeline::from_form`].
-pub(super) fn from_query(
+/// Reads a query; [`Pipeline::from_form`] explains `parts`.
+pub(in crate::pipeline) fn from_query(
     codec: &'static Codec,
     query: &[(String, String)],
     parts: Parts<'_>,
@@ -38,7 +38,7 @@ pub(super) fn from_query(
         flat.write(key, value)?;
     }
     if ops.is_none() {
-        // In a flat query a part's name is the key that asks for an image.
+        // In a flat query, the name of a part is the key that takes an image.
         parts.iter().try_for_each(|(name, id)| flat.write(name, id.hex().as_str()))?;
     }
     if query.iter().filter(|(key, _)| key == OPS).count() > 1 {
@@ -57,18 +57,18 @@ pub(super) fn from_query(
     Pipeline::new(codec, !query.is_empty() || !parts.is_empty(), encode, steps, written)
 }
 
-/// What an argument of a JSON chain is called in errors.
+/// The name of an argument of a JSON chain in errors.
 fn json_name(place: usize, name: &str) -> String {
     format!("{OPS}[{place}].{name}")
 }
 
-/// The key of a flat query that an argument is written by: its own, or that of the arguments before it.
+/// The flat key of an argument: its own, or the key of the argument whose value it follows.
 fn flat_key<'a>(params: &'static [Param], name: &'a str) -> &'a str {
     let up_to = params.iter().position(|param| param.name == name).map_or(0, |place| place + 1);
     params[..up_to].iter().rev().find_map(|param| param.keys.first()).copied().unwrap_or(name)
 }
 
-/// A part that no operation asks for would be ignored without a word.
+/// Refuses a part that no operation uses: it would be ignored silently.
 fn all_are_named(steps: &[Step], parts: Parts<'_>) -> Result<(), Error> {
     let named = |id: &Digest| steps.iter().flat_map(|(_, args)| args.images()).any(|image| image == *id);
     match parts.iter().find(|(_, id)| !named(id)) {
@@ -77,7 +77,7 @@ fn all_are_named(steps: &[Step], parts: Parts<'_>) -> Result<(), Error> {
     }
 }
 
-/// A table of parameters: that of the encoder, or of an operation by its place.
+/// A table of parameters: the encoder's, or an operation's by its place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
     Encode,
@@ -93,7 +93,7 @@ impl Table {
     }
 }
 
-/// Who has a key of a flat query: `background` has several owners, all other keys have one.
+/// The owners of each key of a flat query: `background` has several, all other keys have one.
 static OWNERS: LazyLock<HashMap<&'static str, Vec<(Table, usize)>>> = LazyLock::new(|| {
     let mut owners: HashMap<_, Vec<_>> = HashMap::new();
     for table in std::iter::once(Table::Encode).chain((0..OPERATIONS.len()).map(Table::Operation)) {
@@ -106,11 +106,11 @@ static OWNERS: LazyLock<HashMap<&'static str, Vec<(Table, usize)>>> = LazyLock::
     owners
 });
 
-/// The arguments of a flat query, by table; of the tables that are written only.
+/// The arguments of a flat query, by table. Holds only tables with a given argument.
 #[derive(Default)]
 struct Flat {
     tables: Vec<(Table, Args)>,
-    /// Canonical keys that were given already, each with the key that was written.
+    /// Canonical keys that were given already, each with the key as written.
     given: Vec<(&'static str, String)>,
 }
 
@@ -124,7 +124,7 @@ impl Flat {
         self.write_to(owners, key, &meant)
     }
 
-    /// Sets what `owners` have in common; `key` is the name that the client wrote.
+    /// Sets the argument of all `owners`; `key` is the name as written.
     fn write_to(&mut self, owners: &[(Table, usize)], key: &str, value: &str) -> Result<(), Error> {
         for (table, index) in owners {
             let canonical = table.params()[*index].keys[0];
@@ -160,8 +160,8 @@ impl Flat {
         self.args(Table::Encode).clone()
     }
 
-    /// The operations of which a parameter of their own is not at its default, in the order of the table; but a right angle counts
-    /// as orientation and comes first.
+    /// The operations with a parameter of their own that is not at its default, in the order of the table. A right angle
+    /// counts as orientation and comes first.
     fn steps(self) -> Vec<Step> {
         let own = |param: &Param| param.keys.first().is_none_or(|key| OWNERS[key].len() == 1);
         let mut steps: Vec<Step> = Vec::with_capacity(self.tables.len());
@@ -181,28 +181,28 @@ fn place(params: &[Param], key: &str) -> Option<usize> {
     params.iter().position(|param| param.keys.contains(&key))
 }
 
-/// Whether a flat query knows this key.
+/// Whether this is a key of a flat query.
 pub fn is_known(key: &str) -> bool {
     key == OPS || OWNERS.contains_key(key)
 }
 
-/// The canonical form of a key.
+/// The canonical key for a key.
 pub(super) fn canonical(key: &str) -> Option<&'static str> {
     OWNERS.get(key).map(|owners| owners[0].0.params()[owners[0].1].keys[0])
 }
 
-/// Whether a flat query takes this pair.
+/// Whether a flat query accepts this pair.
 pub(super) fn takes(key: &str, value: &str) -> bool {
     is_known(key) && Flat::default().write(key, value).is_ok()
 }
 
-/// Whether these pairs are a good query, if only of one format.
+/// Whether WebP accepts this query: it has most of the parameters.
 pub(super) fn is_good(query: &str) -> bool {
     let pairs = query::pairs(Some(query)).unwrap_or_default();
     codec::by_name("webp").is_some_and(|codec| from_query(codec, &pairs, &[]).is_ok())
 }
 
-/// A key that no flat query knows, with what was probably meant.
+/// The error for an unknown key of a flat query, with a hint.
 pub fn unknown_of_query(key: &str, value: &str) -> Error {
     unknown_but(key, value, meant(key, value))
 }
@@ -225,7 +225,7 @@ fn meant(key: &str, value: &str) -> Help {
     }
 }
 
-/// The key in a query for the name of an argument in JSON.
+/// The hint for the JSON name of an argument in a query.
 fn argument_of(name: &str) -> Option<Help> {
     let of = |operation: &&'static Operation| {
         let param = operation.params.iter().find(|param| param.name == name && param.keys.len() == 1)?;
@@ -242,7 +242,7 @@ fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
     steps.filter_map(Result::transpose).collect()
 }
 
-/// One step; none where an argument says that nothing is done.
+/// One step; `None` if an argument means no operation.
 fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Result<Option<Step>, Error> {
     let written = |name: &str| json_name(place, name);
     let named = object.iter().find(|(name, _)| name == "op").ok_or_else(|| missing(&written("op"), operations()))?;
@@ -266,8 +266,8 @@ fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Resul
     Ok(Some((operation, args)).filter(|_| !is_nothing))
 }
 
-/// See [`Pipeline::from_json`].
-pub(super) fn from_members(
+/// Reads the members of a JSON object, as [`Pipeline::from_json`] explains.
+pub(in crate::pipeline) fn from_members(
     codec: &'static Codec,
     preset: &[(String, String)],
     encode: &[(String, Json)],
@@ -284,7 +284,7 @@ pub(super) fn from_members(
     from_query(codec, &query, &[])
 }
 
-/// A member of a JSON object that is neither one of `others` nor an encode argument, with what was probably meant.
+/// The error for a member that is neither one of `others` nor an encode argument, with a hint.
 pub fn unknown_member(name: &str, value: &str, others: &[&'static str]) -> Error {
     let names: Vec<&str> = others.iter().copied().chain(ENCODE.iter().map(|param| param.name)).collect();
     let error = unknown_of(name, value, &names);
@@ -296,14 +296,14 @@ pub fn unknown_member(name: &str, value: &str, others: &[&'static str]) -> Error
     match (encode, OWNERS.get(name).and_then(|owners| owners.iter().find_map(operation))) {
         (Some(param), _) => error.helped(Help::Nearest(param.name.to_owned())),
         (None, Some((operation, argument))) => {
-            let words = format!("operations stand in ops: {{\"op\": \"{operation}\", \"{argument}\": ...}}");
+            let words = format!("operations go into ops: {{\"op\": \"{operation}\", \"{argument}\": ...}}");
             error.helped(Help::Words(words.into()))
         }
         (None, None) => error,
     }
 }
 
-/// A value as a query would write it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id, `{"part": "mask"}` that of the part.
+/// A value as a query writes it: `[1, 2]` is `1,2`, `{"id": "..."}` is the id, `{"part": "mask"}` is the id of the part.
 fn json_text(value: &Json, parts: Parts<'_>) -> String {
     let part = |object: &serde_json::Map<String, Json>| {
         let named = object.get("part").filter(|_| object.len() == 1)?;
@@ -334,7 +334,7 @@ fn operations() -> String {
     OPERATIONS.iter().map(|operation| operation.name).collect::<Vec<_>>().join(", ")
 }
 
-/// What is written for a render of which every argument is a default.
+/// The pair that is written for a render whose arguments are all defaults.
 pub(super) const RENDER: (&str, &str) = ("metadata", "none");
 
 impl fmt::Display for Pipeline {

@@ -1,8 +1,8 @@
 //! `normalize`: stretches lightness to the full range.
 
-use super::lab::{self, BLACK, ONE};
-use super::tone::{self, KNOTS};
-use super::{Args, Context, Error, Operation, Raster, Sample, Step, plan_same, switch, unless_off};
+use super::super::lab::{self, BLACK, ONE};
+use super::super::tone::{self, KNOTS};
+use super::super::{Args, Context, Error, Operation, Raster, Sample, Step, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "normalize",

@@ -1,6 +1,6 @@
 //! `exposure`: simulates a longer or shorter exposure.
 
-use super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, curves, plan_same, unless_defaults};
+use super::super::{Args, Context, Error, Kind, Operation, Param, Raster, Value, curves, plan_same, unless_defaults};
 use crate::pipeline::color::{decoded, encoded};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {

@@ -1,6 +1,6 @@
 //! `invert`: the negative of the image.
 
-use super::{Operation, curves, plan_same, switch, unless_off};
+use super::super::{Operation, curves, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "invert",

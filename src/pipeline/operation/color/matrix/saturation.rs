@@ -1,7 +1,7 @@
 //! `saturation`: scales the distance of colours from gray.
 
-use super::matrix::{self, Matrix};
-use super::{Args, MORE_OR_LESS, Operation, Param, Value, plan_same, unless_defaults};
+use super::super::matrix::{self, Matrix};
+use super::super::{Args, MORE_OR_LESS, Operation, Param, Value, plan_same, unless_defaults};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "saturation",

@@ -1,39 +1,46 @@
-//! Spellings of other services: what is the same thing here is taken as if it were written in our words, for the rest there is a hint.
-//! Asked only about what our own tables do not know, so that no row changes what is accepted without it.
+//! Spellings of other services. A spelling with an exact equal here is accepted; for the others there is a hint. Used only
+//! for what our own tables do not know, so that no row changes the meaning of a query of ours.
+//!
+//! ```
+//! use progimage::pipeline::foreign;
+//! // A path of Cloudinary, as a query of ours and an extension.
+//! let (query, extension) = foreign::of_path("w_300,c_fill,f_webp").unwrap();
+//! assert_eq!((query.as_str(), extension.as_str()), ("w=300&fit=cover", "webp"));
+//! ```
 
-use super::codec::by_extension;
 use super::invalid::{Help, short};
 use super::parse;
+use crate::pipeline::codec::by_extension;
 
-/// One spelling, or several that mean the same.
+/// One spelling, or several with one meaning.
 #[derive(Debug)]
 pub struct Row {
-    /// Names there; a name of ours has rows for values that ours does not know.
+    /// Names at other services. A name of ours has rows for values that we do not know.
     pub names: &'static [&'static str],
-    /// Values there: `{}` is a number, `*` at the end anything. Case does not matter.
+    /// Values at other services: `{}` is a number, `*` at the end is anything. Case does not matter.
     pub values: &'static [&'static str],
-    /// Who spells it so.
+    /// Services with this spelling.
     pub of: &'static str,
-    /// What it means here.
+    /// The meaning here.
     pub means: Means,
-    /// A pair that this row answers, for tests and documentation.
+    /// A pair that this row matches, for tests and documentation.
     pub example: &'static str,
 }
 
-/// What a spelling means here. `{}` stands for the numbers of the value in turn, or for what `*` is.
+/// The meaning of a spelling. `{}` stands for the numbers of the value in turn, or for the text at `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
     /// Exactly this pair.
     Same(&'static str),
-    /// Nothing is to be done.
+    /// No operation.
     Nothing,
-    /// Not quite the same, or not always: this query.
+    /// A hint at this query, which is not always or not exactly the same.
     Query(&'static str),
-    /// As [`Means::Query`], and why.
+    /// A hint at a query, with a reason.
     Because(&'static str, &'static str),
-    /// The format, which is the extension of the path.
+    /// The format, which here is the extension of the path.
     Extension,
-    /// There is nothing like it.
+    /// A hint in words, since there is no equal.
     Words(&'static str),
 }
 
@@ -45,7 +52,7 @@ const ANY: &[&str] = &["*"];
 const SIDES: &[&str] = &["resize", "size", "s", "rs", "dim", "dimensions"];
 const MODES: &[&str] = &["mode", "resizing_type", "rt", "rmode", "c"];
 
-/// Every spelling that is known; the first row that fits answers.
+/// Every known spelling. The first row that matches is used.
 #[rustfmt::skip]
 pub static FOREIGN: &[Row] = &[
     // Names that mean the same.
@@ -159,7 +166,7 @@ const fn row(
     Row { names, values, of, means, example }
 }
 
-/// A pair in our words, where a name that we do not know means exactly that.
+/// The pair in our words for a name that has an exact equal here.
 pub(super) fn alias(name: &str, value: &str) -> Option<(String, String)> {
     let (row, found) = find(name, value)?;
     let Same(same) = row.means else { return None };
@@ -167,18 +174,18 @@ pub(super) fn alias(name: &str, value: &str) -> Option<(String, String)> {
     Some((name.to_owned(), filled(value, &found)))
 }
 
-/// A value in our words for a parameter of ours, by its canonical key.
-pub(super) fn value(key: &str, value: &str) -> Option<String> {
+/// The value in our words for a parameter of ours, by its canonical key.
+pub(in crate::pipeline) fn value(key: &str, value: &str) -> Option<String> {
     alias(row_name(key), value).map(|(_, value)| value)
 }
 
-/// Whether a parameter of ours is given a value at which nothing is done.
+/// Whether this value of a parameter of ours means no operation.
 pub(super) fn is_nothing(key: &str, value: &str) -> bool {
     find(key, value).is_some_and(|(row, _)| row.means == Nothing)
 }
 
-/// What to write instead of a pair that is not accepted.
-pub(super) fn help(name: &str, value: &str) -> Help {
+/// The hint for a pair that is not accepted.
+pub(in crate::pipeline) fn help(name: &str, value: &str) -> Help {
     let value = &short(value);
     let Some((row, found)) = find(row_name(name), value) else { return Help::None };
     match row.means {
@@ -192,8 +199,8 @@ pub(super) fn help(name: &str, value: &str) -> Help {
     }
 }
 
-/// The query, and the extension of its path, for operations that stand in a path or in one word, as `w_300,c_fill`,
-/// `rs:fill:300:200/q:80` or `width=300,fit=crop`. `None`: it is not wholly understood.
+/// The query and the extension for operations that are written in a path or in one word, as `w_300,c_fill`,
+/// `rs:fill:300:200/q:80` or `width=300,fit=crop`. `None`: a part of them is not understood.
 pub fn of_path(path: &str) -> Option<(String, String)> {
     let (mut extension, mut pairs) = ("auto".to_owned(), Vec::<(String, String)>::new());
     for word in path.split(['/', ',']).filter(|word| !word.is_empty()) {
@@ -228,7 +235,7 @@ fn of_word(word: &str) -> Option<Word> {
     let name = parse::canonical(name).unwrap_or(name);
     let (row, _) = find(name, value)?;
     match row.means {
-        // Only an example of what could be meant.
+        // The query is only an example of what could be meant.
         Query(query) if row.values == ANY && !query.contains("{}") => None,
         Extension => Some(Word::Extension(extension(value))),
         Nothing => Some(Word::Pairs(Vec::new())),
@@ -241,7 +248,7 @@ fn of_word(word: &str) -> Option<Word> {
     }
 }
 
-/// Rows of `gravity` are those of `overlay_gravity`, too.
+/// The name by which a key has rows: `overlay_gravity` shares those of `gravity`.
 fn row_name(key: &str) -> &str {
     key.strip_prefix("overlay_").unwrap_or(key)
 }
@@ -251,7 +258,7 @@ fn extension(value: &str) -> String {
     if by_extension(&lower).is_some_and(|codec| codec.encoder.is_some()) { lower } else { "auto".to_owned() }
 }
 
-/// The row that answers, and what its wildcards stand for.
+/// The row that matches, and the texts at its wildcards.
 fn find<'v>(name: &str, value: &'v str) -> Option<(&'static Row, Vec<&'v str>)> {
     let of_name = |row: &&Row| row.names.iter().any(|other| other.eq_ignore_ascii_case(name));
     FOREIGN.iter().filter(of_name).find_map(|row| {
@@ -261,7 +268,7 @@ fn find<'v>(name: &str, value: &'v str) -> Option<(&'static Row, Vec<&'v str>)> 
     })
 }
 
-/// What the wildcards of a pattern stand for, if it fits.
+/// The texts at the wildcards of a pattern, if it matches.
 fn matched<'v>(pattern: &str, value: &'v str) -> Option<Vec<&'v str>> {
     let (mut pattern, mut value, mut found) = (pattern, value, Vec::new());
     while !pattern.is_empty() {
@@ -289,7 +296,7 @@ fn matched<'v>(pattern: &str, value: &'v str) -> Option<Vec<&'v str>> {
     value.is_empty().then_some(found)
 }
 
-/// A template with its wildcards put in turn.
+/// A template with its wildcards filled in turn.
 fn filled(template: &str, found: &[&str]) -> String {
     found.iter().fold(template.to_owned(), |text, found| text.replacen("{}", found, 1))
 }

@@ -1,6 +1,6 @@
 //! `brightness`: scales every colour.
 
-use super::{
+use super::super::{
     Args, Context, Error, MORE_OR_LESS, Operation, Param, Raster, Value, curves, plan_same, rounded, unless_defaults,
 };
 

@@ -1,6 +1,8 @@
 //! `threshold`: black and white.
 
-use super::{Args, Context, Error, Kind, Operation, Param, Raster, curves, gray, plan_gray, to_channels, with_first};
+use super::super::{
+    Args, Context, Error, Kind, Operation, Param, Raster, curves, gray, plan_gray, to_channels, with_first,
+};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "threshold",

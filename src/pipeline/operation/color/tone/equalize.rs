@@ -1,7 +1,7 @@
 //! `equalize`: makes all luminances equally frequent.
 
-use super::tone::{self, KNOTS};
-use super::{Args, Context, Error, Operation, Raster, Step, plan_same, switch, unless_off};
+use super::super::tone::{self, KNOTS};
+use super::super::{Args, Context, Error, Operation, Raster, Step, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "equalize",

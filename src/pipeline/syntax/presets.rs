@@ -1,24 +1,34 @@
-//! [`Presets`]: chains by name, which stand for their queries. Part of no cache key: a preset is put in full before a pipeline is read.
+//! [`Presets`]: names for queries. Part of no cache key: a preset is replaced by its query before a pipeline is read.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::codec::CODECS;
 use super::invalid::{Help, conflict, invalid, nearest};
 use super::query::{self, Pairs};
-use super::{Error, Pipeline};
+use crate::pipeline::codec::CODECS;
+use crate::pipeline::{Error, Pipeline};
 
-/// Its name in a query.
+/// The query key that names a preset.
 pub const PRESET: &str = "preset";
 
-/// Presets of one server.
+/// Most presets of one server.
 const PRESETS_MAX: usize = 1_000;
 
-/// Chains by name.
+/// Queries by name.
+///
+/// ```
+/// use progimage::pipeline::{Presets, query};
+/// let mut presets = Presets::default();
+/// presets.set(Presets::named("thumb:w=300&q=60")?);
+/// let mut pairs = query::pairs(Some("h=200&preset=thumb"))?;
+/// assert!(presets.expand(&mut pairs)?);
+/// assert_eq!(pairs, query::pairs(Some("w=300&q=60&h=200"))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presets {
     named: BTreeMap<String, Pairs>,
-    /// Nothing else is rendered: parameters of a client's own are refused.
+    /// Whether the client may use presets alone, without parameters of its own.
     pub only: bool,
 }
 
@@ -43,14 +53,14 @@ impl Presets {
         }
     }
 
-    /// What a name stands for.
+    /// The pairs of a preset.
     pub fn get(&self, name: &str) -> Option<&Pairs> {
         self.named.get(name)
     }
 
-    /// Puts what a `preset=` among `pairs` stands for before the others; whether there was one.
+    /// Replaces a `preset=` among `pairs` by the pairs of that preset, before the others. Returns whether there was one.
     ///
-    /// Errors: [`Error::Invalid`] where it is named twice, or is none of these.
+    /// Errors: [`Error::Invalid`] if a preset is given twice, or is not known.
     pub fn expand(&self, pairs: &mut Pairs) -> Result<bool, Error> {
         let Some(name) = query::once(pairs, PRESET)? else { return Ok(false) };
         let stands_for = self.get(&name).ok_or_else(|| self.refused(PRESET, &name))?;
@@ -63,7 +73,7 @@ impl Presets {
         self.named = named;
     }
 
-    /// Why there is no preset of this name; `parameter` is what the client calls it.
+    /// The error for an unknown preset; `parameter` is its name for the client.
     pub fn refused(&self, parameter: &str, name: &str) -> Error {
         if self.is_empty() {
             return conflict(parameter, name, "presets").because("this server has no presets");
@@ -72,17 +82,17 @@ impl Presets {
         invalid(parameter, name, self.names()).helped(near.unwrap_or_default())
     }
 
-    /// Why a server of presets alone takes no parameter of the client's own.
+    /// The error for a parameter of the client's own, on a server that takes presets alone.
     pub fn alone(&self, parameter: &str, value: &str) -> Error {
         conflict(parameter, value, "presets_only").because(format!("this server takes presets only: {}", self.names()))
     }
 
-    /// Whether there are none.
+    /// Whether there is no preset.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty()
     }
 
-    /// Their names, for people.
+    /// All names, for messages.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
@@ -99,7 +109,7 @@ impl fmt::Display for Presets {
     }
 }
 
-/// The parameters of a preset; some format must be able to take them.
+/// The pairs of a preset. At least one format must accept them.
 fn preset(name: &str, query: &str) -> Result<Pairs, String> {
     let refused = |error: &dyn fmt::Display| format!("preset {name:?}: {error}");
     let pairs = query::pairs(Some(query)).map_err(|_| refused(&"it must be UTF-8, percent-encoded"))?;

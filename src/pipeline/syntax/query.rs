@@ -1,22 +1,30 @@
-//! Query strings: decoded to name and value pairs, whatever they are for; and the canonical query of a [`Pipeline`], the one way in
-//! which a URL says it. All other spellings are in `parse`.
+//! Query strings: decoded to pairs of name and value, for any use; and the canonical query of a [`Pipeline`], the one way
+//! in which a URL writes it. All other spellings are in `parse`.
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::codec::Codec;
 use super::invalid::{invalid, repeated};
-use super::param::{Args, Param, Value};
 use super::parse::{OPS, RENDER};
-use super::{Error, Pipeline, Step};
 use crate::digest::Digest;
+use crate::pipeline::codec::Codec;
+use crate::pipeline::param::{Args, Param, Value};
+use crate::pipeline::{Error, Pipeline, Step};
 
 /// Decoded names and values.
 pub type Pairs = Vec<(String, String)>;
 
-/// Decodes a query as forms are encoded: `&` between pairs, `+` is a blank, `%` before two hex digits a byte, and anywhere else
-/// itself (WHATWG URL, 1.3: so `w=50%` means what it says), UTF-8 inside.
+/// Decodes a query as forms are encoded: `&` between pairs, `+` for a blank, `%` and two hex digits for a byte, UTF-8
+/// inside. Any other `%` is itself (WHATWG URL, 1.3), so that `w=50%` is 50 percent.
 ///
 /// Errors: [`Error::Invalid`].
+///
+/// ```
+/// use progimage::pipeline::query;
+/// let mut pairs = query::pairs(Some("w=50%&download=my+cat.png"))?;
+/// assert_eq!(query::once(&mut pairs, "download")?.as_deref(), Some("my cat.png"));
+/// assert_eq!(pairs, [("w".to_owned(), "50%".to_owned())]);
+/// # Ok::<(), progimage::pipeline::Error>(())
+/// ```
 pub fn pairs(query: Option<&str>) -> Result<Pairs, Error> {
     query
         .unwrap_or_default()
@@ -30,9 +38,9 @@ pub fn pairs(query: Option<&str>) -> Result<Pairs, Error> {
         .collect()
 }
 
-/// Takes the value of a name out of the pairs.
+/// Removes the pair of this name and returns its value.
 ///
-/// Errors: [`Error::Invalid`] where it stands twice.
+/// Errors: [`Error::Invalid`] if the name is given twice.
 pub fn once(pairs: &mut Pairs, name: &str) -> Result<Option<String>, Error> {
     let mut values = pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
@@ -59,14 +67,14 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
-/// The path and query by which a rendition of `source` is asked for.
+/// The path and query of the rendition of `source`.
 pub fn url(source: &Digest, codec: &Codec, query: &str) -> String {
     let mut url = String::new();
     push_url(&mut url, source, codec, query);
     url
 }
 
-/// Adds the [`url`] of a rendition to `text`.
+/// Appends the [`url`] of a rendition to `text`.
 pub fn push_url(text: &mut String, source: &Digest, codec: &Codec, query: &str) {
     let (id, mark) = (source.hex(), if query.is_empty() { "" } else { "?" });
     let parts = ["/images/", id.as_str(), ".", codec.extensions[0], mark, query];
@@ -74,20 +82,20 @@ pub fn push_url(text: &mut String, source: &Digest, codec: &Codec, query: &str) 
     text.extend(parts);
 }
 
-/// See [`Pipeline::query`].
-pub(super) fn query(pipeline: &Pipeline) -> String {
+/// The canonical query; [`Pipeline::query`] returns it.
+pub(in crate::pipeline) fn query(pipeline: &Pipeline) -> String {
     let pairs = flat(pipeline).unwrap_or_else(|| chain(pipeline));
     let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect();
     pairs.join("&")
 }
 
-/// As a flat query. `None` where the chain cannot be said so (another order, an operation twice or without arguments, two
-/// colours of `background`), which is found out by reading it back.
+/// The pairs of a flat query. `None` if a flat query cannot say the chain (another order, an operation twice or without
+/// arguments, two colours of `background`), which reading it back shows.
 fn flat(pipeline: &Pipeline) -> Option<Pairs> {
     let mut pairs = Pairs::new();
     let args = pipeline.steps.iter().map(|(_, args)| args).chain([&pipeline.encode]);
     for pair in args.flat_map(Args::to_flat) {
-        // `background` is one key of several owners; an encoder keeps less of it than an operation, which comes first.
+        // `background` is one key with several owners. An encoder keeps less of it than an operation, which comes first.
         if !pairs.iter().any(|(key, _)| *key == pair.0) {
             pairs.push(pair);
         }
@@ -100,7 +108,7 @@ fn flat(pipeline: &Pipeline) -> Option<Pairs> {
     (read.as_ref() == Ok(pipeline)).then_some(pairs)
 }
 
-/// As a JSON chain, beside which the encode arguments stand.
+/// The pairs of a query with a JSON chain, followed by the encode arguments.
 fn chain(pipeline: &Pipeline) -> Pairs {
     let step = |(operation, args): &Step| {
         let mut object = Map::from_iter([("op".to_owned(), operation.name.into())]);
@@ -120,7 +128,7 @@ fn json(param: &Param, value: &Value) -> Json {
     }
 }
 
-/// RFC 3986, 3.4, less what forms give another meaning: `&`, `=`, `+`.
+/// Percent-encodes a value: RFC 3986, 3.4, without the characters that forms give another meaning (`&`, `=`, `+`).
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
