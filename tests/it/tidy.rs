@@ -286,7 +286,7 @@ const FILES_MAX: usize = 15;
 /// Folders with one file for each row of a table or for each command, which are found by name, and the most files in
 /// them. Each has folders inside: a flat folder is never an exception.
 const LONG_FOLDERS: &[(&str, usize)] =
-    &[("cli", 16), ("pipeline", 17), ("pipeline/codec", 18), ("pipeline/operation", 28)];
+    &[("", 16), ("cli", 16), ("pipeline", 17), ("pipeline/codec", 18), ("pipeline/operation", 28)];
 
 struct Source {
     path: String,
