@@ -6,15 +6,20 @@ mod choices;
 mod larger;
 mod palette;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use bytes::Bytes;
 
 use crate::fixtures;
 use progimage::pipeline::codec::{self, DecodeOptions};
 use progimage::pipeline::{Deadline, Error, Images, Limits, Picture, Pipeline, Raster, Samples};
 
-/// A photograph of the repository at this width, losslessly.
-fn photo(name: &str, w: u32) -> Bytes {
-    render("ppm", &format!("w={w}"), &Bytes::from(fixtures::photo(name))).expect("renders")
+/// A photograph of the repository at this width, losslessly. Scaled once for all tests.
+fn photo(name: &'static str, w: u32) -> Bytes {
+    static SCALED: Mutex<BTreeMap<(&str, u32), Bytes>> = Mutex::new(BTreeMap::new());
+    let scale = || render("ppm", &format!("w={w}"), &Bytes::from(fixtures::photo(name))).expect("renders");
+    SCALED.lock().expect("no test panics in here").entry((name, w)).or_insert_with(scale).clone()
 }
 
 fn render(extension: &str, query: &str, source: &Bytes) -> Result<Bytes, Error> {

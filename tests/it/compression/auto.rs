@@ -41,7 +41,7 @@ fn a_large_photograph_has_about_the_score() {
 
 #[test]
 fn what_is_harder_to_compress_gets_more_quality() {
-    let difference = |name: &str| {
+    let difference = |name: &'static str| {
         let source = photo(name, 400);
         rendered("jpg", "q=auto", &source).len() as f64 / rendered("jpg", "", &source).len() as f64
     };

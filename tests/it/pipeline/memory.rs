@@ -15,9 +15,9 @@ use progimage::pipeline::{Channels, Deadline, Headers, Limits, Picture, Pipeline
 use Channels::{Gray, GrayAlpha, Rgb, Rgba};
 
 /// Large enough for buffers to stand out from tables, kernels and rows.
-const SIZE: Size = Size::new(640, 400);
+const SIZE: Size = Size::new(452, 283);
 /// Tables and kernels, which do not grow with the image: part of the fixed bytes of a plan.
-const FIXED_BYTES: u64 = 1 << 19;
+const FIXED_BYTES: u64 = 1 << 18;
 
 /// One part in this many is tolerated, since vectors grow in steps.
 fn holds(planned: u64, held: u64, fixed: u64, what: &str) {
