@@ -111,8 +111,10 @@ where
         let serial = self.shared.started.fetch_add(1, Ordering::Relaxed);
         let (sender, value) = watch::channel(None);
         let future = start();
-        let remove = RemoveOnDrop { shared: self.shared.clone(), key, serial };
+        let shared = self.shared.clone();
         let task = tokio::spawn(async move {
+            // Made in here: a runtime that is stopping drops the task at once, while this caller holds the lock.
+            let remove = RemoveOnDrop { shared, key, serial };
             let result = future.await;
             // Removed before the value is sent: a caller that comes later finds what the run left in a cache.
             drop(remove);

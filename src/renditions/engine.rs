@@ -97,22 +97,33 @@ impl Engine {
         pipelines: Vec<Pipeline>,
         extra_bytes: u64,
     ) -> Result<Admitted, Error> {
+        let mut queue = lane.queue();
+        // Bytes at hand are looked at first: that they are no image says more than that a mask is missing.
+        let given = match source {
+            Opened::Given { .. } => Some(self.inspected(source, &mut queue).await?),
+            Opened::Stored(..) => None,
+        };
         let mut aux_images = AuxImages::find(self, lane, &pipelines, source).await;
         if let Some(errors) = aux_images.failures(&pipelines) {
             return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
-        let mut queue = lane.queue();
-        let ((codec, header), read) = self.inspected(source, &mut queue).await?;
+        let ((codec, header), read) = match given {
+            Some(inspected) => inspected,
+            None => self.inspected(source, &mut queue).await?,
+        };
         let headers = std::mem::take(&mut aux_images.headers);
         let batch = Batch::plan(pipelines, (codec, &header), headers, &lane.limits, lane.memory.bytes_max());
         if batch.groups().is_empty() {
             drop(read);
-            let errors = batch.refused().iter().map(|(_, error)| error.clone().into()).collect();
+            let errors = batch.refused().iter().map(|(_, error)| aux_images.why(error.clone().into())).collect();
             return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
         let bytes = [batch.memory_bytes(), aux_images.len, extra_bytes].into_iter().fold(0, u64::saturating_add);
         let (source, permit) = acquired(source, read, bytes, &mut queue).await?;
         let images = aux_images.read().await;
+        if let Some(errors) = aux_images.failures(batch.pipelines()) {
+            return Ok(Admitted { permit, render: Err(errors) });
+        }
         let render = Render { lane: lane.clone(), batch, source, images, aux_images, waited: queue.waited() };
         Ok(Admitted { permit, render: Ok(render) })
     }

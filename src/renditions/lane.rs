@@ -117,10 +117,12 @@ impl Lane {
         self.queue().acquire_of(&self.reads, bytes).await
     }
 
-    /// Counts the results of a render.
+    /// Counts the results of a render. A cancelled one has no caller that would be answered.
     pub fn count<T>(&self, outputs: &[Result<T, Error>]) {
+        let cancelled = |output: &&Result<T, Error>| matches!(output, Err(Error::Pipeline(pipeline::Error::Cancelled)));
         let panicked = outputs.iter().filter(|output| matches!(output, Err(Error::Panicked))).count();
-        self.renders.fetch_add(outputs.len() as u64, Ordering::Relaxed);
+        let answered = outputs.len() - outputs.iter().filter(cancelled).count();
+        self.renders.fetch_add(answered as u64, Ordering::Relaxed);
         self.panics.fetch_add(panicked as u64, Ordering::Relaxed);
     }
 

@@ -138,6 +138,8 @@ mod tests {
     use crate::digest::Digest;
     use crate::pipeline::Pipeline;
     use crate::pipeline::codec;
+    use crate::renditions::Source;
+    use crate::store::double::{Call, Double};
     use crate::store::{self, Store, Uploads};
     use futures_util::future::join_all;
 
@@ -236,6 +238,23 @@ mod tests {
         open.send(()).expect("the thread waits");
         assert!(join_all(callers).await.into_iter().all(|answer| answer.is_ok_and(|answer| answer.is_ok())));
         assert_eq!(held.await, Ok(Ok(true)));
+    }
+
+    #[tokio::test]
+    async fn an_output_whose_mask_cannot_be_read_says_why_whatever_the_others_say() {
+        let inner = store::open("memory:", &store::Options::default()).await.expect("the memory store opens");
+        let unavailable = || store::Error::Unavailable("away".to_owned());
+        let store = Double::refusing(inner, move |call| (call == Call::Open).then(unavailable));
+        let renditions = Renditions::new(store, Limits::default(), impatient());
+        let pipeline = |name: &str, value: &str| {
+            Pipeline::from_query(png().codec(), &[(name.to_owned(), value.to_owned())]).expect("valid")
+        };
+        let mask = Digest::of(b"a mask").to_string();
+        let pipelines = [pipeline("mask", &mask), pipeline("crop", "9,9,1,1")];
+        let source = Source::Given { bytes: Bytes::from_static(b"P5 1 1 255\n\x07"), images: Images::new() };
+        let [masked, cropped] = renditions.batch(source, &pipelines, false).await.try_into().expect("two outputs");
+        assert!(matches!(masked, Err(Error::Store(store::Error::Unavailable(_)))), "{masked:?}");
+        assert!(matches!(cropped, Err(Error::Pipeline(pipeline::Error::CropOutside))), "{cropped:?}");
     }
 
     #[tokio::test]
