@@ -44,10 +44,10 @@ pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::Limits;
 use param::{Args, Param};
-pub use parse::{is_known, unknown_member, unknown_of_query};
+pub use parse::{PRESET, is_known, of_path, unknown_member, unknown_of_query};
 use plan::RenderPlan;
 pub use plan::{Headers, PlanSummary, Step};
-pub use presets::{PRESET, Presets};
+pub use presets::{Presets, beside};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
 

@@ -14,6 +14,25 @@ pub enum Refused {
     Expired,
 }
 
+/// Why a path names nothing. A hint is the path to ask for instead; it repeats nothing that may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Astray {
+    /// An id in capitals.
+    LowerCase { hint: Option<String> },
+    /// Operations in the path of an image, not in the query.
+    OperationsInPath { hint: Option<String> },
+    /// What is known of an image, by another name.
+    Info { hint: Option<String> },
+    /// An image has nothing at this path.
+    BelowImage,
+    /// A path that needs an extension, which names the format.
+    Extension { hint: Option<String> },
+    /// An id that is not below `/images`.
+    OutsideImages { hint: Option<String> },
+    /// Another path differs by little.
+    Nearest { hint: &'static str },
+}
+
 /// What can go wrong between a request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Error {
@@ -35,8 +54,8 @@ pub(super) enum Error {
     NoRoute,
     /// The path names no image: not 64 lower-case hex digits.
     NoSuchId,
-    /// A path that names nothing, below an image or elsewhere: what is said, and where to go instead.
-    Astray { of_image: bool, detail: String, hint: Option<String> },
+    /// A path that names nothing, of which more is known.
+    Astray(Astray),
     /// The path names no job.
     NoSuchJob,
     /// The path exists, for these methods.
@@ -51,6 +70,8 @@ pub(super) enum Error {
     HeadTooLarge { name: &'static str, value: u64, max: u64 },
     /// A key is needed.
     Unauthorized,
+    /// A key that the server does not know.
+    UnknownKey,
     /// The signature of the URL is not good.
     Signature(Refused),
     /// Renditions need a signature here.

@@ -11,14 +11,19 @@ use super::Error;
 const ALIKE_MIN: f64 = 0.6;
 /// Characters of what a client wrote that are shown.
 const SHOWN_MAX: usize = 64;
+/// Ends what is cut.
+const CUT: &str = "...";
 
 /// What is wrong with a parameter.
+///
+/// A name that stands for something which is not there (a preset, a part of a form) is a [`Invalid::Value`] that is not
+/// accepted: `allowed` lists the names, or is `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invalid {
     /// No parameter has this name.
     Unknown {
-        /// What was given as its value, shortened.
-        value: String,
+        /// What was given as its value, shortened; `None`: it was not read.
+        value: Option<String>,
         /// All names that are known, where they are few.
         known: Vec<&'static str>,
         /// What was probably meant.
@@ -31,7 +36,7 @@ pub enum Invalid {
     },
     /// The parameter, or something that it needs, is not there.
     Missing {
-        /// What a parameter that is there needs; empty: the parameter itself is missing.
+        /// The parameters that one which is there needs; empty: the parameter itself is missing.
         needs: Vec<String>,
         /// What the parameter accepts, in short.
         allowed: String,
@@ -74,8 +79,10 @@ pub enum Help {
     None,
     /// A known name or word that differs by little.
     Nearest(String),
-    /// What to write instead, as a query or a path, and why, where that is to be said.
+    /// What to write instead, as a query, a path or members of JSON, and why, where that is to be said.
     Write(String, Option<&'static str>),
+    /// The format is asked for by the extension of the path, which would be this one.
+    Extension(String),
     /// What to know, where there is nothing to write instead.
     Words(Cow<'static, str>),
 }
@@ -95,8 +102,8 @@ impl Invalid {
     /// What the client gave, if it gave something that may be shown.
     pub fn value(&self) -> Option<&str> {
         match self {
-            Invalid::Unknown { value, .. } | Invalid::Conflict { value, .. } => Some(value),
-            Invalid::Value { value, .. } => value.as_deref(),
+            Invalid::Conflict { value, .. } => Some(value),
+            Invalid::Unknown { value, .. } | Invalid::Value { value, .. } => value.as_deref(),
             Invalid::Repeated { .. } | Invalid::Missing { .. } => None,
         }
     }
@@ -132,7 +139,9 @@ impl Invalid {
             Invalid::Missing { needs, .. } if needs.iter().any(|need| own_name(parameter) == need) => {
                 format!("{parameter} is missing: {} stand together", listed(needs, "and"))
             }
-            Invalid::Missing { needs, help, .. } => format!("{parameter} needs {}{help}", listed(needs, "and")),
+            Invalid::Missing { needs, must, help, .. } => {
+                format!("{parameter} needs {}{help}", worded(must, &listed(needs, "and")))
+            }
             Invalid::Value { value, part, allowed, must, reason, help } => {
                 let must = worded(must, allowed);
                 let refused = match part {
@@ -181,7 +190,10 @@ impl fmt::Display for Help {
             Help::None => Ok(()),
             Help::Nearest(name) => write!(f, "; did you mean {name}?"),
             Help::Write(what, None) => write!(f, "; write {what}"),
-            Help::Write(what, Some(why)) => write!(f, "; {why}: {what}"),
+            Help::Write(what, Some(why)) => write!(f, "; write {what} ({why})"),
+            Help::Extension(extension) => {
+                write!(f, "; the format is the extension, of the path or of the file: .{extension}")
+            }
             Help::Words(words) => write!(f, "; {words}"),
         }
     }
@@ -206,9 +218,17 @@ pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> O
     best.filter(|(alike, _)| *alike >= ALIKE_MIN).map(|(_, name)| name)
 }
 
-/// What a client wrote, not more than can be read.
+/// What a client wrote, not more than can be read: what is cut ends with dots.
 pub fn short(text: &str) -> String {
-    text.chars().take(SHOWN_MAX).collect()
+    if is_short(text) {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN_MAX - CUT.len()).chain(CUT.chars()).collect()
+}
+
+/// Whether [`short`] leaves a text as it is.
+pub fn is_short(text: &str) -> bool {
+    text.chars().nth(SHOWN_MAX).is_none()
 }
 
 /// A parameter that is not among the `known` ones; empty: none are.
@@ -223,12 +243,24 @@ pub fn unknown_of(parameter: &str, value: &str, known: &[&'static str]) -> Error
 
 /// A parameter that is not known, of which the names would be too many to list.
 pub fn unknown_but(parameter: &str, value: &str, help: Help) -> Error {
-    error(parameter, Invalid::Unknown { value: short(value), known: Vec::new(), help })
+    error(parameter, Invalid::Unknown { value: Some(short(value)), known: Vec::new(), help })
+}
+
+/// A part of a form or a member that is not known, and of which nothing is to be shown.
+pub fn unknown_part(name: &str, known: &[&'static str], help: Help) -> Error {
+    let near = || nearest(name, known.iter().copied()).map(|name| Help::Nearest(name.to_owned())).unwrap_or_default();
+    let help = if help == Help::None { near() } else { help };
+    error(name, Invalid::Unknown { value: None, known: known.to_vec(), help })
 }
 
 /// A value that is not accepted.
 pub fn invalid(parameter: &str, value: &str, allowed: impl Into<String>) -> Error {
     unfit(parameter, Some(value), allowed)
+}
+
+/// A value that is none of some names.
+pub fn one_of(parameter: &str, value: &str, names: &[&str]) -> Error {
+    invalid(parameter, value, names.join(", ")).must_be(listed(names, "or"))
 }
 
 /// A number that is not from `least` to `most`, or no number.
@@ -309,6 +341,33 @@ impl Error {
             && let Invalid::Repeated { other } = &mut **kind
         {
             *other = Some(earlier.to_owned()).filter(|earlier| earlier != parameter);
+        }
+        self
+    }
+
+    /// Says how the format is asked for where it was asked for by a parameter: `say` makes the words of the extension.
+    pub fn by_extension(mut self, say: impl Fn(&str) -> Help) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Unknown { help, .. } = &mut **kind
+            && let Help::Extension(extension) = help
+        {
+            *help = say(extension);
+        }
+        self
+    }
+
+    /// Says in the words of JSON what was probably meant: `members` turns a query into members of an object, where it can.
+    pub(super) fn in_json(mut self, members: impl Fn(&str) -> Option<String>) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } =
+                &mut **kind
+            && let Help::Write(query, why) = help
+        {
+            let why = *why;
+            *help = match members(query) {
+                Some(members) => Help::Write(members, why),
+                None => why.map_or(Help::None, |why| Help::Words(why.into())),
+            };
         }
         self
     }

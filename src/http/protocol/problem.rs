@@ -3,6 +3,7 @@
 //! The matches are exhaustive and without `_`: a new variant stops the build until its status is chosen. Nothing is shown but what
 //! the client said itself, bounds, digests and what a decoder found in the client's bytes.
 
+mod astray;
 mod body;
 mod layers;
 pub(in crate::http) mod report;
@@ -15,6 +16,7 @@ use crate::http::error::{Error, Refused};
 use crate::jobs;
 use crate::pipeline::codec::unwritten;
 use crate::pipeline::invalid::short;
+use astray::of_astray;
 pub(in crate::http) use body::Problem;
 use body::{absent, busy, corrupt, internal, invalid, malformed, over, problem, too_large, unavailable};
 use layers::{of_fetch, of_jobs, of_pipeline, of_store};
@@ -35,13 +37,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
         Error::NoSuchId => absent("unknown-id", "No image has this id; an id is 64 lower-case hexadecimal digits."),
-        Error::Astray { of_image, detail, hint } => {
-            let kind = if *of_image { "unknown-id" } else { "not-found" };
-            match hint {
-                Some(hint) => absent(kind, &format!("{detail}: {hint}")).member("hint", hint.as_str()),
-                None => absent(kind, &format!("{detail}.")),
-            }
-        }
+        Error::Astray(astray) => of_astray(astray),
         Error::MethodNotAllowed { allow } => {
             let detail = format!("This path takes {allow}.");
             problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
@@ -69,17 +65,21 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             problem(StatusCode::UNAUTHORIZED, "key-needed", "A key is needed", detail)
                 .field(WWW_AUTHENTICATE, "Bearer realm=\"progimage\"")
         }
+        Error::UnknownKey => {
+            problem(StatusCode::UNAUTHORIZED, "key-needed", "A key is needed", "This key is not known.")
+                .field(WWW_AUTHENTICATE, "Bearer realm=\"progimage\"")
+        }
         Error::Forbidden { scope } => {
             let detail = format!("The key lacks the scope {scope}.");
             problem(StatusCode::FORBIDDEN, "scope-needed", "The key does not allow this", detail)
                 .member("scope", *scope)
         }
         Error::Signature(refused) => {
-            let kind = match refused {
-                Refused::Bad => "signature-refused",
-                Refused::Expired => "signature-expired",
+            let (kind, detail) = match refused {
+                Refused::Bad => ("signature-refused", "Wrong signature: it is not that of this URL."),
+                Refused::Expired => ("signature-expired", "The signed URL has expired."),
             };
-            problem(StatusCode::FORBIDDEN, kind, "The signature is not good", format!("Refused: {refused}."))
+            problem(StatusCode::FORBIDDEN, kind, "The signature is not good", detail)
         }
         Error::Unsigned => {
             let detail = "Renditions of this server need a signed URL, or a key.";
@@ -126,7 +126,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         }
         Error::ArchiveCut { name, bytes } => {
             let name = short(name);
-            malformed(&format!("the archive ends within the entry {name:?} of {bytes} bytes"))
+            malformed(&format!("the archive is cut short within the entry {name:?} of {bytes} bytes"))
                 .member("entry", name)
                 .member("bytes", *bytes)
         }
@@ -140,7 +140,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::Lists => busy("Too many lists are being read or answered at this moment.", 1),
         Error::NotAnId { place, at, value } => {
             let value = short(value);
-            let what = format!("{place} {at} is no id of 64 lower-case hexadecimal digits: {value:?}");
+            let what = format!("{place} {at} is not an id of 64 lower-case hexadecimal digits: {value:?}");
             malformed(&what).member(place, *at).member("value", value)
         }
         Error::Ids { value, max } => {
@@ -213,9 +213,9 @@ mod tests {
             let body = of(&error).json();
             assert_eq!((&body["detail"], &body["value"]), (&detail.into(), &value), "{error}");
         };
-        check(pipeline::invalid::invalid("w", "0", "1..9").into(), "w must be 1..9, not \"0\".", "0".into());
+        check(pipeline::invalid::invalid("w", "0", "1..9").into(), "Parameter w must be 1..9, not \"0\".", "0".into());
         let missing = pipeline::invalid::missing("source", "an object");
-        check(missing.into(), "source is missing; it must be an object.", Value::Null);
+        check(missing.into(), "Parameter source is missing; it must be an object.", Value::Null);
         let limit = |name, value, max| pipeline::Error::Limit { name, value, max }.into();
         check(limit("outputs_max", 17, 16), "17 is more than outputs_max allows, which is 16.", 17.into());
         check(limit("bytes_max", 9, 8), "At most 8 bytes are taken.", 9.into());

@@ -19,7 +19,7 @@ const BLOCK_BYTES: usize = 512;
 /// Bytes of a pax header, or of a long name.
 const HEADER_BYTES_MAX: u64 = 256 << 10;
 
-const CUT: Error = Error::Malformed { what: "the archive ends before its end" };
+const CUT: Error = Error::Malformed { what: "the archive is cut short" };
 const HEADER: Error = Error::Malformed { what: "the archive holds what is no header where one should be" };
 const COMPRESSED: Error =
     Error::Malformed { what: "the archive is compressed; send it as it is before that, a plain tar" };
