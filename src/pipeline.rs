@@ -42,7 +42,9 @@ use plan::RenderPlan;
 pub use plan::{Headers, PlanSummary, Step};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
-pub use syntax::{PRESET, Presets, docs, foreign, invalid, is_known, json, query, unknown_member, unknown_of_query};
+pub use syntax::{
+    PRESET, Presets, beside, docs, foreign, invalid, is_known, json, of_path, query, unknown_member, unknown_of_query,
+};
 
 /// Raised whenever an equal source gives other pixels before its first operation (decoders, colour, orientation), and
 /// whenever a picture is converted for an encoder in another way. Part of every key, since a key is made before the source

@@ -11,7 +11,9 @@ use clap::{Arg, ArgMatches, Command};
 use super::{exit, load};
 use crate::digest::Digest;
 use crate::pipeline::codec::{self, CODECS, Codec};
-use crate::pipeline::{Deadline, Images, Limits, Pipeline, query};
+use crate::pipeline::invalid::Help;
+use crate::pipeline::param::Kind;
+use crate::pipeline::{self, Deadline, Images, Limits, Pipeline, query};
 
 pub fn command() -> Command {
     Command::new("render")
@@ -78,22 +80,48 @@ impl RenderArguments {
         if output == "-" && io::stdout().is_terminal() {
             return Err("a terminal shows no image: name a file, or use a pipe".into());
         }
-        let mut images = Images::new();
+        if query.starts_with('?') {
+            return Err("leave out the question mark before QUERY".into());
+        }
+        let (mut images, mut unused) = (Images::new(), None);
         let mut query = query.to_owned();
         for (place, path) in matches.get_many::<String>("image").unwrap_or_default().enumerate() {
+            let name = if place == 0 { "{image}".to_owned() } else { format!("{{image{}}}", place + 1) };
+            if !query.contains(&name) {
+                unused.get_or_insert_with(|| format!("--image {path} is not used: write {name} where QUERY names it"));
+            }
             let bytes = Bytes::from(std::fs::read(path).map_err(|error| format!("cannot read {path}: {error}"))?);
             let id = Digest::of(&bytes);
-            let name = if place == 0 { "{image}".to_owned() } else { format!("{{image{}}}", place + 1) };
             query = query.replace(&name, &id.to_string());
             images.insert(id, bytes);
         }
         if let Some(name) = unfilled(&query) {
             return Err(format!("no --image is given for {name}").into());
         }
+        if let Some(unused) = unused {
+            return Err(unused.into());
+        }
         let mut pairs = query::pairs(Some(&query))?;
         let layers = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers;
         layers.http.presets.expand(&mut pairs)?;
-        Ok(RenderArguments { pipeline: Pipeline::from_query(codec, &pairs)?, images, limits: layers.limits })
+        let pipeline = Pipeline::from_query(codec, &pairs).map_err(for_command_line)?;
+        Ok(RenderArguments { pipeline, images, limits: layers.limits })
+    }
+}
+
+/// The error of a parameter with what a command line does instead of a URL.
+fn for_command_line(error: pipeline::Error) -> pipeline::Error {
+    let by_extension =
+        |extension: &str| Help::Words(format!("the format is the extension of OUT, or --format {extension}").into());
+    let error = error.by_extension(by_extension);
+    match &error {
+        pipeline::Error::Invalid { parameter, kind }
+            if kind.allowed() == Some(&Kind::Image.allowed()) && !parameter.starts_with("ops") =>
+        {
+            let words = format!("write {parameter}={{image}} and name the file with --image");
+            error.clone().helped(Help::Words(words.into()))
+        }
+        _ => error,
     }
 }
 

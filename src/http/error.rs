@@ -14,6 +14,25 @@ pub enum Refused {
     Expired,
 }
 
+/// Why a path names nothing. A hint is the path to ask for instead; it repeats nothing that may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoSuchPath {
+    /// An id in capitals.
+    LowerCase { hint: Option<String> },
+    /// Operations in the path of an image, not in the query.
+    OperationsInPath { hint: Option<String> },
+    /// The information about an image, by another name.
+    Info { hint: Option<String> },
+    /// A path below an image that names nothing.
+    BelowImage,
+    /// A path that needs an extension, which names the format.
+    Extension { hint: Option<String> },
+    /// An id that is not below `/images`.
+    OutsideImages { hint: Option<String> },
+    /// A path that differs by little from another.
+    Nearest { hint: &'static str },
+}
+
 /// What can go wrong between a request and its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Error {
@@ -35,9 +54,8 @@ pub(super) enum Error {
     NoRoute,
     /// The path names no image: an id is 64 lower-case hex digits.
     NoSuchId,
-    /// The path names nothing, below an image (`of_image`) or elsewhere, and more is known: `detail` says it, and
-    /// `hint` is the path that was probably meant.
-    NoSuchPath { of_image: bool, detail: String, hint: Option<String> },
+    /// The path names nothing, and more is known.
+    NoSuchPath(NoSuchPath),
     /// The path names no job.
     NoSuchJob,
     /// The path exists, but not for this method.
@@ -52,6 +70,8 @@ pub(super) enum Error {
     HeadTooLarge { name: &'static str, value: u64, max: u64 },
     /// The request needs a key.
     Unauthorized,
+    /// The server does not know the key.
+    UnknownKey,
     /// The signature of the URL is wrong or expired.
     Signature(Refused),
     /// This server renders signed URLs only.

@@ -6,6 +6,7 @@
 pub mod auth;
 pub(super) mod conditional;
 pub(super) mod digest_fields;
+pub(super) mod hint;
 pub(super) mod image_response;
 pub(super) mod metrics;
 pub(super) mod negotiate;

@@ -10,7 +10,7 @@ use super::read::OPS_BYTES_MAX;
 use super::{Error, OUTPUTS_MAX};
 use crate::pipeline::Error as Refused;
 use crate::pipeline::invalid::{invalid, missing, repeated, unfit, unknown_of};
-use crate::pipeline::json::{Object, place_of};
+use crate::pipeline::json::{Object, place_of, plain};
 
 /// The members of one object, and its path in the item.
 pub(super) struct Members<'a> {
@@ -22,7 +22,8 @@ impl<'a> Members<'a> {
     pub(super) fn of_line(line: &'a [u8]) -> Result<Members<'a>, Error> {
         // No text of the line is shown, or kept with the results of a job: it may hold a URL with a password.
         let allowed = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
-        let refused = |error| unfit("item", None, allowed).because(place_of(&error));
+        let refused =
+            |error| unfit("item", None, allowed).because(place_of(&error, "an object with source and outputs"));
         let Object(members) = serde_json::from_slice(line).map_err(refused)?;
         let item = Members { path: "", members };
         item.are_once()?;
@@ -31,7 +32,7 @@ impl<'a> Members<'a> {
 
     pub(super) fn of(path: &'a str, json: &'a RawValue, allowed: &str) -> Result<Members<'a>, Error> {
         let members = serde_json::from_str(json.get()).map(|Object(members)| members);
-        Ok(Members { path, members: members.map_err(|_| invalid(path, json.get(), allowed))? })
+        Ok(Members { path, members: members.map_err(|_| invalid(path, &plain(json.get()), allowed))? })
     }
 
     pub(super) fn path(&self, name: &str) -> String {
@@ -61,7 +62,7 @@ impl<'a> Members<'a> {
 
     pub(super) fn are_among(&self, names: &[&'static str]) -> Result<(), Error> {
         match self.members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
-            Some((name, value)) => Err(self.within(unknown_of(name, value.get(), names))),
+            Some((name, value)) => Err(self.within(unknown_of(name, &plain(value.get()), names))),
             None => Ok(()),
         }
     }
@@ -74,14 +75,14 @@ impl<'a> Members<'a> {
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, Error> {
         let Some(json) = self.get(name) else { return Ok(None) };
         let text = serde_json::from_str(json.get());
-        text.map(Some).map_err(|_| self.refused(name, json.get(), "a string"))
+        text.map(Some).map_err(|_| self.refused(name, &plain(json.get()), "a string"))
     }
 
     /// A member of an output whose value is an argument of the pipeline; none is long.
     pub(super) fn json(&self, name: &str) -> Result<serde_json::Value, Error> {
         let text = self.get(name).map_or("null", RawValue::get);
         let value = if text.len() > OPS_BYTES_MAX { None } else { serde_json::from_str(text).ok() };
-        value.ok_or_else(|| self.refused(name, text, "a number, a string, true or false"))
+        value.ok_or_else(|| self.refused(name, &plain(text), "a number, a string, true or false"))
     }
 }
 

@@ -10,7 +10,9 @@ use super::members::{Members, Outputs};
 use super::{Error, Item, KEY_BYTES_MAX, OUTPUTS_MAX, Options, Output, Source, To, Unread};
 use crate::digest::Digest;
 use crate::pipeline::codec::{CODECS, Codec, by_extension};
-use crate::pipeline::query::url;
+use crate::pipeline::invalid::{Help, one_of, unknown_of};
+use crate::pipeline::json::plain;
+use crate::pipeline::query::{Pairs, url};
 use crate::pipeline::{self, ENCODE, Pipeline, within};
 
 /// Most bytes of the JSON of one chain, equal to the bound of the part `ops` of a form.
@@ -29,7 +31,7 @@ pub(super) fn item(line: &[u8], options: &Options, places: &[To]) -> Result<Item
     let key = key(&members).map_err(|error| unread(&None, error))?;
     let rest = || {
         members.are_among(&["key", "source", "outputs"])?;
-        Ok((source(&members, options)?, outputs(&members, options, places)?))
+        Ok((source(&members, options, places)?, outputs(&members, options, places)?))
     };
     let (source, outputs) = rest().map_err(|error| unread(&key, error))?;
     Ok(Item { key, source, outputs })
@@ -43,12 +45,33 @@ fn key(item: &Members) -> Result<Option<String>, Error> {
     Ok(Some(key))
 }
 
-fn source(item: &Members, options: &Options) -> Result<Source, Error> {
-    const ALLOWED: &str = "an object with one of id, url, data, part";
-    let json = item.get("source").ok_or_else(|| item.missing("source", ALLOWED))?;
-    let source = Members::of("source", json, ALLOWED)?;
-    source.are_among(&["id", "url", "data", "part"])?;
-    let [(name, _)] = source.members.as_slice() else { return Err(item.refused("source", json.get(), ALLOWED)) };
+/// Members of a source, of which it has one.
+const SOURCES: &[&str] = &["id", "url", "data", "part"];
+/// Members of the source of a job, which has no parts but may be a selection.
+const JOB_SOURCES: &[&str] = &["id", "url", "data", "all", "after", "limit"];
+/// Members of a selection, which only jobs take.
+const SELECTION: [&str; 3] = ["all", "after", "limit"];
+
+/// Whether items with these places are those of a job: no client waits for its bytes.
+fn is_job(places: &[To]) -> bool {
+    !places.contains(&To::Response)
+}
+
+fn source(item: &Members, options: &Options, places: &[To]) -> Result<Source, Error> {
+    let allowed = format!("an object with one of {}", if is_job(places) { JOB_SOURCES } else { SOURCES }.join(", "));
+    let json = item.get("source").ok_or_else(|| item.missing("source", &allowed))?;
+    let source = Members::of("source", json, &allowed)?;
+    if let Some((name, value)) = source.members.iter().find(|(name, _)| SELECTION.contains(&name.as_str()))
+        && !is_job(places)
+    {
+        let error =
+            unknown_of(name, &plain(value.get()), SOURCES).helped(Help::Words("selections are for /jobs".into()));
+        return Err(source.within(error));
+    }
+    source.are_among(SOURCES)?;
+    let [(name, _)] = source.members.as_slice() else {
+        return Err(item.refused("source", json.get(), &allowed));
+    };
     let name = name.as_str();
     if name == "data" {
         return data(&source, options).map(|bytes| Source::Bytes(bytes.into()));
@@ -97,23 +120,21 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
     let to = to(&output, places)?;
     let preset = output.text("preset")?;
     let known = |name: &str| ["format", "to", "preset"].contains(&name);
-    let free = output.members.iter().filter(|(name, _)| !known(name));
+    let free: Vec<_> = output.members.iter().filter(|(name, _)| !known(name)).collect();
     if options.presets.only
-        && let Some((name, value)) = free.clone().next()
+        && let Some((name, value)) = free.first()
     {
-        return Err(output.within(options.presets.alone(name, value.get())));
+        return Err(output.within(options.presets.alone(name, &plain(value.get()))));
     }
     let preset_pairs = match &preset {
         None => [].as_slice(),
-        Some(name) => {
-            let named = options.presets.get(name);
-            named.ok_or_else(|| output.within(options.presets.refused("preset", name)))?
-        }
+        Some(name) => preset_of(&output, options, name)?,
     };
     let mut encode = Vec::new();
-    for (name, value) in free.filter(|(name, _)| name != "ops") {
+    for (name, value) in free.iter().filter(|(name, _)| name != "ops") {
         if !ENCODE.iter().any(|param| param.name == name) {
-            return Err(output.within(pipeline::unknown_member(name, value.get(), &["format", "to", "preset", "ops"])));
+            let value = plain(value.get());
+            return Err(output.within(pipeline::unknown_member(name, &value, &["format", "to", "preset", "ops"])));
         }
         encode.push((name.clone(), output.json(name)?));
     }
@@ -132,6 +153,17 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
     Ok(Output { pipeline, query, to })
 }
 
+/// What the preset of an output stands for, if the other members may stand beside it.
+fn preset_of<'a>(output: &Members, options: &'a Options, name: &str) -> Result<&'a Pairs, Error> {
+    let refused = |error| output.within(error);
+    let stands_for = options.presets.get(name).ok_or_else(|| refused(options.presets.refused("preset", name)))?;
+    let others: Vec<_> = output.members.iter().map(|(name, value)| (name.as_str(), plain(value.get()))).collect();
+    let others = others.iter().map(|(name, value)| (*name, value.as_ref()));
+    pipeline::beside(name, stands_for, others.filter(|(name, _)| !["format", "to", "preset"].contains(name)))
+        .map_err(refused)?;
+    Ok(stands_for)
+}
+
 fn format(output: &Members) -> Result<&'static Codec, Error> {
     let allowed = || {
         let written = CODECS.iter().filter(|codec| codec.encoder.is_some());
@@ -146,7 +178,9 @@ fn to(output: &Members, places: &[To]) -> Result<To, Error> {
     let Some(name) = output.text("to")? else { return Ok(places[0]) };
     places.iter().find(|to| to.name() == name).copied().ok_or_else(|| {
         let names: Vec<&str> = places.iter().map(|to| to.name()).collect();
-        output.refused("to", &name, &names.join(", "))
+        let refused = one_of("to", &name, &names);
+        let refused = if name == To::Response.name() { refused.because("a job returns no bytes") } else { refused };
+        output.within(refused)
     })
 }
 
@@ -229,10 +263,13 @@ mod tests {
             let must = "one JSON object a line: {\"source\": {...}, \"outputs\": [...]}";
             assert_eq!(error, format!("item must be {must} ({why})"), "{line}");
         };
-        check("https://user:secret@host/", "it is not JSON at column 1");
-        check("\"https://user:secret@host/\"", "it is JSON of another shape at column 27");
-        check("null", "it is JSON of another shape at column 4");
-        check("{\"source\":\n\"https://user:secret@host/\"", "it is not JSON at line 2, column 27");
+        check("https://user:secret@host/", "not valid JSON: error at column 1");
+        check(
+            "\"https://user:secret@host/\"",
+            "valid JSON, but not an object with source and outputs: error at column 27",
+        );
+        check("null", "valid JSON, but not an object with source and outputs: error at column 4");
+        check("{\"source\":\n\"https://user:secret@host/\"", "not valid JSON: error at line 2, column 27");
     }
 
     #[test]
@@ -280,7 +317,8 @@ mod tests {
             (r#"{"format": "png", "ops": [{"op": "x"}]}"#, "outputs[0].ops[0].op", "value"),
             (r#"{"format": "png", "ops": [{"op": "resize"}]}"#, "outputs[0].ops[0].width", "missing"),
             (r#"{"format": "png", "ops": [{"op": "resize", "width": 0}]}"#, "outputs[0].ops[0].width", "value"),
-            (r#"{"format": "png", "preset": "thumb", "ops": []}"#, "outputs[0].w", "conflict"),
+            (r#"{"format": "png", "preset": "thumb", "ops": []}"#, "outputs[0].ops", "conflict"),
+            (r#"{"format": "png", "preset": "thumb", "quality": 3}"#, "outputs[0].quality", "conflict"),
         ];
         for (output, parameter, kind) in outputs {
             check(&with(output), parameter, kind);

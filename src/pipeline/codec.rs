@@ -25,7 +25,7 @@ mod tga;
 mod tiff;
 mod webp;
 
-use super::invalid::{Help, invalid, nearest};
+use super::invalid::{Help, nearest, one_of};
 use super::metadata::{Blocks, Metadata};
 use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size};
 
@@ -321,7 +321,14 @@ pub fn by_extension(extension: &str) -> Option<&'static Codec> {
 pub fn unwritten(parameter: &str, extension: &str, allowed: String) -> Error {
     let read = by_extension(extension).map(|codec| Help::Words(format!("{} is read only", codec.name).into()));
     let near = nearest(extension, allowed.split(", ")).map(|known| Help::Nearest(known.to_owned()));
-    invalid(parameter, extension, allowed.as_str()).helped(read.or(near).unwrap_or_default())
+    let names: Vec<&str> = allowed.split(", ").collect();
+    one_of(parameter, extension, &names).helped(read.or(near).unwrap_or_default())
+}
+
+/// Whether an extension stands for the format that the client's `Accept` field chooses, in capitals or not, as extensions of
+/// formats do.
+pub fn is_auto(extension: &str) -> bool {
+    extension.eq_ignore_ascii_case("auto")
 }
 
 /// Finds the format with this name.

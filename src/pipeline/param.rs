@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::Error;
 use super::foreign;
-use super::invalid::{Help, Invalid, invalid, nearest, short, unknown_of};
+use super::invalid::{Help, Invalid, invalid, is_short, nearest, short, unknown_of};
 use crate::digest::Digest;
 pub use kind::{Kind, Value};
 
@@ -38,6 +38,13 @@ impl Param {
         self.kind.parse(text).or_else(|| self.kind.parse(&foreign::value(self.key(), text)?))
     }
 
+    /// The pair as a member of a JSON object.
+    fn member(&self, value: &str) -> String {
+        let is_plain = self.kind == Kind::Flag || value.parse::<serde_json::Number>().is_ok();
+        let value = if is_plain { value.to_owned() } else { serde_json::Value::from(value).to_string() };
+        format!("\"{}\": {value}", self.name)
+    }
+
     /// The key by which spellings of other services are found.
     fn key(&self) -> &'static str {
         self.keys.first().unwrap_or(&self.name)
@@ -45,12 +52,27 @@ impl Param {
 
     fn refused(&self, written: &str, text: &str) -> Error {
         let near = || nearest(text, self.kind.words().iter().copied()).map(|word| Help::Nearest(word.to_owned()));
+        let key = if self.keys.contains(&written) { written } else { self.key() };
+        let meant = || self.kind.meant(text).map(|meant| Help::Write(format!("{key}={meant}"), None));
         let help = match foreign::help(self.key(), text) {
-            Help::None => near().unwrap_or_default(),
+            Help::None => meant().or_else(near).unwrap_or_default(),
             foreign => foreign,
         };
         invalid(written, text, self.kind.allowed()).must_be(self.kind.in_words()).helped(help)
     }
+}
+
+/// The members of a JSON object that say what a query says, if each of its keys is in the table.
+pub(super) fn members(params: &[Param], query: &str) -> Option<String> {
+    let mut members = Vec::new();
+    for pair in query.split('&') {
+        let (key, value) = pair.split_once('=')?;
+        let index = params.iter().position(|param| param.keys.contains(&key) || param.name == key)?;
+        let group = &params[index..=index + followers(params, index)];
+        let values: Vec<&str> = if group.len() == 1 { vec![value] } else { value.split(',').collect() };
+        members.extend(group.iter().zip(values).map(|(param, value)| param.member(value)));
+    }
+    Some(members.join(", "))
 }
 
 /// The error for a name that is not in the table; `written` is its name in errors.
@@ -247,10 +269,13 @@ fn followers(params: &[Param], index: usize) -> usize {
     params[index + 1..].iter().take_while(|param| param.keys.is_empty()).count()
 }
 
-/// The accepted values of a flat key: `sigma[,amount[,threshold]]` with the range of each.
+/// The accepted values of a flat key: `sigma[,amount[,threshold]]` with the range of each, once if it is that of all.
 fn group_allowed(group: &[Param]) -> String {
     match group {
         [alone] => alone.kind.allowed(),
+        [first, others @ ..] if others.iter().all(|other| other.kind == first.kind) => {
+            format!("{}; each {}", names(group), first.kind.allowed())
+        }
         group => {
             let names = group.iter().map(|param| format!("{}: {}", param.name, param.kind.allowed()));
             names.collect::<Vec<_>>().join("; then, after a comma, ")
@@ -260,13 +285,30 @@ fn group_allowed(group: &[Param]) -> String {
 
 /// The error for more values between commas than there are parameters.
 fn too_many(key: &str, text: &str, group: &[Param]) -> Error {
-    let names: Vec<&str> = group.iter().map(|param| param.name).collect();
-    invalid(key, text, group_allowed(group)).must_be(format!("{} and no more", names.join(",")))
+    invalid(key, text, group_allowed(group)).must_be(format!("{} and no more", names(group)))
+}
+
+fn names(group: &[Param]) -> String {
+    group.iter().map(|param| param.name).collect::<Vec<_>>().join(",")
+}
+
+/// The values behind commas as they were probably meant, where all can be read so.
+fn group_meant(key: &str, text: &str, group: &[Param]) -> Option<Help> {
+    let one = |(part, param): (&str, &Param)| match param.read(part) {
+        Some(_) => Some(part.to_owned()),
+        None => param.kind.meant(part),
+    };
+    let values: Vec<String> = text.split(',').zip(group).map(one).collect::<Option<_>>()?;
+    Some(Help::Write(format!("{key}={}", values.join(",")), None)).filter(|_| is_short(text))
 }
 
 /// The error for one of several values between commas. The hint for the whole value is that of the first parameter.
 fn refused_part(key: &str, text: &str, group: &[Param], (param, part): (&Param, &str)) -> Error {
-    let mut error = invalid(key, text, group_allowed(group)).helped(foreign::help(group[0].key(), text));
+    let help = match foreign::help(group[0].key(), text) {
+        Help::None => group_meant(key, text, group).unwrap_or_default(),
+        foreign => foreign,
+    };
+    let mut error = invalid(key, text, group_allowed(group)).helped(help);
     if let Error::Invalid { kind, .. } = &mut error
         && let Invalid::Value { part: of, must, .. } = &mut **kind
     {

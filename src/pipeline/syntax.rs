@@ -19,6 +19,6 @@ mod parse;
 mod presets;
 pub mod query;
 
+pub use parse::{PRESET, is_known, of_path, unknown_member, unknown_of_query};
 pub(super) use parse::{from_members, from_query};
-pub use parse::{is_known, unknown_member, unknown_of_query};
-pub use presets::{PRESET, Presets};
+pub use presets::{Presets, beside};

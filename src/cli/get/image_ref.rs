@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::digest::Digest;
-use crate::pipeline::codec::CODECS;
+use crate::pipeline::codec::{CODECS, is_auto};
 
 /// Hex digits of a query's hash in a file name: enough that two renditions of one image do not collide.
 const QUERY_DIGITS: usize = 8;
@@ -55,7 +55,7 @@ impl ImageRef {
         }
         let known =
             CODECS.iter().find(|codec| codec.media_type == media_type).and_then(|codec| codec.extensions.first());
-        let asked = self.extension.as_deref().filter(|extension| *extension != "auto");
+        let asked = self.extension.as_deref().filter(|extension| !is_auto(extension));
         if let Some(extension) = asked.or(known.copied()) {
             name.push('.');
             name.push_str(extension);
@@ -75,7 +75,7 @@ mod tests {
             let image: ImageRef = format!("{id}{rest}").parse().expect(rest);
             image.file_name("image/jpeg").strip_prefix(&id).expect("the id").to_owned()
         };
-        assert_eq!([name(""), name(".webp"), name(".auto")], [".jpg", ".webp", ".jpg"]);
+        assert_eq!([name(""), name(".webp"), name(".auto"), name(".AUTO")], [".jpg", ".webp", ".jpg", ".jpg"]);
         let (small, large) = (name(".png?w=30"), name(".png?w=300"));
         assert!(small.len() == 13 && small.ends_with(".png") && small != large, "{small} {large}");
     }

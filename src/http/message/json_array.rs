@@ -18,6 +18,9 @@ use crate::pipeline::json::Object;
 const MALFORMED: Error =
     Error::Malformed { what: "the body must be a JSON array of items, or an object with such an array as its items" };
 
+/// One item in the place of an array.
+const ONE: Error = Error::Malformed { what: "the body is one item: put it in [ ], or send it as application/x-ndjson" };
+
 /// The elements of a JSON array, as ranges of its text. The text counts in the budget of batches for as long as this
 /// lives. Each element is a line: line feeds between tokens are replaced by blanks.
 pub(in crate::http) struct Array {
@@ -34,8 +37,7 @@ impl Array {
         options: &Options,
     ) -> Result<Array, Error> {
         let (text, held) = budget.text(body, options).await?;
-        let (text, places) =
-            offload::run(text.len(), move || elements(text)).await.ok_or(Error::Panicked)?.ok_or(MALFORMED)?;
+        let (text, places) = offload::run(text.len(), move || elements(text)).await.ok_or(Error::Panicked)??;
         Ok(Array { text, places: places.into_iter(), _held: held })
     }
 }
@@ -50,28 +52,29 @@ impl Iterator for Array {
 }
 
 /// Turns the elements into lines, and returns the text and their ranges.
-fn elements(mut text: Vec<u8>) -> Option<(Bytes, Vec<(u32, u32)>)> {
+fn elements(mut text: Vec<u8>) -> Result<(Bytes, Vec<(u32, u32)>), Error> {
     let places = places(&text)?;
     // The text is JSON, so no string holds a line feed.
     text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
-    Some((text.into(), places))
+    Ok((text.into(), places))
 }
 
 /// The ranges of the elements. Each takes eight bytes, and at least two in the text; references would take twice as
 /// much.
-fn places(text: &[u8]) -> Option<Vec<(u32, u32)>> {
-    let text = str::from_utf8(text).ok()?;
+fn places(text: &[u8]) -> Result<Vec<(u32, u32)>, Error> {
+    let text = str::from_utf8(text).map_err(|_| MALFORMED)?;
     let array = match serde_json::from_str::<Object<&RawValue>>(text) {
         Ok(Object(members)) => match members.as_slice() {
             [(name, items)] if name == "items" => items.get(),
-            _ => return None,
+            members if members.iter().any(|(name, _)| name == "source" || name == "outputs") => return Err(ONE),
+            _ => return Err(MALFORMED),
         },
         Err(_) => text,
     };
     let mut json = serde_json::Deserializer::from_str(array);
-    let places = json.deserialize_seq(Elements { text }).ok()?;
-    json.end().ok()?;
-    Some(places)
+    let places = json.deserialize_seq(Elements { text }).map_err(|_| MALFORMED)?;
+    json.end().map_err(|_| MALFORMED)?;
+    Ok(places)
 }
 
 struct Elements<'a> {
@@ -107,7 +110,7 @@ mod tests {
             let found = found.as_ref().map(|places| {
                 places.iter().map(|(start, end)| &text[*start as usize..*end as usize]).collect::<Vec<_>>()
             });
-            assert_eq!(found.as_deref(), expected, "{text}");
+            assert_eq!(found.as_deref().ok(), expected, "{text}");
         };
         check("[]", Some(&[]));
         check(" [ {\"a\": [1, 2]} ,3]\n", Some(&["{\"a\": [1, 2]}", "3"]));
@@ -115,6 +118,7 @@ mod tests {
         for bad in ["", "{}", "1", "[", "[1] 2", "{\"items\": {}}", "{\"items\": [], \"more\": 1}", "{\"items\": 1}"] {
             check(bad, None);
         }
+        assert_eq!(places(b"{\"source\": {}, \"outputs\": []}"), Err(ONE));
     }
 
     #[test]
@@ -122,6 +126,6 @@ mod tests {
         let (text, places) = elements(b"[\n {\"a\":\r\n \"\\n\"},\n1]".to_vec()).expect("an array");
         let lines: Vec<_> = places.iter().map(|(start, end)| text.slice(*start as usize..*end as usize)).collect();
         assert_eq!(lines, ["{\"a\":   \"\\n\"}", "1"]);
-        assert!(elements(b"[\"\n\"]".to_vec()).is_none(), "no string holds a line feed");
+        assert!(elements(b"[\"\n\"]".to_vec()).is_err(), "no string holds a line feed");
     }
 }

@@ -253,7 +253,7 @@ impl Access {
         let mut values = authorization.iter();
         let (Some(value), None) = (values.next(), values.next()) else { return Err(Error::Unauthorized) };
         let secret = bearer(value.as_bytes()).ok_or(Error::Unauthorized)?;
-        let key = self.key(secret).ok_or(Error::Unauthorized)?;
+        let key = self.key(secret).ok_or(Error::UnknownKey)?;
         if key.scopes.contains(scope) { Ok(Grant::Private) } else { Err(Error::Forbidden { scope: scope.name() }) }
     }
 
@@ -329,7 +329,7 @@ mod tests {
         check(Scope::Write, &[&good, &good], Err(Error::Unauthorized));
         check(Scope::Write, &[SECRET], Err(Error::Unauthorized));
         check(Scope::Write, &["Basic abc"], Err(Error::Unauthorized));
-        check(Scope::Write, &["Bearer wrong-secret-wrong"], Err(Error::Unauthorized));
+        check(Scope::Write, &["Bearer wrong-secret-wrong"], Err(Error::UnknownKey));
         check(Scope::Admin, &[&good], Err(Error::Forbidden { scope: "admin" }));
         check(Scope::Admin, &[&all], Ok(Grant::Private));
     }

@@ -7,6 +7,7 @@
 use hyper::header::{ACCEPT, HeaderMap};
 
 use crate::http::error::Error;
+pub(in crate::http) use crate::pipeline::codec::is_auto;
 use crate::pipeline::codec::{Codec, Header, by_name};
 
 /// A group of clients that get the same bytes.

@@ -5,6 +5,7 @@
 
 mod body;
 mod layers;
+mod no_such_path;
 pub(in crate::http) mod report;
 
 use hyper::StatusCode;
@@ -18,6 +19,7 @@ use crate::pipeline::invalid::short;
 pub(in crate::http) use body::Problem;
 use body::{absent, busy, corrupt, internal, invalid, malformed, over, problem, too_large, unavailable};
 use layers::{of_fetch, of_jobs, of_pipeline, of_store};
+use no_such_path::no_such_path;
 
 /// The problem that a client sees for `error`.
 pub(in crate::http) fn of(error: &Error) -> Problem {
@@ -37,13 +39,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::NoSuchId => {
             absent("unknown-id", "This is not the id of an image: an id is 64 lower-case hexadecimal digits.")
         }
-        Error::NoSuchPath { of_image, detail, hint } => {
-            let kind = if *of_image { "unknown-id" } else { "not-found" };
-            match hint {
-                Some(hint) => absent(kind, &format!("{detail}: {hint}")).member("hint", hint.as_str()),
-                None => absent(kind, &format!("{detail}.")),
-            }
-        }
+        Error::NoSuchPath(why) => no_such_path(why),
         Error::MethodNotAllowed { allow } => {
             let detail = format!("This path accepts {allow}.");
             problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
@@ -74,14 +70,18 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             problem(StatusCode::UNAUTHORIZED, "key-needed", "Key needed", detail)
                 .field(WWW_AUTHENTICATE, "Bearer realm=\"progimage\"")
         }
+        Error::UnknownKey => {
+            problem(StatusCode::UNAUTHORIZED, "key-needed", "A key is needed", "This key is not known.")
+                .field(WWW_AUTHENTICATE, "Bearer realm=\"progimage\"")
+        }
         Error::Forbidden { scope } => {
             let detail = format!("The key lacks the scope {scope}.");
             problem(StatusCode::FORBIDDEN, "scope-needed", "Scope needed", detail).member("scope", *scope)
         }
         Error::Signature(refused) => {
             let (kind, detail) = match refused {
-                Refused::Bad => ("signature-refused", "The signature does not match this URL."),
-                Refused::Expired => ("signature-expired", "The signature has expired."),
+                Refused::Bad => ("signature-refused", "Wrong signature: it is not that of this URL."),
+                Refused::Expired => ("signature-expired", "The signed URL has expired."),
             };
             problem(StatusCode::FORBIDDEN, kind, "Signature refused", detail)
         }
@@ -134,7 +134,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         }
         Error::ArchiveCut { name, bytes } => {
             let name = short(name);
-            malformed(&format!("the archive ends inside the entry {name:?} of {bytes} bytes"))
+            malformed(&format!("the archive is cut short within the entry {name:?} of {bytes} bytes"))
                 .member("entry", name)
                 .member("bytes", *bytes)
         }
@@ -148,7 +148,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::ListsBusy => busy("Too many lists are being read or answered.", 1),
         Error::NotAnId { place, at, value } => {
             let value = short(value);
-            let what = format!("{place} {at} is no id of 64 lower-case hexadecimal digits: {value:?}");
+            let what = format!("{place} {at} is not an id of 64 lower-case hexadecimal digits: {value:?}");
             malformed(&what).member(place, *at).member("value", value)
         }
         Error::TooManyIds { value, max } => {
@@ -221,9 +221,9 @@ mod tests {
             let body = of(&error).json();
             assert_eq!((&body["detail"], &body["value"]), (&detail.into(), &value), "{error}");
         };
-        check(pipeline::invalid::invalid("w", "0", "1..9").into(), "w must be 1..9, not \"0\".", "0".into());
+        check(pipeline::invalid::invalid("w", "0", "1..9").into(), "Parameter w must be 1..9, not \"0\".", "0".into());
         let missing = pipeline::invalid::missing("source", "an object");
-        check(missing.into(), "source is missing; it must be an object.", Value::Null);
+        check(missing.into(), "Parameter source is missing; it must be an object.", Value::Null);
         let limit = |name, value, max| pipeline::Error::Limit { name, value, max }.into();
         check(limit("outputs_max", 17, 16), "17 is more than outputs_max allows, which is 16.", 17.into());
         check(limit("bytes_max", 9, 8), "At most 8 bytes are accepted.", 9.into());

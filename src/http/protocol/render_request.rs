@@ -1,15 +1,17 @@
 //! The meaning of an extension and a query. Knows neither bodies nor sources.
 
+use hyper::Uri;
 use hyper::http::request::Parts;
 
 use super::auth::Grant;
+use super::hint;
 use super::negotiate::{self, Bucket};
 use super::response_options::{self, Pairs, ResponseOptions};
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::pipeline::codec::{Codec, Header, by_extension};
 use crate::pipeline::query;
-use crate::pipeline::{Pipeline, Presets};
+use crate::pipeline::{self, Pipeline, Presets};
 
 /// The settings that change what a query means.
 #[derive(Clone, Copy)]
@@ -33,6 +35,8 @@ pub(in crate::http) struct RenderRequest {
     pub(in crate::http) pairs: Pairs,
     /// How the result is delivered.
     pub(in crate::http) options: ResponseOptions,
+    /// For what is said of a mistake.
+    uri: Uri,
 }
 
 enum Format {
@@ -62,12 +66,11 @@ impl RenderRequest {
         pairs: Pairs,
         options: ResponseOptions,
     ) -> Result<RenderRequest, Error> {
-        // Case does not matter, as with the extensions of formats.
-        let format = match extension.eq_ignore_ascii_case("auto") {
+        let format = match negotiate::is_auto(extension) {
             true => Format::Bucket(negotiate::bucket(&parts.headers)?),
             false => Format::Codec(writable(extension)?),
         };
-        Ok(RenderRequest { format, pairs, options })
+        Ok(RenderRequest { format, pairs, options, uri: parts.uri.clone() })
     }
 
     /// The pipeline of the query in each format that may be chosen. Mistakes are reported before the source is read,
@@ -80,7 +83,10 @@ impl RenderRequest {
         policy: RenderPolicy,
         parts: &[(&str, Digest)],
     ) -> Result<Pipelines, Error> {
-        let pipeline = |codec| Ok(policy.apply(Pipeline::from_form(codec, &self.pairs, parts)?));
+        let pipeline = |codec| {
+            let pipeline = Pipeline::from_form(codec, &self.pairs, parts).map_err(|error| self.hinted(error))?;
+            Ok(policy.apply(pipeline))
+        };
         let bucket = match &self.format {
             Format::Codec(codec) => return pipeline(codec).map(Pipelines::One),
             Format::Bucket(bucket) => *bucket,
@@ -96,6 +102,12 @@ impl RenderRequest {
             return Err(refused.unwrap_or(Error::NotAcceptable));
         }
         Ok(Pipelines::Negotiated(bucket, pipelines))
+    }
+
+    /// The error with the path of this request where another extension is meant.
+    fn hinted(&self, error: pipeline::Error) -> pipeline::Error {
+        let path = self.uri.path();
+        hint::by_extension(error, path.rsplit_once('.').map_or(path, |(stem, _)| stem), self.uri.query())
     }
 }
 

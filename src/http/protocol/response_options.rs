@@ -5,9 +5,10 @@
 use hyper::http::request::Parts;
 
 use super::auth::Grant;
+use super::hint;
 use crate::digest::Digest;
 use crate::http::error::Error;
-use crate::pipeline::invalid::{Help, incomplete, invalid, short, unknown_of};
+use crate::pipeline::invalid::{Help, incomplete, invalid, unknown_of};
 use crate::pipeline::query;
 pub(in crate::http) use crate::pipeline::query::{Pairs, once};
 use crate::pipeline::{self, PRESET, Presets};
@@ -62,13 +63,14 @@ pub(in crate::http) fn split(
     Ok((pairs, ResponseOptions { download, preset }))
 }
 
-/// Refuses a parameter where the path has no extension, or a parameter that is not known at all.
-pub(in crate::http) fn needs_extension(name: &str, value: &str, id: &Digest) -> pipeline::Error {
-    if pipeline::is_known(name) {
-        let form = format!("/images/{id}.auto?{name}={}", short(value));
-        return incomplete(name, &["an extension"]).helped(Help::Write(form, None));
+/// A parameter of the pipeline where a path has no extension, or one that is not known at all.
+pub(in crate::http) fn needs_extension(name: &str, value: &str, id: &Digest, query: Option<&str>) -> pipeline::Error {
+    if !pipeline::is_known(name, value) {
+        return hint::by_extension(pipeline::unknown_of_query(name, value), &format!("/images/{id}"), query);
     }
-    pipeline::unknown_of_query(name, value)
+    let path = hint::path(format!("/images/{id}.auto"), query);
+    let error = incomplete(name, &["ext"]).must_be("an extension");
+    error.helped(path.map_or(Help::None, |path| Help::Write(path, None)))
 }
 
 /// Refuses parameters that a route does not take, since a misspelt one would be ignored. `known` names the ones it

@@ -33,7 +33,7 @@ pub(in crate::http) fn original(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let (pairs, options) = response_options(&call)?;
         if let Some((name, value)) = pairs.first() {
-            return Err(response_options::needs_extension(name, value, &id).into());
+            return Err(response_options::needs_extension(name, value, &id, call.parts.uri.query()).into());
         }
         let blob = call.app.store.open(&id).await?;
         let etag = ETag::of_original(&id);

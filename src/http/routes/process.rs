@@ -14,8 +14,8 @@ use crate::http::protocol::auth::Grant;
 use crate::http::protocol::digest_fields::Claims;
 use crate::http::protocol::image_response;
 use crate::http::protocol::render_request::RenderRequest;
-use crate::pipeline::Presets;
-use crate::pipeline::invalid::conflict;
+use crate::pipeline::invalid::{Help, conflict, missing, repeated, unknown_part};
+use crate::pipeline::{self, Presets, foreign};
 use crate::renditions::{Source, inspect};
 use crate::store::Reserved;
 
@@ -23,8 +23,8 @@ use crate::store::Reserved;
 const OPS_BYTES_MAX: u64 = 64 << 10;
 /// Parts that operations may use as images. The names are also keys of a flat query.
 const IMAGE_PARTS: [&str; 2] = ["mask", "overlay"];
-const PARTS: Error =
-    Error::Malformed { what: "the parts of the form are image and, if needed, mask, overlay and ops, each once" };
+/// Every part of the form.
+const PARTS: [&str; 4] = ["image", "mask", "overlay", "ops"];
 
 /// `POST /process.{ext}`
 pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
@@ -52,7 +52,8 @@ pub(in crate::http) fn process(call: Call, extension: &str) -> Reply {
                 let mut request = request;
                 request.pairs.extend(ops.map(|ops| ("ops".to_owned(), ops)));
                 let FormImages { image, others } = form;
-                render(&app, &request, image.ok_or(PARTS)?, &others).await
+                let image = image.ok_or_else(|| missing("image", "a part that is an image"))?;
+                render(&app, &request, image, &others).await
             }
         }
     })
@@ -145,14 +146,17 @@ async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String
     while let Some(mut part) = parser.next_field().await.map_err(of_form)? {
         let name = part.name().unwrap_or_default();
         let image_part = IMAGE_PARTS.into_iter().find(|known| *known == name);
-        if name == "ops" && ops.is_none() {
+        if form.has(name) || name == "image" && form.image.is_some() || name == "ops" && ops.is_some() {
+            return Err(repeated(name).into());
+        }
+        if name == "ops" {
             ops = Some(text(&mut part).await?);
-        } else if let Some(name) = image_part.filter(|name| !form.has(name)) {
+        } else if let Some(name) = image_part {
             form.others.push((name, image(&app, &chunks, &mut part).await?));
-        } else if name == "image" && form.image.is_none() {
+        } else if name == "image" {
             form.image = Some(image(&app, &chunks, &mut part).await?);
         } else {
-            return Err(PARTS);
+            return Err(unknown(name));
         }
         // This bounds the text until the next part begins.
         chunks.allow_more(FORM_BYTES_MAX);
@@ -162,6 +166,15 @@ async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String
     while rest.try_next().await?.is_some() {}
     chunks.tap().check()?;
     Ok((form, ops))
+}
+
+/// A part that the form does not have; what belongs in the query is often tried as one.
+fn unknown(part: &str) -> Error {
+    let help = match pipeline::is_known(part, "") || foreign::format(part, "").is_some() {
+        true => Help::Words("parameters go in the query, not in the form".into()),
+        false => Help::None,
+    };
+    unknown_part(part, &PARTS, help).into()
 }
 
 async fn image(app: &App, chunks: &Chunks<Claims>, part: &mut multer::Field<'static>) -> Result<LoadedImage, Error> {

@@ -20,6 +20,7 @@ use crate::http::message::activity::Activity;
 use crate::http::message::body::RequestBody;
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::auth::Grant;
+use crate::http::protocol::negotiate::is_auto;
 use crate::http::protocol::problem::report::report;
 use crate::http::table::ROUTES;
 
@@ -52,7 +53,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             started: Instant::now(),
             head: parts.method == Method::HEAD,
             safe: parts.method.is_safe(),
-            negotiates: parts.uri.path().ends_with(".auto"),
+            negotiates: parts.uri.path().rsplit_once('.').is_some_and(|(_, extension)| is_auto(extension)),
             request_id: request_id(&parts.headers),
             route: None,
             grant: Grant::Public,

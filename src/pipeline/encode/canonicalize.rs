@@ -65,7 +65,7 @@ fn lossless((codec, encoder): (&Codec, &Encoder), args: &mut Args) -> Result<(),
         Lossless::Always => args.reset("lossless"),
         Lossless::Never if args.flag("lossless") => {
             let others = names(|encoder| encoder.lossless != Lossless::Never);
-            let why = format!("{} cannot be lossless; {others} can", codec.name);
+            let why = format!("the format {} cannot be lossless; {others} can", codec.name);
             return Err(conflict("lossless", "true", codec.name).because(why));
         }
         Lossless::Never => {}
@@ -79,7 +79,7 @@ fn max_bytes((codec, encoder): (&Codec, &Encoder), lossless: bool, args: &Args) 
     match encoder.quality {
         None => {
             let others = names(|encoder| encoder.quality.is_some());
-            let why = format!("{} has no quality to lower for max_bytes; {others} have one", codec.name);
+            let why = format!("the format {} has no quality to lower for max_bytes; {others} have one", codec.name);
             refused(codec.name).map_err(|error| error.because(why))
         }
         Some(_) if args.word("quality").is_some() => refused("quality=auto"),

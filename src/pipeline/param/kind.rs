@@ -182,7 +182,7 @@ impl Kind {
                 let (min, max) = (print_decimal(min, places), print_decimal(max, places));
                 format!("{min}..{max}{}, at most {places} decimals", spaced(unit))
             }
-            Kind::Length { px_max } => format!("0..{px_max} px, or 0%..100%"),
+            Kind::Length { px_max } => format!("0..{px_max} px or 0%..100%"),
             Kind::Edge { px_max } => format!("0..{px_max} px"),
             Kind::Bytes { min, max } => format!("{min}..{max} bytes; k for thousands, m for millions"),
             Kind::Choice(words) => words.join(", "),
@@ -224,6 +224,21 @@ impl Kind {
         }
     }
 
+    /// The value that was probably meant by a refused text: a number without its unit, `true` for `1`, a ratio for a
+    /// number.
+    pub fn meant(&self, text: &str) -> Option<String> {
+        let meant = match self {
+            Kind::Flag => flag(text)?.to_owned(),
+            Kind::Ratio => ratio_of(text)?,
+            Kind::Bytes { .. } => {
+                let lower = text.to_ascii_lowercase();
+                lower.strip_suffix('b').unwrap_or(&lower).to_owned()
+            }
+            _ => UNITS.iter().find_map(|unit| text.strip_suffix(unit))?.to_owned(),
+        };
+        self.parse(&meant).map(|_| meant)
+    }
+
     /// The words among the accepted values.
     pub fn words(&self) -> &'static [&'static str] {
         match self {
@@ -231,6 +246,27 @@ impl Kind {
             _ => &[],
         }
     }
+}
+
+/// Units that others write and values here go without.
+const UNITS: &[&str] = &["px", "deg", "\u{b0}", "%"];
+
+/// How others write the two values of a flag.
+fn flag(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "on" | "true" => Some("true"),
+        "0" | "no" | "off" | "false" => Some("false"),
+        _ => None,
+    }
+}
+
+/// A number as the ratio that it is: `1.5` is `3:2`.
+fn ratio_of(text: &str) -> Option<String> {
+    let scaled =
+        decimal(text, SHARE_PLACES).and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)?;
+    let one = 10u32.pow(SHARE_PLACES);
+    let divisor = greatest_common_divisor(scaled, one);
+    Some(format!("{}:{}", scaled / divisor, one / divisor))
 }
 
 fn whole(min: i64, max: i64) -> String {

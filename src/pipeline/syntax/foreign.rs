@@ -8,8 +8,9 @@
 //! assert_eq!((query.as_str(), extension.as_str()), ("w=300&fit=cover", "webp"));
 //! ```
 
-use super::invalid::{Help, short};
-use super::parse;
+use std::borrow::Cow;
+
+use super::invalid::{Help, is_short};
 use crate::pipeline::codec::by_extension;
 
 /// One spelling, or several with one meaning.
@@ -17,7 +18,8 @@ use crate::pipeline::codec::by_extension;
 pub struct Row {
     /// Names at other services. A name of ours has rows for values that we do not know.
     pub names: &'static [&'static str],
-    /// Values at other services: `{}` is a number, `*` at the end is anything. Case does not matter.
+    /// Values at other services: `{}` is a number, `*` at the end is anything. Their case does not matter, that of names
+    /// does.
     pub values: &'static [&'static str],
     /// Services with this spelling.
     pub of: &'static str,
@@ -65,11 +67,9 @@ pub static FOREIGN: &[Row] = &[
     row(&["angle"], ANY, "ImageKit", Same("rotate={}"), "angle=90"),
     row(&["flop"], &["", "true"], "sharp, ipx", Same("flip=h"), "flop"),
     row(&["rect", "extract"], &["{},{},{},{}"], "imgix, sharp", Same("crop={},{},{},{}"), "rect=1,2,30,40"),
-    row(&["aspect_ratio", "aspectratio"], ANY, "bunny.net", Same("aspect={}"), "aspect_ratio=16:9"),
     // Values that mean the same.
     row(&["fit"], &["crop", "min"], "imgix, Cloudflare", Same("fit=cover"), "fit=crop"),
     row(&["fit"], &["max", "scale-down"], "imgix, Cloudflare", Same("fit=inside"), "fit=scale-down"),
-    row(&["fit"], &["pad"], "Cloudflare", Same("fit=contain"), "fit=pad"),
     row(&["gravity"], &["centre", "middle", "ce"], "sharp, imgproxy", Same("gravity=center"), "gravity=ce"),
     row(&["gravity"], &["top", "no", "n"], "Cloudflare, imgproxy", Same("gravity=north"), "gravity=top"),
     row(&["gravity"], &["bottom", "so", "s"], "Cloudflare, imgproxy", Same("gravity=south"), "gravity=so"),
@@ -97,6 +97,8 @@ pub static FOREIGN: &[Row] = &[
     row(&["dl", "fn", "filename"], ANY, "imgix, imgproxy", Query("download={}"), "dl=street.jpg"),
     row(&["quality"], &["auto:*"], "Cloudinary", Query("quality=auto"), "q=auto:good"),
     // Size.
+    row(&["aspect_ratio", "aspectratio"], ANY, "bunny.net", Because("aspect={}&fit=cover", "aspect alone crops nothing from a side"), "aspect_ratio=16:9"),
+    row(&["smart"], ON, "thumbor", Query("fit=cover&gravity=attention"), "smart=true"),
     row(SIDES, &["fill:{}:{}*", "auto:{}:{}*"], "imgproxy", Query("w={}&h={}&fit=cover"), "resize=fill:300:200"),
     row(SIDES, &["force:{}:{}*"], "imgproxy", Query("w={}&h={}&fit=fill"), "rs=force:300:200"),
     row(SIDES, &["fit:{}:{}*"], "imgproxy", Query("w={}&h={}"), "rs=fit:300:200:0"),
@@ -111,7 +113,8 @@ pub static FOREIGN: &[Row] = &[
     row(MODES, &["pad", "lpad", "contain", "boxpad"], "Cloudinary, imageflow", Query("fit=contain"), "mode=pad"),
     row(MODES, &["stretch", "force", "scale"], "Cloudinary, imageflow, imgproxy", Query("fit=fill"), "rt=force"),
     row(MODES, ANY, "", Query("fit=cover"), "mode=smart"),
-    row(&["fit"], &["clip", "bounds"], "imgix, Fastly", Because("fit=inside", "nothing is enlarged without enlarge=true"), "fit=clip"),
+    row(&["fit"], &["clip", "bounds"], "imgix, Fastly", Because("fit=inside", "fit=inside never enlarges unless enlarge=true"), "fit=clip"),
+    row(&["fit"], &["pad"], "Cloudflare", Because("fit=contain&enlarge=true", "fit=contain never enlarges unless enlarge=true"), "fit=pad"),
     row(&["fit"], &["scale", "stretch", "squeeze", "force"], "imgix, Cloudflare", Query("fit=fill"), "fit=scale"),
     row(&["fit"], &["fillmax", "fill-max"], "imgix", Query("fit=contain"), "fit=fillmax"),
     row(&["fit"], &["face", "facearea", "thumb"], "imgix", Because("fit=cover&gravity=attention", "faces are not looked for, but the likely subject is"), "fit=facearea"),
@@ -125,7 +128,7 @@ pub static FOREIGN: &[Row] = &[
     row(&["kernel"], &["bicubic", "catmullrom", "catrom"], "Fastly", Query("kernel=cubic"), "kernel=bicubic"),
     row(&["kernel"], &["bilinear", "triangle"], "Fastly", Query("kernel=linear"), "kernel=bilinear"),
     row(&["width", "height"], &["auto"], "Cloudflare, Cloudinary", Words("a side that is left out follows from the other; client hints are not read"), "w=auto"),
-    row(&["width", "height"], &["{}%", "{}px", "{}vw"], "Fastly", Words("sides are in pixels, without a unit"), "w=50%"),
+    row(&["width", "height"], &["{}%", "{}vw"], "Fastly", Words("sides are in pixels, without a unit"), "w=50%"),
     row(&["dpr"], &["auto"], "Cloudinary", Words("client hints are not read"), "dpr=auto"),
     row(&["dpr"], &["{}x"], "", Query("dpr={}"), "dpr=2x"),
     row(&["el", "extend"], ANY, "imgproxy", Query("enlarge=true"), "el=1"),
@@ -137,7 +140,8 @@ pub static FOREIGN: &[Row] = &[
     row(&["sharpen"], &["", "true"], "ImageKit", Query("sharpen=1"), "sharpen"),
     row(&["trim"], &["", "true", "auto"], "imgix", Query("trim=10"), "trim"),
     row(&["bl"], &["{}"], "imgproxy", Query("blur={}"), "bl=5"),
-    row(&["sh", "sharp"], &["{}"], "imgproxy, imgix", Query("sharpen=1"), "sh=1"),
+    row(&["sh", "sharp"], &["{}"], "imgproxy, imgix", Query("sharpen={}"), "sh=1"),
+    row(&["hue-rotate", "hue_rotate"], &["{}", "{}deg"], "CSS", Query("hue={}"), "hue-rotate=90deg"),
     row(&["pix", "px"], &["{}"], "imgproxy, imgix", Query("pixelate={}"), "px=8"),
     row(&["monochrome"], ANY, "imgix", Query("tint={}"), "monochrome=ff8800"),
     row(&["negate"], ANY, "sharp", Query("invert=true"), "negate=true"),
@@ -148,7 +152,8 @@ pub static FOREIGN: &[Row] = &[
     row(&["r", "round", "corner_radius"], &["max", "50%"], "Cloudinary", Query("radius=max"), "r=max"),
     row(&["r", "round", "corner_radius"], &["{}"], "Cloudinary", Query("radius={}"), "r=20"),
     row(&["radius"], &["{}%"], "", Because("radius=max", "a radius is in pixels, or half the shorter side"), "radius=50%"),
-    row(&["border", "bo"], ANY, "imgix, Cloudflare", Query("pad=10&background=000000"), "border=10,ff0000"),
+    row(&["border", "bo"], &["{}"], "Cloudflare", Query("pad={}"), "border=3"),
+    row(&["border", "bo"], &["{},*"], "imgix", Query("pad={}&background={}"), "border=10,ff0000"),
     row(&["padding", "pd"], &["{}"], "imgproxy", Query("pad={}"), "padding=10"),
     row(&["padding", "pd"], &["{}:{}"], "imgproxy", Query("pad={},{}"), "pd=10:20"),
     row(&["b"], &["rgb:*", "*"], "Cloudinary", Query("background={}"), "b=rgb:ff8800"),
@@ -164,6 +169,16 @@ const fn row(
     example: &'static str,
 ) -> Row {
     Row { names, values, of, means, example }
+}
+
+/// Names of operations at other services, each with ours, for chains in JSON.
+const OPERATIONS: &[(&str, &str)] =
+    &[("scale", "resize"), ("thumbnail", "resize"), ("extract", "crop"), ("watermark", "overlay")];
+
+/// Our name for an operation of another service.
+pub(super) fn operation(name: &str) -> Option<String> {
+    let listed = OPERATIONS.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| (*ours).to_owned());
+    listed.or_else(|| alias(name, "").map(|(ours, _)| ours))
 }
 
 /// The pair in our words for a name that has an exact equal here.
@@ -186,25 +201,50 @@ pub(super) fn is_nothing(key: &str, value: &str) -> bool {
 
 /// The hint for a pair that is not accepted.
 pub(in crate::pipeline) fn help(name: &str, value: &str) -> Help {
-    let value = &short(value);
     let Some((row, found)) = find(row_name(name), value) else { return Help::None };
     match row.means {
+        Query(_) | Same(_) | Because(..) if row_name(name) != name => OVERLAY,
+        // Half of a value would be another one.
+        Query(query) | Same(query) | Because(query, _) if query.contains("{}") && !is_short(value) => Help::None,
         Query(query) | Same(query) => Help::Write(filled(query, &found), None),
         Because(query, why) => Help::Write(filled(query, &found), Some(why)),
-        Extension => {
-            Help::Write(format!("/images/{{id}}.{}", extension(value)), Some("the format is the extension of the path"))
-        }
+        Extension => Help::Extension(extension(value)),
         Words(words) => Help::Words(words.into()),
         Nothing => Help::None,
     }
 }
 
-/// The query and the extension for operations that are written in a path or in one word, as `w_300,c_fill`,
-/// `rs:fill:300:200/q:80` or `width=300,fit=crop`. `None`: a part of them is not understood.
-pub fn of_path(path: &str) -> Option<(String, String)> {
+/// `overlay_gravity` takes the places of `gravity`, and not its words.
+const OVERLAY: Help = Help::Words(Cow::Borrowed("an overlay lies at a side, at a corner or at a point x,y"));
+
+/// The extension that a pair asks for, where its name is one by which others ask for a format.
+pub fn format(name: &str, value: &str) -> Option<String> {
+    find(name, value).filter(|(row, _)| row.means == Extension).map(|_| extension(value))
+}
+
+/// Bytes and words of a path in which operations are looked for: more than any path has that a service of ours would read.
+const PATH_BYTES_MAX: usize = 256;
+const PATH_WORDS_MAX: usize = 16;
+
+/// What our own tables take: looked up where they are.
+pub(super) struct Own {
+    /// Whether a flat query takes this pair.
+    pub takes: fn(&str, &str) -> bool,
+    /// The canonical form of a key.
+    pub canonical: fn(&str) -> Option<&'static str>,
+    /// Whether these pairs are a good query.
+    pub is_good: fn(&str) -> bool,
+}
+
+/// The query, and the extension of its path, for operations that stand in a path or in one word, as `w_300,c_fill`,
+/// `rs:fill:300:200/q:80` or `width=300,fit=crop`. `None`: it is not wholly understood, or too long to be meant so.
+pub(super) fn of_path(path: &str, own: &Own) -> Option<(String, String)> {
+    if path.len() > PATH_BYTES_MAX || path.split(['/', ',']).count() > PATH_WORDS_MAX {
+        return None;
+    }
     let (mut extension, mut pairs) = ("auto".to_owned(), Vec::<(String, String)>::new());
     for word in path.split(['/', ',']).filter(|word| !word.is_empty()) {
-        match of_word(word)? {
+        match of_word(word, own)? {
             Word::Extension(written) => extension = written,
             Word::Pairs(more) => pairs.extend(more),
         }
@@ -215,7 +255,7 @@ pub fn of_path(path: &str) -> Option<(String, String)> {
             query.push(format!("{name}={value}"));
         }
     }
-    let fits = !query.is_empty() && parse::is_good(&query.join("&"));
+    let fits = !query.is_empty() && (own.is_good)(&query.join("&"));
     fits.then(|| (query.join("&"), extension))
 }
 
@@ -224,15 +264,15 @@ enum Word {
     Pairs(Vec<(String, String)>),
 }
 
-fn of_word(word: &str) -> Option<Word> {
+fn of_word(word: &str, own: &Own) -> Option<Word> {
     let (name, value) = match word.find(['_', ':', '=']) {
         Some(place) => (&word[..place], &word[place + 1..]),
         None => ("size", Some(word).filter(|word| word.starts_with(|c: char| c == 'x' || c.is_ascii_digit()))?),
     };
-    if parse::takes(name, value) {
+    if (own.takes)(name, value) {
         return Some(Word::Pairs(vec![(name.to_owned(), value.to_owned())]));
     }
-    let name = parse::canonical(name).unwrap_or(name);
+    let name = (own.canonical)(name).unwrap_or(name);
     let (row, _) = find(name, value)?;
     match row.means {
         // The query is only an example of what could be meant.
@@ -250,7 +290,7 @@ fn of_word(word: &str) -> Option<Word> {
 
 /// The name by which a key has rows: `overlay_gravity` shares those of `gravity`.
 fn row_name(key: &str) -> &str {
-    key.strip_prefix("overlay_").unwrap_or(key)
+    key.strip_prefix("overlay_").filter(|name| *name == "gravity").unwrap_or(key)
 }
 
 fn extension(value: &str) -> String {
@@ -260,7 +300,7 @@ fn extension(value: &str) -> String {
 
 /// The row that matches, and the texts at its wildcards.
 fn find<'v>(name: &str, value: &'v str) -> Option<(&'static Row, Vec<&'v str>)> {
-    let of_name = |row: &&Row| row.names.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let of_name = |row: &&Row| row.names.contains(&name);
     FOREIGN.iter().filter(of_name).find_map(|row| {
         let found = row.values.iter().find_map(|pattern| matched(pattern, value))?;
         // A row without wildcards may still repeat the value.

@@ -21,14 +21,19 @@ use crate::pipeline::Error;
 const ALIKE_MIN: f64 = 0.6;
 /// Most characters of a client's text that are shown.
 const SHOWN_MAX: usize = 64;
+/// Ends what is cut.
+const CUT: &str = "...";
 
 /// What is wrong with a parameter.
+///
+/// A name that stands for something which is not there (a preset, a part of a form) is a [`Invalid::Value`] that is not
+/// accepted: `allowed` lists the names, or is `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invalid {
     /// No parameter has this name.
     Unknown {
-        /// Its value, shortened.
-        value: String,
+        /// Its value, shortened; `None`: it was not read.
+        value: Option<String>,
         /// All known names, if they are few.
         known: Vec<&'static str>,
         /// A hint.
@@ -41,7 +46,7 @@ pub enum Invalid {
     },
     /// The parameter, or another one that it needs, is not given.
     Missing {
-        /// What a given parameter needs; empty: the parameter itself is missing.
+        /// The parameters that a given one needs; empty: the parameter itself is missing.
         needs: Vec<String>,
         /// Accepted values, in short.
         allowed: String,
@@ -84,8 +89,10 @@ pub enum Help {
     None,
     /// A known name or word that differs little.
     Nearest(String),
-    /// What to write instead, as a query or a path, with an optional reason.
+    /// What to write instead, as a query, a path or members of JSON, with an optional reason.
     Write(String, Option<&'static str>),
+    /// The format is the extension of the path, which would be this one.
+    Extension(String),
     /// Advice in words.
     Words(Cow<'static, str>),
 }
@@ -105,8 +112,8 @@ impl Invalid {
     /// The value that the client gave, if it may be shown.
     pub fn value(&self) -> Option<&str> {
         match self {
-            Invalid::Unknown { value, .. } | Invalid::Conflict { value, .. } => Some(value),
-            Invalid::Value { value, .. } => value.as_deref(),
+            Invalid::Conflict { value, .. } => Some(value),
+            Invalid::Unknown { value, .. } | Invalid::Value { value, .. } => value.as_deref(),
             Invalid::Repeated { .. } | Invalid::Missing { .. } => None,
         }
     }
@@ -142,7 +149,9 @@ impl Invalid {
             Invalid::Missing { needs, .. } if needs.iter().any(|need| own_name(parameter) == need) => {
                 format!("{parameter} is missing: {} belong together", listed(needs, "and"))
             }
-            Invalid::Missing { needs, help, .. } => format!("{parameter} needs {}{help}", listed(needs, "and")),
+            Invalid::Missing { needs, must, help, .. } => {
+                format!("{parameter} needs {}{help}", worded(must, &listed(needs, "and")))
+            }
             Invalid::Value { value, part, allowed, must, reason, help } => {
                 let must = worded(must, allowed);
                 let refused = match part {
@@ -191,7 +200,10 @@ impl fmt::Display for Help {
             Help::None => Ok(()),
             Help::Nearest(name) => write!(f, "; did you mean {name}?"),
             Help::Write(what, None) => write!(f, "; write {what}"),
-            Help::Write(what, Some(why)) => write!(f, "; {why}: {what}"),
+            Help::Write(what, Some(why)) => write!(f, "; write {what} ({why})"),
+            Help::Extension(extension) => {
+                write!(f, "; the format is the extension, of the path or of the file: .{extension}")
+            }
             Help::Words(words) => write!(f, "; {words}"),
         }
     }
@@ -216,9 +228,17 @@ pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> O
     best.filter(|(alike, _)| *alike >= ALIKE_MIN).map(|(_, name)| name)
 }
 
-/// A client's text, cut to a readable length.
+/// A client's text, cut to a readable length. A cut text ends with dots.
 pub fn short(text: &str) -> String {
-    text.chars().take(SHOWN_MAX).collect()
+    if is_short(text) {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN_MAX - CUT.len()).chain(CUT.chars()).collect()
+}
+
+/// Whether [`short`] leaves a text as it is.
+pub fn is_short(text: &str) -> bool {
+    text.chars().nth(SHOWN_MAX).is_none()
 }
 
 /// The error for a parameter that is not among the `known` ones; empty: none is accepted.
@@ -233,12 +253,24 @@ pub fn unknown_of(parameter: &str, value: &str, known: &[&'static str]) -> Error
 
 /// The error for an unknown parameter, if the known ones are too many to list.
 pub fn unknown_but(parameter: &str, value: &str, help: Help) -> Error {
-    error(parameter, Invalid::Unknown { value: short(value), known: Vec::new(), help })
+    error(parameter, Invalid::Unknown { value: Some(short(value)), known: Vec::new(), help })
+}
+
+/// A part of a form or a member that is not known, and of which nothing is to be shown.
+pub fn unknown_part(name: &str, known: &[&'static str], help: Help) -> Error {
+    let near = || nearest(name, known.iter().copied()).map(|name| Help::Nearest(name.to_owned())).unwrap_or_default();
+    let help = if help == Help::None { near() } else { help };
+    error(name, Invalid::Unknown { value: None, known: known.to_vec(), help })
 }
 
 /// The error for a value that is not accepted.
 pub fn invalid(parameter: &str, value: &str, allowed: impl Into<String>) -> Error {
     unfit(parameter, Some(value), allowed)
+}
+
+/// The error for a value that is none of some names.
+pub fn one_of(parameter: &str, value: &str, names: &[&str]) -> Error {
+    invalid(parameter, value, names.join(", ")).must_be(listed(names, "or"))
 }
 
 /// The error for a value that is not a number from `least` to `most`.
@@ -319,6 +351,33 @@ impl Error {
             && let Invalid::Repeated { other } = &mut **kind
         {
             *other = Some(earlier.to_owned()).filter(|earlier| earlier != parameter);
+        }
+        self
+    }
+
+    /// Replaces the hint at an extension by what `say` makes of it.
+    pub fn by_extension(mut self, say: impl Fn(&str) -> Help) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Unknown { help, .. } = &mut **kind
+            && let Help::Extension(extension) = help
+        {
+            *help = say(extension);
+        }
+        self
+    }
+
+    /// Turns the hint into JSON: `members` turns a query into members of an object, where it can.
+    pub(super) fn in_json(mut self, members: impl Fn(&str) -> Option<String>) -> Error {
+        if let Error::Invalid { kind, .. } = &mut self
+            && let Invalid::Unknown { help, .. } | Invalid::Value { help, .. } | Invalid::Missing { help, .. } =
+                &mut **kind
+            && let Help::Write(query, why) = help
+        {
+            let why = *why;
+            *help = match members(query) {
+                Some(members) => Help::Write(members, why),
+                None => why.map_or(Help::None, |why| Help::Words(why.into())),
+            };
         }
         self
     }

@@ -1,5 +1,6 @@
 //! [`Object`]: a JSON object as it was written. Knows no member names.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -10,6 +11,9 @@ use serde_json::error::Category;
 /// Most members of one object: more than any object of ours has. Without a bound, `{"":0,"":0...}` would be several times
 /// as large in memory as in a body.
 const MEMBERS_MAX: usize = 64;
+
+/// Longer strings are not decoded to be shown.
+const PLAIN_BYTES_MAX: usize = 1_024;
 
 /// An object in its written order, with repeated names: a map would hide them.
 ///
@@ -46,18 +50,26 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The place of a mistake in JSON, without the text at that place, which may be long or secret.
-pub fn place_of(error: &serde_json::Error) -> String {
+/// The place of a mistake in JSON, without the text at that place, which may be long or secret. `wanted` is what the text
+/// should be.
+pub fn place_of(error: &serde_json::Error, wanted: &str) -> String {
     let what = match error.classify() {
-        Category::Data => "it is JSON of another shape",
-        Category::Syntax | Category::Eof | Category::Io => "it is not JSON",
+        Category::Data => format!("valid JSON, but not {wanted}"),
+        Category::Syntax | Category::Eof | Category::Io => "not valid JSON".to_owned(),
     };
     match (error.line(), error.column()) {
-        (_, 0) => what.to_owned(),
-        // Mostly this is one line of many, and the parser's line number is not that of the line.
-        (1, column) => format!("{what} at column {column}"),
-        (line, column) => format!("{what} at line {line}, column {column}"),
+        (_, 0) => what,
+        // Most often it is one line of many, and its number is not that of the line.
+        (1, column) => format!("{what}: error at column {column}"),
+        (line, column) => format!("{what}: error at line {line}, column {column}"),
     }
+}
+
+/// The text of a JSON value as a query would write it: a string without its quotes, all else as it is.
+pub fn plain(json: &str) -> Cow<'_, str> {
+    // Of a longer one only the beginning is shown.
+    let string = if json.len() <= PLAIN_BYTES_MAX { serde_json::from_str::<String>(json).ok() } else { None };
+    string.map_or_else(|| json.strip_prefix('"').unwrap_or(json).into(), Cow::Owned)
 }
 
 #[cfg(test)]

@@ -7,18 +7,19 @@ use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
-use super::invalid::{Help, conflict, invalid, missing, nearest, repeated, unfit, unknown_but, unknown_of};
+use super::invalid::{Help, conflict, invalid, missing, nearest, repeated, short, unfit, unknown_but, unknown_of};
 use super::json::{Object, place_of};
-use super::presets::PRESET;
 use super::{foreign, query};
 use crate::digest::Digest;
 use crate::pipeline::codec::{self, CODECS, Codec};
 use crate::pipeline::operation::{self, OPERATIONS, Operation};
-use crate::pipeline::param::{Args, Param};
+use crate::pipeline::param::{self, Args, Param};
 use crate::pipeline::{ENCODE, Error, Pipeline, Step};
 
 /// The query key of a JSON chain.
 pub(super) const OPS: &str = "ops";
+/// The query key of a preset.
+pub const PRESET: &str = "preset";
 
 /// Images that came with a query, by the names of their parts.
 type Parts<'a> = &'a [(&'a str, Digest)];
@@ -33,7 +34,8 @@ pub(in crate::pipeline) fn from_query(
     let mut flat = Flat::default();
     for (key, value) in query.iter().filter(|(key, _)| key != OPS) {
         if ops.is_some() && place(ENCODE, key).is_none() {
-            return Err(if is_known(key) { conflict(key, value, OPS) } else { unknown_of_query(key, value) });
+            let known = is_known(key, value);
+            return Err(if known { conflict(key, value, OPS) } else { unknown_of_query(key, value) });
         }
         flat.write(key, value)?;
     }
@@ -45,13 +47,13 @@ pub(in crate::pipeline) fn from_query(
         return Err(repeated(OPS));
     }
     let encode = flat.encode();
-    let steps = match ops {
-        Some((_, json)) => from_json(json, parts)?,
-        None => flat.steps(),
+    let (places, steps): (Vec<usize>, Vec<Step>) = match ops {
+        Some((_, json)) => from_json(json, parts)?.into_iter().unzip(),
+        None => flat.steps().into_iter().enumerate().unzip(),
     };
     all_are_named(&steps, parts)?;
-    let written = |place: usize, params: &'static [Param], error: Error| match ops {
-        Some(_) => error.within(|name| json_name(place, name)),
+    let written = |step: usize, params: &'static [Param], error: Error| match ops {
+        Some(_) => error.within(|name| json_name(places[step], name)),
         None => error.renamed(|name| flat_key(params, name).to_owned()),
     };
     Pipeline::new(codec, !query.is_empty() || !parts.is_empty(), encode, steps, written)
@@ -72,7 +74,10 @@ fn flat_key<'a>(params: &'static [Param], name: &'a str) -> &'a str {
 fn all_are_named(steps: &[Step], parts: Parts<'_>) -> Result<(), Error> {
     let named = |id: &Digest| steps.iter().flat_map(|(_, args)| args.images()).any(|image| image == *id);
     match parts.iter().find(|(_, id)| !named(id)) {
-        Some((name, _)) => Err(unfit(name, None, format!("named by an operation, as {{\"part\": \"{name}\"}}"))),
+        Some((name, _)) => {
+            let add = format!("{{\"op\": \"{name}\", \"source\": {{\"part\": \"{name}\"}}}}");
+            Err(unfit(name, None, "named by an operation").helped(Help::Words(format!("add {add} to ops").into())))
+        }
         None => Ok(()),
     }
 }
@@ -110,8 +115,16 @@ static OWNERS: LazyLock<HashMap<&'static str, Vec<(Table, usize)>>> = LazyLock::
 #[derive(Default)]
 struct Flat {
     tables: Vec<(Table, Args)>,
-    /// Canonical keys that were given already, each with the key as written.
-    given: Vec<(&'static str, String)>,
+    given: Vec<Given>,
+}
+
+/// A parameter that was given already.
+struct Given {
+    canonical: &'static str,
+    /// The key as written.
+    key: String,
+    /// Its value in our words.
+    value: String,
 }
 
 impl Flat {
@@ -127,24 +140,33 @@ impl Flat {
     /// Sets the argument of all `owners`; `key` is the name as written.
     fn write_to(&mut self, owners: &[(Table, usize)], key: &str, value: &str) -> Result<(), Error> {
         for (table, index) in owners {
-            let canonical = table.params()[*index].keys[0];
+            let param = &table.params()[*index];
             if let Err(refused) = self.args(*table).set_flat(key, *index, value)
-                && !foreign::is_nothing(canonical, value)
+                && !foreign::is_nothing(param.keys[0], value)
             {
                 return Err(refused);
             }
             if (*table, *index) == owners[0] {
-                self.give(key, canonical)?;
+                self.give(key, value, param)?;
             }
         }
         Ok(())
     }
 
-    fn give(&mut self, key: &str, canonical: &'static str) -> Result<(), Error> {
-        if let Some((_, earlier)) = self.given.iter().find(|(given, _)| *given == canonical) {
-            return Err(repeated(key).also_as(earlier));
+    /// Takes note of a parameter. Another name of it with the same meaning is the parameter again, with another meaning it is
+    /// another parameter.
+    fn give(&mut self, key: &str, value: &str, param: &'static Param) -> Result<(), Error> {
+        let canonical = param.keys[0];
+        if let Some(earlier) = self.given.iter().find(|given| given.canonical == canonical) {
+            let is_ours = |key: &str| OWNERS.contains_key(key);
+            let means_the_same = param.kind.parse(&earlier.value) == param.kind.parse(value);
+            let again = earlier.key == key || means_the_same || is_ours(key) && is_ours(&earlier.key);
+            return Err(match again {
+                true => repeated(key).also_as(&earlier.key),
+                false => conflict(key, value, earlier.key.as_str()),
+            });
         }
-        self.given.push((canonical, key.to_owned()));
+        self.given.push(Given { canonical, key: key.to_owned(), value: value.to_owned() });
         Ok(())
     }
 
@@ -181,25 +203,41 @@ fn place(params: &[Param], key: &str) -> Option<usize> {
     params.iter().position(|param| param.keys.contains(&key))
 }
 
-/// Whether this is a key of a flat query.
-pub fn is_known(key: &str) -> bool {
-    key == OPS || OWNERS.contains_key(key)
+/// Whether this is a key of a flat query, or another name of one with this value.
+pub fn is_known(key: &str, value: &str) -> bool {
+    key == OPS || canonical_of(key, value).is_some()
 }
 
 /// The canonical key for a key.
-pub(super) fn canonical(key: &str) -> Option<&'static str> {
+fn canonical(key: &str) -> Option<&'static str> {
     OWNERS.get(key).map(|owners| owners[0].0.params()[owners[0].1].keys[0])
 }
 
+/// The canonical key for a key, or for the one that it means with this value.
+pub(super) fn canonical_of(key: &str, value: &str) -> Option<&'static str> {
+    canonical(key).or_else(|| canonical(&foreign::alias(key, value)?.0))
+}
+
+/// Whether a key is one of the encoder, which may be given with `ops`.
+pub(super) fn is_of_encoder(key: &str) -> bool {
+    place(ENCODE, key).is_some()
+}
+
 /// Whether a flat query accepts this pair.
-pub(super) fn takes(key: &str, value: &str) -> bool {
-    is_known(key) && Flat::default().write(key, value).is_ok()
+fn takes(key: &str, value: &str) -> bool {
+    (key == OPS || OWNERS.contains_key(key)) && Flat::default().write(key, value).is_ok()
 }
 
 /// Whether WebP accepts this query: it has most of the parameters.
-pub(super) fn is_good(query: &str) -> bool {
+fn is_good(query: &str) -> bool {
     let pairs = query::pairs(Some(query)).unwrap_or_default();
     codec::by_name("webp").is_some_and(|codec| from_query(codec, &pairs, &[]).is_ok())
+}
+
+/// The query and the extension for operations in the words of other services, in a path or in one word, as
+/// `w_300,c_fill`. `None`: it is not wholly understood, or too long to be meant so.
+pub fn of_path(path: &str) -> Option<(String, String)> {
+    foreign::of_path(path, &foreign::Own { takes, canonical, is_good })
 }
 
 /// The error for an unknown key of a flat query, with a hint.
@@ -219,7 +257,7 @@ fn meant(key: &str, value: &str) -> Help {
     if let Some(key) = nearest(key, keys.filter(|known| *known != key)) {
         return Help::Nearest(key.to_owned());
     }
-    match foreign::of_path(key) {
+    match of_path(key) {
         Some((query, _)) if value.is_empty() => Help::Write(query, None),
         _ => Help::Words("`progimage describe operations` lists all".into()),
     }
@@ -235,11 +273,15 @@ fn argument_of(name: &str) -> Option<Help> {
     Some(Help::Words(format!("in a query {key}=... is the {name} of {operation}").into()))
 }
 
-fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<Step>, Error> {
-    let refused = |error| invalid(OPS, json, "a JSON array of objects, each with \"op\"").because(place_of(&error));
+/// The steps of a chain, each with its place in it; those at which nothing is done are left out.
+fn from_json(json: &str, parts: Parts<'_>) -> Result<Vec<(usize, Step)>, Error> {
+    let refused = |error| {
+        invalid(OPS, json, "a JSON array of objects, each with \"op\"").because(place_of(&error, "an array of objects"))
+    };
     let chain: Vec<Object<Json>> = serde_json::from_str(json).map_err(refused)?;
-    let steps = chain.iter().enumerate().map(|(place, object)| json_step(place, &object.0, parts));
-    steps.filter_map(Result::transpose).collect()
+    let step =
+        |(place, object): (usize, &Object<Json>)| Ok(json_step(place, &object.0, parts)?.map(|step| (place, step)));
+    chain.iter().enumerate().map(step).filter_map(Result::transpose).collect()
 }
 
 /// One step; `None` if an argument means no operation.
@@ -259,11 +301,21 @@ fn json_step(place: usize, object: &[(String, Json)], parts: Parts<'_>) -> Resul
             let key = operation.params.iter().find(|param| param.name == name).and_then(|param| param.keys.first());
             is_nothing = key.is_some_and(|key| foreign::is_nothing(key, &text));
             if !is_nothing {
-                return Err(refused);
+                let refused = refused.in_json(|query| param::members(operation.params, query));
+                return Err(no_part(value, &written(name), parts).unwrap_or(refused));
             }
         }
     }
     Ok(Some((operation, args)).filter(|_| !is_nothing))
+}
+
+/// The error for an image that is named as a part of the form, where the form has no such part.
+fn no_part(value: &Json, written: &str, parts: Parts<'_>) -> Option<Error> {
+    let name = value.get("part").filter(|_| value.as_object().is_some_and(|object| object.len() == 1))?.as_str()?;
+    let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+    let allowed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let error = invalid(written, name, allowed).must_be("the name of a part of the form");
+    Some(error.because(format!("no part {} in this form", short(name))))
 }
 
 /// Reads the members of a JSON object, as [`Pipeline::from_json`] explains.
@@ -276,12 +328,18 @@ pub(in crate::pipeline) fn from_members(
     let mut query = preset.to_vec();
     for (name, value) in encode {
         if !ENCODE.iter().any(|param| param.name == name) {
-            return Err(unknown_member(name, &value.to_string(), &[OPS]));
+            return Err(unknown_member(name, &json_text(value, &[]), &[OPS]));
         }
         query.push((name.clone(), json_text(value, &[])));
     }
     query.extend(ops.map(|ops| (OPS.to_owned(), ops.to_owned())));
-    from_query(codec, &query, &[])
+    // What is said of a step is in the words of JSON already.
+    from_query(codec, &query, &[]).map_err(|error| error.in_json(|query| in_members(query)))
+}
+
+/// What a query says, as members of an output.
+fn in_members(query: &str) -> Option<String> {
+    if query.starts_with('"') { Some(query.to_owned()) } else { param::members(ENCODE, query) }
 }
 
 /// The error for a member that is neither one of `others` nor an encode argument, with a hint.
@@ -322,7 +380,7 @@ fn json_text(value: &Json, parts: Parts<'_>) -> String {
 
 fn operation(written: &str, name: &str) -> Result<&'static Operation, Error> {
     operation::by_name(name).ok_or_else(|| {
-        let alias = foreign::alias(name, "").map(|(name, _)| name).filter(|name| operation::by_name(name).is_some());
+        let alias = foreign::operation(name).filter(|name| operation::by_name(name).is_some());
         let near = nearest(name, OPERATIONS.iter().map(|operation| operation.name)).map(str::to_owned);
         invalid(written, name, operations())
             .must_be("the name of an operation")

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::invalid::{Help, conflict, invalid, nearest};
+use super::invalid::{Help, conflict, invalid, nearest, one_of};
+use super::parse::{OPS, PRESET, canonical_of, is_of_encoder};
 use super::query::{self, Pairs};
 use crate::pipeline::codec::CODECS;
 use crate::pipeline::{Error, Pipeline};
-
-/// The query key that names a preset.
-pub const PRESET: &str = "preset";
 
 /// Most presets of one server.
 const PRESETS_MAX: usize = 1_000;
@@ -60,10 +58,11 @@ impl Presets {
 
     /// Replaces a `preset=` among `pairs` by the pairs of that preset, before the others. Returns whether there was one.
     ///
-    /// Errors: [`Error::Invalid`] if a preset is given twice, or is not known.
+    /// Errors: [`Error::Invalid`] if a preset is given twice, is not known, or sets what another pair sets.
     pub fn expand(&self, pairs: &mut Pairs) -> Result<bool, Error> {
         let Some(name) = query::once(pairs, PRESET)? else { return Ok(false) };
         let stands_for = self.get(&name).ok_or_else(|| self.refused(PRESET, &name))?;
+        beside(&name, stands_for, pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
         pairs.splice(..0, stands_for.iter().cloned());
         Ok(true)
     }
@@ -76,10 +75,12 @@ impl Presets {
     /// The error for an unknown preset; `parameter` is its name for the client.
     pub fn refused(&self, parameter: &str, name: &str) -> Error {
         if self.is_empty() {
-            return conflict(parameter, name, "presets").because("this server has no presets");
+            let error = invalid(parameter, name, self.names()).must_be("the name of a preset");
+            return error.because("this server has none");
         }
         let near = nearest(name, self.named.keys().map(String::as_str)).map(|name| Help::Nearest(name.to_owned()));
-        invalid(parameter, name, self.names()).helped(near.unwrap_or_default())
+        let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
+        one_of(parameter, name, &names).helped(near.unwrap_or_default())
     }
 
     /// The error for a parameter of the client's own, on a server that takes presets alone.
@@ -107,6 +108,31 @@ impl fmt::Display for Presets {
         };
         f.write_str(&self.named.iter().map(preset).collect::<Vec<_>>().join(" "))
     }
+}
+
+/// Refuses parameters that a preset sets already, or that exclude it.
+///
+/// Errors: [`Error::Invalid`], a conflict with the preset.
+pub fn beside<'a>(
+    preset: &str,
+    stands_for: &Pairs,
+    others: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), Error> {
+    let sets = |key: &str| stands_for.iter().any(|(own, value)| canonical_of(own, value) == Some(key));
+    let has_steps = stands_for.iter().any(|(key, _)| !is_of_encoder(key));
+    let has_chain = stands_for.iter().any(|(key, _)| key == OPS);
+    for (key, value) in others {
+        let refused = |why: String| Err(conflict(key, value, PRESET).because(why));
+        let canonical = canonical_of(key, value);
+        if canonical.is_some_and(sets) {
+            return refused(format!("preset {preset} already sets {key}"));
+        }
+        let is_step = key == OPS || canonical.is_some_and(|key| !is_of_encoder(key));
+        if is_step && (has_chain || key == OPS && has_steps) {
+            return refused(format!("preset {preset} and {key} exclude each other"));
+        }
+    }
+    Ok(())
 }
 
 /// The pairs of a preset. At least one format must accept them.

@@ -75,6 +75,11 @@ fn render_tells_a_wrong_argument_from_a_wrong_image() {
         "no --image is given for {image2}",
     );
     check(&["render", &toy, "-", "mask={image}", "--format", "png"], b"", 2, "no --image is given for {image}");
+    check(&["render", "-", "-", "format=png", "--format", "png"], b"", 2, "OUT, or --format png");
+    check(&["render", "-", "-", "overlay=abc", "--format", "png"], b"", 2, "write overlay={image} and name the file");
+    check(&["render", "-", "-", "?w=3", "--format", "png"], b"", 2, "question mark");
+    let unused = ["render", &toy, "-", "w=3", "--format", "png", "--image", &toy];
+    check(&unused, b"", 2, &format!("--image {toy} is not used"));
     check(&["render", "-", "-", "w=%ff", "--format", "png"], b"", 2, "UTF-8");
     check(&["render", "-", "-", "--format", "png"], b"no image", 1, "not an image");
     check(&["render", "/nothing/here.jpg", "-", "--format", "png"], b"", 1, "cannot read /nothing/here.jpg");

@@ -100,7 +100,7 @@ fn what_is_no_id_is_named_by_its_place() {
             answer.assert_problem(400, "malformed-request");
             let problem = answer.json();
             assert_eq!((&problem[place], &problem["value"]), (&json!(at), &json!(value)), "{path}");
-            assert!(problem["detail"].as_str().unwrap().contains(&format!("{place} {at} is no id")), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().contains(&format!("{place} {at} is not an id")), "{problem}");
         };
         check("Content-Type: text/plain", &lines, "line", 3, "oops");
         check("Content-Type: application/json", &array, "index", 1, "\"oops\"");

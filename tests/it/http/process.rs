@@ -92,10 +92,10 @@ fn what_is_asked_wrongly_is_refused() {
         [("image", image.as_slice()), ("other", b"x")],
         [("ops", b"[]"), ("ops", b"[]")],
     ] {
-        check("/process.png", &[FORM], &form(&parts), 400, "malformed-request");
+        check("/process.png", &[FORM], &form(&parts), 400, "invalid-parameter");
     }
-    check("/process.png", &[FORM], &form(&[]), 400, "malformed-request");
-    check("/process.png", &[FORM], &form(&[("ops", b"[]")]), 400, "malformed-request");
+    check("/process.png", &[FORM], &form(&[]), 400, "invalid-parameter");
+    check("/process.png", &[FORM], &form(&[("ops", b"[]")]), 400, "invalid-parameter");
     check("/process.png", &[FORM], &form(&[("image", &image), ("ops", b"[")]), 400, "invalid-parameter");
     check("/process.png?ops=[]", &[FORM], &form(&[("image", &image), ("ops", b"[]")]), 400, "invalid-parameter");
     let refused = server.ask("GET", "/process.png", &[]);

@@ -90,10 +90,12 @@ fn store_ingests_and_json_uploads_by_url() {
     }
     assert_eq!(server.get(&path_of(&two)).body, two);
     let send = |body: &[u8]| server.send("POST", "/images", &["Content-Type: application/json"], body);
-    for bad in ["{}", "[]", "{\"url\": 1}", "{\"url\": \"http://a/\", \"x\": 1}", "{"] {
+    for bad in ["[]", "{", "1", ""] {
         send(bad.as_bytes()).assert_problem(400, "malformed-request");
     }
-    send(b"{\"url\": \"a\"}").assert_problem(400, "invalid-parameter");
+    for bad in ["{}", "{\"url\": 1}", "{\"url\": \"http://a/\", \"x\": 1}", "{\"url\": \"a\"}"] {
+        send(bad.as_bytes()).assert_problem(400, "invalid-parameter");
+    }
     for (bytes, status) in [(16 << 10, 200), ((16 << 10) + 1, 413)] {
         assert_eq!(send(format!("{json}{}", " ".repeat(bytes - json.len())).as_bytes()).status, status);
     }

@@ -73,19 +73,19 @@ fn every_other_row_is_refused_with_its_hint() {
         let beginning = match row.means {
             Means::Same(_) | Means::Nothing => continue,
             Means::Query(query) | Means::Because(query, _) => query.split("{}").next().unwrap_or_default(),
-            Means::Extension => "/images/{id}.",
-            Means::Words(_) => "",
+            Means::Extension | Means::Words(_) => "",
         };
         let Err(Error::Invalid { parameter, kind }) = pipeline(row.example) else {
             panic!("{} is accepted", row.example)
         };
         assert_eq!(parameter, example(row).0, "{kind:?}");
-        let kinds = if is_known(&parameter) { "value" } else { "unknown" };
+        let kinds = if is_known(&parameter, example(row).1) { "value" } else { "unknown" };
         assert_eq!(kind.name(), kinds, "{}", row.example);
         match kind.help() {
             Help::Write(hint, _) => {
                 assert!(hint.starts_with(beginning) && !hint.contains("{}"), "{}: {hint}", row.example)
             }
+            Help::Extension(_) => assert_eq!(row.means, Means::Extension, "{}", row.example),
             Help::Words(told) => {
                 assert!(matches!(row.means, Means::Words(words) if words == told), "{}", row.example);
             }
@@ -104,5 +104,66 @@ fn colours_and_ratios_are_read_as_css_writes_them() {
         ("ar=32/18", "ar=16:9"),
     ] {
         assert_eq!(pipeline(foreign), pipeline(own), "{foreign}");
+    }
+}
+
+/// What was probably meant, as it is written in a query.
+#[test]
+fn what_was_meant_is_found_by_the_kind_of_the_parameter() {
+    let help = |query: &str| match pipeline(query) {
+        Err(Error::Invalid { kind, .. }) => kind.help().clone(),
+        other => panic!("{query}: {other:?}"),
+    };
+    for (written, meant) in [
+        ("grayscale=1", "grayscale=true"),
+        ("lossless=0", "lossless=false"),
+        ("ar=1.5", "ar=3:2"),
+        ("max_bytes=10kb", "max_bytes=10k"),
+        ("blur=2px", "blur=2"),
+        ("rotate=90deg", "rotate=90"),
+        ("w=300px", "w=300"),
+        ("crop=1px,2px,30,40px", "crop=1,2,30,40"),
+        ("hue-rotate=90", "hue=90"),
+        ("border=3", "pad=3"),
+        ("sharp=2", "sharpen=2"),
+        ("smart", "fit=cover&gravity=attention"),
+        ("fit=pad&w=3", "fit=contain&enlarge=true"),
+        ("w=300&aspect_ratio=16:9", "aspect=16:9&fit=cover"),
+    ] {
+        assert!(matches!(help(written), Help::Write(hint, _) if hint == meant), "{written}: {:?}", help(written));
+    }
+}
+
+/// Names are read exactly, those of others as our own; another case is a slip.
+#[test]
+fn names_in_capitals_are_alike_for_our_values_and_those_of_others() {
+    for query in ["Gravity=top", "Gravity=north", "FIT=crop", "FIT=cover"] {
+        let Err(Error::Invalid { kind, .. }) = pipeline(query) else { panic!("{query} is accepted") };
+        assert_eq!(kind.name(), "unknown", "{query}");
+        assert!(matches!(kind.help(), Help::Nearest(_)), "{query}: {:?}", kind.help());
+    }
+}
+
+#[test]
+fn an_overlay_is_never_told_of_the_gravity_of_the_image() {
+    for query in ["overlay_gravity=smart", "overlay_gravity=face", "overlay_gravity=fp:0.5:0.3"] {
+        let Err(Error::Invalid { kind, .. }) = pipeline(query) else { panic!("{query} is accepted") };
+        assert!(matches!(kind.help(), Help::Words(_)), "{query}: {:?}", kind.help());
+    }
+}
+
+#[test]
+fn only_a_true_repeat_is_given_twice() {
+    for (query, name) in [
+        ("w=3&w=3", "repeated"),
+        ("w=3&width=4", "repeated"),
+        ("greyscale&grayscale", "repeated"),
+        ("flop&flip=h", "repeated"),
+        ("flop&flip=v", "conflict"),
+        ("enlarge=true&withoutEnlargement=true", "conflict"),
+        ("withoutEnlargement&enlarge", "conflict"),
+    ] {
+        let Err(Error::Invalid { kind, .. }) = pipeline(query) else { panic!("{query} is accepted") };
+        assert_eq!(kind.name(), name, "{query}");
     }
 }

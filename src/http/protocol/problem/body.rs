@@ -113,8 +113,9 @@ pub(super) fn malformed(what: &str) -> Problem {
 
 /// The problem of a parameter: `kind` says what is wrong with it. Every other member means the same in each kind.
 pub(super) fn invalid(kind: &'static str, title: &'static str, error: &pipeline::Error) -> Problem {
-    let mut problem = problem(StatusCode::BAD_REQUEST, kind, title, sentence(&error.to_string()));
+    let mut problem = problem(StatusCode::BAD_REQUEST, kind, title, capital(&error.to_string()));
     let pipeline::Error::Invalid { parameter, kind } = error else { return problem };
+    problem.detail = sentence(&error.to_string(), parameter);
     let mut add = |name, value: Option<Value>| problem.members.extend(value.map(|value| (name, value)));
     add("kind", Some(kind.name().into()));
     add("parameter", Some(parameter.as_str().into()));
@@ -129,14 +130,20 @@ pub(super) fn invalid(kind: &'static str, title: &'static str, error: &pipeline:
     match kind.help() {
         Help::Nearest(name) => add("suggestion", Some(name.as_str().into())),
         Help::Write(what, _) => add("hint", Some(what.as_str().into())),
-        Help::Words(_) | Help::None => {}
+        Help::Extension(_) | Help::Words(_) | Help::None => {}
     }
     problem
 }
 
-/// Text with a full stop, unless it ends as a sentence already.
-fn sentence(text: &str) -> String {
-    if text.ends_with(['.', '?', '!']) { text.to_owned() } else { format!("{text}.") }
+/// A whole sentence. A parameter that begins it keeps its own spelling.
+fn sentence(text: &str, parameter: &str) -> String {
+    let begun = if text.starts_with(parameter) { format!("Parameter {text}") } else { capital(text) };
+    if begun.ends_with(['.', '?', '!']) { begun } else { format!("{begun}.") }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 pub(super) fn corrupt(detail: impl Into<String>) -> Problem {

@@ -23,6 +23,7 @@ use crate::http::protocol::rights::Rights;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
 use crate::jobs::{self, JobExecutor, Mistake, Outcome, Place, Selection, Verdict, Wrong};
 use crate::pipeline::invalid::{invalid, unknown_of};
+use crate::pipeline::json::plain;
 use crate::renditions;
 
 /// Where an output may go; the first is the default. No client waits for a response.
@@ -125,6 +126,7 @@ impl ItemExecutor {
 /// The mistake in a source of the kind that only jobs accept, by its member.
 fn mistaken(line: &[u8]) -> Option<Error> {
     let Mistake { member, value, wrong } = Mistake::of(line)?;
+    let value = plain(&value);
     let error = match wrong {
         Wrong::Value(allowed) => invalid(&member, &value, allowed),
         Wrong::Name(known) => unknown_of(&member, &value, known),

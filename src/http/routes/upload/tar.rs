@@ -20,7 +20,7 @@ const BLOCK_BYTES: usize = 512;
 /// Bytes of a pax header, or of a long name.
 const HEADER_BYTES_MAX: u64 = 256 << 10;
 
-const CUT: Error = Error::Malformed { what: "the archive is truncated" };
+const CUT: Error = Error::Malformed { what: "the archive is cut short" };
 const HEADER: Error = Error::Malformed { what: "the archive has an invalid header" };
 const COMPRESSED: Error = Error::Malformed { what: "the archive is compressed; send a plain tar" };
 const PAX: Error = Error::Malformed { what: "the archive has an invalid pax header" };

@@ -26,11 +26,15 @@ fn auto_negotiates_three_forms() {
         (path.clone(), "text/html", 406, "not-acceptable"),
         (format!("{path}?w=0"), "*/*", 400, "invalid-parameter"),
         (format!("{}.auto", path_of(b"none")), "*/*", 404, "unknown-id"),
+        (path.replace(".auto", ".AUTO"), "text/html", 406, "not-acceptable"),
+        (format!("{}?w=0", path.replace(".auto", ".Auto")), "*/*", 400, "invalid-parameter"),
     ] {
         let answer = server.ask("GET", &path, &[&format!("Accept: {accept}")]);
         answer.assert_problem(status, kind);
         assert_eq!(answer.field("vary"), Some("Accept"), "{path}");
     }
+    let capitals = server.ask("GET", &path.replace(".auto", ".AUTO"), &["Accept: image/webp"]);
+    assert_eq!((capitals.field("content-type"), capitals.field("vary")), (Some("image/webp"), Some("Accept")));
     assert_eq!(server.get(&path.replace(".auto", ".png")).field("vary"), None);
 }
 
