@@ -111,7 +111,7 @@ fn an_answer_of_nothing_names_its_url() {
     tree(folder.path(), 1);
     let url = url(&server);
     let ran = put(&format!("{url}/prefix"), folder.path(), &[]).with(1);
-    let says = format!("{url}/prefix/images/missing: There is nothing at this path (404)");
+    let says = format!("{url}/prefix/images/missing: There is nothing at this path");
     assert!(ran.stderr.contains(&says), "{}", ran.stderr);
     let proxy = origin::start(|_| Some((404, "", b"<html>".to_vec())));
     let ran = run(&["get", &format!("{}?sig=secret", Digest::of(b"a")), "--server", &proxy]).with(1);
