@@ -327,6 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn what_only_jobs_or_only_bulk_take_is_said() {
+        let said =
+            |line: &str, places: &[To]| item(line.as_bytes(), &options(), places).expect_err(line).error.to_string();
+        let job = [To::Rendition, To::Blob];
+        let to = said(&with(r#"{"format": "png", "to": "response"}"#), &job);
+        assert_eq!(to, r#"outputs[0].to must be rendition or blob, not "response" (a job returns no bytes)"#);
+        let to = said(&with(r#"{"format": "png", "to": "disk"}"#), PLACES);
+        assert_eq!(to, r#"outputs[0].to must be response, blob or rendition, not "disk""#);
+        let selects = said(r#"{"source": {"all": true}}"#, PLACES);
+        assert_eq!(selects, "unknown parameter source.all; selections are for /jobs");
+        for (places, last) in [(PLACES, "part"), (&job, "limit")] {
+            assert!(said(r#"{"source": {}}"#, places).contains(&format!("{last}, not")), "{places:?}");
+        }
+    }
+
+    #[test]
     fn an_item_that_cannot_be_read_keeps_its_key() {
         for (line, key) in [
             (r#"{"key": "k", "source": 1}"#, Some("k")),

@@ -334,7 +334,7 @@ pub(in crate::pipeline) fn from_members(
     }
     query.extend(ops.map(|ops| (OPS.to_owned(), ops.to_owned())));
     // What is said of a step is in the words of JSON already.
-    from_query(codec, &query, &[]).map_err(|error| error.in_json(|query| in_members(query)))
+    from_query(codec, &query, &[]).map_err(|error| error.in_json(in_members))
 }
 
 /// What a query says, as members of an output.

@@ -94,7 +94,7 @@ fn a_preset_stands_for_its_query_and_its_answers_are_kept_for_minutes() {
     for (query, parameter, kind) in [
         ("preset=hero", "preset", "value"),
         ("preset=thumb&preset=thumb", "preset", "repeated"),
-        ("preset=thumb&w=3", "w", "repeated"),
+        ("preset=thumb&w=3", "w", "conflict"),
     ] {
         let refused = server.get(&format!("{path}.png?{query}"));
         refused.assert_problem(400, "invalid-parameter");
