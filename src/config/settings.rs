@@ -174,7 +174,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number!(
         "read_back_max",
-        "Uploads larger than `memory_upload_bytes_max` held in memory at once for inspection.",
+        "Uploads over `memory_upload_bytes_max` held in memory at once for inspection.",
         1..=1_024,
         layers.store.read_back_max
     ),

@@ -2,9 +2,9 @@
 //! for what our own tables do not know, so that no row changes the meaning of a query of ours.
 //!
 //! ```
-//! use progimage::pipeline::foreign;
+//! use progimage::pipeline;
 //! // A path of Cloudinary, as a query of ours and an extension.
-//! let (query, extension) = foreign::of_path("w_300,c_fill,f_webp").unwrap();
+//! let (query, extension) = pipeline::of_path("w_300,c_fill,f_webp").unwrap();
 //! assert_eq!((query.as_str(), extension.as_str()), ("w=300&fit=cover", "webp"));
 //! ```
 
