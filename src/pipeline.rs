@@ -43,7 +43,8 @@ pub use plan::{Headers, PlanSummary, Step};
 pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
 pub use syntax::{
-    PRESET, Presets, beside, docs, foreign, invalid, is_known, json, of_path, query, unknown_member, unknown_of_query,
+    PRESET, Presets, check_with_preset, docs, foreign, invalid, is_known, json, of_path, query, unknown_member,
+    unknown_of_query,
 };
 
 /// Raised whenever an equal source gives other pixels before its first operation (decoders, colour, orientation), and

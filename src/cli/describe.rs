@@ -50,7 +50,7 @@ fn describe_routes() -> String {
     table
 }
 
-/// Every operation's picture, linked to its section; the pictures lie beside the document.
+/// Every operation's picture, linked to its section; the pictures are in the folder of the document.
 fn describe_gallery() -> String {
     let mut table = format!("|{}\n|{}\n", " |".repeat(PICTURES_A_ROW), "---|".repeat(PICTURES_A_ROW));
     for operations in OPERATIONS.chunks(PICTURES_A_ROW) {

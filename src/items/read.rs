@@ -153,14 +153,18 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
     Ok(Output { pipeline, query, to })
 }
 
-/// What the preset of an output stands for, if the other members may stand beside it.
+/// What the preset of an output stands for, if the other members may be used with it.
 fn preset_of<'a>(output: &Members, options: &'a Options, name: &str) -> Result<&'a Pairs, Error> {
     let refused = |error| output.within(error);
     let stands_for = options.presets.get(name).ok_or_else(|| refused(options.presets.refused("preset", name)))?;
     let others: Vec<_> = output.members.iter().map(|(name, value)| (name.as_str(), plain(value.get()))).collect();
     let others = others.iter().map(|(name, value)| (*name, value.as_ref()));
-    pipeline::beside(name, stands_for, others.filter(|(name, _)| !["format", "to", "preset"].contains(name)))
-        .map_err(refused)?;
+    pipeline::check_with_preset(
+        name,
+        stands_for,
+        others.filter(|(name, _)| !["format", "to", "preset"].contains(name)),
+    )
+    .map_err(refused)?;
     Ok(stands_for)
 }
 

@@ -21,4 +21,4 @@ pub mod query;
 
 pub use parse::{PRESET, is_known, of_path, unknown_member, unknown_of_query};
 pub(super) use parse::{from_members, from_query};
-pub use presets::{Presets, beside};
+pub use presets::{Presets, check_with_preset};

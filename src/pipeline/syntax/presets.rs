@@ -62,7 +62,7 @@ impl Presets {
     pub fn expand(&self, pairs: &mut Pairs) -> Result<bool, Error> {
         let Some(name) = query::once(pairs, PRESET)? else { return Ok(false) };
         let stands_for = self.get(&name).ok_or_else(|| self.refused(PRESET, &name))?;
-        beside(&name, stands_for, pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
+        check_with_preset(&name, stands_for, pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
         pairs.splice(..0, stands_for.iter().cloned());
         Ok(true)
     }
@@ -113,7 +113,7 @@ impl fmt::Display for Presets {
 /// Refuses parameters that a preset sets already, or that exclude it.
 ///
 /// Errors: [`Error::Invalid`], a conflict with the preset.
-pub fn beside<'a>(
+pub fn check_with_preset<'a>(
     preset: &str,
     stands_for: &Pairs,
     others: impl IntoIterator<Item = (&'a str, &'a str)>,
