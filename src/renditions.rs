@@ -6,7 +6,7 @@
 //! batch -> cache -> tier ──────────────┴> engine: source, plan, admission -> render: pool thread -> cache or tier
 //! ```
 //!
-//! A single render is a batch of one: both lanes share the way through [`engine`] and [`render`].
+//! A single render is a batch of one: both lanes share the way through `engine` and `render`.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {

@@ -74,7 +74,7 @@ pub fn url(source: &Digest, codec: &Codec, query: &str) -> String {
     url
 }
 
-/// Appends the [`url`] of a rendition to `text`.
+/// Appends the [`url`](fn@url) of a rendition to `text`.
 pub fn push_url(text: &mut String, source: &Digest, codec: &Codec, query: &str) {
     let (id, mark) = (source.hex(), if query.is_empty() { "" } else { "?" });
     let parts = ["/images/", id.as_str(), ".", codec.extensions[0], mark, query];
