@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{DOCUMENTS, read, root};
 
 /// Beginnings of paths that exist on one machine only.
-const MACHINES: &[&str] = &["/home/", "/root/", "/work/", "/Users/"];
+const MACHINES: &[&str] = &["/home/", "/root/", "/Users/"];
 
 /// Every Markdown file below the folder.
 fn markdown(folder: &Path) -> Vec<PathBuf> {
