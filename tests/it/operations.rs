@@ -38,6 +38,14 @@ fn golden(name: &str) -> Bytes {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
 }
 
+/// Compares a render of a golden source with the file of another program: every sample within `most`, the mean within
+/// `mean_most`.
+fn assert_like(source: &str, query: &str, expected: &str, most: u8, mean_most: f64) {
+    let ours = render(query, golden(source)).into_first();
+    let (largest, mean) = difference(&ours, &decode(&golden(expected)).into_first(), query);
+    assert!(largest <= most && mean <= mean_most, "{query}: at most {largest}, {mean} in the mean");
+}
+
 /// The largest and the mean difference of the samples of two rasters of 8 bits and one shape.
 fn difference(ours: &Raster, theirs: &Raster, what: &str) -> (u8, f64) {
     assert_eq!(ours.shape(), theirs.shape(), "{what}");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{decode, difference, golden, render};
+use super::{assert_like, render};
 use crate::pipeline::laws::rasters;
 use progimage::pipeline::codec::{EncodeOptions, by_extension};
 use progimage::pipeline::operation::{Context, by_name};
@@ -238,11 +238,8 @@ proptest! {
     }
 }
 
-/// Compares with a file of another program: every sample within `most`, the mean within `mean`.
-fn same(query: &str, expected: &str, most: u8, mean: f64) {
-    let result = render(query, golden("color-source.png")).into_first();
-    let (largest, average) = difference(&result, &decode(&golden(expected)).into_first(), query);
-    assert!(largest <= most && average <= mean, "{query}: at most {largest}, {average} in the mean");
+fn same(query: &str, expected: &str, most: u8, mean_most: f64) {
+    assert_like("color-source.png", query, expected, most, mean_most);
 }
 
 #[test]

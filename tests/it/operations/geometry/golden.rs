@@ -6,13 +6,10 @@ use progimage::pipeline::operation::{Context, by_name};
 use progimage::pipeline::{Deadline, Raster};
 
 use super::{apply, pipeline};
-use crate::operations::{decode, difference, golden, render};
+use crate::operations::{assert_like, decode, difference, golden, render};
 
-/// Compares with a file of another program: every sample within `most`, the mean within `mean_most`.
-fn like(query: &str, name: &str, most: u8, mean_most: f64) {
-    let ours = render(query, golden("geometry-source.png")).into_first();
-    let (largest, mean) = difference(&ours, &decode(&golden(name)).into_first(), query);
-    assert!(largest <= most && mean <= mean_most, "{query}: {largest}, mean {mean}");
+fn like(query: &str, expected: &str, most: u8, mean_most: f64) {
+    assert_like("geometry-source.png", query, expected, most, mean_most);
 }
 
 #[test]
