@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use crate::config::{Config, Mistakes, SETTINGS, SettingSources};
+use crate::config::{Config, Mistakes, SettingSources, settings};
 
 /// A command: its arguments, and the function that runs it.
 type Row = (fn() -> Command, fn(&ArgMatches) -> ExitCode);
@@ -58,16 +58,16 @@ fn command() -> Command {
         .about("Store images and serve them in any size and format")
         .arg(config)
         // Without a command the server starts, so its settings are allowed there, too.
-        .args(settings().map(|arg| arg.hide(true)))
-        .subcommand(Command::new("serve").about("Serve HTTP (the default command)").args(settings()))
+        .args(flags().map(|arg| arg.hide(true)))
+        .subcommand(Command::new("serve").about("Serve HTTP (the default command)").args(flags()))
         .subcommands(COMMANDS.iter().map(|(command, _)| command()))
 }
 
 /// A flag for every setting.
-fn settings() -> impl Iterator<Item = Arg> {
+fn flags() -> impl Iterator<Item = Arg> {
     // Made once: some defaults depend on the machine, which is slow to ask.
     let defaults = Config::default();
-    SETTINGS.iter().map(move |setting| {
+    settings().map(move |setting| {
         // clap requires static names. This runs twice in a process.
         let flag: &'static str = setting.key.replace('_', "-").leak();
         let arg = Arg::new(setting.key).long(flag).help(setting.summary()).long_help(setting.doc);

@@ -1,7 +1,7 @@
 //! Configuration: composes each layer's `Options` from flags, environment and a TOML file. The layers keep their own
 //! defaults.
 //!
-//! Every setting is one row of [`SETTINGS`]. Its key is the TOML key; in the environment it is `PROGIMAGE_<KEY>`, and
+//! Every setting is one row of [`GROUPS`]. Its key is the TOML key; in the environment it is `PROGIMAGE_<KEY>`, and
 //! as a flag `--<key>` with hyphens. A flag wins over the environment, which wins over the file. All mistakes are
 //! reported together.
 
@@ -16,7 +16,7 @@ use crate::http;
 use crate::store::Folder;
 pub use describe::describe;
 pub use setting::Setting;
-pub use settings::SETTINGS;
+pub use settings::{GROUPS, Group, settings};
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Config {
         mistakes.extend(
             file.keys().filter(|key| !is_known(key)).map(|key| format!("configuration file: unknown key {key:?}")),
         );
-        for setting in SETTINGS {
+        for setting in settings() {
             let flag = || (sources.flag)(setting.key).map(|text| (setting.flag(), text));
             let environment = || (sources.environment)(&setting.variable()).map(|text| (setting.variable(), text));
             let file = || file.get(setting.key).map(|value| (format!("key {}", setting.key), text_of(value)));
@@ -145,7 +145,7 @@ impl Config {
 }
 
 fn is_known(key: &str) -> bool {
-    SETTINGS.iter().any(|setting| setting.key == key)
+    settings().any(|setting| setting.key == key)
 }
 
 /// Writes a TOML value as it would be in the environment. Lists are joined by commas.
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn every_setting_takes_its_own_default_and_is_described() {
         let table = describe();
-        for setting in SETTINGS {
+        for setting in settings() {
             let mut config = Config::default();
             let text = (setting.get)(&config);
             if !text.is_empty() {
@@ -278,8 +278,8 @@ mod tests {
 
     #[test]
     fn no_two_settings_share_a_key() {
-        for (index, setting) in SETTINGS.iter().enumerate() {
-            assert!(SETTINGS[index + 1..].iter().all(|other| other.key != setting.key), "{}", setting.key);
+        for (index, setting) in settings().enumerate() {
+            assert!(settings().skip(index + 1).all(|other| other.key != setting.key), "{}", setting.key);
         }
     }
 }
