@@ -236,6 +236,11 @@ impl Items {
         Ok(upload.seal(None).await?.commit().await?)
     }
 
+    /// Checks whether anything can be stored now: [`store::Error::ReadOnly`], [`store::Error::Full`].
+    pub fn admits(&self) -> Result<(), Error> {
+        Ok(self.uploads.admits()?)
+    }
+
     /// Stores the source of an item that outlives its request. A source in the store is not looked up.
     pub async fn stored(&self, source: Source) -> Result<Source, Error> {
         let held = match source {

@@ -56,8 +56,8 @@ use crate::digest::Digest;
 use crate::fetch::{self, HostPattern, WebhookClient};
 use crate::store::{self, Store};
 pub use counters::Counters;
-pub use database::Database;
-pub use executor::{JobExecutor, Outcome, Place, Verdict};
+pub use database::{Database, Fault};
+pub use executor::{JobExecutor, Outcome, Place, Verdict, WaitReason};
 pub use selection::{Mistake, Selection, Wrong};
 use shared::Shared;
 pub use status::{Page, State, Status, WebhookStatus};
@@ -69,7 +69,7 @@ pub use webhook::Secret;
 pub struct Options {
     /// Items of all jobs that run at once.
     pub items_at_once: usize,
-    /// Attempts per item when the failure is temporary. While the store is away, no attempt is made.
+    /// Attempts per item when the failure is temporary. While the store is away, full or read-only, none is counted.
     pub attempts_max: u32,
     /// Wait before the second attempt of an item; doubled before each further one, up to [`RETRY_MS_MAX`].
     pub retry_ms: u64,
@@ -159,12 +159,19 @@ pub enum Error {
     /// The database failed; for the log.
     #[error("jobs database: {0}")]
     Database(String),
+    /// A sync of the database failed, so it is unknown what is durable; for the log.
+    #[error("jobs database: a sync failed: {0}")]
+    Unsynced(String),
+    /// The database cannot be used at all.
+    #[error("the jobs database cannot be used: {0}")]
+    Away(Fault),
 }
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
         match error {
             rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
+            error if database::is_failed_sync(&error) => Error::Unsynced(error.to_string()),
             error => Error::Database(error.to_string()),
         }
     }
@@ -257,16 +264,14 @@ impl Jobs {
     pub async fn status(&self, id: &Digest) -> Result<Status, Error> {
         let id = *id;
         let mut status = self.shared.database.read(move |database| status::status(database, &id)).await?;
-        status.running = self.shared.running(status.number).min(status.waiting());
+        self.shared.complete(&mut status);
         Ok(status)
     }
 
     /// The youngest jobs, at most `limit`, youngest first.
     pub async fn list(&self, limit: usize) -> Result<Vec<Status>, Error> {
         let mut list = self.shared.database.read(move |database| status::list(database, limit)).await?;
-        for status in &mut list {
-            status.running = self.shared.running(status.number).min(status.waiting());
-        }
+        list.iter_mut().for_each(|status| self.shared.complete(status));
         Ok(list)
     }
 
@@ -301,7 +306,13 @@ impl Jobs {
     /// The numbers of jobs by state, and of events since the start.
     pub async fn counters(&self) -> Result<Counters, Error> {
         let by_state = self.shared.database.read(counters::by_state).await?;
-        Ok(self.shared.counters.with(by_state))
+        let waiting = WaitReason::ALL.map(|reason| self.shared.waits.count(reason));
+        Ok(Counters { waiting, ..self.shared.counters.with(by_state) })
+    }
+
+    /// Why no job can be read or accepted now, if that is so.
+    pub fn fault(&self) -> Option<Fault> {
+        self.shared.database.fault()
     }
 
     /// A listener for the jobs that end from now on.

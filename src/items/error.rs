@@ -26,6 +26,17 @@ impl From<store::Error> for Error {
 }
 
 impl Error {
+    /// The state of the whole store that made the item fail, if it was one: [`store::Error::ReadOnly`],
+    /// [`store::Error::Full`] or [`store::Error::Unavailable`].
+    pub fn store_state(&self) -> Option<&store::Error> {
+        match self {
+            Error::Renditions(renditions::Error::Store(
+                error @ (store::Error::ReadOnly | store::Error::Full | store::Error::Unavailable(_)),
+            )) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether the item may succeed when it is run again later.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -40,9 +51,9 @@ impl Error {
 
 fn store_is_transient(error: &store::Error) -> bool {
     match error {
-        store::Error::Busy | store::Error::Full | store::Error::Unavailable(_) => true,
+        store::Error::Busy | store::Error::Full | store::Error::ReadOnly | store::Error::Unavailable(_) => true,
         store::Error::NotFound | store::Error::Corrupt(_) | store::Error::Mismatch { .. } => false,
-        store::Error::TooLarge { .. } | store::Error::ReadOnly => false,
+        store::Error::TooLarge { .. } => false,
     }
 }
 
@@ -68,6 +79,7 @@ mod tests {
         check(renditions::Error::Busy { retry_after_s: 1 }.into(), true);
         check(renditions::Error::Panicked.into(), false);
         check(store::Error::Unavailable(String::new()).into(), true);
+        check(store::Error::ReadOnly.into(), true);
         check(store::Error::NotFound.into(), false);
         check(pipeline::Error::Timeout.into(), false);
         check(fetch::Error::TooSlow.into(), true);

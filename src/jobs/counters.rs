@@ -19,6 +19,9 @@ pub struct Counters {
     pub done: u64,
     /// Jobs that were cancelled and are remembered.
     pub cancelled: u64,
+    /// Unfinished jobs that wait for the store, in the order of [`WaitReason::ALL`](super::WaitReason::ALL). They are
+    /// counted as queued or running, too.
+    pub waiting: [u64; 3],
     /// Items that succeeded, since the start.
     pub items_done: u64,
     /// Items that failed, since the start.
@@ -86,7 +89,7 @@ pub fn by_state(database: &Connection) -> Result<Counters, Error> {
             State::Running => counters.running = count,
             State::Done => counters.done = count,
             State::Cancelled => counters.cancelled = count,
-            State::Receiving | State::Forgotten => {}
+            State::Receiving | State::Forgotten | State::Waiting => {}
         }
     }
     Ok(counters)

@@ -1,86 +1,29 @@
 //! [`Database`]: the SQLite file of jobs, on a thread of its own. It knows how a transaction becomes durable, and
 //! nothing of what is written. The statements are functions over a connection in [`super::submission`],
 //! [`super::queue`], [`super::status`], [`super::retention`], [`super::counters`] and [`super::webhook`].
+//!
+//! A file that cannot be used takes nothing else with it: every call is answered with [`Error::Away`], and [`Link`]
+//! tries to mend that.
+
+mod link;
+mod schema;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Error;
-
-/// How long a statement waits for another process that has the file open, say a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The size to which the write-ahead log is cut back after a checkpoint.
-const LOG_BYTES_MAX: i64 = 64 << 20;
-
-/// The version of the tables. A file of a later version is refused.
-const VERSION: i64 = 1;
-
-/// The tables.
-///
-/// - `job`: one row for each. `id` is null until the job is accepted. `body` is the digest of its lines, null for a
-///   prerender job, and the mark of its slot until the job is accepted. `webhook_attempts` counts calls that failed.
-/// - `chunk`: items that are still to be run.
-/// - `selection`: parts of the store that are still to be listed for a line.
-/// - `result`: the line of each output, in the order in which outputs ended.
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS job (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        id BLOB UNIQUE,
-        body BLOB,
-        rights INTEGER NOT NULL DEFAULT 0,
-        state INTEGER NOT NULL,
-        created_ms INTEGER NOT NULL,
-        started_ms INTEGER,
-        ended_ms INTEGER,
-        items INTEGER NOT NULL DEFAULT 0,
-        done INTEGER NOT NULL DEFAULT 0,
-        failed INTEGER NOT NULL DEFAULT 0,
-        webhook TEXT,
-        webhook_at_ms INTEGER,
-        webhook_attempts INTEGER NOT NULL DEFAULT 0
-    );
-    CREATE INDEX IF NOT EXISTS job_by_state ON job (state, number);
-    CREATE INDEX IF NOT EXISTS job_by_webhook ON job (webhook_at_ms) WHERE webhook_at_ms IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS chunk (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        job INTEGER NOT NULL REFERENCES job (number),
-        run_at_ms INTEGER NOT NULL,
-        attempts INTEGER NOT NULL,
-        starts INTEGER NOT NULL DEFAULT 0,
-        items BLOB NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS chunk_by_job ON chunk (job, run_at_ms, number);
-    CREATE TABLE IF NOT EXISTS selection (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        job INTEGER NOT NULL REFERENCES job (number),
-        item INTEGER NOT NULL,
-        whole INTEGER NOT NULL,
-        after BLOB,
-        left_over INTEGER,
-        parts INTEGER NOT NULL DEFAULT 0,
-        line BLOB NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS selection_by_job ON selection (job, whole, number);
-    CREATE TABLE IF NOT EXISTS result (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        job INTEGER NOT NULL REFERENCES job (number),
-        item INTEGER NOT NULL,
-        part INTEGER NOT NULL,
-        output INTEGER NOT NULL,
-        line BLOB NOT NULL,
-        UNIQUE (job, item, part, output)
-    );
-    CREATE INDEX IF NOT EXISTS result_by_job ON result (job, number);
-";
+use link::Link;
+pub use link::{Fault, is_failed_sync};
 
 /// Calls that may wait for the thread.
 pub(super) const CALLS_MAX: usize = 1_024;
 
-type Call = Box<dyn FnOnce(&mut Connection) + Send>;
+type Call = Box<dyn FnOnce(&mut Link) + Send>;
 
 /// A handle on the database. The thread ends, and the file is closed, when the last handle is dropped.
 #[derive(Clone)]
@@ -89,32 +32,39 @@ pub struct Database {
     calls: mpsc::UnboundedSender<Call>,
     /// Bounds queued calls, including those whose caller has gone.
     permits: Arc<Semaphore>,
+    fault: Arc<Mutex<Option<Fault>>>,
 }
 
 impl Database {
-    /// Opens the file, or makes it. Blocks.
+    /// Opens the file, or makes it. Blocks. A malformed file is moved aside. A file that cannot be opened is tried again
+    /// and again, and calls fail meanwhile; an error here means that there can be no thread.
     pub fn open(file: &Path) -> Result<Database, Error> {
-        Database::over(Connection::open(file)?)
+        Database::over(Link::to_file(file))
     }
 
     /// A database in memory, which ends with the process.
     pub fn in_memory() -> Result<Database, Error> {
-        Database::over(Connection::open_in_memory()?)
+        Database::over(Link::in_memory()?)
     }
 
-    fn over(mut connection: Connection) -> Result<Database, Error> {
-        set_up(&connection)?;
+    fn over(mut link: Link) -> Result<Database, Error> {
         let (calls, mut received) = mpsc::unbounded_channel::<Call>();
+        let fault = link.fault();
         let run = move || {
             while let Some(call) = received.blocking_recv() {
-                call(&mut connection);
+                call(&mut link);
             }
         };
         std::thread::Builder::new()
             .name("jobs".to_owned())
             .spawn(run)
             .map_err(|error| Error::Database(error.to_string()))?;
-        Ok(Database { calls, permits: Arc::new(Semaphore::new(CALLS_MAX)) })
+        Ok(Database { calls, permits: Arc::new(Semaphore::new(CALLS_MAX)), fault })
+    }
+
+    /// Why every call fails now, if it does.
+    pub fn fault(&self) -> Option<Fault> {
+        *self.fault.lock()
     }
 
     /// Runs `statements` on the thread, outside a transaction. They are skipped if the caller has gone before their
@@ -158,10 +108,10 @@ impl Database {
         let gone = || Error::Database("its thread is gone".to_owned());
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        let call = move |connection: &mut Connection| {
+        let call = move |link: &mut Link| {
             let _permit = permit;
             if !(only_reads && answer.is_closed()) {
-                _ = answer.send(run(connection));
+                _ = answer.send(link.run(run));
             }
         };
         self.calls.send(Box::new(call)).map_err(|_| gone())?;
@@ -174,29 +124,6 @@ impl Database {
     pub(super) fn free_permits(&self) -> usize {
         self.permits.available_permits()
     }
-}
-
-fn set_up(connection: &Connection) -> Result<(), Error> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version > VERSION {
-        return Err(Error::Database(format!("version {version} is unknown; this program knows version {VERSION}")));
-    }
-    // An up-to-date file is not written to, so a start syncs nothing.
-    let new = version < VERSION;
-    if new {
-        // Before the first table is made: it is a property of the file.
-        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    if new {
-        connection.execute_batch(SCHEMA)?;
-        connection.pragma_update(None, "user_version", VERSION)?;
-    }
-    Ok(())
 }
 
 fn transact<T>(

@@ -52,4 +52,31 @@ pub enum Verdict {
     Failed,
     /// It failed for a temporary reason. The item is tried again while attempts are left.
     Retry,
+    /// The store cannot take or give it now. The item waits, however long that lasts, and no attempt is counted.
+    Wait(WaitReason),
+}
+
+/// The state of the store for which an item waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// It stores nothing, since a sync failed or its device became read-only.
+    ReadOnly,
+    /// Its device has no room.
+    Full,
+    /// It does not respond at all. If it does respond, only this item could not be read, and an attempt is counted.
+    Unavailable,
+}
+
+impl WaitReason {
+    /// Every reason.
+    pub const ALL: [WaitReason; 3] = [WaitReason::ReadOnly, WaitReason::Full, WaitReason::Unavailable];
+
+    /// The name in JSON: the type of the problem that an upload would meet.
+    pub fn name(self) -> &'static str {
+        match self {
+            WaitReason::ReadOnly => "store-read-only",
+            WaitReason::Full => "store-full",
+            WaitReason::Unavailable => "store-unavailable",
+        }
+    }
 }

@@ -22,11 +22,15 @@ pub enum Task {
     Wait(Option<i64>),
 }
 
-/// The numbers of the chunks and selections that run now.
+/// The numbers of what is not to be taken now.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
+    /// Chunks that run.
     pub chunks: HashSet<i64>,
+    /// Selections that run.
     pub selections: HashSet<i64>,
+    /// Jobs that wait for the store.
+    pub waiting: HashSet<i64>,
 }
 
 /// An item that has ended, and its outcomes.
@@ -51,7 +55,7 @@ pub struct Rest {
 pub fn take(database: &Transaction, taken: &Taken, after_job: i64, now_ms: i64) -> Result<Task, Error> {
     let jobs = unfinished(database)?;
     let turn = jobs.partition_point(|job| *job <= after_job);
-    for &job in jobs[turn..].iter().chain(&jobs[..turn]) {
+    for &job in jobs[turn..].iter().chain(&jobs[..turn]).filter(|job| !taken.waiting.contains(job)) {
         if let Some(number) = whole_selection(database, job)? {
             if taken.selections.contains(&number) {
                 continue;
@@ -75,7 +79,8 @@ pub fn take(database: &Transaction, taken: &Taken, after_job: i64, now_ms: i64) 
     Ok(Task::Wait(next))
 }
 
-fn unfinished(database: &Connection) -> Result<Vec<i64>, Error> {
+/// The jobs that have not ended, in the order of their acceptance.
+pub fn unfinished(database: &Connection) -> Result<Vec<i64>, Error> {
     let query = "SELECT number FROM job WHERE state IN (?1, ?2) ORDER BY number";
     let mut statement = database.prepare_cached(query)?;
     let rows = statement.query_map([State::Queued as i64, State::Running as i64], |row| row.get(0))?;
@@ -196,6 +201,16 @@ pub fn put_off(database: &Transaction, chunk: i64, job: i64, attempts: u32, rest
     database.execute("UPDATE chunk SET items = ?2 WHERE number = ?1", params![chunk, pack(&items)])?;
     insert(database, job, &rest.again, rest.run_at_ms, attempts + 1)?;
     trust(database, chunk)
+}
+
+/// Leaves the items of a chunk that wait for the store in it: writes the results of the others, and clears it of
+/// suspicion.
+pub fn hold(database: &Transaction, chunk: &Chunk, ended: &[Ended], rest: &Rest) -> Result<(), Error> {
+    write_results(database, chunk.job, ended)?;
+    if rest.again.is_empty() {
+        return trust(database, chunk.number);
+    }
+    put_off(database, chunk.number, chunk.job, chunk.attempts, rest)
 }
 
 /// Takes back one start of each chunk: the process ends for another reason.

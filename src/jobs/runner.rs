@@ -21,7 +21,7 @@ use super::database::now_ms;
 use super::queue::{self, Ended, Rest};
 use super::selection::Selection;
 use super::shared::{ERROR_WAIT, Shared};
-use super::{Error, Outcome, Place, Verdict, backoff_ms};
+use super::{Error, Outcome, Place, Verdict, WaitReason, backoff_ms};
 
 /// How long results wait to be written together. A process that dies loses at most this much work.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ pub fn is_suspected(chunk: &Chunk) -> bool {
 /// Runs a chunk to its end, or until its job has ended. `left` counts its items that have not ended.
 pub async fn run(shared: &Arc<Shared>, chunk: Chunk, left: &AtomicU64) {
     let is_suspected = is_suspected(&chunk);
-    let run = ChunkRun { shared, left, ended: Vec::new(), rest: Rest::default(), chunk };
+    let run = ChunkRun { shared, left, ended: Vec::new(), rest: Rest::default(), waits_for: None, chunk };
     let ended = if is_suspected { run.one_by_one().await } else { run.together().await };
     if let Err(error) = ended {
         // Results that were not written are made again, unless the job has ended.
@@ -53,6 +53,8 @@ struct ChunkRun<'a> {
     /// Results that are not written yet.
     ended: Vec<Ended>,
     rest: Rest,
+    /// Why some items wait. Then no further item begins.
+    waits_for: Option<WaitReason>,
 }
 
 impl ChunkRun<'_> {
@@ -63,6 +65,7 @@ impl ChunkRun<'_> {
         let mut record = tokio::time::interval(RECORD_EVERY);
         loop {
             while running.len() < self.shared.options.items_at_once
+                && self.waits_for.is_none()
                 && let Some(item) = items.pop_front()
             {
                 running.spawn(run_item(self.shared.clone(), self.chunk.rights, item));
@@ -99,6 +102,9 @@ impl ChunkRun<'_> {
             self.end(item, outcomes);
             self.record().await?;
             self.put_off().await?;
+            if self.waits_for.is_some() {
+                return self.finish().await;
+            }
         }
         if is_partial { self.leave_rest().await } else { self.finish().await }
     }
@@ -124,10 +130,16 @@ impl ChunkRun<'_> {
     }
 
     fn end(&mut self, item: Item, outcomes: Vec<Outcome>) {
-        let is_temporary = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry);
-        if is_temporary {
-            self.shared.suspects_store.store(true, Ordering::Relaxed);
+        let waits_for = outcomes.iter().find_map(|outcome| match outcome.verdict {
+            Verdict::Wait(reason) => Some(reason),
+            _ => None,
+        });
+        if waits_for.is_some() {
+            // It stays in the chunk.
+            self.waits_for = waits_for;
+            return;
         }
+        let is_temporary = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Retry);
         if is_temporary && self.chunk.attempts + 1 < self.shared.options.attempts_max {
             self.rest.again.push(item);
         } else {
@@ -171,9 +183,14 @@ impl ChunkRun<'_> {
         persist(self.shared, move |database| queue::trust(database, chunk)).await
     }
 
-    /// Ends the chunk: writes the last results and what is left to do.
+    /// Ends the chunk: writes the last results and what is left to do. If items wait for the store, they stay in the
+    /// chunk, and their job waits.
     async fn finish(mut self) -> Result<(), Error> {
         self.rest.run_at_ms = self.again_ms();
+        if let Some(reason) = self.waits_for {
+            return self.hold(reason).await;
+        }
+        self.shared.waits.end(self.chunk.job);
         let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
         let (written, left) = (ended.clone(), rest.clone());
         let finish = move |database: &Transaction| queue::finish(database, &chunk, &written, &left);
@@ -181,6 +198,20 @@ impl ChunkRun<'_> {
         self.shared.counters.ended(&ended);
         self.shared.counters.retried(rest.again.len());
         over.into_iter().for_each(|job| self.shared.ended(job));
+        Ok(())
+    }
+
+    async fn hold(self, reason: WaitReason) -> Result<(), Error> {
+        let job = self.chunk.job;
+        let (chunk, ended, rest) = (Arc::new(self.chunk), Arc::new(self.ended), Arc::new(self.rest));
+        let (written, left) = (ended.clone(), rest.clone());
+        let hold = move |database: &Transaction| queue::hold(database, &chunk, &written, &left);
+        persist(self.shared, hold).await?;
+        self.shared.counters.ended(&ended);
+        self.shared.counters.retried(rest.again.len());
+        tracing::warn!(job, reason = reason.name(), "a job waits for the store");
+        // Before this run is over, so that the scheduler does not take the chunk again at once.
+        self.shared.waits.begin(job, reason);
         Ok(())
     }
 }
@@ -196,8 +227,8 @@ async fn persist<T: Send + 'static>(
 ) -> Result<T, Error> {
     loop {
         match shared.database.write_durably(write.clone()).await {
-            Err(Error::Database(error)) => {
-                tracing::error!(error, "cannot write results to the jobs database; trying again");
+            Err(error @ (Error::Database(_) | Error::Unsynced(_) | Error::Away(_))) => {
+                tracing::error!(%error, "cannot write results to the jobs database; trying again");
                 tokio::time::sleep(ERROR_WAIT).await;
             }
             answer => {
@@ -211,15 +242,22 @@ async fn persist<T: Send + 'static>(
 async fn run_item(shared: Arc<Shared>, rights: u32, item: Item) -> (Item, Vec<Outcome>) {
     let _permit = shared.item_permits.acquire().await;
     let run = AssertUnwindSafe(shared.executor.run(rights, item.place, item.line.clone())).catch_unwind();
-    let outcomes = run.await.unwrap_or_else(|_| {
+    let mut outcomes = run.await.unwrap_or_else(|_| {
         tracing::error!(item = item.place.item, "an item panicked: this is our bug");
         vec![shared.executor.lost(item.place)]
     });
+    let unavailable = Verdict::Wait(WaitReason::Unavailable);
+    if outcomes.iter().any(|outcome| outcome.verdict == unavailable) && shared.store.list(None, 1).await.is_ok() {
+        // The store is there: one folder or file of it is not, and may never be.
+        outcomes.iter_mut().filter(|outcome| outcome.verdict == unavailable).for_each(|outcome| {
+            outcome.verdict = Verdict::Retry;
+        });
+    }
     (item, outcomes)
 }
 
-/// Makes the next images of a selection into a chunk.
-pub async fn select(shared: &Shared, number: i64) {
+/// Makes the next images of a selection of `job` into a chunk.
+pub async fn select(shared: &Shared, number: i64, job: i64) {
     match select_page(shared, number).await {
         Ok(over) => {
             shared.changed();
@@ -227,6 +265,10 @@ pub async fn select(shared: &Shared, number: i64) {
         }
         // The job has ended meanwhile.
         Err(Error::NotFound | Error::Ended) => {}
+        Err(Error::Store(error)) => {
+            tracing::warn!(%error, job, "a selection waits for the store");
+            shared.waits.begin(job, WaitReason::Unavailable);
+        }
         Err(error) => {
             tracing::warn!(%error, "a selection waits");
             tokio::time::sleep(ERROR_WAIT).await;

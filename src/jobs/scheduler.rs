@@ -2,7 +2,7 @@
 //! [`super::runner`] runs it. The sweeper is a second task, which forgets old jobs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -24,6 +24,8 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         let wait = match scheduler.fill().await {
             Ok(wait) => wait,
+            // Told once, by the database.
+            Err(Error::Away(_)) => Some(ERROR_WAIT),
             Err(error) => {
                 tracing::error!(%error, "cannot read the jobs database");
                 Some(ERROR_WAIT)
@@ -43,9 +45,6 @@ impl Scheduler {
     /// Starts as much as may run, and returns how long to wait before the next look.
     async fn fill(&mut self) -> Result<Option<Duration>, Error> {
         while self.runs.len() < CHUNKS_AT_ONCE {
-            if !self.store_answers().await {
-                return Ok(Some(ERROR_WAIT));
-            }
             let (taken, last_job) = (self.shared.taken(), self.last_job);
             let task = self.shared.database.write(move |database| queue::take(database, &taken, last_job, now_ms()));
             match task.await? {
@@ -53,26 +52,12 @@ impl Scheduler {
                 Task::Run(chunk) => self.begin(chunk),
                 Task::Select { number, job } => self.select(number, job),
                 Task::Wait(at_ms) => {
-                    return Ok(at_ms.map(|at_ms| Duration::from_millis((at_ms - now_ms()).max(1) as u64)));
+                    let due = at_ms.map(|at_ms| Duration::from_millis((at_ms - now_ms()).max(1) as u64));
+                    return Ok([due, self.shared.waits.now().1].into_iter().flatten().min());
                 }
             }
         }
         Ok(None)
-    }
-
-    /// Asks the store whether it is there, if that is in doubt. While it is away nothing starts: an item's few attempts
-    /// last seconds, and the store may be away for longer.
-    async fn store_answers(&self) -> bool {
-        let Shared { suspects_store, store, .. } = &*self.shared;
-        if !suspects_store.swap(false, Ordering::Relaxed) {
-            return true;
-        }
-        let answer = store.list(None, 1).await;
-        if let Err(error) = &answer {
-            tracing::warn!(%error, "jobs wait for the store");
-            suspects_store.store(true, Ordering::Relaxed);
-        }
-        answer.is_ok()
     }
 
     fn begin(&mut self, chunk: Chunk) {
@@ -84,7 +69,7 @@ impl Scheduler {
 
     fn select(&mut self, number: i64, job: i64) {
         let shared = self.shared.clone();
-        let select = async move { runner::select(&shared, number).await };
+        let select = async move { runner::select(&shared, number, job).await };
         self.spawn(RunKey::Selection(number), job, Arc::default(), select);
     }
 
@@ -152,5 +137,7 @@ async fn sweep_all(shared: &Shared) -> Result<(), Error> {
     shared.database.write(move |database| retention::forget_old(database, &options)).await?;
     while shared.database.write(retention::sweep).await? {}
     while shared.database.read(retention::shrink).await? {}
+    let unfinished = shared.database.read(queue::unfinished).await?;
+    shared.waits.retain(&unfinished.into_iter().collect());
     Ok(())
 }

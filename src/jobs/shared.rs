@@ -1,8 +1,10 @@
 //! [`Shared`]: what the parts of [`super::Jobs`] share, and which chunks run now.
 
+mod waits;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,9 +14,10 @@ use tokio::task::AbortHandle;
 use super::counters::LiveCounters;
 use super::queue::Taken;
 use super::submission_slots::SubmissionSlots;
-use super::{Database, JobExecutor, Options};
+use super::{Database, JobExecutor, Options, State, Status};
 use crate::fetch::WebhookClient;
 use crate::store::Store;
+use waits::Waits;
 
 /// How long a part waits after an error of the database or the store.
 pub const ERROR_WAIT: Duration = Duration::from_secs(1);
@@ -32,8 +35,8 @@ pub struct Shared {
     pub slots: SubmissionSlots,
     /// Permits of items that run.
     pub item_permits: Semaphore,
-    /// Whether an item failed for a reason that may be the store's.
-    pub suspects_store: AtomicBool,
+    /// Jobs that wait for the store.
+    pub waits: Waits,
     /// Wakes the scheduler: there may be something to run.
     pub wake: Notify,
     /// Wakes the sweeper: there may be something to forget.
@@ -74,7 +77,7 @@ impl Shared {
             webhooks,
             slots: SubmissionSlots::new(options.receiving_max),
             item_permits: Semaphore::new(options.items_at_once),
-            suspects_store: AtomicBool::new(false),
+            waits: Waits::new(Duration::from_millis(options.retry_ms.max(1))),
             options,
             counters: LiveCounters::default(),
             wake: Notify::new(),
@@ -110,6 +113,16 @@ impl Shared {
         runs.values().filter(|run| run.job == job).map(|run| run.items.load(Ordering::Relaxed)).sum()
     }
 
+    /// Adds what this process alone knows to a status from the database.
+    pub fn complete(&self, status: &mut Status) {
+        status.running = self.running(status.number).min(status.unfinished());
+        // While some of it runs, the store may have recovered.
+        if !status.state.has_ended() && status.running == 0 {
+            status.waits_for = self.waits.reason(status.number);
+            status.state = status.waits_for.map_or(status.state, |_| State::Waiting);
+        }
+    }
+
     /// Aborts what runs of a job.
     pub fn abort(&self, job: i64) {
         for run in self.runs.lock().values().filter(|run| run.job == job) {
@@ -118,9 +131,9 @@ impl Shared {
         self.sweep.notify_one();
     }
 
-    /// The chunks and selections that run now.
+    /// The chunks and selections that run now, and the jobs that wait.
     pub fn taken(&self) -> Taken {
-        let mut taken = Taken::default();
+        let mut taken = Taken { waiting: self.waits.now().0, ..Taken::default() };
         for run in self.runs.lock().keys() {
             match run {
                 RunKey::Chunk(number) => taken.chunks.insert(*number),

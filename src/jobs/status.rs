@@ -4,8 +4,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 use serde_json::{Value, json};
 
-use super::Error;
 use super::database::now_ms;
+use super::{Error, WaitReason};
 use crate::digest::Digest;
 
 /// Calls of a webhook that are made before it is given up.
@@ -26,6 +26,8 @@ pub enum State {
     Cancelled = 4,
     /// It has no id any more; its rows are being removed.
     Forgotten = 5,
+    /// Queued or running, but the store takes nothing of it now. Never in the database.
+    Waiting = 6,
 }
 
 impl State {
@@ -45,6 +47,7 @@ impl State {
             State::Done => "done",
             State::Cancelled => "cancelled",
             State::Forgotten => "forgotten",
+            State::Waiting => "waiting",
         }
     }
 
@@ -101,17 +104,19 @@ pub struct Status {
     pub selecting: bool,
     /// The state of its webhook, if it has one.
     pub webhook: Option<WebhookStatus>,
+    /// Why it waits, if its state is [`State::Waiting`].
+    pub waits_for: Option<WaitReason>,
 }
 
 impl Status {
     /// Items that have not ended.
-    pub(super) fn waiting(&self) -> u64 {
+    pub(super) fn unfinished(&self) -> u64 {
         if self.state.has_ended() { 0 } else { self.items.saturating_sub(self.done + self.failed) }
     }
 
     /// Items that are not taken yet.
     pub fn queued(&self) -> u64 {
-        self.waiting().saturating_sub(self.running)
+        self.unfinished().saturating_sub(self.running)
     }
 
     /// Items a second, from the first start to the end or to now.
@@ -136,6 +141,7 @@ impl Status {
             "created_ms": self.created_ms,
         });
         let mut set = |name: &str, value: Option<Value>| value.map(|value| json[name] = value);
+        set("reason", self.waits_for.map(|reason| reason.name().into()));
         set("started_ms", self.started_ms.map(Value::from));
         set("ended_ms", self.ended_ms.map(Value::from));
         set("items_per_second", self.rate().map(|rate| ((rate * 10.0).round() / 10.0).into()));
@@ -148,7 +154,7 @@ impl Status {
     /// items.
     pub fn estimated_end_ms(&self) -> Option<i64> {
         let rate = self.rate().filter(|rate| *rate > 0.0 && !self.selecting && !self.state.has_ended())?;
-        Some(now_ms().saturating_add((self.waiting() as f64 / rate * 1e3) as i64))
+        Some(now_ms().saturating_add((self.unfinished() as f64 / rate * 1e3) as i64))
     }
 }
 
@@ -175,6 +181,7 @@ fn read_status(row: &Row) -> rusqlite::Result<Status> {
         } else {
             None
         },
+        waits_for: None,
     })
 }
 

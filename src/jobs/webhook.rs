@@ -74,6 +74,7 @@ pub async fn run(shared: Arc<Shared>, secret: Secret) {
                 continue;
             }
             Ok((_, next_ms)) => next_ms.map(|next_ms| Duration::from_millis((next_ms - now_ms()).max(1) as u64)),
+            Err(Error::Away(_)) => Some(ERROR_WAIT),
             Err(error) => {
                 tracing::error!(%error, "cannot read the jobs database");
                 Some(ERROR_WAIT)

@@ -67,7 +67,13 @@ pub async fn open(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
             Errno::WOULDBLOCK => Error::Unavailable("another process owns this folder".into()),
             errno => unavailable("lock", errno),
         })?;
-        Disk::start(fs, options, Some(lock))
+        let is_read_only = fs.is_read_only();
+        let disk = Disk::start(fs, options, Some(lock))?;
+        if is_read_only {
+            tracing::error!("the data folder is mounted read-only: images are served, and nothing is stored");
+            disk.inner.core.health.set_read_only("mounted read-only");
+        }
+        Ok(disk)
     });
     opened.await.unwrap_or_else(|_| Err(panicked()))
 }

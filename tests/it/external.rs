@@ -40,14 +40,18 @@ impl Server {
     }
 
     fn spawn(data: &Path, strace: &[&str]) -> Server {
-        let mut command = match strace {
-            [] => Command::new(BINARY),
-            options => {
-                let mut command = Command::new("strace");
-                command.args(["-f", "-qq"]).args(options).arg(BINARY);
-                command
-            }
-        };
+        match strace {
+            [] => Server::spawn_by(data, &[]),
+            options => Server::spawn_by(data, &[&["strace", "-f", "-qq"], options].concat()),
+        }
+    }
+
+    /// Starts `progimage serve` by a command that runs it; none: it runs by itself.
+    fn spawn_by(data: &Path, by: &[&str]) -> Server {
+        let mut command = Command::new(by.first().unwrap_or(&BINARY));
+        if let Some(arguments) = by.get(1..) {
+            command.args(arguments).arg(BINARY);
+        }
         command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data);
         // With other tests at work the machine is never idle.
         command.env("PROGIMAGE_BULK_IDLE", "false");

@@ -132,7 +132,15 @@ const CAPABILITIES: &[Capability] = &[
             "tar::Builder",
         ],
         // In `http` only the temporary files, which are opened in one place.
-        modules: &["cli", "config::settings", "http::message::spool", "renditions::tier", "store::disk"],
+        // In `jobs` only the mode of the database, and the name of one that is malformed.
+        modules: &[
+            "cli",
+            "config::settings",
+            "http::message::spool",
+            "jobs::database::link",
+            "renditions::tier",
+            "store::disk",
+        ],
     },
     Capability {
         name: "processes",

@@ -103,6 +103,13 @@ const SAMPLES: &[Sample] = &[
     }),
     Now("jobs_queued", "Jobs without an item that has run", |figures| figures.jobs.queued),
     Now("jobs_running", "Unfinished jobs with an item that has run", |figures| figures.jobs.running),
+    Now("jobs_waiting_read_only", "Unfinished jobs that wait since the store is read-only", |figures| {
+        figures.jobs.waiting[0]
+    }),
+    Now("jobs_waiting_full", "Unfinished jobs that wait since the store is full", |figures| figures.jobs.waiting[1]),
+    Now("jobs_waiting_unavailable", "Unfinished jobs that wait since the store is away", |figures| {
+        figures.jobs.waiting[2]
+    }),
     Now("jobs_done", "Jobs that have ended and are still kept", |figures| figures.jobs.done),
     Now("jobs_cancelled", "Jobs that were cancelled and are still kept", |figures| figures.jobs.cancelled),
     Total("job_items_done", "Job items that succeeded", |figures| figures.jobs.items_done),
@@ -296,12 +303,13 @@ mod tests {
             items_retried: 134,
             webhooks_delivered: 135,
             webhooks_failed: 136,
+            waiting: [137, 138, 139],
         };
         let figures =
             Figures { accepted: 119, draining: true, writable: true, renditions, store, jobs, jobs_answer: true };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in 101..=136 {
+        for value in 101..=139 {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }

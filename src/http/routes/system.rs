@@ -20,10 +20,15 @@ pub(in crate::http) fn healthz(_call: Call) -> Reply {
 }
 
 /// `GET /readyz`: the server accepts requests. It is not ready while the store takes no uploads or the server shuts
-/// down.
+/// down. A part that fails and takes only itself has a line of its own.
 pub(in crate::http) fn readyz(call: Call) -> Reply {
-    let ready = if call.app.draining() { Err(Error::Draining) } else { call.app.store.writable().map_err(Error::from) };
-    Reply::Now(ready.map(|()| response::text(StatusCode::OK, "text/plain", "ready\n".to_owned())))
+    let app = &call.app;
+    let ready = if app.draining() { Err(Error::Draining) } else { app.store.writable().map_err(Error::from) };
+    let lines = || {
+        let jobs = app.jobs.fault().map(|fault| format!("jobs cannot be used: {fault}\n"));
+        format!("ready\n{}", jobs.unwrap_or_default())
+    };
+    Reply::Now(ready.map(|()| response::text(StatusCode::OK, "text/plain", lines())))
 }
 
 /// `GET /metrics`: the OpenMetrics text that Prometheus reads. Like the probes it ignores parameters: monitoring must

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::store::double::{Call, Double};
 
-/// A store in memory, whether it is unavailable, and the number of calls while it was.
+/// A store in memory, whether it is unavailable, and the number of items that were begun.
 #[derive(Default)]
 struct Outage {
     away: AtomicBool,
-    looks: AtomicUsize,
+    runs: AtomicUsize,
 }
 
 impl Outage {
@@ -18,23 +18,24 @@ impl Outage {
             if call != Call::List || !self.away.load(Ordering::SeqCst) {
                 return None;
             }
-            self.looks.fetch_add(1, Ordering::SeqCst);
             Some(store::Error::Unavailable("away".to_owned()))
         })
     }
 }
 
-/// Items that need the store.
-struct Needing(Arc<Outage>);
+/// Items that need the store, and wait for this reason while it is away.
+struct Needing(Arc<Outage>, WaitReason);
 
 impl JobExecutor for Needing {
     fn run(&self, _: u32, place: Place, _: Bytes) -> BoxFuture<'static, Vec<Outcome>> {
-        let verdict = if self.0.away.load(Ordering::SeqCst) { Verdict::Retry } else { Verdict::Done };
+        let is_away = self.0.away.load(Ordering::SeqCst);
+        self.0.runs.fetch_add(1, Ordering::SeqCst);
+        let verdict = if is_away { Verdict::Wait(self.1) } else { Verdict::Done };
         Box::pin(async move { vec![Outcome { output: 0, line: text(place, 0), verdict }] })
     }
 
-    fn may_select(&self, _: u32) -> bool {
-        false
+    fn may_select(&self, rights: u32) -> bool {
+        rights == 0
     }
 
     fn refused(&self, place: Place, _: Error) -> Outcome {
@@ -46,16 +47,74 @@ impl JobExecutor for Needing {
     }
 }
 
+async fn start_with(outage: &Arc<Outage>, reason: WaitReason) -> Jobs {
+    let work = Arc::new(Needing(outage.clone(), reason));
+    let options = Options { attempts_max: 1, ..options() };
+    Jobs::start(Database::in_memory().unwrap(), work, outage.clone().store().await, webhooks(), options)
+}
+
+fn away() -> Arc<Outage> {
+    Arc::new(Outage { away: AtomicBool::new(true), ..Outage::default() })
+}
+
 #[tokio::test]
-async fn no_item_fails_while_the_store_is_away() {
-    let outage = Arc::new(Outage { away: AtomicBool::new(true), ..Outage::default() });
-    let work = Arc::new(Needing(outage.clone()));
-    let options = Options { attempts_max: 2, ..options() };
-    let jobs = Jobs::start(Database::in_memory().unwrap(), work, outage.clone().store().await, webhooks(), options);
-    // More chunks than run at once.
-    let id = submit(&jobs, None, &vec!["ok"; 10 * chunk::CHUNK_ITEMS_MAX]).await.unwrap().id;
-    soon(async || outage.looks.load(Ordering::SeqCst) >= 2).await;
+async fn no_item_fails_while_the_store_is_away_read_only_or_full() {
+    for (index, reason) in WaitReason::ALL.into_iter().enumerate() {
+        let outage = away();
+        let jobs = start_with(&outage, reason).await;
+        // More chunks than run at once.
+        let items = 10 * chunk::CHUNK_ITEMS_MAX as u64;
+        let id = submit(&jobs, None, &vec!["ok"; items as usize]).await.unwrap().id;
+        let status = until(&jobs, &id, |status| status.state == State::Waiting).await;
+        assert_eq!((status.done, status.failed, status.queued()), (0, 0, items));
+        let json = status.json();
+        assert_eq!((&json["state"], &json["reason"]), (&"waiting".into(), &reason.name().into()));
+        let mut waiting = [0; 3];
+        waiting[index] = 1;
+        assert_eq!(jobs.counters().await.unwrap().waiting, waiting);
+        // It is tried again and again, by a few items at a time.
+        soon(async || outage.runs.load(Ordering::SeqCst) > 40).await;
+        assert_eq!(jobs.status(&id).await.unwrap().failed, 0);
+        outage.away.store(false, Ordering::SeqCst);
+        let status = end(&jobs, &id).await;
+        assert_eq!((status.done, status.failed, status.json().get("reason")), (items, 0, None));
+        assert_eq!(jobs.counters().await.unwrap().waiting, [0; 3]);
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_the_store_cannot_give_although_it_is_there_fails_in_the_end() {
+    let outage = away();
+    let work = Arc::new(Needing(outage.clone(), WaitReason::Unavailable));
+    let options = Options { attempts_max: 3, ..options() };
+    let jobs = Jobs::start(Database::in_memory().unwrap(), work, memory_store().await, webhooks(), options);
+    let id = submit(&jobs, None, &["ok"]).await.unwrap().id;
+    assert_eq!(end(&jobs, &id).await.failed, 1);
+    assert_eq!(outage.runs.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_selection_waits_for_a_store_that_is_away() {
+    let outage = away();
+    let jobs = start_with(&outage, WaitReason::Unavailable).await;
+    let id = submit(&jobs, None, &[r#"{"source":{"all":true},"outputs":[{"to":"blob"}]}"#]).await.unwrap().id;
+    let status = until(&jobs, &id, |status| status.state == State::Waiting).await;
+    assert_eq!((status.json()["reason"].as_str(), status.selecting), (Some("store-unavailable"), true));
     outage.away.store(false, Ordering::SeqCst);
-    let status = end(&jobs, &id).await;
-    assert_eq!((status.done, status.failed), (10 * chunk::CHUNK_ITEMS_MAX as u64, 0));
+    assert_eq!(end(&jobs, &id).await.state, State::Done);
+}
+
+#[tokio::test]
+async fn a_job_that_waits_is_not_taken_for_one_that_ends_the_process() {
+    let outage = away();
+    let jobs = start_with(&outage, WaitReason::Full).await;
+    let id = submit(&jobs, None, &["ok"; 3]).await.unwrap().id;
+    soon(async || outage.runs.load(Ordering::SeqCst) > 40).await;
+    until(&jobs, &id, |status| status.state == State::Waiting).await;
+    let starts =
+        |database: &rusqlite::Connection| Ok(database.query_row("SELECT starts FROM chunk", [], |row| row.get(0))?);
+    soon(async || jobs.shared.database.read(starts).await == Ok(0)).await;
+    assert_eq!(jobs.cancel(&id).await, Ok(true));
+    assert_eq!(jobs.status(&id).await.unwrap().state, State::Cancelled);
+    soon(async || jobs.counters().await.unwrap().waiting == [0; 3]).await;
 }

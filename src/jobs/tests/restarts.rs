@@ -171,5 +171,10 @@ async fn a_database_of_a_later_version_is_refused_and_one_of_this_is_not_written
     let database = Database::open(&file).unwrap();
     assert_eq!(std::fs::metadata(&log).unwrap().len(), before);
     database.write(|database| Ok(database.pragma_update(None, "user_version", 2)?)).await.unwrap();
-    assert!(matches!(Database::open(&file), Err(Error::Database(_))));
+    drop(jobs);
+    let later = start_on(&file, &Fake::new()).await;
+    assert_eq!(later.fault(), Some(Fault::Version));
+    assert_eq!(later.status(&id).await, Err(Error::Away(Fault::Version)));
+    let database = Database::open(&file).unwrap();
+    assert_eq!(database.read(|_| Ok(())).await, Err(Error::Away(Fault::Version)));
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::ReadWriteFlags;
 
 use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
@@ -33,6 +33,8 @@ pub struct RealFs {
     root: OwnedFd,
     /// Whether calls that change something are made, or fail as on a read-only device.
     writes: bool,
+    /// Whether the file system is mounted for reading only.
+    is_read_only: bool,
     syncfs_reports_errors: bool,
 }
 
@@ -54,7 +56,13 @@ impl RealFs {
         let telling = REPORTING_FILE_SYSTEMS.iter().any(|&telling| u64::try_from(kind) == Ok(telling));
         let linux = rustix::system::uname().release().to_str().ok().and_then(version);
         let syncfs_reports_errors = telling && linux.is_some_and(|linux| linux >= REPORTING_LINUX);
-        Ok(RealFs { root, writes, syncfs_reports_errors })
+        let is_read_only = rustix::fs::fstatvfs(&root)?.f_flag.contains(StatVfsMountFlags::RDONLY);
+        Ok(RealFs { root, writes, is_read_only, syncfs_reports_errors })
+    }
+
+    /// Whether the file system was mounted for reading only when the folder was opened.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 
     fn writes(&self) -> Result<()> {

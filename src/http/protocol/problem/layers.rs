@@ -131,8 +131,12 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
             problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
         }
         jobs::Error::Store(error) => of_store(error),
+        jobs::Error::Away(fault) => {
+            let detail = format!("The queue of jobs cannot be used: {fault}. Images are served as usual.");
+            unavailable("jobs-unavailable", &detail).field(RETRY_AFTER, "5")
+        }
         // The reason may hold a path, so it is written to the log only.
-        jobs::Error::Database(_) | jobs::Error::Ended => {
+        jobs::Error::Database(_) | jobs::Error::Unsynced(_) | jobs::Error::Ended => {
             unavailable("jobs-unavailable", "The queue of jobs does not respond.").field(RETRY_AFTER, "1")
         }
     }

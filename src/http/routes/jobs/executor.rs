@@ -21,10 +21,10 @@ use crate::http::protocol::metrics::Metrics;
 use crate::http::protocol::result_line;
 use crate::http::protocol::rights::Rights;
 use crate::items::{self, Done, Item, Items, Needs, Source, To};
-use crate::jobs::{self, JobExecutor, Mistake, Outcome, Place, Selection, Verdict, Wrong};
+use crate::jobs::{self, JobExecutor, Mistake, Outcome, Place, Selection, Verdict, WaitReason, Wrong};
 use crate::pipeline::invalid::{invalid, unknown_of};
 use crate::pipeline::json::plain;
-use crate::renditions;
+use crate::{renditions, store};
 
 /// Where an output may go; the first is the default. No client waits for a response.
 const PLACES: &[To] = &[To::Rendition, To::Blob];
@@ -80,6 +80,11 @@ impl ItemExecutor {
         let mut head = result_line::head(place.item, item.key.as_deref());
         if let Err(error) = rights.check(needs(&item)) {
             return vec![failed(head, 0, &error, Verdict::Failed)];
+        }
+        // Asked first: what cannot be stored need not be fetched and rendered.
+        if let Some(error) = self.items.admits().err().filter(|_| needs(&item).write) {
+            let verdict = verdict(&error);
+            return vec![failed(head, 0, &error.into(), verdict)];
         }
         let named = if let Source::Stored(id) = &item.source { Some(*id) } else { None };
         let (outcomes, source) = self.run_item(item).await;
@@ -141,6 +146,12 @@ fn needs(item: &Item) -> Needs {
 }
 
 fn verdict(error: &items::Error) -> Verdict {
+    match error.store_state() {
+        Some(store::Error::ReadOnly) => return Verdict::Wait(WaitReason::ReadOnly),
+        Some(store::Error::Full) => return Verdict::Wait(WaitReason::Full),
+        Some(_) => return Verdict::Wait(WaitReason::Unavailable),
+        None => {}
+    }
     if error.is_transient() { Verdict::Retry } else { Verdict::Failed }
 }
 
