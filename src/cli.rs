@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::config::{Config, Mistakes, SettingSources, settings};
+use crate::renditions::isolate;
 
 /// A command: its arguments, and the function that runs it.
 type Row = (fn() -> Command, fn(&ArgMatches) -> ExitCode);
@@ -43,6 +44,10 @@ const COMMANDS: &[Row] = &[
 
 /// Parses the arguments, runs the command and returns its exit status.
 pub fn run() -> ExitCode {
+    // Before all else: a worker is to start fast, and no user calls it.
+    if std::env::args_os().nth(1).is_some_and(|name| name == serve::RENDER_WORKER) {
+        return isolate::serve();
+    }
     let matches = command().get_matches();
     let Some((name, given)) = matches.subcommand() else { return serve::run(&[&matches]) };
     match COMMANDS.iter().find(|(command, _)| command().get_name() == name) {

@@ -27,6 +27,8 @@ pub struct Config {
     pub data: String,
     /// The settings of the layers.
     pub layers: http::Settings,
+    /// Whether renders run in worker processes.
+    pub isolate: bool,
     /// Whether to listen on a public address without keys.
     pub public_without_keys: bool,
     /// The format of the log.
@@ -50,6 +52,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data: "./progimage-data".to_owned(),
             layers: http::Settings::default(),
+            isolate: false,
             public_without_keys: false,
             log_format: LogFormat::Text,
             log: "info".to_owned(),

@@ -33,7 +33,7 @@ use bytes::Bytes;
 use crate::digest::Digest;
 pub use batch::{Batch, Decoded, Group, Member};
 use codec::{Codec, Header};
-pub use deadline::Deadline;
+pub use deadline::{Deadline, TimeLimit};
 pub use encode::ENCODE;
 pub use error::Error;
 pub use limits::{Limits, within};

@@ -36,6 +36,7 @@ mod counters;
 mod engine;
 mod generation;
 mod header;
+pub mod isolate;
 mod lane;
 mod options;
 mod pool;

@@ -12,7 +12,15 @@ use super::load;
 use crate::config::{Config, LogFormat};
 use crate::http::{App, server};
 use crate::jobs::{self, Database};
+use crate::renditions::isolate::WorkerCommand;
 use crate::store::{self, Folder};
+
+/// The argument that starts this program as a render worker.
+pub const RENDER_WORKER: &str = "render-worker";
+
+/// The environment of a render worker. Its address space is bounded, so its allocator takes 64 MiB of it at a time and
+/// not a gigabyte.
+const WORKER_ENVIRONMENT: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "65536");
 
 /// The exit status for wrong settings, as for a wrong argument.
 const EXIT_SETTINGS: u8 = 2;
@@ -33,9 +41,10 @@ pub fn run(matches: &[&ArgMatches]) -> ExitCode {
     })
 }
 
-fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn serve(mut config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
     log(&config)?;
     raise_descriptors();
+    config.layers.renditions.worker = workers(&config)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::bind(config.listen)
             .await
@@ -54,6 +63,19 @@ fn serve(config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
             server::Stopped::CutOff => ExitCode::FAILURE,
         })
     })
+}
+
+/// How to start render workers, once one has started. `None`: they are switched off.
+fn workers(config: &Config) -> Result<Option<WorkerCommand>, String> {
+    if !config.isolate {
+        return Ok(None);
+    }
+    let (name, value) = WORKER_ENVIRONMENT;
+    let command = WorkerCommand { args: vec![RENDER_WORKER.into()], environment: vec![(name.into(), value.into())] };
+    match command.check() {
+        Ok(()) => Ok(Some(command)),
+        Err(error) => Err(format!("no render worker can run here: {error}; isolate=false renders without workers")),
+    }
 }
 
 /// Opens the jobs database: in the data folder, or in memory if there is none.

@@ -72,6 +72,16 @@ impl Batch {
         &self.pipelines
     }
 
+    /// Format and header of the source.
+    pub fn source(&self) -> (&'static Codec, &Header) {
+        (self.codec, &self.header)
+    }
+
+    /// Format and header of the images that the pipelines name.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
     /// Pipelines that cannot be run, by their place.
     pub fn refused(&self) -> &[(usize, Error)] {
         &self.refused
@@ -146,6 +156,11 @@ impl Group {
     /// The members, in the order in which they are finished.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// Whether the source's own bytes are the result of every member: there is nothing to render.
+    pub fn passes_through(&self) -> bool {
+        self.members.iter().all(|member| member.plan.summary.passes_through)
     }
 
     fn takes(&self, plan: &RenderPlan, memory_bytes_max: u64) -> bool {

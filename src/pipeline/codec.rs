@@ -17,6 +17,8 @@ mod hdr;
 mod ico;
 mod image_crate;
 mod jpeg;
+#[cfg(test)]
+mod misbehaving;
 pub(super) mod palette;
 mod png;
 mod pnm;
@@ -24,6 +26,8 @@ mod qoi;
 mod tga;
 mod tiff;
 mod webp;
+
+use serde::{Deserialize, Serialize};
 
 use super::invalid::{Help, nearest, one_of};
 use super::metadata::{Blocks, Metadata};
@@ -92,11 +96,12 @@ pub struct MetadataBlocks {
 /// assert_eq!((header.size, header.frames, header.bits), (Size::new(2, 1), 1, 8));
 /// # Ok::<(), progimage::pipeline::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// Size of the canvas as stored, before `orientation`.
     pub size: Size,
     /// Orientation to apply after decoding (from EXIF, or irot and imir in AVIF).
+    #[serde(with = "exif_orientation")]
     pub orientation: Orientation,
     /// Number of frames; 1 for a still image.
     pub frames: u32,
@@ -109,6 +114,22 @@ pub struct Header {
     /// Upper bound on the decoder's memory in addition to its result (coefficients of a progressive JPEG, reference
     /// frames).
     pub working_bytes: u64,
+}
+
+/// An orientation as its number in EXIF.
+mod exif_orientation {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    use super::Orientation;
+
+    pub fn serialize<S: Serializer>(orientation: &Orientation, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(orientation.to_exif())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Orientation, D::Error> {
+        Orientation::from_exif(u8::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("1..=8"))
+    }
 }
 
 /// Arguments of a decoder.
@@ -287,6 +308,8 @@ pub static CODECS: &[&Codec] = &[
     &exr::CODEC,
     &farbfeld::CODEC,
     &dds::CODEC,
+    #[cfg(test)]
+    &misbehaving::CODEC,
     &tga::CODEC,
 ];
 

@@ -5,8 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use super::Error;
+
+/// Time that a part of a render may take, from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimeLimit {
+    /// Elapsed time.
+    Elapsed(Duration),
+    /// Processor time of the thread.
+    OfThread(Duration),
+}
 
 /// Time limit of a render, and a flag that is set when no caller waits for the result.
 ///
@@ -43,6 +53,14 @@ impl Deadline {
     /// A limit at the time `end`, or earlier when `cancelled` is set.
     pub fn new(end: Instant, cancelled: Arc<AtomicBool>) -> Deadline {
         Deadline { end: Some(End::At(end)), cancelled }
+    }
+
+    /// A limit that begins now, on this thread.
+    pub fn within(limit: TimeLimit, cancelled: Arc<AtomicBool>) -> Deadline {
+        match limit {
+            TimeLimit::Elapsed(time) => Deadline::new(Instant::now() + time, cancelled),
+            TimeLimit::OfThread(time) => Deadline::of_thread(time, cancelled),
+        }
     }
 
     /// A limit of `time` on the processor time of the current thread, which excludes waiting for a processor. Must be

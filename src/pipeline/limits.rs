@@ -1,5 +1,7 @@
 //! [`Limits`]: every bound on an image, by name.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Error, Size};
 
 /// Bounds of one render, all inclusive.
@@ -11,7 +13,7 @@ use super::{Error, Size};
 /// let exceeded = Error::Limit { name: "pixels_max", value: 1_001_000, max: 1_000_000 };
 /// assert_eq!(limits.check(Size::new(1001, 1000), 1), Err(exceeded));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of an encoded image.
     pub bytes_max: u64,

@@ -1,6 +1,7 @@
 //! [`Raster`]: decoded pixels and their shape; [`Picture`]: the frames of an image. No other type owns pixels.
 
 pub use image::metadata::Orientation;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 
@@ -12,7 +13,7 @@ use super::Error;
 /// assert_eq!(size.pixels(), 307_200);
 /// assert_eq!(size.oriented(Orientation::Rotate90), Size::new(480, 640));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Size {
     /// Width.
     pub w: u32,
@@ -47,7 +48,7 @@ impl Size {
 }
 
 /// Meaning of a pixel's interleaved samples. Alpha is straight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Channels {
     /// Luminance.
     Gray,

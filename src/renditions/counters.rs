@@ -19,6 +19,8 @@ pub struct Counters {
     pub renders: u64,
     /// Renders that panicked.
     pub panics: u64,
+    /// Worker processes that died or were killed during a render.
+    pub worker_deaths: u64,
     /// Refusals: the queue was full, or no permit came in time.
     pub busy: u64,
     /// Renders that wait for admission now.
@@ -61,6 +63,7 @@ impl Renditions {
             cancelled: runs.cancelled,
             renders: single.renders.load(Ordering::Relaxed),
             panics: single.panics.load(Ordering::Relaxed) + bulk.panics.load(Ordering::Relaxed),
+            worker_deaths: self.engine.workers.as_ref().map_or(0, |workers| workers.deaths()),
             busy: single.memory.refused() + single.reads.refused(),
             queue_len: single.memory.queue_len() as u64,
             bytes_in_flight: single.memory.bytes_held(),

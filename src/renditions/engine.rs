@@ -9,6 +9,7 @@ use super::admission::Permit;
 use super::aux_images::AuxImages;
 use super::generation::{Generation, Generations};
 use super::header::{CAMERAS_MAX, Found, HEADERS_MAX, Remembered, camera_of, header_of, look};
+use super::isolate::Workers;
 use super::lane::{Lane, Queue};
 use super::render::{Admitted, Made, Render};
 use super::source::Opened;
@@ -31,6 +32,8 @@ pub struct Engine {
     pub headers: Remembered<Found>,
     /// Camera data of stored images.
     pub cameras: Remembered<Option<Arc<Camera>>>,
+    /// Worker processes, if renders run in some.
+    pub workers: Option<Arc<Workers>>,
 }
 
 /// The bytes of a source that were read for its header, and the right to hold them.
@@ -39,13 +42,15 @@ type Read = Option<(Bytes, Permit)>;
 impl Engine {
     /// Starts the pools.
     pub fn new(store: Arc<dyn Store>, limits: &Limits, options: &Options) -> Arc<Engine> {
+        let workers = options.worker.clone().map(Workers::new);
         Arc::new(Engine {
             store,
             generations: Generations::default(),
-            single: Arc::new(Lane::single(options, limits)),
-            bulk: Arc::new(Lane::bulk(options, limits)),
+            single: Arc::new(Lane::single(options, limits, workers.as_ref())),
+            bulk: Arc::new(Lane::bulk(options, limits, workers.as_ref())),
             headers: Remembered::new(HEADERS_MAX),
             cameras: Remembered::new(CAMERAS_MAX),
+            workers,
         })
     }
 

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::admission::{Budget, Permit, Refused};
+use super::isolate::Workers;
 use super::pool::{Pool, Rank};
+use super::render::Renderer;
 use super::{Error, Options};
-use crate::pipeline::{self, Deadline, Limits};
+use crate::pipeline::{self, Deadline, Limits, TimeLimit};
 
 /// Admitted renders per thread: while one runs, the next one's source is read.
 const PLACES_PER_THREAD: usize = 2;
@@ -25,7 +27,7 @@ const HEADER_READ_BLOBS_MAX: u64 = 2;
 /// Threads, and what may be held on their behalf.
 pub struct Lane {
     /// Where it renders.
-    pub pool: Pool,
+    pub pool: Pool<Renderer>,
     /// What one render may take.
     pub limits: Arc<Limits>,
     /// Admission of renders, and the right to hold their results.
@@ -44,19 +46,20 @@ pub struct Lane {
 
 impl Lane {
     /// For requests whose client waits.
-    pub fn single(options: &Options, limits: &Limits) -> Lane {
+    pub fn single(options: &Options, limits: &Limits, workers: Option<&Arc<Workers>>) -> Lane {
         let threads = options.render_threads.max(1);
         let (bytes_max, cache_bytes_max) = (options.render_memory_bytes_max, options.cache_bytes_max);
-        let pool = Pool::new("render", threads, Rank::Render);
+        let pool = Pool::new("render", threads, Rank::Render, || Renderer::new(workers));
         let memory = Budget::with_cache(bytes_max, cache_bytes_max, threads * PLACES_PER_THREAD, options.queue_max);
         let queue_timeout = Some(Duration::from_millis(options.queue_timeout_ms));
         Lane::new(pool, memory, options.queue_max, queue_timeout, limits.clone(), options)
     }
 
     /// For work of which there is always more.
-    pub fn bulk(options: &Options, limits: &Limits) -> Lane {
+    pub fn bulk(options: &Options, limits: &Limits, workers: Option<&Arc<Workers>>) -> Lane {
         let (threads, bytes_max) = (options.bulk_threads.max(1), options.bulk_memory_bytes_max);
-        let pool = Pool::new("bulk", threads, if options.bulk_idle { Rank::Idle } else { Rank::Render });
+        let rank = if options.bulk_idle { Rank::Idle } else { Rank::Render };
+        let pool = Pool::new("bulk", threads, rank, || Renderer::new(workers));
         let memory = Budget::with_cache(bytes_max, 0, threads * PLACES_PER_THREAD, usize::MAX);
         // A render whose size is left to the pixels is planned to hold all that it may: it must fit into the lane.
         let limits = Limits { memory_bytes_max: limits.memory_bytes_max.min(bytes_max), ..limits.clone() };
@@ -64,7 +67,7 @@ impl Lane {
     }
 
     fn new(
-        pool: Pool,
+        pool: Pool<Renderer>,
         memory: Arc<Budget>,
         queue_max: usize,
         queue_timeout: Option<Duration>,
@@ -83,16 +86,10 @@ impl Lane {
         }
     }
 
-    /// The deadlines of a render that begins now, on this thread. Each is for the next part of it.
-    ///
-    /// Single work has one limit on elapsed time for the whole render. Bulk work has a limit on processor time for the
-    /// decode and for each output, since its thread may wait long for a processor.
-    pub fn deadlines(&self, cancelled: Arc<AtomicBool>) -> impl Fn() -> Deadline {
-        let end = Instant::now() + self.render_timeout;
-        move || match self.queue_timeout {
-            Some(_) => Deadline::new(end, cancelled.clone()),
-            None => Deadline::of_thread(self.render_timeout, cancelled.clone()),
-        }
+    /// The time of a render that begins now.
+    pub fn clock(&self, cancelled: Arc<AtomicBool>) -> Clock {
+        let end = self.queue_timeout.map(|_| Instant::now() + self.render_timeout);
+        Clock { end, timeout: self.render_timeout, cancelled }
     }
 
     /// A place in its queues, for one render.
@@ -130,6 +127,37 @@ impl Lane {
     fn retry_after_s(&self) -> u32 {
         let seconds = self.queue_timeout.unwrap_or_default().as_millis().div_ceil(1000);
         u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The time of one render, from its beginning on a thread.
+///
+/// Single work has one limit on elapsed time for the whole render. Bulk work has a limit on processor time for the decode
+/// and for each output, since its thread may wait long for a processor.
+pub struct Clock {
+    /// When single work must be done.
+    end: Option<Instant>,
+    timeout: Duration,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Clock {
+    /// The limit of the next part.
+    pub fn limit(&self) -> TimeLimit {
+        match self.end {
+            Some(end) => TimeLimit::Elapsed(end.saturating_duration_since(Instant::now())),
+            None => TimeLimit::OfThread(self.timeout),
+        }
+    }
+
+    /// The deadline of the next part, on this thread.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::within(self.limit(), self.cancelled.clone())
+    }
+
+    /// Set when no caller waits any more.
+    pub fn cancelled(&self) -> &AtomicBool {
+        &self.cancelled
     }
 }
 

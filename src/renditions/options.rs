@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::isolate::WorkerCommand;
+
 /// Settings of the rendition layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -27,6 +29,8 @@ pub struct Options {
     /// Memory that all renders of the bulk lane together may be planned to hold, with their results, in addition to the
     /// memory of single renders. A render whose source and results exceed it runs alone.
     pub bulk_memory_bytes_max: u64,
+    /// How to start the processes that render; `None`: the threads render themselves.
+    pub worker: Option<WorkerCommand>,
     /// Folder of the rendition tier; `None`: there is none.
     pub tier_folder: Option<PathBuf>,
     /// Bytes that the tier may take of its device; 0: there is none.
@@ -46,6 +50,7 @@ impl Default for Options {
             bulk_threads: processors,
             bulk_idle: true,
             bulk_memory_bytes_max: 1 << 30,
+            worker: None,
             tier_folder: None,
             tier_bytes_max: 1 << 30,
         }

@@ -29,41 +29,47 @@ const IDLE_NICENESS: i32 = 19;
 /// Stack of each thread. The AV1 codecs keep large frames on it; untouched pages cost nothing.
 const STACK_BYTES: usize = 8 << 20;
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
-/// Threads that take jobs in order. A drop ends each thread once all jobs have run.
-pub struct Pool {
-    jobs: Sender<Job>,
+/// What a thread works with.
+pub trait Tools: Send + 'static {
+    /// Puts them in order before the first job and after each, when the job was answered.
+    fn tidy(&mut self);
+}
+
+/// Threads that take jobs in order, each with tools of its own. A drop ends each thread once all jobs have run.
+pub struct Pool<T> {
+    jobs: Sender<Job<T>>,
 }
 
 /// The job panicked; the panic was logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
 
-impl Pool {
+impl<T: Tools> Pool<T> {
     /// Starts `threads` threads, at least one, named `name` and a number.
-    pub fn new(name: &str, threads: usize, rank: Rank) -> Pool {
-        let (jobs, waiting) = channel::<Job>();
+    pub fn new(name: &str, threads: usize, rank: Rank, tools: impl Fn() -> T) -> Pool<T> {
+        let (jobs, waiting) = channel::<Job<T>>();
         let waiting = Arc::new(Mutex::new(waiting));
         for index in 0..threads.max(1) {
-            let waiting = waiting.clone();
+            let (waiting, tools) = (waiting.clone(), tools());
             thread::Builder::new()
                 .name(format!("{name}-{index}"))
                 .stack_size(STACK_BYTES)
-                .spawn(move || work(&waiting, rank))
+                .spawn(move || work(&waiting, rank, tools))
                 .expect("the system gives the threads that the configuration asks for at start");
         }
         Pool { jobs }
     }
 
     /// Runs `job` on one of the threads, even if the receiver is dropped.
-    pub fn submit<T: Send + 'static>(
+    pub fn submit<R: Send + 'static>(
         &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> oneshot::Receiver<Result<T, Panicked>> {
+        job: impl FnOnce(&mut T) -> R + Send + 'static,
+    ) -> oneshot::Receiver<Result<R, Panicked>> {
         let (sender, receiver) = oneshot::channel();
-        let job = move || {
-            let _ = sender.send(guarded(job));
+        let job = move |tools: &mut T| {
+            let _ = sender.send(guarded(|| job(tools)));
         };
         self.jobs.send(Box::new(job)).expect("the threads live as long as the pool");
         receiver
@@ -72,11 +78,16 @@ impl Pool {
 
 /// Runs `job`. A panic is logged and ends nothing else.
 pub fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, Panicked> {
-    // A job owns its data, so a panic leaves nothing half-changed that others see.
-    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| {
-        tracing::error!(panic = message(&*panic), "a codec or an operation panicked: this is our bug");
+    caught(job).map_err(|panic| {
+        tracing::error!(panic, "a codec or an operation panicked: this is our bug");
         Panicked
     })
+}
+
+/// Runs `job`. A panic is its message.
+pub fn caught<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+    // A job owns its data, so a panic leaves nothing half-changed that others see.
+    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| message(&*panic).to_owned())
 }
 
 /// Sets the priority of this thread. Without permission the thread keeps its priority: hits are slower, nothing worse.
@@ -92,12 +103,13 @@ fn take(rank: Rank) {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, rank: Rank) {
+fn work<T: Tools>(waiting: &Mutex<Receiver<Job<T>>>, rank: Rank, mut tools: T) {
     take(rank);
     loop {
+        tools.tidy();
         let job = waiting.lock().recv();
         match job {
-            Ok(job) => job(),
+            Ok(job) => job(&mut tools),
             Err(_) => return,
         }
     }
@@ -113,12 +125,16 @@ mod tests {
     use super::*;
     use std::sync::Barrier;
 
+    impl Tools for () {
+        fn tidy(&mut self) {}
+    }
+
     #[tokio::test]
     async fn a_panic_stays_with_its_job() {
-        let pool = Pool::new("render", 1, Rank::Render);
-        let bad = pool.submit(|| -> () { panic!("expected by the test") });
-        let worse = pool.submit(|| -> () { std::panic::panic_any(7) });
-        let good = pool.submit(|| 3);
+        let pool = Pool::new("render", 1, Rank::Render, || ());
+        let bad = pool.submit(|_: &mut ()| -> () { panic!("expected by the test") });
+        let worse = pool.submit(|_: &mut ()| -> () { std::panic::panic_any(7) });
+        let good = pool.submit(|_: &mut ()| 3);
         assert_eq!(bad.await.expect("answered"), Err(Panicked));
         assert_eq!(worse.await.expect("answered"), Err(Panicked));
         assert_eq!(good.await.expect("the thread survived"), Ok(3));
@@ -126,12 +142,12 @@ mod tests {
 
     #[tokio::test]
     async fn all_threads_work_at_once_and_none_is_the_runtimes() {
-        let pool = Pool::new("render", 3, Rank::Render);
+        let pool = Pool::new("render", 3, Rank::Render, || ());
         let meeting = Arc::new(Barrier::new(3));
         let jobs: Vec<_> = (0..3)
             .map(|_| {
                 let meeting = meeting.clone();
-                pool.submit(move || {
+                pool.submit(move |_: &mut ()| {
                     meeting.wait();
                     thread::current().name().map(str::to_owned)
                 })
@@ -147,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn idle_threads_are_scheduled_after_all_others() {
-        let policy = |rank| Pool::new("thread", 1, rank).submit(thread_priority::thread_schedule_policy);
+        let policy = |rank| Pool::new("thread", 1, rank, || ()).submit(|()| thread_priority::thread_schedule_policy());
         let idle = policy(Rank::Idle).await.expect("answered").expect("no panic");
         assert_eq!(idle.ok(), Some(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle)));
         let render = policy(Rank::Render).await.expect("answered").expect("no panic");
@@ -156,10 +172,10 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_the_pool_ends_its_threads_after_their_work() {
-        let pool = Pool::new("render", 2, Rank::Render);
-        let job = pool.submit(|| 1);
+        let pool = Pool::new("render", 2, Rank::Render, || ());
+        let job = pool.submit(|_: &mut ()| 1);
         let (alive, ended) = oneshot::channel::<()>();
-        let last = pool.submit(move || drop(alive));
+        let last = pool.submit(move |_: &mut ()| drop(alive));
         drop(pool);
         assert_eq!(job.await.expect("answered"), Ok(1));
         assert_eq!(last.await.expect("answered"), Ok(()));

@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use super::admission::Permit;
 use super::aux_images::AuxImages;
-use super::lane::Lane;
-use super::pool::guarded;
+use super::isolate::{Apart, Workers};
+use super::lane::{Clock, Lane};
+use super::pool::{Tools, guarded};
 use super::{Error, Origin, Rendition};
-use crate::pipeline::{self, Batch, Deadline, Images, Limits, Output, Pipeline};
+use crate::pipeline::{self, Batch, Decoded, Images, Limits, Output, Pipeline};
 
 /// The result of one output, and where it is from.
 pub type Made = Result<(Rendition, Origin), Error>;
@@ -49,22 +50,23 @@ impl Admitted {
 impl Render {
     async fn run(self, mut permit: Permit) -> Vec<Made> {
         let Render { lane, batch, source, images, aux_images, waited } = self;
-        let (batch, cancel, submitted) = (Arc::new(batch), CancelOnDrop::default(), Instant::now());
+        let (cancel, submitted) = (CancelOnDrop::default(), Instant::now());
         let lost = vec![Err(Error::Panicked); batch.pipelines().len()];
-        let (lane_of_job, batch_of_job, cancelled) = (lane.clone(), batch.clone(), cancel.0.clone());
-        let job = lane.pool.submit(move || {
+        let (limits, memory_bytes_max) = (lane.limits.clone(), lane.memory.bytes_max());
+        let work = Arc::new(Work { batch, source, images, limits, memory_bytes_max });
+        let (lane_of_job, work_of_job, cancelled) = (lane.clone(), work.clone(), cancel.0.clone());
+        let job = lane.pool.submit(move |renderer| {
             let queue = waited + submitted.elapsed();
-            let deadline = lane_of_job.deadlines(cancelled);
-            (outputs(&batch_of_job, &source, &images, &lane_of_job.limits, deadline), queue)
+            (renderer.outputs(&work_of_job, &lane_of_job.clock(cancelled)), queue)
         });
         // A task of its own keeps the permit: the thread of the job must not give it back, and the caller may leave.
         let task = tokio::spawn(async move {
+            let pipelines = work.batch.pipelines();
             let done = job.await.ok().and_then(Result::ok);
-            let (outputs, queue) =
-                done.unwrap_or_else(|| (vec![Err(Error::Panicked); batch.pipelines().len()], waited));
+            let (outputs, queue) = done.unwrap_or_else(|| (vec![Err(Error::Panicked); pipelines.len()], waited));
             lane.count(&outputs);
             let outputs = outputs.into_iter().map(|output| output.map_err(|error| aux_images.why(error)));
-            let made = outputs.zip(batch.pipelines());
+            let made = outputs.zip(pipelines);
             made.map(|(output, pipeline)| Ok(rendition(output?, pipeline, queue, &mut permit))).collect()
         });
         task.await.unwrap_or(lost)
@@ -79,29 +81,96 @@ fn rendition(output: Output, pipeline: &Pipeline, queue: Duration, permit: &mut 
     (rendition.held(part), Origin::Rendered { queue, decode, operations, encode })
 }
 
-/// Renders on a thread of the lane, one output after the other.
-fn outputs(
-    batch: &Batch,
-    source: &Bytes,
-    images: &Images,
-    limits: &Limits,
-    deadline: impl Fn() -> Deadline,
-) -> Vec<Result<Output, Error>> {
-    let mut outputs = vec![Err(Error::Panicked); batch.pipelines().len()];
-    for (index, error) in batch.refused() {
-        outputs[*index] = Err(error.clone().into());
-    }
-    for group in batch.groups() {
-        let mut decoded = attempt(|| batch.decode(group, source, limits, &deadline()));
-        for member in group.members() {
-            outputs[member.index] = match &mut decoded {
-                Ok(shared) => attempt(|| batch.finish(member, shared, (source, images), limits, &deadline()))
-                    .map(|output| Output { bytes: exact(output.bytes, source), ..output }),
-                Err(error) => Err(error.clone()),
-            };
+/// What a render needs: its images, its plan, and the bounds within which it was planned.
+pub struct Work {
+    pub batch: Batch,
+    pub source: Bytes,
+    pub images: Images,
+    pub limits: Arc<Limits>,
+    /// The bound of [`Batch::plan`].
+    pub memory_bytes_max: u64,
+}
+
+/// The steps of a render, wherever they are taken.
+pub trait Steps {
+    /// Decodes the source for a group of the batch.
+    fn decode(&mut self, group: usize) -> Result<(), Error>;
+    /// Finishes an output of the group that was decoded last.
+    fn finish(&mut self, group: usize, member: usize) -> Result<Output, Error>;
+}
+
+/// Where a thread renders.
+pub enum Renderer {
+    /// In this process.
+    Here,
+    /// In a worker process.
+    Apart(Apart),
+}
+
+impl Tools for Renderer {
+    fn tidy(&mut self) {
+        if let Renderer::Apart(apart) = self {
+            apart.tidy();
         }
     }
-    outputs
+}
+
+impl Renderer {
+    /// A renderer in a worker of `workers`, if there are any.
+    pub fn new(workers: Option<&Arc<Workers>>) -> Renderer {
+        workers.map_or(Renderer::Here, |workers| Renderer::Apart(Apart::new(workers.clone())))
+    }
+
+    /// Renders on this thread, one output after the other.
+    fn outputs(&mut self, work: &Work, clock: &Clock) -> Vec<Result<Output, Error>> {
+        let batch = &work.batch;
+        let mut outputs = vec![Err(Error::Panicked); batch.pipelines().len()];
+        for (index, error) in batch.refused() {
+            outputs[*index] = Err(error.clone().into());
+        }
+        let mut here = Here { work, clock, decoded: None };
+        let mut apart = match self {
+            Renderer::Here => None,
+            Renderer::Apart(apart) => Some(apart.session(work, clock)),
+        };
+        for (place, group) in batch.groups().iter().enumerate() {
+            let steps: &mut dyn Steps = match &mut apart {
+                Some(apart) if !group.passes_through() => apart,
+                _ => &mut here,
+            };
+            let decoded = steps.decode(place);
+            for (number, member) in group.members().iter().enumerate() {
+                outputs[member.index] = decoded.clone().and_then(|()| steps.finish(place, number));
+            }
+        }
+        outputs
+    }
+}
+
+/// The steps on this thread.
+struct Here<'a> {
+    work: &'a Work,
+    clock: &'a Clock,
+    decoded: Option<Decoded>,
+}
+
+impl Steps for Here<'_> {
+    fn decode(&mut self, group: usize) -> Result<(), Error> {
+        // The last picture is dropped before the next one is decoded.
+        self.decoded = None;
+        let Work { batch, source, limits, .. } = self.work;
+        let decode = || batch.decode(&batch.groups()[group], source, limits, &self.clock.deadline());
+        self.decoded = Some(attempt(decode)?);
+        Ok(())
+    }
+
+    fn finish(&mut self, group: usize, member: usize) -> Result<Output, Error> {
+        let Work { batch, source, images, limits, .. } = self.work;
+        let (member, deadline) = (&batch.groups()[group].members()[member], self.clock.deadline());
+        let decoded = self.decoded.as_mut().ok_or(Error::Panicked)?;
+        let output = attempt(|| batch.finish(member, decoded, (source, images), limits, &deadline))?;
+        Ok(Output { bytes: exact(output.bytes, source), ..output })
+    }
 }
 
 /// A result in a buffer of its own length. An encoder's buffer may be twice as long as its content, and could be neither
@@ -177,7 +246,7 @@ mod tests {
 
     async fn crowd(renditions: &Arc<Renditions>, source: Digest) -> Crowd {
         let (open, gate) = mpsc::channel();
-        let held = renditions.engine.bulk.pool.submit(move || gate.recv().is_ok());
+        let held = renditions.engine.bulk.pool.submit(move |_| gate.recv().is_ok());
         let call = |_| {
             let renditions = renditions.clone();
             tokio::spawn(async move { renditions.batch(&source, &[png()], false).await.remove(0) })
@@ -262,7 +331,7 @@ mod tests {
         use thread_priority::NormalThreadSchedulePolicy::{Idle, Other};
         for (bulk_idle, expected) in [(true, Idle), (false, Other)] {
             let (_, renditions) = renditions(Options { bulk_idle, ..impatient() }).await;
-            let policy = renditions.engine.bulk.pool.submit(thread_priority::thread_schedule_policy).await;
+            let policy = renditions.engine.bulk.pool.submit(|_| thread_priority::thread_schedule_policy()).await;
             let policy = policy.expect("answered").expect("no panic").ok();
             assert_eq!(policy, Some(thread_priority::ThreadSchedulePolicy::Normal(expected)), "{bulk_idle}");
         }

@@ -138,6 +138,7 @@ const CAPABILITIES: &[Capability] = &[
             "config::settings",
             "http::message::spool",
             "jobs::database::link",
+            "renditions::isolate",
             "renditions::tier",
             "store::disk",
         ],
@@ -145,12 +146,17 @@ const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "processes",
         paths: &["std::process", "std::os::unix::process", "tokio::process"],
-        modules: &["cli", "main"],
+        modules: &["cli", "main", "renditions::isolate"],
     },
     Capability {
         name: "limits and priorities of the process",
         paths: &["rustix::process", "rustix::thread", "thread_priority"],
-        modules: &["cli::serve", "renditions::pool"],
+        modules: &["cli::serve", "renditions::isolate", "renditions::pool"],
+    },
+    Capability {
+        name: "the boundary of worker processes",
+        paths: &["rustix::mm", "rustix::net", "seccompiler"],
+        modules: &["renditions::isolate"],
     },
     Capability {
         name: "threads",
@@ -159,8 +165,14 @@ const CAPABILITIES: &[Capability] = &[
     },
     Capability {
         name: "listening sockets",
-        paths: &["std::net::TcpListener", "std::os::unix::net", "tokio::net::TcpListener", "tokio::net::UnixListener"],
+        paths: &["std::net::TcpListener", "tokio::net::TcpListener", "tokio::net::UnixListener"],
         modules: &["cli::serve", "http::server"],
+    },
+    Capability {
+        // A pair of them joins a worker to its thread.
+        name: "local sockets",
+        paths: &["std::os::unix::net"],
+        modules: &["renditions::isolate"],
     },
     Capability {
         name: "clients of the network",
@@ -184,7 +196,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability { name: "connections", paths: &["tokio::net::TcpStream"], modules: &["fetch", "http::server"] },
     Capability {
         name: "addresses",
-        paths: &["std::net", "rustix::net", "tokio::net"],
+        paths: &["std::net", "tokio::net"],
         modules: &["cli::serve", "config", "fetch", "http::server"],
     },
     Capability { name: "the environment", paths: &["std::env"], modules: &["cli", "config"] },
@@ -275,12 +287,14 @@ const HARMLESS: &[&str] = &[
     "webpki_roots",
 ];
 
-/// The only files with `unsafe`: one per C library.
+/// The only files with `unsafe`: one per C library, shared memory, and what a worker closes before it has anything.
 const UNSAFE: &[&str] = &[
     "pipeline/codec/avif/aom.rs",
     "pipeline/codec/avif/rav1d.rs",
     "pipeline/codec/jpeg/libjpeg.rs",
     "pipeline/codec/webp/libwebp.rs",
+    "renditions/isolate/memory.rs",
+    "renditions/isolate/sandbox.rs",
 ];
 
 /// The most lines of code in a file. A longer file is two files.
@@ -292,7 +306,7 @@ const FILES_MAX: usize = 15;
 /// Folders with one file for each row of a table, each command or each room, which are found by name, and the most files
 /// in them. Each has folders inside: a flat folder is never an exception.
 const LONG_FOLDERS: &[(&str, usize)] =
-    &[("", 16), ("cli", 16), ("pipeline", 17), ("pipeline/codec", 18), ("pipeline/operation", 28)];
+    &[("", 16), ("cli", 16), ("pipeline", 17), ("pipeline/codec", 19), ("pipeline/operation", 28)];
 
 struct Source {
     path: String,

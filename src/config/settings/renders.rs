@@ -30,6 +30,12 @@ pub const SINGLE: &[Setting] = &[
         1..=MS_MAX,
         layers.renditions.render_timeout_ms
     ),
+    switch!(
+        "isolate",
+        "Render in worker processes. A worker that crashes or runs late costs one request; codecs see no keys and no \
+         other uploads. If off, threads of the server render.",
+        isolate
+    ),
 ];
 
 pub const BULK: &[Setting] = &[

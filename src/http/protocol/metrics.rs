@@ -75,6 +75,9 @@ const SAMPLES: &[Sample] = &[
     Now("rendition_cache_bytes", "Weight of the cache", |figures| figures.renditions.cache_bytes),
     Total("renders", "Renders of single requests that ended, failures included", |figures| figures.renditions.renders),
     Total("render_panics", "Renders that panicked, which are bugs", |figures| figures.renditions.panics),
+    Total("render_worker_deaths", "Worker processes that died or were killed during a render", |figures| {
+        figures.renditions.worker_deaths
+    }),
     Total("render_refusals", "Renders and header reads refused for lack of room or time", |figures| {
         figures.renditions.busy
     }),
@@ -276,6 +279,7 @@ mod tests {
             cancelled: 104,
             renders: 105,
             panics: 106,
+            worker_deaths: 190,
             busy: 107,
             queue_len: 108,
             bytes_in_flight: 109,
@@ -309,7 +313,7 @@ mod tests {
             Figures { accepted: 119, draining: true, writable: true, renditions, store, jobs, jobs_answer: true };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in 101..=139 {
+        for value in (101..=139).chain([190]) {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }
