@@ -62,7 +62,7 @@ use admission::Permit;
 use cache::Cache;
 pub use counters::Counters;
 use engine::Engine;
-use generation::Generation;
+use generation::Lineage;
 pub use header::inspect;
 pub use options::Options;
 use render::Made;
@@ -149,7 +149,7 @@ pub struct Renditions {
     misses: AtomicU64,
 }
 
-/// A key and the generation of its source: no caller joins a run that began before a delete.
+/// A key and the lineage of its rendition: no caller joins a run that began before a delete.
 type RunKey = (Digest, u64);
 
 impl Renditions {
@@ -176,7 +176,7 @@ impl Renditions {
     pub fn cached(&self, source: impl Into<Source>, key: &Digest) -> Option<Rendition> {
         let hit = match source.into() {
             Source::Stored(id) => {
-                self.cache.get_again(&id, key, |rendition, generation| self.keep(key, rendition, generation))
+                self.cache.get_again(&id, key, |rendition, lineage| self.keep(key, rendition, lineage))
             }
             // A rendition of the same bytes in the store serves too.
             Source::Fetched { digest, .. } => {
@@ -215,10 +215,10 @@ impl Renditions {
             }
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let generation = self.engine.generations.of(&name);
-        let run = || self.run(fetched, key, generation.clone(), pipeline.clone());
-        let made = self.runs.join_or_start((key, generation.serial()), run).await;
-        unless_over(&generation, made)
+        let lineage = Lineage::of(&self.engine.generations, &name, &pipeline.images());
+        let run = || self.run(fetched, key, lineage.clone(), pipeline.clone());
+        let made = self.runs.join_or_start((key, lineage.serial()), run).await;
+        unless_over(&lineage, made)
     }
 
     /// Format and header of a stored blob, if they are remembered; never reads or waits.
@@ -237,26 +237,26 @@ impl Renditions {
             async move { engine.header(&engine.single, &generation).await }
         };
         let header = self.header_runs.join_or_start((*source, generation.serial()), run).await;
-        unless_over(&generation, header)
+        unless_over(&(&generation).into(), header)
     }
 
     /// The camera data in a stored blob, from its bytes on first use, then remembered.
     pub async fn camera(&self, source: &Digest) -> Result<Option<Arc<Camera>>, Error> {
         let generation = self.engine.generations.of(source);
         let camera = self.engine.camera(&generation).await;
-        unless_over(&generation, Ok(camera))
+        unless_over(&(&generation).into(), Ok(camera))
     }
 
     /// Puts a rendition that is asked for the second time into the tier; most are asked for once. Returns whether that is
     /// settled: only a few are on their way at a time, and a rendition that finds no place is tried again at its next hit.
-    fn keep(&self, key: &Digest, rendition: &Rendition, generation: &Arc<Generation>) -> bool {
+    fn keep(&self, key: &Digest, rendition: &Rendition, lineage: &Lineage) -> bool {
         if !self.tier.is_on() {
             return true;
         }
         let Ok(place) = self.keeping.clone().try_acquire_owned() else { return false };
-        let (tier, key, rendition, generation) = (self.tier.clone(), *key, rendition.clone(), generation.clone());
+        let (tier, key, rendition, lineage) = (self.tier.clone(), *key, rendition.clone(), lineage.clone());
         tokio::spawn(async move {
-            tier.insert(&generation, key, &rendition).await;
+            tier.insert(lineage, key, &rendition).await;
             drop(place);
         });
         true
@@ -265,14 +265,18 @@ impl Renditions {
     /// Forgets everything of `source`, and keeps runs under way from bringing it back. Delete calls this after the store
     /// has removed the blob.
     ///
-    /// Nothing of the source is returned from then on. The files of the tier are gone when the future is ready.
-    pub fn forget(&self, source: &Digest) -> impl Future<Output = ()> + Send + use<> {
-        if let Some(ended) = self.engine.generations.end(source) {
-            self.cache.forget(&ended);
-        }
+    /// Nothing that shows the source is returned from then on. The files of the tier are gone when the future is ready,
+    /// with the number of renditions of other sources that showed it as a mask or an overlay.
+    pub fn forget(&self, source: &Digest) -> impl Future<Output = usize> + Send + use<> {
+        let ended = self.engine.generations.end(source);
+        let mut others = ended.map(|ended| self.cache.forget(&ended)).unwrap_or_default();
         self.engine.headers.forget(source);
         self.engine.cameras.forget(source);
-        self.tier.forget(source)
+        let removal = self.tier.forget(source);
+        async move {
+            others.extend(removal.await);
+            others.len()
+        }
     }
 
     /// The run that all simultaneous requests for `key` share. It is dropped when its last caller leaves, which cancels its
@@ -281,48 +285,60 @@ impl Renditions {
         &self,
         fetched: Option<Bytes>,
         key: Digest,
-        generation: Arc<Generation>,
+        lineage: Lineage,
         pipeline: Pipeline,
     ) -> impl Future<Output = Made> + Send + use<> {
         let (engine, cache, tier) = (self.engine.clone(), self.cache.clone(), self.tier.clone());
         async move {
             // A miss asks the cache twice, and needs to: another run may have ended between this caller's lookup and its
             // start.
-            if let Some(hit) = cache.get(generation.source(), &key) {
+            let id = *lineage.source().source();
+            if let Some(hit) = cache.get(&id, &key) {
                 return Ok((hit, Origin::Hit));
             }
             let source = match fetched {
                 Some(bytes) => Opened::Given { bytes, images: Images::new() },
                 None => {
-                    let source = Opened::stored(&engine, &generation).await?;
-                    if let Some(kept) = from_tier(&engine, &tier, generation.source(), &key).await {
-                        cache.insert(key, &kept, &generation, true);
+                    let source = Opened::stored(&engine, lineage.source()).await?;
+                    if let Some(kept) = from_tier(&engine, &tier, &lineage, &key).await {
+                        cache.insert(key, &kept, lineage, true);
                         return Ok((kept, Origin::Tier));
                     }
                     source
                 }
             };
             let (rendition, origin) = engine.render_one(&source, &pipeline).await?;
-            cache.insert(key, &rendition, &generation, false);
+            cache.insert(key, &rendition, lineage, false);
             Ok((rendition, origin))
         }
     }
 }
 
 /// A rendition in the tier, of a source that is in the store. Its bytes are held in the lane of single requests.
-async fn from_tier(engine: &Engine, tier: &Tier, source: &Digest, key: &Digest) -> Option<Rendition> {
-    let found = tier.find(source, key).await?;
+async fn from_tier(engine: &Engine, tier: &Tier, lineage: &Lineage, key: &Digest) -> Option<Rendition> {
+    let found = found_in_tier(engine, tier, lineage, key).await?;
     let permit = engine.single.acquire(found.len).await.ok()?;
     Some(tier.read(found).await?.held(permit))
 }
 
-/// The value of a run, unless its source was deleted meanwhile.
-fn unless_over<T>(generation: &Generation, value: Result<Result<T, Error>, singleflight::Aborted>) -> Result<T, Error> {
-    if generation.is_over() {
+/// Finds a rendition in the tier, if the other images that it shows are in the store.
+async fn found_in_tier(engine: &Engine, tier: &Tier, lineage: &Lineage, key: &Digest) -> Option<tier::Opened> {
+    let found = tier.find(lineage.source().source(), key).await?;
+    let others: Vec<Digest> = lineage.others().iter().map(|other| *other.source()).collect();
+    let are_there = others.is_empty() || engine.store.stat(&others).await.ok()?.iter().all(Option::is_some);
+    are_there.then_some(found)
+}
+
+/// The value of a run, unless its source, or an image that it shows, was deleted meanwhile.
+fn unless_over<T>(lineage: &Lineage, value: Result<Result<T, Error>, singleflight::Aborted>) -> Result<T, Error> {
+    if lineage.source().is_over() {
         return Err(store::Error::NotFound.into());
     }
+    if let Some(other) = lineage.others().iter().find(|other| other.is_over()) {
+        return Err(pipeline::Error::MissingImage { id: *other.source() }.into());
+    }
     value.unwrap_or_else(|singleflight::Aborted| {
-        tracing::error!(source = %generation.source(), "a shared run was lost: this is our bug");
+        tracing::error!(source = %lineage.source().source(), "a shared run was lost: this is our bug");
         Err(Error::Panicked)
     })
 }

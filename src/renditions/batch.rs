@@ -11,16 +11,17 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::admission::Permit;
-use super::generation::Generation;
+use super::generation::{Generation, Lineage};
 use super::source::{Opened, Source};
 use super::tier;
-use super::{Error, Rendition, Renditions, unless_over};
+use super::{Error, Rendition, Renditions, found_in_tier, unless_over};
 use crate::digest::Digest;
 use crate::pipeline::{Images, Pipeline};
 
 /// One output of a stored source.
 struct Wanted<'a> {
     key: Digest,
+    lineage: Lineage,
     pipeline: &'a Pipeline,
     found: Option<Found>,
 }
@@ -67,12 +68,13 @@ impl Renditions {
                 break results;
             }
         };
-        for (Wanted { key, .. }, result) in wanted.iter().zip(&results).filter(|_| keep) {
+        for (Wanted { key, lineage, .. }, result) in wanted.iter().zip(&results).filter(|_| keep) {
             if let Ok(rendition) = result {
-                self.tier.insert(&generation, *key, rendition).await;
+                self.tier.insert(lineage.clone(), *key, rendition).await;
             }
         }
-        results.into_iter().map(|result| unless_over(&generation, Ok(result))).collect()
+        let results = wanted.iter().zip(results);
+        results.map(|(output, result)| unless_over(&output.lineage, Ok(result))).collect()
     }
 
     /// The outputs, and where each is already.
@@ -80,11 +82,12 @@ impl Renditions {
         let mut wanted = Vec::with_capacity(pipelines.len());
         for pipeline in pipelines {
             let key = pipeline.key(source);
+            let lineage = Lineage::of(&self.engine.generations, source, &pipeline.images());
             let found = match self.cache.get(source, &key) {
                 Some(hit) => Some(Found::InCache(hit.bytes.len() as u64)),
-                None => self.tier.find(source, &key).await.map(Found::InTier),
+                None => found_in_tier(&self.engine, &self.tier, &lineage, &key).await.map(Found::InTier),
             };
-            wanted.push(Wanted { key, pipeline, found });
+            wanted.push(Wanted { key, lineage, pipeline, found });
         }
         wanted
     }

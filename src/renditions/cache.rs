@@ -1,17 +1,21 @@
 //! [`Cache`]: finished renditions by key, bounded in bytes. It does not share work: two callers may both miss.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use moka::notification::RemovalCause;
 
 use super::Rendition;
-use super::generation::Generation;
+use super::generation::{Generation, Lineage};
 use crate::digest::Digest;
 
 /// Bytes of an entry in addition to its rendition: key, value and generation (about 330 bytes), moka's nodes and tables,
 /// the allocator's rounding.
 pub const ENTRY_BYTES: u64 = 640;
+
+/// Bytes for each other image that a rendition shows: its generation, and the key noted there.
+const OTHER_BYTES: u64 = 384;
 
 /// Finished renditions.
 #[derive(Clone)]
@@ -26,7 +30,7 @@ pub struct Cache {
 #[derive(Clone)]
 struct Entry {
     rendition: Rendition,
-    generation: Arc<Generation>,
+    lineage: Lineage,
     /// Whether it is in the tier, or need not be.
     is_kept: Arc<AtomicBool>,
 }
@@ -39,13 +43,13 @@ impl Cache {
             let evictions = evictions.clone();
             moka::sync::Cache::builder()
                 .max_capacity(bytes_max)
-                .weigher(|_, entry: &Entry| u32::try_from(weight(&entry.rendition)).unwrap_or(u32::MAX))
+                .weigher(|_, entry: &Entry| u32::try_from(weight(&entry.rendition, &entry.lineage)).unwrap_or(u32::MAX))
                 .eviction_listener(move |key: Arc<Digest>, entry: Entry, cause| {
                     if cause == RemovalCause::Size {
                         evictions.fetch_add(1, Ordering::Relaxed);
                     }
                     if cause != RemovalCause::Replaced {
-                        entry.generation.unnote(&key);
+                        entry.lineage.unnote(&key);
                     }
                 })
                 .build()
@@ -59,7 +63,7 @@ impl Cache {
         }
     }
 
-    /// The rendition of `source` by key, unless the source was forgotten.
+    /// The rendition of `source` by key, unless the source or another image in it was forgotten.
     pub fn get(&self, source: &Digest, key: &Digest) -> Option<Rendition> {
         self.entry(source, key).map(|entry| entry.rendition)
     }
@@ -70,10 +74,10 @@ impl Cache {
         &self,
         source: &Digest,
         key: &Digest,
-        keep: impl FnOnce(&Rendition, &Arc<Generation>) -> bool,
+        keep: impl FnOnce(&Rendition, &Lineage) -> bool,
     ) -> Option<Rendition> {
         let entry = self.entry(source, key)?;
-        if !entry.is_kept.load(Ordering::Relaxed) && keep(&entry.rendition, &entry.generation) {
+        if !entry.is_kept.load(Ordering::Relaxed) && keep(&entry.rendition, &entry.lineage) {
             entry.is_kept.store(true, Ordering::Relaxed);
         }
         Some(entry.rendition)
@@ -83,34 +87,37 @@ impl Cache {
         #[cfg(test)]
         self.looks.fetch_add(1, Ordering::Relaxed);
         let entry = self.entries.as_ref()?.get(key)?;
-        let serves = entry.generation.source() == source && !entry.generation.is_over();
+        let serves = entry.lineage.source().source() == source && !entry.lineage.is_over();
         serves.then_some(entry)
     }
 
-    /// Keeps a rendition that was made in `generation`, unless that is over. Its bytes are shared with its readers and not
+    /// Keeps a rendition that was made in a lineage, unless that is over. Its bytes are shared with its readers and not
     /// copied, so they must have no room to spare: their length is what is weighed. `is_kept`: it is in the tier too.
-    pub fn insert(&self, key: Digest, rendition: &Rendition, generation: &Arc<Generation>, is_kept: bool) {
+    pub fn insert(&self, key: Digest, rendition: &Rendition, lineage: impl Into<Lineage>, is_kept: bool) {
         let Some(entries) = &self.entries else { return };
-        if generation.is_over() || weight(rendition) > self.bytes_max {
+        let lineage = lineage.into();
+        if lineage.is_over() || weight(rendition, &lineage) > self.bytes_max {
             return;
         }
         // Noted before it can be evicted, and checked again after it is in: `forget` may have come between.
-        generation.note(key);
+        lineage.note(key);
         let (rendition, is_kept) = (rendition.clone(), Arc::new(AtomicBool::new(is_kept)));
-        entries.insert(key, Entry { rendition, generation: generation.clone(), is_kept });
-        if generation.is_over() {
+        entries.insert(key, Entry { rendition, lineage: lineage.clone(), is_kept });
+        if lineage.is_over() {
             entries.invalidate(&key);
         }
         // moka evicts in batches; a batch of large renditions would be far above the bound.
         entries.run_pending_tasks();
     }
 
-    /// Frees everything that was made in `generation`, which is over: none of it is served any more.
-    pub fn forget(&self, generation: &Generation) {
-        let Some(entries) = &self.entries else { return };
-        for key in generation.take_keys() {
-            entries.invalidate(&key);
-        }
+    /// Frees everything that was made in `generation`, which is over: none of it is served any more. Returns the keys of
+    /// what was made of other sources.
+    pub fn forget(&self, generation: &Generation) -> HashSet<Digest> {
+        let Some(entries) = &self.entries else { return HashSet::new() };
+        let mut keys = generation.take_keys();
+        let is_of_other = |entry: Entry| entry.lineage.source().source() != generation.source();
+        keys.retain(|key| entries.remove(key).is_some_and(is_of_other));
+        keys
     }
 
     /// Number of renditions.
@@ -129,8 +136,9 @@ impl Cache {
     }
 }
 
-fn weight(rendition: &Rendition) -> u64 {
-    (rendition.bytes.len() + rendition.query.len()) as u64 + ENTRY_BYTES
+fn weight(rendition: &Rendition, lineage: &Lineage) -> u64 {
+    let texts = (rendition.bytes.len() + rendition.query.len()) as u64;
+    texts + ENTRY_BYTES + lineage.others().len() as u64 * OTHER_BYTES
 }
 
 #[cfg(test)]
@@ -170,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_goes_with_every_image_that_it_shows() {
+        let (cache, generations) = (Cache::new(1 << 20), Generations::default());
+        let [source, mask, key, own] = [1, 2, 3, 4].map(digest);
+        cache.insert(key, &rendition(10), Lineage::of(&generations, &source, &[mask]), false);
+        cache.insert(own, &rendition(10), Lineage::of(&generations, &mask, &[]), false);
+        let ended = generations.end(&mask).expect("the entries hold it");
+        assert!(cache.get(&source, &key).is_none() && cache.get(&mask, &own).is_none());
+        assert_eq!(cache.forget(&ended), HashSet::from([key]), "what others have lost");
+        cache.entries.as_ref().expect("a cache").run_pending_tasks();
+        assert_eq!((cache.entries(), cache.bytes()), (0, 0));
+    }
+
+    #[test]
     fn an_entry_that_is_asked_for_again_is_shown_until_it_is_settled_what_becomes_of_it() {
         let (cache, generations) = (Cache::new(1 << 20), Generations::default());
         let [source, key, kept] = [1, 2, 3].map(digest);
@@ -179,9 +200,9 @@ mod tests {
         let mut shown = 0;
         for settled in [false, true, true] {
             assert!(cache.get_again(&source, &kept, |_, _| panic!("it is kept elsewhere")).is_some());
-            let show = |_: &Rendition, of: &Arc<Generation>| {
+            let show = |_: &Rendition, of: &Lineage| {
                 shown += 1;
-                assert_eq!(of.source(), &source);
+                assert_eq!(of.source().source(), &source);
                 settled
             };
             assert_eq!(cache.get_again(&source, &key, show).expect("cached").bytes.len(), 10);

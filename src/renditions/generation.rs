@@ -1,5 +1,6 @@
 //! [`Generations`]: the time of a source between two deletes. What was made in a generation is not served after its end.
-//! Takes memory only for sources in use (by a cache entry, a shared run).
+//! Takes memory only for sources in use (by a cache entry, a shared run). A [`Lineage`] is that of a rendition, which may
+//! show other images.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,61 @@ pub struct Generation {
     over: AtomicBool,
     keys: Mutex<HashSet<Digest>>,
     registry: Arc<Registry>,
+}
+
+/// The generations in which a rendition is made: of its source, and of the other images that it shows.
+#[derive(Clone)]
+pub struct Lineage {
+    source: Arc<Generation>,
+    others: Arc<[Arc<Generation>]>,
+}
+
+impl From<&Arc<Generation>> for Lineage {
+    fn from(source: &Arc<Generation>) -> Lineage {
+        Lineage { source: source.clone(), others: Arc::default() }
+    }
+}
+
+impl Lineage {
+    /// The present generations of `source` and of `others`.
+    pub fn of(generations: &Generations, source: &Digest, others: &[Digest]) -> Lineage {
+        let others = others.iter().map(|other| generations.of(other)).collect();
+        Lineage { source: generations.of(source), others }
+    }
+
+    /// The generation of the source.
+    pub fn source(&self) -> &Arc<Generation> {
+        &self.source
+    }
+
+    /// The generations of the other images.
+    pub fn others(&self) -> &[Arc<Generation>] {
+        &self.others
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        std::iter::once(&self.source).chain(&*self.others)
+    }
+
+    /// A number that changes with each of the generations.
+    pub fn serial(&self) -> u64 {
+        self.all().map(|generation| generation.serial()).max().unwrap_or_default()
+    }
+
+    /// Whether one of the images was deleted: nothing made of them may be served.
+    pub fn is_over(&self) -> bool {
+        self.all().any(|generation| generation.is_over())
+    }
+
+    /// Adds the key of a cached rendition to every generation.
+    pub fn note(&self, key: Digest) {
+        self.all().for_each(|generation| generation.note(key));
+    }
+
+    /// Removes the key of a rendition that left the cache.
+    pub fn unnote(&self, key: &Digest) {
+        self.all().for_each(|generation| generation.unnote(key));
+    }
 }
 
 impl Generations {

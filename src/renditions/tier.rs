@@ -1,10 +1,13 @@
 //! [`Tier`]: renditions in files next to the store, for renditions that the cache has lost to a restart or to others. It is
 //! a cache, too: bounded in bytes, never synced, checked when read, and its files may be deleted at any time. It does not
-//! know whether a source still exists: a caller that finds a rendition here asks the store.
+//! know whether its images still exist: a caller that finds a rendition here asks the store.
 //!
 //! ```text
 //! <data>/renditions/<3 hex>/<source, 64 hex>.<key, 64 hex>
+//! <data>/renditions/<3 hex>/<image, 64 hex>.<key, 64 hex>.<source, 64 hex>
 //! ```
+//!
+//! A file of the second kind is a note that a rendition shows a second image, so that it is found when that is deleted.
 //!
 //! The only part of `renditions` that knows the file system. Its calls run on tokio's blocking threads.
 
@@ -17,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::generation::Generation;
+use super::generation::Lineage;
 use super::{Options, Rendition};
 use crate::digest::Digest;
 use crate::pipeline::codec;
@@ -36,7 +39,7 @@ pub struct Tier {
 /// Counts of the tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Renditions in the tier.
+    /// Files in the tier: renditions, and notes of the images that they show.
     pub entries: u64,
     /// Their bytes on the device.
     pub bytes: u64,
@@ -88,33 +91,35 @@ impl Tier {
         Some(rendition)
     }
 
-    /// Keeps a rendition that was made in `generation`, unless that is over. Waits until the tier is counted: before that,
+    /// Keeps a rendition that was made in a lineage, unless that is over. Waits until the tier is counted: before that,
     /// the room is not known. A failure is only logged: the rendition can be made again.
-    pub async fn insert(&self, generation: &Arc<Generation>, key: Digest, rendition: &Rendition) {
+    pub async fn insert(&self, lineage: impl Into<Lineage>, key: Digest, rendition: &Rendition) {
         let Some(shards) = self.shards.clone() else { return };
         // A summary has no format name that a file could hold.
         let can_be_read = codec::by_name(rendition.codec.name).is_some();
         if !can_be_read || self.counted.clone().wait_for(|counted| *counted).await.is_err() {
             return;
         }
-        let (generation, rendition) = (generation.clone(), rendition.clone());
-        let inserted = spawn_blocking(move || shards.insert(&generation, &key, &rendition)).await;
+        let (lineage, rendition) = (lineage.into(), rendition.clone());
+        let inserted = spawn_blocking(move || shards.insert(lineage, &key, &rendition)).await;
         if let Ok(Err(error)) = inserted {
             tracing::warn!(%error, "a rendition cannot be kept in the tier");
         }
     }
 
-    /// Removes everything of `source`, whose generation has ended. Begins at once, and is done when the future is ready.
-    /// Nothing of it is returned meanwhile, since the source is gone from the store.
+    /// Removes everything that shows `source`, whose generation has ended. Begins at once, and is done when the future is
+    /// ready. Nothing of it is returned meanwhile, since the source is gone from the store. Returns the keys of what was
+    /// made of other sources.
     ///
     /// # Panics
     /// Outside a tokio runtime, if there is a tier.
-    pub fn forget(&self, source: &Digest) -> impl Future<Output = ()> + Send + use<> {
+    pub fn forget(&self, source: &Digest) -> impl Future<Output = Vec<Digest>> + Send + use<> {
         let source = *source;
         let removal = self.shards.clone().map(|shards| spawn_blocking(move || shards.forget(&source)));
         async move {
-            if let Some(removal) = removal {
-                let _ = removal.await;
+            match removal {
+                Some(removal) => removal.await.unwrap_or_default(),
+                None => Vec::new(),
             }
         }
     }

@@ -57,8 +57,9 @@ pub(in crate::http) fn info(call: Call) -> Reply {
 /// `POST /images/delete`: a line for each id, also if it is not stored.
 pub(in crate::http) fn delete(call: Call) -> Reply {
     let delete = |app: Arc<App>, id| async move {
-        images::remove(&app, id).await?;
-        Ok((StatusCode::NO_CONTENT, json!({})))
+        let others = images::remove(&app, id).await?;
+        let rest = if others > 0 { json!({ "also_removed": others }) } else { json!({}) };
+        Ok((StatusCode::NO_CONTENT, rest))
     };
     Reply::later(async move {
         no_parameters(&call.parts)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue};
 use serde_json::json;
 
 use crate::digest::Digest;
@@ -16,12 +17,14 @@ use crate::http::protocol::image_response::{self, Image};
 use crate::http::protocol::render_request::{Pipelines, RenderRequest};
 use crate::http::protocol::response_options::{self, Pairs, ResponseOptions};
 use crate::http::protocol::{auth, digest_fields, response};
-use crate::pipeline::codec;
 use crate::pipeline::invalid::{invalid, not_within, repeated, unknown_of};
 use crate::pipeline::query;
+use crate::pipeline::{self, Pipeline, codec};
 use crate::renditions::{Origin, Rendition};
 use crate::store;
 
+/// The number of renditions of other images that showed a deleted image, and were removed with it.
+const ALSO_REMOVED: HeaderName = HeaderName::from_static("progimage-also-removed");
 /// Longer originals are not read into memory for their digest.
 const DIGEST_BYTES_MAX: u64 = 1 << 20;
 /// The media type of an original that no codec knows any more.
@@ -131,9 +134,10 @@ async fn render(
     let source = if negotiated { Some(app.renditions.header(id).await?) } else { None };
     let pipeline = pipelines.fitting(source);
     let mut image = Image::new(parts, *grant, options, ETag::of_key(key), pipeline.codec().media_type);
-    // The tag is known without a render. It is enough that the source exists.
+    // The tag is known without a render. It is enough that the source exists, and what else it shows.
     if conditional::is_conditional(&parts.headers) {
         exists(app, id).await?;
+        others_exist(app, &pipeline).await?;
         if let Some(answer) = image.condition()? {
             return Ok(answer);
         }
@@ -153,6 +157,16 @@ pub(in crate::http) async fn exists(app: &App, id: &Digest) -> Result<u64, Error
     Ok(stat(app, id).await?.ok_or(store::Error::NotFound)?.len)
 }
 
+/// Checks that the other images that a pipeline names are stored.
+pub(in crate::http) async fn others_exist(app: &App, pipeline: &Pipeline) -> Result<(), Error> {
+    let ids = pipeline.images();
+    let stats = if ids.is_empty() { Vec::new() } else { app.store.stat(&ids).await? };
+    match ids.iter().zip(stats).find(|(_, stat)| stat.is_none()) {
+        Some((id, _)) => Err(pipeline::Error::MissingImage { id: *id }.into()),
+        None => Ok(()),
+    }
+}
+
 async fn stat(app: &App, id: &Digest) -> Result<Option<store::Stat>, Error> {
     Ok(app.store.stat(std::slice::from_ref(id)).await?.first().copied().flatten())
 }
@@ -168,23 +182,24 @@ pub(in crate::http) fn delete(call: Call, id: Digest) -> Reply {
                 return Err(Error::Precondition);
             }
         }
-        remove(&call.app, id).await?;
-        Ok(response::with(StatusCode::NO_CONTENT, Body::Empty))
+        let others = remove(&call.app, id).await?;
+        let mut response = response::with(StatusCode::NO_CONTENT, Body::Empty);
+        if others > 0 {
+            response.headers_mut().insert(ALSO_REMOVED, HeaderValue::from(others));
+        }
+        Ok(response)
     })
 }
 
-/// Deletes an image on a task of its own, so that no rendition stays behind if the client leaves in between.
-pub(in crate::http) async fn remove(app: &Arc<App>, id: Digest) -> Result<(), Error> {
+/// Deletes an image on a task of its own, so that no rendition stays behind if the client leaves in between. Returns the
+/// number of renditions of other images that showed it, and went with it.
+pub(in crate::http) async fn remove(app: &Arc<App>, id: Digest) -> Result<usize, Error> {
     let app = Arc::clone(app);
     let deleted = tokio::spawn(async move {
-        let deleted = app.store.delete(&id).await;
-        if deleted.is_ok() {
-            app.renditions.forget(&id).await;
-        }
-        deleted
+        app.store.delete(&id).await?;
+        Ok(app.renditions.forget(&id).await)
     });
-    deleted.await.map_err(|_| Error::Internal)??;
-    Ok(())
+    deleted.await.map_err(|_| Error::Internal)?
 }
 
 /// `GET /images?after=&limit=`

@@ -3,8 +3,9 @@
 //!
 //! A folder is changed under its lock and read without. Files whose names are not ours are left alone.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::OFlags;
 
 use super::super::Rendition;
-use super::super::generation::Generation;
+use super::super::generation::{Generation, Lineage};
 use super::file;
 use crate::digest::Digest;
 
@@ -73,11 +74,44 @@ struct Shard {
 /// A file of the tier.
 struct Entry {
     path: PathBuf,
+    name: Name,
     shard: usize,
     bytes: u64,
     used: SystemTime,
     /// Whether the file is complete; otherwise it was being written.
     is_whole: bool,
+}
+
+/// The name of a file: of a rendition of `image` by key, or of a note that the rendition of `source` by key shows it.
+struct Name {
+    image: Digest,
+    key: Digest,
+    source: Option<Digest>,
+}
+
+impl Name {
+    /// Reads the name of a file; `None` if it is not one of ours.
+    fn read(name: &str) -> Option<Name> {
+        let mut parts = name.split('.').map(|part| part.parse().ok());
+        let (image, key) = (parts.next()??, parts.next()??);
+        let source = match parts.next() {
+            Some(source) => Some(source?),
+            None => None,
+        };
+        parts.next().is_none().then_some(Name { image, key, source })
+    }
+
+    /// Source and key of the rendition that a note is about.
+    fn shown(&self) -> Option<(Digest, Digest)> {
+        Some((self.source?, self.key))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.image, self.key)?;
+        self.source.map_or(Ok(()), |source| write!(f, ".{source}"))
+    }
 }
 
 /// An opened rendition.
@@ -160,17 +194,24 @@ impl Shards {
         read
     }
 
-    /// Keeps a rendition that was made in `generation`, if that is not over and room can be made. All folders must be
-    /// counted.
-    pub fn insert(&self, generation: &Generation, key: &Digest, rendition: &Rendition) -> io::Result<()> {
-        let (source, bytes) = (generation.source(), blocks(file::len(rendition)));
+    /// Keeps a rendition that was made in a lineage, if that is not over and room can be made. All folders must be counted.
+    pub fn insert(&self, lineage: impl Into<Lineage>, key: &Digest, rendition: &Rendition) -> io::Result<()> {
+        let lineage = lineage.into();
+        let (source, bytes) = (lineage.source().source(), blocks(file::len(rendition)));
         let path = self.path(source, key);
-        if fs::exists(&path)? || !self.reserve(bytes) {
+        if fs::exists(&path)? {
+            return Ok(());
+        }
+        // The notes come first: a rendition without them would not be found by a delete.
+        for other in lineage.others() {
+            self.note(other, key, source)?;
+        }
+        if !self.reserve(bytes) {
             return Ok(());
         }
         let mut shard = self.lock(index(source));
         // Checked under the lock: `forget` comes after the end, and takes the lock, too.
-        let is_over = generation.is_over() || fs::exists(&path)?;
+        let is_over = lineage.is_over() || fs::exists(&path)?;
         let written = if is_over { Ok(()) } else { self.write(&path, source, key, rendition) };
         if is_over || written.is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -182,14 +223,40 @@ impl Shards {
         written
     }
 
-    /// Removes everything of `source`.
-    pub fn forget(&self, source: &Digest) {
-        let index = index(source);
-        let mut shard = self.lock(index);
-        let hex = source.hex();
-        for entry in self.entries_of(index).into_iter().flatten().filter(|entry| entry.is_of(hex.as_str())) {
-            self.remove(&mut shard, &entry.path);
+    /// Notes that the rendition of `source` by key shows `other`, so that it goes with it.
+    fn note(&self, other: &Generation, key: &Digest, source: &Digest) -> io::Result<()> {
+        let name = Name { image: *other.source(), key: *key, source: Some(*source) };
+        let mut shard = self.lock(index(&name.image));
+        let path = self.file(&name);
+        if other.is_over() || fs::exists(&path)? {
+            return Ok(());
         }
+        self.make_folder(&name.image)?;
+        // It has a byte, since what has none would take no room, and there could be any number.
+        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?.write_all(b"\n")?;
+        let (entries, bytes) = (shard.entries + 1, shard.bytes + BLOCK_BYTES);
+        self.set(&mut shard, entries, bytes);
+        Ok(())
+    }
+
+    /// Removes everything that shows `image`. Returns the keys of the renditions of other sources.
+    pub fn forget(&self, image: &Digest) -> Vec<Digest> {
+        let index = index(image);
+        let mut shard = self.lock(index);
+        let entries = self.entries_of(index).into_iter().flatten().filter(|entry| entry.name.image == *image);
+        let mut noted = Vec::new();
+        for entry in entries {
+            self.remove(&mut shard, &entry.path);
+            noted.extend(entry.name.shown());
+        }
+        // Two folders are never locked at once.
+        drop(shard);
+        noted.retain(|(source, key)| self.remove_rendition(source, key));
+        noted.into_iter().map(|(_, key)| key).collect()
+    }
+
+    fn remove_rendition(&self, source: &Digest, key: &Digest) -> bool {
+        self.remove(&mut self.lock(index(source)), &self.path(source, key))
     }
 
     /// Bytes of counted files and of reservations.
@@ -235,6 +302,10 @@ impl Shards {
         for entry in sample.into_iter().take(half) {
             if self.has_room(room) {
                 break;
+            }
+            // A note goes after its rendition, which would not be found by a delete without it.
+            if let Some((source, key)) = entry.name.shown() {
+                removed += u64::from(self.remove_rendition(&source, &key));
             }
             removed += u64::from(self.remove(&mut self.lock(entry.shard), &entry.path));
         }
@@ -300,7 +371,7 @@ impl Shards {
     /// Writes a file under another name first, so that a reader never sees a part. Nothing is synced: a file is checked when
     /// it is read after a power cut.
     fn write(&self, path: &Path, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.folder(index(source)))?;
+        self.make_folder(source)?;
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(UNFINISHED);
         let unfinished = PathBuf::from(unfinished);
@@ -318,6 +389,10 @@ impl Shards {
         written
     }
 
+    fn make_folder(&self, image: &Digest) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.folder(index(image)))
+    }
+
     fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
         self.shards[index].lock()
     }
@@ -327,7 +402,11 @@ impl Shards {
     }
 
     fn path(&self, source: &Digest, key: &Digest) -> PathBuf {
-        self.folder(index(source)).join(format!("{source}.{key}"))
+        self.file(&Name { image: *source, key: *key, source: None })
+    }
+
+    fn file(&self, name: &Name) -> PathBuf {
+        self.folder(index(&name.image)).join(name.to_string())
     }
 }
 
@@ -337,17 +416,14 @@ impl Entry {
         let name = name.to_str()?;
         let finished = name.strip_suffix(UNFINISHED);
         let metadata = found.metadata().ok().filter(fs::Metadata::is_file)?;
-        is_ours(finished.unwrap_or(name), shard).then(|| Entry {
+        Some(Entry {
             path: found.path(),
+            name: Name::read(finished.unwrap_or(name)).filter(|name| index(&name.image) == shard)?,
             shard,
             bytes: blocks(metadata.len()),
             used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             is_whole: finished.is_none(),
         })
-    }
-
-    fn is_of(&self, source: &str) -> bool {
-        self.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(source.as_bytes()))
     }
 }
 
@@ -355,12 +431,6 @@ impl Entry {
 fn index(source: &Digest) -> usize {
     let bytes = source.as_bytes();
     usize::from(bytes[0]) << 4 | usize::from(bytes[1] >> 4)
-}
-
-/// Whether this is the name of a rendition in this folder.
-fn is_ours(name: &str, folder: usize) -> bool {
-    let Some((source, key)) = name.split_once('.') else { return false };
-    source.parse().is_ok_and(|source| index(&source) == folder) && key.parse::<Digest>().is_ok()
 }
 
 fn blocks(len: u64) -> u64 {

@@ -134,6 +134,32 @@ fn the_budget_is_reached_and_not_passed() {
 }
 
 #[test]
+fn a_note_takes_room_and_none_goes_without_its_rendition() {
+    let folder = TempDir::new().expect("a folder");
+    let shards = counted(folder.path(), 3 * BLOCK_BYTES);
+    let insert_with_note = || {
+        let lineage = Lineage::of(&Generations::default(), &digest(1), &[digest(2)]);
+        shards.insert(lineage, &digest(3), &rendition(100)).expect("written");
+        files(folder.path())
+            .into_iter()
+            .find(|path| path.ends_with(format!("{}.{}.{}", digest(2), digest(3), digest(1))))
+    };
+    let note = insert_with_note().expect("a note");
+    assert_eq!((shards.entries(), shards.bytes()), (2, 2 * BLOCK_BYTES));
+    used_ago(&note, Duration::from_secs(1000));
+    insert(&shards, 4, 0);
+    insert(&shards, 5, 0);
+    assert!(get(&shards, 1, 3).is_none() && get(&shards, 4, 0).is_some() && get(&shards, 5, 0).is_some());
+    assert_eq!((shards.entries(), shards.bytes()), (2, 2 * BLOCK_BYTES));
+    shards.forget(&digest(4));
+    assert!(insert_with_note().is_some());
+    assert_eq!(shards.forget(&digest(2)), [digest(3)]);
+    assert!(get(&shards, 1, 3).is_none() && get(&shards, 5, 0).is_some());
+    assert_eq!((shards.entries(), shards.bytes()), (1, BLOCK_BYTES));
+    assert_eq!(counted(folder.path(), 1 << 20).bytes(), BLOCK_BYTES);
+}
+
+#[test]
 fn a_lower_budget_holds_from_the_next_start_on() {
     let folder = TempDir::new().expect("a folder");
     let shards = counted(folder.path(), 1 << 20);

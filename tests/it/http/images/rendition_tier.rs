@@ -40,3 +40,40 @@ fn what_was_asked_for_twice_is_a_hit_after_a_restart_until_it_is_deleted() {
     assert!(files(folder.path()).is_empty());
     assert_eq!(second.get(&form).status, 404);
 }
+
+#[test]
+fn a_rendition_goes_with_its_overlay_now_and_after_a_restart() {
+    let store = runtime().block_on(store::open("memory:", &store::Options::default())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |store: &Arc<dyn Store>| {
+        let tier_folder = Some(folder.path().to_owned());
+        Server::over(store.clone(), |settings| settings.renditions.tier_folder = tier_folder)
+    };
+    let first = start(&store);
+    let path = first.store(&ppm(40, 20, [200, 100, 50]));
+    let overlay = first.store(&ppm(5, 5, [1, 2, 3]));
+    let form = format!("{path}.png?overlay={}", overlay.trim_start_matches("/images/"));
+    let tag = first.get(&form).field("etag").unwrap().to_owned();
+    assert_eq!(first.get(&form).field("cache-status"), Some("progimage; hit"));
+    // The rendition, and a note of what it shows.
+    until(|| figure(&first, "tier_entries") == 2);
+    let kept: Vec<(PathBuf, Vec<u8>)> =
+        files(folder.path()).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+
+    let second = start(&store);
+    assert_eq!(second.get(&form).field("cache-status"), Some("progimage; hit; detail=tier"));
+    assert_eq!(second.get(&form).field("cache-status"), Some("progimage; hit"));
+    let deleted = second.ask("DELETE", &overlay, &[]);
+    assert_eq!((deleted.status, deleted.field("progimage-also-removed")), (204, Some("1")));
+    assert!(files(folder.path()).is_empty());
+    second.get(&form).assert_problem(422, "image-missing");
+    second.ask("GET", &form, &[&format!("If-None-Match: {tag}")]).assert_problem(422, "image-missing");
+    assert_eq!(second.get(&format!("{path}.png")).status, 200, "the source is there");
+
+    // Files that came back, as from a backup, change nothing.
+    kept.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    let third = start(&store);
+    third.get(&form).assert_problem(422, "image-missing");
+    third.store(&ppm(5, 5, [1, 2, 3]));
+    assert_eq!(third.get(&form).status, 200);
+}
