@@ -228,10 +228,8 @@ impl Items {
         let (bytes, reserved) = held.into_parts();
         inspect(&bytes).await?;
         let len = bytes.len() as u64;
-        let mut upload = match reserved {
-            Some(reserved) => self.uploads.begin_within(reserved, Some(len)).await?,
-            None => self.uploads.begin(Some(len)).await?,
-        };
+        let reserved = reserved.unwrap_or_else(|| self.uploads.acquire_none());
+        let mut upload = self.uploads.begin_within(reserved, len).await?;
         upload.write(bytes).await?;
         Ok(upload.seal(None).await?.commit().await?)
     }

@@ -100,22 +100,32 @@ impl Uploads {
     }
 
     /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are returned before a
-    /// byte is read.
+    /// byte is read. The budget is taken as bytes come: clients that only declare a length keep no other from it.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
-        self.begin_within(self.acquire_none(), declared).await
+        self.expects(declared.unwrap_or(0))?;
+        self.begun(self.acquire_none(), declared, 1).await
     }
 
-    /// Begins an upload whose bytes are covered, in part or whole, by `reserved`.
-    pub async fn begin_within(&self, mut reserved: Reserved, declared: Option<u64>) -> Result<Upload, Error> {
-        let max = self.shared.options.blob_bytes_max;
-        if declared.is_some_and(|len| len > max) {
-            return Err(Error::TooLarge { max });
-        }
+    /// Begins an upload of `len` bytes that are there already, covered in part or whole by `reserved`.
+    pub async fn begin_within(&self, reserved: Reserved, len: u64) -> Result<Upload, Error> {
+        self.begun(reserved, Some(len), len.max(1)).await
+    }
+
+    async fn begun(&self, mut reserved: Reserved, declared: Option<u64>, bytes: u64) -> Result<Upload, Error> {
+        self.shared.bounded(declared.unwrap_or(0))?;
         self.admits()?;
-        reserved.acquire(declared.unwrap_or(0).max(1)).await?;
+        reserved.acquire(bytes).await?;
         let Reserved { shared, budget, patience } = reserved;
         let stage = shared.store.stage(declared).await?;
         Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, patience, broken: false })
+    }
+
+    /// Checks that a body of so many bytes would find room now, and takes none. Uploads that may wait find it later.
+    /// `TooLarge`, `Busy`.
+    pub fn expects(&self, bytes: u64) -> Result<(), Error> {
+        self.shared.bounded(bytes)?;
+        let is_free = bytes.div_ceil(PIECE_BYTES) <= self.shared.budget.available_permits() as u64;
+        if is_free || !self.patience.is_zero() { Ok(()) } else { Err(Error::Busy) }
     }
 
     /// Checks whether uploads may begin at all: `ReadOnly`, `Full`.
@@ -197,8 +207,13 @@ impl Shared {
 
     /// Pieces that are missing in `acquired` to hold one body of `len` bytes.
     fn missing(&self, acquired: &OwnedSemaphorePermit, len: u64) -> Result<u64, Error> {
+        self.bounded(len)?;
+        Ok(missing(acquired, len))
+    }
+
+    fn bounded(&self, len: u64) -> Result<(), Error> {
         let max = self.options.blob_bytes_max;
-        if len > max { Err(Error::TooLarge { max }) } else { Ok(missing(acquired, len)) }
+        if len > max { Err(Error::TooLarge { max }) } else { Ok(()) }
     }
 }
 

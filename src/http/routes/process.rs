@@ -87,9 +87,10 @@ struct Arriving {
 }
 
 impl Arriving {
-    /// Refuses at once a declared length that is too large.
+    /// Refuses at once a declared length that is too large. The budget is taken as bytes come.
     fn new(app: &App, declared: Option<u64>) -> Result<Arriving, Error> {
-        let reserved = app.uploads.try_acquire(declared.unwrap_or(0))?;
+        app.uploads.expects(declared.unwrap_or(0))?;
+        let reserved = app.uploads.try_acquire(0)?;
         Ok(Arriving { bytes: Vec::new(), hasher: Hasher::default(), reserved })
     }
 
