@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -45,7 +46,7 @@ fn serve(mut config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
     log(&config)?;
     raise_descriptors();
     config.layers.renditions.worker = workers(&config)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    run_to_its_end(async {
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
@@ -76,6 +77,16 @@ fn workers(config: &Config) -> Result<Option<WorkerCommand>, String> {
         Ok(()) => Ok(Some(command)),
         Err(error) => Err(format!("no render worker can run here: {error}; isolate=false renders without workers")),
     }
+}
+
+/// Runs the server on a runtime, and leaves at its end whatever blocks a thread. A look-up of a name may take as long
+/// as name servers are silent, and cannot be stopped. All that must reach the disk is there by then: the store and the
+/// queue acknowledge nothing before.
+fn run_to_its_end<T, E: From<io::Error>>(server: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let runtime = Runtime::new()?;
+    let ended = runtime.block_on(server);
+    runtime.shutdown_background();
+    ended
 }
 
 /// Opens the jobs database: in the data folder, or in memory if there is none.
@@ -113,5 +124,32 @@ fn raise_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::debug!(%error, "cannot raise the limit of open files");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_blocks_does_not_keep_a_server_from_its_end() {
+        // This stands for a name server that is silent.
+        let (answer, silence) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let result = run_to_its_end(async {
+                let (begun, began) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    _ = begun.send(());
+                    silence.recv().is_ok()
+                });
+                began.await.map_err(io::Error::other)
+            });
+            _ = ended.send(result.is_ok());
+        });
+        assert_eq!(end.recv_timeout(std::time::Duration::from_secs(60)), Ok(true));
+        _ = answer.send(());
     }
 }
