@@ -197,7 +197,7 @@ def bulk(port, lines, count=None):
     count = len(lines) if isinstance(lines, list) else count
     began = time.perf_counter()
     with socket.create_connection(("127.0.0.1", port), timeout=600) as stream:
-        stream.sendall(b"POST /bulk HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+        stream.sendall(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
                        b"Content-Type: application/x-ndjson\r\n\r\n")
         sender = threading.Thread(target=send, args=(stream, lines))
         sender.start()

@@ -96,7 +96,7 @@ def one_by_one(server, batch):
 
 def as_tar(server, archive):
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
-        connection.sendall(b"POST /images HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-tar\r\n"
+        connection.sendall(b"POST /images HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-tar\r\n"
                            b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(archive))
         sender = threading.Thread(target=connection.sendall, args=(archive,))
         sender.start()

@@ -74,21 +74,21 @@ impl Client {
 }
 
 fn get(path: &str, field: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{field}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n").into_bytes()
 }
 
 fn post(body: &[u8]) -> Vec<u8> {
-    let head = format!("POST /images HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!("POST /images HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
 fn put(path: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("PUT {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
 fn head(path: &str) -> Vec<u8> {
-    format!("HEAD {path} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes()
+    format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 
 /// A PPM file of about `bytes` bytes whose pixels begin with `serial`: each another image.

@@ -161,7 +161,7 @@ def bulk(server, items):
 
 def send(client, items):
     body = b"".join(json.dumps(one).encode() + b"\n" for one in items)
-    head = f"POST /bulk HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     try:
         client.sendall(head.encode() + body)
     except OSError:

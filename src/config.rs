@@ -29,8 +29,6 @@ pub struct Config {
     pub layers: http::Settings,
     /// Whether renders run in worker processes.
     pub isolate: bool,
-    /// Whether to listen on a public address without keys.
-    pub public_without_keys: bool,
     /// The format of the log.
     pub log_format: LogFormat,
     /// The level of the log, such as `info`, or a filter such as `progimage=debug`.
@@ -53,7 +51,6 @@ impl Default for Config {
             data: "./progimage-data".to_owned(),
             layers: http::Settings::default(),
             isolate: false,
-            public_without_keys: false,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }
@@ -115,7 +112,7 @@ impl Config {
     fn contradictions(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         let access = &self.layers.access;
-        if !self.listen.ip().is_loopback() && !access.has_keys() && !self.public_without_keys {
+        if !self.listen.ip().is_loopback() && !access.has_keys() && !access.public_without_keys {
             mistakes.push(format!(
                 "listen: {} can be reached from other machines, and there are no keys: set keys, listen on a \
                  loopback address, or set allow_public_without_keys",
@@ -191,7 +188,7 @@ mod tests {
         assert_eq!(config.layers.renditions.cache_bytes_max, 3);
         assert_eq!(config.data, "environment");
         assert_eq!(config.listen.port(), 1);
-        assert!(config.public_without_keys);
+        assert!(config.layers.access.public_without_keys);
     }
 
     #[test]

@@ -26,7 +26,7 @@
 //!
 //! /// Sends a request and reads the response to its end.
 //! fn ask(address: SocketAddr, line: &str, body: &[u8]) -> io::Result<Vec<u8>> {
-//!     let head = format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+//!     let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
 //!     let mut stream = TcpStream::connect(address)?;
 //!     stream.write_all(&[head.as_bytes(), body].concat())?;
 //!     let mut response = Vec::new();

@@ -48,6 +48,8 @@ pub(super) enum Error {
     Busy { retry_after_s: u32 },
     /// The bound of concurrent bulk requests is reached.
     BulksBusy { max: u64 },
+    /// All places for connections are taken by requests under way; `name` is the bound.
+    ConnectionsBusy { name: &'static str, max: u64 },
     /// A codec or operation panicked.
     Panicked,
     /// No route has this path.
@@ -64,6 +66,10 @@ pub(super) enum Error {
     NotImplemented,
     /// `Host` is missing, given twice, or no host.
     Host,
+    /// `Host` is not a name of this machine, and the server has no keys.
+    ForeignHost,
+    /// A web page of a foreign origin asks for a change, and the server has no keys.
+    ForeignOrigin,
     /// The request target is too long.
     UrlTooLong { max: usize },
     /// Too many header fields, or too many bytes of them.

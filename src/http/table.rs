@@ -59,6 +59,11 @@ impl Route {
         self.scope
     }
 
+    /// Whether it reads an image: a stored one, or a rendition of it.
+    pub(super) fn is_image(&self) -> bool {
+        self.method == Method::GET && matches!(self.pattern, PathPattern::Image(_) | PathPattern::Rendition(_))
+    }
+
     /// One sentence of documentation.
     pub fn doc(&self) -> &'static str {
         self.doc

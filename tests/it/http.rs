@@ -1,6 +1,6 @@
 //! The edge as a black box: bytes to a real server on a free port, bytes back. Stored images are small PPM files of one
-//! colour each. Files are named after routes. What holds on every route is in `server`, `access`, `signed`, `malformed`
-//! and `store_failures`.
+//! colour each. Files are named after routes. What holds on every route is in `server`, `access`, `signed`, `pages`,
+//! `malformed` and `store_failures`.
 
 mod client;
 
@@ -14,6 +14,7 @@ mod remote;
 
 mod access;
 mod malformed;
+mod pages;
 mod server;
 mod signed;
 mod store_failures;
@@ -76,6 +77,8 @@ impl Server {
         // A client that still sends is heard to its end, however busy the machine is.
         settings.http.linger_ms = 60_000;
         change(&mut settings);
+        // The hosts in the requests of these tests.
+        settings.access.hosts.extend(["a", "test"].map(str::to_owned));
         let (stop, stopped) = oneshot::channel();
         let store = store(&settings.store);
         let (address, served) = runtime().block_on(async {

@@ -194,6 +194,7 @@ const CAPABILITIES: &[Capability] = &[
         modules: &["cli", "fetch"],
     },
     Capability { name: "connections", paths: &["tokio::net::TcpStream"], modules: &["fetch", "http::server"] },
+    Capability { name: "options of sockets", paths: &["socket2"], modules: &["http::server"] },
     Capability {
         name: "addresses",
         paths: &["std::net", "tokio::net"],

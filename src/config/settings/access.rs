@@ -1,7 +1,7 @@
 //! Settings: who may do what, and presets.
 
 use crate::config::Config;
-use crate::config::setting::{Setting, read, switch};
+use crate::config::setting::{Setting, joined, listed, read, switch};
 use crate::http::sign::signing_keys;
 use crate::http::{Presets, auth};
 
@@ -62,9 +62,25 @@ pub const ROWS: &[Setting] = &[
     ),
     switch!(
         "allow_public_without_keys",
-        "Listen on any address without keys. Anyone who reaches the server may then do everything.",
-        public_without_keys
+        "Listen on any address without keys, and answer to any host. Anyone who reaches the server may then do everything.",
+        layers.access.public_without_keys
     ),
+    Setting {
+        key: "hosts",
+        doc: "Further hosts that a server without keys answers to, separated by commas. It always answers to names and \
+              addresses of its own machine, such as `localhost`. With keys it answers to any.",
+        get: |config| joined(&config.layers.access.hosts),
+        set: |config, text| listed(text).map(|value| config.layers.access.hosts = value),
+        default_text: None,
+    },
+    Setting {
+        key: "cors_origins",
+        doc: "Origins of web pages that may use every route, separated by commas; `*`: all. Pages of other origins may \
+              only read images. Without keys, they are refused all that changes something.",
+        get: |config| config.layers.access.cors_origins.to_string(),
+        set: |config, text| text.parse().map(|value| config.layers.access.cors_origins = value),
+        default_text: None,
+    },
 ];
 
 fn add_keys(config: &mut Config, text: &str) -> Result<(), String> {

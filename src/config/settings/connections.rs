@@ -4,11 +4,24 @@ use super::{BYTES_MAX, MS_MAX};
 use crate::config::setting::{Setting, bounded, in_words, number};
 
 pub const SENDERS: &[Setting] = &[
-    number!("connections_max", "Connections at once.", 1..=1_000_000, layers.http.connections_max),
+    number!(
+        "connections_max",
+        "Connections at once. For one more, the one goes that has been idle longest. While all are at work, one more may \
+         ask for health alone.",
+        1..=1_000_000,
+        layers.http.connections_max
+    ),
+    number!(
+        "connections_per_address_max",
+        "Connections at once of one address, or of one /64 network of IPv6. A proxy is one address.",
+        1..=1_000_000,
+        layers.http.connections_per_address_max
+    ),
     number!("keep_alive_ms", "Time that a connection may be idle.", 1..=MS_MAX, layers.http.keep_alive_ms),
     number!(
         "head_timeout_ms",
-        "Time of a request's head, from its first byte. A connection without one is idle: `keep_alive_ms`.",
+        "Time of a request's head, from its first byte. The first one of a connection counts from its start; between \
+         requests a connection is idle: `keep_alive_ms`.",
         1..=MS_MAX,
         layers.http.head_timeout_ms
     ),

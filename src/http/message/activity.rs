@@ -14,7 +14,7 @@ pub(in crate::http) struct Activity {
     busy: AtomicBool,
     /// When a response last moved or ended, in milliseconds since `opened`.
     moved_ms: AtomicU64,
-    /// When a head began to arrive; `NEVER` if none is arriving.
+    /// When a head began to arrive; `NEVER` if none is arriving. The first one is awaited from the start.
     head_ms: AtomicU64,
     /// When the client stopped taking bytes; `NEVER` if it takes them.
     stalled_ms: AtomicU64,
@@ -34,7 +34,7 @@ impl Activity {
             opened: Instant::now(),
             busy: AtomicBool::new(false),
             moved_ms: AtomicU64::new(0),
-            head_ms: AtomicU64::new(NEVER),
+            head_ms: AtomicU64::new(0),
             stalled_ms: AtomicU64::new(NEVER),
             behind_ms: AtomicU64::new(NEVER),
             taken: AtomicU64::new(0),
@@ -111,6 +111,16 @@ impl Activity {
         if self.behind_ms.load(Ordering::Relaxed) != NEVER {
             self.behind_ms.store(NEVER, Ordering::Relaxed);
         }
+    }
+
+    /// Since when the connection waits for a request, of which a part may have come; `None` while one is answered.
+    pub(in crate::http) fn idle_since(&self) -> Option<Instant> {
+        if self.busy.load(Ordering::Relaxed) || self.behind_ms.load(Ordering::Relaxed) != NEVER {
+            return None;
+        }
+        let head = self.head_ms.load(Ordering::Relaxed);
+        let since = if head == NEVER { self.moved_ms.load(Ordering::Relaxed) } else { head };
+        Some(self.opened + ms(since))
     }
 
     /// Until when a client may stay behind, given what it has taken.

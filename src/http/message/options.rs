@@ -7,11 +7,15 @@ use crate::pipeline::Presets;
 /// Settings of connections and requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Concurrent connections; further ones wait in the kernel's backlog.
+    /// Concurrent connections. For a further one, the one goes that has been idle longest; while all are at work, it may
+    /// ask for health alone.
     pub connections_max: usize,
+    /// Concurrent connections of one address, or of one /64 network of IPv6.
+    pub connections_per_address_max: usize,
     /// How long a connection may be idle between requests. The longest common load balancer keeps 600 s.
     pub keep_alive_ms: u64,
-    /// How long the head of a request may take from its first byte.
+    /// How long the head of a request may take: the first one of a connection from its start, others from their first
+    /// byte.
     pub head_timeout_ms: u64,
     /// Bytes of names and values of the header fields of a request.
     pub head_bytes_max: usize,
@@ -72,6 +76,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             connections_max: 10_000,
+            connections_per_address_max: 5_000,
             keep_alive_ms: 620_000,
             head_timeout_ms: 10_000,
             head_bytes_max: 32 << 10,

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
+use super::activity::Activity;
 use super::stream_body::StreamBody;
 use crate::store::{self, Blob};
 
@@ -33,6 +34,8 @@ pub(in crate::http) struct Pieces {
     queue: VecDeque<Piece>,
     left: u64,
     reading: Option<store::Future<'static, Bytes>>,
+    /// The connection, which counts as busy until the body has ended.
+    activity: Option<Arc<Activity>>,
 }
 
 /// A part of a streamed body.
@@ -71,7 +74,16 @@ impl Body {
             }
             queue.push_front(Piece::Bytes(first));
         }
-        Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None })))
+        Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None, activity: None })))
+    }
+
+    /// Tells the connection when the response has ended: at once, unless the body is made while it is sent.
+    pub(in crate::http) fn track(&mut self, activity: &Arc<Activity>) {
+        match self {
+            Body::Stream(stream) => stream.tracked(activity.clone()),
+            Body::Pieces(pieces) => pieces.activity = Some(activity.clone()),
+            Body::Empty | Body::Full(_) | Body::Parts(_) => activity.end(),
+        }
     }
 
     /// The length of the whole body, where it is known.
@@ -113,6 +125,14 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         self.len().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.activity {
+            activity.end();
+        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! Access: keys with scopes, signed URLs, and what needs neither. How a URL is signed is in [`super::sign`].
+//! Access: keys with scopes, signed URLs, and what needs neither. What web pages may do is in `pages`. How a URL is signed is in [`super::sign`].
 //!
 //! A key is written `name:scope+scope:secret`, for example `cdn:read:3xTr4Lo9...`. Scopes are `read`, `write`,
 //! `process` and `admin`. Only a digest of the secret is kept.
+
+mod pages;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +17,7 @@ use subtle::ConstantTimeEq;
 use super::sign::{self, SigningKey};
 use crate::digest::secret;
 use crate::http::error::Error;
+pub use pages::Origins;
 
 /// What a request needs, and what a key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +173,12 @@ pub struct Access {
     /// Whether renditions need a signed URL, or a key with the scope of their route. Then no client can spend processor
     /// time with parameters of its own.
     pub renditions_need_signature: bool,
+    /// Whether a server without keys may be asked for by any host, and listen on any address.
+    pub public_without_keys: bool,
+    /// Hosts by which a server without keys may be asked for, in addition to those of its own machine.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may use every route.
+    pub cors_origins: Origins,
 }
 
 impl Default for Access {
@@ -180,6 +189,9 @@ impl Default for Access {
             originals_need_key: false,
             signing_keys: Vec::new(),
             renditions_need_signature: false,
+            public_without_keys: false,
+            hosts: Vec::new(),
+            cors_origins: Origins::default(),
         }
     }
 }

@@ -34,6 +34,10 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             let detail = format!("{max} bulk requests are running, which is all that bulk_requests_max allows.");
             busy(&detail, 1).limit("bulk_requests_max", None, *max)
         }
+        Error::ConnectionsBusy { name, max } => {
+            let detail = format!("{max} connections are at work, which is all that {name} allows.");
+            busy(&detail, 1).limit(name, None, *max)
+        }
         Error::Panicked => corrupt("The image could not be decoded."),
         Error::NoRoute => absent("not-found", "There is nothing at this path."),
         Error::NoSuchId => {
@@ -50,6 +54,16 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             problem(StatusCode::NOT_IMPLEMENTED, "not-implemented", "Not implemented", detail)
         }
         Error::Host => malformed("the Host field must occur once and name a host"),
+        Error::ForeignHost => {
+            let detail = "Without keys this server is asked for as localhost only; set keys, hosts or \
+                allow_public_without_keys.";
+            problem(StatusCode::MISDIRECTED_REQUEST, "foreign-host", "Foreign host", detail)
+        }
+        Error::ForeignOrigin => {
+            let detail = "Without keys this server lets no web page of another origin change anything; set keys or \
+                cors_origins.";
+            problem(StatusCode::FORBIDDEN, "foreign-origin", "Foreign origin", detail)
+        }
         Error::UrlTooLong { max } => problem(
             StatusCode::URI_TOO_LONG,
             "url-too-long",

@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use serde_json::Value;
 
@@ -25,7 +22,6 @@ pub(in crate::http) fn with(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let mut headers = HeaderMap::with_capacity(16);
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     *response.headers_mut() = headers;
     response
@@ -58,14 +54,11 @@ pub(in crate::http) fn revalidated(parts: &Parts, value: &Value) -> Result<Respo
     Ok(response)
 }
 
-/// The response to `OPTIONS`, for readers and for a browser's preflight.
+/// The response to `OPTIONS`.
 pub(in crate::http) fn options(allow: &str) -> Response {
     let mut response = with(StatusCode::NO_CONTENT, Body::Empty);
     let headers = response.headers_mut();
     headers.insert(ALLOW, value(allow.to_owned()));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, value(allow.to_owned()));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, Authorization"));
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

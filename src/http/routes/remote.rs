@@ -2,7 +2,7 @@
 
 use hyper::header::{AUTHORIZATION, HeaderName};
 
-use super::upload;
+use super::{images, upload};
 use crate::digest::Digest;
 use crate::fetch::RemoteSource;
 use crate::http::app::App;
@@ -35,6 +35,7 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
         }
         let key = pipeline.key(&source.digest);
         let mut image = Image::new(&call.parts, call.grant, &options, ETag::of_key(&key), pipeline.codec().media_type);
+        images::others_exist(app, &pipeline).await?;
         let mut response = match image.condition()? {
             Some(answer) => answer,
             None => {
@@ -77,6 +78,7 @@ fn request(call: &Call, extension: &str, params: &mut RemoteParams) -> Result<(R
     let policy = call.app.render_policy();
     let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| params.take(pairs))?;
     if params.store {
+        call.app.access.check_page(&call.parts.headers)?;
         call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
     }
     call.app.sources.check(&params.url)?;

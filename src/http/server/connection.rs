@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::places::Place;
 use super::service::Service;
 use crate::http::app::App;
 use crate::http::message::activity::Activity;
@@ -93,17 +94,19 @@ enum End {
     TimedOut,
 }
 
-/// Serves one connection to its end. When `stop` turns true, the connection ends after the current request.
+/// Serves one connection to its end. When `stop` turns true, or its place is needed, the connection ends after the
+/// current request.
 pub(in crate::http) async fn run(
     stream: TcpStream,
     app: Arc<App>,
     builder: &http1::Builder,
     stop: watch::Receiver<bool>,
+    place: &Arc<Place>,
 ) {
-    let activity = Arc::new(Activity::new());
+    let activity = place.activity();
     let io = TokioIo::new(Socket { stream, activity: activity.clone() });
-    let mut connection = builder.serve_connection(io, Service::new(app.clone(), activity.clone()));
-    let end = drive(&mut connection, &activity, &app.options, stop).await;
+    let mut connection = builder.serve_connection(io, Service::new(app.clone(), place.clone()));
+    let end = drive(&mut connection, place, &app.options, stop).await;
     let lingers = match end {
         End::Done => activity.unread(),
         End::Refused => true,
@@ -111,21 +114,21 @@ pub(in crate::http) async fn run(
     };
     if lingers {
         let mut socket = connection.into_parts().io.into_inner();
-        linger(&mut socket.stream, &app.options).await;
+        tokio::select! {
+            () = linger(&mut socket.stream, &app.options) => {}
+            () = place.is_needed() => {}
+        }
     }
 }
 
 type Connection = http1::Connection<TokioIo<Socket>, Service>;
 
-async fn drive(
-    connection: &mut Connection,
-    activity: &Activity,
-    options: &Options,
-    mut stop: watch::Receiver<bool>,
-) -> End {
-    let mut stopped = false;
+async fn drive(connection: &mut Connection, place: &Place, options: &Options, mut stop: watch::Receiver<bool>) -> End {
+    let activity = place.activity();
+    let (mut stopped, mut is_needed) = (false, false);
     let stopping = async move { stop.wait_for(|stop| *stop).await.is_ok() };
-    tokio::pin!(stopping);
+    let needed = place.is_needed();
+    tokio::pin!(stopping, needed);
     let timer = tokio::time::sleep_until(activity.deadline(options));
     tokio::pin!(timer);
     poll_fn(|context| {
@@ -133,7 +136,11 @@ async fn drive(
             return Poll::Ready(if result.is_ok() { End::Done } else { End::Refused });
         }
         // This follows the poll above, so that a request which had arrived before the signal is answered.
-        if !stopped && stopping.as_mut().poll(context).is_ready() {
+        if is_needed && activity.idle_since().is_some() {
+            return Poll::Ready(End::TimedOut);
+        }
+        is_needed = is_needed || needed.as_mut().poll(context).is_ready();
+        if !stopped && (is_needed || stopping.as_mut().poll(context).is_ready()) {
             stopped = true;
             Pin::new(&mut *connection).graceful_shutdown();
             context.waker().wake_by_ref();

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, EXPECT, HOST, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, EXPECT, HeaderMap, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
-use hyper::{Method, Uri, Version};
+use hyper::{Method, Uri};
 
+use super::host::check_host;
 use super::path_hints::with_hint;
+use super::places::Place;
 use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
-use crate::http::message::options::Options;
 use crate::http::protocol::auth::{Grant, Kind, Scope};
 use crate::http::protocol::response;
 use crate::http::table::{PathPattern, ROUTES, Route};
@@ -32,15 +33,26 @@ enum Resource<'a> {
 
 /// Finds the route of a request, checks access, and runs the handler. Returns the index in [`ROUTES`] and the grant, if
 /// there is a route.
-pub(in crate::http) fn dispatch(app: &Arc<App>, parts: Parts, body: RequestBody) -> (Option<(usize, Grant)>, Reply) {
+pub(super) fn dispatch(
+    app: &Arc<App>,
+    place: &Place,
+    parts: Parts,
+    body: RequestBody,
+) -> (Option<(usize, Grant)>, Reply) {
     // This clone is a reference count. The resource borrows from it while `parts` moves into the call.
     let uri = parts.uri.clone();
-    match find(app, &parts, uri.path()) {
+    match find(app, place, &parts, uri.path()) {
         Ok(Found::Route { index, grant, resource }) => {
             let call = Call { app: app.clone(), parts, body, grant };
             (Some((index, grant)), run(&ROUTES[index], resource, call))
         }
-        Ok(Found::Options(allow)) => (None, Reply::Now(Ok(response::options(&allow)))),
+        Ok(Found::Options { allow, is_image }) => {
+            let mut response = response::options(&allow);
+            let headers = response.headers_mut();
+            app.access.share(is_image, parts.headers.get(ORIGIN), headers);
+            app.access.share_methods(is_image, &allow, parts.headers.get(ORIGIN), headers);
+            (None, Reply::Now(Ok(response)))
+        }
         Err(error) => (None, Reply::Now(Err(error))),
     }
 }
@@ -58,15 +70,23 @@ fn run(route: &Route, resource: Resource, call: Call) -> Reply {
 }
 
 enum Found<'a> {
-    Route { index: usize, grant: Grant, resource: Resource<'a> },
-    Options(String),
+    Route {
+        index: usize,
+        grant: Grant,
+        resource: Resource<'a>,
+    },
+    /// The methods of a path, and whether it is that of an image.
+    Options {
+        allow: String,
+        is_image: bool,
+    },
 }
 
-fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error> {
-    check_head(parts, &app.options)?;
+fn find<'a>(app: &App, place: &Place, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error> {
+    check_head(parts, app)?;
     let method = known(&parts.method)?;
     if parts.method == Method::OPTIONS && path == "*" {
-        return Ok(Found::Options("GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned()));
+        return Ok(Found::Options { allow: "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(), is_image: false });
     }
     let resource = resource(path).map_err(|error| with_hint(error, &parts.uri))?;
     let Some((index, route)) =
@@ -74,12 +94,19 @@ fn find<'a>(app: &App, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error>
     else {
         let allow = allow(resource).ok_or_else(|| with_hint(Error::NoRoute, &parts.uri))?;
         if method == Method::OPTIONS {
-            return Ok(Found::Options(allow));
+            let is_image = matches!(resource, Resource::Image(_) | Resource::Rendition(..));
+            return Ok(Found::Options { allow, is_image });
         }
         return Err(Error::MethodNotAllowed { allow });
     };
     let asked = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let grant = app.access.check(route.scope, kind(route), asked, parts.headers.get_all(AUTHORIZATION))?;
+    if route.scope != Scope::Open {
+        place.serve()?;
+    }
+    if !method.is_safe() {
+        app.access.check_page(&parts.headers)?;
+    }
     check_expect(&parts.headers)?;
     if matches!(route.method, Method::POST | Method::PUT) {
         check_coding(&parts.headers)?;
@@ -177,7 +204,8 @@ fn bare(path: &str) -> Option<Resource<'_>> {
 }
 
 /// Checks what hyper lets pass: the length of the target, the number and size of the fields, and `Host`.
-fn check_head(parts: &Parts, options: &Options) -> Result<(), Error> {
+fn check_head(parts: &Parts, app: &App) -> Result<(), Error> {
+    let options = &app.options;
     if url_bytes(&parts.uri) > options.url_bytes_max {
         return Err(Error::UrlTooLong { max: options.url_bytes_max });
     }
@@ -190,45 +218,12 @@ fn check_head(parts: &Parts, options: &Options) -> Result<(), Error> {
     if bytes > max {
         return Err(Error::HeadTooLarge { name: "head_bytes_max", value: bytes as u64, max: max as u64 });
     }
-    check_host(parts)
+    check_host(parts, &app.access)
 }
 
 fn url_bytes(uri: &Uri) -> usize {
     uri.path_and_query().map_or(0, |target| target.as_str().len())
         + uri.authority().map_or(0, |host| host.as_str().len())
-}
-
-fn check_host(parts: &Parts) -> Result<(), Error> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (None, None) if parts.version < Version::HTTP_11 => Ok(()),
-        _ => Err(Error::Host),
-    }
-}
-
-/// Whether it is `uri-host [":" port]` (RFC 9110, 7.2). It is not empty, since an "http" URI needs a host.
-fn is_host(host: &[u8]) -> bool {
-    let (name, port) = match host {
-        [b'[', rest @ ..] => {
-            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
-            let address = &rest[..end];
-            let is_address = str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
-            if !is_address {
-                return false;
-            }
-            (address, &rest[end + 1..])
-        }
-        _ => host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len())),
-    };
-    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
-    let is_name = !name.is_empty() && (host[0] == b'[' || name.iter().all(is_name_byte));
-    let is_port = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    is_name && is_port
 }
 
 fn check_expect(headers: &HeaderMap<HeaderValue>) -> Result<(), Error> {
@@ -306,18 +301,6 @@ mod tests {
             for other in &ROUTES[index + 1..] {
                 assert!(route.method != other.method || route.path() != other.path(), "{}", route.path());
             }
-        }
-    }
-
-    #[test]
-    fn hosts() {
-        for good in ["a", "localhost:8080", "a.b-c:1", "127.0.0.1", "[::1]:80", "[::1]", "a:"] {
-            assert!(is_host(good.as_bytes()), "{good}");
-        }
-        for bad in
-            ["", ":80", "a b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[x]", "[]", "[::1]x", "a,b/", "a\u{7f}"]
-        {
-            assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The service that hyper calls: one request in, one response out. It adds what every response shares: the request id,
-//! HEAD, `Vary`, metrics, the log line, and `Connection: close` after an unread body.
+//! HEAD, `Vary`, metrics, the log line, and `Connection: close` after an unread body or where there is no place.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, VARY};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};
 use hyper::{Method, Request, StatusCode};
 
 use super::dispatch::dispatch;
+use super::places::Place;
 use crate::http::app::App;
 use crate::http::call::Reply;
 use crate::http::error::Error;
-use crate::http::message::activity::Activity;
 use crate::http::message::body::RequestBody;
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::auth::Grant;
@@ -30,12 +30,12 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The service of one connection.
 pub(in crate::http) struct Service {
     app: Arc<App>,
-    activity: Arc<Activity>,
+    place: Arc<Place>,
 }
 
 impl Service {
-    pub(in crate::http) fn new(app: Arc<App>, activity: Arc<Activity>) -> Service {
-        Service { app, activity }
+    pub(in crate::http) fn new(app: Arc<App>, place: Arc<Place>) -> Service {
+        Service { app, place }
     }
 }
 
@@ -45,21 +45,23 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = ResponseFuture;
 
     fn call(&self, request: Request<Incoming>) -> ResponseFuture {
-        self.activity.begin();
+        let activity = self.place.activity();
+        activity.begin();
         let (parts, incoming) = request.into_parts();
         let finish = Finish {
             app: self.app.clone(),
-            activity: self.activity.clone(),
+            place: self.place.clone(),
             started: Instant::now(),
             head: parts.method == Method::HEAD,
             safe: parts.method.is_safe(),
             negotiates: parts.uri.path().rsplit_once('.').is_some_and(|(_, extension)| is_auto(extension)),
             request_id: request_id(&parts.headers),
+            origin: parts.headers.get(ORIGIN).cloned(),
             route: None,
             grant: Grant::Public,
         };
-        let body = RequestBody::new(incoming, self.activity.clone());
-        let (route, reply) = dispatch(&self.app, parts, body);
+        let body = RequestBody::new(incoming, activity.clone());
+        let (route, reply) = dispatch(&self.app, &self.place, parts, body);
         let finish = match route {
             Some((index, grant)) => Finish { route: Some(index), grant, ..finish },
             None => finish,
@@ -95,13 +97,15 @@ impl Future for ResponseFuture {
 /// What is known of a request when its response is made.
 pub(in crate::http) struct Finish {
     app: Arc<App>,
-    activity: Arc<Activity>,
+    place: Arc<Place>,
     started: Instant,
     head: bool,
     safe: bool,
     /// The response depends on `Accept`. So does an error: another client may be served.
     negotiates: bool,
     request_id: Option<HeaderValue>,
+    /// The origin of the web page that asks.
+    origin: Option<HeaderValue>,
     /// The index in `ROUTES`.
     route: Option<usize>,
     /// Why the request was let through. Without a route every client may see the response.
@@ -121,10 +125,13 @@ impl Finish {
         if self.negotiates {
             response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         }
+        if let Some(index) = self.route {
+            self.app.access.share(ROUTES[index].is_image(), self.origin.as_ref(), response.headers_mut());
+        }
         if let Some(id) = &self.request_id {
             response.headers_mut().insert(X_REQUEST_ID, id.clone());
         }
-        if self.activity.unread() {
+        if self.place.activity().unread() || !self.place.is_served() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let elapsed = self.started.elapsed();
@@ -136,10 +143,7 @@ impl Finish {
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             "answered"
         );
-        match response.body_mut() {
-            Body::Stream(stream) => stream.tracked(self.activity.clone()),
-            _ => self.activity.end(),
-        }
+        response.body_mut().track(self.place.activity());
         response
     }
 

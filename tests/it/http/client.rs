@@ -69,7 +69,10 @@ impl Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
+        Client::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub fn over(stream: TcpStream) -> Client {
         stream.set_nodelay(true).unwrap();
         // With these, a server that never answers fails a test instead of stopping it.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -1,0 +1,103 @@
+//! Web pages in a browser on the server's machine: what they may ask of a server without keys, and which answers they
+//! may read.
+
+use super::{Server, ppm};
+
+const EVIL: &str = "Origin: https://evil.example";
+
+fn share(server: &Server, method: &str, path: &str, fields: &[&str]) -> (Option<String>, Option<String>) {
+    let answer = server.ask(method, path, fields);
+    let field = |name| answer.field(name).map(str::to_owned);
+    (field("access-control-allow-origin"), field("access-control-allow-methods"))
+}
+
+/// The lines of a request by another host.
+fn by_host(server: &Server, host: &str) -> super::Answer {
+    let mut client = server.connect();
+    client.write(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    client.answer(false)
+}
+
+#[test]
+fn without_keys_a_page_of_another_origin_changes_nothing() {
+    let server = Server::start();
+    let image = ppm(3, 3, [1, 2, 3]);
+    let path = server.store(&image);
+    let changes: [(&str, &str, &[u8]); 7] = [
+        ("DELETE", &path, b""),
+        ("PUT", &path, &image),
+        ("POST", "/images", &image),
+        ("POST", "/images/delete", b"x"),
+        ("POST", "/process.png", &image),
+        ("POST", "/bulk", b"{}"),
+        ("POST", "/jobs", b"{}"),
+    ];
+    for (method, target, body) in changes {
+        for page in [EVIL, "Origin: null", "Sec-Fetch-Site: cross-site", "Origin: http://localhost:1"] {
+            // A simple request: a browser sends it without asking first.
+            let answer = server.send(method, target, &[page, "Content-Type: text/plain"], body);
+            answer.assert_problem(403, "foreign-origin");
+            assert_eq!(answer.field("access-control-allow-origin"), None);
+        }
+    }
+    assert_eq!(server.ask("GET", &path, &[EVIL]).status, 200, "nothing has happened");
+    // A page of the server itself, and programs, go on as before.
+    assert_eq!(server.send("PUT", &path, &["Origin: http://test", "Sec-Fetch-Site: same-origin"], &image).status, 200);
+    assert_eq!(server.ask("DELETE", &path, &[]).status, 204);
+}
+
+#[test]
+fn without_keys_only_names_of_this_machine_are_served() {
+    let server = Server::start();
+    for host in ["localhost", "a.localhost:1", "127.0.0.1:8080", "[::1]"] {
+        assert_eq!(by_host(&server, host).status, 200, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "192.168.0.1:8080", "0.0.0.0"] {
+        by_host(&server, host).assert_problem(421, "foreign-host");
+    }
+    let public = Server::with(|settings| settings.access.public_without_keys = true);
+    assert_eq!(by_host(&public, "evil.example").status, 200);
+    let named = Server::with(|settings| settings.access.hosts = vec!["images.example".to_owned()]);
+    assert_eq!(by_host(&named, "Images.example:80").status, 200);
+    by_host(&named, "evil.example").assert_problem(421, "foreign-host");
+}
+
+#[test]
+fn every_page_may_read_images_and_nothing_else() {
+    let server = Server::start();
+    let path = server.store(&ppm(3, 3, [4, 5, 6]));
+    let rendition = format!("{path}.png");
+    let all = Some("*".to_owned());
+    for image in [&path, &rendition] {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(share(&server, method, image, &[EVIL]), (all.clone(), None), "{method} {image}");
+        }
+        let asks = [EVIL, "Access-Control-Request-Method: GET"];
+        assert_eq!(share(&server, "OPTIONS", image, &asks), (all.clone(), Some("GET, HEAD".to_owned())));
+    }
+    for (method, path) in [("GET", "/images"), ("GET", "/metrics"), ("OPTIONS", "/jobs"), ("OPTIONS", "*")] {
+        assert_eq!(share(&server, method, path, &[EVIL]), (None, None), "{method} {path}");
+    }
+    assert_eq!(share(&server, "GET", &format!("{path}/info"), &[EVIL]), (None, None));
+}
+
+#[test]
+fn listed_origins_may_use_every_route() {
+    let good = "Origin: https://good.example";
+    let server = Server::with(|settings| settings.access.cors_origins = "https://good.example".parse().unwrap());
+    let image = ppm(3, 3, [7, 8, 9]);
+    let stored = server.send("POST", "/images", &[good, "Sec-Fetch-Site: cross-site"], &image);
+    assert_eq!((stored.status, stored.field("vary")), (201, Some("Origin")));
+    assert_eq!(stored.field("access-control-allow-origin"), Some("https://good.example"));
+    let (origin, methods) = share(&server, "OPTIONS", "/images", &[good]);
+    assert_eq!(
+        (origin.as_deref(), methods.as_deref()),
+        (Some("https://good.example"), Some("POST, GET, HEAD, OPTIONS"))
+    );
+    server.send("POST", "/images", &[EVIL], &image).assert_problem(403, "foreign-origin");
+    let refused = server.ask("GET", "/images", &[EVIL]);
+    assert_eq!((refused.field("access-control-allow-origin"), refused.field("vary")), (None, Some("Origin")));
+    let open = Server::with(|settings| settings.access.cors_origins = "*".parse().unwrap());
+    let stored = open.send("POST", "/images", &[EVIL], &image);
+    assert_eq!((stored.status, stored.field("access-control-allow-origin")), (201, Some("*")));
+}
