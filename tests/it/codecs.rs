@@ -64,7 +64,7 @@ fn decode_within(bytes: &[u8], limits: &Limits, at_least: Option<Size>) -> Resul
 
 /// Decodes one frame under small limits, so that a header that lies causes an error and not gigabytes.
 fn decode_small(codec: &Codec, bytes: &[u8]) -> Result<Picture, Error> {
-    let limits = Limits { side_px_max: 4096, pixels_max: 1 << 20, memory_bytes_max: 64 << 20, ..Limits::default() };
+    let limits = Limits { side_px_max: 4096, pixels_max: 1 << 16, memory_bytes_max: 4 << 20, ..Limits::default() };
     let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &Deadline::default() };
     (codec.decode)(bytes, &options)
 }
