@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -162,9 +162,12 @@ async fn drive(connection: &mut Connection, place: &Place, options: &Options, mu
     .await
 }
 
-/// Reads what the client still sends, within bounds. A socket that is closed with unread input is reset, and a reset
-/// destroys the response that is on its way.
+/// Ends the response, then reads what the client still sends, within bounds. A socket that is closed with unread input is
+/// reset, and a reset destroys the response that is on its way. A client whose response was cut learns it at once.
 async fn linger(stream: &mut TcpStream, options: &Options) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
     let drain = async {
         let mut scratch = vec![0; 64 << 10];
         let mut left = options.linger_bytes_max;

@@ -39,7 +39,8 @@ fn damaged(folder: &Path, image: &[u8]) -> Server {
     fs::set_permissions(&path, permissions).unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(&[0], image.len() as u64 - 1).unwrap();
-    Server::on(folder.to_str().unwrap(), |_| {})
+    // A client that waited for this would give up.
+    Server::on(folder.to_str().unwrap(), |settings| settings.http.linger_ms = 600_000)
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn an_original_is_proven_while_it_streams_and_its_last_frame_held_back() {
     let mut client: Client = server.connect();
     client.write(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", path_of(&image)).as_bytes());
     let mut answer = Vec::new();
-    _ = client.stream.read_to_end(&mut answer);
+    client.stream.read_to_end(&mut answer).expect("the connection ends as soon as the damage is found");
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
     let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
     assert!(head.starts_with("http/1.1 200") && head.contains("content-type: image/x-portable-pixmap"), "{head}");
