@@ -96,6 +96,10 @@ pub struct Options {
 /// The longest wait before a further attempt, before jitter.
 pub const RETRY_MS_MAX: u64 = 300_000;
 
+/// The furthest ahead that anything is planned: [`RETRY_MS_MAX`] with its jitter. A time beyond it was written while the
+/// clock was wrong.
+const AHEAD_MS_MAX: i64 = (RETRY_MS_MAX / 2 * 3) as i64;
+
 /// The longest that a stop waits for the database.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
@@ -147,6 +151,9 @@ pub enum Error {
     /// These lines, or this key, are a job that was sent with another webhook, or none.
     #[error("the job was sent with another webhook")]
     OtherWebhook,
+    /// The failed items of the job are not kept: it was cancelled, or version 1 of the tables ran it.
+    #[error("the failed items are not kept")]
+    NotKept,
     /// The job has ended meanwhile, so nothing more is written.
     #[error("the job has ended")]
     Ended,
@@ -200,6 +207,8 @@ pub enum JobKind {
 pub struct Sender<'a> {
     /// The idempotency key.
     pub key: Option<&'a str>,
+    /// The name of the sender's API key; empty without one. Jobs of different owners are never the same job.
+    pub owner: &'a str,
     /// Rights for [`JobExecutor::run`], a bit each.
     pub rights: u32,
     /// The URL to call when the job has ended. A repeated submission without one finds the job whatever its webhook.
@@ -301,6 +310,16 @@ impl Jobs {
         self.shared.changed();
         self.shared.ended(number);
         Ok(ended)
+    }
+
+    /// Runs the failed items of a job that is done once more. Returns whether there are any.
+    pub async fn retry(&self, id: &Digest) -> Result<bool, Error> {
+        let (id, options) = (*id, self.shared.options.clone());
+        let retry = move |database: &rusqlite::Transaction| queue::retry::retry(database, &id, &options);
+        let runs = self.shared.database.write_durably(retry).await?;
+        self.shared.wake.notify_one();
+        self.shared.changed();
+        Ok(runs)
     }
 
     /// The numbers of jobs by state, and of events since the start.

@@ -1,5 +1,5 @@
 //! `progimage jobs`: submits background jobs to a server and follows them: submit, list, status, watch, results,
-//! cancel.
+//! retry, cancel.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,11 +69,16 @@ pub fn command() -> Command {
         .about("Print the results so far, one line for each output of an item")
         .arg(job())
         .arg(results::arg());
+    let retry = Command::new("retry")
+        .about("Run the failed items of a job that is done again, and print its status")
+        .after_help("Prints what `status` prints. `watch` waits for the new end.")
+        .arg(job())
+        .arg(json());
     let cancel = Command::new("cancel").about("Cancel a job; its results stay").arg(job());
     Command::new("jobs")
         .about("Submit and follow background jobs")
         .subcommand_required(true)
-        .subcommands([submit, list, status, watch, results, cancel].map(|command| command.args(client::args())))
+        .subcommands([submit, list, status, watch, results, retry, cancel].map(|command| command.args(client::args())))
         .after_help(exit::HELP)
 }
 
@@ -86,8 +91,9 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
             Some(("status", matches)) => status(matches).await,
             Some(("watch", matches)) => watch(matches, &note).await,
             Some(("results", matches)) => results(matches).await,
+            Some(("retry", matches)) => retry(matches).await,
             Some(("cancel", matches)) => cancel(matches).await,
-            _ => Err(Failure::usage("submit, list, status, watch, results or cancel?")),
+            _ => Err(Failure::usage("submit, list, status, watch, results, retry or cancel?")),
         }
     })
 }
@@ -308,6 +314,16 @@ async fn results(matches: &ArgMatches) -> Result<Exit, Failure> {
     let response = client.repeat(async || client.ask(Method::GET, &path, Body::none()).await).await?;
     let counts = results::pass(Lines::new(&client, response), matches, "jobs", &progress).await?;
     Ok(Exit::of_failed(counts.failed))
+}
+
+async fn retry(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let client = Client::of(matches, Progress::items())?;
+    let path = format!("/jobs/{}/retry", id(matches));
+    let answer = client.repeat(async || {
+        let response = client.ask(Method::POST, &path, Body::none()).await?;
+        client.whole(response, STATUS_BYTES_MAX).await
+    });
+    print(matches, [&answer.await?[..]])
 }
 
 async fn cancel(matches: &ArgMatches) -> Result<Exit, Failure> {

@@ -162,6 +162,12 @@ pub static ROUTES: &[Route] = &[
         "Ends a job; its results so far are kept. 204 also if it had ended before.",
     ),
     route(
+        Method::POST,
+        PathPattern::Job("/jobs/{id}/retry", jobs::retry),
+        Scope::Process,
+        "Runs the failed items of a job that is done again.",
+    ),
+    route(
         Method::GET,
         PathPattern::Job("/jobs/{id}/events", jobs::events),
         Scope::Process,

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
+use super::Error;
 use super::queue::Ended;
 use super::status::State;
-use super::{Error, Verdict};
 
 /// Numbers for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +47,7 @@ pub struct LiveCounters {
 impl LiveCounters {
     /// Counts items whose results are written.
     pub fn ended(&self, items: &[Ended]) {
-        let well = |item: &&Ended| item.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done);
-        let done = items.iter().filter(well).count();
+        let done = items.iter().filter(|item| item.is_well()).count();
         self.items_done.fetch_add(done as u64, Ordering::Relaxed);
         self.items_failed.fetch_add((items.len() - done) as u64, Ordering::Relaxed);
     }

@@ -1,15 +1,18 @@
 //! The queue: chunks of items and selections, taken and ended, as statements of the database. Which of them run now is
 //! known to the scheduler alone, so a process that died has taken nothing.
 
+pub mod retry;
+
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::chunk::{Chunk, Item, pack, unpack};
 use super::database::{bytes, now_ms};
 use super::selection::{Selecting, Selection};
 use super::status::{State, status};
-use super::{Error, Options, Outcome, Place, Verdict};
+use super::{AHEAD_MS_MAX, Error, Options, Outcome, Place, Verdict};
 use crate::digest::Digest;
 
 /// The next thing to do.
@@ -38,6 +41,15 @@ pub struct Taken {
 pub struct Ended {
     pub place: Place,
     pub outcomes: Vec<Outcome>,
+    /// Its line, if it failed and may be run once more.
+    pub failed: Option<Bytes>,
+}
+
+impl Ended {
+    /// Whether every output succeeded.
+    pub fn is_well(&self) -> bool {
+        self.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done)
+    }
 }
 
 /// The part of a chunk that is left for later.
@@ -89,7 +101,13 @@ pub fn unfinished(database: &Connection) -> Result<Vec<i64>, Error> {
 
 fn ready_chunk(database: &Connection, job: i64, taken: &HashSet<i64>, now_ms: i64) -> Result<Option<i64>, Error> {
     let query = "SELECT number FROM chunk WHERE job = ?1 AND run_at_ms <= ?2 ORDER BY run_at_ms, number LIMIT ?3";
-    first_free(database, query, params![job, now_ms, taken.len() as i64 + 1], taken)
+    let ready = first_free(database, query, params![job, now_ms, taken.len() as i64 + 1], taken)?;
+    if ready.is_some() {
+        return Ok(ready);
+    }
+    // No chunk is put off for so long: when this one was, the clock was ahead of what it is now.
+    let query = "SELECT number FROM chunk WHERE job = ?1 AND run_at_ms > ?2 ORDER BY run_at_ms, number LIMIT ?3";
+    first_free(database, query, params![job, now_ms + AHEAD_MS_MAX, taken.len() as i64 + 1], taken)
 }
 
 fn selection(database: &Connection, job: i64, taken: &HashSet<i64>) -> Result<Option<i64>, Error> {
@@ -123,13 +141,17 @@ fn first_free(
 /// Counts a start of the chunk before it runs: an item that ends the process each time must not do so for ever.
 fn begin(database: &Transaction, number: i64) -> Result<Chunk, Error> {
     database.prepare_cached("UPDATE chunk SET starts = starts + 1 WHERE number = ?1")?.execute([number])?;
-    let query = "SELECT job, rights, attempts, starts, chunk.items FROM chunk JOIN job ON job.number = chunk.job
+    let query =
+        "SELECT job, rights, attempts, starts, chunk.items, retried FROM chunk JOIN job ON job.number = chunk.job
         WHERE chunk.number = ?1";
-    let mut chunk = database.prepare_cached(query)?.query_row([number], |row| {
+    let (mut chunk, is_retried) = database.prepare_cached(query)?.query_row([number], |row| {
         let items = unpack(&row.get::<_, Vec<u8>>(4)?.into());
         let (job, rights) = (row.get(0)?, row.get(1)?);
-        Ok(Chunk { number, job, rights, attempts: row.get(2)?, starts: row.get(3)?, items })
+        Ok((Chunk { number, job, rights, attempts: row.get(2)?, starts: row.get(3)?, items }, row.get::<_, bool>(5)?))
     })?;
+    if is_retried {
+        retry::clear(database, &chunk)?;
+    }
     let state = "UPDATE job SET state = ?2, started_ms = coalesce(started_ms, ?3) WHERE number = ?1 AND state = ?4";
     database.prepare_cached(state)?.execute(params![
         chunk.job,
@@ -177,16 +199,20 @@ fn write_results(database: &Transaction, job: i64, ended: &[Ended]) -> Result<()
     let (mut done, mut failed) = (0, 0);
     let insert = "INSERT OR IGNORE INTO result (job, item, part, output, line) VALUES (?1, ?2, ?3, ?4, ?5)";
     let mut insert = database.prepare_cached(insert)?;
-    for Ended { place, outcomes } in ended {
+    let mut failures = Vec::new();
+    for item in ended {
+        let Ended { place, outcomes, .. } = item;
         let mut new = false;
         for Outcome { output, line, .. } in outcomes {
             new |= insert.execute(params![job, place.item as i64, place.part as i64, output, &line[..]])? > 0;
         }
         // Not new: an earlier process wrote them and died before it ended the chunk.
-        let well = outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done);
-        done += i64::from(new && well);
-        failed += i64::from(new && !well);
+        done += i64::from(new && item.is_well());
+        failed += i64::from(new && !item.is_well());
+        let again = item.failed.clone().filter(|_| new);
+        failures.extend(again.map(|line| Item { place: *place, line }));
     }
+    retry::keep(database, job, &failures)?;
     let counts = "UPDATE job SET done = done + ?2, failed = failed + ?3 WHERE number = ?1";
     database.prepare_cached(counts)?.execute([job, done, failed])?;
     Ok(())
@@ -359,5 +385,8 @@ mod tests {
         assert_eq!(found(99).await, "wait Some(100)");
         assert_eq!(found(100).await, "run");
         assert_eq!(found(101).await, "run");
+        // Put off by a clock that was days ahead.
+        assert_eq!(found(100 - AHEAD_MS_MAX).await, "wait Some(100)");
+        assert_eq!(found(99 - AHEAD_MS_MAX).await, "run");
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, ToSql, Transaction, params};
 
-use super::database::{bytes, now_ms};
+use super::database::bytes;
 use super::status::{State, WEBHOOK_CALLS_MAX};
 use super::submission_slots::SubmissionSlots;
 use super::{Error, Options, RETRY_MS_MAX};
@@ -33,7 +33,7 @@ pub fn forget_unaccepted(database: &Transaction, slots: &SubmissionSlots) -> Res
 
 /// Forgets the oldest ended jobs past the bounds of number, age and bytes. Three kinds are counted apart, up to the
 /// number each: submitted jobs, submitted jobs whose webhook is still due, and prerender jobs, which have no `body`.
-pub fn forget_old(database: &Transaction, options: &Options) -> Result<(), Error> {
+pub fn forget_old(database: &Transaction, options: &Options, now_ms: i64) -> Result<(), Error> {
     let (done, cancelled) = (State::Done as i64, State::Cancelled as i64);
     let by_number =
         "SELECT number FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?4 AND (webhook_at_ms IS NULL) = ?5
@@ -42,7 +42,7 @@ pub fn forget_old(database: &Transaction, options: &Options) -> Result<(), Error
         forget(database, by_number, params![done, cancelled, options.ended_max as i64, is_prerender, no_call_is_due])?;
     }
     let by_age = "SELECT number FROM job WHERE state IN (?1, ?2) AND ended_ms < iif(webhook_at_ms IS NULL, ?3, ?4)";
-    let oldest_ms = now_ms().saturating_sub_unsigned(options.keep_s.saturating_mul(1_000));
+    let oldest_ms = now_ms.saturating_sub_unsigned(options.keep_s.saturating_mul(1_000));
     forget(database, by_age, params![done, cancelled, oldest_ms, oldest_ms.saturating_sub(DUE_MS_MAX)])?;
     if bytes(database)? > options.bytes_max / 4 * 3 && !has_forgotten(database)? {
         let by_bytes = "SELECT number FROM job WHERE state IN (?1, ?2)
@@ -75,7 +75,7 @@ fn has_forgotten(database: &Connection) -> Result<bool, Error> {
 /// Removes some rows of forgotten jobs, and some items of cancelled ones. Returns whether there may be more.
 pub fn sweep(database: &Transaction) -> Result<bool, Error> {
     let over = [State::Cancelled as i64, State::Forgotten as i64];
-    for (table, rows) in [("chunk", SWEEP_CHUNKS), ("selection", SWEEP_ROWS)] {
+    for (table, rows) in [("chunk", SWEEP_CHUNKS), ("failure", SWEEP_CHUNKS), ("selection", SWEEP_ROWS)] {
         let delete = format!(
             "DELETE FROM {table} WHERE number IN (SELECT {table}.number FROM job JOIN {table} ON {table}.job = job.number
              WHERE job.state IN (?1, ?2) LIMIT {rows})"

@@ -144,7 +144,9 @@ impl ChunkRun<'_> {
             self.rest.again.push(item);
         } else {
             self.left.fetch_sub(1, Ordering::Relaxed);
-            self.ended.push(Ended { place: item.place, outcomes });
+            let mut ended = Ended { place: item.place, outcomes, failed: None };
+            ended.failed = (!ended.is_well()).then_some(item.line);
+            self.ended.push(ended);
         }
     }
 
@@ -301,7 +303,7 @@ async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error>
 /// Ends a selection that names too many images. Returns the job if that ended it.
 async fn refuse(shared: &Shared, number: i64, item: u64, error: Error) -> Result<Option<i64>, Error> {
     let place = Place { item, part: 0 };
-    let ended = Ended { place, outcomes: vec![shared.executor.refused(place, error)] };
+    let ended = Ended { place, outcomes: vec![shared.executor.refused(place, error)], failed: None };
     let written = ended.clone();
     let over = shared.database.write_durably(move |database| queue::refuse(database, number, &written)).await?;
     shared.counters.ended(&[ended]);

@@ -134,7 +134,8 @@ async fn sweep_all(shared: &Shared) -> Result<(), Error> {
     // before.
     let (options, slots) = (shared.options.clone(), shared.slots.clone());
     shared.database.write(move |database| retention::forget_unaccepted(database, &slots)).await?;
-    shared.database.write(move |database| retention::forget_old(database, &options)).await?;
+    let now_ms = shared.steady_ms();
+    shared.database.write(move |database| retention::forget_old(database, &options, now_ms)).await?;
     while shared.database.write(retention::sweep).await? {}
     while shared.database.read(retention::shrink).await? {}
     let unfinished = shared.database.read(queue::unfinished).await?;

@@ -5,13 +5,14 @@ mod waits;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::AbortHandle;
 
 use super::counters::LiveCounters;
+use super::database::now_ms;
 use super::queue::Taken;
 use super::submission_slots::SubmissionSlots;
 use super::{Database, JobExecutor, Options, State, Status};
@@ -37,6 +38,8 @@ pub struct Shared {
     pub item_permits: Semaphore,
     /// Jobs that wait for the store.
     pub waits: Waits,
+    /// A moment by both clocks: the one that only goes on, and the one that can be set.
+    started: (Instant, i64),
     /// Wakes the scheduler: there may be something to run.
     pub wake: Notify,
     /// Wakes the sweeper: there may be something to forget.
@@ -77,6 +80,7 @@ impl Shared {
             webhooks,
             slots: SubmissionSlots::new(options.receiving_max),
             item_permits: Semaphore::new(options.items_at_once),
+            started: (Instant::now(), now_ms()),
             waits: Waits::new(Duration::from_millis(options.retry_ms.max(1))),
             options,
             counters: LiveCounters::default(),
@@ -86,6 +90,13 @@ impl Shared {
             ends: broadcast::Sender::new(ENDS_MAX),
             runs: Mutex::default(),
         }
+    }
+
+    /// The time by which jobs are forgotten, in milliseconds since 1970. A clock that is set ahead must not make all ended
+    /// jobs old at once, so it is never more than what has passed since the start.
+    pub fn steady_ms(&self) -> i64 {
+        let (instant, at_ms) = self.started;
+        now_ms().min(at_ms.saturating_add_unsigned(instant.elapsed().as_millis() as u64))
     }
 
     /// Announces that something about a job has changed.

@@ -104,6 +104,7 @@ pub struct Status {
     pub selecting: bool,
     /// The state of its webhook, if it has one.
     pub webhook: Option<WebhookStatus>,
+    pub(super) owner: Option<String>,
     /// Why it waits, if its state is [`State::Waiting`].
     pub waits_for: Option<WaitReason>,
 }
@@ -112,6 +113,12 @@ impl Status {
     /// Items that have not ended.
     pub(super) fn unfinished(&self) -> u64 {
         if self.state.has_ended() { 0 } else { self.items.saturating_sub(self.done + self.failed) }
+    }
+
+    /// Whether it is a job of the client whose API key has this name; empty: of one without a key. A job without an owner
+    /// is one of everybody.
+    pub fn is_of(&self, owner: &str) -> bool {
+        self.owner.as_deref().is_none_or(|own| own.is_empty() || own == owner)
     }
 
     /// Items that are not taken yet.
@@ -160,7 +167,7 @@ impl Status {
 
 const STATUS: &str = "SELECT number, id, state, created_ms, started_ms, ended_ms, items, done, failed,
     EXISTS (SELECT 1 FROM selection WHERE selection.job = job.number),
-    webhook IS NOT NULL, webhook_at_ms IS NOT NULL, webhook_attempts FROM job";
+    webhook IS NOT NULL, webhook_at_ms IS NOT NULL, webhook_attempts, owner FROM job";
 
 fn read_status(row: &Row) -> rusqlite::Result<Status> {
     let count = |index| row.get::<_, i64>(index).map(|value| value.max(0) as u64);
@@ -181,6 +188,7 @@ fn read_status(row: &Row) -> rusqlite::Result<Status> {
         } else {
             None
         },
+        owner: row.get(13)?,
         waits_for: None,
     })
 }

@@ -21,7 +21,8 @@ pub struct Submission {
     /// Freed once the database has done everything for this submission, so that calls waiting there are bounded.
     slot: Option<Slot>,
     hasher: Hasher,
-    key: Option<Digest>,
+    key: Option<String>,
+    owner: String,
     rights: u32,
     webhook: Option<String>,
     kind: JobKind,
@@ -57,7 +58,8 @@ impl Submission {
             written: false,
             slot: Some(slot),
             hasher: Hasher::default(),
-            key: sender.key.map(id_of_key),
+            key: sender.key.map(str::to_owned),
+            owner: sender.owner.to_owned(),
             rights: sender.rights,
             webhook: sender.webhook,
             kind: sender.kind,
@@ -116,13 +118,14 @@ impl Submission {
     /// Accepts the job: once this has returned, it survives a power cut. If a job of this id exists, that one is
     /// returned.
     ///
-    /// The id is derived from the key, or else is the BLAKE3 of the lines, each with its line feed. A prerender job is
-    /// always new.
+    /// The id is derived from the key, or else is the BLAKE3 of the lines, each with its line feed. With an owner it is
+    /// derived from the owner, too. A prerender job is always new.
     pub async fn accept(mut self) -> Result<Accepted, Error> {
         let body = self.hasher.digest();
-        let names = (self.kind == JobKind::Submitted).then(|| Names { id: self.key.unwrap_or(body), body });
-        let webhook = self.webhook.take();
-        let arrival = Arrival { mark: self.mark, names, rights: self.rights, webhook, items: self.items };
+        let key = self.key.take();
+        let names = (self.kind == JobKind::Submitted).then(|| Names::new(&self.owner, key.as_deref(), body));
+        let (owner, webhook) = (std::mem::take(&mut self.owner), self.webhook.take());
+        let arrival = Arrival { mark: self.mark, names, owner, rights: self.rights, webhook, items: self.items };
         let (number, chunk) = (self.number, std::mem::take(&mut self.chunk));
         let options = self.shared.options.clone();
         let accept = move |database: &Transaction| accept(database, number, &chunk, &arrival, &options);
@@ -151,6 +154,7 @@ struct Arrival {
     mark: i64,
     /// None for a prerender job.
     names: Option<Names>,
+    owner: String,
     rights: u32,
     webhook: Option<String>,
     items: u64,
@@ -159,23 +163,38 @@ struct Arrival {
 /// The names by which a repeated submission finds its job.
 struct Names {
     id: Digest,
+    /// The id that version 1 of the tables, which knew no owners, gave such a job.
+    ownerless: Digest,
     /// The digest of the lines.
     body: Digest,
+    has_key: bool,
 }
 
-/// The id of a job that came with an idempotency key.
-fn id_of_key(key: &str) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 idempotency key of a job");
-    hasher.update(key.as_bytes());
+impl Names {
+    fn new(owner: &str, key: Option<&str>, body: Digest) -> Names {
+        let ownerless = key.map_or(body, |key| derived("progimage 1 idempotency key of a job", &[key.as_bytes()]));
+        let length = (owner.len() as u64).to_le_bytes();
+        let id = match key {
+            _ if owner.is_empty() => ownerless,
+            Some(key) => derived("progimage 2 idempotency key of a job", &[&length, owner.as_bytes(), key.as_bytes()]),
+            None => derived("progimage 2 lines of a job", &[&length, owner.as_bytes(), body.as_bytes()]),
+        };
+        Names { id, ownerless, body, has_key: key.is_some() }
+    }
+}
+
+fn derived(context: &'static str, parts: &[&[u8]]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    parts.iter().for_each(|part| {
+        hasher.update(part);
+    });
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
 /// The id of a prerender job, which no submission finds again.
 fn id_of_row(number: i64) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("progimage 1 job beside something");
     // With the time, since rows of a database in memory are numbered anew in each process.
-    hasher.update(&number.to_le_bytes()).update(&now_ms().to_le_bytes());
-    Digest::from_bytes(*hasher.finalize().as_bytes())
+    derived("progimage 1 job beside something", &[&number.to_le_bytes(), &now_ms().to_le_bytes()])
 }
 
 /// Writes a chunk of a job. The first one makes its row. Returns the number of the row.
@@ -212,9 +231,9 @@ fn accept(
     options: &Options,
 ) -> Result<Accepted, Error> {
     if let Some(names) = &arrival.names
-        && is_known(database, names, arrival)?
+        && let Some(id) = known(database, names, arrival)?
     {
-        return Ok(Accepted { id: names.id, new: false });
+        return Ok(Accepted { id, new: false });
     }
     let unfinished = "SELECT count(*) FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?3";
     let parameters = params![State::Queued as i64, State::Running as i64, arrival.names.is_none()];
@@ -223,13 +242,14 @@ fn accept(
         return Err(Error::Busy);
     }
     let number = append(database, number, arrival.mark, chunk, options.bytes_max)?;
-    let update = "UPDATE job SET id = ?2, body = ?3, rights = ?4, webhook = ?5, items = ?6, state = ?7, created_ms = ?8
-        WHERE number = ?1";
-    let Arrival { names, rights, webhook, items, .. } = arrival;
+    let update =
+        "UPDATE job SET id = ?2, body = ?3, rights = ?4, webhook = ?5, items = ?6, state = ?7, created_ms = ?8,
+        owner = ?9 WHERE number = ?1";
+    let Arrival { names, owner, rights, webhook, items, .. } = arrival;
     let id = names.as_ref().map_or_else(|| id_of_row(number), |names| names.id);
     let body = names.as_ref().map(|names| names.body.as_bytes());
     let (items, state) = (*items as i64, State::Queued as i64);
-    database.execute(update, params![number, id.as_bytes(), body, rights, webhook, items, state, now_ms()])?;
+    database.execute(update, params![number, id.as_bytes(), body, rights, webhook, items, state, now_ms(), owner])?;
     // Without items it ends at once. No client follows it yet.
     queue::end_if_over(database, number)?;
     Ok(Accepted { id, new: true })
@@ -256,18 +276,20 @@ impl Known {
     }
 }
 
-/// Whether the submission repeats a job. A cancelled job that is known by its lines alone is forgotten instead: a
+/// The id of the job that the submission repeats. A cancelled job that is known by its lines alone is forgotten instead: a
 /// client that submits them again wants them to run.
-fn is_known(database: &Transaction, names: &Names, arrival: &Arrival) -> Result<bool, Error> {
+fn known(database: &Transaction, names: &Names, arrival: &Arrival) -> Result<Option<Digest>, Error> {
     let query = "SELECT number, body, rights, webhook, state FROM job WHERE id = ?1";
     let known = database.query_row(query, [names.id.as_bytes()], Known::read).optional()?;
-    let Some(Known { number, body, rights, webhook, state }) = known else { return Ok(false) };
+    let Some(Known { number, body, rights, webhook, state }) = known else {
+        return known_of_version_1(database, names);
+    };
     if body.as_deref() != Some(names.body.as_bytes()) {
         return Err(Error::KeyReused);
     }
-    if state == State::Cancelled as i64 && names.id == names.body {
+    if state == State::Cancelled as i64 && !names.has_key {
         retention::forget(database, "?1", params![number])?;
-        return Ok(false);
+        return Ok(None);
     }
     // With fewer rights, items may have failed that would succeed now.
     if arrival.rights & !rights != 0 {
@@ -277,5 +299,14 @@ fn is_known(database: &Transaction, names: &Names, arrival: &Arrival) -> Result<
     if arrival.webhook.is_some() && arrival.webhook != webhook {
         return Err(Error::OtherWebhook);
     }
-    Ok(true)
+    Ok(Some(names.id))
+}
+
+/// The id of a job with these lines that was accepted before jobs had owners. It may be another client's, who sees it as
+/// before, so it does not stand in the way of a new job.
+fn known_of_version_1(database: &Transaction, names: &Names) -> Result<Option<Digest>, Error> {
+    let query = "SELECT EXISTS (SELECT 1 FROM job WHERE id = ?1 AND body = ?2 AND owner IS NULL AND state != ?3)";
+    let parameters = params![names.ownerless.as_bytes(), names.body.as_bytes(), State::Cancelled as i64];
+    let is_known: bool = database.query_row(query, parameters, |row| row.get(0))?;
+    Ok(is_known.then_some(names.ownerless))
 }

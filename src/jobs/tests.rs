@@ -4,6 +4,7 @@ mod bounds;
 mod identity;
 mod outage;
 mod restarts;
+mod retry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

@@ -279,6 +279,24 @@ impl Access {
         Ok(signed.map(|signed| Grant::Signed { left_s: signed.expires.map(|end| end.saturating_sub(now)) }))
     }
 
+    /// The key that a request was sent with.
+    pub(in crate::http) fn key_of(&self, authorization: GetAll<'_, HeaderValue>) -> Option<&Key> {
+        let mut values = authorization.iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        self.key(bearer(value.as_bytes())?)
+    }
+
+    /// The name of the key that a request was sent with; empty without one.
+    pub(in crate::http) fn key_name(&self, parts: &Parts) -> &str {
+        self.key_of(parts.headers.get_all(AUTHORIZATION)).map_or("", |key| &key.name)
+    }
+
+    /// Whether a request may see what others own: it has `admin`, or there are no keys.
+    pub(in crate::http) fn is_admin(&self, parts: &Parts) -> bool {
+        let key = self.key_of(parts.headers.get_all(AUTHORIZATION));
+        !self.has_keys() || key.is_some_and(|key| key.scopes.contains(Scope::Admin))
+    }
+
     /// The key of this secret. Every key is compared, each in constant time.
     fn key(&self, secret: &[u8]) -> Option<&Key> {
         let digest: [u8; 32] = Sha256::digest(secret).into();

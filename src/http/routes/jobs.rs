@@ -48,8 +48,8 @@ pub(in crate::http) fn submit(call: Call) -> Reply {
         response_options::nothing_else(&pairs, &["webhook"])?;
         let format = ItemsFormat::of(&parts.headers)?;
         let rights = Rights::of(&app.access, &parts).bits();
-        let mut submission =
-            app.jobs.receive(Sender { key: key(&parts.headers)?, rights, webhook, kind: JobKind::Submitted })?;
+        let (key, owner) = (key(&parts.headers)?, app.access.key_name(&parts));
+        let mut submission = app.jobs.receive(Sender { key, owner, rights, webhook, kind: JobKind::Submitted })?;
         let _array = match format {
             ItemsFormat::Lines => {
                 take_lines(&app, body, &mut submission).await?;
@@ -120,7 +120,26 @@ pub(in crate::http) fn list(call: Call) -> Reply {
 pub(in crate::http) fn status(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         response_options::no_parameters(&call.parts)?;
-        Ok(response::json(StatusCode::OK, &call.app.jobs.status(&id).await?.json()))
+        Ok(response::json(StatusCode::OK, &seen(&call, &id).await?.json()))
+    })
+}
+
+/// The status of a job, if the client may see it: its own key sent it, or it has `admin`.
+async fn seen(call: &Call, id: &Digest) -> Result<Status, Error> {
+    let access = &call.app.access;
+    let status = call.app.jobs.status(id).await?;
+    let may_see = access.is_admin(&call.parts) || status.is_of(access.key_name(&call.parts));
+    if may_see { Ok(status) } else { Err(jobs::Error::NotFound.into()) }
+}
+
+/// `POST /jobs/{id}/retry`: 202 if failed items run again, 200 if there are none, or the job has not ended.
+pub(in crate::http) fn retry(call: Call, id: Digest) -> Reply {
+    Reply::later(async move {
+        response_options::no_parameters(&call.parts)?;
+        seen(&call, &id).await?;
+        let runs = call.app.jobs.retry(&id).await?;
+        let status = if runs { StatusCode::ACCEPTED } else { StatusCode::OK };
+        Ok(response::json(status, &call.app.jobs.status(&id).await?.json()))
     })
 }
 
@@ -128,6 +147,7 @@ pub(in crate::http) fn status(call: Call, id: Digest) -> Reply {
 pub(in crate::http) fn cancel(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         response_options::no_parameters(&call.parts)?;
+        seen(&call, &id).await?;
         call.app.jobs.cancel(&id).await?;
         Ok(response::with(StatusCode::NO_CONTENT, Body::Empty))
     })
@@ -139,6 +159,7 @@ pub(in crate::http) fn results(call: Call, id: Digest) -> Reply {
         let mut pairs = pairs(call.parts.uri.query())?;
         let after = number(&mut pairs, "after", 0..=i64::MAX as u64)?.unwrap_or(0);
         response_options::nothing_else(&pairs, &["after"])?;
+        seen(&call, &id).await?;
         // The first page is read here, so that an unknown job is an error response and not a broken body.
         let first = call.app.jobs.results(&id, after, PAGE).await?;
         let app = call.app.clone();
@@ -175,7 +196,7 @@ fn joined(lines: &[Bytes]) -> Bytes {
 pub(in crate::http) fn events(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         response_options::no_parameters(&call.parts)?;
-        let first = call.app.jobs.status(&id).await?;
+        let first = seen(&call, &id).await?;
         let app = call.app.clone();
         Ok(call.app.stream(EVENTS, async move |answer| _ = send_events(app, first, answer).await))
     })

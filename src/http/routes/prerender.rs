@@ -26,6 +26,8 @@ const NAME: &str = "prerender";
 #[derive(Clone)]
 pub(in crate::http) struct Prerender {
     app: Arc<App>,
+    /// The name of the uploader's key.
+    owner: String,
     rights: u32,
     presets: Vec<(String, Option<&'static Codec>)>,
 }
@@ -39,7 +41,7 @@ impl Prerender {
         if let Some((name, value)) = pairs.first() {
             return Err(unknown_of(name, value, &[NAME]).into());
         }
-        let Some(list) = list else { return Ok(Prerender { app, rights: 0, presets: Vec::new() }) };
+        let Some(list) = list else { return Ok(Prerender::none(app)) };
         let presets: Vec<_> = list.split(',').map(|word| read(&app, word)).collect::<Option<_>>().ok_or_else(|| {
             let allowed = format!(
                 "names, each with or without an extension, separated by commas; presets: {}",
@@ -54,7 +56,12 @@ impl Prerender {
         let rights = Rights::of(&app.access, &call.parts);
         // Without this check each image would fail later, when its sender has left.
         rights.check(needs(&app, &presets))?;
-        Ok(Prerender { rights: rights.bits(), app, presets })
+        let owner = app.access.key_name(&call.parts).to_owned();
+        Ok(Prerender { rights: rights.bits(), owner, app, presets })
+    }
+
+    fn none(app: Arc<App>) -> Prerender {
+        Prerender { app, owner: String::new(), rights: 0, presets: Vec::new() }
     }
 
     /// Starts the job for a stored image of this format. Returns the path of the job, if there is something to render
@@ -104,10 +111,11 @@ impl PrerenderJob<'_> {
     }
 
     async fn take(&mut self, id: &Digest, codec: Option<&'static Codec>) -> Result<(), jobs::Error> {
-        let Prerender { app, rights, .. } = self.prerender;
+        let Prerender { app, owner, rights, .. } = self.prerender;
         let submission = match &mut self.submission {
             Some(submission) => submission,
             none => none.insert(app.jobs.receive(Sender {
+                owner,
                 rights: *rights,
                 kind: JobKind::Prerender,
                 ..Sender::default()

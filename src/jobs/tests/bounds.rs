@@ -1,6 +1,7 @@
 //! The bounds of jobs: each is reached, and one past it.
 
 use super::*;
+use crate::jobs::database::now_ms;
 
 #[tokio::test]
 async fn prerender_jobs_are_bounded_among_themselves() {
@@ -120,7 +121,7 @@ async fn a_job_whose_webhook_is_due_is_forgotten_among_its_like_and_later() {
     // These tests call no webhook.
     set("UPDATE job SET webhook = 'x', webhook_at_ms = 0 WHERE number <= 2".to_owned()).await.unwrap();
     let left = async |options: Options| {
-        jobs.shared.database.write(move |database| retention::forget_old(database, &options)).await.unwrap();
+        jobs.shared.database.write(move |database| retention::forget_old(database, &options, now_ms())).await.unwrap();
         while jobs.shared.database.write(retention::sweep).await.unwrap() {}
         let list = jobs.list(10).await.unwrap();
         list.iter().map(|status| status.number).collect::<Vec<_>>()
@@ -142,7 +143,7 @@ async fn jobs_are_forgotten_by_age_and_by_bytes() {
     let used = jobs.shared.database.read(database::bytes).await.unwrap();
     let fits = Options { bytes_max: used / 3 * 4 + 4, ..options() };
     let forget = async |options: Options| {
-        jobs.shared.database.write(move |database| retention::forget_old(database, &options)).await.unwrap();
+        jobs.shared.database.write(move |database| retention::forget_old(database, &options, now_ms())).await.unwrap();
         jobs.status(&id).await.is_err()
     };
     assert!(!forget(fits.clone()).await);
@@ -151,11 +152,11 @@ async fn jobs_are_forgotten_by_age_and_by_bytes() {
     let id = submit(&jobs, None, &["2"]).await.unwrap().id;
     let ended_ms = end(&jobs, &id).await.ended_ms.unwrap();
     let forget = async |options: Options| {
-        jobs.shared.database.write(move |database| retention::forget_old(database, &options)).await.unwrap();
+        jobs.shared.database.write(move |database| retention::forget_old(database, &options, now_ms())).await.unwrap();
         jobs.status(&id).await.is_err()
     };
     assert!(!forget(Options { keep_s: 60, ..options() }).await);
-    soon(async || database::now_ms() != ended_ms).await;
+    soon(async || now_ms() != ended_ms).await;
     assert!(forget(Options { keep_s: 0, ..options() }).await);
 }
 

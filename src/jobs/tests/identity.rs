@@ -114,3 +114,23 @@ async fn a_sender_that_leaves_before_the_answer_leaves_a_job_that_runs_or_nothin
     drop(submission);
     soon(async || rows(&jobs, "job").await == 2).await;
 }
+
+#[tokio::test]
+async fn jobs_of_different_owners_are_never_the_same_job() {
+    let jobs = start(&Fake::new(), options()).await;
+    let of = |owner, key| Sender { owner, key, ..Sender::default() };
+    let mut ids = BTreeSet::new();
+    for (owner, seen_by) in [("", [true; 3]), ("a", [false, true, false]), ("b", [false, false, true])] {
+        for key in [None, Some("k")] {
+            let first = submit_as(&jobs, of(owner, key), "x").await.unwrap();
+            assert!(first.new && ids.insert(first.id), "{owner} {key:?}");
+            assert_eq!(submit_as(&jobs, of(owner, key), "x").await, Ok(Accepted { new: false, ..first }));
+            let status = jobs.status(&first.id).await.unwrap();
+            assert_eq!(["", "a", "b"].map(|owner| status.is_of(owner)), seen_by, "{owner} {key:?}");
+        }
+    }
+    // A name that another owner has used is free.
+    assert!(submit_as(&jobs, of("b", Some("other")), "x").await.unwrap().new);
+    assert!(submit_as(&jobs, of("a", Some("other")), "y").await.unwrap().new);
+    assert_eq!(submit_as(&jobs, of("a", Some("other")), "x").await, Err(Error::KeyReused));
+}

@@ -170,11 +170,44 @@ async fn a_database_of_a_later_version_is_refused_and_one_of_this_is_not_written
     let before = std::fs::metadata(&log).unwrap().len();
     let database = Database::open(&file).unwrap();
     assert_eq!(std::fs::metadata(&log).unwrap().len(), before);
-    database.write(|database| Ok(database.pragma_update(None, "user_version", 2)?)).await.unwrap();
+    database.write(|database| Ok(database.pragma_update(None, "user_version", 3)?)).await.unwrap();
     drop(jobs);
     let later = start_on(&file, &Fake::new()).await;
     assert_eq!(later.fault(), Some(Fault::Version));
     assert_eq!(later.status(&id).await, Err(Error::Away(Fault::Version)));
     let database = Database::open(&file).unwrap();
     assert_eq!(database.read(|_| Ok(())).await, Err(Error::Away(Fault::Version)));
+}
+
+#[tokio::test]
+async fn jobs_of_version_1_are_read_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.sqlite");
+    let jobs = start_on(&file, &Fake::new()).await;
+    let id = submit(&jobs, None, &["a", "fail"]).await.unwrap().id;
+    let keyed = submit(&jobs, Some("k"), &["a"]).await.unwrap().id;
+    for id in [&id, &keyed] {
+        end(&jobs, id).await;
+    }
+    drop(jobs);
+    let older = |database: &rusqlite::Connection| {
+        Ok(database.execute_batch(
+            "ALTER TABLE job DROP COLUMN owner; ALTER TABLE chunk DROP COLUMN retried; DROP TABLE failure;
+             PRAGMA user_version = 1",
+        )?)
+    };
+    Database::open(&file).unwrap().read(older).await.unwrap();
+    let fake = Fake::new();
+    let jobs = start_on(&file, &fake).await;
+    let status = jobs.status(&id).await.unwrap();
+    assert!(status.is_of("") && status.is_of("a"), "its owner is not known");
+    assert_eq!((status.done, status.failed, results(&jobs, &id).await.len()), (1, 1, 4));
+    let again = Sender { owner: "a", key: Some("k"), ..Sender::default() };
+    assert_eq!(submit_as(&jobs, again, "a").await, Ok(Accepted { id: keyed, new: false }));
+    // Other lines under the same key may be another client's.
+    let other = Sender { owner: "b", key: Some("k"), ..Sender::default() };
+    assert!(submit_as(&jobs, other, "b").await.unwrap().new);
+    // Its failed items were not kept.
+    assert_eq!(jobs.retry(&id).await, Err(Error::NotKept));
+    assert_eq!(fake.runs(1), 0);
 }

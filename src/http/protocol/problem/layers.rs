@@ -110,6 +110,11 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
             let detail = "This Idempotency-Key was sent with other items before.";
             problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "Idempotency-Key reused", detail)
         }
+        jobs::Error::NotKept => {
+            let detail = "The failed items are not kept: the job was cancelled, or an earlier version of this program ran it. \
+                Send them with an Idempotency-Key of their own.";
+            problem(StatusCode::CONFLICT, "failures-not-kept", "Failed items not kept", detail)
+        }
         jobs::Error::OtherRights => {
             let detail =
                 "These items were sent before with fewer rights; send them with an Idempotency-Key of their own.";
