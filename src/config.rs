@@ -50,7 +50,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data: "./progimage-data".to_owned(),
             layers: http::Settings::default(),
-            isolate: false,
+            isolate: true,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }

@@ -24,7 +24,8 @@
 //! http::routes::images     digest + format + query -> Pipeline; its key is the ETag and the name in the cache
 //! renditions               cache hit -> bytes; else join the shared run, open the source, look in the tier
 //! renditions::engine       inspect, plan, wait for the memory of the plan, read the source, verified against its name
-//! renditions::render       decode -> operations -> encode, on the render pool
+//! renditions::render       decode -> operations -> encode, by a thread of the render pool or, with `isolate`, in its
+//!                          worker process (renditions::isolate)
 //! http::protocol           304 where the tag matches: on a hit at once, on a miss once the source is known to exist, without
 //!                          a render; else the response
 //! ```

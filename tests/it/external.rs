@@ -2,6 +2,7 @@
 //! Skipped by name where strace is missing, unless `PROGIMAGE_TEST_EXTERNAL=1` says that it must be there.
 
 mod jobs;
+mod workers;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -27,11 +28,20 @@ struct Server {
 impl Server {
     /// Starts `progimage serve` on a free port and waits until it answers (or, under strace, has ended).
     fn start(data: &Path, strace: &[&str]) -> Server {
+        if strace.is_empty() {
+            return Server::start_with(data, &[]);
+        }
+        let mut server = Server::spawn(data, strace);
+        server.is_ready(Instant::now() + Duration::from_secs(60));
+        server
+    }
+
+    /// Starts it with these settings, and waits until it answers.
+    fn start_with(data: &Path, settings: &[&str]) -> Server {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let mut server = Server::spawn(data, strace);
-            let is_ready = server.is_ready(deadline);
-            if is_ready || !strace.is_empty() {
+            let mut server = Server::spawn_by(data, &[], settings);
+            if server.is_ready(deadline) {
                 return server;
             }
             // A predecessor that was killed in the middle of a sync holds the folder until the device has answered.
@@ -41,20 +51,24 @@ impl Server {
 
     fn spawn(data: &Path, strace: &[&str]) -> Server {
         match strace {
-            [] => Server::spawn_by(data, &[]),
-            options => Server::spawn_by(data, &[&["strace", "-f", "-qq"], options].concat()),
+            [] => Server::spawn_by(data, &[], &[]),
+            options => Server::spawn_by(data, &[&["strace", "-f", "-qq"], options].concat(), &[]),
         }
     }
 
     /// Starts `progimage serve` by a command that runs it; none: it runs by itself.
-    fn spawn_by(data: &Path, by: &[&str]) -> Server {
+    fn spawn_by(data: &Path, by: &[&str], settings: &[&str]) -> Server {
         let mut command = Command::new(by.first().unwrap_or(&BINARY));
         if let Some(arguments) = by.get(1..) {
             command.args(arguments).arg(BINARY);
         }
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data).args(settings);
         // With other tests at work the machine is never idle.
         command.env("PROGIMAGE_BULK_IDLE", "false");
+        if !by.is_empty() {
+            // Calls are counted, and those of workers come at any time.
+            command.env("PROGIMAGE_ISOLATE", "false");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let address = address_in(child.stderr.take().expect("a pipe"));
@@ -77,8 +91,9 @@ impl Server {
     fn send(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         let mut stream = TcpStream::connect(self.address.as_ref()?).ok()?;
         let length = body.len();
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).ok()?;
         stream.write_all(body).ok()?;
         let mut answer = Vec::new();

@@ -247,7 +247,7 @@ fn a_folder_that_is_mounted_read_only_is_served() {
     let script = format!("mount --bind {root} {root} && mount -o remount,bind,ro {root} && exec \"$@\"");
     let namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
     if Command::new(namespace[0]).args(&namespace[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        let server = Server::spawn_by(folder.path(), &namespace);
+        let server = Server::spawn_by(folder.path(), &namespace, &[]);
         assert_eq!(server.send("GET", &path, b""), Some((200, image)));
         assert_eq!(server.status("GET", &format!("{path}.png?w=8"), b""), Some(200));
         assert_eq!(server.status("GET", "/readyz", b""), Some(503));
