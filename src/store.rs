@@ -117,8 +117,9 @@ pub trait Read: Send + Sync {
     fn read(&self, range: Range<u64>) -> Future<'_, Bytes>;
     /// Whether the bytes were lately proven to match their name.
     fn verified(&self) -> bool;
-    /// Takes the result of a proof. Good bytes count as verified for a while, bad ones go out of service.
-    fn verdict(&self, good: bool) -> Future<'_, ()>;
+    /// Takes the result of a proof. Good bytes count as verified for a while. After bad ones the stored bytes are read once
+    /// more, past any cache, and go out of service if they are bad, too. Returns whether the stored bytes are good.
+    fn verdict(&self, good: bool) -> Future<'_, bool>;
 }
 
 /// Opens a backend by its URL: `memory:`, or the path of a folder.

@@ -1,5 +1,8 @@
 //! `progimage serve`: starts the server and its log, and stops it at a signal.
 
+mod descriptors;
+mod modes;
+
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
@@ -44,7 +47,9 @@ pub fn run(matches: &[&ArgMatches]) -> ExitCode {
 
 fn serve(mut config: Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
     log(&config)?;
-    raise_descriptors();
+    let connections_max = &mut config.layers.http.connections_max;
+    *connections_max = descriptors::raise(*connections_max);
+    modes::keep_private(&config.data);
     config.layers.renditions.worker = workers(&config)?;
     run_to_its_end(async {
         let listener = TcpListener::bind(config.listen)
@@ -116,15 +121,6 @@ fn log(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
-}
-
-/// Raises the limit of open files to the system's maximum: the usual 1,024 are fewer than `connections_max`.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::debug!(%error, "cannot raise the limit of open files");
-    }
 }
 
 #[cfg(test)]

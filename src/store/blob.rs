@@ -21,6 +21,9 @@ const ONE_READ_BYTES_MAX: u64 = 1 << 20;
 /// The longest blob for which memory is taken before it is proven: a damaged length must cost no more than time.
 const UNPROVEN_BYTES_MAX: u64 = 256 << 20;
 
+/// Reads of a whole blob: the first one, and one more if the stored bytes are good and those of the first were not.
+const READS_MAX: usize = 2;
+
 /// An opened blob.
 pub struct Blob {
     /// The name of the blob.
@@ -47,18 +50,27 @@ impl Blob {
 
     /// The whole blob, proven to hash to its name by this very call.
     pub async fn bytes(&self) -> Result<Bytes, Error> {
+        for _ in 0..READS_MAX {
+            let (bytes, digest) = self.whole().await?;
+            if self.check(digest).await? == Check::Good {
+                return Ok(bytes);
+            }
+        }
+        Err(misread())
+    }
+
+    async fn whole(&self) -> Result<(Bytes, Digest), Error> {
         if self.len <= ONE_READ_BYTES_MAX {
             let bytes = self.read(0..self.len).await?;
-            self.check(Digest::of(&bytes)).await?;
-            return Ok(bytes);
+            let digest = Digest::of(&bytes);
+            return Ok((bytes, digest));
         }
-        if self.len > UNPROVEN_BYTES_MAX && !self.source.verified() {
+        if self.len > UNPROVEN_BYTES_MAX {
             self.prove().await?;
         }
         let mut whole = BytesMut::with_capacity(usize::try_from(self.len).unwrap_or(usize::MAX));
         let digest = self.scan(|frame| whole.extend_from_slice(frame)).await?;
-        self.check(digest).await?;
-        Ok(whole.freeze())
+        Ok((whole.freeze(), digest))
     }
 
     /// The next frame (at most 256 KiB) from `range.start`; callers loop until the range is empty. Unless the blob was
@@ -72,7 +84,10 @@ impl Blob {
         if range.end == self.len && self.follows(range.start) {
             let bytes = self.read(frame.clone()).await?;
             match self.advance(frame.start, &bytes) {
-                Some(digest) if frame.end == self.len => return self.check(digest).await.map(|()| bytes),
+                Some(digest) if frame.end == self.len => {
+                    // Earlier frames are with the reader already, so this read cannot begin anew.
+                    return if self.check(digest).await? == Check::Good { Ok(bytes) } else { Err(misread()) };
+                }
                 Some(_) => return Ok(bytes),
                 None => {}
             }
@@ -100,14 +115,15 @@ impl Blob {
         Some(progress.hasher.digest())
     }
 
-    /// Hashes the whole blob. If another reader is doing so, waits for it instead.
-    async fn prove(&self) -> Result<(), Error> {
+    /// Proves that the whole blob hashes to its name, unless that was done lately. If another reader is doing so, waits for
+    /// it instead.
+    pub async fn prove(&self) -> Result<(), Error> {
         let _one_at_a_time = self.proofs.acquire(self.digest).await;
         if self.source.verified() {
             return Ok(());
         }
         let digest = self.scan(|_| {}).await?;
-        self.check(digest).await
+        self.check(digest).await.map(drop)
     }
 
     async fn scan(&self, mut take: impl FnMut(&[u8])) -> Result<Digest, Error> {
@@ -127,15 +143,34 @@ impl Blob {
 
     async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let read = self.source.read(range).await;
-        if let Err(Error::Corrupt(_)) = read {
-            self.source.verdict(false).await?;
+        if let Err(Error::Corrupt(_)) = read
+            && self.source.verdict(false).await?
+        {
+            return Err(misread());
         }
         read
     }
 
-    async fn check(&self, actual: Digest) -> Result<(), Error> {
+    /// Compares a digest of all bytes that were read with the name.
+    async fn check(&self, actual: Digest) -> Result<Check, Error> {
         let good = actual == self.digest;
-        self.source.verdict(good).await?;
-        if good { Ok(()) } else { Err(Error::Corrupt(self.digest)) }
+        match (good, self.source.verdict(good).await?) {
+            (true, _) => Ok(Check::Good),
+            (false, true) => Ok(Check::Misread),
+            (false, false) => Err(Error::Corrupt(self.digest)),
+        }
     }
+}
+
+/// The result of a check of a blob that is not corrupt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// The bytes that were read are those of the blob.
+    Good,
+    /// The stored bytes are those of the blob, and the ones that were read are not.
+    Misread,
+}
+
+fn misread() -> Error {
+    Error::Unavailable("a read returned other bytes than are stored".into())
 }

@@ -7,6 +7,8 @@
 //! | `core` | the state that all threads share; calls on single blobs |
 //! | `stage`, `commit` | an upload's bytes before and while they get their name |
 //! | `read` | reads of an open blob |
+//! | `proof` | whether a file is its blob |
+//! | `page_cache` | reads that come from the device |
 //! | `verify` | checks every file against its name, without the lock |
 //! | `health`, `pool` | whether writes are accepted; threads |
 //! | `sim`, `crash` | tests: a file system that can lose power, and a model that checks every state it may leave |
@@ -16,7 +18,9 @@ mod core;
 mod fs;
 mod health;
 mod layout;
+mod page_cache;
 mod pool;
+mod proof;
 mod read;
 mod real;
 mod stage;
@@ -26,20 +30,23 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use self::commit::{Body, CommitRequest, Committer};
-use self::core::Core;
+use self::commit::{Answer, Body, CommitRequest, Committer};
+use self::core::{Core, Stored};
 use self::fs::{Errno, Fs, Wait};
 use self::pool::{Pool, panicked};
 use self::read::{Opened, cached};
 use self::real::RealFs;
 use self::stage::Staged;
 use super::folder::TEMPORARY;
-use super::locks::Locks;
+use super::locks::{Guard, Locks};
 use super::{Blob, Commit, Counters, Error, Future, Options, Stage, Stat, Store};
 use crate::digest::Digest;
 
 /// The most names that are looked up on the caller's thread, if they are cached.
 const INLINE_STATS_MAX: usize = 16;
+
+/// The locks of the folder and of its marker.
+type OwnerLock = [OwnedFd; 2];
 
 /// A store in a folder.
 pub struct Disk<F: Fs> {
@@ -54,7 +61,7 @@ pub struct Inner<F: Fs> {
     readers: Pool,
     proofs: Locks,
     core: Arc<Core<F>>,
-    _lock: Option<OwnedFd>,
+    _lock: Option<OwnerLock>,
 }
 
 /// Opens the store in the folder `path`, or makes it.
@@ -62,13 +69,13 @@ pub async fn open(path: &str, options: Options) -> Result<Disk<RealFs>, Error> {
     let path = PathBuf::from(path);
     let opened = tokio::task::spawn_blocking(move || {
         let fs = RealFs::open(&path).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))?;
+        // Before anything is changed, and whatever happens to the marker.
+        let folder = lock(&fs, ".")?;
         layout::init(&fs, random()?).map_err(|errno| unavailable("making the folders", errno))?;
-        let lock = fs.lock(layout::MARKER).map_err(|errno| match errno {
-            Errno::WOULDBLOCK => Error::Unavailable("another process owns this folder".into()),
-            errno => unavailable("lock", errno),
-        })?;
+        // For earlier versions of this program, which lock nothing else.
+        let marker = lock(&fs, layout::MARKER)?;
         let is_read_only = fs.is_read_only();
-        let disk = Disk::start(fs, options, Some(lock))?;
+        let disk = Disk::start(fs, options, Some([folder, marker]))?;
         if is_read_only {
             tracing::error!("the data folder is mounted read-only: images are served, and nothing is stored");
             disk.inner.core.health.set_read_only("mounted read-only");
@@ -109,6 +116,17 @@ fn random() -> Result<u128, Error> {
     Ok(u128::from_ne_bytes(bytes))
 }
 
+fn lock(fs: &RealFs, path: &str) -> Result<OwnedFd, Error> {
+    fs.lock(path).map_err(|errno| match errno {
+        Errno::WOULDBLOCK => Error::Unavailable("another process owns this folder".into()),
+        errno => unavailable("lock", errno),
+    })
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::Unavailable(format!("starting a thread: {error}"))
+}
+
 fn unavailable(doing: &str, errno: Errno) -> Error {
     Error::Unavailable(format!("{doing}: {errno}"))
 }
@@ -116,7 +134,7 @@ fn unavailable(doing: &str, errno: Errno) -> Error {
 impl<F: Fs> Disk<F> {
     /// Takes over an initialised folder. Empties `tmp/` and, in the background, syncs what a killed predecessor may
     /// have left in the page cache. The cost does not depend on the number of blobs.
-    pub fn start(fs: F, options: Options, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
+    pub fn start(fs: F, options: Options, lock: Option<OwnerLock>) -> Result<Disk<F>, Error> {
         check_marker(&fs)?;
         empty_temporary(&fs).map_err(|errno| unavailable("emptying tmp", errno))?;
         let failed_sync = layout::read_state(&fs, layout::FAILED_SYNC).map_err(|errno| unavailable("state", errno))?;
@@ -135,12 +153,11 @@ impl<F: Fs> Disk<F> {
     }
 
     /// A store over `core`, with its threads.
-    fn over(core: Core<F>, lock: Option<OwnedFd>) -> Result<Disk<F>, Error> {
+    fn over(core: Core<F>, lock: Option<OwnerLock>) -> Result<Disk<F>, Error> {
         let core = Arc::new(core);
-        let syncers = Arc::new(Pool::new("store-sync", core.options.sync_threads));
-        let readers = Pool::new("store-read", core.options.read_threads);
-        let committer = Committer::start(Arc::clone(&core), Arc::clone(&syncers))
-            .map_err(|error| Error::Unavailable(format!("starting a thread: {error}")))?;
+        let syncers = Arc::new(Pool::start("store-sync", core.options.sync_threads).map_err(no_thread)?);
+        let readers = Pool::start("store-read", core.options.read_threads).map_err(no_thread)?;
+        let committer = Committer::start(Arc::clone(&core), Arc::clone(&syncers)).map_err(no_thread)?;
         let inner = Inner { committer, syncers, readers, proofs: Locks::default(), core, _lock: lock };
         Ok(Disk { inner: Arc::new(inner) })
     }
@@ -163,18 +180,48 @@ fn sync_all<F: Fs>(core: &Core<F>) {
 
 impl<F: Fs> Inner<F> {
     /// Publishes `body` under `digest`. Once it is queued it goes on, even if the caller leaves.
+    ///
+    /// A file that has this name and length already is proven first, unless it was lately: the client may drop its own
+    /// copy after this. Uploads of one digest wait for each other, so that it is read once.
     async fn commit(&self, digest: Digest, len: u64, body: Body<F>) -> Result<Commit, Error> {
         self.core.health.started().await?;
         self.core.health.writable()?;
         let lock = self.core.locks.acquire(digest).await;
-        if cached(|wait| self.core.stat(&digest, wait)) == Some(Some(Stat { len })) {
-            // The file of a spilled body is removed on the sync threads.
-            drop(self.syncers.run(move || drop(body)));
-            return Ok(Commit::Present);
+        let (body, lock) = match cached(|wait| self.core.stored(&digest, len, wait)) {
+            Some(Stored::Proven) => return Ok(self.present(body)),
+            Some(Stored::Unproven) => (body, lock),
+            Some(Stored::Otherwise) | None => match self.submit(digest, len, body, lock).await? {
+                Answer::Done(commit) => return Ok(commit),
+                Answer::Unproven(body, lock) => (body, lock),
+            },
+        };
+        let (is_good, lock) = self.prove(digest, lock).await?;
+        if is_good {
+            return Ok(self.present(body));
         }
-        let (reply, committed) = tokio::sync::oneshot::channel();
+        match self.submit(digest, len, body, lock).await? {
+            Answer::Done(commit) => Ok(commit),
+            // Another program works in the folder.
+            Answer::Unproven(..) => Err(Error::Unavailable("a file took the place of a corrupt one".into())),
+        }
+    }
+
+    async fn submit(&self, digest: Digest, len: u64, body: Body<F>, lock: Guard) -> Result<Answer<F>, Error> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
         self.committer.submit(CommitRequest { digest, len, body, lock, reply });
-        committed.await.unwrap_or_else(|_| Err(panicked()))
+        answer.await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Proves the stored file on a thread, which holds the lock even if the caller leaves.
+    async fn prove(&self, digest: Digest, lock: Guard) -> Result<(bool, Guard), Error> {
+        let core = Arc::clone(&self.core);
+        self.readers.call(move || Ok((core.prove(&digest)?, lock))).await
+    }
+
+    /// The answer to an upload of what is there. The file of a spilled body is removed on the sync threads.
+    fn present(&self, body: Body<F>) -> Commit {
+        drop(self.syncers.run(move || drop(body)));
+        Commit::Present
     }
 
     async fn read<T: Send + 'static>(
@@ -211,7 +258,7 @@ impl<F: Fs> Store for Disk<F> {
                 None => inner.read("open", move |core| core.open(&digest, Wait::Block)).await?,
             };
             let (file, status) = opened.ok_or(Error::NotFound)?;
-            let source = Arc::new(Opened::new(Arc::clone(inner), file, digest, status.inode));
+            let source = Arc::new(Opened::new(Arc::clone(inner), file, digest, status));
             Ok(Blob::new(digest, status.len, source, inner.proofs.clone()))
         })
     }

@@ -126,7 +126,7 @@ impl Read for Whole {
         true
     }
 
-    fn verdict(&self, _good: bool) -> Future<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn verdict(&self, good: bool) -> Future<'_, bool> {
+        Box::pin(async move { Ok(good) })
     }
 }

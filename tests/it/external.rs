@@ -15,6 +15,7 @@ use progimage::digest::Digest;
 
 use crate::cli::address_in;
 use crate::fixtures::photo;
+use crate::http::ppm;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_progimage");
 
@@ -274,5 +275,24 @@ fn a_failed_call_is_never_acknowledged_and_reads_go_on() {
         assert_eq!(server.status("GET", &path, b""), Some(404), "{call} {error}: a name without a durable blob");
         assert_eq!(server.send("GET", &kept_path, b""), Some((200, kept.clone())), "{call} {error}: reads go on");
         assert_eq!(server.status("POST", "/images", &body), Some(later), "{call} {error}: a later upload");
+    }
+}
+
+/// The calls that lack something are those of one shard, so that the upload meets them and the start does not.
+#[test]
+fn an_upload_that_lacks_a_descriptor_or_memory_is_to_be_sent_again_and_nothing_else_happens() {
+    if strace_is_missing("an_upload_that_lacks_a_descriptor_or_memory_is_to_be_sent_again_and_nothing_else_happens") {
+        return;
+    }
+    let folder = folder();
+    for (red, error) in ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"].into_iter().enumerate() {
+        let body = ppm(2, 2, [red as u8, 0, 0]);
+        let shard = format!("blobs/{}", &Digest::of(&body).to_string()[..3]);
+        let inject = format!("inject=openat:error={error}:when=1");
+        let options = ["-P", &shard, "-o", "/dev/null", "-e", "trace=openat", "-e", &inject];
+        let server = Server::start(folder.path(), &options);
+        assert_eq!(server.status("POST", "/images", &body), Some(503), "{error}");
+        assert_eq!(server.status("GET", "/readyz", b""), Some(200), "{error}: the store is writable");
+        assert_eq!(server.status("POST", "/images", &body), Some(201), "{error}: sent again");
     }
 }

@@ -59,6 +59,11 @@ async fn put_image(call: Call, id: Digest, prerender: &Prerender) -> Result<Resp
     }
     let Some(stat) = present else { return raw(call, Some(id), prerender).await };
     let app = call.app.clone();
+    // The client may drop its own copy after this. What cannot be proven is stored anew from the body.
+    if let Err(error) = prove(&app, &id).await {
+        tracing::warn!(%id, %error, "an image that is sent again cannot be proven, so its bytes are taken");
+        return raw(call, Some(id), prerender).await;
+    }
     // With `Expect` the response says that the id is stored. It says nothing about the bytes, which are never sent.
     if !call.parts.headers.contains_key(EXPECT) {
         verify(call, id).await?;
@@ -66,6 +71,10 @@ async fn put_image(call: Call, id: Digest, prerender: &Prerender) -> Result<Resp
     let receipt = Receipt { digest: id, bytes: stat.len, created: false };
     let known = known(&app, &id).await?;
     Ok(accepted(&receipt, known, prerender).await)
+}
+
+async fn prove(app: &App, id: &Digest) -> Result<(), store::Error> {
+    app.store.open(id).await?.prove().await
 }
 
 /// The format and the header of an image.

@@ -14,14 +14,15 @@
 //! and only where the file system and the kernel allow it (`real.rs`). All this is the level `strict`; `relaxed` leaves
 //! out the syncs of names, and `none` every sync.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::core::{AtomicCounters, Core, Lookup};
+use super::core::{AtomicCounters, Core, Stored};
 use super::fs::{Errno, Fs, Wait};
 use super::layout;
 use super::pool::{Pool, panicked};
@@ -48,8 +49,23 @@ pub struct CommitRequest<F: Fs> {
     pub body: Body<F>,
     /// Keeps other commits, deletes and quarantines of this digest away.
     pub lock: Guard,
-    /// The sender of the result.
-    pub reply: oneshot::Sender<Result<Commit, Error>>,
+    /// The sender of the answer.
+    pub reply: Reply<F>,
+}
+
+/// The answer to a request.
+pub enum Answer<F: Fs> {
+    /// The blob is durable.
+    Done(Commit),
+    /// A file has this name and length, which is to be proven first. The body and the lock come back.
+    Unproven(Body<F>, Guard),
+}
+
+type Reply<F> = oneshot::Sender<Result<Answer<F>, Error>>;
+
+/// Sends the result of a request, whose caller may have left.
+fn send<F: Fs>(reply: Reply<F>, result: Result<Commit, Error>) {
+    let _ = reply.send(result.map(Answer::Done));
 }
 
 /// The committing thread. Dropping it finishes what is queued.
@@ -104,7 +120,7 @@ struct Prepared<F: Fs> {
     /// `None`: the blob is there already.
     file: Option<Arc<Temporary<F>>>,
     _lock: Guard,
-    reply: oneshot::Sender<Result<Commit, Error>>,
+    reply: Reply<F>,
 }
 
 /// A prepared request, and the result of its link.
@@ -118,7 +134,7 @@ fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<CommitRequest<F
     let written = batch.iter().filter(|request| matches!(request.body, Body::File(_))).map(|request| request.len).sum();
     let by = By::of(core, batch.len(), written);
     let prepared = prepare_all(core, syncers, batch, by);
-    let mut shards = BTreeSet::new();
+    let mut shards = Shards { by, folders: BTreeMap::new() };
     let linked: Vec<Linked<F>> = prepared
         .into_iter()
         .map(|prepared| {
@@ -127,7 +143,7 @@ fn commit<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<CommitRequest<F
         })
         .collect();
     // A delete's sync of the same shard may have failed meanwhile. It would have consumed the error.
-    match sync_names(core, syncers, &shards, by).and_then(|()| core.health.writable()) {
+    match shards.sync(core, syncers).and_then(|()| core.health.writable()) {
         Ok(()) => acknowledge(core, syncers, linked),
         Err(error) => withdraw(core, linked, &error),
     }
@@ -189,13 +205,22 @@ fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<CommitRequ
     }
 }
 
-/// Writes the bytes of a request. A request that fails is answered.
+/// Writes the bytes of a request, unless the blob is there already. A request that goes no further is answered.
 fn prepared<F: Fs>(core: &Arc<Core<F>>, request: CommitRequest<F>, by: By) -> Option<Prepared<F>> {
     let CommitRequest { digest, len, body, lock, reply } = request;
-    match prepare(core, &digest, len, body, by) {
+    let result = match core.stored(&digest, len, Wait::Block).map_err(|errno| core.error("stat", errno)) {
+        Ok(Stored::Proven) => Ok(None),
+        Ok(Stored::Otherwise) => prepare(core, body, by).map(Some),
+        Ok(Stored::Unproven) => {
+            let _ = reply.send(Ok(Answer::Unproven(body, lock)));
+            return None;
+        }
+        Err(error) => Err(error),
+    };
+    match result {
         Ok(file) => Some(Prepared { digest, file, _lock: lock, reply }),
         Err(error) => {
-            let _ = reply.send(Err(error));
+            send(reply, Err(error));
             None
         }
     }
@@ -205,24 +230,13 @@ fn prepared<F: Fs>(core: &Arc<Core<F>>, request: CommitRequest<F>, by: By) -> Op
 fn refuse<F: Fs>(prepared: Vec<Prepared<F>>, error: &Error) -> Vec<Prepared<F>> {
     let (written, present): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|prepared| prepared.file.is_some());
     for prepared in written {
-        let _ = prepared.reply.send(Err(error.clone()));
+        send(prepared.reply, Err(error.clone()));
     }
     present
 }
 
-/// Writes a body, unless the blob is there already. With [`By::File`] its bytes are durable afterwards.
-fn prepare<F: Fs>(
-    core: &Arc<Core<F>>,
-    digest: &Digest,
-    len: u64,
-    body: Body<F>,
-    by: By,
-) -> Result<Option<Arc<Temporary<F>>>, Error> {
-    match core.find(digest, Wait::Block) {
-        Ok(Lookup::Blob(status)) if status.len == len => return Ok(None),
-        Ok(_) => {}
-        Err(errno) => return Err(core.error("stat", errno)),
-    }
+/// Writes a body. With [`By::File`] its bytes are durable afterwards.
+fn prepare<F: Fs>(core: &Arc<Core<F>>, body: Body<F>, by: By) -> Result<Arc<Temporary<F>>, Error> {
     core.health.writable()?;
     let file = match body {
         Body::File(file) => file,
@@ -235,14 +249,14 @@ fn prepare<F: Fs>(
     if by == By::File {
         core.sync_file(&file.file)?;
     }
-    Ok(Some(file))
+    Ok(file)
 }
 
 /// Gives the bytes their name. After a failed sync nothing more is linked, in this batch or any other.
-fn link<F: Fs>(core: &Core<F>, prepared: &Prepared<F>, shards: &mut BTreeSet<u16>) -> Result<Commit, Error> {
+fn link<F: Fs>(core: &Core<F>, prepared: &Prepared<F>, shards: &mut Shards<F>) -> Result<Commit, Error> {
     let Some(file) = &prepared.file else { return Ok(Commit::Present) };
     core.health.writable()?;
-    shards.insert(layout::shard_index(&prepared.digest));
+    shards.open(core, layout::shard_index(&prepared.digest))?;
     core.pending().insert(prepared.digest);
     let published = publish(core, &prepared.digest, &file.path);
     if published.is_err() {
@@ -258,38 +272,55 @@ fn publish<F: Fs>(core: &Core<F>, digest: &Digest, path: &str) -> Result<Commit,
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(core.error("link", errno)),
     }
-    // `prepare` found that the file there is not the blob: of another length, empty, or not a file. It makes room.
+    // `prepared` found that the file there is not the blob: of another length, empty, or not a file. It makes room.
     core.quarantine(digest).map_err(|errno| core.error("quarantine", errno))?;
     core.fs.linkat(path, &name).map_err(|errno| core.error("link", errno))?;
     Ok(Commit::New)
 }
 
-/// Makes the names in `shards` durable.
-fn sync_names<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16>, by: By) -> Result<(), Error> {
-    match (by, shards.first()) {
-        (By::FileSystem, Some(&one)) => {
-            core.sync_file_system()?;
-            // On some versions of Linux, `syncfs` does not report a journal that cannot be written any more, nor a file
-            // system that became read-only by it. `fsync` does.
-            core.sync_shard(one)
-        }
-        (By::FileSystem, None) => Ok(()),
-        (By::File, _) => sync_shards(core, syncers, shards),
-    }
+/// The shards whose names a batch changes, opened before the first name in each.
+struct Shards<F: Fs> {
+    by: By,
+    folders: BTreeMap<u16, Arc<Option<F::File>>>,
 }
 
-fn sync_shards<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, shards: &BTreeSet<u16>) -> Result<(), Error> {
-    let running: Vec<_> = shards
-        .iter()
-        .map(|&index| {
-            let core = Arc::clone(core);
-            syncers.run(move || core.sync_shard(index))
-        })
-        .collect();
-    // All are awaited, even after one has failed: no sync of this batch may be under way when it is withdrawn.
-    let results: Vec<_> =
-        running.into_iter().map(|done| done.blocking_recv().unwrap_or_else(|_| Err(panicked()))).collect();
-    results.into_iter().collect()
+impl<F: Fs> Shards<F> {
+    /// Opens the shard number `index`, so that its names can be made durable.
+    fn open(&mut self, core: &Core<F>, index: u16) -> Result<(), Error> {
+        if self.by == By::FileSystem && !self.folders.is_empty() {
+            return Ok(());
+        }
+        if let Entry::Vacant(vacant) = self.folders.entry(index) {
+            vacant.insert(Arc::new(core.open_folder(&layout::shard(index))?));
+        }
+        Ok(())
+    }
+
+    /// Makes the names durable.
+    fn sync(&self, core: &Arc<Core<F>>, syncers: &Pool) -> Result<(), Error> {
+        match (self.by, self.folders.values().next()) {
+            (By::FileSystem, Some(one)) => {
+                core.sync_file_system()?;
+                // On some versions of Linux, `syncfs` does not report a journal that cannot be written any more, nor a
+                // file system that became read-only by it. `fsync` does.
+                core.sync_folder(one)
+            }
+            (By::FileSystem, None) => Ok(()),
+            (By::File, _) => self.sync_each(core, syncers),
+        }
+    }
+
+    fn sync_each(&self, core: &Arc<Core<F>>, syncers: &Pool) -> Result<(), Error> {
+        let start = |folder: &Arc<Option<F::File>>| {
+            let (core, folder) = (Arc::clone(core), Arc::clone(folder));
+            syncers.run(move || core.sync_folder(&folder))
+        };
+        let running: Vec<_> = self.folders.values().map(start).collect();
+        // All are awaited, even after one has failed: no sync of this batch may be under way when it is withdrawn.
+        let results: Vec<_> =
+            running.into_iter().map(|done| done.blocking_recv().unwrap_or_else(|_| Err(panicked()))).collect();
+        results.into_iter().collect()
+    }
 }
 
 fn acknowledge<F: Fs>(core: &Core<F>, syncers: &Pool, linked: Vec<Linked<F>>) {
@@ -305,7 +336,7 @@ fn acknowledge<F: Fs>(core: &Core<F>, syncers: &Pool, linked: Vec<Linked<F>>) {
             AtomicCounters::add(&core.counters.published);
         }
         files.push(prepared.file);
-        let _ = prepared.reply.send(outcome);
+        send(prepared.reply, outcome);
     }
     // The names in `tmp/` are removed while the next batch is under way.
     drop(syncers.run(move || drop(files)));
@@ -326,7 +357,7 @@ fn withdraw<F: Fs>(core: &Core<F>, linked: Vec<Linked<F>>, error: &Error) {
             }
         }
         let present = outcome == Ok(Commit::Present);
-        let _ = prepared.reply.send(if present { outcome } else { Err(error.clone()) });
+        send(prepared.reply, if present { outcome } else { Err(error.clone()) });
     }
 }
 

@@ -83,6 +83,17 @@ pub enum Lookup {
     Foreign(FileStatus),
 }
 
+/// What is stored under a blob's name, for an upload of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// The blob: its file was lately found good.
+    Proven,
+    /// A file of the blob's length.
+    Unproven,
+    /// Nothing, or a file that cannot be the blob.
+    Otherwise,
+}
+
 impl<F: Fs> Core<F> {
     /// A core over an initialised folder.
     pub fn new(fs: F, options: Options) -> Core<F> {
@@ -102,10 +113,15 @@ impl<F: Fs> Core<F> {
 
     /// Looks up a blob's name. `EAGAIN`: the answer needs the device, and `wait` forbids that.
     pub fn find(&self, digest: &Digest, wait: Wait) -> Result<Lookup, Errno> {
-        let lookup = match self.fs.openat(&layout::blob(digest), Open::Path, wait) {
+        let path = layout::blob(digest);
+        let status = match wait {
+            // The system looks up names in memory alone only to open them.
+            Wait::Cached => self.fs.openat(&path, Open::Path, wait).and_then(|file| self.fs.fstat(&file)),
+            Wait::Block => self.fs.statat(&path),
+        };
+        let lookup = match status {
             Err(Errno::NOENT) => return Ok(Lookup::Absent),
-            Err(error) => return Err(error),
-            Ok(file) => self.classify(digest, self.fs.fstat(&file)?),
+            status => self.classify(digest, status?),
         };
         // Checked after the lookup: a name is pending before it is linked, and until it is durable.
         Ok(if self.is_pending(digest) { Lookup::Absent } else { lookup })
@@ -117,6 +133,16 @@ impl<F: Fs> Core<F> {
         } else {
             Lookup::Foreign(status)
         }
+    }
+
+    /// Whether `len` bytes are stored under a blob's name, and proven to be the blob.
+    pub fn stored(&self, digest: &Digest, len: u64, wait: Wait) -> Result<Stored, Errno> {
+        Ok(match self.find(digest, wait)? {
+            Lookup::Blob(status) if status.len != len => Stored::Otherwise,
+            Lookup::Blob(status) if self.is_verified(digest, status.inode) => Stored::Proven,
+            Lookup::Blob(_) => Stored::Unproven,
+            Lookup::Absent | Lookup::Foreign(_) => Stored::Otherwise,
+        })
     }
 
     /// The blob's length, if it is there.
@@ -171,9 +197,10 @@ impl<F: Fs> Core<F> {
             Lookup::Absent | Lookup::Foreign(_) => return Ok(false),
             Lookup::Blob(_) => {}
         }
+        let shard = self.open_folder(&layout::shard(layout::shard_index(digest)))?;
         self.fs.unlinkat(&layout::blob(digest)).map_err(|errno| self.error("unlink", errno))?;
         self.verified.invalidate(digest);
-        self.sync_shard(layout::shard_index(digest))?;
+        self.sync_folder(&shard)?;
         Ok(true)
     }
 
@@ -193,9 +220,11 @@ impl<F: Fs> Core<F> {
             Ok(Lookup::Blob(status) | Lookup::Foreign(status)) if status.inode == inode => {}
             _ => return Ok(()),
         }
+        let quarantine = self.open_folder(QUARANTINE)?;
+        let shard = self.open_folder(&layout::shard(layout::shard_index(digest)))?;
         self.quarantine(digest).map_err(|errno| self.error("quarantine", errno))?;
-        self.sync_folder(QUARANTINE)?;
-        self.sync_shard(layout::shard_index(digest))
+        self.sync_folder(&quarantine)?;
+        self.sync_folder(&shard)
     }
 
     /// Whether the file `inode` was found good lately.
@@ -226,18 +255,21 @@ impl<F: Fs> Core<F> {
         self.fs.fdatasync(file).map_err(|errno| self.sync_failed("fdatasync", errno))
     }
 
-    /// Makes a shard's names durable, where the level asks for it.
-    pub fn sync_shard(&self, index: u16) -> Result<(), Error> {
-        self.sync_folder(&layout::shard(index))
+    /// Opens a directory whose names are to be made durable, where the level asks for it. This comes before a name in it
+    /// changes: without a descriptor or memory for it the change could not be made durable, and is not made.
+    pub fn open_folder(&self, path: &str) -> Result<Option<F::File>, Error> {
+        if self.options.level != Level::Strict {
+            return Ok(None);
+        }
+        let folder = self.fs.openat(path, Open::Directory, Wait::Block);
+        folder.map(Some).map_err(|errno| self.error("open", errno))
     }
 
-    /// Makes a directory's names durable, where the level asks for it.
-    pub fn sync_folder(&self, path: &str) -> Result<(), Error> {
-        if self.options.level != Level::Strict {
-            return Ok(());
-        }
+    /// Makes the names in an opened directory durable. Only the error of the sync itself condemns the device.
+    pub fn sync_folder(&self, folder: &Option<F::File>) -> Result<(), Error> {
+        let Some(folder) = folder else { return Ok(()) };
         AtomicCounters::add(&self.counters.fsync);
-        layout::sync_folder(&self.fs, path).map_err(|errno| self.sync_failed("fsync", errno))
+        self.fs.fsync(folder).map_err(|errno| self.sync_failed("fsync", errno))
     }
 
     /// Makes everything on the file system durable, where the level asks for anything.

@@ -2,6 +2,9 @@
 //! that a power cut or a kill may leave. Recovery runs on each, and the invariants of the store must hold. If any one
 //! sync is left out, the model must find a violation.
 
+mod rot;
+mod shortage;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
@@ -64,9 +67,13 @@ fn start_with(fs: &SimFs, syncfs_batch_min: usize) -> Result<Arc<Disk<SimFs>>, E
 
 /// Uploads without the shared commits of `Uploads`, so that the disk backend itself meets the duplicate.
 async fn put(store: &dyn Store, blob: usize) -> Result<(), Error> {
+    commit(store, blob).await.map(drop)
+}
+
+async fn commit(store: &dyn Store, blob: usize) -> Result<Commit, Error> {
     let mut stage: Box<dyn Stage> = store.stage(None).await?;
     stage.write(Bytes::from_static(BODIES[blob])).await?;
-    stage.commit(digest(blob)).await.map(drop)
+    stage.commit(digest(blob)).await
 }
 
 async fn put_through_uploads(uploads: &Uploads, blob: usize) -> Result<(), Error> {

@@ -14,7 +14,7 @@ pub enum Open {
     Path,
     /// For reading and writing; the file must not exist.
     CreateNew,
-    /// A directory, for `fsync`.
+    /// A directory, for `fsync` and `getdents`.
     Directory,
 }
 
@@ -47,8 +47,13 @@ pub trait Fs: Send + Sync + 'static {
     fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<Self::File>;
     /// The status of `file`.
     fn fstat(&self, file: &Self::File) -> Result<FileStatus>;
+    /// The status of what has the name `path`; a symbolic link is not followed. Needs no descriptor.
+    fn statat(&self, path: &str) -> Result<FileStatus>;
     /// Reads into `buffer` from `offset`; 0 at the end of the file.
     fn pread(&self, file: &Self::File, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize>;
+    /// Drops the cached pages of a file of `bytes` bytes, all of them durable, so that the next read comes from the
+    /// device. Returns whether they are gone.
+    fn drop_pages(&self, file: &Self::File, bytes: u64) -> Result<bool>;
     /// Writes some of `bytes` at `offset`.
     fn pwrite(&self, file: &Self::File, bytes: &[u8], offset: u64) -> Result<usize>;
     /// Makes a file's bytes durable.

@@ -142,7 +142,7 @@ fn read_small(fs: &impl Fs, path: &str) -> Result<Vec<u8>> {
 }
 
 fn exists(fs: &impl Fs, path: &str) -> Result<bool> {
-    match fs.openat(path, Open::Path, Wait::Block) {
+    match fs.statat(path) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error),

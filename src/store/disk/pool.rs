@@ -43,9 +43,18 @@ impl Shared {
 }
 
 impl Pool {
-    /// A pool of up to `threads_max` threads (at least one).
-    pub fn new(name: &'static str, threads_max: usize) -> Pool {
-        Pool { shared: Arc::default(), threads_max: threads_max.max(1), name }
+    /// A pool of up to `threads_max` threads. The first one starts now: while a system gives no more, it does the work
+    /// of all.
+    pub fn start(name: &'static str, threads_max: usize) -> std::io::Result<Pool> {
+        let pool = Pool { shared: Arc::default(), threads_max, name };
+        let first = pool.spawn()?;
+        pool.shared.lock().threads.push(first);
+        Ok(pool)
+    }
+
+    fn spawn(&self) -> std::io::Result<JoinHandle<()>> {
+        let shared = Arc::clone(&self.shared);
+        thread::Builder::new().name(self.name.into()).spawn(move || work(&shared))
     }
 
     /// Runs `task` on a thread, even if its answer is not awaited. The answer is an error if the task panicked.
@@ -54,13 +63,8 @@ impl Pool {
         let mut state = self.shared.lock();
         state.tasks.push_back(Box::new(move || drop(answer.send(task()))));
         if state.idle < state.tasks.len() && state.threads.len() < self.threads_max {
-            let shared = Arc::clone(&self.shared);
-            match thread::Builder::new().name(self.name.into()).spawn(move || work(&shared)) {
-                Ok(thread) => state.threads.push(thread),
-                // Without any thread the task would wait for ever. It is dropped, so that its caller gets an error.
-                Err(_) if state.threads.is_empty() => drop(state.tasks.pop_back()),
-                Err(_) => {}
-            }
+            // Where the system gives no further thread, the task waits for one of those that are there.
+            state.threads.extend(self.spawn());
         }
         self.shared.wake.notify_one();
         answered
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn tasks_run_together_up_to_the_bound_and_a_panic_ends_only_its_own() {
-        let pool = Pool::new("test", 2);
+        let pool = Pool::start("test", 2).expect("a thread");
         let both = Arc::new(std::sync::Barrier::new(2));
         let meets = |both: &Arc<std::sync::Barrier>| {
             let both = Arc::clone(both);

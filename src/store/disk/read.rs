@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::fs::{Errno, Fs, Wait};
+use super::fs::{Errno, FileStatus, Fs, Wait};
 use super::{Inner, layout};
 use crate::digest::Digest;
 use crate::store::{Error, Future, Read};
@@ -15,13 +15,13 @@ pub struct Opened<F: Fs> {
     inner: Arc<Inner<F>>,
     file: Arc<F::File>,
     digest: Digest,
-    inode: u64,
+    status: FileStatus,
 }
 
 impl<F: Fs> Opened<F> {
     /// A blob over its open `file`.
-    pub fn new(inner: Arc<Inner<F>>, file: F::File, digest: Digest, inode: u64) -> Opened<F> {
-        Opened { inner, file: Arc::new(file), digest, inode }
+    pub fn new(inner: Arc<Inner<F>>, file: F::File, digest: Digest, status: FileStatus) -> Opened<F> {
+        Opened { inner, file: Arc::new(file), digest, status }
     }
 }
 
@@ -46,27 +46,30 @@ impl<F: Fs> Read for Opened<F> {
     }
 
     fn verified(&self) -> bool {
-        self.inner.core.is_verified(&self.digest, self.inode)
+        self.inner.core.is_verified(&self.digest, self.status.inode)
     }
 
-    fn verdict(&self, good: bool) -> Future<'_, ()> {
+    fn verdict(&self, good: bool) -> Future<'_, bool> {
         Box::pin(async move {
-            let (digest, inode) = (self.digest, self.inode);
+            let (core, digest, status) = (Arc::clone(&self.inner.core), self.digest, self.status);
             if good {
-                self.inner.core.set_verified(&digest, inode);
-                return Ok(());
+                core.set_verified(&digest, status.inode);
+                return Ok(true);
             }
-            let core = Arc::clone(&self.inner.core);
+            let file = Arc::clone(&self.file);
             let lock = core.locks.acquire(digest).await;
-            let condemned = self.inner.syncers.call(move || {
+            let judged = self.inner.syncers.call(move || {
                 let _lock = lock;
-                core.condemn(&digest, inode)
+                let is_good = core.is_good_on_device(&digest, &file, status.len)?;
+                if is_good {
+                    core.set_verified(&digest, status.inode);
+                } else if let Err(error) = core.condemn(&digest, status.inode) {
+                    // On a read-only device the file stays. The reader gets an error either way.
+                    tracing::error!(%digest, %error, "a corrupt blob could not be quarantined");
+                }
+                Ok(is_good)
             });
-            // On a read-only device the file stays. The reader gets the error either way.
-            if let Err(error) = condemned.await {
-                tracing::error!(%digest, %error, "a corrupt blob could not be quarantined");
-            }
-            Ok(())
+            judged.await
         })
     }
 }

@@ -1,17 +1,19 @@
 //! [`RealFs`]: the calls of [`Fs`] on a Linux folder, and its lock. No policy.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
 use rustix::io::ReadWriteFlags;
 
 use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
+use super::page_cache;
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
@@ -69,8 +71,8 @@ impl RealFs {
         if self.writes { Ok(()) } else { Err(Errno::ROFS) }
     }
 
-    /// Takes the exclusive lock on the file `path` until the result is dropped. `EWOULDBLOCK`: another process kept it
-    /// for the time [`LOCK_WAIT`].
+    /// Takes the exclusive lock on the file or folder `path` until the result is dropped. `EWOULDBLOCK`: another process
+    /// kept it for the time [`LOCK_WAIT`].
     pub fn lock(&self, path: &str) -> Result<OwnedFd> {
         let file = self.openat(path, Open::Read, Wait::Block)?;
         let deadline = Instant::now() + LOCK_WAIT;
@@ -82,6 +84,11 @@ impl RealFs {
             }
         }
     }
+}
+
+fn status(stat: &Stat) -> FileStatus {
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    FileStatus { is_file, len: u64::try_from(stat.st_size).unwrap_or(0), inode: stat.st_ino }
 }
 
 /// The first two numbers of a release.
@@ -102,7 +109,7 @@ fn make_durably(folder: &Path) -> io::Result<()> {
     }
     let parent = folder.parent().unwrap_or(Path::new(""));
     make_durably(parent)?;
-    match fs::create_dir(folder) {
+    match DirBuilder::new().mode(DIRECTORY_MODE.bits()).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -136,9 +143,11 @@ impl Fs for RealFs {
     }
 
     fn fstat(&self, file: &OwnedFd) -> Result<FileStatus> {
-        let stat = rustix::fs::fstat(file)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        Ok(FileStatus { is_file, len: u64::try_from(stat.st_size).unwrap_or(0), inode: stat.st_ino })
+        rustix::fs::fstat(file).map(|stat| status(&stat))
+    }
+
+    fn statat(&self, path: &str) -> Result<FileStatus> {
+        rustix::fs::statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| status(&stat))
     }
 
     fn pread(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
@@ -149,6 +158,10 @@ impl Fs for RealFs {
                 read.map_err(|_| Errno::AGAIN)
             }
         }
+    }
+
+    fn drop_pages(&self, file: &OwnedFd, bytes: u64) -> Result<bool> {
+        page_cache::drop_pages(file, bytes)
     }
 
     fn pwrite(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<usize> {

@@ -171,6 +171,12 @@ impl State {
 }
 
 impl Inode {
+    /// Other bytes are on the device from now on.
+    pub fn rot(&mut self, bytes: Arc<Vec<u8>>) {
+        self.durable = Arc::clone(&bytes);
+        self.bytes = bytes;
+    }
+
     fn sync(&mut self) {
         if !self.forgotten {
             self.durable = Arc::clone(&self.bytes);
@@ -210,6 +216,10 @@ pub struct Sim {
     pub calls_max: Option<usize>,
     pub syncfs_reports_errors: bool,
     pub dirty_bytes: Option<u64>,
+    /// Cached bytes of inodes that are not those of the device.
+    pub flipped: BTreeMap<u64, Arc<Vec<u8>>>,
+    /// The number of calls from now after which one fails for lack of something. Syncs do not fail for that.
+    pub lack: Option<(usize, Errno)>,
     inode_next: u64,
 }
 
@@ -233,6 +243,8 @@ impl SimFs {
             calls_max: None,
             syncfs_reports_errors: true,
             dirty_bytes: Some(0),
+            flipped: BTreeMap::new(),
+            lack: None,
             inode_next,
         })))
     }
@@ -253,6 +265,18 @@ impl Sim {
 
     fn dead(&self) -> Result<()> {
         if self.calls_max.is_some_and(|max| self.calls >= max) { Err(Errno::IO) } else { Ok(()) }
+    }
+
+    /// Fails the one call that lacks something.
+    fn lacks(&mut self) -> Result<()> {
+        let Some((left, errno)) = self.lack.as_mut() else { return Ok(()) };
+        if *left > 0 {
+            *left -= 1;
+            return Ok(());
+        }
+        let errno = *errno;
+        self.lack = None;
+        Err(errno)
     }
 
     fn fails(&mut self, call: Call) -> Option<Errno> {
@@ -294,6 +318,7 @@ impl Fs for SimFs {
             return Err(Errno::AGAIN);
         }
         let mut sim = self.lock();
+        sim.lacks()?;
         sim.looks += 1;
         let path = if path == "." { "" } else { path };
         if open == Open::CreateNew {
@@ -315,15 +340,40 @@ impl Fs for SimFs {
     }
 
     fn fstat(&self, file: &SimFile) -> Result<FileStatus> {
-        let len = self.lock().state.inodes.get(&file.inode).map_or(0, |inode| inode.bytes.len() as u64);
+        let mut sim = self.lock();
+        sim.lacks()?;
+        let len = sim.state.inodes.get(&file.inode).map_or(0, |inode| inode.bytes.len() as u64);
         Ok(FileStatus { is_file: file.folder.is_none(), len, inode: file.inode })
+    }
+
+    fn statat(&self, path: &str) -> Result<FileStatus> {
+        let mut sim = self.lock();
+        sim.lacks()?;
+        sim.looks += 1;
+        if sim.state.directories.contains(path) {
+            return Ok(FileStatus { is_file: false, len: 0, inode: 0 });
+        }
+        let inode = sim.inode(path)?;
+        Ok(FileStatus { is_file: true, len: sim.state.inodes[&inode].bytes.len() as u64, inode })
+    }
+
+    fn drop_pages(&self, file: &SimFile, _bytes: u64) -> Result<bool> {
+        let mut sim = self.lock();
+        sim.lacks()?;
+        sim.flipped.remove(&file.inode);
+        Ok(true)
     }
 
     fn pread(&self, file: &SimFile, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
         if wait == Wait::Cached {
             return Err(Errno::AGAIN);
         }
-        let bytes = Arc::clone(&self.lock().state.inodes.get(&file.inode).ok_or(Errno::IO)?.bytes);
+        let mut sim = self.lock();
+        sim.lacks()?;
+        let bytes = match sim.flipped.get(&file.inode) {
+            Some(bytes) => Arc::clone(bytes),
+            None => Arc::clone(&sim.state.inodes.get(&file.inode).ok_or(Errno::IO)?.bytes),
+        };
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         let read = rest.len().min(buffer.len());
         buffer[..read].copy_from_slice(&rest[..read]);
@@ -333,6 +383,7 @@ impl Fs for SimFs {
     fn pwrite(&self, file: &SimFile, bytes: &[u8], offset: u64) -> Result<usize> {
         let mut sim = self.lock();
         sim.dead()?;
+        sim.lacks()?;
         if let Some(errno) = sim.fails(Call::Pwrite) {
             return Err(errno);
         }
@@ -403,6 +454,7 @@ impl Fs for SimFs {
     fn linkat(&self, from: &str, to: &str) -> Result<()> {
         let mut sim = self.lock();
         sim.dead()?;
+        sim.lacks()?;
         let inode = sim.inode(from)?;
         sim.free(to)?;
         if let Some(errno) = sim.fails(Call::Linkat) {
@@ -415,6 +467,7 @@ impl Fs for SimFs {
     fn renameat(&self, from: &str, to: &str) -> Result<()> {
         let mut sim = self.lock();
         sim.dead()?;
+        sim.lacks()?;
         let inode = sim.inode(from)?;
         sim.change(to, Edit::Add(inode));
         sim.change(from, Edit::Remove);
@@ -424,6 +477,7 @@ impl Fs for SimFs {
     fn unlinkat(&self, path: &str) -> Result<()> {
         let mut sim = self.lock();
         sim.dead()?;
+        sim.lacks()?;
         sim.inode(path)?;
         sim.change(path, Edit::Remove);
         Ok(())
@@ -432,6 +486,7 @@ impl Fs for SimFs {
     fn mkdirat(&self, path: &str) -> Result<()> {
         let mut sim = self.lock();
         sim.dead()?;
+        sim.lacks()?;
         sim.free(path)?;
         sim.change(path, Edit::MakeFolder);
         Ok(())
@@ -439,6 +494,7 @@ impl Fs for SimFs {
 
     fn getdents(&self, path: &str) -> Result<Vec<String>> {
         let mut sim = self.lock();
+        sim.lacks()?;
         sim.looks += 1;
         let inside = |name: &String| name.strip_prefix(path)?.strip_prefix('/').map(str::to_owned);
         Ok(sim.state.names.keys().filter_map(inside).collect())

@@ -3,10 +3,7 @@
 //!
 //! The only file that it ever removes is the note of a failed sync, with [`Options::recent`].
 
-mod page_cache;
-
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::thread;
@@ -15,14 +12,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{Advice, FileType, Stat};
 
 use super::fs::{Errno, Fs, Open, Wait};
-use super::layout;
 use super::real::RealFs;
-use super::{check_marker, unavailable};
-use crate::digest::{Digest, Hasher};
+use super::{OwnerLock, check_marker, unavailable};
+use super::{layout, page_cache, proof};
+use crate::digest::Digest;
 use crate::store::{Error, folder};
 
-/// Bytes that are read and hashed at a time.
-const READ_BYTES: usize = 1 << 20;
 /// The age up to which a file is recent. Older bytes were written back long before the sync that failed.
 const RECENT: Duration = Duration::from_secs(3600);
 
@@ -167,8 +162,8 @@ pub fn run(path: &Path, options: &Options, observer: &dyn Observer) -> Result<Su
 }
 
 /// The owner's lock, unless there is an owner.
-fn lock(fs: &RealFs) -> Result<Option<OwnedFd>, Error> {
-    match fs.lock(layout::MARKER) {
+fn lock(fs: &RealFs) -> Result<Option<OwnerLock>, Error> {
+    match fs.lock(".").and_then(|folder| Ok([folder, fs.lock(layout::MARKER)?])) {
         Ok(lock) => Ok(Some(lock)),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(unavailable("lock", errno)),
@@ -241,18 +236,17 @@ impl Scan<'_> {
     }
 
     fn shards(&self, next: &AtomicU16) {
-        let mut buffer = vec![0; READ_BYTES];
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= SHARDS {
                 return;
             }
-            self.shard(index, &mut buffer);
+            self.shard(index);
             self.observer.shard();
         }
     }
 
-    fn shard(&self, index: u16, buffer: &mut [u8]) {
+    fn shard(&self, index: u16) {
         let shard = layout::shard(index);
         let mut names = match self.names_of(&shard) {
             Ok(names) => names,
@@ -265,7 +259,7 @@ impl Scan<'_> {
             match name.parse::<Digest>() {
                 Err(_) => self.found(&path, Fault::Unknown),
                 Ok(digest) if layout::shard_index(&digest) != index => self.found(&path, Fault::Misplaced),
-                Ok(digest) => match self.blob(&digest, &path, buffer) {
+                Ok(digest) => match self.blob(&digest, &path) {
                     Ok(None) => {}
                     Ok(Some(fault)) => self.found(&path, fault),
                     // Deleted since the folder was read.
@@ -288,7 +282,7 @@ impl Scan<'_> {
         self.fs.getdents(shard)
     }
 
-    fn blob(&self, digest: &Digest, path: &str, buffer: &mut [u8]) -> Result<Option<Fault>, Errno> {
+    fn blob(&self, digest: &Digest, path: &str) -> Result<Option<Fault>, Errno> {
         let file = self.fs.openat(path, Open::Read, Wait::Block)?;
         let stat = rustix::fs::fstat(&file)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -308,26 +302,13 @@ impl Scan<'_> {
         } else {
             rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         }
-        let (actual, bytes) = self.hash(&file, buffer)?;
+        let (actual, bytes) = proof::hash(self.fs, &file, |bytes| self.pace.wait(bytes))?;
         // A running server needs the memory for other pages.
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         self.totals.blobs.fetch_add(1, Ordering::Relaxed);
         self.totals.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.observer.blob(bytes);
         Ok((actual != *digest).then_some(Fault::Corrupt(actual)))
-    }
-
-    fn hash(&self, file: &OwnedFd, buffer: &mut [u8]) -> Result<(Digest, u64), Errno> {
-        let (mut hasher, mut bytes) = (Hasher::default(), 0);
-        loop {
-            let count = layout::read_full(self.fs, file, buffer, bytes)?;
-            if count == 0 {
-                return Ok((hasher.digest(), bytes));
-            }
-            hasher.update(&buffer[..count]);
-            bytes += count as u64;
-            self.pace.wait(count as u64);
-        }
     }
 }
 

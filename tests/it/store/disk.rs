@@ -1,7 +1,7 @@
 //! What can happen to a disk alone: restarts, damage, foreign files in its folder.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use futures_util::future::join_all;
@@ -55,6 +55,30 @@ async fn a_folder_of_an_unknown_version_is_refused_and_left_alone() {
     fs::write(folder.path().join("PROGIMAGE"), "progimage store 2\n").unwrap();
     assert!(store::open(folder.path().to_str().unwrap(), &Options::default()).await.is_err());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_folder_without_its_marker_still_has_one_owner() {
+    let folder = folder();
+    let first = open(folder.path(), &Options::default()).await;
+    fs::remove_file(folder.path().join("PROGIMAGE")).unwrap();
+    let second = store::open(folder.path().to_str().unwrap(), &Options::default()).await;
+    assert!(matches!(second.err(), Some(Error::Unavailable(_))));
+    assert!(!folder.path().join("PROGIMAGE").exists(), "it has changed nothing");
+    drop(first);
+    open(folder.path(), &Options::default()).await;
+}
+
+#[tokio::test]
+async fn what_was_made_is_not_for_all_to_read() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("new");
+    let digest = Digest::of(b"x");
+    put(&*open(&folder, &Options::default()).await, b"x").await.unwrap();
+    for name in [folder.clone(), folder.join("PROGIMAGE"), folder.join("state"), path_of(&folder, &digest)] {
+        let mode = fs::metadata(&name).unwrap().permissions().mode();
+        assert_eq!(mode & 0o027, 0, "{}: {mode:o}", name.display());
+    }
 }
 
 /// Damages the file of a stored blob while the store is closed; the store must notice, take it out of service, and

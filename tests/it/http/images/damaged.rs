@@ -43,6 +43,23 @@ fn damaged(folder: &Path, image: &[u8]) -> Server {
     Server::on(folder.to_str().unwrap(), |settings| settings.http.linger_ms = 600_000)
 }
 
+/// The client deletes its own copy after the answer, so this was the last good one.
+#[test]
+fn an_upload_of_a_damaged_original_is_stored_in_its_place() {
+    let image = image();
+    for (method, path) in [("POST", "/images".to_owned()), ("PUT", path_of(&image))] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = damaged(folder.path(), &image);
+        for (status, created) in [(201, true), (200, false)] {
+            let answer = server.send(method, &path, &[], &image);
+            assert_eq!((answer.status, &answer.json()["created"]), (status, &created.into()), "{method}");
+            assert!(fs::read(file_of(folder.path(), &image)).unwrap() == image, "{method}");
+        }
+        assert!(server.get(&path_of(&image)).body == image, "{method}");
+        assert_eq!(fs::read_dir(folder.path().join("quarantine")).unwrap().count(), 1, "{method}");
+    }
+}
+
 #[test]
 fn a_conditional_get_reads_nothing() {
     let (folder, image) = (tempfile::tempdir().unwrap(), image());

@@ -1,0 +1,180 @@
+//! Calls that fail for lack of descriptors or memory: each call of each step once. Nothing is lost, the caller may try
+//! again, and the store goes on by itself.
+
+use super::*;
+
+const LACKS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
+
+/// What one caller asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Put(usize),
+    /// The bytes on the device change before the upload.
+    PutOverRot(usize),
+    Stat,
+    Read(usize),
+    Delete(usize),
+}
+
+/// Duplicates, proven or not, among them.
+const ASKS: [Ask; 10] = [
+    Ask::Put(0),
+    Ask::Put(0),
+    Ask::Put(0),
+    Ask::Put(1),
+    Ask::Stat,
+    Ask::Read(1),
+    Ask::PutOverRot(1),
+    Ask::Read(1),
+    Ask::Delete(0),
+    Ask::Delete(1),
+];
+
+async fn ask(store: &dyn Store, fs: &SimFs, ask: Ask) -> Result<(), Error> {
+    match ask {
+        Ask::Put(blob) => put(store, blob).await,
+        Ask::PutOverRot(blob) => {
+            if fs.lock().state.names.contains_key(&layout::blob(&digest(blob))) {
+                rot::rot(fs, blob);
+            }
+            put(store, blob).await
+        }
+        Ask::Stat => store.stat(&[digest(0), digest(1)]).await.map(drop),
+        Ask::Read(blob) => match store.open(&digest(blob)).await?.bytes().await {
+            Ok(bytes) => {
+                assert_eq!(bytes, BODIES[blob]);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+        Ask::Delete(blob) => store.delete(&digest(blob)).await.map(drop),
+    }
+}
+
+/// The last answer about each blob: whether it is there. `None`: the last call failed, or the bytes rotted.
+fn learn(known: &mut [Option<bool>; 2], ask: Ask, answered: bool) {
+    match ask {
+        Ask::Put(blob) | Ask::PutOverRot(blob) => known[blob] = answered.then_some(true),
+        Ask::Delete(blob) => known[blob] = answered.then_some(false),
+        Ask::Stat | Ask::Read(_) => {}
+    }
+}
+
+/// Whether every power cut at this moment agrees with what was answered.
+fn agrees(fs: &SimFs, known: &[Option<bool>; 2]) {
+    for cut in fs.lock().state.power_cuts() {
+        for (blob, known) in known.iter().enumerate() {
+            let name = layout::blob(&digest(blob));
+            let there = cut.names.get(&name).map(|inode| cut.inodes[inode].bytes.as_slice());
+            match known {
+                Some(true) => assert_eq!(there, Some(BODIES[blob]), "blob {blob} was acknowledged"),
+                Some(false) => assert_eq!(there, None, "blob {blob} was deleted"),
+                None => {}
+            }
+        }
+    }
+}
+
+/// How the store runs.
+#[derive(Clone, Copy)]
+struct Mode {
+    syncfs_batch_min: usize,
+    verify_after_s: u64,
+}
+
+/// Asks for everything, with one call failing. Returns whether that call came.
+async fn one_call_fails(nth: usize, errno: Errno, Mode { syncfs_batch_min, verify_after_s }: Mode) -> bool {
+    let fs = SimFs::new(initialised());
+    let store = Disk::start(fs.clone(), Options { syncfs_batch_min, verify_after_s, ..options() }, None).unwrap();
+    // What was verified lately may rot unseen until it is due again.
+    let asks = || ASKS.into_iter().filter(|ask| verify_after_s == 0 || *ask != Ask::PutOverRot(1));
+    let mut known = [None; 2];
+    // The start-up sync has ended then.
+    store.stat(&[]).await.unwrap();
+    fs.lock().lack = Some((nth, errno));
+    for step in asks() {
+        let answer = ask(&store, &fs, step).await;
+        let may_pass = matches!(answer, Ok(()) | Err(Error::Unavailable(_)));
+        // What could not be stored, or was not stored anew over rot, is not there for a reader.
+        let is_gone = step == Ask::Read(1) && known[1].is_none();
+        assert!(may_pass || is_gone, "{step:?}, call {nth} fails with {errno}: {answer:?}");
+        learn(&mut known, step, answer.is_ok());
+        agrees(&fs, &known);
+    }
+    let came = fs.lock().lack.take().is_none();
+    assert_eq!(store.writable(), Ok(()), "call {nth} fails with {errno}");
+    for step in asks() {
+        ask(&store, &fs, step).await.unwrap_or_else(|error| panic!("{step:?} after call {nth} failed: {error}"));
+    }
+    came
+}
+
+#[test]
+fn whatever_a_call_lacks_nothing_is_lost_and_the_store_stays_writable() {
+    let runtime = Runtime::new().unwrap();
+    let modes = [(0, 0), (0, 86_400), (1, 0)];
+    for (errno, (syncfs_batch_min, verify_after_s)) in
+        LACKS.into_iter().flat_map(|errno| modes.map(|mode| (errno, mode)))
+    {
+        let mode = Mode { syncfs_batch_min, verify_after_s };
+        let calls = (0..).take_while(|&nth| runtime.block_on(one_call_fails(nth, errno, mode))).count();
+        println!("{errno}: each of {calls} calls failed once");
+        assert!(calls > 30, "{calls} calls: the steps have become too few");
+    }
+}
+
+/// Most calls of a list are equal, so only some fail: the first ones, and those around the blobs.
+#[test]
+fn a_list_that_lacks_something_is_not_shorter_for_it() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        put(&*store, 0).await.unwrap();
+        put(&*store, 1).await.unwrap();
+        drop(store);
+        // Nothing is left to do in the background.
+        let store = start(&fs).unwrap();
+        let whole = store.list(None, 10).await.unwrap();
+        let near = usize::from(layout::shard_index(&whole[0].0));
+        for (errno, nth) in LACKS.into_iter().flat_map(|errno| [0, near, near + 1, near + 2].map(|nth| (errno, nth))) {
+            fs.lock().lack = Some((nth, errno));
+            assert!(matches!(store.list(None, 10).await, Err(Error::Unavailable(_))), "call {nth} fails with {errno}");
+            assert_eq!(store.list(None, 10).await.unwrap(), whole);
+        }
+    });
+}
+
+#[test]
+fn a_start_that_lacks_something_says_so_and_the_next_one_succeeds() {
+    let runtime = Runtime::new().unwrap();
+    for errno in LACKS {
+        for nth in 0.. {
+            let fs = SimFs::new(initialised());
+            fs.lock().lack = Some((nth, errno));
+            let _entered = runtime.enter();
+            let started = start(&fs);
+            let came = fs.lock().lack.take().is_none();
+            assert!(matches!(started, Ok(_) | Err(Error::Unavailable(_))), "call {nth} fails with {errno}");
+            drop(started);
+            runtime.block_on(async { put(&*start(&fs).unwrap(), 0).await.unwrap() });
+            if !came {
+                assert!(nth > 3, "{nth} calls: too few");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn making_a_folder_may_lack_something_and_is_tried_again() {
+    for errno in LACKS {
+        for nth in [0, 1, 4, 1000, 4200, 8200, 8203, 8204, 8205, 8206] {
+            let fs = SimFs::new(State::default());
+            fs.lock().lack = Some((nth, errno));
+            let made = layout::init(&fs, UUID);
+            assert_eq!(made.is_err(), fs.lock().lack.take().is_none(), "call {nth}");
+            layout::init(&fs, UUID + 1).unwrap();
+            Runtime::new().unwrap().block_on(async { put(&*start(&fs).unwrap(), 0).await.unwrap() });
+        }
+    }
+}
