@@ -2,14 +2,16 @@
 //!
 //! [`Store`] is what a backend offers. [`Uploads`] stands above every backend: it hashes and bounds bytes, checks
 //! digests, and lets simultaneous uploads of the same bytes share one durable result. [`Blob`] stands above every
-//! backend, too: it proves that bytes match their name before a reader gets the last of them. [`Folder`] lists the
-//! names in a data folder.
+//! backend, too: it proves that bytes match their name before a reader gets the last of them. [`Scrub`] reads all blobs
+//! in the background. [`Folder`] lists the names in a data folder.
 
 mod blob;
 mod disk;
 mod folder;
 mod locks;
 mod memory;
+mod pace;
+mod scrub;
 mod upload;
 
 use std::ops::Range;
@@ -22,6 +24,7 @@ use crate::digest::Digest;
 pub use blob::{Blob, FRAME_BYTES_MAX};
 pub use disk::verify;
 pub use folder::Folder;
+pub use scrub::{Counters as ScrubCounters, Scrub};
 pub use upload::{Receipt, Reserved, Sealed, Upload, Uploads};
 
 /// A boxed future: backends are used as `dyn`.
@@ -94,6 +97,19 @@ pub trait Store: Send + Sync {
     fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>>;
     /// Checks whether uploads are accepted now.
     fn writable(&self) -> Result<(), Error>;
+    /// Opens a blob to read what its device has, with a lower rank than all other reads. Where a backend has no own way to
+    /// do so, this is [`Store::open`].
+    fn open_to_scrub<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
+        self.open(digest)
+    }
+    /// Reads what [`Store::set_scrub_note`] kept. A backend may have lost it.
+    fn scrub_note(&self) -> Future<'_, Option<String>> {
+        Box::pin(async { Ok(None) })
+    }
+    /// Keeps a line of text beyond the end of the process. A backend may keep nothing.
+    fn set_scrub_note(&self, _note: String) -> Future<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
     /// Counts of calls to the device since the store was opened.
     fn counters(&self) -> Counters {
         Counters::default()
@@ -230,6 +246,10 @@ pub struct Options {
     pub read_threads: usize,
     /// How long uploads are refused at once after the device was full.
     pub full_retry_ms: u64,
+    /// Days in which every blob is read once in the background; 0: never.
+    pub scrub_days: u64,
+    /// The most bytes a second that are read for that.
+    pub scrub_rate_max: u64,
     /// The most bytes in a `memory:` store.
     pub memory_store_bytes_max: u64,
 }
@@ -249,6 +269,8 @@ impl Default for Options {
             sync_threads: 64,
             read_threads: 16,
             full_retry_ms: 1_000,
+            scrub_days: 30,
+            scrub_rate_max: 16 << 20,
             memory_store_bytes_max: 4 << 30,
         }
     }

@@ -18,12 +18,13 @@ use crate::items::Items;
 use crate::jobs::{Jobs, Options as JobOptions};
 use crate::pipeline::Limits;
 use crate::renditions::{self, Renditions};
-use crate::store::{self, Store, Uploads};
+use crate::store::{self, Scrub, Store, Uploads};
 
 /// Everything that a request can need; one per process.
 pub struct App {
     pub(super) store: Arc<dyn Store>,
     pub(super) uploads: Uploads,
+    pub(super) scrub: Scrub,
     pub(super) list_budget: TextBudget,
     /// The budget of arrays and forms of items, which are kept until the last item has begun. It is separate, so that
     /// they leave room for lists of ids.

@@ -14,7 +14,7 @@ use crate::fetch::{self, Sources, WebhookClient};
 use crate::items::{self, Items};
 use crate::jobs::{Database, Jobs};
 use crate::renditions::Renditions;
-use crate::store::{Store, Uploads};
+use crate::store::{Scrub, Store, Uploads};
 
 impl App {
     /// Sets up the layers above `store`, with jobs that end with the process. Must be called on a tokio runtime.
@@ -33,6 +33,7 @@ impl App {
             url_bytes_max: http.url_bytes_max,
             busy_wait_ms: http.body_stall_ms,
         };
+        let scrub = Scrub::start(store.clone(), &store_options);
         let uploads = Uploads::new(store.clone(), store_options);
         let renditions = Renditions::new(store.clone(), limits.clone(), renditions);
         let sources = Arc::new(Sources::new(&fetch));
@@ -45,6 +46,7 @@ impl App {
             jobs: Jobs::start(database, executor, store.clone(), hooks, jobs),
             items,
             uploads,
+            scrub,
             renditions,
             bulks: Arc::new(Semaphore::new(http.bulk_requests_max.min(Semaphore::MAX_PERMITS))),
             list_budget: TextBudget::new(http.lists_bytes_max),

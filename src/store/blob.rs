@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use super::locks::Locks;
+use super::pace::Pace;
 use super::{Error, Read};
 use crate::digest::{Digest, Hasher};
 
@@ -69,7 +70,7 @@ impl Blob {
             self.prove().await?;
         }
         let mut whole = BytesMut::with_capacity(usize::try_from(self.len).unwrap_or(usize::MAX));
-        let digest = self.scan(|frame| whole.extend_from_slice(frame)).await?;
+        let digest = self.scan(None, |frame| whole.extend_from_slice(frame)).await?;
         Ok((whole.freeze(), digest))
     }
 
@@ -122,11 +123,17 @@ impl Blob {
         if self.source.verified() {
             return Ok(());
         }
-        let digest = self.scan(|_| {}).await?;
+        let digest = self.scan(None, |_| {}).await?;
         self.check(digest).await.map(drop)
     }
 
-    async fn scan(&self, mut take: impl FnMut(&[u8])) -> Result<Digest, Error> {
+    /// Reads the whole blob at a pace and proves it, however lately that was done. `take` gets each frame.
+    pub(super) async fn prove_again(&self, pace: &Pace, take: impl FnMut(&[u8])) -> Result<(), Error> {
+        let digest = self.scan(Some(pace), take).await?;
+        self.check(digest).await.map(drop)
+    }
+
+    async fn scan(&self, pace: Option<&Pace>, mut take: impl FnMut(&[u8])) -> Result<Digest, Error> {
         let mut hasher = Hasher::default();
         let mut start = 0;
         while start < self.len {
@@ -135,8 +142,11 @@ impl Blob {
             hasher.update(&frame);
             take(&frame);
             start = end;
-            // Cached frames are read on this thread, so other tasks need a chance to run.
-            tokio::task::yield_now().await;
+            match pace {
+                Some(pace) => tokio::time::sleep(pace.take(frame.len() as u64)).await,
+                // Cached frames are read on this thread, so other tasks need a chance to run.
+                None => tokio::task::yield_now().await,
+            }
         }
         Ok(hasher.digest())
     }

@@ -33,8 +33,8 @@ use std::sync::Arc;
 use self::commit::{Answer, Body, CommitRequest, Committer};
 use self::core::{Core, Stored};
 use self::fs::{Errno, Fs, Wait};
-use self::pool::{Pool, panicked};
-use self::read::{Opened, cached};
+use self::pool::{Pool, Rank, panicked};
+use self::read::{Opened, Way, cached};
 use self::real::RealFs;
 use self::stage::Staged;
 use super::folder::TEMPORARY;
@@ -59,6 +59,7 @@ pub struct Inner<F: Fs> {
     committer: Committer<F>,
     syncers: Arc<Pool>,
     readers: Pool,
+    scrubber: Pool,
     proofs: Locks,
     core: Arc<Core<F>>,
     _lock: Option<OwnerLock>,
@@ -155,10 +156,11 @@ impl<F: Fs> Disk<F> {
     /// A store over `core`, with its threads.
     fn over(core: Core<F>, lock: Option<OwnerLock>) -> Result<Disk<F>, Error> {
         let core = Arc::new(core);
-        let syncers = Arc::new(Pool::start("store-sync", core.options.sync_threads).map_err(no_thread)?);
-        let readers = Pool::start("store-read", core.options.read_threads).map_err(no_thread)?;
+        let syncers = Arc::new(Pool::start("store-sync", core.options.sync_threads, Rank::Usual).map_err(no_thread)?);
+        let readers = Pool::start("store-read", core.options.read_threads, Rank::Usual).map_err(no_thread)?;
+        let scrubber = Pool::start("store-scrub", 1, Rank::Idle).map_err(no_thread)?;
         let committer = Committer::start(Arc::clone(&core), Arc::clone(&syncers)).map_err(no_thread)?;
-        let inner = Inner { committer, syncers, readers, proofs: Locks::default(), core, _lock: lock };
+        let inner = Inner { committer, syncers, readers, scrubber, proofs: Locks::default(), core, _lock: lock };
         Ok(Disk { inner: Arc::new(inner) })
     }
 }
@@ -258,8 +260,34 @@ impl<F: Fs> Store for Disk<F> {
                 None => inner.read("open", move |core| core.open(&digest, Wait::Block)).await?,
             };
             let (file, status) = opened.ok_or(Error::NotFound)?;
-            let source = Arc::new(Opened::new(Arc::clone(inner), file, digest, status));
+            let source = Arc::new(Opened::new(Arc::clone(inner), file, digest, status, Way::CachedFirst));
             Ok(Blob::new(digest, status.len, source, inner.proofs.clone()))
+        })
+    }
+
+    fn open_to_scrub<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
+        Box::pin(async move {
+            let (inner, core, digest) = (&self.inner, Arc::clone(&self.inner.core), *digest);
+            let open = move || {
+                let opened = core.open(&digest, Wait::Block).map_err(|errno| core.error("open", errno))?;
+                let (file, status) = opened.ok_or(Error::NotFound)?;
+                core.fs.forget_pages(&file).map_err(|errno| core.error("fadvise", errno))?;
+                Ok((file, status))
+            };
+            let (file, status) = inner.scrubber.call(open).await?;
+            let source = Arc::new(Opened::new(Arc::clone(inner), file, digest, status, Way::Scrub));
+            Ok(Blob::new(digest, status.len, source, inner.proofs.clone()))
+        })
+    }
+
+    fn scrub_note(&self) -> Future<'_, Option<String>> {
+        Box::pin(async move { self.inner.read("state", |core| layout::read_state(&core.fs, layout::SCRUB)).await })
+    }
+
+    fn set_scrub_note(&self, note: String) -> Future<'_, ()> {
+        Box::pin(async move {
+            self.inner.core.health.writable()?;
+            self.inner.read("state", move |core| layout::replace_state(&core.fs, layout::SCRUB, &note)).await
         })
     }
 

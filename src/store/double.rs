@@ -91,6 +91,21 @@ impl Store for Double {
         })
     }
 
+    fn open_to_scrub<'a>(&'a self, digest: &'a Digest) -> Future<'a, Blob> {
+        Box::pin(async {
+            self.pass(Call::Open).await?;
+            self.store.open_to_scrub(digest).await
+        })
+    }
+
+    fn scrub_note(&self) -> Future<'_, Option<String>> {
+        self.store.scrub_note()
+    }
+
+    fn set_scrub_note(&self, note: String) -> Future<'_, ()> {
+        self.store.set_scrub_note(note)
+    }
+
     fn writable(&self) -> Result<(), Error> {
         self.store.writable()
     }

@@ -151,7 +151,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "limits and priorities of the process",
         paths: &["rustix::process", "rustix::thread", "thread_priority"],
-        modules: &["cli::serve", "renditions::isolate", "renditions::pool"],
+        modules: &["cli::serve", "renditions::isolate", "renditions::pool", "store::disk::pool"],
     },
     Capability {
         name: "the boundary of worker processes",

@@ -78,6 +78,18 @@ pub const ROWS: &[Setting] = &[
         layers.store.full_retry_ms
     ),
     number!(
+        "scrub_days",
+        "Days in which every image is read once in the background and checked against its id; 0: never.",
+        0..=3_650,
+        layers.store.scrub_days
+    ),
+    number!(
+        "scrub_rate_max",
+        "Bytes a second read in the background at most.",
+        1 << 18..=BYTES_MAX,
+        layers.store.scrub_rate_max
+    ),
+    number!(
         "memory_store_bytes_max",
         "Bytes of a `memory:` store.",
         1..=BYTES_MAX,

@@ -47,6 +47,7 @@ pub(in crate::http) struct Figures {
     pub(in crate::http) writable: bool,
     pub(in crate::http) renditions: renditions::Counters,
     pub(in crate::http) store: store::Counters,
+    pub(in crate::http) scrub: store::ScrubCounters,
     pub(in crate::http) jobs: jobs::Counters,
     /// Whether the queue of jobs has answered.
     pub(in crate::http) jobs_answer: bool,
@@ -127,6 +128,12 @@ const SAMPLES: &[Sample] = &[
     Total("store_commits", "Group commits", |figures| figures.store.commits),
     Total("store_published", "Blobs published by group commits", |figures| figures.store.published),
     Total("store_quarantined", "Blobs taken out of service", |figures| figures.store.quarantined),
+    Total("scrub_bytes", "Bytes read by the scrub", |figures| figures.scrub.bytes),
+    Total("scrub_bad", "Blobs that the scrub found bad or could not read", |figures| figures.scrub.bad),
+    Now("scrub_place", "Place of the scrub in its pass, in 4,096ths", |figures| figures.scrub.place),
+    Now("scrub_whole_pass_start_seconds", "Unix time since which every blob was read again; 0: unknown", |figures| {
+        figures.scrub.whole_pass_s
+    }),
 ];
 
 /// The metrics of one route. They are found once, so that a request costs an index and not a hash of labels.
@@ -297,6 +304,7 @@ mod tests {
         };
         let store =
             store::Counters { fdatasync: 113, fsync: 114, syncfs: 115, commits: 116, published: 117, quarantined: 118 };
+        let scrub = store::ScrubCounters { bytes: 201, bad: 202, place: 203, whole_pass_s: 204 };
         let jobs = jobs::Counters {
             queued: 128,
             running: 129,
@@ -309,11 +317,19 @@ mod tests {
             webhooks_failed: 136,
             waiting: [137, 138, 139],
         };
-        let figures =
-            Figures { accepted: 119, draining: true, writable: true, renditions, store, jobs, jobs_answer: true };
+        let figures = Figures {
+            accepted: 119,
+            draining: true,
+            writable: true,
+            renditions,
+            store,
+            scrub,
+            jobs,
+            jobs_answer: true,
+        };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in (101..=139).chain([190]) {
+        for value in (101..=139).chain([190]).chain(201..=204) {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }

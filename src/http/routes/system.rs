@@ -52,6 +52,7 @@ async fn figures(app: &App) -> Figures {
         writable: app.store.writable().is_ok(),
         renditions: app.renditions.counters(),
         store: app.store.counters(),
+        scrub: app.scrub.counters(),
         jobs_answer: jobs.is_some(),
         jobs: jobs.unwrap_or_default(),
     }

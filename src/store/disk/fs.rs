@@ -51,6 +51,9 @@ pub trait Fs: Send + Sync + 'static {
     fn statat(&self, path: &str) -> Result<FileStatus>;
     /// Reads into `buffer` from `offset`; 0 at the end of the file.
     fn pread(&self, file: &Self::File, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize>;
+    /// Tells the system that the cached pages of a file are not needed, so that a later read comes from the device, most
+    /// likely.
+    fn forget_pages(&self, file: &Self::File) -> Result<()>;
     /// Drops the cached pages of a file of `bytes` bytes, all of them durable, so that the next read comes from the
     /// device. Returns whether they are gone.
     fn drop_pages(&self, file: &Self::File, bytes: u64) -> Result<bool>;

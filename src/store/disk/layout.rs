@@ -10,6 +10,8 @@ use crate::store::folder::{BLOBS, QUARANTINE, STATE, TEMPORARY};
 
 /// Shards of `blobs/`, named by the first three hex digits of a digest.
 pub const SHARDS: u16 = 4096;
+/// The place of the scrub.
+pub const SCRUB: &str = "state/scrub";
 /// The note that a sync failed. While it is there, no upload is accepted.
 pub const FAILED_SYNC: &str = "state/failed-sync";
 
@@ -79,10 +81,26 @@ pub fn marker_is_known(fs: &impl Fs) -> Result<bool> {
 
 /// Writes a small file of `state/`: the digest of the payload, a line feed, and the payload.
 pub fn write_state(fs: &impl Fs, path: &str, payload: &str) -> Result<()> {
-    let file = fs.openat(path, Open::CreateNew, Wait::Block)?;
-    write_all(fs, &file, format!("{}\n{payload}", Digest::of(payload.as_bytes())).as_bytes(), 0)?;
+    let file = write_small(fs, path, payload)?;
     fs.fdatasync(&file)?;
     sync_folder(fs, STATE)
+}
+
+fn write_small<F: Fs>(fs: &F, path: &str, payload: &str) -> Result<F::File> {
+    let file = fs.openat(path, Open::CreateNew, Wait::Block)?;
+    write_all(fs, &file, format!("{}\n{payload}", Digest::of(payload.as_bytes())).as_bytes(), 0)?;
+    Ok(file)
+}
+
+/// Replaces a small file of `state/`. Nothing is synced: after a power cut it may be lost or damaged.
+pub fn replace_state(fs: &impl Fs, path: &str, payload: &str) -> Result<()> {
+    let draft = format!("{path}.new");
+    match fs.unlinkat(&draft) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    write_small(fs, &draft, payload)?;
+    fs.renameat(&draft, path)
 }
 
 /// Reads the payload of a small file of `state/`; `None`: there is no such file. A damaged file yields a text that says

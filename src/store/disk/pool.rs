@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::sync::oneshot;
 
 use crate::store::Error;
@@ -20,6 +23,16 @@ pub struct Pool {
     shared: Arc<Shared>,
     threads_max: usize,
     name: &'static str,
+    rank: Rank,
+}
+
+/// The priority of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// As other threads.
+    Usual,
+    /// After all other threads, for the processor and the device.
+    Idle,
 }
 
 #[derive(Default)]
@@ -45,16 +58,20 @@ impl Shared {
 impl Pool {
     /// A pool of up to `threads_max` threads. The first one starts now: while a system gives no more, it does the work
     /// of all.
-    pub fn start(name: &'static str, threads_max: usize) -> std::io::Result<Pool> {
-        let pool = Pool { shared: Arc::default(), threads_max, name };
+    pub fn start(name: &'static str, threads_max: usize, rank: Rank) -> std::io::Result<Pool> {
+        let pool = Pool { shared: Arc::default(), threads_max, name, rank };
         let first = pool.spawn()?;
         pool.shared.lock().threads.push(first);
         Ok(pool)
     }
 
     fn spawn(&self) -> std::io::Result<JoinHandle<()>> {
-        let shared = Arc::clone(&self.shared);
-        thread::Builder::new().name(self.name.into()).spawn(move || work(&shared))
+        let (shared, rank) = (Arc::clone(&self.shared), self.rank);
+        let run = move || {
+            take(rank);
+            work(&shared);
+        };
+        thread::Builder::new().name(self.name.into()).spawn(run)
     }
 
     /// Runs `task` on a thread, even if its answer is not awaited. The answer is an error if the task panicked.
@@ -82,6 +99,15 @@ impl Pool {
 /// The error of a caller whose task panicked.
 pub fn panicked() -> Error {
     Error::Unavailable("a thread of the store failed".into())
+}
+
+/// Sets the priority of this thread. A thread of SCHED_IDLE has the idle class for the device, too, unless it asks for
+/// another (`ioprio_set(2)`). Without permission it keeps its priority.
+fn take(rank: Rank) {
+    if rank == Rank::Idle {
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    }
 }
 
 fn work(shared: &Shared) {
@@ -122,7 +148,7 @@ mod tests {
 
     #[test]
     fn tasks_run_together_up_to_the_bound_and_a_panic_ends_only_its_own() {
-        let pool = Pool::start("test", 2).expect("a thread");
+        let pool = Pool::start("test", 2, Rank::Usual).expect("a thread");
         let both = Arc::new(std::sync::Barrier::new(2));
         let meets = |both: &Arc<std::sync::Barrier>| {
             let both = Arc::clone(both);

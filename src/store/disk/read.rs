@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::fs::{Errno, FileStatus, Fs, Wait};
+use super::pool::Pool;
 use super::{Inner, layout};
 use crate::digest::Digest;
 use crate::store::{Error, Future, Read};
@@ -16,12 +17,40 @@ pub struct Opened<F: Fs> {
     file: Arc<F::File>,
     digest: Digest,
     status: FileStatus,
+    way: Way,
+}
+
+/// How a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// On the caller's thread if the bytes are cached, else on the read threads.
+    CachedFirst,
+    /// On the scrub's thread, and no page stays in the cache for it.
+    Scrub,
 }
 
 impl<F: Fs> Opened<F> {
     /// A blob over its open `file`.
-    pub fn new(inner: Arc<Inner<F>>, file: F::File, digest: Digest, status: FileStatus) -> Opened<F> {
-        Opened { inner, file: Arc::new(file), digest, status }
+    pub fn new(inner: Arc<Inner<F>>, file: F::File, digest: Digest, status: FileStatus, way: Way) -> Opened<F> {
+        Opened { inner, file: Arc::new(file), digest, status, way }
+    }
+}
+
+impl<F: Fs> Opened<F> {
+    fn pool(&self) -> &Pool {
+        match self.way {
+            Way::CachedFirst => &self.inner.readers,
+            Way::Scrub => &self.inner.scrubber,
+        }
+    }
+
+    /// After the scrub the memory is for the pages of others.
+    async fn leave_no_pages(&self) {
+        if self.way == Way::Scrub {
+            let (core, file) = (Arc::clone(&self.inner.core), Arc::clone(&self.file));
+            // The pages stay if it fails, and the system drops them when it needs the memory.
+            let _ = self.pool().run(move || core.fs.forget_pages(&file)).await;
+        }
     }
 }
 
@@ -30,7 +59,11 @@ impl<F: Fs> Read for Opened<F> {
         Box::pin(async move {
             let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
             let mut buffer = BytesMut::zeroed(len);
-            let cached = self.inner.core.fs.pread(&self.file, &mut buffer, range.start, Wait::Cached).unwrap_or(0);
+            let cached = match self.way {
+                Way::CachedFirst => self.inner.core.fs.pread(&self.file, &mut buffer, range.start, Wait::Cached),
+                Way::Scrub => Ok(0),
+            };
+            let cached = cached.unwrap_or(0);
             if cached == len {
                 return Ok(buffer.freeze());
             }
@@ -41,7 +74,7 @@ impl<F: Fs> Read for Opened<F> {
                     Ok(_) => Err(Error::Corrupt(digest)),
                     Err(errno) => Err(core.error("read", errno)),
                 };
-            self.inner.readers.call(rest).await
+            self.pool().call(rest).await
         })
     }
 
@@ -54,6 +87,7 @@ impl<F: Fs> Read for Opened<F> {
             let (core, digest, status) = (Arc::clone(&self.inner.core), self.digest, self.status);
             if good {
                 core.set_verified(&digest, status.inode);
+                self.leave_no_pages().await;
                 return Ok(true);
             }
             let file = Arc::clone(&self.file);

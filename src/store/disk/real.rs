@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
+use rustix::fs::{Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
 use rustix::io::ReadWriteFlags;
 
 use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
@@ -158,6 +158,10 @@ impl Fs for RealFs {
                 read.map_err(|_| Errno::AGAIN)
             }
         }
+    }
+
+    fn forget_pages(&self, file: &OwnedFd) -> Result<()> {
+        rustix::fs::fadvise(file, 0, None, Advice::DontNeed)
     }
 
     fn drop_pages(&self, file: &OwnedFd, bytes: u64) -> Result<bool> {

@@ -357,6 +357,11 @@ impl Fs for SimFs {
         Ok(FileStatus { is_file: true, len: sim.state.inodes[&inode].bytes.len() as u64, inode })
     }
 
+    fn forget_pages(&self, file: &SimFile) -> Result<()> {
+        self.lock().flipped.remove(&file.inode);
+        Ok(())
+    }
+
     fn drop_pages(&self, file: &SimFile, _bytes: u64) -> Result<bool> {
         let mut sim = self.lock();
         sim.lacks()?;

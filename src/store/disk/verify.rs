@@ -7,15 +7,16 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Advice, FileType, Stat};
+use rustix::fs::{FileType, Stat};
 
 use super::fs::{Errno, Fs, Open, Wait};
 use super::real::RealFs;
 use super::{OwnerLock, check_marker, unavailable};
-use super::{layout, page_cache, proof};
+use super::{layout, proof};
 use crate::digest::Digest;
+use crate::store::pace::Pace;
 use crate::store::{Error, folder};
 
 /// The age up to which a file is recent. Older bytes were written back long before the sync that failed.
@@ -295,56 +296,19 @@ impl Scan<'_> {
         if self.options.recent {
             // Dirty pages cannot be dropped, so they are written first.
             rustix::fs::fdatasync(&file)?;
-            if !page_cache::drop_pages(&file, stat.st_size as u64)? {
+            if !self.fs.drop_pages(&file, stat.st_size as u64)? {
                 let why = "it stays in the page cache: stop what reads it, and try again";
                 return Ok(Some(Fault::Unreadable(why.into())));
             }
         } else {
-            rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+            self.fs.forget_pages(&file)?;
         }
-        let (actual, bytes) = proof::hash(self.fs, &file, |bytes| self.pace.wait(bytes))?;
+        let (actual, bytes) = proof::hash(self.fs, &file, |bytes| thread::sleep(self.pace.take(bytes)))?;
         // A running server needs the memory for other pages.
-        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+        self.fs.forget_pages(&file)?;
         self.totals.blobs.fetch_add(1, Ordering::Relaxed);
         self.totals.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.observer.blob(bytes);
         Ok((actual != *digest).then_some(Fault::Corrupt(actual)))
-    }
-}
-
-/// Keeps the sum of all threads to a rate.
-struct Pace {
-    started: Instant,
-    bytes: AtomicU64,
-    rate: Option<u64>,
-}
-
-impl Pace {
-    fn new(rate: Option<u64>) -> Pace {
-        Pace { started: Instant::now(), bytes: AtomicU64::new(0), rate }
-    }
-
-    fn wait(&self, bytes: u64) {
-        let Some(rate) = self.rate else { return };
-        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        thread::sleep(self.due(all, rate));
-    }
-
-    /// The time by which `all` bytes are too early.
-    fn due(&self, all: u64, rate: u64) -> Duration {
-        Duration::from_secs_f64(all as f64 / rate.max(1) as f64).saturating_sub(self.started.elapsed())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_kept() {
-        let pace = Pace::new(Some(1_000));
-        let due = pace.due(100_000, 1_000);
-        assert!(due > Duration::from_secs(90) && due <= Duration::from_secs(100), "{due:?}");
-        Pace::new(None).wait(u64::MAX);
     }
 }

@@ -1,7 +1,7 @@
 //! A store that fails, or whose answers contradict each other because something came in between.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use progimage::store::{self, Error, Options, Store};
 
@@ -14,24 +14,28 @@ struct Faulty {
     store: Arc<dyn Store>,
     /// `stat` and `list` fail.
     down: AtomicBool,
-    /// `open` finds nothing, as after a delete in between.
-    deleted: AtomicBool,
+    /// After so many calls `open` finds nothing, as after a delete in between.
+    opens_max: AtomicUsize,
 }
 
 impl Faulty {
     fn new() -> Arc<Faulty> {
         let store = runtime().block_on(store::open("memory:", &Options::default())).unwrap();
-        Arc::new(Faulty { store, down: AtomicBool::new(false), deleted: AtomicBool::new(false) })
+        Arc::new(Faulty { store, down: AtomicBool::new(false), opens_max: AtomicUsize::new(usize::MAX) })
     }
 
     fn server(self: &Arc<Faulty>) -> Server {
         let faulty = Arc::clone(self);
         let refusal = move |call| match call {
             Call::Stat if faulty.down.load(Ordering::Relaxed) => Some(Error::Unavailable("down".into())),
-            Call::Open if faulty.deleted.load(Ordering::Relaxed) => Some(Error::NotFound),
+            Call::Open if faulty.is_deleted() => Some(Error::NotFound),
             _ => None,
         };
         Server::over(Double::refusing(self.store.clone(), refusal), |_| {})
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.opens_max.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
     }
 
     /// Stores bytes without passing a gate; the image's path.
@@ -61,10 +65,13 @@ fn an_upload_of_what_is_deleted_meanwhile_is_to_be_sent_again() {
     let server = faulty.server();
     let image = ppm(2, 2, [1, 2, 4]);
     let path = faulty.put(&image);
-    faulty.deleted.store(true, Ordering::Relaxed);
+    // Proven, and gone when its header is read.
+    faulty.opens_max.store(1, Ordering::Relaxed);
     let answer = server.send("PUT", &path, &[], &image);
     answer.assert_problem(503, "deleted-meanwhile");
     assert_eq!((answer.field("retry-after"), answer.field("cache-control")), (Some("0"), Some("no-store")));
+    // Gone before that, so it is stored anew.
+    assert_eq!(server.send("PUT", &path, &[], &image).status, 200);
 }
 
 #[test]
