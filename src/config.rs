@@ -96,7 +96,9 @@ impl Config {
         for setting in settings() {
             let flag = || (sources.flag)(setting.key).map(|text| (setting.flag(), text));
             let environment = || (sources.environment)(&setting.variable()).map(|text| (setting.variable(), text));
-            let file = || file.get(setting.key).map(|value| (format!("key {}", setting.key), text_of(value)));
+            let file = || {
+                file.get(setting.key).map(|value| (format!("key {}", setting.key), text_of_setting(setting.key, value)))
+            };
             if let Some((place, text)) = flag().or_else(environment).or_else(file)
                 && let Err(mistake) = (setting.set)(&mut config, &text)
             {
@@ -146,6 +148,25 @@ impl Config {
 
 fn is_known(key: &str) -> bool {
     settings().any(|setting| setting.key == key)
+}
+
+/// Writes the TOML value of a setting as it would be in the environment.
+fn text_of_setting(key: &str, value: &toml::Value) -> String {
+    match value {
+        toml::Value::Table(keys) if key == "keys" => {
+            keys.iter().map(|(name, key)| text_of_key(name, key)).collect::<Vec<_>>().join(" ")
+        }
+        value => text_of(value),
+    }
+}
+
+/// `[keys.name]`: scopes, a secret, and limits.
+fn text_of_key(name: &str, key: &toml::Value) -> String {
+    let toml::Value::Table(key) = key else { return format!("{name}:{}", text_of(key)) };
+    let text = |part| key.get(part).map(text_of).unwrap_or_default();
+    let limits = key.iter().filter(|(part, _)| !matches!(part.as_str(), "scopes" | "secret"));
+    let limits: String = limits.map(|(limit, number)| format!(";{limit}={}", text_of(number))).collect();
+    format!("{name}:{}{limits}:{}", text("scopes").replace(',', "+"), text("secret"))
 }
 
 /// Writes a TOML value as it would be in the environment. Lists are joined by commas.
@@ -210,6 +231,23 @@ mod tests {
         assert!(load(&[("listen", "[::1]:80")], &[], None).is_ok());
         assert!(load(&[("listen", "0.0.0.0:80")], &[key], None).is_ok());
         assert!(load(&[("listen", "0.0.0.0:80"), ("allow_public_without_keys", "true")], &[], None).is_ok());
+    }
+
+    #[test]
+    fn a_key_may_be_a_table_with_limits() {
+        let file = "[keys.cdn]\nscopes = [\"read\", \"write\"]\nsecret = \"0123456789abcdef\"\nrenders_max = 4\n[keys.b]\nscopes = \"admin\"\nsecret = \"fedcba9876543210\"";
+        let keys = load(&[], &[], Some(file)).expect("good keys").layers.access.keys;
+        let text = "b:admin:fedcba9876543210 cdn:read+write;renders_max=4:0123456789abcdef";
+        assert_eq!(keys, load(&[("keys", text)], &[], None).expect("good keys").layers.access.keys);
+        assert_eq!(keys[1].limits.to_string(), "renders_max=4");
+        for (bad, part) in
+            [("nonsense = 1", "nonsense"), ("renders_max = 0", "renders_max"), ("scopes = \"fly\"", "fly")]
+        {
+            let rest = if bad.starts_with("scopes") { "" } else { "scopes = \"read\"\n" };
+            let file = format!("[keys.a]\n{rest}secret = \"0123456789abcdef\"\n{bad}");
+            let mistakes = load(&[], &[], Some(&file)).expect_err(bad).to_string();
+            assert!(mistakes.contains(part) && !mistakes.contains("0123456789"), "{mistakes}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::message::options::Options;
 use super::message::response_body::Response;
 use super::message::spool::Spools;
 use super::message::text_budget::TextBudget;
-use super::protocol::auth::Access;
+use super::protocol::auth::{Access, Callers};
 use super::protocol::metrics::Metrics;
 use super::protocol::render_request::RenderPolicy;
 use super::protocol::stream_writer::{self, StreamWriter};
@@ -37,6 +37,7 @@ pub struct App {
     pub(super) bulks: Arc<Semaphore>,
     pub(super) limits: Limits,
     pub(super) access: Access,
+    pub(super) callers: Callers,
     pub(super) options: Options,
     pub(super) jobs: Jobs,
     pub(super) metrics: Arc<Metrics>,

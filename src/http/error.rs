@@ -48,6 +48,8 @@ pub(super) enum Error {
     Busy { retry_after_s: u32 },
     /// The bound of concurrent bulk requests is reached.
     BulksBusy { max: u64 },
+    /// A caller has reached a limit of its own.
+    CallerBusy { name: &'static str, max: u64, retry_after_s: u64 },
     /// All places for connections are taken by requests under way; `name` is the bound.
     ConnectionsBusy { name: &'static str, max: u64 },
     /// A codec or operation panicked.

@@ -8,6 +8,7 @@ pub(super) mod body;
 pub(super) mod form;
 pub(super) mod id_list;
 pub(super) mod json_array;
+pub(super) mod large_body;
 pub(super) mod line_reader;
 pub(super) mod options;
 pub(super) mod queue;

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use super::app::{App, Settings};
 use super::message::spool::Spools;
 use super::message::text_budget::TextBudget;
+use super::protocol::auth::Callers;
 use super::protocol::metrics::Metrics;
 use super::routes::jobs::executor::ItemExecutor;
 use super::table::ROUTES;
@@ -55,6 +56,7 @@ impl App {
             spools: Spools::new(http.spool_bytes_max, http.spools_bytes_max),
             store,
             limits,
+            callers: Callers::new(&access),
             access,
             options: http,
             metrics,

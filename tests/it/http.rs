@@ -1,5 +1,5 @@
 //! The edge as a black box: bytes to a real server on a free port, bytes back. Stored images are small PPM files of one
-//! colour each. Files are named after routes. What holds on every route is in `server`, `access`, `signed`, `pages`,
+//! colour each. Files are named after routes. What holds on every route is in `server`, `access`, `callers`, `signed`, `pages`,
 //! `malformed` and `store_failures`.
 
 mod client;
@@ -13,6 +13,7 @@ mod process;
 mod remote;
 
 mod access;
+mod callers;
 mod malformed;
 mod pages;
 mod server;

@@ -263,6 +263,7 @@ const HARMLESS: &[&str] = &[
     "bytes",
     "clap",
     "clap_complete",
+    "governor",
     "hmac",
     "httpdate",
     "indicatif",

@@ -8,7 +8,8 @@ use crate::http::{Presets, auth};
 pub const ROWS: &[Setting] = &[
     Setting {
         key: "keys",
-        doc: "API keys `name:scope+scope:secret`, separated by commas. Scopes are `read`, `write`, `process` and `admin`.",
+        doc: "API keys `name:scope+scope:secret`, separated by commas. Scopes are `read`, `write`, `process` and `admin`. \
+              [Limits](../http/README.md#limits-of-a-key) may follow the scopes.",
         get: |_| String::new(),
         set: |config, text| add_keys(config, text),
         default_text: None,
@@ -28,6 +29,13 @@ pub const ROWS: &[Setting] = &[
         doc: "Scopes that need no key: `read`, several joined by `+`, or `none`. Applies once there are keys.",
         get: |config| config.layers.access.anonymous.to_string(),
         set: |config, text| text.parse().map(|value| config.layers.access.anonymous = value),
+        default_text: None,
+    },
+    Setting {
+        key: "anonymous_limits",
+        doc: "Limits of all clients without a key together, such as `requests_per_s=50;renders_max=4;uploads_max=2`.",
+        get: |config| config.layers.access.anonymous_limits.to_string(),
+        set: |config, text| text.parse().map(|value| config.layers.access.anonymous_limits = value),
         default_text: None,
     },
     Setting {

@@ -57,6 +57,12 @@ pub const LISTS: &[Setting] = &[
 
 pub const READERS: &[Setting] = &[
     number!(
+        "result_wait_ms",
+        "Time that a result of more than 1 MiB waits in memory for a slow client. Then it moves to a temporary file.",
+        0..=MS_MAX,
+        layers.http.result_wait_ms
+    ),
+    number!(
         "write_stall_ms",
         "Time after which a client that reads nothing is disconnected.",
         1..=MS_MAX,

@@ -52,6 +52,8 @@ pub struct Options {
     /// Bytes of all these files together. Results of bulk requests that find no room are refused. Half is split evenly
     /// between bulk requests; a request takes more only while the other half is free.
     pub spools_bytes_max: u64,
+    /// How long a large result waits in memory for its client. After that, what is left moves to a temporary file.
+    pub result_wait_ms: u64,
     /// How long a client may read no byte of a response before the connection is closed.
     pub write_stall_ms: u64,
     /// Least average rate in bytes a second at which a client must read a waiting response, after `write_grace_ms`.
@@ -95,6 +97,7 @@ impl Default for Options {
             line_bytes_max: 68 << 20,
             spool_bytes_max: 64 << 20,
             spools_bytes_max: 4 << 30,
+            result_wait_ms: 2_000,
             write_stall_ms: 30_000,
             write_rate_min: 8 << 10,
             write_grace_ms: 30_000,

@@ -5,11 +5,14 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 use super::activity::Activity;
+use super::large_body::{LargeBody, SMALL_BYTES_MAX};
+use super::spool::Spools;
 use super::stream_body::StreamBody;
 use crate::store::{self, Blob};
 
@@ -23,6 +26,8 @@ pub(in crate::http) enum Body {
     /// Slices of one buffer, sent in turn without a copy.
     Parts(VecDeque<Bytes>),
     Pieces(Box<Pieces>),
+    /// A result that leaves memory if its client is slow.
+    Large(Box<LargeBody>),
     /// A body that is written while it is sent.
     Stream(Box<StreamBody>),
 }
@@ -77,11 +82,21 @@ impl Body {
         Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None, activity: None })))
     }
 
+    /// Lets a large result leave memory when its client has not taken it after `wait`.
+    pub(in crate::http) fn leave_memory(&mut self, spools: &Spools, wait: Duration) {
+        if let Body::Full(bytes) = self
+            && bytes.len() > SMALL_BYTES_MAX
+        {
+            *self = Body::Large(Box::new(LargeBody::new(std::mem::take(bytes), spools, wait)));
+        }
+    }
+
     /// Tells the connection when the response has ended: at once, unless the body is made while it is sent.
     pub(in crate::http) fn track(&mut self, activity: &Arc<Activity>) {
         match self {
             Body::Stream(stream) => stream.tracked(activity.clone()),
             Body::Pieces(pieces) => pieces.activity = Some(activity.clone()),
+            Body::Large(large) => large.tracked(activity.clone()),
             Body::Empty | Body::Full(_) | Body::Parts(_) => activity.end(),
         }
     }
@@ -93,6 +108,7 @@ impl Body {
             Body::Full(bytes) => Some(bytes.len() as u64),
             Body::Parts(parts) => Some(parts.iter().map(|part| part.len() as u64).sum()),
             Body::Pieces(pieces) => Some(pieces.left),
+            Body::Large(large) => Some(large.left()),
             Body::Stream(_) => None,
         }
     }
@@ -115,6 +131,7 @@ impl hyper::body::Body for Body {
             }
             Body::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
             Body::Pieces(pieces) => pieces.poll_frame(context),
+            Body::Large(large) => large.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Body::Stream(stream) => stream.poll_frame(context),
         }
     }

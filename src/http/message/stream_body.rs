@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Frame;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::activity::Activity;
@@ -20,6 +21,8 @@ pub(in crate::http) struct StreamBody {
     reading: Option<JoinHandle<io::Result<Bytes>>>,
     /// The task that writes the response; it is aborted when the client leaves.
     pub(in crate::http) work: Option<AbortHandle>,
+    /// A place that the request takes until its response has ended.
+    pub(in crate::http) place: Option<OwnedSemaphorePermit>,
 }
 
 /// The next step of the sending end.
@@ -33,7 +36,7 @@ enum Step {
 
 impl StreamBody {
     pub(in crate::http) fn new(shared: Arc<StreamQueue>) -> StreamBody {
-        StreamBody { shared, reading: None, work: None }
+        StreamBody { shared, reading: None, work: None, place: None }
     }
 
     /// Marks the connection as busy until the end of the response.

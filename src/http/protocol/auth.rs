@@ -1,8 +1,10 @@
 //! Access: keys with scopes, signed URLs, and what needs neither. What web pages may do is in `pages`. How a URL is signed is in [`super::sign`].
 //!
 //! A key is written `name:scope+scope:secret`, for example `cdn:read:3xTr4Lo9...`. Scopes are `read`, `write`,
-//! `process` and `admin`. Only a digest of the secret is kept.
+//! `process` and `admin`. Limits may follow them: `cdn:read;renders_max=4:3xTr4Lo9...`. Only a digest of the secret is
+//! kept.
 
+mod callers;
 mod pages;
 
 use std::fmt;
@@ -17,6 +19,8 @@ use subtle::ConstantTimeEq;
 use super::sign::{self, SigningKey};
 use crate::digest::secret;
 use crate::http::error::Error;
+pub use callers::CallerLimits;
+pub(in crate::http) use callers::{Caller, Callers, Work};
 pub use pages::Origins;
 
 /// What a request needs, and what a key allows.
@@ -99,6 +103,8 @@ pub struct Key {
     pub name: String,
     /// The scopes of the key.
     pub scopes: Scopes,
+    /// What the key may ask for at once.
+    pub limits: CallerLimits,
     secret: [u8; 32],
 }
 
@@ -111,7 +117,7 @@ impl fmt::Debug for Key {
 impl FromStr for Key {
     type Err = String;
 
-    /// Reads `name:scope+scope:secret`; the message never shows the secret.
+    /// Reads `name:scope+scope;limit=number:secret`; the message never shows the secret.
     fn from_str(text: &str) -> Result<Key, String> {
         let mut parts = text.splitn(3, ':');
         let (Some(name), Some(scopes), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {
@@ -120,9 +126,11 @@ impl FromStr for Key {
         if name.is_empty() {
             return Err("a key needs a name: name:scope+scope:secret".to_owned());
         }
+        let (scopes, limits) = scopes.split_once(';').unwrap_or((scopes, ""));
         let scopes = scopes.parse().map_err(|error| format!("key {name:?}: {error}"))?;
+        let limits = limits.parse().map_err(|error| format!("key {name:?}: {error}"))?;
         secret::check(secret).map_err(|error| format!("key {name:?}: {error}"))?;
-        Ok(Key { name: name.to_owned(), scopes, secret: Sha256::digest(secret).into() })
+        Ok(Key { name: name.to_owned(), scopes, limits, secret: Sha256::digest(secret).into() })
     }
 }
 
@@ -164,6 +172,8 @@ pub struct Access {
     pub keys: Vec<Key>,
     /// The scopes that need no key, once there are keys.
     pub anonymous: Scopes,
+    /// What all clients without a key may ask for together.
+    pub anonymous_limits: CallerLimits,
     /// Whether originals need a key with `read`, since their metadata hold places and names. Renditions with
     /// `metadata=all`, and the place in `/info`, then need one too; other renditions do not. Conversions become
     /// renders, since a conversion to the source's own format would be the original.
@@ -186,6 +196,7 @@ impl Default for Access {
         Access {
             keys: Vec::new(),
             anonymous: Scopes::of(Scope::Read),
+            anonymous_limits: CallerLimits::default(),
             originals_need_key: false,
             signing_keys: Vec::new(),
             renditions_need_signature: false,

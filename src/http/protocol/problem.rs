@@ -34,6 +34,13 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             let detail = format!("{max} bulk requests are running, which is all that bulk_requests_max allows.");
             busy(&detail, 1).limit("bulk_requests_max", None, *max)
         }
+        Error::CallerBusy { name, max, retry_after_s } => {
+            let detail =
+                format!("Your key allows {max} at a time ({name}); the clients without a key share one limit.");
+            problem(StatusCode::TOO_MANY_REQUESTS, "caller-limit", "Too many requests", detail)
+                .field(RETRY_AFTER, retry_after_s.to_string())
+                .limit(name, None, *max)
+        }
         Error::ConnectionsBusy { name, max } => {
             let detail = format!("{max} connections are at work, which is all that {name} allows.");
             busy(&detail, 1).limit(name, None, *max)

@@ -14,7 +14,8 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
-use crate::http::protocol::auth::{Grant, Kind, Scope};
+use crate::http::message::response_body::Body;
+use crate::http::protocol::auth::{Caller, Grant, Kind, Scope, Work};
 use crate::http::protocol::response;
 use crate::http::table::{PathPattern, ROUTES, Route};
 
@@ -43,8 +44,17 @@ pub(super) fn dispatch(
     let uri = parts.uri.clone();
     match find(app, place, &parts, uri.path()) {
         Ok(Found::Route { index, grant, resource }) => {
+            let route = &ROUTES[index];
+            let caller = match route.scope {
+                Scope::Open => Ok(None),
+                _ => app.callers.count(&app.access, &parts.headers),
+            };
             let call = Call { app: app.clone(), parts, body, grant };
-            (Some((index, grant)), run(&ROUTES[index], resource, call))
+            let reply = match caller {
+                Ok(caller) => within_limits(caller, route, run(route, resource, call)),
+                Err(error) => Reply::Now(Err(error)),
+            };
+            (Some((index, grant)), reply)
         }
         Ok(Found::Options { allow, is_image }) => {
             let mut response = response::options(&allow);
@@ -66,6 +76,37 @@ fn run(route: &Route, resource: Resource, call: Call) -> Reply {
         (PathPattern::Info(handler), Resource::Info(id)) => handler(call, id),
         (PathPattern::Job(_, handler), Resource::Job(_, id)) => handler(call, id),
         _ => Reply::Now(Err(Error::NoRoute)),
+    }
+}
+
+/// The reply, if its caller may ask for the work. A place for it is kept until the response has ended. What the cache
+/// answers at once is no work.
+fn within_limits(caller: Option<&Caller>, route: &Route, reply: Reply) -> Reply {
+    let Some(caller) = caller else { return reply };
+    let response = match reply {
+        Reply::Later(response) => response,
+        at_once => return at_once,
+    };
+    let place = match caller.begin(work(route)) {
+        Ok(Some(place)) => place,
+        Ok(None) => return Reply::Later(response),
+        Err(error) => return Reply::Now(Err(error)),
+    };
+    Reply::later(async move {
+        let mut response = response.await?;
+        if let Body::Stream(stream) = response.body_mut() {
+            stream.place = Some(place);
+        }
+        Ok(response)
+    })
+}
+
+/// The work that a caller may have a limit for.
+fn work(route: &Route) -> Work {
+    match route.pattern {
+        _ if route.scope == Scope::Write => Work::Upload,
+        PathPattern::Rendition(_) | PathPattern::Extension(..) | PathPattern::Fixed("/bulk", _) => Work::Render,
+        _ => Work::Other,
     }
 }
 

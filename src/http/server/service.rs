@@ -18,6 +18,7 @@ use crate::http::app::App;
 use crate::http::call::Reply;
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
+use crate::http::message::options::ms;
 use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::auth::Grant;
 use crate::http::protocol::negotiate::is_auto;
@@ -143,6 +144,7 @@ impl Finish {
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             "answered"
         );
+        response.body_mut().leave_memory(&self.app.spools, ms(self.app.options.result_wait_ms));
         response.body_mut().track(self.place.activity());
         response
     }

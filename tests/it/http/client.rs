@@ -80,6 +80,11 @@ impl Client {
         Client { stream, buffer: Vec::new() }
     }
 
+    /// Puts back bytes that were read of an answer.
+    pub fn before(&mut self, bytes: &[u8]) {
+        self.buffer.splice(0..0, bytes.iter().copied());
+    }
+
     /// One request and its answer, on a kept connection.
     pub fn ask(&mut self, method: &str, path: &str, fields: &[&str], body: &[u8]) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");

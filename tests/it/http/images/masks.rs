@@ -66,19 +66,21 @@ fn an_image_that_is_not_stored_is_named() {
 }
 
 #[test]
-fn a_rendition_outlives_its_mask_but_not_its_source() {
+fn a_rendition_goes_with_its_mask_and_with_its_source() {
     let server = Server::start();
     let source = ppm(5, 5, [1, 2, 3]);
     let path = server.store(&source);
     let mask = put(&server, &ppm(2, 1, [77, 77, 77]));
     let query = format!("{path}.png?mask={mask}&mask_mode=luma");
     let first = server.get(&query);
-    assert_eq!(server.ask("DELETE", &format!("/images/{mask}"), &[]).status, 204);
-    let cached = server.get(&query);
-    assert_eq!((cached.status, cached.field("cache-status")), (200, Some("progimage; hit")));
-    assert_eq!(cached.body, first.body);
-    // A rendition that is not cached needs the mask.
+    let deleted = server.ask("DELETE", &format!("/images/{mask}"), &[]);
+    assert_eq!((deleted.status, deleted.field("progimage-also-removed")), (204, Some("1")));
+    server.get(&query).assert_problem(422, "image-missing");
     server.get(&format!("{query}&w=3")).assert_problem(422, "image-missing");
+    put(&server, &ppm(2, 1, [77, 77, 77]));
+    let again = server.get(&query);
+    assert_eq!((again.status, again.field("cache-status")), (200, Some("progimage; fwd=miss")));
+    assert_eq!(again.body, first.body);
     assert_eq!(server.ask("DELETE", &path, &[]).status, 204);
     server.get(&query).assert_problem(404, "unknown-id");
 }

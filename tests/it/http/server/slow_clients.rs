@@ -5,6 +5,9 @@ use progimage::digest::Digest;
 use crate::http::metrics::figure;
 use crate::http::{Client, Server, until};
 
+/// Results stay in memory for as long as a test runs.
+const STAYS_MS: u64 = 3_600_000;
+
 /// An image of one shade with more bytes than the buffers of both sockets take together.
 fn large(shade: u8) -> Vec<u8> {
     let mut bytes = b"P6\n3000 2000\n255\n".to_vec();
@@ -29,6 +32,7 @@ fn slow_readers_hold_no_more_than_the_budget() {
             settings.renditions.cache_bytes_max = cache_bytes_max;
             settings.renditions.render_memory_bytes_max = BUDGET;
             settings.renditions.queue_timeout_ms = 50;
+            settings.http.result_wait_ms = STAYS_MS;
         });
         // A conversion to the source's own format returns its bytes as they are, without a render.
         let paths: Vec<String> = (0..6).map(|shade| format!("{}.ppm", server.store(&large(shade)))).collect();
@@ -50,6 +54,37 @@ fn slow_readers_hold_no_more_than_the_budget() {
     }
 }
 
+#[test]
+fn results_of_slow_readers_leave_the_memory_of_renders_and_come_whole() {
+    let server = Server::with(|settings| {
+        settings.renditions.cache_bytes_max = 0;
+        settings.renditions.render_memory_bytes_max = 60_000_000;
+        settings.http.result_wait_ms = 0;
+    });
+    let images: Vec<Vec<u8>> = (0..6).map(large).collect();
+    let mut readers: Vec<Client> = Vec::new();
+    for image in &images {
+        let (reader, status) = ask_and_read_slowly(&server, &format!("{}.ppm", server.store(image)));
+        assert_eq!(status, 200);
+        readers.push(reader);
+        until(|| figure(&server, "rendition_bytes_held") == 0);
+    }
+    for (mut reader, image) in readers.into_iter().zip(&images) {
+        reader.before(b"HTTP/1.1 200");
+        assert!(reader.answer(false).body == *image);
+    }
+}
+
+#[test]
+fn results_for_which_no_file_has_room_come_whole_from_memory() {
+    let server = Server::with(|settings| {
+        settings.http.result_wait_ms = 0;
+        settings.http.spools_bytes_max = 0;
+    });
+    let path = server.store(&large(9));
+    assert!(server.get(&format!("{path}.ppm")).body == large(9));
+}
+
 fn ids(count: usize) -> Vec<u8> {
     (0..count).flat_map(|n| format!("{}\n", Digest::of(&n.to_le_bytes())).into_bytes()).collect()
 }
@@ -62,6 +97,7 @@ fn lists_of_slow_clients_hold_no_more_than_their_budget() {
         settings.http.list_bytes_max = large.len();
         settings.http.lists_bytes_max = large.len();
         settings.http.ids_max = 280_000;
+        settings.http.result_wait_ms = STAYS_MS;
     });
     let ask = || server.send("POST", "/images/missing", &[], &small);
     let mut slow = server.connect();
