@@ -246,6 +246,8 @@ pub struct Options {
     pub read_threads: usize,
     /// How long uploads are refused at once after the device was full.
     pub full_retry_ms: u64,
+    /// Bytes of the device that uploads leave free; at most a twentieth of it.
+    pub space_reserve_bytes: u64,
     /// Days in which every blob is read once in the background; 0: never.
     pub scrub_days: u64,
     /// The most bytes a second that are read for that.
@@ -269,6 +271,7 @@ impl Default for Options {
             sync_threads: 64,
             read_threads: 16,
             full_retry_ms: 1_000,
+            space_reserve_bytes: 1 << 30,
             scrub_days: 30,
             scrub_rate_max: 16 << 20,
             memory_store_bytes_max: 4 << 30,

@@ -35,6 +35,9 @@ pub struct Options {
     pub tier_folder: Option<PathBuf>,
     /// Bytes that the tier may take of its device; 0: there is none.
     pub tier_bytes_max: u64,
+    /// The reserve of the device, at most a twentieth of it. The tier leaves twice as much free: it gives way before
+    /// uploads end.
+    pub space_reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             worker: None,
             tier_folder: None,
             tier_bytes_max: 1 << 30,
+            space_reserve_bytes: 1 << 30,
         }
     }
 }

@@ -11,11 +11,13 @@
 //!
 //! The only part of `renditions` that knows the file system. Its calls run on tokio's blocking threads.
 
+mod budget;
 mod file;
 mod shards;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -24,6 +26,7 @@ use super::generation::Lineage;
 use super::{Options, Rendition};
 use crate::digest::Digest;
 use crate::pipeline::codec;
+use budget::Budget;
 pub use shards::Opened;
 use shards::Shards;
 
@@ -55,11 +58,15 @@ impl Tier {
     pub fn open(options: &Options) -> Tier {
         let (sender, counted) = watch::channel(false);
         let folder = options.tier_folder.clone().filter(|_| options.tier_bytes_max > 0);
-        let shards = folder.map(|folder| Arc::new(Shards::new(folder, options.tier_bytes_max)));
+        let budget = Budget::new(options.tier_bytes_max, options.space_reserve_bytes);
+        let shards = folder.map(|folder| Arc::new(Shards::new(folder, budget)));
         if let Some(shards) = shards.clone() {
             let count = move || {
                 shards.count();
                 sender.send_replace(true);
+                let owned = Arc::downgrade(&shards);
+                drop(shards);
+                fit_for_good(&owned);
             };
             if let Err(error) = std::thread::Builder::new().name("tier-count".to_owned()).spawn(count) {
                 tracing::warn!(%error, "the rendition tier cannot be counted: nothing is put into it");
@@ -133,6 +140,18 @@ impl Tier {
             evictions: shards.evictions(),
             hits,
         })
+    }
+}
+
+/// The time between two looks at the device. Uploads end only at half of what the tier leaves free.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// Keeps the tier within what its device has room for, as long as there is another owner.
+fn fit_for_good(shards: &Weak<Shards>) {
+    while let Some(shards) = shards.upgrade() {
+        shards.fit();
+        drop(shards);
+        std::thread::sleep(LOOK_AFTER);
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `proof` | whether a file is its blob |
 //! | `page_cache` | reads that come from the device |
 //! | `verify` | checks every file against its name, without the lock |
-//! | `health`, `pool` | whether writes are accepted; threads |
+//! | `health`, `space`, `pool` | whether writes are accepted; whether there is room for them; threads |
 //! | `sim`, `crash` | tests: a file system that can lose power, and a model that checks every state it may leave |
 
 mod commit;
@@ -23,6 +23,7 @@ mod pool;
 mod proof;
 mod read;
 mod real;
+mod space;
 mod stage;
 pub mod verify;
 
@@ -316,7 +317,8 @@ impl<F: Fs> Store for Disk<F> {
     }
 
     fn writable(&self) -> Result<(), Error> {
-        self.inner.core.health.accepts_uploads()
+        self.inner.core.health.accepts_uploads()?;
+        self.inner.core.has_room()
     }
 
     fn counters(&self) -> Counters {

@@ -77,6 +77,19 @@ pub const ROWS: &[Setting] = &[
         0..=MS_MAX,
         layers.store.full_retry_ms
     ),
+    Setting {
+        key: "space_reserve_bytes",
+        doc: "Bytes of the device that uploads leave free; they end with 507 before that. At most a twentieth of the \
+              device counts. The renditions on disk give way before uploads end: they leave twice as much free.",
+        get: |config| config.layers.store.space_reserve_bytes.to_string(),
+        set: |config, text| {
+            let bytes = bounded(text, 0..=BYTES_MAX)?;
+            config.layers.store.space_reserve_bytes = bytes;
+            config.layers.renditions.space_reserve_bytes = bytes;
+            Ok(())
+        },
+        default_text: None,
+    },
     number!(
         "scrub_days",
         "Days in which every image is read once in the background and checked against its id; 0: never.",

@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 
 use super::super::Rendition;
 use super::super::generation::{Generation, Lineage};
+use super::budget::Budget;
 use super::file;
 use crate::digest::Digest;
 
@@ -54,7 +55,7 @@ const SHRINKERS: usize = 8;
 /// The folder of the tier.
 pub struct Shards {
     root: PathBuf,
-    bytes_max: u64,
+    budget: Budget,
     shards: Vec<Mutex<Shard>>,
     bytes: AtomicU64,
     entries: AtomicU64,
@@ -125,10 +126,10 @@ pub struct Opened {
 
 impl Shards {
     /// The folder at `root`, not counted yet.
-    pub fn new(root: PathBuf, bytes_max: u64) -> Shards {
+    pub fn new(root: PathBuf, budget: Budget) -> Shards {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let [bytes, entries, evictions] = [0; 3].map(AtomicU64::new);
-        Shards { root, bytes_max, shards, bytes, entries, evictions, hand: AtomicUsize::new(0) }
+        Shards { root, budget, shards, bytes, entries, evictions, hand: AtomicUsize::new(0) }
     }
 
     /// Counts every folder, removes files that were being written when a process ended, and makes room if there is now less.
@@ -151,8 +152,19 @@ impl Shards {
         self.shrink();
     }
 
+    /// Takes no more than the device has room for, and gives room back if that is less than before. All folders must be
+    /// counted.
+    pub fn fit(&self) {
+        // The folder itself may not be made yet.
+        self.budget.look(self.root.parent().unwrap_or(&self.root), self.bytes());
+        self.shrink();
+    }
+
     /// Makes room until the files are within the budget.
     fn shrink(&self) {
+        if self.has_room(0) {
+            return;
+        }
         let make_room = || while !self.has_room(0) && self.evict(0) {};
         thread::scope(|scope| {
             for _ in 1..SHRINKERS {
@@ -276,9 +288,10 @@ impl Shards {
 
     /// Takes `bytes` of the budget, and makes room if necessary. Returns whether that was possible.
     fn reserve(&self, bytes: u64) -> bool {
-        let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
-        let room = bytes.max(self.bytes_max / SPARE_PART);
-        bytes <= self.bytes_max
+        let bytes_max = self.budget.bytes();
+        let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= bytes_max);
+        let room = bytes.max(bytes_max / SPARE_PART);
+        bytes <= bytes_max
             && (0..=ROUNDS_MAX).any(|round| {
                 let reserved = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
                 if reserved.is_err() && round < ROUNDS_MAX {
@@ -290,7 +303,7 @@ impl Shards {
 
     /// Whether `bytes` more are within the budget.
     fn has_room(&self, bytes: u64) -> bool {
-        self.bytes().saturating_add(bytes) <= self.bytes_max
+        self.bytes().saturating_add(bytes) <= self.budget.bytes()
     }
 
     /// Removes the least recently used files of a sample until there is `room`. Returns whether it removed any.
@@ -451,10 +464,10 @@ mod tests {
             fs::create_dir(folder.path().join(&source[..3])).expect("made");
             fs::write(folder.path().join(&source[..3]).join(format!("{source}.{source}")), "x").expect("written");
         }
-        let mut shards = Shards::new(folder.path().to_owned(), 1 << 20);
+        let mut shards = Shards::new(folder.path().to_owned(), Budget::new(1 << 20, 0));
         shards.count();
         assert_eq!(shards.entries(), FOLDERS as u64);
-        shards.bytes_max = 60 * BLOCK_BYTES;
+        shards.budget = Budget::new(60 * BLOCK_BYTES, 0);
         thread::scope(|scope| {
             // A caller that looks into it or removes something there waits.
             let slow = shards.lock(0);

@@ -22,7 +22,7 @@ fn rendition(len: usize) -> Rendition {
 }
 
 fn counted(folder: &Path, bytes_max: u64) -> Shards {
-    let shards = Shards::new(folder.to_owned(), bytes_max);
+    let shards = Shards::new(folder.to_owned(), Budget::new(bytes_max, 0));
     shards.count();
     shards
 }
@@ -75,7 +75,7 @@ fn what_is_surely_not_there_is_known_without_looking() {
     assert!(shards.surely_lacks(&digest(1)));
     insert(&shards, 1, 2);
     assert!(!shards.surely_lacks(&digest(1)) && shards.surely_lacks(&digest(2)));
-    let uncounted = Shards::new(folder.path().to_owned(), 1 << 20);
+    let uncounted = Shards::new(folder.path().to_owned(), Budget::new(1 << 20, 0));
     assert!(!uncounted.surely_lacks(&digest(1)) && !uncounted.surely_lacks(&digest(2)));
     shards.forget(&digest(1));
     assert!(shards.surely_lacks(&digest(1)));

@@ -238,6 +238,7 @@ fn refuse<F: Fs>(prepared: Vec<Prepared<F>>, error: &Error) -> Vec<Prepared<F>> 
 /// Writes a body. With [`By::File`] its bytes are durable afterwards.
 fn prepare<F: Fs>(core: &Arc<Core<F>>, body: Body<F>, by: By) -> Result<Arc<Temporary<F>>, Error> {
     core.health.writable()?;
+    core.has_room()?;
     let file = match body {
         Body::File(file) => file,
         Body::Memory(bytes) => {

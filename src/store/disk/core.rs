@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::fs::{Errno, FileStatus, Fs, Open, Wait};
 use super::health::Health;
 use super::layout;
+use super::space::Space;
 use crate::digest::Digest;
 use crate::store::folder::{QUARANTINE, TEMPORARY};
 use crate::store::locks::Locks;
@@ -27,6 +28,8 @@ pub struct Core<F: Fs> {
     pub options: Options,
     /// Whether writes are accepted.
     pub health: Health,
+    /// Whether the device has its reserve free.
+    pub space: Space,
     /// Commit, delete and quarantine of a digest exclude each other.
     pub locks: Locks,
     /// Counts of calls to the device.
@@ -102,8 +105,9 @@ impl<F: Fs> Core<F> {
             .time_to_live(Duration::from_secs(options.verify_after_s))
             .build();
         let health = Health::new(Duration::from_millis(options.full_retry_ms));
+        let space = Space::new(options.space_reserve_bytes);
         let (locks, counters, pending) = (Locks::default(), AtomicCounters::default(), Mutex::default());
-        Core { fs, options, health, locks, counters, pending, verified, temporary_next: AtomicU64::new(0) }
+        Core { fs, options, health, space, locks, counters, pending, verified, temporary_next: AtomicU64::new(0) }
     }
 
     /// An unused path in `tmp/`, which was emptied at start.
@@ -291,6 +295,11 @@ impl<F: Fs> Core<F> {
             }
         }
         Error::ReadOnly
+    }
+
+    /// Checks whether there is room for new bytes: [`Error::Full`].
+    pub fn has_room(&self) -> Result<(), Error> {
+        if self.space.is_short(&self.fs) { Err(Error::Full) } else { Ok(()) }
     }
 
     /// What a failed call means to a caller.

@@ -38,6 +38,15 @@ pub struct FileStatus {
     pub inode: u64,
 }
 
+/// The space of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that this user may still take.
+    pub free: u64,
+    /// Bytes in all.
+    pub all: u64,
+}
+
 /// The system calls.
 pub trait Fs: Send + Sync + 'static {
     /// An open file; closed when dropped.
@@ -63,6 +72,8 @@ pub trait Fs: Send + Sync + 'static {
     fn fdatasync(&self, file: &Self::File) -> Result<()>;
     /// Makes a directory's names durable.
     fn fsync(&self, directory: &Self::File) -> Result<()>;
+    /// The space of the file system.
+    fn statvfs(&self) -> Result<Room>;
     /// Makes everything on the file system durable.
     fn syncfs(&self) -> Result<()>;
     /// Whether `syncfs` reports every write that failed.

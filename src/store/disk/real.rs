@@ -9,10 +9,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::{Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
 use rustix::io::ReadWriteFlags;
 
-use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
+use super::fs::{Errno, FileStatus, Fs, Open, Result, Room, Wait};
 use super::page_cache;
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
@@ -30,9 +31,13 @@ const REPORTING_FILE_SYSTEMS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
 /// The first version of Linux whose `syncfs` reports failed writes.
 const REPORTING_LINUX: (u32, u32) = (5, 8);
 
+/// Descriptors that are kept back for changes: uploads and deletes end well even while connections hold all others.
+const RESERVE: usize = 16;
+
 /// A folder.
 pub struct RealFs {
     root: OwnedFd,
+    reserve: Mutex<Vec<OwnedFd>>,
     /// Whether calls that change something are made, or fail as on a read-only device.
     writes: bool,
     /// Whether the file system is mounted for reading only.
@@ -59,7 +64,11 @@ impl RealFs {
         let linux = rustix::system::uname().release().to_str().ok().and_then(version);
         let syncfs_reports_errors = telling && linux.is_some_and(|linux| linux >= REPORTING_LINUX);
         let is_read_only = rustix::fs::fstatvfs(&root)?.f_flag.contains(StatVfsMountFlags::RDONLY);
-        Ok(RealFs { root, writes, is_read_only, syncfs_reports_errors })
+        let fs = RealFs { root, reserve: Mutex::default(), writes, is_read_only, syncfs_reports_errors };
+        if writes {
+            (0..RESERVE).for_each(|_| fs.keep_one_back());
+        }
+        Ok(fs)
     }
 
     /// Whether the file system was mounted for reading only when the folder was opened.
@@ -69,6 +78,50 @@ impl RealFs {
 
     fn writes(&self) -> Result<()> {
         if self.writes { Ok(()) } else { Err(Errno::ROFS) }
+    }
+
+    /// Opens `path` with a descriptor that is free.
+    fn open_free(&self, path: &str, open: Open, wait: Wait) -> Result<OwnedFd> {
+        if open == Open::CreateNew {
+            self.writes()?;
+        }
+        let flags = OFlags::CLOEXEC
+            | match open {
+                // NONBLOCK: opening a named pipe must not wait for its writer.
+                Open::Read => OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK,
+                Open::Path => OFlags::PATH | OFlags::NOFOLLOW,
+                Open::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+                Open::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
+            };
+        match wait {
+            Wait::Block => rustix::fs::openat(&self.root, path, flags, FILE_MODE),
+            // All other errors (including an unknown call, or one refused by a filter) are left to the call that may
+            // wait.
+            Wait::Cached => match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+                Err(error) if error != Errno::NOENT => Err(Errno::AGAIN),
+                opened => opened,
+            },
+        }
+    }
+
+    /// Gives kept descriptors back until `path` can be opened. Another thread may take the one that becomes free.
+    fn open_from_reserve(&self, path: &str, open: Open, errno: Errno) -> Result<OwnedFd> {
+        loop {
+            let Some(kept) = self.reserve.lock().pop() else { return Err(errno) };
+            drop(kept);
+            match self.open_free(path, open, Wait::Block) {
+                Err(Errno::MFILE | Errno::NFILE) => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Keeps one more descriptor back, if some are missing and one is free.
+    fn keep_one_back(&self) {
+        let mut reserve = self.reserve.lock();
+        if reserve.len() < RESERVE {
+            reserve.extend(rustix::io::fcntl_dupfd_cloexec(&self.root, 0));
+        }
     }
 
     /// Takes the exclusive lock on the file or folder `path` until the result is dropped. `EWOULDBLOCK`: another process
@@ -120,25 +173,15 @@ impl Fs for RealFs {
     type File = OwnedFd;
 
     fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<OwnedFd> {
-        if open == Open::CreateNew {
-            self.writes()?;
-        }
-        let flags = OFlags::CLOEXEC
-            | match open {
-                // NONBLOCK: opening a named pipe must not wait for its writer.
-                Open::Read => OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK,
-                Open::Path => OFlags::PATH | OFlags::NOFOLLOW,
-                Open::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
-                Open::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
-            };
-        match wait {
-            Wait::Block => rustix::fs::openat(&self.root, path, flags, FILE_MODE),
-            // All other errors (including an unknown call, or one refused by a filter) are left to the call that may
-            // wait.
-            Wait::Cached => match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::CACHED) {
-                Err(error) if error != Errno::NOENT => Err(Errno::AGAIN),
-                opened => opened,
-            },
+        let opened = self.open_free(path, open, wait);
+        let is_of_a_change = matches!(open, Open::CreateNew | Open::Directory);
+        match opened {
+            Err(errno @ (Errno::MFILE | Errno::NFILE)) if is_of_a_change => self.open_from_reserve(path, open, errno),
+            Ok(file) if open == Open::CreateNew => {
+                self.keep_one_back();
+                Ok(file)
+            }
+            opened => opened,
         }
     }
 
@@ -180,6 +223,12 @@ impl Fs for RealFs {
         rustix::fs::fsync(directory)
     }
 
+    fn statvfs(&self) -> Result<Room> {
+        let found = rustix::fs::fstatvfs(&self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Room { free: bytes(found.f_bavail), all: bytes(found.f_blocks) })
+    }
+
     fn syncfs(&self) -> Result<()> {
         rustix::fs::syncfs(&self.root)
     }
@@ -214,7 +263,7 @@ impl Fs for RealFs {
     }
 
     fn getdents(&self, path: &str) -> Result<Vec<String>> {
-        let directory = self.openat(path, Open::Directory, Wait::Block)?;
+        let directory = self.open_free(path, Open::Directory, Wait::Block)?;
         let mut names = Vec::new();
         for entry in Dir::read_from(directory.as_fd())? {
             let name = entry?.file_name().to_string_lossy().into_owned();
@@ -229,6 +278,22 @@ impl Fs for RealFs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_use_the_kept_descriptors_where_no_other_is_free_and_give_them_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fs = RealFs::open(folder.path()).expect("a folder");
+        let kept = || fs.reserve.lock().len();
+        for left in (0..RESERVE).rev() {
+            fs.open_from_reserve(&format!("{left}"), Open::CreateNew, Errno::MFILE).expect("a kept one");
+            assert_eq!(kept(), left);
+        }
+        assert_eq!(fs.open_from_reserve("x", Open::CreateNew, Errno::NFILE).err(), Some(Errno::NFILE), "one past it");
+        for file in 0..RESERVE + 1 {
+            fs.openat(&format!("new-{file}"), Open::CreateNew, Wait::Block).expect("a free one");
+        }
+        assert_eq!(kept(), RESERVE);
+    }
 
     #[test]
     fn the_kernels_figures_are_read() {

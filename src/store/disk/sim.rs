@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::fs::{Errno, FileStatus, Fs, Open, Result, Wait};
+use super::fs::{Errno, FileStatus, Fs, Open, Result, Room, Wait};
 
 /// The most unsynced names of a directory of which every subset is enumerated. With more, only some subsets are.
 const SUBSETS_OF_MAX: usize = 5;
@@ -216,6 +216,7 @@ pub struct Sim {
     pub calls_max: Option<usize>,
     pub syncfs_reports_errors: bool,
     pub dirty_bytes: Option<u64>,
+    pub room: Room,
     /// Cached bytes of inodes that are not those of the device.
     pub flipped: BTreeMap<u64, Arc<Vec<u8>>>,
     /// The number of calls from now after which one fails for lack of something. Syncs do not fail for that.
@@ -243,6 +244,7 @@ impl SimFs {
             calls_max: None,
             syncfs_reports_errors: true,
             dirty_bytes: Some(0),
+            room: Room { free: 1 << 40, all: 1 << 40 },
             flipped: BTreeMap::new(),
             lack: None,
             inode_next,
@@ -433,6 +435,10 @@ impl Fs for SimFs {
         }
         sim.record();
         Ok(())
+    }
+
+    fn statvfs(&self) -> Result<Room> {
+        Ok(self.lock().room)
     }
 
     fn syncfs(&self) -> Result<()> {

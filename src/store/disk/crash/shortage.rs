@@ -1,6 +1,7 @@
 //! Calls that fail for lack of descriptors or memory: each call of each step once. Nothing is lost, the caller may try
 //! again, and the store goes on by itself.
 
+use super::super::fs::Room;
 use super::*;
 
 const LACKS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
@@ -140,6 +141,28 @@ fn a_list_that_lacks_something_is_not_shorter_for_it() {
             fs.lock().lack = Some((nth, errno));
             assert!(matches!(store.list(None, 10).await, Err(Error::Unavailable(_))), "call {nth} fails with {errno}");
             assert_eq!(store.list(None, 10).await.unwrap(), whole);
+        }
+    });
+}
+
+#[test]
+fn uploads_end_before_the_device_is_full_and_all_else_goes_on() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        put(&*store, 0).await.unwrap();
+        let (reserve, twentieth) = (Options::default().space_reserve_bytes, 1 << 20);
+        for (all, kept) in [(u64::MAX, reserve), (20 * twentieth, twentieth)] {
+            fs.lock().room = Room { free: kept - 1, all };
+            assert_eq!(store.writable(), Err(Error::Full));
+            assert_eq!(put(&*store, 1).await, Err(Error::Full), "it began before that");
+            assert_eq!(commit(&*store, 0).await, Ok(Commit::Present));
+            assert_eq!(store.open(&digest(0)).await.unwrap().bytes().await.unwrap(), BODIES[0]);
+            fs.lock().room = Room { free: kept, all };
+            put(&*store, 1).await.unwrap();
+            fs.lock().room = Room { free: 0, all };
+            assert_eq!(store.delete(&digest(1)).await, Ok(true));
+            fs.lock().room = Room { free: all, all };
         }
     });
 }
