@@ -147,8 +147,9 @@ def load(server, ledger, kill, clients, seconds):
     for thread in threads:
         thread.start()
     time.sleep(seconds)
-    server.kill()
+    # What is under way is cut; nothing more is sent to a server that is gone.
     stop.set()
+    server.kill()
     for thread in threads:
         thread.join(30)
 

@@ -195,10 +195,13 @@ fn a_damaged_webp_avif_or_gif_errs_or_keeps_to_its_header() {
 fn a_damaged_file_of_another_format_errs_or_keeps_to_its_header() {
     for (name, codec, bytes) in others() {
         for at in 0..bytes.len() {
-            // Headers are damaged in every bit and both extremes, bodies in one bit of a byte in five.
+            // Headers are damaged in every bit and both extremes, what follows in one bit and one extreme of a byte, bodies
+            // in one bit of a byte in five.
+            let bit = |bit: usize| 1 << (bit % 8);
             let masks: Vec<u8> = match at {
-                0..128 => (0..8).map(|bit| 1 << bit).chain([bytes[at], !bytes[at]]).collect(),
-                _ if at % 5 == 0 => vec![1 << (at / 5 % 8)],
+                0..64 => (0..8).map(bit).chain([bytes[at], !bytes[at]]).collect(),
+                64..128 => vec![bit(at), !bytes[at]],
+                _ if at % 5 == 0 => vec![bit(at / 5)],
                 _ => Vec::new(),
             };
             for mask in masks {
