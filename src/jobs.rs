@@ -160,6 +160,12 @@ pub enum Error {
     /// The webhook must not, or cannot, be called.
     #[error(transparent)]
     Webhook(#[from] fetch::Error),
+    /// A folder of the store could not be read, so a selection lacks its images.
+    #[error("{folder} cannot be read")]
+    Unreadable {
+        /// The path in the store's folder.
+        folder: String,
+    },
     /// The store could not list a selection.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -74,6 +74,15 @@ pub struct Stat {
     pub len: u64,
 }
 
+/// A page of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Blobs in digest order.
+    pub blobs: Vec<(Digest, Stat)>,
+    /// Folders that could not be read, as paths in the store's folder. Their blobs are left out.
+    pub unreadable: Vec<String>,
+}
+
 /// Whether a commit stored something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
@@ -93,8 +102,13 @@ pub trait Store: Send + Sync {
     fn stage(&self, size_hint: Option<u64>) -> Future<'_, Box<dyn Stage>>;
     /// Removes a blob durably. Returns whether it was there.
     fn delete<'a>(&'a self, digest: &'a Digest) -> Future<'a, bool>;
-    /// Lists up to `limit` blobs after `after`, in digest order.
-    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>>;
+    /// Lists up to `limit` blobs after `after`, in digest order. A part that cannot be read is named and left out; it is
+    /// an error only if nothing can be read.
+    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Listing>;
+    /// The folders that could not be read when they were last needed, as paths in the store's folder.
+    fn unreadable(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Checks whether uploads are accepted now.
     fn writable(&self) -> Result<(), Error>;
     /// Opens a blob to read what its device has, with a lower rank than all other reads. Where a backend has no own way to
@@ -157,7 +171,7 @@ pub trait Read: Send + Sync {
 /// // The bytes are stored once, under their hash.
 /// assert!(receipts[0].created && !receipts[1].created);
 /// let id = receipts[0].digest;
-/// assert_eq!(store.list(None, 10).await?, [(id, Stat { len: 5 })]);
+/// assert_eq!(store.list(None, 10).await?.blobs, [(id, Stat { len: 5 })]);
 /// assert_eq!(store.open(&id).await?.bytes().await?, "hello");
 /// assert!(store.delete(&id).await? && store.open(&id).await.is_err());
 /// # Ok::<(), store::Error>(()) }).unwrap();

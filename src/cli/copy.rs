@@ -15,7 +15,7 @@ use super::load;
 use super::output::{self, Output};
 use super::progress::Progress;
 use crate::digest::Digest;
-use crate::store::{self, Error, Folder, Options, Stat, Store, Uploads};
+use crate::store::{self, Error, Folder, Listing, Options, Stat, Store, Uploads};
 
 /// Blobs that are listed at a time, and looked up in the other store.
 const PAGE: usize = 10_000;
@@ -83,7 +83,12 @@ async fn copy(matches: &ArgMatches) -> Result<Exit, Failure> {
     let mut output = Output::new(matches.get_flag("json"), progress.clone());
     let (started, mut counts, mut after) = (Instant::now(), CopyCounts::default(), None);
     loop {
-        let page = run.source.list(after, PAGE).await.map_err(named("from"))?;
+        let Listing { blobs: page, unreadable } = run.source.list(after, PAGE).await.map_err(named("from"))?;
+        for folder in unreadable {
+            counts.failed += 1;
+            let problem = "cannot be read: its images are not copied";
+            output.failed(|| json!({ "path": folder, "problem": problem }), || format!("{folder}: {problem}"))?;
+        }
         let Some((last, _)) = page.last() else { break };
         after = Some(*last);
         run.page(&page, &mut counts, &mut output, &progress).await?;

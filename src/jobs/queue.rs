@@ -191,7 +191,8 @@ pub fn record(database: &Transaction, chunk: i64, job: i64, ended: &[Ended]) -> 
     if ended.is_empty() { Ok(()) } else { trust(database, chunk) }
 }
 
-fn write_results(database: &Transaction, job: i64, ended: &[Ended]) -> Result<(), Error> {
+/// Writes results, and returns the number of items that had none before.
+fn write_results(database: &Transaction, job: i64, ended: &[Ended]) -> Result<i64, Error> {
     let state: i64 = database.query_row("SELECT state FROM job WHERE number = ?1", [job], |row| row.get(0))?;
     if state != State::Running as i64 {
         return Err(Error::Ended);
@@ -215,7 +216,7 @@ fn write_results(database: &Transaction, job: i64, ended: &[Ended]) -> Result<()
     retry::keep(database, job, &failures)?;
     let counts = "UPDATE job SET done = done + ?2, failed = failed + ?3 WHERE number = ?1";
     database.prepare_cached(counts)?.execute([job, done, failed])?;
-    Ok(())
+    Ok(done + failed)
 }
 
 /// Moves items that are tried again into a chunk of their own. In this chunk they would be suspected of ending the
@@ -287,14 +288,15 @@ pub fn selecting(database: &Connection, number: i64) -> Result<Selecting, Error>
     })?)
 }
 
-/// Writes the next images of a selection as a chunk, and its progress; `last`: there are no more. Writes nothing if
+/// Writes the next images of a selection as a chunk, and its progress `(upto, last)`; `last`: there are no more.
+/// `left_out` are results for what could not be listed. Writes nothing if
 /// they exceed the bounds of a job or of the database. Returns the job if that ended it.
 pub fn select(
     database: &Transaction,
     number: i64,
     items: &[Item],
-    upto: Option<Digest>,
-    last: bool,
+    left_out: &[Ended],
+    (upto, last): (Option<Digest>, bool),
     options: &Options,
 ) -> Result<Option<i64>, Error> {
     let query = "SELECT job.number, items FROM selection JOIN job ON job.number = job WHERE selection.number = ?1";
@@ -311,6 +313,8 @@ pub fn select(
         insert(database, job, items, 0, 0)?;
         database.execute("UPDATE job SET items = items + ?2 WHERE number = ?1", [job, count])?;
     }
+    let failed = write_results(database, job, left_out)?;
+    database.execute("UPDATE job SET items = items + ?2 WHERE number = ?1", [job, failed])?;
     if last {
         database.execute("DELETE FROM selection WHERE number = ?1", [number])?;
         return end_if_over(database, job);

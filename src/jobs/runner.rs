@@ -22,6 +22,7 @@ use super::queue::{self, Ended, Rest};
 use super::selection::Selection;
 use super::shared::{ERROR_WAIT, Shared};
 use super::{Error, Outcome, Place, Verdict, WaitReason, backoff_ms};
+use crate::store::Listing;
 
 /// How long results wait to be written together. A process that dies loses at most this much work.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
@@ -282,12 +283,14 @@ pub async fn select(shared: &Shared, number: i64, job: i64) {
 async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error> {
     let selecting = shared.database.read(move |database| queue::selecting(database, number)).await?;
     let page = selecting.page();
-    let listed = if page == 0 { Vec::new() } else { shared.store.list(selecting.after, page).await? };
-    let images: Vec<_> = listed.into_iter().map(|(id, _)| id).collect();
+    let listed = if page == 0 { Listing::default() } else { shared.store.list(selecting.after, page).await? };
+    let images: Vec<_> = listed.blobs.into_iter().map(|(id, _)| id).collect();
+    let left_out = left_out(shared, selecting.item, listed.unreadable);
     let last = images.len() < page || selecting.left == Some(images.len() as u64);
     let (items, upto) = (selecting.items(&images), images.last().copied());
     let options = shared.options.clone();
-    let write = move |database: &Transaction| queue::select(database, number, &items, upto, last, &options);
+    let write =
+        move |database: &Transaction| queue::select(database, number, &items, &left_out, (upto, last), &options);
     let written = match last {
         true => shared.database.write_durably(write).await,
         false => shared.database.write(write).await,
@@ -298,6 +301,17 @@ async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error>
         }
         answer => answer,
     }
+}
+
+/// The results that name folders of the store which could not be read: their images are not selected.
+fn left_out(shared: &Shared, item: u64, folders: Vec<String>) -> Vec<Ended> {
+    let place = Place { item, part: 0 };
+    let outcome = |folder: String| {
+        // One for each folder, and each once: an item has one result for each number.
+        let output = folder.rsplit('/').next().and_then(|name| u32::from_str_radix(name, 16).ok()).unwrap_or_default();
+        Outcome { output, ..shared.executor.refused(place, Error::Unreadable { folder }) }
+    };
+    folders.into_iter().map(|folder| Ended { place, outcomes: vec![outcome(folder)], failed: None }).collect()
 }
 
 /// Ends a selection that names too many images. Returns the job if that ended it.

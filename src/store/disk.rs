@@ -6,7 +6,7 @@
 //! | `fs`, `real` | the system calls, and the real ones |
 //! | `core` | the state that all threads share; calls on single blobs |
 //! | `stage`, `commit` | an upload's bytes before and while they get their name |
-//! | `read` | reads of an open blob |
+//! | `read`, `list` | reads of an open blob; pages of all blobs |
 //! | `proof` | whether a file is its blob |
 //! | `page_cache` | reads that come from the device |
 //! | `verify` | checks every file against its name, without the lock |
@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::commit::{Answer, Body, CommitRequest, Committer};
-use self::core::{Core, Stored};
+use self::core::{Core, Stored, list};
 use self::fs::{Errno, Fs, Wait};
 use self::pool::{Pool, Rank, panicked};
 use self::read::{Opened, Way, cached};
@@ -40,7 +40,7 @@ use self::real::RealFs;
 use self::stage::Staged;
 use super::folder::TEMPORARY;
 use super::locks::{Guard, Locks};
-use super::{Blob, Commit, Counters, Error, Future, Options, Stage, Stat, Store};
+use super::{Blob, Commit, Counters, Error, Future, Listing, Options, Stage, Stat, Store};
 use crate::digest::Digest;
 
 /// The most names that are looked up on the caller's thread, if they are cached.
@@ -309,11 +309,15 @@ impl<F: Fs> Store for Disk<F> {
         })
     }
 
-    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
+    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Listing> {
         Box::pin(async move {
             self.inner.core.health.started().await?;
-            self.inner.read("list", move |core| core.list(after, limit)).await
+            self.inner.read("list", move |core| list::list(core, after, limit)).await
         })
+    }
+
+    fn unreadable(&self) -> Vec<String> {
+        self.inner.core.unreadable.folders()
     }
 
     fn writable(&self) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Blob, Commit, Counters, Digest, Error, Future, Stage, Stat, Store};
+use super::{Blob, Commit, Counters, Digest, Error, Future, Listing, Stage, Stat, Store};
 
 /// A moment at which a test may delay, refuse or count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Store for Double {
         })
     }
 
-    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
+    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Listing> {
         Box::pin(async move {
             self.pass(Call::List).await?;
             self.store.list(after, limit).await
@@ -108,6 +108,10 @@ impl Store for Double {
 
     fn writable(&self) -> Result<(), Error> {
         self.store.writable()
+    }
+
+    fn unreadable(&self) -> Vec<String> {
+        self.store.unreadable()
     }
 
     fn counters(&self) -> Counters {

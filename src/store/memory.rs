@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use super::locks::Locks;
-use super::{Blob, Commit, Error, Future, Options, Read, Stage, Stat, Store};
+use super::{Blob, Commit, Error, Future, Listing, Options, Read, Stage, Stat, Store};
 use crate::digest::Digest;
 
 /// Blobs in a map.
@@ -64,12 +64,13 @@ impl Store for Memory {
         })
     }
 
-    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Vec<(Digest, Stat)>> {
+    fn list(&self, after: Option<Digest>, limit: usize) -> Future<'_, Listing> {
         Box::pin(async move {
             let start = after.map_or(Bound::Unbounded, Bound::Excluded);
             let blobs = self.blobs.lock();
             let after = blobs.by_digest.range((start, Bound::Unbounded));
-            Ok(after.take(limit).map(|(digest, bytes)| (*digest, stat(bytes))).collect())
+            let blobs = after.take(limit).map(|(digest, bytes)| (*digest, stat(bytes))).collect();
+            Ok(Listing { blobs, unreadable: Vec::new() })
         })
     }
 

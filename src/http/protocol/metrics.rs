@@ -48,6 +48,8 @@ pub(in crate::http) struct Figures {
     pub(in crate::http) renditions: renditions::Counters,
     pub(in crate::http) store: store::Counters,
     pub(in crate::http) scrub: store::ScrubCounters,
+    /// Folders of the store that cannot be read.
+    pub(in crate::http) unreadable: u64,
     pub(in crate::http) jobs: jobs::Counters,
     /// Whether the queue of jobs has answered.
     pub(in crate::http) jobs_answer: bool,
@@ -122,6 +124,9 @@ const SAMPLES: &[Sample] = &[
     Total("webhooks_delivered", "Webhooks that were delivered", |figures| figures.jobs.webhooks_delivered),
     Total("webhooks_failed", "Webhook calls that failed", |figures| figures.jobs.webhooks_failed),
     Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
+    Now("store_unreadable_folders", "Folders of images that could not be read when last needed", |figures| {
+        figures.unreadable
+    }),
     Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
     Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
     Total("store_syncfs", "Syncs of the whole file system", |figures| figures.store.syncfs),
@@ -324,12 +329,13 @@ mod tests {
             renditions,
             store,
             scrub,
+            unreadable: 140,
             jobs,
             jobs_answer: true,
         };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in (101..=139).chain([190]).chain(201..=204) {
+        for value in (101..=140).chain([190]).chain(201..=204) {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
         }
     }

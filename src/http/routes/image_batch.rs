@@ -22,11 +22,19 @@ use crate::http::protocol::response;
 use crate::http::protocol::response_options::no_parameters;
 use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::StreamWriter;
+use crate::store::{Stat, Store};
 
 /// Images of one request whose information is read at once.
 const INFOS_AT_ONCE: usize = 8;
 /// Images of one request that are deleted at once; each waits for the disk.
 const DELETES_AT_ONCE: usize = 64;
+
+/// The field that names folders of the store which cannot be read.
+const UNREADABLE: &str = "progimage-unreadable";
+/// The most folders in it.
+const UNREADABLE_MAX: usize = 32;
+/// Lookups that may fail before the store counts as away.
+const FAILURES_MAX: usize = 64;
 
 /// `POST /images/missing`: the ids that are not stored, in the format of the request.
 pub(in crate::http) fn missing(call: Call) -> Reply {
@@ -35,11 +43,41 @@ pub(in crate::http) fn missing(call: Call) -> Reply {
         let format = id_list::ListFormat::of(&call.parts.headers)?;
         let Call { app, body, .. } = call;
         let (ids, held) = id_list::read(&app.list_budget, body, format, &app.options).await?;
-        let stats = app.store.stat(&ids).await?;
+        let stats = stats(&*app.store, &ids).await?;
         let missing: Vec<Digest> =
             ids.into_iter().zip(stats).filter(|(_, stat)| stat.is_none()).map(|(id, _)| id).collect();
-        Ok(response::text(StatusCode::OK, format.media_type(), text_budget::held(format.write(&missing), held)))
+        let text = text_budget::held(format.write(&missing), held);
+        let mut response = response::text(StatusCode::OK, format.media_type(), text);
+        if let Some(folders) = unreadable(&*app.store) {
+            response.headers_mut().insert(UNREADABLE, response::value(folders));
+        }
+        Ok(response)
     })
+}
+
+/// Looks ids up. If that fails for all of them together, it is done one by one: an id whose folder cannot be read counts
+/// as missing, since its image could not be served. An error if none can be looked up.
+async fn stats(store: &dyn Store, ids: &[Digest]) -> Result<Vec<Option<Stat>>, Error> {
+    let error = match store.stat(ids).await {
+        Ok(stats) => return Ok(stats),
+        Err(error) => error,
+    };
+    let (mut stats, mut known) = (Vec::with_capacity(ids.len()), false);
+    for id in ids {
+        let stat = store.stat(std::slice::from_ref(id)).await;
+        known |= stat.is_ok();
+        stats.push(stat.ok().and_then(|stats| stats.first().copied().flatten()));
+        if !known && stats.len() >= FAILURES_MAX {
+            break;
+        }
+    }
+    if known { Ok(stats) } else { Err(error.into()) }
+}
+
+/// The folders that cannot be read, for a field; `None` if all can. The first ones are named.
+fn unreadable(store: &dyn Store) -> Option<String> {
+    let folders = store.unreadable();
+    (!folders.is_empty()).then(|| folders[..folders.len().min(UNREADABLE_MAX)].join(", "))
 }
 
 /// `POST /images/info`: a line for each id, with what `GET /images/{id}/info` returns.

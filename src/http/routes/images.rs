@@ -21,7 +21,7 @@ use crate::pipeline::invalid::{invalid, not_within, repeated, unknown_of};
 use crate::pipeline::query;
 use crate::pipeline::{self, Pipeline, codec};
 use crate::renditions::{Origin, Rendition};
-use crate::store;
+use crate::store::{self, Listing};
 
 /// The number of renditions of other images that showed a deleted image, and were removed with it.
 const ALSO_REMOVED: HeaderName = HeaderName::from_static("progimage-also-removed");
@@ -217,11 +217,15 @@ pub(in crate::http) fn list(call: Call) -> Reply {
                 _ => return Err(unknown_of(name, value, &["after", "limit"]).into()),
             }
         }
-        let page = call.app.store.list(after, limit).await?;
+        let Listing { blobs: page, unreadable } = call.app.store.list(after, limit).await?;
         // A full page may have a next one; an empty page is the end.
         let next = page.last().filter(|_| page.len() == limit).map(|(id, _)| id);
         let images: Vec<_> = page.iter().map(|(id, stat)| json!({ "id": id, "bytes": stat.len })).collect();
-        let text = json!({ "images": images, "next": next }).to_string();
+        let mut body = json!({ "images": images, "next": next });
+        if !unreadable.is_empty() {
+            body["unreadable"] = unreadable.into();
+        }
+        let text = body.to_string();
         let held = call.app.list_budget.try_acquire(text.len())?;
         Ok(response::text(StatusCode::OK, "application/json", text_budget::held(text, held)))
     })

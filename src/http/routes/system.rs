@@ -26,7 +26,8 @@ pub(in crate::http) fn readyz(call: Call) -> Reply {
     let ready = if app.draining() { Err(Error::Draining) } else { app.store.writable().map_err(Error::from) };
     let lines = || {
         let jobs = app.jobs.fault().map(|fault| format!("jobs cannot be used: {fault}\n"));
-        format!("ready\n{}", jobs.unwrap_or_default())
+        let folders = app.store.unreadable().into_iter().map(|folder| format!("{folder} cannot be read\n"));
+        format!("ready\n{}{}", jobs.unwrap_or_default(), folders.collect::<String>())
     };
     Reply::Now(ready.map(|()| response::text(StatusCode::OK, "text/plain", lines())))
 }
@@ -53,6 +54,7 @@ async fn figures(app: &App) -> Figures {
         renditions: app.renditions.counters(),
         store: app.store.counters(),
         scrub: app.scrub.counters(),
+        unreadable: app.store.unreadable().len() as u64,
         jobs_answer: jobs.is_some(),
         jobs: jobs.unwrap_or_default(),
     }

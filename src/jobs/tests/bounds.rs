@@ -70,7 +70,7 @@ async fn a_selection_fits_the_database() {
     let select = async |bytes_max: u64| {
         let options = Options { bytes_max, ..options() };
         let items = [chunk::Item { place: Place { item: 0, part: 1 }, line: Bytes::from_static(b"ok") }];
-        database.write(move |database| queue::select(database, 1, &items, None, true, &options)).await
+        database.write(move |database| queue::select(database, 1, &items, &[], (None, true), &options)).await
     };
     assert_eq!(select(used).await, Err(Error::Full { max: used }));
     assert_eq!(select(used + 1).await, Ok(None));

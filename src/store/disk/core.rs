@@ -1,6 +1,8 @@
 //! [`Core`]: the state that all threads of the disk backend share, and blocking calls on single blobs. Batches are in
 //! `commit`.
 
+pub mod list;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,6 +34,8 @@ pub struct Core<F: Fs> {
     pub space: Space,
     /// Commit, delete and quarantine of a digest exclude each other.
     pub locks: Locks,
+    /// Shards that could not be read.
+    pub unreadable: list::Unreadable,
     /// Counts of calls to the device.
     pub counters: AtomicCounters,
     /// Names that are linked and not yet durable. For all other callers they do not exist.
@@ -107,7 +111,18 @@ impl<F: Fs> Core<F> {
         let health = Health::new(Duration::from_millis(options.full_retry_ms));
         let space = Space::new(options.space_reserve_bytes);
         let (locks, counters, pending) = (Locks::default(), AtomicCounters::default(), Mutex::default());
-        Core { fs, options, health, space, locks, counters, pending, verified, temporary_next: AtomicU64::new(0) }
+        Core {
+            fs,
+            options,
+            health,
+            space,
+            locks,
+            counters,
+            pending,
+            verified,
+            temporary_next: AtomicU64::new(0),
+            unreadable: list::Unreadable::default(),
+        }
     }
 
     /// An unused path in `tmp/`, which was emptied at start.
@@ -125,10 +140,19 @@ impl<F: Fs> Core<F> {
         };
         let lookup = match status {
             Err(Errno::NOENT) => return Ok(Lookup::Absent),
-            status => self.classify(digest, status?),
+            Err(error) => return Err(self.suspected(digest, wait, error)),
+            Ok(status) => self.classify(digest, status),
         };
         // Checked after the lookup: a name is pending before it is linked, and until it is durable.
         Ok(if self.is_pending(digest) { Lookup::Absent } else { lookup })
+    }
+
+    /// An error that a lookup met. The folder may be what cannot be read.
+    fn suspected(&self, digest: &Digest, wait: Wait, errno: Errno) -> Errno {
+        if wait == Wait::Block {
+            list::suspect(self, digest, errno);
+        }
+        errno
     }
 
     fn classify(&self, digest: &Digest, status: FileStatus) -> Lookup {
@@ -162,36 +186,10 @@ impl<F: Fs> Core<F> {
         let file = match self.fs.openat(&layout::blob(digest), Open::Read, wait) {
             // A symbolic link or a socket is no blob.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
-            opened => opened?,
+            opened => opened.map_err(|errno| self.suspected(digest, wait, errno))?,
         };
         let status = self.fs.fstat(&file)?;
         Ok((status.is_file && !self.is_pending(digest)).then_some((file, status)))
-    }
-
-    /// Blobs in digest order, after `after`.
-    pub fn list(&self, after: Option<Digest>, limit: usize) -> Result<Vec<(Digest, Stat)>, Errno> {
-        let mut page = Vec::new();
-        for index in after.as_ref().map_or(0, layout::shard_index)..layout::SHARDS {
-            let names = match self.fs.getdents(&layout::shard(index)) {
-                Err(Errno::NOENT) => continue,
-                names => names?,
-            };
-            let mut digests: Vec<Digest> = names
-                .iter()
-                .filter_map(|name| name.parse().ok())
-                .filter(|digest| layout::shard_index(digest) == index && after.is_none_or(|after| *digest > after))
-                .collect();
-            digests.sort_unstable();
-            for digest in digests {
-                if page.len() == limit {
-                    return Ok(page);
-                }
-                if let Some(stat) = self.stat(&digest, Wait::Block)? {
-                    page.push((digest, stat));
-                }
-            }
-        }
-        Ok(page)
     }
 
     /// Removes a blob durably. The caller holds its digest's lock.

@@ -131,7 +131,7 @@ fn what_is_opened_to_be_read_cannot_be_changed() {
         let corrupt = store.open(&ids[0]).await.unwrap().bytes().await;
         assert_eq!(corrupt, Err(store::Error::Corrupt(ids[0])));
         assert!(path_of(folder.path(), &ids[0]).exists(), "quarantine is for the owner");
-        assert_eq!(store.list(None, 10).await.unwrap().len(), 2);
+        assert_eq!(store.list(None, 10).await.unwrap().blobs.len(), 2);
     });
 }
 

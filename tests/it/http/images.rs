@@ -12,6 +12,7 @@ mod list;
 mod masks;
 mod prerender;
 mod rendition_tier;
+mod unreadable;
 pub mod upload;
 pub mod upload_many;
 mod upload_stream;

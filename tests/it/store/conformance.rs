@@ -69,7 +69,7 @@ async fn what_was_never_put_is_not_found(store: &dyn Store) {
     assert_eq!(store.open(&digest).await.err(), Some(Error::NotFound));
     assert_eq!(store.stat(&[digest]).await.unwrap(), [None]);
     assert_eq!(store.delete(&digest).await, Ok(false));
-    assert_eq!(store.list(None, 10).await.unwrap(), []);
+    assert_eq!(store.list(None, 10).await.unwrap().blobs, []);
 }
 
 async fn a_dropped_stage_leaves_nothing(store: &dyn Store) {
@@ -119,7 +119,7 @@ async fn pages_of_a_list_are_all_blobs_in_order(store: &dyn Store) {
     for limit in [1, 7, 25, 100] {
         let (mut got, mut after) = (Vec::new(), None);
         loop {
-            let page = store.list(after, limit).await.unwrap();
+            let page = store.list(after, limit).await.unwrap().blobs;
             assert!(page.len() <= limit);
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
@@ -127,7 +127,7 @@ async fn pages_of_a_list_are_all_blobs_in_order(store: &dyn Store) {
         }
         assert_eq!(got, expected, "{limit}");
     }
-    assert_eq!(store.list(None, 0).await.unwrap(), []);
+    assert_eq!(store.list(None, 0).await.unwrap().blobs, []);
 }
 
 async fn staged_bytes_are_the_body(store: &dyn Store) {
@@ -193,7 +193,7 @@ async fn disk_conforms() {
         println!("{name}");
         let store = open(folder.path(), &Options::default()).await;
         case(&*store).await;
-        while let Some((digest, _)) = store.list(None, 1).await.unwrap().pop() {
+        while let Some((digest, _)) = store.list(None, 1).await.unwrap().blobs.pop() {
             store.delete(&digest).await.unwrap();
         }
         // Nothing may hold the lock once the store is dropped.

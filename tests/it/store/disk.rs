@@ -181,7 +181,7 @@ async fn what_is_no_blob_is_neither_found_nor_deleted() {
         assert_eq!(store.stat(&[digest]).await.unwrap(), [None]);
         assert_eq!(store.open(&digest).await.err(), Some(Error::NotFound));
         assert_eq!(store.delete(&digest).await, Ok(false));
-        assert_eq!(store.list(None, 10).await.unwrap(), []);
+        assert_eq!(store.list(None, 10).await.unwrap().blobs, []);
         assert!(path.symlink_metadata().is_ok());
         fs::rename(&path, folder.path().join(format!("moved-{}", count(folder.path(), ".")))).unwrap();
     }
@@ -198,7 +198,7 @@ async fn unknown_files_stop_nothing_and_stay_but_tmp_is_emptied() {
     fs::write(folder.path().join("tmp/0"), b"torn").unwrap();
     fs::create_dir(folder.path().join("tmp/1")).unwrap();
     let store = open(folder.path(), &options).await;
-    assert_eq!(store.list(None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.list(None, 10).await.unwrap().blobs.len(), 1);
     assert_eq!(put(&*store, &body(2, 10)).await, Ok(Commit::New));
     assert_eq!(put(&*store, &body(3, 10)).await, Ok(Commit::New));
     drop(store);

@@ -135,6 +135,10 @@ pub(super) fn of_jobs(error: &jobs::Error) -> Problem {
             let detail = "This server may not call this URL.";
             problem(StatusCode::FORBIDDEN, "webhook-refused", "Webhook refused", detail)
         }
+        jobs::Error::Unreadable { folder } => {
+            let detail = format!("The folder {folder} of the store cannot be read, so its images were left out.");
+            unavailable("store-unreadable", &detail).member("folder", folder.as_str())
+        }
         jobs::Error::Store(error) => of_store(error),
         jobs::Error::Away(fault) => {
             let detail = format!("The queue of jobs cannot be used: {fault}. Images are served as usual.");

@@ -136,7 +136,7 @@ fn a_list_that_lacks_something_is_not_shorter_for_it() {
         // Nothing is left to do in the background.
         let store = start(&fs).unwrap();
         let whole = store.list(None, 10).await.unwrap();
-        let near = usize::from(layout::shard_index(&whole[0].0));
+        let near = usize::from(layout::shard_index(&whole.blobs[0].0));
         for (errno, nth) in LACKS.into_iter().flat_map(|errno| [0, near, near + 1, near + 2].map(|nth| (errno, nth))) {
             fs.lock().lack = Some((nth, errno));
             assert!(matches!(store.list(None, 10).await, Err(Error::Unavailable(_))), "call {nth} fails with {errno}");
