@@ -1,6 +1,7 @@
 //! The command line: parses arguments and calls the layers below. It renders nothing itself. Each command has a file,
 //! and a row in `COMMANDS`. stdout is data, stderr is for people, and `exit` defines the exit status.
 
+mod backup;
 mod bulk;
 mod client;
 mod completions;
@@ -35,6 +36,8 @@ const COMMANDS: &[Row] = &[
     (bulk::command, bulk::run),
     (jobs::command, jobs::run),
     (copy::command, copy::run),
+    (backup::command, backup::run),
+    (backup::restore_command, backup::run_restore),
     (verify::command, verify::run),
     (render::command, render::run),
     (sign::command, sign::run),

@@ -5,6 +5,7 @@
 //! A file that cannot be used takes nothing else with it: every call is answered with [`Error::Away`], and [`Link`]
 //! tries to mend that.
 
+mod backup;
 mod link;
 mod schema;
 
@@ -17,6 +18,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Error;
+pub use backup::Restored;
 use link::Link;
 pub use link::{Fault, is_failed_sync};
 
@@ -40,6 +42,17 @@ impl Database {
     /// and again, and calls fail meanwhile; an error here means that there can be no thread.
     pub fn open(file: &Path) -> Result<Database, Error> {
         Database::over(Link::to_file(file))
+    }
+
+    /// Copies the database `from`, as it is at one moment, to the file `to`, also while a server uses it. Returns false if
+    /// there is none. Blocks.
+    pub fn copy(from: &Path, to: &Path) -> Result<bool, Error> {
+        backup::copy(from, to)
+    }
+
+    /// Copies the file `from`, which [`Database::copy`] made, to `to`, unless there is a file. Blocks.
+    pub fn restore(from: &Path, to: &Path) -> Result<Restored, Error> {
+        backup::restore(from, to)
     }
 
     /// A database in memory, which ends with the process.

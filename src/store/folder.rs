@@ -9,6 +9,7 @@
 //! state/                    small checksummed files: digest, line feed, payload
 //! renditions/               the rendition tier
 //! jobs.sqlite*              the jobs database, with its log
+//! backup.json               in a backup: what it holds
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub const STATE: &str = "state";
 const RENDITIONS: &str = "renditions";
 /// The jobs database. SQLite adds further files whose names begin with this one.
 const JOBS: &str = "jobs.sqlite";
+/// What a backup says of itself.
+const BACKUP: &str = "backup.json";
 /// What a file system keeps in its root.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -48,6 +51,16 @@ impl<'a> Folder<'a> {
         self.path.join(RENDITIONS)
     }
 
+    /// The folder of files that were taken out of service.
+    pub fn quarantine(&self) -> PathBuf {
+        self.path.join(QUARANTINE)
+    }
+
+    /// The file in which a backup says what it holds.
+    pub fn backup(&self) -> PathBuf {
+        self.path.join(BACKUP)
+    }
+
     /// The file of the jobs database.
     pub fn jobs(&self) -> PathBuf {
         self.path.join(JOBS)
@@ -56,5 +69,6 @@ impl<'a> Folder<'a> {
 
 /// Whether the program, or a file system, gives this name in a data folder.
 pub fn is_known(name: &str) -> bool {
-    [MARKER, BLOBS, TEMPORARY, QUARANTINE, STATE, RENDITIONS, LOST_AND_FOUND].contains(&name) || name.starts_with(JOBS)
+    [MARKER, BLOBS, TEMPORARY, QUARANTINE, STATE, RENDITIONS, BACKUP, LOST_AND_FOUND].contains(&name)
+        || name.starts_with(JOBS)
 }

@@ -1,6 +1,7 @@
 //! The program as a shell calls it: standard output is data, standard error is for people, and the exit status says how
 //! it ended.
 
+mod backup;
 mod bulk;
 mod get;
 mod local;

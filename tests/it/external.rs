@@ -20,7 +20,7 @@ use crate::http::ppm;
 const BINARY: &str = env!("CARGO_BIN_EXE_progimage");
 
 /// The program with a data folder, perhaps under strace; killed when dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Its address; `None`: it ended before it listened.
     address: Option<String>,
@@ -28,7 +28,7 @@ struct Server {
 
 impl Server {
     /// Starts `progimage serve` on a free port and waits until it answers (or, under strace, has ended).
-    fn start(data: &Path, strace: &[&str]) -> Server {
+    pub(crate) fn start(data: &Path, strace: &[&str]) -> Server {
         if strace.is_empty() {
             return Server::start_with(data, &[]);
         }
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// One request on a connection of its own; `None` when the connection broke before a status line.
-    fn send(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+    pub(crate) fn send(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         let mut stream = TcpStream::connect(self.address.as_ref()?).ok()?;
         let length = body.len();
         let head = format!(
@@ -104,7 +104,7 @@ impl Server {
         Some((status, answer.split_off(end + 4)))
     }
 
-    fn status(&self, method: &str, path: &str, body: &[u8]) -> Option<u16> {
+    pub(crate) fn status(&self, method: &str, path: &str, body: &[u8]) -> Option<u16> {
         self.send(method, path, body).map(|(status, _)| status)
     }
 }

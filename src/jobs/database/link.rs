@@ -25,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Pages of the log from which a commit copies them into the file.
 const LOG_PAGES: c_int = 1_000;
 /// The mode of the file; SQLite gives its log the same.
-const FILE_MODE: u32 = 0o640;
+pub const FILE_MODE: u32 = 0o640;
 
 /// Why the database cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,197 @@
+//! `progimage backup` and `progimage restore`: a whole data folder, images and jobs, into another folder and back. A backup
+//! is a store like any other, with a copy of the queue and a file that says what was backed up. A repeated command
+//! continues where the last one ended.
+//!
+//! The queue is copied first, at one moment. Each image that it says is stored was stored before, so it is copied, too.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::copy::blobs::{CopyCounts, CopyRun, Named, PARTS};
+use super::copy::jobs_arg;
+use super::exit::{self, Exit, Failure};
+use super::load;
+use super::output::Output;
+use super::progress::Progress;
+use crate::jobs::{Database, Restored};
+use crate::store::Folder;
+
+pub fn command() -> Command {
+    Command::new("backup")
+        .about("Back up the images and jobs of a data folder, also while its server runs")
+        .arg(folder_arg().help("Folder of the backup; made if missing"))
+        .arg(data_arg().help("Data folder to back up, as for serve"))
+        .args(common_args())
+        .after_help(format!(
+            "Prints the id of each image once it is durable in the backup. What is there already and right is not copied \
+             again. Everything that was acknowledged before the backup began is in it. What cannot be read is named, and \
+             the rest goes on. Files in quarantine are listed in backup.json, not copied.\n\n{}",
+            exit::HELP
+        ))
+}
+
+pub fn restore_command() -> Command {
+    Command::new("restore")
+        .about("Restore the images and jobs of a backup into a data folder, without a server")
+        .arg(folder_arg().help("Folder of the backup"))
+        .arg(data_arg().help("Data folder to fill, as for serve; made if missing"))
+        .args(common_args())
+        .after_help(format!(
+            "Images that are in the data folder and not in the backup stay. Jobs that had not ended go on when the server \
+             starts, and webhooks that were still due are called. If the data folder has other jobs, those stay, and the \
+             exit status is 1.\n\n{}",
+            exit::HELP
+        ))
+}
+
+fn folder_arg() -> Arg {
+    Arg::new("folder").value_name("DIR").required(true)
+}
+
+fn data_arg() -> Arg {
+    Arg::new("data").long("data").value_name("DIR")
+}
+
+fn common_args() -> [Arg; 3] {
+    let quick = Arg::new("quick").long("quick").action(ArgAction::SetTrue);
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue);
+    [
+        jobs_arg(),
+        quick.help("Take what is there already by its length, without reading it"),
+        json.help("Lines of JSON: {id, bytes}, {id, problem} or {path, problem}"),
+    ]
+}
+
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    exit::run("backup", backup(matches))
+}
+
+pub fn run_restore(matches: &ArgMatches) -> ExitCode {
+    exit::run("restore", restore(matches))
+}
+
+/// What a command works on.
+struct Work<'a> {
+    from: Folder<'a>,
+    to: Folder<'a>,
+    copy: CopyRun<'a>,
+    output: Output,
+    progress: Progress,
+}
+
+impl<'a> Work<'a> {
+    async fn open(from: Named<'a>, to: Named<'a>, matches: &ArgMatches) -> Result<Work<'a>, Failure> {
+        let copy = CopyRun::open(from, to, matches, !matches.get_flag("quick")).await?;
+        let folder = |named: Named<'a>| Folder::of(named.url).ok_or_else(|| named.failure("not a folder"));
+        let progress = Progress::parts(PARTS);
+        let output = Output::new(matches.get_flag("json"), progress.clone());
+        Ok(Work { from: folder(from)?, to: folder(to)?, copy, output, progress })
+    }
+
+    /// Names something beside the images that failed.
+    fn failed(&mut self, path: &Path, problem: &str) -> io::Result<()> {
+        let path = path.display();
+        self.output.failed(|| json!({ "path": path.to_string(), "problem": problem }), || format!("{path}: {problem}"))
+    }
+}
+
+/// Both folders: the one that the settings name, and that of the backup.
+fn folders(matches: &ArgMatches) -> Result<(String, String), Failure> {
+    let data = load(&[matches]).map_err(Failure::usage)?.data;
+    let folder = matches.get_one::<String>("folder").cloned().unwrap_or_default();
+    let real = |path: &str| fs::canonicalize(path).ok();
+    match (real(&data), real(&folder)) {
+        (Some(one), Some(other)) if one == other => {
+            Err(Failure::usage(format!("{folder}: the data folder itself; expected another folder")))
+        }
+        _ => Ok((data, folder)),
+    }
+}
+
+async fn backup(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let (data, folder) = folders(matches)?;
+    let (began, started) = (now_ms(), Instant::now());
+    let (from, to) = (Named { name: "--data", url: &data }, Named { name: &folder, url: &folder });
+    let mut work = Work::open(from, to, matches).await?;
+    let (file, copy) = (work.from.jobs(), work.to.jobs());
+    let queue = match blocking(move || Database::copy(&file, &copy)).await? {
+        Ok(true) => "copied",
+        Ok(false) => "absent",
+        Err(error) => {
+            work.failed(&work.from.jobs(), &format!("the jobs are not copied: {error}"))?;
+            "failed"
+        }
+    };
+    let counts = work.copy.all(&mut work.output, &work.progress).await?;
+    let quarantine = names(&work.from.quarantine()).map_err(|error| from.failure(error))?;
+    let CopyCounts { copied, present, failed, bytes } = counts;
+    let told = json!({
+        "version": 1, "data": data, "began_ms": began, "ended_ms": now_ms(), "jobs": queue,
+        "copied": copied, "copied_bytes": bytes, "present": present, "failed": failed, "quarantine": quarantine,
+    });
+    write(&work.to.backup(), &told).map_err(|error| to.failure(error))?;
+    let seconds = started.elapsed().as_secs_f64();
+    let text = format!("{}, jobs {queue}, {} in quarantine, in {seconds:.1} s", counts.text(), quarantine.len());
+    Ok(Exit::of_failed(work.output.end("backup", &text)?))
+}
+
+async fn restore(matches: &ArgMatches) -> Result<Exit, Failure> {
+    let (data, folder) = folders(matches)?;
+    let started = Instant::now();
+    let (from, to) = (Named { name: &folder, url: &folder }, Named { name: "--data", url: &data });
+    let mut work = Work::open(from, to, matches).await?;
+    if !work.from.backup().exists() {
+        eprintln!("progimage restore: {folder} has no backup.json: its backup did not come to its end");
+    }
+    let counts = work.copy.all(&mut work.output, &work.progress).await?;
+    // Last: jobs find their images.
+    let (file, copy) = (work.from.jobs(), work.to.jobs());
+    let jobs = match blocking(move || Database::restore(&file, &copy)).await? {
+        Ok(Restored::Now) => "copied",
+        Ok(Restored::Before) => "there before",
+        Ok(Restored::Absent) => "absent",
+        Ok(Restored::Other) => {
+            work.failed(&work.to.jobs(), "there are other jobs, which stay; move this file away to restore those")?;
+            "kept"
+        }
+        Err(error) => {
+            work.failed(&work.from.jobs(), &format!("the jobs are not restored: {error}"))?;
+            "failed"
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Exit::of_failed(work.output.end("restore", &format!("{}, jobs {jobs}, in {seconds:.1} s", counts.text()))?))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| Failure::new(Exit::Failed, panic))
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The names in a folder, in order.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Writes a small file durably, in one step.
+fn write(path: &Path, value: &Value) -> io::Result<()> {
+    let draft = path.with_extension("json.part");
+    fs::write(&draft, format!("{value:#}\n"))?;
+    File::open(&draft)?.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
