@@ -66,7 +66,11 @@ pub struct Settings {
 impl App {
     /// The settings that change what a query means.
     pub(super) fn render_policy(&self) -> RenderPolicy<'_> {
-        RenderPolicy { presets: &self.options.presets, converts_render: self.items.convert_renders() }
+        RenderPolicy {
+            presets: &self.options.presets,
+            converts_render: self.items.convert_renders(),
+            effort_max: self.options.effort_max,
+        }
     }
 
     /// Answers with a streamed 200 whose body `work` writes, on a task of its own.

@@ -90,7 +90,7 @@ impl Budget {
             },
         };
         answer.ok_or_else(|| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.count_refusal();
             Refused::Busy
         })
     }
@@ -123,6 +123,11 @@ impl Budget {
     /// Callers that wait now.
     pub fn queue_len(&self) -> usize {
         self.state.lock().queue.len()
+    }
+
+    /// Counts a refusal, by this budget or for a wait after it.
+    pub fn count_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Number of refusals as [`Refused::Busy`].

@@ -129,7 +129,8 @@ impl Engine {
         if let Some(errors) = aux_images.failures(batch.pipelines()) {
             return Ok(Admitted { permit, render: Err(errors) });
         }
-        let render = Render { lane: lane.clone(), batch, source, images, aux_images, waited: queue.waited() };
+        let (waited, until) = (queue.waited(), queue.end());
+        let render = Render { lane: lane.clone(), batch, source, images, aux_images, waited, until };
         Ok(Admitted { permit, render: Ok(render) })
     }
 

@@ -19,6 +19,9 @@ use crate::pipeline::{self, Deadline, Limits, TimeLimit};
 /// Admitted renders per thread: while one runs, the next one's source is read.
 const PLACES_PER_THREAD: usize = 2;
 
+/// The least time in which a thread takes a render that was admitted.
+const WAKING: Duration = Duration::from_secs(1);
+
 /// Blobs that are read for their header at once, in number and in sizes of the largest blob. They have a budget of their
 /// own, so that metadata does not wait for renders.
 const HEADER_READS_MAX: usize = 64;
@@ -123,6 +126,12 @@ impl Lane {
         self.panics.fetch_add(panicked as u64, Ordering::Relaxed);
     }
 
+    /// The error of a render that no thread has taken in time, which is counted.
+    pub fn late(&self) -> Error {
+        self.memory.count_refusal();
+        Error::Busy { retry_after_s: self.retry_after_s() }
+    }
+
     /// By then everything that waits now was served or dropped.
     fn retry_after_s(&self) -> u32 {
         let seconds = self.queue_timeout.unwrap_or_default().as_millis().div_ceil(1000);
@@ -188,6 +197,11 @@ impl Queue<'_> {
         })?;
         self.waited += began.elapsed();
         Ok(permit)
+    }
+
+    /// When a thread must have taken what was admitted. The system may be slow to wake a thread that is free.
+    pub fn end(&self) -> Option<tokio::time::Instant> {
+        self.end.map(|end| end.max(tokio::time::Instant::now() + WAKING))
     }
 
     /// How long it took so far.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::admission::Permit;
 use super::aux_images::AuxImages;
@@ -34,6 +36,8 @@ pub struct Render {
     pub images: Images,
     pub aux_images: AuxImages,
     pub waited: Duration,
+    /// When a thread must have taken it. `None`: it may wait.
+    pub until: Option<tokio::time::Instant>,
 }
 
 impl Admitted {
@@ -49,27 +53,85 @@ impl Admitted {
 
 impl Render {
     async fn run(self, mut permit: Permit) -> Vec<Made> {
-        let Render { lane, batch, source, images, aux_images, waited } = self;
-        let (cancel, submitted) = (CancelOnDrop::default(), Instant::now());
+        let Render { lane, batch, source, images, aux_images, waited, until } = self;
+        let submitted = Instant::now();
         let lost = vec![Err(Error::Panicked); batch.pipelines().len()];
         let (limits, memory_bytes_max) = (lane.limits.clone(), lane.memory.bytes_max());
         let work = Arc::new(Work { batch, source, images, limits, memory_bytes_max });
-        let (lane_of_job, work_of_job, cancelled) = (lane.clone(), work.clone(), cancel.0.clone());
+        let (queued, taken) = Queued::new(work.clone());
+        let (lane_of_job, place, cancelled) = (lane.clone(), queued.place.clone(), queued.cancelled.clone());
         let job = lane.pool.submit(move |renderer| {
+            let work = take(&place)?;
             let queue = waited + submitted.elapsed();
-            (renderer.outputs(&work_of_job, &lane_of_job.clock(cancelled)), queue)
+            Some((renderer.outputs(&work, &lane_of_job.clock(cancelled)), queue))
         });
         // A task of its own keeps the permit: the thread of the job must not give it back, and the caller may leave.
+        let place = queued.place.clone();
         let task = tokio::spawn(async move {
             let pipelines = work.batch.pipelines();
-            let done = job.await.ok().and_then(Result::ok);
+            if let Err(refused) = in_time(&lane, &place, taken, until).await {
+                return vec![Err(refused); pipelines.len()];
+            }
+            let done = job.await.ok().and_then(Result::ok).flatten();
             let (outputs, queue) = done.unwrap_or_else(|| (vec![Err(Error::Panicked); pipelines.len()], waited));
             lane.count(&outputs);
             let outputs = outputs.into_iter().map(|output| output.map_err(|error| aux_images.why(error)));
             let made = outputs.zip(pipelines);
             made.map(|(output, pipeline)| Ok(rendition(output?, pipeline, queue, &mut permit))).collect()
         });
-        task.await.unwrap_or(lost)
+        let made = task.await.unwrap_or(lost);
+        drop(queued);
+        made
+    }
+}
+
+/// The place of a render in the queue of the pool, until a thread takes it: what it needs, and whom to tell.
+type Place = Arc<Mutex<Option<(Arc<Work>, oneshot::Sender<()>)>>>;
+
+/// Takes a render out of the queue. `None`: it was given up.
+fn take(place: &Place) -> Option<Arc<Work>> {
+    let (work, taken) = place.lock().take()?;
+    // Without a receiver the caller has left, and the flag says so.
+    _ = taken.send(());
+    Some(work)
+}
+
+/// Waits until a thread has taken a render, at most until `until`.
+async fn in_time(
+    lane: &Lane,
+    place: &Place,
+    taken: oneshot::Receiver<()>,
+    until: Option<tokio::time::Instant>,
+) -> Result<(), Error> {
+    let answer = match until {
+        Some(until) => tokio::time::timeout_at(until, taken).await.ok(),
+        None => Some(taken.await),
+    };
+    match answer {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) => Err(pipeline::Error::Cancelled.into()),
+        // It may have been taken just now.
+        None => place.lock().take().map_or(Ok(()), |_| Err(lane.late())),
+    }
+}
+
+/// A render whose caller waits. When it is dropped, it leaves the queue, or stops on its thread.
+struct Queued {
+    place: Place,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Queued {
+    fn new(work: Arc<Work>) -> (Queued, oneshot::Receiver<()>) {
+        let (sender, taken) = oneshot::channel();
+        (Queued { place: Arc::new(Mutex::new(Some((work, sender)))), cancelled: Arc::default() }, taken)
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        drop(self.place.lock().take());
     }
 }
 
@@ -183,22 +245,11 @@ fn attempt<T>(work: impl FnOnce() -> Result<T, pipeline::Error>) -> Result<T, Er
     Ok(guarded(work).map_err(|_| Error::Panicked)??)
 }
 
-/// Sets its flag when it is dropped.
-#[derive(Default)]
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
 
     use super::super::pool::Panicked;
@@ -274,6 +325,24 @@ mod tests {
         let counters = renditions.counters();
         assert_eq!((counters.bulk_renders, counters.busy), (CALLERS as u64, 0));
         assert_eq!((counters.bulk_waiting, counters.bulk_bytes_in_flight), (0, 0));
+        assert_eq!(held.await, Ok(Ok(true)));
+    }
+
+    #[tokio::test]
+    async fn a_render_that_no_thread_takes_in_time_is_refused_and_gives_back_what_it_held() {
+        let options = Options { render_threads: 1, queue_timeout_ms: 20, ..Options::default() };
+        let (store, renditions) = renditions(options).await;
+        let source = put(&store, 1).await;
+        let (open, gate) = mpsc::channel::<()>();
+        let held = renditions.engine.single.pool.submit(move |_| gate.recv().is_ok());
+        for _ in 0..2 {
+            let refused = renditions.get(&source, &png()).await.map(drop);
+            assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+            let counters = renditions.counters();
+            assert_eq!((counters.renders, counters.bytes_in_flight), (0, 0));
+        }
+        assert_eq!(renditions.counters().busy, 2);
+        open.send(()).expect("the thread waits");
         assert_eq!(held.await, Ok(Ok(true)));
     }
 

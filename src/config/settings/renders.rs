@@ -30,6 +30,13 @@ pub const SINGLE: &[Setting] = &[
         1..=MS_MAX,
         layers.renditions.render_timeout_ms
     ),
+    number!(
+        "effort_max",
+        "Largest `effort` of a request without a key or a signature. A format's own default is always allowed. Presets, \
+         bulk requests and jobs may use all of it.",
+        0..=9,
+        layers.http.effort_max
+    ),
     switch!(
         "isolate",
         "Render in worker processes. A worker that crashes or runs late costs one request; codecs see no keys and no \

@@ -70,6 +70,9 @@ pub struct Options {
     /// Whether conversions become renders, for servers that must never serve an original's metadata under another
     /// extension.
     pub convert_renders: bool,
+    /// The most effort that a single request without a key or a signature may choose, 0..=9; a format's own default is
+    /// always allowed.
+    pub effort_max: u8,
     /// Presets by name.
     pub presets: Presets,
 }
@@ -105,6 +108,7 @@ impl Default for Options {
             linger_bytes_max: 256 << 20,
             shutdown_ms: 30_000,
             convert_renders: false,
+            effort_max: 3,
             presets: Presets::default(),
         }
     }

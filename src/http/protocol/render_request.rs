@@ -6,10 +6,11 @@ use hyper::http::request::Parts;
 use super::auth::Grant;
 use super::hint;
 use super::negotiate::{self, Bucket};
-use super::response_options::{self, Pairs, ResponseOptions};
+use super::response_options::{self, EFFORT, Pairs, ResponseOptions};
 use crate::digest::Digest;
 use crate::http::error::Error;
-use crate::pipeline::codec::{Codec, Header, by_extension};
+use crate::pipeline::codec::{Codec, Effort, Header, by_extension};
+use crate::pipeline::invalid::not_within;
 use crate::pipeline::query;
 use crate::pipeline::{self, Pipeline, Presets};
 
@@ -19,6 +20,8 @@ pub(in crate::http) struct RenderPolicy<'a> {
     pub(in crate::http) presets: &'a Presets,
     /// Whether a conversion is a render, where not every client may read originals.
     pub(in crate::http) converts_render: bool,
+    /// The most effort that a client without a key or a signature may choose.
+    pub(in crate::http) effort_max: u8,
 }
 
 impl RenderPolicy<'_> {
@@ -85,6 +88,7 @@ impl RenderRequest {
     ) -> Result<Pipelines, Error> {
         let pipeline = |codec| {
             let pipeline = Pipeline::from_form(codec, &self.pairs, parts).map_err(|error| self.hinted(error))?;
+            self.check_effort(codec, policy.effort_max)?;
             Ok(policy.apply(pipeline))
         };
         let bucket = match &self.format {
@@ -102,6 +106,22 @@ impl RenderRequest {
             return Err(refused.unwrap_or(Error::NotAcceptable));
         }
         Ok(Pipelines::Negotiated(bucket, pipelines))
+    }
+
+    /// Refuses an effort above what every client may spend. The default of the format is never too much.
+    fn check_effort(&self, codec: &Codec, effort_max: u8) -> Result<(), Error> {
+        let asked = self.pairs.iter().find(|(name, _)| name == EFFORT).filter(|_| self.options.free_effort);
+        let own = codec.encoder.and_then(|encoder| encoder.effort);
+        let (Some((_, asked)), Some(Effort { default, .. })) = (asked, own) else { return Ok(()) };
+        let most = u64::from(effort_max.max(default));
+        match asked.parse::<u64>() {
+            Ok(effort) if effort > most => {
+                let why =
+                    "effort_max bounds requests without a key or a signature; presets, bulk and jobs may use more";
+                Err(not_within(EFFORT, asked, 0, most).because(why).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The error with the path of this request where another extension is meant.

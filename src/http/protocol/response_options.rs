@@ -15,6 +15,8 @@ use crate::pipeline::{self, PRESET, Presets};
 
 /// The parameter that changes a header field and not the bytes.
 const DOWNLOAD: &str = "download";
+/// The parameter that is bounded for clients without a key or a signature.
+pub(in crate::http) const EFFORT: &str = "effort";
 /// The parameters of a signed URL. They are verified before anything is read.
 const SIGNED: [&str; 3] = ["expires", "key_id", "sig"];
 const DOWNLOAD_BYTES_MAX: usize = 255;
@@ -26,6 +28,8 @@ pub(in crate::http) struct ResponseOptions {
     pub(in crate::http) download: Option<String>,
     /// Whether a preset was named, whose meaning may change.
     pub(in crate::http) preset: bool,
+    /// Whether a client without a key or a signature has chosen the effort.
+    pub(in crate::http) free_effort: bool,
 }
 
 /// Splits the query of a request into parameters of the pipeline and response options.
@@ -59,8 +63,9 @@ pub(in crate::http) fn split(
     if let (true, Some((name, value))) = (presets.only, free) {
         return Err(presets.alone(name, value).into());
     }
+    let free_effort = grant == Grant::Public && pairs.iter().any(|(name, _)| name == EFFORT);
     let preset = presets.expand(&mut pairs)?;
-    Ok((pairs, ResponseOptions { download, preset }))
+    Ok((pairs, ResponseOptions { download, preset, free_effort }))
 }
 
 /// A parameter of the pipeline where a path has no extension, or one that is not known at all.

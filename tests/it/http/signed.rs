@@ -115,3 +115,24 @@ fn where_only_presets_are_rendered_free_parameters_are_refused() {
         assert_eq!((&refused.json()["kind"], &refused.json()["with"]), (&"conflict".into(), &"presets_only".into()));
     }
 }
+
+#[test]
+fn more_effort_than_every_client_may_spend_needs_a_signature_or_a_preset() {
+    let server = Server::with(|settings| {
+        settings.access = Access { signing_keys: vec![key()], ..Access::default() };
+        settings.http.effort_max = 4;
+        presets("best:effort=9", false)(settings);
+    });
+    let path = server.store(&ppm(4, 3, [200, 30, 60]));
+    // The default of png is above what is set, and all of tiff's are alike.
+    for allowed in ["webp?effort=4", "png?effort=5", "tiff?effort=9", "webp?preset=best", "avif?effort=0"] {
+        assert_eq!(server.get(&format!("{path}.{allowed}")).status, 200, "{allowed}");
+    }
+    for (refused, most) in [("webp?effort=5", 4), ("png?effort=6", 5), ("avif?w=2&effort=9", 4)] {
+        let answer = server.get(&format!("{path}.{refused}"));
+        assert_eq!(answer.status, 400, "{refused}");
+        let problem = answer.json();
+        assert_eq!((&problem["parameter"], &problem["allowed"]), (&"effort".into(), &format!("0..{most}").into()));
+        assert_eq!(server.get(&sign(&key(), &format!("{path}.{refused}"), None)).status, 200, "{refused}");
+    }
+}
