@@ -26,8 +26,8 @@ const NOTE_AFTER: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(60);
 /// Attempts at a blob that cannot be read: there may be no descriptor or memory for the moment.
 const ATTEMPTS_MAX: usize = 2;
-/// The longest wait before the clock is asked again, which may have been set.
-const WAIT_MAX: Duration = Duration::from_secs(3_600);
+/// The longest wait for a blob that was listed. Before a longer one blobs are listed again, since others may have come.
+const SOON: Duration = Duration::from_secs(60);
 /// Parts of a pass that [`Counters::place`] counts.
 const PARTS: u64 = 4_096;
 
@@ -171,17 +171,23 @@ impl Runner {
         self.show();
     }
 
-    /// Reads all blobs that this pass has not read yet.
+    /// Reads all blobs that this pass has not read yet, each when it is due. Those that come meanwhile are read, too.
     async fn pass(&mut self) {
         let mut is_whole = true;
         loop {
+            self.keep_to_clock();
             match self.store.list(self.pass.after, PAGE).await {
                 Ok(page) => {
                     is_whole &= page.unreadable.is_empty();
-                    if page.blobs.is_empty() {
+                    let next = page.blobs.first().map_or(1.0, |(digest, _)| part_below(digest));
+                    if !self.is_soon(next) {
+                        // There may be others by the time when this one is due.
+                        sleep(SOON).await;
+                    } else if page.blobs.is_empty() {
                         break;
+                    } else {
+                        self.page(page.blobs.iter().map(|(digest, _)| *digest)).await;
                     }
-                    self.page(page.blobs.iter().map(|(digest, _)| *digest)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the scrub cannot list blobs; it waits");
@@ -198,6 +204,9 @@ impl Runner {
 
     async fn page(&mut self, digests: impl Iterator<Item = Digest>) {
         for digest in digests {
+            if !self.is_soon(part_below(&digest)) {
+                return;
+            }
             self.due(part_below(&digest)).await;
             self.read(&digest).await;
             self.pass.after = Some(digest);
@@ -208,17 +217,25 @@ impl Runner {
         }
     }
 
+    /// Whether a `part` of this pass is due before others would be listed again.
+    fn is_soon(&self, part: f64) -> bool {
+        wait_s(self.pass.started_s, part, self.period, now_s()) <= SOON.as_secs_f64()
+    }
+
+    /// A clock that was set back must not put everything off.
+    fn keep_to_clock(&mut self) {
+        self.pass.started_s = self.pass.started_s.min(now_s());
+    }
+
     /// Waits until a `part` of this pass is due.
     async fn due(&mut self, part: f64) {
         loop {
-            let now_s = now_s();
-            // A clock that was set back must not put everything off.
-            self.pass.started_s = self.pass.started_s.min(now_s);
-            let wait = wait_s(self.pass.started_s, part, self.period, now_s);
+            self.keep_to_clock();
+            let wait = wait_s(self.pass.started_s, part, self.period, now_s());
             if wait == 0.0 {
                 return;
             }
-            sleep(Duration::from_secs_f64(wait).min(WAIT_MAX)).await;
+            sleep(Duration::from_secs_f64(wait).min(SOON)).await;
         }
     }
 
@@ -328,6 +345,15 @@ mod tests {
         let mut third = runner(&store);
         third.resume().await;
         assert_eq!(third.pass.after, None, "it begins anew");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_due_is_listed_again_before_it_is_read() {
+        let store = open("memory:", &Options::default()).await.expect("opened");
+        let mut runner = Runner::new(store, Arc::default(), Duration::from_secs(86_400), None);
+        let [soon, late] = ["00", "80"].map(|first| format!("{first}{}", "00".repeat(31)).parse().expect("a digest"));
+        runner.page([soon, late].into_iter()).await;
+        assert_eq!(runner.pass.after, Some(soon));
     }
 
     #[tokio::test(start_paused = true)]
