@@ -35,6 +35,7 @@ use self::commit::{Answer, Body, CommitRequest, Committer};
 use self::core::{Core, Stored, list};
 use self::fs::{Errno, Fs, Wait};
 use self::pool::{Pool, Rank, panicked};
+use self::proof::Proof;
 use self::read::{Opened, Way, cached};
 use self::real::RealFs;
 use self::stage::Staged;
@@ -192,31 +193,40 @@ impl<F: Fs> Inner<F> {
         let lock = self.core.locks.acquire(digest).await;
         let (body, lock) = match cached(|wait| self.core.stored(&digest, len, wait)) {
             Some(Stored::Proven) => return Ok(self.present(body)),
-            Some(Stored::Unproven) => (body, lock),
-            Some(Stored::Otherwise) | None => match self.submit(digest, len, body, lock).await? {
+            Some(Stored::Unproven(_)) => (body, lock),
+            Some(Stored::Otherwise) | None => match self.submit(digest, len, body, None, lock).await? {
                 Answer::Done(commit) => return Ok(commit),
                 Answer::Unproven(body, lock) => (body, lock),
             },
         };
-        let (is_good, lock) = self.prove(digest, lock).await?;
-        if is_good {
-            return Ok(self.present(body));
-        }
-        match self.submit(digest, len, body, lock).await? {
+        let (proof, lock) = self.prove(digest, lock).await?;
+        let bad = match proof {
+            Proof::Good => return Ok(self.present(body)),
+            Proof::Bad(inode) => Some(inode),
+            Proof::Absent => None,
+        };
+        match self.submit(digest, len, body, bad, lock).await? {
             Answer::Done(commit) => Ok(commit),
             // Another program works in the folder.
             Answer::Unproven(..) => Err(Error::Unavailable("a file took the place of a corrupt one".into())),
         }
     }
 
-    async fn submit(&self, digest: Digest, len: u64, body: Body<F>, lock: Guard) -> Result<Answer<F>, Error> {
+    async fn submit(
+        &self,
+        digest: Digest,
+        len: u64,
+        body: Body<F>,
+        bad: Option<u64>,
+        lock: Guard,
+    ) -> Result<Answer<F>, Error> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        self.committer.submit(CommitRequest { digest, len, body, lock, reply });
+        self.committer.submit(CommitRequest { digest, len, body, bad, lock, reply });
         answer.await.unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Proves the stored file on a thread, which holds the lock even if the caller leaves.
-    async fn prove(&self, digest: Digest, lock: Guard) -> Result<(bool, Guard), Error> {
+    async fn prove(&self, digest: Digest, lock: Guard) -> Result<(Proof, Guard), Error> {
         let core = Arc::clone(&self.core);
         self.readers.call(move || Ok((core.prove(&digest)?, lock))).await
     }

@@ -47,6 +47,8 @@ pub struct CommitRequest<F: Fs> {
     pub len: u64,
     /// The bytes.
     pub body: Body<F>,
+    /// The inode of a stored file that was found bad. It makes room for this one.
+    pub bad: Option<u64>,
     /// Keeps other commits, deletes and quarantines of this digest away.
     pub lock: Guard,
     /// The sender of the answer.
@@ -207,14 +209,14 @@ fn prepare_all<F: Fs>(core: &Arc<Core<F>>, syncers: &Pool, batch: Vec<CommitRequ
 
 /// Writes the bytes of a request, unless the blob is there already. A request that goes no further is answered.
 fn prepared<F: Fs>(core: &Arc<Core<F>>, request: CommitRequest<F>, by: By) -> Option<Prepared<F>> {
-    let CommitRequest { digest, len, body, lock, reply } = request;
+    let CommitRequest { digest, len, body, bad, lock, reply } = request;
     let result = match core.stored(&digest, len, Wait::Block).map_err(|errno| core.error("stat", errno)) {
         Ok(Stored::Proven) => Ok(None),
-        Ok(Stored::Otherwise) => prepare(core, body, by).map(Some),
-        Ok(Stored::Unproven) => {
+        Ok(Stored::Unproven(inode)) if bad != Some(inode) => {
             let _ = reply.send(Ok(Answer::Unproven(body, lock)));
             return None;
         }
+        Ok(Stored::Otherwise | Stored::Unproven(_)) => prepare(core, body, by).map(Some),
         Err(error) => Err(error),
     };
     match result {
@@ -273,7 +275,8 @@ fn publish<F: Fs>(core: &Core<F>, digest: &Digest, path: &str) -> Result<Commit,
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(core.error("link", errno)),
     }
-    // `prepared` found that the file there is not the blob: of another length, empty, or not a file. It makes room.
+    // `prepared` found that what is there is not the blob: of another length, empty, not a file, or read and found bad.
+    // It makes room only now that the blob's own bytes are durable.
     core.quarantine(digest).map_err(|errno| core.error("quarantine", errno))?;
     core.fs.linkat(path, &name).map_err(|errno| core.error("link", errno))?;
     Ok(Commit::New)

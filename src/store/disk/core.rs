@@ -95,8 +95,8 @@ pub enum Lookup {
 pub enum Stored {
     /// The blob: its file was lately found good.
     Proven,
-    /// A file of the blob's length.
-    Unproven,
+    /// A file of the blob's length, with its inode.
+    Unproven(u64),
     /// Nothing, or a file that cannot be the blob.
     Otherwise,
 }
@@ -168,7 +168,7 @@ impl<F: Fs> Core<F> {
         Ok(match self.find(digest, wait)? {
             Lookup::Blob(status) if status.len != len => Stored::Otherwise,
             Lookup::Blob(status) if self.is_verified(digest, status.inode) => Stored::Proven,
-            Lookup::Blob(_) => Stored::Unproven,
+            Lookup::Blob(status) => Stored::Unproven(status.inode),
             Lookup::Absent | Lookup::Foreign(_) => Stored::Otherwise,
         })
     }
@@ -218,6 +218,7 @@ impl<F: Fs> Core<F> {
 
     /// Quarantines the file `inode`, unless another has replaced it by now. The caller holds its digest's lock.
     pub fn condemn(&self, digest: &Digest, inode: u64) -> Result<(), Error> {
+        self.health.writable()?;
         match self.find(digest, Wait::Block) {
             Ok(Lookup::Blob(status) | Lookup::Foreign(status)) if status.inode == inode => {}
             _ => return Ok(()),

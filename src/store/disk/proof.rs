@@ -24,27 +24,40 @@ pub fn hash<F: Fs>(fs: &F, file: &F::File, pace: impl Fn(u64)) -> Result<(Digest
     }
 }
 
+/// What is stored under the name of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The blob.
+    Good,
+    /// The file of this inode, which has other bytes or cannot be read. It may go once the upload's own bytes are durable.
+    Bad(u64),
+    /// Nothing.
+    Absent,
+}
+
 impl<F: Fs> Core<F> {
-    /// Whether the stored file is the blob. If not, it is out of service afterwards. The caller holds its digest's lock.
-    pub fn prove(&self, digest: &Digest) -> Result<bool, Error> {
+    /// Reads the stored file for an upload of its blob, and changes nothing. The caller holds the digest's lock.
+    pub fn prove(&self, digest: &Digest) -> Result<Proof, Error> {
         let opened = self.open(digest, Wait::Block).map_err(|errno| self.error("open", errno))?;
-        let Some((file, status)) = opened else { return Ok(false) };
-        let is_good = match hash(&self.fs, &file, |_| {}) {
-            Ok((actual, _)) if actual == *digest => true,
-            Ok(_) | Err(Errno::IO) => self.is_good_on_device(digest, &file, status.len)?,
-            Err(errno) => return Err(self.error("read", errno)),
+        let Some((file, status)) = opened else { return Ok(Proof::Absent) };
+        let read = match hash(&self.fs, &file, |_| {}) {
+            Ok((actual, _)) if actual == *digest => Ok(true),
+            Ok(_) | Err(Errno::IO) => self.is_good_on_device(digest, &file, status.len),
+            Err(errno) => Err(errno),
         };
-        if is_good {
-            self.set_verified(digest, status.inode);
-        } else {
-            self.condemn(digest, status.inode)?;
+        match read {
+            Ok(true) => {
+                self.set_verified(digest, status.inode);
+                Ok(Proof::Good)
+            }
+            Ok(false) | Err(Errno::IO) => Ok(Proof::Bad(status.inode)),
+            Err(errno) => Err(self.error("read", errno)),
         }
-        Ok(is_good)
     }
 
     /// Whether the device has the blob's bytes in `file`, though a read returned others: a bit may have flipped in memory,
-    /// and a good blob must not go for that. A device that cannot read them does not have them.
-    pub fn is_good_on_device(&self, digest: &Digest, file: &F::File, len: u64) -> Result<bool, Error> {
+    /// and a good blob must not go for that. `EIO` proves nothing: the device may read them another time.
+    pub fn is_good_on_device(&self, digest: &Digest, file: &F::File, len: u64) -> Result<bool, Errno> {
         // Pages that stay are read again, which is no worse than before.
         if self.fs.drop_pages(file, len) != Ok(true) {
             tracing::warn!(%digest, "a blob stays in the page cache; it is read again from there");
@@ -54,8 +67,8 @@ impl<F: Fs> Core<F> {
                 tracing::error!(%digest, "a read returned other bytes than the device has; check the memory");
                 Ok(true)
             }
-            Ok(_) | Err(Errno::IO) => Ok(false),
-            Err(errno) => Err(self.error("read", errno)),
+            Ok(_) => Ok(false),
+            Err(errno) => Err(errno),
         }
     }
 }

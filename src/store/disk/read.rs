@@ -94,11 +94,12 @@ impl<F: Fs> Read for Opened<F> {
             let lock = core.locks.acquire(digest).await;
             let judged = self.inner.syncers.call(move || {
                 let _lock = lock;
-                let is_good = core.is_good_on_device(&digest, &file, status.len)?;
+                let is_good = core.is_good_on_device(&digest, &file, status.len);
+                let is_good = is_good.map_err(|errno| core.error("read", errno))?;
                 if is_good {
                     core.set_verified(&digest, status.inode);
                 } else if let Err(error) = core.condemn(&digest, status.inode) {
-                    // On a read-only device the file stays. The reader gets an error either way.
+                    // In a read-only store the file stays. The reader gets an error either way.
                     tracing::error!(%digest, %error, "a corrupt blob could not be quarantined");
                 }
                 Ok(is_good)

@@ -219,6 +219,8 @@ pub struct Sim {
     pub room: Room,
     /// Cached bytes of inodes that are not those of the device.
     pub flipped: BTreeMap<u64, Arc<Vec<u8>>>,
+    /// Inodes that the device cannot read.
+    pub unreadable: BTreeSet<u64>,
     /// The number of calls from now after which one fails for lack of something. Syncs do not fail for that.
     pub lack: Option<(usize, Errno)>,
     inode_next: u64,
@@ -246,6 +248,7 @@ impl SimFs {
             dirty_bytes: Some(0),
             room: Room { free: 1 << 40, all: 1 << 40 },
             flipped: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             lack: None,
             inode_next,
         })))
@@ -379,6 +382,7 @@ impl Fs for SimFs {
         sim.lacks()?;
         let bytes = match sim.flipped.get(&file.inode) {
             Some(bytes) => Arc::clone(bytes),
+            None if sim.unreadable.contains(&file.inode) => return Err(Errno::IO),
             None => Arc::clone(&sim.state.inodes.get(&file.inode).ok_or(Errno::IO)?.bytes),
         };
         let rest = bytes.get(offset as usize..).unwrap_or_default();
