@@ -1,7 +1,7 @@
 //! [`drop_pages`]: drops the cached pages of a file, so that the next read comes from the device.
 
 use std::io::IoSliceMut;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::fs::Advice;
@@ -21,7 +21,7 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// Drops the pages of a file of `bytes` bytes, all of them written. Returns whether they are gone. If the file system
 /// cannot be probed, they count as gone.
-pub fn drop_pages(file: &OwnedFd, bytes: u64) -> Result<bool, Errno> {
+pub fn drop_pages(file: &impl AsFd, bytes: u64) -> Result<bool, Errno> {
     let forget = || rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
     let is_answered = |offset| {
         let mut byte = [0];

@@ -1,18 +1,22 @@
 //! [`RealFs`]: the calls of [`Fs`] on a Linux folder, and its lock. No policy.
 
+mod reserve;
+
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::fs::{Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
 use rustix::io::ReadWriteFlags;
 
+pub use self::reserve::RealFile;
+use self::reserve::Reserve;
 use super::fs::{Errno, FileStatus, Fs, Open, Result, Room, Wait};
 use super::page_cache;
 
@@ -31,13 +35,10 @@ const REPORTING_FILE_SYSTEMS: [u64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
 /// The first version of Linux whose `syncfs` reports failed writes.
 const REPORTING_LINUX: (u32, u32) = (5, 8);
 
-/// Descriptors that are kept back for changes: uploads and deletes end well even while connections hold all others.
-const RESERVE: usize = 16;
-
 /// A folder.
 pub struct RealFs {
     root: OwnedFd,
-    reserve: Mutex<Vec<OwnedFd>>,
+    reserve: Arc<Reserve>,
     /// Whether calls that change something are made, or fail as on a read-only device.
     writes: bool,
     /// Whether the file system is mounted for reading only.
@@ -64,11 +65,11 @@ impl RealFs {
         let linux = rustix::system::uname().release().to_str().ok().and_then(version);
         let syncfs_reports_errors = telling && linux.is_some_and(|linux| linux >= REPORTING_LINUX);
         let is_read_only = rustix::fs::fstatvfs(&root)?.f_flag.contains(StatVfsMountFlags::RDONLY);
-        let fs = RealFs { root, reserve: Mutex::default(), writes, is_read_only, syncfs_reports_errors };
+        let reserve = Arc::new(Reserve::new(root.try_clone()?));
         if writes {
-            (0..RESERVE).for_each(|_| fs.keep_one_back());
+            reserve.fill();
         }
-        Ok(fs)
+        Ok(RealFs { root, reserve, writes, is_read_only, syncfs_reports_errors })
     }
 
     /// Whether the file system was mounted for reading only when the folder was opened.
@@ -104,30 +105,27 @@ impl RealFs {
         }
     }
 
-    /// Gives kept descriptors back until `path` can be opened. Another thread may take the one that becomes free.
-    fn open_from_reserve(&self, path: &str, open: Open, errno: Errno) -> Result<OwnedFd> {
-        loop {
-            let Some(kept) = self.reserve.lock().pop() else { return Err(errno) };
-            drop(kept);
-            match self.open_free(path, open, Wait::Block) {
-                Err(Errno::MFILE | Errno::NFILE) => {}
-                opened => return opened,
+    /// Opens `path` for a change. It may take a descriptor of the reserve, and gives it back when it is closed.
+    fn open_for_change(&self, path: &str, open: Open) -> Result<RealFile> {
+        let opened = match self.open_free(path, open, Wait::Block) {
+            Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
+                self.reserve.open(errno, || self.open_free(path, open, Wait::Block))
             }
-        }
+            opened => opened,
+        };
+        Ok(RealFile::new(opened?, self.writes.then(|| Arc::clone(&self.reserve))))
     }
 
-    /// Keeps one more descriptor back, if some are missing and one is free.
-    fn keep_one_back(&self) {
-        let mut reserve = self.reserve.lock();
-        if reserve.len() < RESERVE {
-            reserve.extend(rustix::io::fcntl_dupfd_cloexec(&self.root, 0));
-        }
+    /// The number of descriptors that are kept back.
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.reserve.kept()
     }
 
     /// Takes the exclusive lock on the file or folder `path` until the result is dropped. `EWOULDBLOCK`: another process
     /// kept it for the time [`LOCK_WAIT`].
     pub fn lock(&self, path: &str) -> Result<OwnedFd> {
-        let file = self.openat(path, Open::Read, Wait::Block)?;
+        let file = self.open_free(path, Open::Read, Wait::Block)?;
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -170,22 +168,16 @@ fn make_durably(folder: &Path) -> io::Result<()> {
 }
 
 impl Fs for RealFs {
-    type File = OwnedFd;
+    type File = RealFile;
 
-    fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<OwnedFd> {
-        let opened = self.open_free(path, open, wait);
-        let is_of_a_change = matches!(open, Open::CreateNew | Open::Directory);
-        match opened {
-            Err(errno @ (Errno::MFILE | Errno::NFILE)) if is_of_a_change => self.open_from_reserve(path, open, errno),
-            Ok(file) if open == Open::CreateNew => {
-                self.keep_one_back();
-                Ok(file)
-            }
-            opened => opened,
+    fn openat(&self, path: &str, open: Open, wait: Wait) -> Result<RealFile> {
+        match open {
+            Open::CreateNew | Open::Directory => self.open_for_change(path, open),
+            Open::Read | Open::Path => Ok(RealFile::new(self.open_free(path, open, wait)?, None)),
         }
     }
 
-    fn fstat(&self, file: &OwnedFd) -> Result<FileStatus> {
+    fn fstat(&self, file: &RealFile) -> Result<FileStatus> {
         rustix::fs::fstat(file).map(|stat| status(&stat))
     }
 
@@ -193,7 +185,7 @@ impl Fs for RealFs {
         rustix::fs::statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| status(&stat))
     }
 
-    fn pread(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
+    fn pread(&self, file: &RealFile, buffer: &mut [u8], offset: u64, wait: Wait) -> Result<usize> {
         match wait {
             Wait::Block => rustix::io::pread(file, buffer, offset),
             Wait::Cached => {
@@ -203,23 +195,23 @@ impl Fs for RealFs {
         }
     }
 
-    fn forget_pages(&self, file: &OwnedFd) -> Result<()> {
+    fn forget_pages(&self, file: &RealFile) -> Result<()> {
         rustix::fs::fadvise(file, 0, None, Advice::DontNeed)
     }
 
-    fn drop_pages(&self, file: &OwnedFd, bytes: u64) -> Result<bool> {
+    fn drop_pages(&self, file: &RealFile, bytes: u64) -> Result<bool> {
         page_cache::drop_pages(file, bytes)
     }
 
-    fn pwrite(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> Result<usize> {
+    fn pwrite(&self, file: &RealFile, bytes: &[u8], offset: u64) -> Result<usize> {
         rustix::io::pwrite(file, bytes, offset)
     }
 
-    fn fdatasync(&self, file: &OwnedFd) -> Result<()> {
+    fn fdatasync(&self, file: &RealFile) -> Result<()> {
         rustix::fs::fdatasync(file)
     }
 
-    fn fsync(&self, directory: &OwnedFd) -> Result<()> {
+    fn fsync(&self, directory: &RealFile) -> Result<()> {
         rustix::fs::fsync(directory)
     }
 
@@ -278,22 +270,6 @@ impl Fs for RealFs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn changes_use_the_kept_descriptors_where_no_other_is_free_and_give_them_back() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let fs = RealFs::open(folder.path()).expect("a folder");
-        let kept = || fs.reserve.lock().len();
-        for left in (0..RESERVE).rev() {
-            fs.open_from_reserve(&format!("{left}"), Open::CreateNew, Errno::MFILE).expect("a kept one");
-            assert_eq!(kept(), left);
-        }
-        assert_eq!(fs.open_from_reserve("x", Open::CreateNew, Errno::NFILE).err(), Some(Errno::NFILE), "one past it");
-        for file in 0..RESERVE + 1 {
-            fs.openat(&format!("new-{file}"), Open::CreateNew, Wait::Block).expect("a free one");
-        }
-        assert_eq!(kept(), RESERVE);
-    }
 
     #[test]
     fn the_kernels_figures_are_read() {
