@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use tokio::time::Instant;
 
 use super::chunk::{Chunk, Item, pack, unpack};
 use super::database::{bytes, now_ms};
@@ -34,6 +35,8 @@ pub struct Taken {
     pub selections: HashSet<i64>,
     /// Jobs that wait for the store.
     pub waiting: HashSet<i64>,
+    /// The time when the first of them may try again.
+    pub until: Option<Instant>,
 }
 
 /// An item that has ended, and its outcomes.

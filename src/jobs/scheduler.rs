@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::chunk::Chunk;
 use super::database::now_ms;
@@ -20,7 +21,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs what the database holds, for ever.
 pub async fn run(shared: Arc<Shared>) {
-    let mut scheduler = Scheduler { shared, runs: JoinSet::new(), last_job: 0 };
+    let mut scheduler = Scheduler::new(shared);
     loop {
         let wait = match scheduler.fill().await {
             Ok(wait) => wait,
@@ -35,17 +36,25 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-struct Scheduler {
+/// Chooses what runs next, and starts it.
+pub struct Scheduler {
     shared: Arc<Shared>,
     runs: JoinSet<RunKey>,
     last_job: i64,
 }
 
 impl Scheduler {
+    /// A scheduler with nothing under way.
+    pub fn new(shared: Arc<Shared>) -> Scheduler {
+        Scheduler { shared, runs: JoinSet::new(), last_job: 0 }
+    }
+
     /// Starts as much as may run, and returns how long to wait before the next look.
-    async fn fill(&mut self) -> Result<Option<Duration>, Error> {
+    pub async fn fill(&mut self) -> Result<Option<Duration>, Error> {
         while self.runs.len() < CHUNKS_AT_ONCE {
             let (taken, last_job) = (self.shared.taken(), self.last_job);
+            // Of the same moment: a pause that ends during the call of the database was skipped there, and must end here.
+            let until = taken.until;
             let task = self.shared.database.write(move |database| queue::take(database, &taken, last_job, now_ms()));
             match task.await? {
                 Task::Run(chunk) if runner::is_suspected(&chunk) => self.run_alone(chunk).await,
@@ -53,7 +62,8 @@ impl Scheduler {
                 Task::Select { number, job } => self.select(number, job),
                 Task::Wait(at_ms) => {
                     let due = at_ms.map(|at_ms| Duration::from_millis((at_ms - now_ms()).max(1) as u64));
-                    return Ok([due, self.shared.waits.now().1].into_iter().flatten().min());
+                    let pause = until.map(|until| until.saturating_duration_since(Instant::now()));
+                    return Ok([due, pause].into_iter().flatten().min());
                 }
             }
         }

@@ -144,7 +144,8 @@ impl Shared {
 
     /// The chunks and selections that run now, and the jobs that wait.
     pub fn taken(&self) -> Taken {
-        let mut taken = Taken { waiting: self.waits.now().0, ..Taken::default() };
+        let (waiting, until) = self.waits.now();
+        let mut taken = Taken { waiting, until, ..Taken::default() };
         for run in self.runs.lock().keys() {
             match run {
                 RunKey::Chunk(number) => taken.chunks.insert(*number),

@@ -59,12 +59,11 @@ impl Waits {
         self.jobs.lock().get(&job).map(|waiting| waiting.reason)
     }
 
-    /// The jobs that are to be left alone now, and the time until the first of them may try again.
-    pub fn now(&self) -> (HashSet<i64>, Option<Duration>) {
+    /// The jobs that are to be left alone now, and the time when the first of them may try again.
+    pub fn now(&self) -> (HashSet<i64>, Option<Instant>) {
         let (jobs, now) = (self.jobs.lock(), Instant::now());
         let waiting = || jobs.iter().filter(|(_, waiting)| waiting.until > now);
-        let first = waiting().map(|(_, waiting)| waiting.until - now).min();
-        (waiting().map(|(job, _)| *job).collect(), first)
+        (waiting().map(|(job, _)| *job).collect(), waiting().map(|(_, waiting)| waiting.until).min())
     }
 
     /// The number of jobs that wait for this reason.

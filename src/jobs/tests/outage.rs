@@ -118,3 +118,23 @@ async fn a_job_that_waits_is_not_taken_for_one_that_ends_the_process() {
     assert_eq!(jobs.status(&id).await.unwrap().state, State::Cancelled);
     soon(async || jobs.counters().await.unwrap().waiting == [0; 3]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_ends_while_the_database_is_slow_is_not_slept_through() {
+    let outage = away();
+    let (work, database) = (Arc::new(Needing(outage.clone(), WaitReason::Full)), Database::in_memory().unwrap());
+    let job = "INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0);
+        INSERT INTO chunk (job, run_at_ms, attempts, items) VALUES (1, 0, 0, x'')";
+    database.write(|database| Ok(database.execute_batch(job)?)).await.unwrap();
+    let options = Options { retry_ms: 1_000, ..options() };
+    let shared = Arc::new(Shared::new(database.clone(), work, outage.store().await, webhooks(), options));
+    shared.waits.begin(1, WaitReason::Full);
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    database.afterwards(move || _ = held.recv());
+    let mut scheduler = scheduler::Scheduler::new(shared);
+    let mut fill = std::pin::pin!(scheduler.fill());
+    assert_eq!(fill.as_mut().now_or_never(), None);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    drop(go_on);
+    assert_eq!(fill.await, Ok(Some(Duration::ZERO)), "the job was skipped, and is due");
+}
