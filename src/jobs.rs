@@ -56,7 +56,7 @@ use crate::digest::Digest;
 use crate::fetch::{self, HostPattern, WebhookClient};
 use crate::store::{self, Store};
 pub use counters::Counters;
-pub use database::{Database, Fault, Restored};
+pub use database::{Database, DatabaseCopy, Fault, Restored};
 pub use executor::{JobExecutor, Outcome, Place, Verdict, WaitReason};
 pub use selection::{Mistake, Selection, Wrong};
 use shared::Shared;

@@ -2,7 +2,9 @@
 //! is a store like any other, with a copy of the queue and a file that says what was backed up. A repeated command
 //! continues where the last one ended.
 //!
-//! The queue is copied first, at one moment. Each image that it says is stored was stored before, so it is copied, too.
+//! The queue is copied first, at one moment. Each image that it says is stored was stored before, so it is copied, too, and
+//! then the queue takes the place of that of the last backup. A backup that breaks off has the last one's queue, and all
+//! of its images.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,7 +21,7 @@ use super::exit::{self, Exit, Failure};
 use super::load;
 use super::output::Output;
 use super::progress::Progress;
-use crate::jobs::{Database, Restored};
+use crate::jobs::{self, Database, DatabaseCopy, Restored};
 use crate::store::Folder;
 
 pub fn command() -> Command {
@@ -31,7 +33,8 @@ pub fn command() -> Command {
         .after_help(format!(
             "Prints the id of each image once it is durable in the backup. What is there already and right is not copied \
              again. Everything that was acknowledged before the backup began is in it. What cannot be read is named, and \
-             the rest goes on. Files in quarantine are listed in backup.json, not copied.\n\n{}",
+             the rest goes on. Files in quarantine are listed in backup.json, not copied. If a repeated backup breaks off, \
+             DIR holds the jobs of the last one, and all of their images.\n\n{}",
             exit::HELP
         ))
 }
@@ -45,7 +48,7 @@ pub fn restore_command() -> Command {
         .after_help(format!(
             "Images that are in the data folder and not in the backup stay. Jobs that had not ended go on when the server \
              starts, and webhooks that were still due are called. If the data folder has other jobs, those stay, and the \
-             exit status is 1.\n\n{}",
+             exit status is 1. It is 1, too, if the last backup did not come to its end.\n\n{}",
             exit::HELP
         ))
 }
@@ -116,23 +119,26 @@ fn folders(matches: &ArgMatches) -> Result<(String, String), Failure> {
 
 async fn backup(matches: &ArgMatches) -> Result<Exit, Failure> {
     let (data, folder) = folders(matches)?;
-    let (began, started) = (now_ms(), Instant::now());
+    let (began_ms, started) = (now_ms(), Instant::now());
     let (from, to) = (Named { name: "--data", url: &data }, Named { name: &folder, url: &folder });
     let mut work = Work::open(from, to, matches).await?;
+    let began = json!({ "version": 1, "data": data, "began_ms": began_ms, "complete": false });
+    write(&work.to.backup(), &began).map_err(|error| to.failure(error))?;
     let (file, copy) = (work.from.jobs(), work.to.jobs());
-    let queue = match blocking(move || Database::copy(&file, &copy)).await? {
-        Ok(true) => "copied",
-        Ok(false) => "absent",
+    let queue = blocking(move || Database::copy(&file, &copy)).await?;
+    let counts = work.copy.all(&mut work.output, &work.progress).await?;
+    // Last: each image that it names is there.
+    let queue = match blocking(move || publish(queue)).await? {
+        Ok(published) => published,
         Err(error) => {
             work.failed(&work.from.jobs(), &format!("the jobs are not copied: {error}"))?;
             "failed"
         }
     };
-    let counts = work.copy.all(&mut work.output, &work.progress).await?;
     let quarantine = names(&work.from.quarantine()).map_err(|error| from.failure(error))?;
     let CopyCounts { copied, present, failed, bytes } = counts;
     let told = json!({
-        "version": 1, "data": data, "began_ms": began, "ended_ms": now_ms(), "jobs": queue,
+        "version": 1, "data": data, "began_ms": began_ms, "complete": true, "ended_ms": now_ms(), "jobs": queue,
         "copied": copied, "copied_bytes": bytes, "present": present, "failed": failed, "quarantine": quarantine,
     });
     write(&work.to.backup(), &told).map_err(|error| to.failure(error))?;
@@ -141,13 +147,21 @@ async fn backup(matches: &ArgMatches) -> Result<Exit, Failure> {
     Ok(Exit::of_failed(work.output.end("backup", &text)?))
 }
 
+/// Names the copy of the queue, if there is one. Returns what became of the queue.
+fn publish(copy: Result<Option<DatabaseCopy>, jobs::Error>) -> Result<&'static str, jobs::Error> {
+    match copy? {
+        Some(copy) => copy.publish().map(|()| "copied"),
+        None => Ok("absent"),
+    }
+}
+
 async fn restore(matches: &ArgMatches) -> Result<Exit, Failure> {
     let (data, folder) = folders(matches)?;
     let started = Instant::now();
     let (from, to) = (Named { name: &folder, url: &folder }, Named { name: "--data", url: &data });
     let mut work = Work::open(from, to, matches).await?;
-    if !work.from.backup().exists() {
-        eprintln!("progimage restore: {folder} has no backup.json: its backup did not come to its end");
+    if !is_complete(&work.from.backup()) {
+        work.failed(&work.from.backup(), "the last backup did not come to its end: its newest images may be missing")?;
     }
     let counts = work.copy.all(&mut work.output, &work.progress).await?;
     // Last: jobs find their images.
@@ -175,6 +189,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Whether the file that a backup keeps about itself says that the last backup came to its end.
+fn is_complete(path: &Path) -> bool {
+    let told = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    told.is_some_and(|told| told["complete"] == true)
 }
 
 /// The names in a folder, in order.

@@ -18,7 +18,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Error;
-pub use backup::Restored;
+pub use backup::{DatabaseCopy, Restored};
 use link::Link;
 pub use link::{Fault, is_failed_sync};
 
@@ -44,9 +44,9 @@ impl Database {
         Database::over(Link::to_file(file))
     }
 
-    /// Copies the database `from`, as it is at one moment, to the file `to`, also while a server uses it. Returns false if
+    /// Copies the database `from`, as it is at one moment, for the file `to`, also while a server uses it. Returns `None` if
     /// there is none. Blocks.
-    pub fn copy(from: &Path, to: &Path) -> Result<bool, Error> {
+    pub fn copy(from: &Path, to: &Path) -> Result<Option<DatabaseCopy>, Error> {
         backup::copy(from, to)
     }
 

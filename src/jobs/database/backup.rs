@@ -1,4 +1,5 @@
-//! Copies of the database as files, which are whole or not there.
+//! Copies of the database as files, which are whole or not there. The copy for a backup gets its name last, when the images
+//! that it says are stored have been copied, too.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
@@ -37,17 +38,30 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Copies the database `from`, as it is at one moment, to the file `to`. Returns false if there is none.
-pub fn copy(from: &Path, to: &Path) -> Result<bool, Error> {
+/// A copy of the database that is whole and has no name yet.
+#[derive(Debug)]
+pub struct DatabaseCopy {
+    part: PathBuf,
+    file: PathBuf,
+}
+
+impl DatabaseCopy {
+    /// Puts the copy in the place of an earlier one, durably and in one step. Blocks.
+    pub fn publish(self) -> Result<(), Error> {
+        Ok(publish(&self.part, &self.file)?)
+    }
+}
+
+/// Copies the database `from`, as it is at one moment, for the file `to`. Returns `None` if there is none.
+pub fn copy(from: &Path, to: &Path) -> Result<Option<DatabaseCopy>, Error> {
     if !from.exists() {
-        return Ok(false);
+        return Ok(None);
     }
     let part = fresh_part(to)?;
     let name = part.to_str().ok_or_else(|| Error::Database("the path is not UTF-8".to_owned()))?;
     open(from)?.execute("VACUUM INTO ?1", [name])?;
     check(&part)?;
-    publish(&part, to)?;
-    Ok(true)
+    Ok(Some(DatabaseCopy { part, file: to.to_owned() }))
 }
 
 /// Copies the database of a backup to the file `to`, unless there is one.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use progimage::digest::Digest;
 use serde_json::{Value, json};
 
-use super::{Ran, folder, run, text};
+use super::{Ran, folder, program, run, text};
 use crate::external::Server;
 
 /// A small image that differs from all others.
@@ -172,4 +172,32 @@ fn a_restore_keeps_other_jobs_and_refuses_a_folder_with_an_owner() {
     command("restore", &backup, &new).with(0);
     let twice = command("restore", &backup, &new).with(0);
     assert!(twice.stderr.contains("jobs there before"), "{}", twice.stderr);
+}
+
+#[test]
+fn a_repeated_backup_that_breaks_off_keeps_the_jobs_of_the_last_one_and_is_told_at_the_restore() {
+    let folder = folder();
+    let (data, backup) = (folder.path().join("data"), folder.path().join("backup"));
+    let server = Server::start(&data, &[]);
+    assert_eq!(server.status("POST", "/images", &image(1)), Some(201));
+    let first = job(1..2);
+    assert_eq!(server.status("POST", "/jobs", &first), Some(202));
+    command("backup", &backup, &data).with(0);
+    let queue = fs::read(backup.join("jobs.sqlite")).expect("copied");
+    let other = job(2..3);
+    assert_eq!(server.status("POST", "/images", &image(2)), Some(201));
+    assert_eq!(server.status("POST", "/jobs", &other), Some(202));
+    // It ends at the first image, whose id it cannot print.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut broken = program(&["backup", text(&backup), "--data", text(&data)]);
+    assert_eq!(broken.stdout(writer).output().expect("it ends").status.code(), Some(141));
+    assert_eq!(fs::read(backup.join("jobs.sqlite")).expect("of the last one"), queue);
+    drop(server);
+    let new = folder.path().join("new");
+    let restored = command("restore", &backup, &new).with(1);
+    assert!(restored.stderr.contains("did not come to its end"), "{}", restored.stderr);
+    let server = Server::start(&new, &[]);
+    wait(&server, &format!("/jobs/{}", Digest::of(&first)));
+    assert_eq!(server.status("GET", &format!("/jobs/{}", Digest::of(&other)), b""), Some(404));
 }
