@@ -38,6 +38,11 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
             std::hint::spin_loop();
         },
         b"wait" => while options.deadline.check().is_ok() {},
+        b"block" => loop {
+            thread::park();
+        },
+        // A reply of its own: the next ones come one too late.
+        b"speak" => _ = rustix::io::write(std::io::stdin(), b"\x09\0\0\0\"Decoded\""),
         b"allocate" => _ = allocated(),
         b"keep" => std::mem::forget(vec![1u8; 80 << 20]),
         b"panic" => panic!("expected by the test"),

@@ -1,8 +1,9 @@
 //! [`Worker`]: one worker process, from its side of the server. It is killed when it is dropped.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -11,11 +12,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use super::wire::{self, LENGTH_BYTES, REPLY_BYTES_MAX, Reply, Request};
+use super::wire::{self, LENGTH_BYTES, NamesLeft, REPLY_BYTES_MAX, Reply, Request};
 use crate::pipeline::TimeLimit;
 
 /// How often a thread that waits for its worker looks whether it still should. A short render ends before.
@@ -48,7 +50,25 @@ impl WorkerCommand {
 
     /// Starts a worker, and ends it: whether this system can have workers.
     pub fn check(&self) -> io::Result<()> {
-        Worker::start(self).map(drop)
+        Worker::start(self, &Wait::for_start()).map(drop).map_err(|not_started| match not_started {
+            NotStarted::Failed(error) => error,
+            NotStarted::Ended(_) => io::Error::other("a render worker did not start"),
+        })
+    }
+}
+
+/// Why there is no new worker.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// The system or the worker says why.
+    Failed(io::Error),
+    /// It ended, or the wait for it.
+    Ended(Ended),
+}
+
+impl From<io::Error> for NotStarted {
+    fn from(error: io::Error) -> NotStarted {
+        NotStarted::Failed(error)
     }
 }
 
@@ -76,25 +96,34 @@ pub struct Memory {
 pub struct Worker {
     child: Child,
     socket: UnixStream,
+    /// Names that it may still bring.
+    names: NamesLeft,
     /// When it was ready first.
     pub at_start: Memory,
 }
 
 impl Worker {
     /// Starts a worker, which has the priority of this thread, and ends with it.
-    pub fn start(command: &WorkerCommand) -> io::Result<Worker> {
+    pub fn start(command: &WorkerCommand, wait: &Wait) -> Result<Worker, NotStarted> {
         let (socket, theirs) = UnixStream::pair()?;
-        socket.set_read_timeout(Some(LOOK))?;
         let child = command.command().stdin(OwnedFd::from(theirs)).spawn()?;
-        let mut worker = Worker { child, socket, at_start: Memory::default() };
-        match worker.reply(&Wait::new(TimeLimit::Elapsed(START), &AtomicBool::new(false), Duration::ZERO)) {
+        let mut worker = Worker::of(child, socket)?;
+        match worker.reply(wait) {
             Ok(Reply::Ready) => {
                 worker.at_start = worker.memory()?;
                 Ok(worker)
             }
-            Ok(Reply::Panicked(reason)) => Err(io::Error::other(reason)),
-            _ => Err(io::Error::other("a render worker did not start")),
+            Ok(Reply::Panicked(reason)) => Err(io::Error::other(reason).into()),
+            Ok(_) => Err(NotStarted::Ended(Ended::Died)),
+            Err(ended) => Err(NotStarted::Ended(ended)),
         }
+    }
+
+    fn of(child: Child, socket: UnixStream) -> io::Result<Worker> {
+        let worker = Worker { child, socket, names: NamesLeft::default(), at_start: Memory::default() };
+        worker.socket.set_read_timeout(Some(LOOK))?;
+        worker.socket.set_write_timeout(Some(LOOK))?;
+        Ok(worker)
     }
 
     /// Bounds its address space to `bytes`.
@@ -104,41 +133,68 @@ impl Worker {
         Ok(prlimit(Some(Pid::from_child(&self.child)), Resource::As, limit).map(drop)?)
     }
 
-    /// Sends a request with `memory`.
-    pub fn send(&mut self, request: &Request, memory: Option<BorrowedFd>) -> Result<(), Ended> {
-        self.write(request, memory).map_err(|_| Ended::Died)
+    /// Whether it lives, and says nothing. Before a batch a worker that was not asked has nothing to say: its bytes
+    /// would be taken for the reply to the next request, which is about another image.
+    pub fn is_silent(&self) -> bool {
+        let peeked = recv(&self.socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(Errno::AGAIN))
     }
 
-    fn write(&mut self, request: &Request, memory: Option<BorrowedFd>) -> io::Result<()> {
-        let bytes = wire::written(request)?;
-        let Some(memory) = memory else { return self.socket.write_all(&bytes) };
+    /// Sends a request with `memory`.
+    pub fn send(&mut self, request: &Request, memory: Option<BorrowedFd>, wait: &Wait) -> Result<(), Ended> {
+        let bytes = wire::written(request).map_err(|_| Ended::Died)?;
+        self.write(&bytes, memory, wait)
+    }
+
+    /// Sends bytes, for as long as the wait allows: a worker that is not itself may take none.
+    fn write(&self, mut bytes: &[u8], mut memory: Option<BorrowedFd>, wait: &Wait) -> Result<(), Ended> {
+        loop {
+            match self.write_some(bytes, memory) {
+                Ok(sent) => (bytes, memory) = (&bytes[sent..], None),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => return Err(Ended::Died),
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            wait.check(self)?;
+        }
+    }
+
+    fn write_some(&self, bytes: &[u8], memory: Option<BorrowedFd>) -> rustix::io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let rights = [memory];
-        control.push(SendAncillaryMessage::ScmRights(&rights));
-        let sent = sendmsg(self.socket.as_fd(), &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
-        self.socket.write_all(&bytes[sent..])
+        let rights = memory.as_slice();
+        if memory.is_some() {
+            control.push(SendAncillaryMessage::ScmRights(rights));
+        }
+        sendmsg(self.socket.as_fd(), &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
     }
 
     /// Waits for a reply.
     pub fn reply(&mut self, wait: &Wait) -> Result<Reply, Ended> {
         let mut length = [0; LENGTH_BYTES];
         self.fill(&mut length, wait)?;
+        let mut names = self.names;
         // The rest of a reply is in the socket with its length, unless the worker is not itself.
-        wire::read(Waiting { worker: self, wait }, length, REPLY_BYTES_MAX).map_err(|_| Ended::Died)
+        let mut body = Waiting { worker: self, wait, ended: Ended::Died };
+        let read = names.within(|| wire::read(&mut body, length, REPLY_BYTES_MAX));
+        let ended = body.ended;
+        self.names = names;
+        read.map_err(|_| ended)
     }
 
     /// Waits for bytes until `buffer` is full.
-    pub fn fill(&mut self, mut buffer: &mut [u8], wait: &Wait) -> Result<(), Ended> {
+    pub fn fill(&self, mut buffer: &mut [u8], wait: &Wait) -> Result<(), Ended> {
         while !buffer.is_empty() {
-            match self.socket.read(buffer) {
+            match (&self.socket).read(buffer) {
                 Ok(0) => return Err(Ended::Died),
+                Ok(read) if read == buffer.len() => return Ok(()),
                 Ok(read) => buffer = &mut buffer[read..],
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                    wait.check(self)?;
-                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(_) => return Err(Ended::Died),
             }
+            wait.check(self)?;
         }
         Ok(())
     }
@@ -154,11 +210,18 @@ impl Worker {
 
     /// The processor time that it has used. None of it if the system does not say.
     pub fn processor_time(&self) -> Duration {
+        self.activity().1
+    }
+
+    /// Whether it sleeps or was stopped, and the processor time that it has used.
+    fn activity(&self) -> (bool, Duration) {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         // Of what follows the name: utime and stime are the fields 14 and 15 of proc_pid_stat(5), the state is 3.
-        let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
-        let ticks: u64 = fields.skip(14 - 3).take(2).filter_map(|number| number.parse::<u64>().ok()).sum();
-        Duration::from_millis(ticks * 1000 / clock_ticks_per_second().max(1))
+        let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let numbers = fields.split(' ').skip(14 - 3).take(2);
+        let ticks: u64 = numbers.filter_map(|number| number.parse::<u64>().ok()).sum();
+        let used = Duration::from_millis(ticks * 1000 / clock_ticks_per_second().max(1));
+        (fields.starts_with(['S', 'T', 't']), used)
     }
 
     /// The number of its process.
@@ -188,17 +251,40 @@ impl Drop for Worker {
 
 /// How long a thread waits for its worker.
 pub struct Wait<'a> {
-    limit: TimeLimit,
+    /// The limit from its beginning.
+    pub limit: TimeLimit,
     began: Instant,
     /// The processor time of the worker at the beginning.
     used: Duration,
     cancelled: &'a AtomicBool,
+    /// Time in which the worker slept instead of working, and the last look at it.
+    asleep: Cell<(Duration, Instant)>,
+}
+
+/// A flag for waits that no caller cancels.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+impl Wait<'static> {
+    /// A wait for a worker that starts while no caller waits.
+    pub fn for_start() -> Wait<'static> {
+        Wait::new(TimeLimit::Elapsed(START), &NEVER, Duration::ZERO)
+    }
 }
 
 impl Wait<'_> {
     /// A wait that begins now. `used` is the processor time that the worker has used so far.
     pub fn new(limit: TimeLimit, cancelled: &AtomicBool, used: Duration) -> Wait<'_> {
-        Wait { limit, began: Instant::now(), used, cancelled }
+        let began = Instant::now();
+        Wait { limit, began, used, cancelled, asleep: Cell::new((Duration::ZERO, began)) }
+    }
+
+    /// A wait for a worker that starts within a render, at most as long as for any start.
+    pub fn for_start_within(limit: TimeLimit, cancelled: &AtomicBool) -> Wait<'_> {
+        let limit = match limit {
+            TimeLimit::Elapsed(time) => TimeLimit::Elapsed(time.min(START)),
+            TimeLimit::OfThread(time) => TimeLimit::OfThread(time.min(START)),
+        };
+        Wait::new(limit, cancelled, Duration::ZERO)
     }
 
     fn check(&self, worker: &Worker) -> Result<(), Ended> {
@@ -209,24 +295,44 @@ impl Wait<'_> {
         let most = time + GRACE;
         let late = match self.limit {
             TimeLimit::Elapsed(_) => self.began.elapsed() >= most,
-            // Processor time is never more than elapsed time, which is cheap to ask for.
-            TimeLimit::OfThread(_) => {
-                self.began.elapsed() >= most && worker.processor_time().saturating_sub(self.used) >= most
-            }
+            // Neither processor time nor sleep is ever more than elapsed time, which is cheap to ask for.
+            TimeLimit::OfThread(_) => self.began.elapsed() >= most && self.is_spent(worker, most),
         };
         if late { Err(Ended::Late) } else { Ok(()) }
+    }
+
+    /// Whether the worker has computed for `most`, or slept: a step waits for nothing, so one that sleeps is stuck. One
+    /// that could run and gets no processor does not sleep.
+    fn is_spent(&self, worker: &Worker, most: Duration) -> bool {
+        let (asleep, seen) = self.asleep.get();
+        if seen.elapsed() < LOOK {
+            return false;
+        }
+        let (sleeps, used) = worker.activity();
+        // A look counts for its own time alone: this thread may have waited long for a processor itself.
+        let asleep = if sleeps { asleep + LOOK } else { asleep };
+        self.asleep.set((asleep, Instant::now()));
+        asleep >= most || used.saturating_sub(self.used) >= most
     }
 }
 
 /// A worker's bytes as they come, for as long as the wait allows.
 struct Waiting<'a> {
-    worker: &'a mut Worker,
+    worker: &'a Worker,
     wait: &'a Wait<'a>,
+    /// Why they end.
+    ended: Ended,
 }
 
 impl Read for Waiting<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.worker.fill(buffer, self.wait).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        self.worker.fill(buffer, self.wait).map_err(|ended| {
+            self.ended = ended;
+            io::Error::from(io::ErrorKind::BrokenPipe)
+        })?;
         Ok(buffer.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

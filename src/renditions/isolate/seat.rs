@@ -1,11 +1,12 @@
 //! [`Apart`]: a thread that renders in its worker, and [`Session`]: the steps of one batch there.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory;
-use super::process::{Ended, Wait, Worker, WorkerCommand};
+use super::process::{Ended, NotStarted, Wait, Worker, WorkerCommand};
 use super::strikes::Strikes;
 use super::wire::{Reply, Request, Task};
 use crate::digest::Digest;
@@ -59,7 +60,7 @@ impl Apart {
 
     /// The steps of `work`, within the time of `clock`.
     pub fn session<'a>(&'a mut self, work: &'a Work, clock: &'a Clock) -> Session<'a> {
-        Session { apart: self, work, clock, images: None, is_open: false, decoded: None }
+        Session { apart: self, work, clock, images: None, is_open: false, decoded: None, source: OnceCell::new() }
     }
 
     /// The process of the worker.
@@ -68,11 +69,15 @@ impl Apart {
         self.worker.as_ref().map(|(worker, _)| worker.id())
     }
 
-    fn started(&mut self) -> Result<&mut (Worker, u64), Error> {
+    /// The worker, which is started within `wait` if there is none.
+    fn started(&mut self, wait: &Wait) -> Result<&mut (Worker, u64), Error> {
         if self.worker.is_none() {
-            let worker = Worker::start(&self.workers.command).map_err(|error| {
-                tracing::error!(%error, "no render worker can be started");
-                Error::Busy { retry_after_s: RETRY_AFTER_S }
+            let worker = Worker::start(&self.workers.command, wait).map_err(|error| match error {
+                NotStarted::Ended(Ended::Cancelled) => Error::from(pipeline::Error::Cancelled),
+                error => {
+                    tracing::error!(?error, "no render worker can be started");
+                    Error::Busy { retry_after_s: RETRY_AFTER_S }
+                }
             })?;
             let space = worker.at_start.space;
             self.worker = Some((worker, space));
@@ -95,7 +100,7 @@ impl Tools for Apart {
                 _ => self.worker = None,
             }
         }
-        _ = self.started();
+        _ = self.started(&Wait::for_start());
     }
 }
 
@@ -111,6 +116,8 @@ pub struct Session<'a> {
     is_open: bool,
     /// The group that the present worker has decoded.
     decoded: Option<usize>,
+    /// The digest of the source, once it is asked for.
+    source: OnceCell<Digest>,
 }
 
 /// What a step gave: nothing for a decode, or the output. The outer error says that the worker has ended.
@@ -145,16 +152,12 @@ impl Session<'_> {
                 Ended::Died => return Err(self.blamed(group, member, &status, Error::Panicked)),
                 Ended::Late => return Err(self.blamed(group, member, &status, pipeline::Error::Timeout.into())),
             }
-            let source = Digest::of(&self.work.source);
-            tracing::warn!(%source, %status, "a render worker died; its step is taken once more");
+            tracing::warn!(source = %self.source(), %status, "a render worker died; its step is taken once more");
         }
     }
 
     /// Takes the step in a worker that has the batch and, for an output, its group.
     fn take(&mut self, group: usize, member: Option<usize>) -> Taken {
-        if let Err(error) = self.apart.started() {
-            return Ok(Err(error));
-        }
         if !self.is_open
             && let Err(error) = self.open()?
         {
@@ -163,17 +166,27 @@ impl Session<'_> {
         if self.decoded != Some(group) || member.is_none() {
             match self.ask(|limit| Request::Decode { group, limit })? {
                 Ok(None) => self.decoded = Some(group),
-                other => return Ok(other),
+                Ok(Some(_)) => return Err(Ended::Died),
+                failed => return Ok(failed),
             }
         }
-        match member {
-            Some(member) => self.ask(|limit| Request::Finish { member, limit }),
-            None => Ok(Ok(None)),
+        let Some(member) = member else { return Ok(Ok(None)) };
+        match self.ask(|limit| Request::Finish { member, limit })? {
+            Ok(None) => Err(Ended::Died),
+            other => Ok(other),
         }
     }
 
     /// Gives the worker the batch, and the address space for it.
     fn open(&mut self) -> Result<Result<(), Error>, Ended> {
+        let wait = Wait::for_start_within(self.clock.limit(), self.clock.cancelled());
+        if self.apart.worker.as_ref().is_some_and(|(worker, _)| !worker.is_silent()) {
+            tracing::warn!("a render worker died or spoke without being asked; it is replaced");
+            self.apart.worker = None;
+        }
+        if let Err(error) = self.apart.started(&wait) {
+            return Ok(Err(error));
+        }
         let Work { batch, source, images, limits, memory_bytes_max } = self.work;
         let mut task = Task::new(batch, limits, *memory_bytes_max);
         task.source_bytes = source.len();
@@ -188,10 +201,10 @@ impl Session<'_> {
             }
         }
         let shared = task.images.iter().fold(task.source_bytes, |sum, (_, bytes)| sum + bytes) as u64;
-        let result_max = self.bytes_max();
+        let (clock, bytes_max) = (self.clock, self.bytes_max());
         let (worker, space) = self.apart.worker.as_mut().ok_or(Ended::Died)?;
-        worker.bound(*space + shared + result_max).map_err(|_| Ended::Died)?;
-        worker.send(&Request::Open(task), self.images.as_ref().map(AsFd::as_fd))?;
+        worker.bound(*space + shared + bytes_max).map_err(|_| Ended::Died)?;
+        worker.send(&Request::Open(task), self.images.as_ref().map(AsFd::as_fd), &wait_for(worker, clock))?;
         self.is_open = true;
         Ok(Ok(()))
     }
@@ -202,15 +215,10 @@ impl Session<'_> {
     }
 
     fn ask(&mut self, request: impl FnOnce(TimeLimit) -> Request) -> Taken {
-        let bytes_max = self.bytes_max();
+        let (clock, bytes_max) = (self.clock, self.bytes_max());
         let (worker, _) = self.apart.worker.as_mut().ok_or(Ended::Died)?;
-        let limit = self.clock.limit();
-        let used = match limit {
-            TimeLimit::Elapsed(_) => Default::default(),
-            TimeLimit::OfThread(_) => worker.processor_time(),
-        };
-        let wait = Wait::new(limit, self.clock.cancelled(), used);
-        worker.send(&request(limit), None)?;
+        let wait = wait_for(worker, clock);
+        worker.send(&request(wait.limit), None, &wait)?;
         match worker.reply(&wait)? {
             Reply::Decoded => Ok(Ok(None)),
             Reply::Finished { bytes, decode, operations, encode } if bytes <= bytes_max => {
@@ -230,8 +238,7 @@ impl Session<'_> {
     /// Logs what has ended a worker, and remembers its images, unless a long step was at fault and not they.
     fn blamed(&self, group: usize, member: Option<usize>, status: &str, error: Error) -> Error {
         let pipeline = self.pipeline(group, member).map(ToString::to_string).unwrap_or_default();
-        let source = Digest::of(&self.work.source);
-        tracing::error!(%source, pipeline, status, %error, "an image has ended render workers");
+        tracing::error!(source = %self.source(), pipeline, status, %error, "an image has ended render workers");
         if matches!(error, Error::Panicked) || member.is_none() {
             self.apart.workers.strikes.add(self.name(group, member), error.clone());
         }
@@ -249,7 +256,7 @@ impl Session<'_> {
     /// The name of the images of a step: of the source in a decode, and of all images of an output. So no source is
     /// refused for what was laid over it.
     fn name(&self, group: usize, member: Option<usize>) -> Digest {
-        let source = Digest::of(&self.work.source);
+        let source = self.source();
         let images = member.and_then(|_| self.pipeline(group, member)).map(|pipeline| pipeline.images());
         match images {
             Some(images) if !images.is_empty() => {
@@ -261,9 +268,24 @@ impl Session<'_> {
         }
     }
 
+    /// The digest of the source. A source may be large and have many outputs: it is hashed once.
+    fn source(&self) -> Digest {
+        *self.source.get_or_init(|| Digest::of(&self.work.source))
+    }
+
     /// The pipeline of an output, or of the first of a group.
     fn pipeline(&self, group: usize, member: Option<usize>) -> Option<&Pipeline> {
         let member = self.work.batch.groups().get(group)?.members().get(member.unwrap_or_default())?;
         self.work.batch.pipelines().get(member.index)
     }
+}
+
+/// A wait for the next reply, within the time of `clock`.
+fn wait_for<'a>(worker: &Worker, clock: &'a Clock) -> Wait<'a> {
+    let limit = clock.limit();
+    let used = match limit {
+        TimeLimit::Elapsed(_) => Default::default(),
+        TimeLimit::OfThread(_) => worker.processor_time(),
+    };
+    Wait::new(limit, clock.cancelled(), used)
 }

@@ -17,11 +17,15 @@ use crate::renditions::{Error, Options, Rendition, Renditions, Source};
 use crate::store;
 
 /// The variable of a worker's environment.
-const WORKER: &str = "PROGIMAGE_TEST_WORKER";
+pub const WORKER: &str = "PROGIMAGE_TEST_WORKER";
 
 #[test]
 fn the_worker_of_these_tests() {
-    if std::env::var_os(WORKER).is_some() {
+    let asked = std::env::var_os(WORKER);
+    while asked.as_ref().is_some_and(|how| how == "silent") {
+        std::thread::park();
+    }
+    if asked.is_some() {
         let served = serve();
         process::exit(i32::from(format!("{served:?}") != format!("{:?}", process::ExitCode::SUCCESS)));
     }
@@ -87,8 +91,20 @@ async fn what_never_ends_is_killed_at_its_deadline() {
         let error = error_of(&renditions, misbehaving(word)).await;
         assert!(matches!(error, Error::Pipeline(pipeline::Error::Timeout)), "{word}: {error:?}");
     }
-    let bulk = renditions.batch(misbehaving("loop"), &[pipeline("png", "")], false).await.remove(0);
-    assert!(matches!(bulk, Err(Error::Pipeline(pipeline::Error::Timeout))), "{bulk:?}");
+    // Bulk work has a limit on processor time, of which the second one uses none.
+    for word in ["loop", "block"] {
+        let bulk = renditions.batch(misbehaving(word), &[pipeline("png", "")], false).await.remove(0);
+        assert!(matches!(bulk, Err(Error::Pipeline(pipeline::Error::Timeout))), "{word}: {bulk:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_nothing_asked_for_is_not_taken_for_the_next() {
+    let renditions = renditions(options()).await;
+    let error = error_of(&renditions, misbehaving("speak")).await;
+    assert!(matches!(error, Error::Panicked), "{error:?}");
+    assert_eq!(renditions.counters().worker_deaths, 2);
+    check_good(&renditions).await;
 }
 
 #[tokio::test]

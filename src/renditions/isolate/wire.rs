@@ -3,6 +3,8 @@
 
 mod errors;
 
+pub use errors::NamesLeft;
+
 use std::io::{self, Read};
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! this program come back as what they were.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -16,9 +17,13 @@ use crate::pipeline::invalid::{Help, Invalid};
 /// A name that is fixed in the program. (serde takes fields of type `&str` for borrowed.)
 type Name = &'static str;
 
-/// Names that are remembered. Those of errors are some hundreds; a worker that sends others is not itself.
-const NAMES_MAX: usize = 4_096;
+/// Names that are remembered, for good. Those of errors are some hundreds; a worker that sends others is not itself.
+const NAMES_MAX: usize = 16_384;
 const NAME_BYTES_MAX: usize = 512;
+/// New names of one worker: of many, one after the other, some may be bad, and the table must last.
+const OF_WORKER_MAX: usize = 128;
+/// What a name is called for which no room is left.
+const UNNAMED: Name = "(unnamed)";
 
 /// Names that were received.
 #[derive(Default)]
@@ -26,15 +31,44 @@ struct Names(Mutex<HashSet<Name>>);
 
 static NAMES: LazyLock<Names> = LazyLock::new(Names::default);
 
+thread_local! {
+    /// New names that the message may bring that this thread reads.
+    static LEFT: Cell<usize> = const { Cell::new(OF_WORKER_MAX) };
+}
+
+/// How many new names a worker may still bring.
+#[derive(Clone, Copy, Debug)]
+pub struct NamesLeft(usize);
+
+impl Default for NamesLeft {
+    fn default() -> NamesLeft {
+        NamesLeft(OF_WORKER_MAX)
+    }
+}
+
+impl NamesLeft {
+    /// Reads a message of the worker.
+    pub fn within<T>(&mut self, read: impl FnOnce() -> T) -> T {
+        LEFT.set(self.0);
+        let message = read();
+        self.0 = LEFT.get();
+        message
+    }
+}
+
 impl Names {
-    /// A name that is kept for good. When it comes again it takes no more memory.
+    /// A name that is kept for good. When it comes again it takes no more memory. `None`: its worker brings too many.
     fn keep(&self, text: Cow<str>) -> Option<Name> {
         let mut names = self.0.lock();
         if let Some(known) = names.get(&*text) {
             return Some(known);
         }
-        if names.len() >= NAMES_MAX || text.len() > NAME_BYTES_MAX {
+        if text.len() > NAME_BYTES_MAX {
             return None;
+        }
+        LEFT.set(LEFT.get().checked_sub(1)?);
+        if names.len() >= NAMES_MAX {
+            return Some(UNNAMED);
         }
         let kept: Name = String::leak(text.into_owned());
         names.insert(kept);
@@ -209,7 +243,16 @@ mod tests {
     fn names_that_no_error_has_do_not_fill_the_memory() {
         let names = Names::default();
         assert_eq!(names.keep("x".repeat(NAME_BYTES_MAX + 1).into()), None);
-        let kept = (0..=NAMES_MAX).filter(|number| names.keep(number.to_string().into()).is_some()).count();
-        assert_eq!((kept, names.keep("7".into())), (NAMES_MAX, Some("7")));
+        for worker in 0..=NAMES_MAX / OF_WORKER_MAX {
+            let mut left = NamesLeft::default();
+            let keep = |number: usize| names.keep(format!("{worker}-{number}").into());
+            let kept = (0..2 * OF_WORKER_MAX).filter(|number| left.within(|| keep(*number)).is_some()).count();
+            assert_eq!(kept, OF_WORKER_MAX, "{worker}");
+        }
+        assert_eq!(names.0.lock().len(), NAMES_MAX);
+        // Errors of other workers still come, with the names that are known.
+        let mut left = NamesLeft::default();
+        let mut kept = |name: &'static str| left.within(|| names.keep(name.into()));
+        assert_eq!((kept("7-7"), kept("new")), (Some("7-7"), Some(UNNAMED)));
     }
 }
