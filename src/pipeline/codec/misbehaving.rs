@@ -31,7 +31,7 @@ pub static CODEC: Codec = Codec {
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     match &bytes[MAGIC.len()..] {
-        b"not" => {}
+        [b'n', b'o', b't', ..] => {}
         b"abort" => std::process::abort(),
         b"recurse" => _ = endless(0),
         b"loop" => loop {

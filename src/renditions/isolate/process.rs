@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(25);
 const GRACE: Duration = Duration::from_millis(250);
 /// How long a worker may take to start.
 const START: Duration = Duration::from_secs(60);
+/// How long a worker may take to free a batch. It is not elapsed time, since an idle one may get no processor for long.
+const CLOSE: TimeLimit = TimeLimit::OfThread(Duration::from_secs(1));
 
 /// How to start a worker: this program with other arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,11 +128,23 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Bounds its address space to `bytes`.
+    /// Bounds its address space to `bytes`, or to what the system allows this process.
     pub fn bound(&self, bytes: u64) -> io::Result<()> {
         // It cannot raise the bound: that system call is not among its own.
-        let limit = Rlimit { current: Some(bytes), ..getrlimit(Resource::As) };
+        let allowed = getrlimit(Resource::As);
+        let bytes = allowed.maximum.map_or(bytes, |most| bytes.min(most));
+        let limit = Rlimit { current: Some(bytes), ..allowed };
         Ok(prlimit(Some(Pid::from_child(&self.child)), Resource::As, limit).map(drop)?)
+    }
+
+    /// Takes its batch away, and with it the memory of the images and of the pixels.
+    pub fn close(&mut self) -> Result<(), Ended> {
+        let wait = Wait::new(CLOSE, &NEVER, self.processor_time());
+        self.send(&Request::Close, None, &wait)?;
+        match self.reply(&wait)? {
+            Reply::Ready => Ok(()),
+            _ => Err(Ended::Died),
+        }
     }
 
     /// Whether it lives, and says nothing. Before a batch a worker that was not asked has nothing to say: its bytes

@@ -2,7 +2,7 @@
 //! image, and proves it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command};
@@ -66,12 +66,27 @@ pub fn close_inherited() -> Result<(), Error> {
     const FIRST: libc::c_uint = 3;
     // SAFETY: no value of this process owns any of these descriptors, since it has opened none.
     let closed = unsafe { libc::close_range(FIRST, libc::c_uint::MAX, 0) };
-    if closed == 0 { Ok(()) } else { Err(Error::System("close_range", io::Error::last_os_error())) }
+    // Kernels before 5.9 do not have the call, and filters of old container systems deny what they do not know.
+    if closed == 0 { Ok(()) } else { close_listed(FIRST) }
+}
+
+/// Closes the descriptors from `first` on, by their list.
+fn close_listed(first: libc::c_uint) -> Result<(), Error> {
+    let listed = fs::read_dir("/proc/self/fd").map_err(|error| Error::System("a list of descriptors", error))?;
+    let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let numbers: Vec<libc::c_int> = numbers.filter(|number| *number >= first as libc::c_int).collect();
+    for number in numbers {
+        // SAFETY: as above. The list itself had one, which is closed by now: that this number is none is no harm.
+        _ = unsafe { libc::close(number) };
+    }
+    Ok(())
 }
 
 /// Gives up all rights of the process but those to compute, and proves it.
 pub fn enter() -> Result<(), Error> {
     let system = |call| move |error: rustix::io::Errno| Error::System(call, error.into());
+    // When memory runs out, the system ends a worker and not the server. Without /proc it chooses by size.
+    _ = fs::write("/proc/self/oom_score_adj", "1000");
     // A worker whose thread has ended, or whose server was killed, ends with it.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("PR_SET_PDEATHSIG"))?;
     // No core file, and no debugger of the same user.

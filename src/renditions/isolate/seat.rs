@@ -87,11 +87,11 @@ impl Apart {
 }
 
 impl Tools for Apart {
-    /// Replaces a worker that keeps much memory, and starts one that is missing: no caller waits meanwhile.
+    /// Frees the last batch, replaces a worker that keeps much memory, and starts one that is missing: no caller waits meanwhile.
     fn tidy(&mut self) {
         if let Some((worker, space)) = &mut self.worker {
-            match worker.memory() {
-                Ok(now)
+            match worker.close().ok().and_then(|()| worker.memory().ok()) {
+                Some(now)
                     if now.resident <= worker.at_start.resident + RESIDENT_KEPT_MAX
                         && now.space <= worker.at_start.space + SPACE_KEPT_MAX =>
                 {
@@ -203,7 +203,10 @@ impl Session<'_> {
         let shared = task.images.iter().fold(task.source_bytes, |sum, (_, bytes)| sum + bytes) as u64;
         let (clock, bytes_max) = (self.clock, self.bytes_max());
         let (worker, space) = self.apart.worker.as_mut().ok_or(Ended::Died)?;
-        worker.bound(*space + shared + bytes_max).map_err(|_| Ended::Died)?;
+        if let Err(error) = worker.bound(*space + shared + bytes_max) {
+            tracing::error!(%error, "the memory of a render worker cannot be bounded");
+            return Ok(Err(Error::Busy { retry_after_s: RETRY_AFTER_S }));
+        }
         worker.send(&Request::Open(task), self.images.as_ref().map(AsFd::as_fd), &wait_for(worker, clock))?;
         self.is_open = true;
         Ok(Ok(()))

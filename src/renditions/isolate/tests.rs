@@ -184,6 +184,24 @@ async fn process(renditions: &Renditions) -> u32 {
 }
 
 #[tokio::test]
+async fn a_worker_without_work_maps_no_images() {
+    let renditions = renditions(options()).await;
+    let process = process(&renditions).await;
+    let shared_bytes = || {
+        let text = std::fs::read_to_string(format!("/proc/{process}/statm")).expect("it lives");
+        let pages: usize = text.split(' ').nth(2).expect("a field").parse().expect("a number");
+        pages * rustix::param::page_size()
+    };
+    check_good(&renditions).await;
+    let before = shared_bytes();
+    let large = [b"misbehave: not", &[0; 48 << 20][..]].concat();
+    let made = renditions.get(given(large), &pipeline("png", "")).await;
+    assert!(made.is_ok(), "{made:?}");
+    assert_eq!(self::process(&renditions).await, process);
+    assert!(shared_bytes() < before + (32 << 20));
+}
+
+#[tokio::test]
 async fn a_worker_that_keeps_much_memory_is_replaced() {
     let renditions = renditions(options()).await;
     let first = process(&renditions).await;
@@ -204,6 +222,8 @@ async fn a_worker_has_the_priority_of_its_thread() {
         let fields = stat.rsplit_once(") ").expect("a name").1;
         // Field 41 of proc_pid_stat(5); the state after the name is 3.
         assert_eq!(fields.split(' ').nth(41 - 3), Some(policy), "{rank:?}");
+        let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", process.expect("started")));
+        assert_eq!(score.expect("readable").trim(), "1000");
     }
 }
 

@@ -41,12 +41,14 @@ pub enum Request {
         /// Time for this step.
         limit: TimeLimit,
     },
+    /// Free the batch. The reply is [`Reply::Ready`].
+    Close,
 }
 
 /// What a worker replies.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// The worker has shut itself in, and waits for work.
+    /// The worker has shut itself in, or has freed a batch, and waits for work.
     Ready,
     /// The source is decoded.
     Decoded,

@@ -44,6 +44,10 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
                 send(&mut server, &reply)?;
                 server.write_all(&bytes)?;
             }
+            (Request::Close, work) => {
+                *work = None;
+                send(&mut server, &Reply::Ready)?;
+            }
             (_, None) => return Err("a step without a batch".into()),
         }
     }
