@@ -1,6 +1,6 @@
 //! Bytes in and out, without their meaning: bodies and the rates they must keep ([`body`], [`response_body`],
 //! [`activity`]); lines, forms and lists in them ([`line_reader`], [`form`], [`json_array`], [`id_list`]); and where
-//! bytes wait for a slow client ([`queue`], [`spool`], [`spill_file`]). This room knows no route, no status and no
+//! bytes wait for a slow client ([`large_body`], [`queue`], [`spool`], [`spill_file`]). This room knows no route, no status and no
 //! application.
 
 pub(super) mod activity;
@@ -13,6 +13,7 @@ pub(super) mod line_reader;
 pub(super) mod options;
 pub(super) mod queue;
 pub(super) mod response_body;
+pub(super) mod slices;
 pub(super) mod spill_file;
 pub(super) mod spool;
 pub(super) mod stream_body;

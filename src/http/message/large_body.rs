@@ -1,8 +1,9 @@
-//! [`LargeBody`]: a result in memory that is too large to wait there for a slow client.
+//! [`LargeBody`]: a result in memory that is too large to wait there for a slow client, or ranges of it.
 //!
 //! A result takes memory of renders until it is sent. So that clients which read slowly keep no other from rendering, a
 //! large result moves to a temporary file when its client has not taken it after a while. It is sent in copies of its
-//! pieces, since one piece that waits in the connection would hold the whole.
+//! pieces, since one piece that waits in the connection would hold the whole. What the cache holds is not sent in this
+//! way: it stays in memory in any case.
 
 use std::future::Future;
 use std::io;
@@ -11,16 +12,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::activity::Activity;
+use super::slices::Slices;
 use super::spill_file::{SpillFile, Spilled};
 use super::spool::{PIECE_BYTES, Spools};
 use crate::store;
 
-/// Results of at most this many bytes stay in memory.
+/// Results of at most this many bytes stay in memory, and ranges of them.
 pub(in crate::http) const SMALL_BYTES_MAX: usize = 1 << 20;
 
 /// A result that is sent in pieces.
@@ -37,7 +39,7 @@ type Reading = Pin<Box<dyn Future<Output = io::Result<(Bytes, Option<Spilled>)>>
 
 /// The bytes that are left.
 enum Rest {
-    Memory(Bytes),
+    Memory(Slices),
     /// On their way to the file. The client waits for that.
     Moving(Option<Waker>),
     File(Option<Spilled>),
@@ -45,8 +47,8 @@ enum Rest {
 
 impl LargeBody {
     /// A body of `bytes`, which move to a file after `wait`. Must be called on a tokio runtime.
-    pub(in crate::http) fn new(bytes: Bytes, spools: &Spools, wait: Duration) -> LargeBody {
-        let left = bytes.len() as u64;
+    pub(in crate::http) fn new(bytes: Slices, spools: &Spools, wait: Duration) -> LargeBody {
+        let left = bytes.remaining() as u64;
         let rest = Arc::new(Mutex::new(Rest::Memory(bytes)));
         let mover = tokio::spawn(moved(rest.clone(), spools.clone(), wait)).abort_handle();
         LargeBody { rest, left, reading: None, mover, activity: None }
@@ -74,9 +76,9 @@ impl LargeBody {
             }
             let mut rest = self.rest.lock();
             match &mut *rest {
-                Rest::Memory(bytes) if bytes.is_empty() => return Poll::Ready(None),
+                Rest::Memory(bytes) if !bytes.has_remaining() => return Poll::Ready(None),
                 Rest::Memory(bytes) => {
-                    let piece = Bytes::copy_from_slice(&bytes.split_to(bytes.len().min(PIECE_BYTES)));
+                    let piece = bytes.copied(PIECE_BYTES);
                     self.left -= piece.len() as u64;
                     return Poll::Ready(Some(Ok(piece)));
                 }
@@ -125,14 +127,36 @@ async fn moved(rest: Arc<Mutex<Rest>>, spools: Spools, wait: Duration) {
     }
 }
 
-/// Takes the bytes that are left, if they are many.
-fn taken(rest: &Mutex<Rest>) -> Option<Bytes> {
+/// Takes the bytes that are left, if they are more than one piece. A single piece stays in a buffer of its own, as the
+/// pieces do that wait in the connection: as a part of the whole it would hold all of that.
+fn taken(rest: &Mutex<Rest>) -> Option<Slices> {
     let mut rest = rest.lock();
     let Rest::Memory(bytes) = &mut *rest else { return None };
-    if bytes.len() <= SMALL_BYTES_MAX {
+    if bytes.remaining() <= PIECE_BYTES {
+        *bytes = bytes.copied(PIECE_BYTES).into();
         return None;
     }
     let bytes = std::mem::take(bytes);
     *rest = Rest::Moving(None);
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hold::hold;
+
+    #[test]
+    fn no_rest_holds_the_whole() {
+        for (left, moves) in [(SMALL_BYTES_MAX, true), (PIECE_BYTES + 1, true), (PIECE_BYTES, false), (0, false)] {
+            let permit = Arc::new(());
+            let whole = hold(vec![7; 2 * SMALL_BYTES_MAX], permit.clone());
+            let rest = Mutex::new(Rest::Memory(whole.slice(..left).into()));
+            drop(whole);
+            assert_eq!(taken(&rest).map(|bytes| bytes.remaining()), moves.then_some(left));
+            assert_eq!(Arc::strong_count(&permit), 1, "{left}");
+            let Rest::Memory(kept) = &*rest.lock() else { continue };
+            assert_eq!((kept.remaining(), moves), (left, false));
+        }
+    }
 }

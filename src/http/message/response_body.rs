@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 
 use super::activity::Activity;
 use super::large_body::{LargeBody, SMALL_BYTES_MAX};
-use super::spool::Spools;
+use super::slices::Slices;
+use super::spool::{PIECE_BYTES, Spools};
 use super::stream_body::StreamBody;
 use crate::store::{self, Blob};
 
@@ -23,9 +24,11 @@ pub(in crate::http) type Response = hyper::Response<Body>;
 pub(in crate::http) enum Body {
     Empty,
     Full(Bytes),
-    /// Slices of one buffer, sent in turn without a copy.
-    Parts(VecDeque<Bytes>),
+    /// Bytes that are sent in turn without a copy.
+    Parts(Slices),
     Pieces(Box<Pieces>),
+    /// A large result that no cache holds, or ranges of it. It is to become [`Body::Large`].
+    Unkept(Slices),
     /// A result that leaves memory if its client is slow.
     Large(Box<LargeBody>),
     /// A body that is written while it is sent.
@@ -82,13 +85,19 @@ impl Body {
         Ok(Body::Pieces(Box::new(Pieces { blob: Arc::new(blob), queue, left, reading: None, activity: None })))
     }
 
-    /// Lets a large result leave memory when its client has not taken it after `wait`.
+    /// A body of slices of a result of `whole` bytes that no cache holds.
+    pub(in crate::http) fn unkept(whole: usize, slices: Slices) -> Body {
+        if whole > SMALL_BYTES_MAX { Body::Unkept(slices) } else { Body::Parts(slices) }
+    }
+
+    /// Lets a large result that no cache holds leave memory when its client has not taken it after `wait`.
     pub(in crate::http) fn leave_memory(&mut self, spools: &Spools, wait: Duration) {
-        if let Body::Full(bytes) = self
-            && bytes.len() > SMALL_BYTES_MAX
-        {
-            *self = Body::Large(Box::new(LargeBody::new(std::mem::take(bytes), spools, wait)));
-        }
+        let Body::Unkept(slices) = self else { return };
+        let mut slices = std::mem::take(slices);
+        *self = match slices.remaining() <= PIECE_BYTES {
+            true => Body::Full(slices.copied(PIECE_BYTES)),
+            false => Body::Large(Box::new(LargeBody::new(slices, spools, wait))),
+        };
     }
 
     /// Tells the connection when the response has ended: at once, unless the body is made while it is sent.
@@ -97,7 +106,7 @@ impl Body {
             Body::Stream(stream) => stream.tracked(activity.clone()),
             Body::Pieces(pieces) => pieces.activity = Some(activity.clone()),
             Body::Large(large) => large.tracked(activity.clone()),
-            Body::Empty | Body::Full(_) | Body::Parts(_) => activity.end(),
+            Body::Empty | Body::Full(_) | Body::Parts(_) | Body::Unkept(_) => activity.end(),
         }
     }
 
@@ -106,7 +115,7 @@ impl Body {
         match self {
             Body::Empty => Some(0),
             Body::Full(bytes) => Some(bytes.len() as u64),
-            Body::Parts(parts) => Some(parts.iter().map(|part| part.len() as u64).sum()),
+            Body::Parts(parts) | Body::Unkept(parts) => Some(parts.remaining() as u64),
             Body::Pieces(pieces) => Some(pieces.left),
             Body::Large(large) => Some(large.left()),
             Body::Stream(_) => None,
@@ -129,7 +138,7 @@ impl hyper::body::Body for Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Body::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
+            Body::Parts(parts) | Body::Unkept(parts) => Poll::Ready(parts.pop().map(|part| Ok(Frame::data(part)))),
             Body::Pieces(pieces) => pieces.poll_frame(context),
             Body::Large(large) => large.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Body::Stream(stream) => stream.poll_frame(context),

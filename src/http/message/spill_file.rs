@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -77,10 +77,13 @@ impl SpillFile {
 
     /// Moves `bytes`, however many, into the file; `None` if there is no room in all files together, or in the share of
     /// this request. The write goes on if the caller stops waiting.
-    pub(in crate::http) async fn spill(self: &Arc<Self>, bytes: Bytes) -> io::Result<Option<Spilled>> {
-        let Some(spilled) = self.take(bytes.len()) else { return Ok(None) };
+    pub(in crate::http) async fn spill(
+        self: &Arc<Self>,
+        bytes: impl Buf + Send + 'static,
+    ) -> io::Result<Option<Spilled>> {
+        let Some(spilled) = self.take(bytes.remaining()) else { return Ok(None) };
         let write = move || {
-            spilled.write(&bytes)?;
+            spilled.write(bytes)?;
             Ok(Some(spilled))
         };
         tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(lost()))
@@ -130,10 +133,12 @@ impl Spilled {
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(lost()))
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, mut bytes: impl Buf) -> io::Result<()> {
         let file = self.open()?;
-        let mut pieces = bytes.chunks(PIECE_BYTES).zip(&self.places);
-        pieces.try_for_each(|(piece, place)| file.write_all_at(piece, place * PIECE_BYTES as u64))
+        self.places.iter().try_for_each(|place| {
+            let piece = bytes.copy_to_bytes(bytes.remaining().min(PIECE_BYTES));
+            file.write_all_at(&piece, place * PIECE_BYTES as u64)
+        })
     }
 
     fn read(&mut self) -> io::Result<Bytes> {

@@ -62,21 +62,25 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Answers with bytes in memory, or with ranges of them.
+    /// Answers with bytes in memory, or with ranges of them. A hit is sent without a copy, since the cache holds its bytes
+    /// in any case.
     pub(in crate::http) fn bytes(&self, bytes: &Bytes) -> Result<Response, Error> {
         let total = bytes.len() as u64;
+        let is_hit = self.origin == Some(Origin::Hit);
+        let one = |part: Bytes| if is_hit { Body::Full(part) } else { Body::unkept(bytes.len(), part.into()) };
+        let many = |parts| if is_hit { Body::Parts(parts) } else { Body::unkept(bytes.len(), parts) };
         let mut response = match self.ranges(total) {
-            Ranges::Whole => self.whole(Body::Full(bytes.clone())),
+            Ranges::Whole => self.whole(one(bytes.clone())),
             Ranges::One(range) => {
                 let part = bytes.slice(range.start as usize..range.end as usize);
-                self.part(Body::Full(part), &range, total)
+                self.part(one(part), &range, total)
             }
             Ranges::Many(ranges) => {
                 let part = |piece| match piece {
                     Piece::Bytes(head) => head,
                     Piece::Range(range) => bytes.slice(range.start as usize..range.end as usize),
                 };
-                self.parts_of(Body::Parts(self.pieces(&ranges, total).into_iter().map(part).collect()))
+                self.parts_of(many(self.pieces(&ranges, total).into_iter().map(part).collect()))
             }
             Ranges::Unsatisfiable => return Err(Error::Range { bytes: total }),
         };
@@ -194,7 +198,8 @@ fn cache_control(grant: Grant, preset: bool) -> HeaderValue {
 
 /// A rendition that no cache keeps, since it is made of the body of the request.
 pub(in crate::http) fn unkept(rendition: &Rendition, origin: Origin, download: Option<&str>) -> Response {
-    let mut response = with(StatusCode::OK, Body::Full(rendition.bytes.clone()));
+    let bytes = rendition.bytes.clone();
+    let mut response = with(StatusCode::OK, Body::unkept(bytes.len(), bytes.into()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(rendition.codec.media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -266,25 +271,53 @@ pub(in crate::http) fn canonical(id: &Digest, rendition: &Rendition, url_bytes_m
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::hold::hold;
+    use crate::http::message::spool::Spools;
 
     #[test]
     fn ranges_of_bytes_in_memory_are_not_copied() {
         let bytes = Bytes::from(vec![7; 1000]);
-        let (parts, ()) =
-            hyper::Request::get("/").header("range", "bytes=0-99,500-").body(()).expect("good").into_parts();
-        let (etag, grant) = (ETag::of_key(&Digest::of(b"")), Grant::Public);
-        let options = ResponseOptions::default();
-        let image = Image::new(&parts, grant, &options, etag, "x/y");
-        let Body::Parts(parts) = image.bytes(&bytes).expect("two ranges").into_body() else { panic!("parts") };
-        let slices: Vec<_> = parts.iter().filter(|part| bytes.as_ptr_range().contains(&part.as_ptr())).collect();
-        assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);
+        let Body::Parts(mut parts) = body(&bytes, None, "bytes=0-99,500-") else { panic!("parts") };
+        let slices = std::iter::from_fn(|| parts.pop()).filter(|part| bytes.as_ptr_range().contains(&part.as_ptr()));
+        assert_eq!(slices.map(|slice| slice.len()).collect::<Vec<_>>(), [100, 500]);
+    }
+
+    #[tokio::test]
+    async fn large_results_leave_memory_and_hits_are_sent_as_they_are() {
+        let rendered = Origin::Rendered { queue: NONE, decode: NONE, operations: NONE, encode: NONE };
+        for range in ["", "bytes=1-", "bytes=1-1,99-", "bytes=0-0", "bytes=0-0,2-2"] {
+            for (origin, holders) in [(Origin::Hit, 2), (Origin::Tier, 1), (rendered, 1)] {
+                let permit = Arc::new(());
+                let bytes = hold(vec![7; 2 << 20], permit.clone());
+                let mut body = body(&bytes, Some(origin), range);
+                body.leave_memory(&Spools::new(1 << 30, 1 << 30), NONE);
+                let is_short = range.contains("0-");
+                assert_eq!(matches!(body, Body::Large(_)), origin != Origin::Hit && !is_short, "{origin:?} {range}");
+                drop(bytes);
+                // A short range holds nothing of the whole.
+                assert!(Arc::strong_count(&permit) == holders || !is_short, "{origin:?} {range}");
+            }
+        }
+    }
+
+    const NONE: Duration = Duration::ZERO;
+
+    /// The body of an answer with `bytes`, or with `range` of them.
+    fn body(bytes: &Bytes, origin: Option<Origin>, range: &str) -> Body {
+        let (parts, ()) = hyper::Request::get("/").header("range", range).body(()).expect("good").into_parts();
+        let (etag, options) = (ETag::of_key(&Digest::of(b"")), ResponseOptions::default());
+        let mut image = Image::new(&parts, Grant::Public, &options, etag, "x/y");
+        image.origin = origin;
+        image.bytes(bytes).expect("ranges").into_body()
     }
 
     #[test]
     fn an_answer_says_where_its_rendition_came_from() {
-        let none = std::time::Duration::ZERO;
-        let rendered = Origin::Rendered { queue: none, decode: none, operations: none, encode: none };
+        let rendered = Origin::Rendered { queue: NONE, decode: NONE, operations: NONE, encode: NONE };
         for (origin, status) in [
             (Origin::Hit, "progimage; hit"),
             (Origin::Tier, "progimage; hit; detail=tier"),

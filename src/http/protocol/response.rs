@@ -34,7 +34,8 @@ pub(in crate::http) fn json(status: StatusCode, value: &Value) -> Response {
 
 /// A short response that no cache keeps.
 pub(in crate::http) fn text(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>) -> Response {
-    let mut response = with(status, Body::Full(text.into()));
+    let text = text.into();
+    let mut response = with(status, Body::unkept(text.len(), text.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

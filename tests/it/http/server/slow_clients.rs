@@ -17,8 +17,12 @@ fn large(shade: u8) -> Vec<u8> {
 
 /// Sends a request and reads only the status of the answer: the rest waits on the server.
 fn ask_and_read_slowly(server: &Server, path: &str) -> (Client, u16) {
+    ask_for_a_range_and_read_slowly(server, path, "")
+}
+
+fn ask_for_a_range_and_read_slowly(server: &Server, path: &str, range: &str) -> (Client, u16) {
     let mut client = server.connect();
-    client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\nRange: {range}\r\n\r\n").as_bytes());
     let mut status = [0; 12];
     std::io::Read::read_exact(&mut client.stream, &mut status).unwrap();
     (client, std::str::from_utf8(&status[9..]).unwrap().parse().unwrap())
@@ -72,6 +76,23 @@ fn results_of_slow_readers_leave_the_memory_of_renders_and_come_whole() {
     for (mut reader, image) in readers.into_iter().zip(&images) {
         reader.before(b"HTTP/1.1 200");
         assert!(reader.answer(false).body == *image);
+    }
+}
+
+#[test]
+fn ranges_of_results_of_slow_readers_leave_the_memory_of_renders_and_come_whole() {
+    let server = Server::with(|settings| {
+        settings.renditions.cache_bytes_max = 0;
+        settings.http.result_wait_ms = 0;
+    });
+    let path = format!("{}.ppm", server.store(&large(5)));
+    for ranges in ["1-", "0-9,20-"] {
+        let (mut reader, status) = ask_for_a_range_and_read_slowly(&server, &path, &format!("bytes={ranges}"));
+        assert_eq!(status, 206);
+        until(|| figure(&server, "rendition_bytes_held") == 0);
+        reader.before(b"HTTP/1.1 206");
+        let in_time = server.ask("GET", &path, &[&format!("Range: bytes={ranges}")]);
+        assert!(reader.answer(false).body == in_time.body && in_time.body.len() >= large(5).len() - 10);
     }
 }
 
