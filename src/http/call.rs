@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::http::request::Parts;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::app::App;
 use super::error::Error;
 use super::message::body::RequestBody;
 use super::message::response_body::Response;
-use super::protocol::auth::Grant;
+use super::protocol::auth::{Caller, Grant, Work};
 
 /// One request on its way through a handler.
 pub(super) struct Call {
@@ -19,6 +20,15 @@ pub(super) struct Call {
     pub(super) body: RequestBody,
     /// Why the request was let through: decides between `public` and `private` in `Cache-Control`.
     pub(super) grant: Grant,
+    /// Who asks; `None` if no caller has a limit.
+    pub(super) caller: Option<Arc<Caller>>,
+}
+
+impl Call {
+    /// Takes a place for a render that no cache answers, if the caller has a limit for it.
+    pub(super) fn begin_render(&self) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        self.caller.as_ref().map_or(Ok(None), |caller| caller.begin(Work::Render))
+    }
 }
 
 /// The reply of a handler, at once or later. Cached hits are answered at once, so that nothing is boxed for them.

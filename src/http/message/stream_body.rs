@@ -21,8 +21,8 @@ pub(in crate::http) struct StreamBody {
     reading: Option<JoinHandle<io::Result<Bytes>>>,
     /// The task that writes the response; it is aborted when the client leaves.
     pub(in crate::http) work: Option<AbortHandle>,
-    /// A place that the request takes until its response has ended.
-    pub(in crate::http) place: Option<OwnedSemaphorePermit>,
+    /// Places that the request takes until its response has ended.
+    pub(in crate::http) places: Vec<OwnedSemaphorePermit>,
 }
 
 /// The next step of the sending end.
@@ -36,7 +36,7 @@ enum Step {
 
 impl StreamBody {
     pub(in crate::http) fn new(shared: Arc<StreamQueue>) -> StreamBody {
-        StreamBody { shared, reading: None, work: None, place: None }
+        StreamBody { shared, reading: None, work: None, places: Vec::new() }
     }
 
     /// Marks the connection as busy until the end of the response.

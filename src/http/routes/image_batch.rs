@@ -86,7 +86,8 @@ pub(in crate::http) fn info(call: Call) -> Reply {
         let request = Arc::new(InfoRequest::of(&call.app, &call.parts)?);
         each(call, INFOS_AT_ONCE, move |app, id| {
             let request = request.clone();
-            async move { request.answer(&app, &id).await.map(|known| (StatusCode::OK, known)) }
+            // The request as a whole counts as one render.
+            async move { request.answer(&app, &id, None).await.map(|known| (StatusCode::OK, known)) }
         })
         .await
     })

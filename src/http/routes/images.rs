@@ -142,10 +142,14 @@ async fn render(
             return Ok(answer);
         }
     }
+    let key = if negotiated { pipeline.key(id) } else { *key };
+    let found = if negotiated { app.renditions.cached(id, &key) } else { found };
     let (rendition, origin) = match found {
         Some(hit) => (hit, Origin::Hit),
-        None if negotiated => app.renditions.get(id, &pipeline).await?,
-        None => app.renditions.missed(id, *key, &pipeline).await?,
+        None => {
+            let _place = call.begin_render()?;
+            app.renditions.missed(id, key, &pipeline).await?
+        }
     };
     image.origin = Some(origin);
     image.canonical = image_response::canonical(id, &rendition, app.options.url_bytes_max);

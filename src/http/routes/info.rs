@@ -8,7 +8,8 @@ use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
-use crate::http::protocol::{auth, response};
+use crate::http::protocol::auth::{self, Caller, Work};
+use crate::http::protocol::response;
 use crate::pipeline::codec::Codec;
 use crate::pipeline::invalid::{Help, invalid, nearest, repeated, unknown_of};
 use crate::pipeline::query;
@@ -19,7 +20,8 @@ use crate::pipeline::{self, Channels, Pipeline};
 pub(in crate::http) fn info(call: Call, id: Digest) -> Reply {
     Reply::later(async move {
         let request = InfoRequest::of(&call.app, &call.parts)?;
-        response::revalidated(&call.parts, &request.answer(&call.app, &id).await?)
+        let answer = request.answer(&call.app, &id, call.caller.as_deref()).await?;
+        response::revalidated(&call.parts, &answer)
     })
 }
 
@@ -37,8 +39,13 @@ impl InfoRequest {
         Ok(InfoRequest { entries: included(parts.uri.query())?, place })
     }
 
-    /// The information about `id`.
-    pub(in crate::http) async fn answer(&self, app: &App, id: &Digest) -> Result<Value, Error> {
+    /// The information about `id`. A render for it counts in the limits of `caller`.
+    pub(in crate::http) async fn answer(
+        &self,
+        app: &App,
+        id: &Digest,
+        caller: Option<&Caller>,
+    ) -> Result<Value, Error> {
         let bytes = images::exists(app, id).await?;
         let (codec, header) = app.renditions.header(id).await?;
         let size = header.size.oriented(header.orientation);
@@ -63,7 +70,9 @@ impl InfoRequest {
             "icc": header.icc,
         });
         self.exif(app, id, codec, &mut known).await?;
-        self.include(app, id, &mut known).await?;
+        if !self.entries.is_empty() {
+            self.include(app, id, caller, &mut known).await?;
+        }
         Ok(known)
     }
 
@@ -84,11 +93,22 @@ impl InfoRequest {
     }
 
     /// Adds the requested entries. All entries are made at once and kept as a rendition, which the next request finds.
-    async fn include(&self, app: &App, id: &Digest, known: &mut Value) -> Result<(), Error> {
-        if self.entries.is_empty() {
-            return Ok(());
-        }
-        let (rendition, _) = app.renditions.get(id, &Pipeline::summary()).await?;
+    async fn include(
+        &self,
+        app: &App,
+        id: &Digest,
+        caller: Option<&Caller>,
+        known: &mut Value,
+    ) -> Result<(), Error> {
+        let pipeline = Pipeline::summary();
+        let key = pipeline.key(id);
+        let rendition = match app.renditions.cached(id, &key) {
+            Some(hit) => hit,
+            None => {
+                let _place = caller.map(|caller| caller.begin(Work::Render)).transpose()?;
+                app.renditions.missed(id, key, &pipeline).await?.0
+            }
+        };
         let mut summary: Map<String, Value> = serde_json::from_slice(&rendition.bytes).map_err(|_| Error::Internal)?;
         for entry in &self.entries {
             known[entry.name] = summary.remove(entry.name).unwrap_or_default();

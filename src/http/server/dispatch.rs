@@ -49,9 +49,11 @@ pub(super) fn dispatch(
                 Scope::Open => Ok(None),
                 _ => app.callers.count(&app.access, &parts.headers),
             };
-            let call = Call { app: app.clone(), parts, body, grant };
             let reply = match caller {
-                Ok(caller) => within_limits(caller, route, run(route, resource, call)),
+                Ok(caller) => {
+                    let call = Call { app: app.clone(), parts, body, grant, caller: caller.clone() };
+                    within_limits(caller.as_deref(), works(route, uri.query()), run(route, resource, call))
+                }
                 Err(error) => Reply::Now(Err(error)),
             };
             (Some((index, grant)), reply)
@@ -79,34 +81,41 @@ fn run(route: &Route, resource: Resource, call: Call) -> Reply {
     }
 }
 
-/// The reply, if its caller may ask for the work. A place for it is kept until the response has ended. What the cache
-/// answers at once is no work.
-fn within_limits(caller: Option<&Caller>, route: &Route, reply: Reply) -> Reply {
-    let Some(caller) = caller else { return reply };
+/// The reply, if its caller may ask for these works. A place for each is kept until the response has ended.
+fn within_limits(caller: Option<&Caller>, works: &[Work], reply: Reply) -> Reply {
+    let Some(caller) = caller.filter(|_| !works.is_empty()) else { return reply };
     let response = match reply {
         Reply::Later(response) => response,
         at_once => return at_once,
     };
-    let place = match caller.begin(work(route)) {
-        Ok(Some(place)) => place,
-        Ok(None) => return Reply::Later(response),
+    let places: Vec<_> = match works.iter().filter_map(|work| caller.begin(*work).transpose()).collect() {
+        Ok(places) => places,
         Err(error) => return Reply::Now(Err(error)),
     };
     Reply::later(async move {
         let mut response = response.await?;
         if let Body::Stream(stream) = response.body_mut() {
-            stream.place = Some(place);
+            stream.places = places;
         }
         Ok(response)
     })
 }
 
-/// The work that a caller may have a limit for.
-fn work(route: &Route) -> Work {
+/// The works of a request as a whole that a caller may have limits for. A render that the cache may answer is counted
+/// where it begins ([`Call::begin_render`]). Most routes here know a single parameter, and that asks for renders.
+fn works(route: &Route, query: Option<&str>) -> &'static [Work] {
+    let is_plain = query.is_none_or(str::is_empty);
     match route.pattern {
-        _ if route.scope == Scope::Write => Work::Upload,
-        PathPattern::Rendition(_) | PathPattern::Extension(..) | PathPattern::Fixed("/bulk", _) => Work::Render,
-        _ => Work::Other,
+        _ if route.scope == Scope::Write && is_plain => &[Work::Upload],
+        _ if route.scope == Scope::Write => &[Work::Upload, Work::Render],
+        PathPattern::Extension(..) => &[Work::Render],
+        PathPattern::Fixed("/bulk" | "/jobs", _) | PathPattern::Job("/jobs/{id}/retry", _)
+            if route.method == Method::POST =>
+        {
+            &[Work::Render]
+        }
+        PathPattern::Fixed("/images/info", _) if !is_plain => &[Work::Render],
+        _ => &[],
     }
 }
 

@@ -95,3 +95,30 @@ fn clients_without_a_key_share_one_limit_and_hits_are_no_renders() {
     assert_limited(&server.get(&format!("{path}?w=2")), "renders_max");
     assert_eq!(server.ask("GET", &format!("{path}?w=2"), &[BOUNDED]).status, 200);
 }
+
+#[test]
+fn renders_by_other_routes_count_and_their_hits_do_not() {
+    let server = server("renders_max=9", "renders_max=1");
+    let image = ppm(4, 4, [3, 2, 1]);
+    let path = server.store(&image);
+    let id = path.rsplit('/').next().unwrap();
+    let (info, auto) = (format!("{path}/info?include=blurhash"), format!("{path}.auto?w=2"));
+    let _busy = at_work(&server, "/process.png", "X: y", image.len());
+    for url in [&info, &auto] {
+        assert_limited(&server.get(url), "renders_max");
+        assert_eq!(server.ask("GET", url, &[BOUNDED]).status, 200);
+        assert_eq!(server.get(url).status, 200, "from the cache: {url}");
+    }
+    let item = format!(r#"{{"source":{{"id":"{id}"}},"outputs":[{{"format":"png"}}]}}"#);
+    for (path, body) in [
+        ("/images/info?include=blurhash", id.as_bytes()),
+        ("/images/info?incl%75de=blurhash", id.as_bytes()),
+        ("/images?prerender=thumb", &image),
+        ("/jobs", item.as_bytes()),
+    ] {
+        assert_limited(&server.send("POST", path, &[], body), "renders_max");
+    }
+    assert_eq!(server.get(&format!("{path}/info")).status, 200);
+    assert_eq!(server.send("POST", "/images/info", &[], id.as_bytes()).status, 200);
+    assert_eq!(server.send("POST", "/images", &[], &image).status, 200);
+}

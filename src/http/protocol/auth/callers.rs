@@ -27,7 +27,7 @@ use crate::http::error::Error;
 pub struct CallerLimits {
     /// Requests a second. As many may come at once.
     pub requests_per_s: Option<NonZeroU32>,
-    /// Renders at once that no cache answers. A bulk request counts as one.
+    /// Renders at once that no cache answers. A request of many counts as one, and so does the submission of a job.
     pub renders_max: Option<NonZeroU32>,
     /// Uploads at once. A request of many images counts as one.
     pub uploads_max: Option<NonZeroU32>,
@@ -69,19 +69,18 @@ impl fmt::Display for CallerLimits {
     }
 }
 
-/// The work for which a route has a limit of its own.
+/// The work for which callers have limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Work {
     Render,
     Upload,
-    Other,
 }
 
 /// What every caller has under way.
 pub(in crate::http) struct Callers {
     /// In the order of the keys.
-    keys: Vec<Caller>,
-    anonymous: Caller,
+    keys: Vec<Arc<Caller>>,
+    anonymous: Arc<Caller>,
     is_limited: bool,
 }
 
@@ -97,14 +96,14 @@ type Places = Option<Arc<Semaphore>>;
 
 impl Callers {
     pub(in crate::http) fn new(access: &Access) -> Callers {
-        let keys: Vec<Caller> = access.keys.iter().map(|key| Caller::new(key.limits)).collect();
-        let anonymous = Caller::new(access.anonymous_limits);
+        let keys: Vec<_> = access.keys.iter().map(|key| Arc::new(Caller::new(key.limits))).collect();
+        let anonymous = Arc::new(Caller::new(access.anonymous_limits));
         let is_limited = keys.iter().chain([&anonymous]).any(|caller| caller.limits != CallerLimits::default());
         Callers { keys, anonymous, is_limited }
     }
 
     /// Counts a request. Returns its caller, if any caller has a limit.
-    pub(in crate::http) fn count(&self, access: &Access, headers: &HeaderMap) -> Result<Option<&Caller>, Error> {
+    pub(in crate::http) fn count(&self, access: &Access, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Error> {
         if !self.is_limited {
             return Ok(None);
         }
@@ -112,7 +111,7 @@ impl Callers {
         let index = key.and_then(|key| access.keys.iter().position(|other| other.name == key.name));
         let caller = index.and_then(|index| self.keys.get(index)).unwrap_or(&self.anonymous);
         caller.count()?;
-        Ok(Some(caller))
+        Ok(Some(caller.clone()))
     }
 }
 
@@ -139,7 +138,6 @@ impl Caller {
         let (places, limit) = match work {
             Work::Render => (&self.renders, "renders_max"),
             Work::Upload => (&self.uploads, "uploads_max"),
-            Work::Other => return Ok(None),
         };
         let Some(places) = places else { return Ok(None) };
         places.clone().try_acquire_owned().map(Some).map_err(|_| self.refused(limit, 1))
