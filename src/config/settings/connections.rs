@@ -13,8 +13,9 @@ pub const SENDERS: &[Setting] = &[
     ),
     number!(
         "connections_per_address_max",
-        "Connections at once of one address, or of one /64 network of IPv6. A proxy is one address.",
-        1..=1_000_000,
+        "Connections at once of one address, or of one /64 network of IPv6. A proxy is one address. 0: half of \
+         `connections_max`, as far as the limit of open files allows these.",
+        0..=1_000_000,
         layers.http.connections_per_address_max
     ),
     number!("keep_alive_ms", "Time that a connection may be idle.", 1..=MS_MAX, layers.http.keep_alive_ms),

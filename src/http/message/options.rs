@@ -10,7 +10,7 @@ pub struct Options {
     /// Concurrent connections. For a further one, the one goes that has been idle longest; while all are at work, it may
     /// ask for health alone.
     pub connections_max: usize,
-    /// Concurrent connections of one address, or of one /64 network of IPv6.
+    /// Concurrent connections of one address, or of one /64 network of IPv6. 0: half of `connections_max`.
     pub connections_per_address_max: usize,
     /// How long a connection may be idle between requests. The longest common load balancer keeps 600 s.
     pub keep_alive_ms: u64,
@@ -81,7 +81,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             connections_max: 10_000,
-            connections_per_address_max: 5_000,
+            connections_per_address_max: 0,
             keep_alive_ms: 620_000,
             head_timeout_ms: 10_000,
             head_bytes_max: 32 << 10,

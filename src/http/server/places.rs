@@ -42,6 +42,17 @@ struct Bounds {
     of_address: usize,
 }
 
+impl Bounds {
+    fn of(options: &Options) -> Bounds {
+        let all = options.connections_max;
+        let of_address = match options.connections_per_address_max {
+            0 => all.div_ceil(2),
+            max => max,
+        };
+        Bounds { all, of_address }
+    }
+}
+
 #[derive(Default)]
 struct Seats {
     next: u64,
@@ -76,7 +87,7 @@ pub(in crate::http) struct Place {
 
 impl Places {
     pub(super) fn new(options: &Options) -> Arc<Places> {
-        let bounds = Bounds { all: options.connections_max, of_address: options.connections_per_address_max };
+        let bounds = Bounds::of(options);
         let sockets = Arc::new(Semaphore::new(bounds.all.saturating_add(SPARES).min(Semaphore::MAX_PERMITS)));
         Arc::new(Places { bounds, sockets, seats: Mutex::default() })
     }
@@ -256,6 +267,14 @@ mod tests {
         drop((busy, probe));
         let seats = places.seats.lock();
         assert_eq!((seats.served, seats.all.len(), seats.of_address.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn one_address_has_half_of_the_places_by_default() {
+        for (all, half) in [(1, 1), (2, 1), (3, 2), (10_000, 5_000)] {
+            let bounds = Bounds::of(&Options { connections_max: all, ..Options::default() });
+            assert_eq!((bounds.all, bounds.of_address), (all, half));
+        }
     }
 
     #[tokio::test]

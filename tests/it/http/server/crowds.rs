@@ -25,6 +25,14 @@ fn connect_from(server: &Server, address: [u8; 4]) -> Client {
     Client::over(stream)
 }
 
+/// A server for so many connections, all of which may be of one address.
+fn bounded(connections_max: usize) -> Server {
+    Server::with(|settings| {
+        settings.http.connections_max = connections_max;
+        settings.http.connections_per_address_max = 1_000;
+    })
+}
+
 fn assert_busy(answer: &Answer, limit: &str) {
     answer.assert_problem(503, "busy");
     assert_eq!(answer.json()["limit"], limit);
@@ -42,7 +50,7 @@ fn silent_connections_shut_no_one_out() {
 
 #[test]
 fn the_connection_that_was_idle_longest_goes() {
-    let server = Server::with(|settings| settings.http.connections_max = 2);
+    let server = bounded(2);
     let (mut first, mut second) = (server.connect(), server.connect());
     for client in [&mut first, &mut second] {
         assert_eq!(client.ask("GET", "/images", &[], b"").status, 200);
@@ -58,7 +66,7 @@ fn the_connection_that_was_idle_longest_goes() {
 
 #[test]
 fn while_every_place_is_at_work_health_is_answered_and_nothing_else() {
-    let server = Server::with(|settings| settings.http.connections_max = 2);
+    let server = bounded(2);
     let image = ppm(4, 4, [1, 2, 3]);
     let mut busy: Vec<Client> = (0..2).map(|_| at_work(server.connect(), image.len())).collect();
     for path in ["/healthz", "/readyz"] {
@@ -81,7 +89,7 @@ fn while_every_place_is_at_work_health_is_answered_and_nothing_else() {
 
 #[test]
 fn one_address_takes_no_more_than_its_share() {
-    let server = Server::with(|settings| settings.http.connections_per_address_max = 2);
+    let server = Server::with(|settings| settings.http.connections_max = 4);
     let image = ppm(4, 4, [3, 2, 1]);
     let mut busy: Vec<Client> = (0..2).map(|_| at_work(server.connect(), image.len())).collect();
     assert_busy(&server.get("/images"), "connections_per_address_max");
