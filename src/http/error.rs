@@ -70,7 +70,7 @@ pub(super) enum Error {
     Host,
     /// `Host` is not a name of this machine, and the server has no keys.
     ForeignHost,
-    /// A web page of a foreign origin asks for a change, and the server has no keys.
+    /// A web page of a foreign origin asks for a change, and shows no key.
     ForeignOrigin,
     /// The request target is too long.
     UrlTooLong { max: usize },

@@ -84,7 +84,8 @@ pub const ROWS: &[Setting] = &[
     Setting {
         key: "cors_origins",
         doc: "Origins of web pages that may use every route, separated by commas; `*`: all. Pages of other origins may \
-              only read images. Without keys, they are refused all that changes something.",
+              only read images; without a key, they are refused all that changes something. A server behind a proxy \
+              with TLS needs its own `https` origin here.",
         get: |config| config.layers.access.cors_origins.to_string(),
         set: |config, text| text.parse().map(|value| config.layers.access.cors_origins = value),
         default_text: None,

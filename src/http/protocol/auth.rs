@@ -255,11 +255,22 @@ impl Access {
         target: &str,
         authorization: GetAll<'_, HeaderValue>,
     ) -> Result<Grant, Error> {
+        self.admit(scope, kind, target, authorization).map(|(grant, _)| grant)
+    }
+
+    /// Checks as [`Access::check`] does. Returns the key of a grant that needed one, too.
+    pub(in crate::http) fn admit(
+        &self,
+        scope: Scope,
+        kind: Kind,
+        target: &str,
+        authorization: GetAll<'_, HeaderValue>,
+    ) -> Result<(Grant, Option<&Key>), Error> {
         if matches!(scope, Scope::Read | Scope::Process)
             && kind != Kind::Bulk
             && let Some(grant) = self.signed(target)?
         {
-            return Ok(grant);
+            return Ok((grant, None));
         }
         let guarded = match kind {
             Kind::Original => self.originals_need_key,
@@ -268,7 +279,7 @@ impl Access {
         };
         let open = !self.has_keys() || self.anonymous.contains(scope);
         if scope == Scope::Open || (open && !guarded) {
-            return Ok(Grant::Public);
+            return Ok((Grant::Public, None));
         }
         if kind == Kind::Rendition && guarded && authorization.iter().next().is_none() {
             return Err(Error::Unsigned);
@@ -277,7 +288,10 @@ impl Access {
         let (Some(value), None) = (values.next(), values.next()) else { return Err(Error::Unauthorized) };
         let secret = bearer(value.as_bytes()).ok_or(Error::Unauthorized)?;
         let key = self.key(secret).ok_or(Error::UnknownKey)?;
-        if key.scopes.contains(scope) { Ok(Grant::Private) } else { Err(Error::Forbidden { scope: scope.name() }) }
+        match key.scopes.contains(scope) {
+            true => Ok((Grant::Private, Some(key))),
+            false => Err(Error::Forbidden { scope: scope.name() }),
+        }
     }
 
     /// What the signature of a URL grants; `None` if the URL has no signature.

@@ -67,8 +67,8 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             problem(StatusCode::MISDIRECTED_REQUEST, "foreign-host", "Foreign host", detail)
         }
         Error::ForeignOrigin => {
-            let detail = "Without keys this server lets no web page of another origin change anything; set keys or \
-                cors_origins.";
+            let detail = "A web page of another origin may change nothing without a key, unless cors_origins has its \
+                origin (with its scheme, as https://example.com).";
             problem(StatusCode::FORBIDDEN, "foreign-origin", "Foreign origin", detail)
         }
         Error::UrlTooLong { max } => problem(

@@ -78,8 +78,9 @@ fn request(call: &Call, extension: &str, params: &mut RemoteParams) -> Result<(R
     let policy = call.app.render_policy();
     let request = RenderRequest::of(&call.parts, call.grant, policy, extension, |pairs| params.take(pairs))?;
     if params.store {
-        call.app.access.check_page(&call.parts.headers)?;
-        call.app.access.check(Scope::Write, Kind::Other, "", call.parts.headers.get_all(AUTHORIZATION))?;
+        let (access, headers) = (&call.app.access, &call.parts.headers);
+        let grant = access.check(Scope::Write, Kind::Other, "", headers.get_all(AUTHORIZATION))?;
+        access.check_page(grant, headers)?;
     }
     call.app.sources.check(&params.url)?;
     let pipelines = request.pipelines(policy, &[])?;

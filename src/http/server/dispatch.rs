@@ -15,7 +15,7 @@ use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
 use crate::http::message::response_body::Body;
-use crate::http::protocol::auth::{Caller, Grant, Kind, Scope, Work};
+use crate::http::protocol::auth::{Caller, Grant, Key, Kind, Scope, Work};
 use crate::http::protocol::response;
 use crate::http::table::{PathPattern, ROUTES, Route};
 
@@ -43,11 +43,11 @@ pub(super) fn dispatch(
     // This clone is a reference count. The resource borrows from it while `parts` moves into the call.
     let uri = parts.uri.clone();
     match find(app, place, &parts, uri.path()) {
-        Ok(Found::Route { index, grant, resource }) => {
+        Ok(Found::Route { index, grant, key, resource }) => {
             let route = &ROUTES[index];
             let caller = match route.scope {
                 Scope::Open => Ok(None),
-                _ => app.callers.count(&app.access, &parts.headers),
+                _ => app.callers.count(&app.access, key, &parts.headers),
             };
             let reply = match caller {
                 Ok(caller) => {
@@ -123,6 +123,8 @@ enum Found<'a> {
     Route {
         index: usize,
         grant: Grant,
+        /// The key that the grant needed.
+        key: Option<&'a Key>,
         resource: Resource<'a>,
     },
     /// The methods of a path, and whether it is that of an image.
@@ -132,7 +134,7 @@ enum Found<'a> {
     },
 }
 
-fn find<'a>(app: &App, place: &Place, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error> {
+fn find<'a>(app: &'a App, place: &Place, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error> {
     check_head(parts, app)?;
     let method = known(&parts.method)?;
     if parts.method == Method::OPTIONS && path == "*" {
@@ -150,18 +152,19 @@ fn find<'a>(app: &App, place: &Place, parts: &Parts, path: &'a str) -> Result<Fo
         return Err(Error::MethodNotAllowed { allow });
     };
     let asked = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let grant = app.access.check(route.scope, kind(route), asked, parts.headers.get_all(AUTHORIZATION))?;
+    let authorization = parts.headers.get_all(AUTHORIZATION);
+    let (grant, key) = app.access.admit(route.scope, kind(route), asked, authorization)?;
     if route.scope != Scope::Open {
         place.serve()?;
     }
     if !method.is_safe() {
-        app.access.check_page(&parts.headers)?;
+        app.access.check_page(grant, &parts.headers)?;
     }
     check_expect(&parts.headers)?;
     if matches!(route.method, Method::POST | Method::PUT) {
         check_coding(&parts.headers)?;
     }
-    Ok(Found::Route { index, grant, resource })
+    Ok(Found::Route { index, grant, key, resource })
 }
 
 fn kind(route: &Route) -> Kind {

@@ -22,7 +22,7 @@ pub(super) fn check_host(parts: &Parts, access: &Access) -> Result<(), Error> {
     };
     // The host of a target in absolute form is the one that counts (RFC 9112, 3.2.2).
     let asked = parts.uri.host().unwrap_or(host);
-    if is_open(access) || (is_served(host, access) && is_served(asked, access)) {
+    if is_open(access) || (is_served(host, access) && (asked == host || is_served(asked, access))) {
         return Ok(());
     }
     Err(Error::ForeignHost)
@@ -42,8 +42,9 @@ fn is_loopback(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse().is_ok_and(|address: Ipv6Addr| address.to_canonical().is_loopback());
     }
-    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost") || name.parse().is_ok_and(|name: Ipv4Addr| name.is_loopback())
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last_label = name.rsplit('.').next().unwrap_or(name);
+    last_label.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|name: Ipv4Addr| name.is_loopback())
 }
 
 /// The host of `uri-host [":" port]` (RFC 9110, 7.2); `None` if it is none. It is not empty, since an "http" URI needs

@@ -1,6 +1,8 @@
 //! Web pages in a browser on the server's machine: what they may ask of a server without keys, and which answers they
 //! may read.
 
+use progimage::http::auth::Access;
+
 use super::{Server, ppm};
 
 const EVIL: &str = "Origin: https://evil.example";
@@ -44,6 +46,28 @@ fn without_keys_a_page_of_another_origin_changes_nothing() {
     // A page of the server itself, and programs, go on as before.
     assert_eq!(server.send("PUT", &path, &["Origin: http://test", "Sec-Fetch-Site: same-origin"], &image).status, 200);
     assert_eq!(server.ask("DELETE", &path, &[]).status, 204);
+}
+
+#[test]
+fn a_page_of_another_origin_needs_a_key_where_other_clients_need_none() {
+    const KEY: &str = "Authorization: Bearer 0123456789abcdef";
+    let all = "read+write+process+admin";
+    let keys = progimage::http::auth::keys(&format!("app:{all}:0123456789abcdef")).unwrap();
+    let server = Server::with(|settings| {
+        settings.access = Access { keys, anonymous: all.parse().unwrap(), ..Access::default() };
+    });
+    let image = ppm(3, 3, [1, 2, 3]);
+    let path = server.store(&image);
+    for method in ["DELETE", "PUT"] {
+        server.send(method, &path, &[EVIL], &image).assert_problem(403, "foreign-origin");
+        // A proxy with TLS has another origin than the server behind it.
+        server.send(method, &path, &["Origin: https://test"], &image).assert_problem(403, "foreign-origin");
+        let unknown = "Authorization: Bearer unknown-unknown-unknown";
+        server.send(method, &path, &[EVIL, unknown], &image).assert_problem(403, "foreign-origin");
+        assert!(server.send(method, &path, &[EVIL, KEY], &image).status < 300);
+        assert!(server.send(method, &path, &["Origin: http://test"], &image).status < 300);
+        assert!(server.send(method, &path, &[], &image).status < 300);
+    }
 }
 
 #[test]

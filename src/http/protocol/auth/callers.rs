@@ -11,7 +11,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Access;
+use super::{Access, Key};
 use crate::http::error::Error;
 
 /// What a caller may ask for; nothing is bounded by default.
@@ -102,12 +102,17 @@ impl Callers {
         Callers { keys, anonymous, is_limited }
     }
 
-    /// Counts a request. Returns its caller, if any caller has a limit.
-    pub(in crate::http) fn count(&self, access: &Access, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Error> {
+    /// Counts a request, whose key may be known already. Returns its caller, if any caller has a limit.
+    pub(in crate::http) fn count(
+        &self,
+        access: &Access,
+        key: Option<&Key>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Caller>>, Error> {
         if !self.is_limited {
             return Ok(None);
         }
-        let key = access.key_of(headers.get_all(AUTHORIZATION));
+        let key = key.or_else(|| access.key_of(headers.get_all(AUTHORIZATION)));
         let index = key.and_then(|key| access.keys.iter().position(|other| other.name == key.name));
         let caller = index.and_then(|index| self.keys.get(index)).unwrap_or(&self.anonymous);
         caller.count()?;

@@ -1,4 +1,4 @@
-//! Web pages: what the browser of a user does for a page of any origin. Without keys a page is kept from changing
+//! Web pages: what the browser of a user does for a page of any origin. A page without a key is kept from changing
 //! anything, and only images are shared with every page (CORS).
 //!
 //! A browser names the origin of the page in `Origin`, and its relation to the server in `Sec-Fetch-Site`. A page
@@ -9,11 +9,11 @@ use std::str::FromStr;
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use url::Url;
 
-use super::Access;
+use super::{Access, Grant};
 use crate::http::error::Error;
 use crate::http::protocol::response::value;
 
@@ -22,7 +22,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The methods that every page may use on images.
 const IMAGE_METHODS: &str = "GET, HEAD";
 
-/// Origins of web pages that may use every route, in addition to the origin of the server itself.
+/// Origins of web pages that may use every route, in addition to the origin of the server itself, which is `http`. The
+/// pages of a server behind a proxy with TLS have an `https` origin, which is to be listed.
 ///
 /// ```
 /// use progimage::http::auth::Origins;
@@ -72,10 +73,10 @@ impl fmt::Display for Origins {
 }
 
 impl Access {
-    /// Refuses a request that changes something, if a page of a foreign origin may have sent it. Once there are keys, a
-    /// page needs one of them.
-    pub(in crate::http) fn check_page(&self, headers: &HeaderMap) -> Result<(), Error> {
-        if self.has_keys() || self.cors_origins.all {
+    /// Refuses a request that changes something, if a page of a foreign origin may have sent it. A page that shows a key
+    /// or has a signed URL was given it; a request that needs neither may be that of any page.
+    pub(in crate::http) fn check_page(&self, grant: Grant, headers: &HeaderMap) -> Result<(), Error> {
+        if grant != Grant::Public || self.cors_origins.all {
             return Ok(());
         }
         let mut origins = headers.get_all(ORIGIN).iter().peekable();
@@ -83,7 +84,8 @@ impl Access {
             Some(_) => origins.any(|origin| !is_own(origin, headers.get(HOST)) && !self.cors_origins.contain(origin)),
             None => headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "same-origin" && site != "none"),
         };
-        if is_foreign { Err(Error::ForeignOrigin) } else { Ok(()) }
+        let is_refused = is_foreign && self.key_of(headers.get_all(AUTHORIZATION)).is_none();
+        if is_refused { Err(Error::ForeignOrigin) } else { Ok(()) }
     }
 
     /// Adds the fields that let a page of `origin` read a response. `is_image`: every page may.
@@ -119,10 +121,10 @@ impl Access {
     }
 }
 
-/// Whether the page is one of this server, which has its host and port.
+/// Whether the page is one of this server, which has its host and port, and speaks no TLS.
 fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
-    let authority = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
-    authority.zip(host).is_some_and(|(authority, host)| authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
+    let authority = origin.as_bytes().strip_prefix(b"http://");
+    authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host.as_bytes()))
 }
 
 #[cfg(test)]
@@ -140,13 +142,15 @@ mod tests {
         let check = |fields: &[(&'static str, &str)], passes: bool| {
             let mut all = headers(fields);
             all.insert(HOST, HeaderValue::from_static("localhost:8080"));
-            assert_eq!(access.check_page(&all).is_ok(), passes, "{fields:?}");
+            assert_eq!(access.check_page(Grant::Public, &all).is_ok(), passes, "{fields:?}");
+            assert!(access.check_page(Grant::Private, &all).is_ok());
         };
         check(&[], true);
         check(&[("origin", "http://localhost:8080")], true);
         check(&[("origin", "http://LOCALHOST:8080")], true);
         check(&[("origin", "http://good.example"), ("sec-fetch-site", "cross-site")], true);
         check(&[("origin", "http://good.example.evil")], false);
+        check(&[("origin", "https://localhost:8080")], false);
         check(&[("origin", "http://localhost:3000")], false);
         check(&[("origin", "https://evil.example")], false);
         check(&[("origin", "null")], false);
@@ -157,7 +161,7 @@ mod tests {
         check(&[("sec-fetch-site", "none")], true);
         let mut both = headers(&[("host", "localhost"), ("origin", "http://localhost")]);
         both.append(ORIGIN, HeaderValue::from_static("https://evil.example"));
-        assert!(access.check_page(&both).is_err());
+        assert!(access.check_page(Grant::Public, &both).is_err());
     }
 
     #[test]
