@@ -1,7 +1,7 @@
 //! [`Activity`]: what a connection is doing. The parts of its task record it, and one timer compares it with the
 //! bounds.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
@@ -12,6 +12,10 @@ pub(in crate::http) struct Activity {
     opened: Instant,
     /// A handler is working, under bounds of its own.
     busy: AtomicBool,
+    /// The last request has a body.
+    has_body: AtomicBool,
+    /// The last four bytes that came.
+    tail: AtomicU32,
     /// When a response last moved or ended, in milliseconds since `opened`.
     moved_ms: AtomicU64,
     /// When a head began to arrive; `NEVER` if none is arriving. The first one is awaited from the start.
@@ -28,11 +32,16 @@ pub(in crate::http) struct Activity {
 
 const NEVER: u64 = u64::MAX;
 
+/// The end of a head, as the last bytes that came.
+const END_OF_HEAD: u32 = u32::from_be_bytes(*b"\r\n\r\n");
+
 impl Activity {
     pub(in crate::http) fn new() -> Activity {
         Activity {
             opened: Instant::now(),
             busy: AtomicBool::new(false),
+            has_body: AtomicBool::new(false),
+            tail: AtomicU32::new(END_OF_HEAD),
             moved_ms: AtomicU64::new(0),
             head_ms: AtomicU64::new(0),
             stalled_ms: AtomicU64::new(NEVER),
@@ -47,15 +56,20 @@ impl Activity {
     }
 
     /// Records that the head of a request is complete.
-    pub(in crate::http) fn begin(&self) {
+    pub(in crate::http) fn begin(&self, has_body: bool) {
         self.busy.store(true, Ordering::Relaxed);
+        self.has_body.store(has_body, Ordering::Relaxed);
         self.head_ms.store(NEVER, Ordering::Relaxed);
     }
 
-    /// Records that the response is known.
+    /// Records that the response is known. A part of the next head may have come with the request: without a body, all
+    /// that came would end as a head does.
     pub(in crate::http) fn end(&self) {
         self.busy.store(false, Ordering::Relaxed);
         self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
+        if !self.has_body.load(Ordering::Relaxed) && !ends_head(self.tail.load(Ordering::Relaxed)) {
+            self.head_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
     }
 
     /// Restarts the clocks of a client that does not read: an error was added, and the client gets as much time to take
@@ -79,7 +93,10 @@ impl Activity {
         self.unread.load(Ordering::Relaxed)
     }
 
-    pub(in crate::http) fn arrived(&self) {
+    pub(in crate::http) fn arrived(&self, bytes: &[u8]) {
+        let last = &bytes[bytes.len().saturating_sub(4)..];
+        let tail = last.iter().fold(self.tail.load(Ordering::Relaxed), |tail, byte| tail << 8 | u32::from(*byte));
+        self.tail.store(tail, Ordering::Relaxed);
         if !self.busy.load(Ordering::Relaxed) && self.head_ms.load(Ordering::Relaxed) == NEVER {
             self.head_ms.store(self.now_ms(), Ordering::Relaxed);
         }
@@ -146,5 +163,35 @@ impl Activity {
             moved + options.keep_alive_ms
         };
         self.opened + ms(due)
+    }
+}
+
+/// Whether the last bytes are those of a head: an empty line. A line may end without CR (RFC 9112, 2.2).
+fn ends_head(tail: u32) -> bool {
+    tail & 0xff_ff == u32::from_be_bytes(*b"\0\0\n\n") || tail & 0xff_ff_ff == u32::from_be_bytes(*b"\0\n\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_of_a_head_that_came_with_the_request_before_is_awaited_as_a_head() {
+        let options = Options { head_timeout_ms: 1_000, keep_alive_ms: 600_000, ..Options::default() };
+        let check = |chunks: &[&str], has_body: bool, is_awaited: bool| {
+            let activity = Activity::new();
+            chunks.iter().for_each(|chunk| activity.arrived(chunk.as_bytes()));
+            activity.begin(has_body);
+            activity.end();
+            let is_soon = activity.deadline(&options) < Instant::now() + ms(300_000);
+            assert_eq!(is_soon, is_awaited, "{chunks:?}");
+        };
+        check(&["GET / HTTP/1.1\r\n\r\n"], false, false);
+        check(&["GET / HTTP/1.1\r\n\r", "\n"], false, false);
+        check(&["GET / HTTP/1.1\n\n"], false, false);
+        check(&["GET / HTTP/1.1\r\n\r\nGET "], false, true);
+        check(&["GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n"], false, true);
+        // What comes after a body cannot be told from its end.
+        check(&["POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"], true, false);
     }
 }

@@ -93,13 +93,7 @@ impl InfoRequest {
     }
 
     /// Adds the requested entries. All entries are made at once and kept as a rendition, which the next request finds.
-    async fn include(
-        &self,
-        app: &App,
-        id: &Digest,
-        caller: Option<&Caller>,
-        known: &mut Value,
-    ) -> Result<(), Error> {
+    async fn include(&self, app: &App, id: &Digest, caller: Option<&Caller>, known: &mut Value) -> Result<(), Error> {
         let pipeline = Pipeline::summary();
         let key = pipeline.key(id);
         let rendition = match app.renditions.cached(id, &key) {

@@ -38,7 +38,7 @@ impl AsyncRead for Socket {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buf);
         if buf.filled().len() > before {
-            self.activity.arrived();
+            self.activity.arrived(&buf.filled()[before..]);
         }
         result
     }

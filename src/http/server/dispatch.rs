@@ -128,10 +128,7 @@ enum Found<'a> {
         resource: Resource<'a>,
     },
     /// The methods of a path, and whether it is that of an image.
-    Options {
-        allow: String,
-        is_image: bool,
-    },
+    Options { allow: String, is_image: bool },
 }
 
 fn find<'a>(app: &'a App, place: &Place, parts: &Parts, path: &'a str) -> Result<Found<'a>, Error> {

@@ -246,7 +246,7 @@ mod tests {
         let second = enter(&places, "10.0.0.1");
         tokio::time::advance(Duration::from_millis(1)).await;
         // The first one has moved since.
-        first.activity().begin();
+        first.activity().begin(false);
         first.activity().end();
         let third = enter(&places, "10.0.0.1");
         assert!(is_needed(&second) && !is_needed(&first) && !is_needed(&third));
@@ -257,7 +257,7 @@ mod tests {
     async fn while_all_are_at_work_a_connection_gets_health_alone_until_one_is_done() {
         let places = places(1, 9);
         let busy = enter(&places, "10.0.0.1");
-        busy.activity().begin();
+        busy.activity().begin(false);
         let probe = enter(&places, "10.0.0.2");
         assert!(!probe.is_served() && !is_needed(&busy));
         assert_eq!(probe.serve(), Err(Error::ConnectionsBusy { name: "connections_max", max: 1 }));
@@ -283,7 +283,7 @@ mod tests {
         let [one, other, network] = ["10.0.0.1", "10.0.0.2", "2001:db8::1"].map(|address| enter(&places, address));
         for place in [&one, &other, &network] {
             assert!(place.is_served());
-            place.activity().begin();
+            place.activity().begin(false);
         }
         let refused = Err(Error::ConnectionsBusy { name: "connections_per_address_max", max: 1 });
         for address in ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8::ffff:2"] {
@@ -298,7 +298,7 @@ mod tests {
     async fn when_even_the_spare_places_are_taken_the_longest_idle_connection_makes_room() {
         let places = places(1, 9);
         let busy = enter(&places, "10.0.0.1");
-        busy.activity().begin();
+        busy.activity().begin(false);
         let mut spares: Vec<_> = (0..SPARES).map(|_| enter(&places, "10.0.0.2")).collect();
         let waiting = tokio::spawn({
             let places = places.clone();

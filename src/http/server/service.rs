@@ -47,7 +47,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         let activity = self.place.activity();
-        activity.begin();
+        activity.begin(!hyper::body::Body::is_end_stream(request.body()));
         let (parts, incoming) = request.into_parts();
         let finish = Finish {
             app: self.app.clone(),

@@ -19,11 +19,25 @@ fn a_silent_or_slow_head_is_closed() {
 /// A connection that was answered, and the answer. On a busy machine a client may be too late for a bound. Then another
 /// one tries.
 fn answered(server: &Server) -> (Answer, Client) {
+    answered_before(server, "")
+}
+
+/// As [`answered`], with the beginning of a further request in the same packet.
+fn answered_before(server: &Server, rest: &str) -> (Answer, Client) {
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n{rest}");
     let answered = (0..100).map(|_| server.connect()).find_map(|mut client| {
-        _ = client.stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+        _ = client.stream.write_all(request.as_bytes());
         Some((client.try_answer(false)?, client))
     });
     answered.unwrap()
+}
+
+#[test]
+fn half_a_head_in_the_packet_of_another_request_is_closed() {
+    let server = Server::with(|settings| settings.http.head_timeout_ms = 60);
+    let (answer, mut half) = answered_before(&server, "GET /healthz HTTP/1.1\r\n");
+    assert_eq!(answer.status, 200);
+    assert!(half.is_closed());
 }
 
 #[test]
