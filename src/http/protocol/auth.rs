@@ -212,6 +212,8 @@ impl Default for Access {
 pub(in crate::http) enum Grant {
     /// No key was needed: shared caches may keep the response.
     Public,
+    /// No key was needed, but the request has one with the scope. It may do more than requests of everybody.
+    PublicWithKey,
     /// A key was needed.
     Private,
     /// The URL is signed: every client that has it may use it until it expires.
@@ -258,7 +260,7 @@ impl Access {
         self.admit(scope, kind, target, authorization).map(|(grant, _)| grant)
     }
 
-    /// Checks as [`Access::check`] does. Returns the key of a grant that needed one, too.
+    /// Checks as [`Access::check`] does. Returns the key that the grant rests on, too.
     pub(in crate::http) fn admit(
         &self,
         scope: Scope,
@@ -279,7 +281,8 @@ impl Access {
         };
         let open = !self.has_keys() || self.anonymous.contains(scope);
         if scope == Scope::Open || (open && !guarded) {
-            return Ok((Grant::Public, None));
+            let key = self.key_of(authorization).filter(|key| key.scopes.contains(scope));
+            return Ok((if key.is_some() { Grant::PublicWithKey } else { Grant::Public }, key));
         }
         if kind == Kind::Rendition && guarded && authorization.iter().next().is_none() {
             return Err(Error::Unsigned);
@@ -393,6 +396,8 @@ mod tests {
     fn originals_can_need_a_key_while_renditions_do_not() {
         let access = Access { originals_need_key: true, ..access(&format!("r:read:{SECRET}")) };
         assert_eq!(asks(&access, Scope::Read, false, &[]), Ok(Grant::Public));
+        assert_eq!(asks(&access, Scope::Read, false, &[&format!("Bearer {SECRET}")]), Ok(Grant::PublicWithKey));
+        assert_eq!(asks(&access, Scope::Read, false, &["Bearer another-secret-of-none"]), Ok(Grant::Public));
         assert_eq!(asks(&access, Scope::Read, true, &[]), Err(Error::Unauthorized));
         assert_eq!(asks(&access, Scope::Read, true, &[&format!("Bearer {SECRET}")]), Ok(Grant::Private));
     }

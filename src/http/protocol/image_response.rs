@@ -184,7 +184,7 @@ fn cache_control(grant: Grant, preset: bool) -> HeaderValue {
     const YEAR_S: u64 = 31_536_000;
     const PRESET_S: u64 = 300;
     match (grant, preset) {
-        (Grant::Public | Grant::Signed { left_s: None }, false) => {
+        (Grant::Public | Grant::PublicWithKey | Grant::Signed { left_s: None }, false) => {
             HeaderValue::from_static("public, max-age=31536000, immutable, no-transform")
         }
         (Grant::Private, false) => HeaderValue::from_static("private, max-age=31536000, immutable, no-transform"),

@@ -35,8 +35,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             busy(&detail, 1).limit("bulk_requests_max", None, *max)
         }
         Error::CallerBusy { name, max, retry_after_s } => {
-            let detail =
-                format!("Your key allows {max} at a time ({name}); the clients without a key share one limit.");
+            let detail = format!("{name} of this key is {max}. All clients without a key share theirs.");
             problem(StatusCode::TOO_MANY_REQUESTS, "caller-limit", "Too many requests", detail)
                 .field(RETRY_AFTER, retry_after_s.to_string())
                 .limit(name, None, *max)

@@ -136,3 +136,20 @@ fn more_effort_than_every_client_may_spend_needs_a_signature_or_a_preset() {
         assert_eq!(server.get(&sign(&key(), &format!("{path}.{refused}"), None)).status, 200, "{refused}");
     }
 }
+
+#[test]
+fn a_key_may_spend_more_effort_though_none_is_needed() {
+    const SECRET: &str = "0123456789abcdef";
+    let server = Server::with(|settings| {
+        let keys = keys(&format!("app:read:{SECRET},up:write:{SECRET}up")).unwrap();
+        settings.access = Access { keys, anonymous: "read+write".parse().unwrap(), ..Access::default() };
+    });
+    let target = format!("{}.webp?effort=9", server.store(&ppm(4, 3, [200, 30, 60])));
+    for (secret, status) in
+        [(SECRET.to_owned(), 200), (format!("{SECRET}up"), 400), ("of-nobody-at-all".to_owned(), 400)]
+    {
+        let field = format!("Authorization: Bearer {secret}");
+        assert_eq!(server.ask("GET", &target, &[&field]).status, status, "{secret}");
+    }
+    server.get(&target).assert_problem(400, "invalid-parameter");
+}
