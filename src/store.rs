@@ -22,6 +22,7 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 pub use blob::{Blob, FRAME_BYTES_MAX};
+pub use disk::space::reserve;
 pub use disk::verify;
 pub use folder::Folder;
 pub use scrub::{Counters as ScrubCounters, Scrub};

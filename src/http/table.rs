@@ -184,7 +184,7 @@ pub static ROUTES: &[Route] = &[
         Method::GET,
         PathPattern::Fixed("/readyz", system::readyz),
         Scope::Open,
-        "Whether the server accepts uploads.",
+        "Whether the server serves images, with a line for each part that fails.",
     ),
     route(
         Method::GET,

@@ -8,9 +8,9 @@
 //! | `stage`, `commit` | an upload's bytes before and while they get their name |
 //! | `read`, `list` | reads of an open blob; pages of all blobs |
 //! | `proof` | whether a file is its blob |
-//! | `page_cache` | reads that come from the device |
 //! | `verify` | checks every file against its name, without the lock |
-//! | `health`, `space`, `pool` | whether writes are accepted; whether there is room for them; threads |
+//! | `health`, `space` | whether writes are accepted; whether there is room for them |
+//! | `pool`, `watch` | threads |
 //! | `sim`, `crash` | tests: a file system that can lose power, and a model that checks every state it may leave |
 
 mod commit;
@@ -18,14 +18,14 @@ mod core;
 mod fs;
 mod health;
 mod layout;
-mod page_cache;
 mod pool;
 mod proof;
 mod read;
 mod real;
-mod space;
+pub mod space;
 mod stage;
 pub mod verify;
+mod watch;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -39,6 +39,7 @@ use self::proof::Proof;
 use self::read::{Opened, Way, cached};
 use self::real::RealFs;
 use self::stage::Staged;
+use self::watch::Watch;
 use super::folder::TEMPORARY;
 use super::locks::{Guard, Locks};
 use super::{Blob, Commit, Counters, Error, Future, Listing, Options, Stage, Stat, Store};
@@ -63,6 +64,7 @@ pub struct Inner<F: Fs> {
     readers: Pool,
     scrubber: Pool,
     proofs: Locks,
+    _watch: Watch,
     core: Arc<Core<F>>,
     _lock: Option<OwnerLock>,
 }
@@ -162,7 +164,9 @@ impl<F: Fs> Disk<F> {
         let readers = Pool::start("store-read", core.options.read_threads, Rank::Usual).map_err(no_thread)?;
         let scrubber = Pool::start("store-scrub", 1, Rank::Idle).map_err(no_thread)?;
         let committer = Committer::start(Arc::clone(&core), Arc::clone(&syncers)).map_err(no_thread)?;
-        let inner = Inner { committer, syncers, readers, scrubber, proofs: Locks::default(), core, _lock: lock };
+        let watch = Watch::start(Arc::clone(&core)).map_err(no_thread)?;
+        let proofs = Locks::default();
+        let inner = Inner { committer, syncers, readers, scrubber, proofs, _watch: watch, core, _lock: lock };
         Ok(Disk { inner: Arc::new(inner) })
     }
 }
@@ -332,7 +336,7 @@ impl<F: Fs> Store for Disk<F> {
 
     fn writable(&self) -> Result<(), Error> {
         self.inner.core.health.accepts_uploads()?;
-        self.inner.core.has_room()
+        if self.inner.core.space.was_short() { Err(Error::Full) } else { Ok(()) }
     }
 
     fn counters(&self) -> Counters {

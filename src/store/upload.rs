@@ -99,8 +99,8 @@ impl Uploads {
         (self.shared.options.batch_max, self.shared.options.batch_bytes_max)
     }
 
-    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and `Full` are returned before a
-    /// byte is read. The budget is taken as bytes come: clients that only declare a length keep no other from it.
+    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and, for a long one, `Full` are
+    /// returned before a byte is read. The budget is taken as bytes come: clients that only declare a length keep no other from it.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
         self.expects(declared.unwrap_or(0))?;
         self.begun(self.acquire_none(), declared, 1).await
@@ -113,7 +113,7 @@ impl Uploads {
 
     async fn begun(&self, mut reserved: Reserved, declared: Option<u64>, bytes: u64) -> Result<Upload, Error> {
         self.shared.bounded(declared.unwrap_or(0))?;
-        self.admits()?;
+        self.admits_body(declared)?;
         reserved.acquire(bytes).await?;
         let Reserved { shared, budget, patience } = reserved;
         let stage = shared.store.stage(declared).await?;
@@ -135,6 +135,13 @@ impl Uploads {
             Ok(()) | Err(Error::Unavailable(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Checks whether a body of `declared` bytes may begin: `ReadOnly`, `Full`. A short one may begin without room, since the
+    /// store may have it already. It stays in memory until that is known.
+    pub fn admits_body(&self, declared: Option<u64>) -> Result<(), Error> {
+        let is_short = declared.is_some_and(|bytes| bytes <= self.shared.options.memory_bytes_max as u64);
+        self.admits().or_else(|error| if is_short && error == Error::Full { Ok(()) } else { Err(error) })
     }
 
     /// Takes `bytes` of the budget of uploads, for bytes that arrive but are not stored. `TooLarge`, `Busy`.

@@ -4,8 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The part of a small device that is its reserve, if the setting is more; as in the store.
-const DEVICE_PART: u64 = 20;
+use crate::store;
 
 /// The tier leaves so many reserves free. Uploads leave one.
 const RESERVES: u64 = 2;
@@ -38,7 +37,7 @@ impl Budget {
 
     /// Sets the budget for a device with `free` of `all` bytes.
     pub fn set(&self, held: u64, free: u64, all: u64) {
-        let kept = self.reserve_bytes.min(all / DEVICE_PART) * RESERVES;
+        let kept = store::reserve(self.reserve_bytes, all) * RESERVES;
         let now = held.saturating_add(free).saturating_sub(kept).min(self.bytes_max);
         self.now.store(now, Ordering::Relaxed);
     }

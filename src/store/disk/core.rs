@@ -296,9 +296,9 @@ impl<F: Fs> Core<F> {
         Error::ReadOnly
     }
 
-    /// Checks whether there is room for new bytes: [`Error::Full`].
+    /// Checks whether there is room for new bytes: [`Error::Full`]. The call may wait for the device.
     pub fn has_room(&self) -> Result<(), Error> {
-        if self.space.is_short(&self.fs) { Err(Error::Full) } else { Ok(()) }
+        if self.health.is_full() || self.space.is_short(&self.fs) { Err(Error::Full) } else { Ok(()) }
     }
 
     /// What a failed call means to a caller.

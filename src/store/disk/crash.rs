@@ -422,15 +422,16 @@ fn when_the_start_up_sync_fails_nothing_is_said_to_exist_and_reads_go_on() {
 
 #[test]
 fn a_full_device_refuses_its_upload_and_recovers_by_itself() {
-    for call in [Call::Pwrite, Call::Linkat] {
+    for (call, full_retry_ms) in [(Call::Pwrite, 0), (Call::Linkat, 0), (Call::Linkat, 3_600_000)] {
         let fs = SimFs::new(initialised());
         Runtime::new().unwrap().block_on(async {
-            let store = start(&fs).unwrap();
+            let store = Disk::start(fs.clone(), Options { full_retry_ms, ..options() }, None).unwrap();
             fs.lock().failure = Some((call, 0, Errno::NOSPC));
-            assert_eq!(put(&*store, 0).await, Err(Error::Full), "{call:?}");
-            assert_eq!(store.writable(), Err(Error::Full));
+            assert_eq!(put(&store, 0).await, Err(Error::Full), "{call:?}");
             assert_eq!(store.stat(&[digest(0)]).await.unwrap(), [None]);
-            put(&*store, 0).await.unwrap();
+            let later = if full_retry_ms == 0 { Ok(()) } else { Err(Error::Full) };
+            assert_eq!(store.writable(), later);
+            assert_eq!(put(&store, 0).await, later, "refused at once for a while");
             drop(store);
             assert!(fs.lock().state.names.keys().all(|path| !path.starts_with("tmp/")));
         });

@@ -50,6 +50,11 @@ impl Health {
         *self.full_at.lock() = Some(Instant::now());
     }
 
+    /// Whether the device had no room lately.
+    pub fn is_full(&self) -> bool {
+        self.full_at.lock().is_some_and(|at| at.elapsed() < self.full_retry)
+    }
+
     /// Ends the start-up; `durable`: the sync succeeded, so every name in the folder will stay.
     pub fn set_started(&self, durable: bool) {
         self.start.send_replace(if durable { StartUp::Durable } else { StartUp::Failed });
@@ -71,7 +76,7 @@ impl Health {
     /// Checks whether a new upload is accepted now.
     pub fn accepts_uploads(&self) -> Result<(), Error> {
         self.writable()?;
-        if self.full_at.lock().is_some_and(|at| at.elapsed() < self.full_retry) {
+        if self.is_full() {
             return Err(Error::Full);
         }
         if *self.start.borrow() == StartUp::Durable {

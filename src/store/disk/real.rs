@@ -1,5 +1,6 @@
 //! [`RealFs`]: the calls of [`Fs`] on a Linux folder, and its lock. No policy.
 
+mod page_cache;
 mod reserve;
 
 use std::fs::{self, DirBuilder, File};
@@ -18,7 +19,6 @@ use rustix::io::ReadWriteFlags;
 pub use self::reserve::RealFile;
 use self::reserve::Reserve;
 use super::fs::{Errno, FileStatus, Fs, Open, Result, Room, Wait};
-use super::page_cache;
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);

@@ -1,40 +1,40 @@
 //! [`Space`]: whether the device has less free than its reserve. Uploads end before a device is full, so that deletes, the
 //! log of the queue, and other programs still have room.
 
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fs::Fs;
 
-/// How long one look at the device holds. In this time a fast device takes a small part of the reserve.
-const LOOK_AFTER: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(100) };
-
 /// The part of a small device that is its reserve, if the setting is more.
-pub const DEVICE_PART: u64 = 20;
+const DEVICE_PART: u64 = 20;
 
-/// Looks at the free space of a device, from time to time.
+/// The bytes that stay free on a device of `all` bytes, if the setting is `reserve_bytes`: at most a twentieth of it.
+pub fn reserve(reserve_bytes: u64, all: u64) -> u64 {
+    reserve_bytes.min(all / DEVICE_PART)
+}
+
+/// The free space of a device, as it was last seen.
 pub struct Space {
     reserve_bytes: u64,
-    seen: Mutex<Option<(Instant, bool)>>,
+    is_short: AtomicBool,
 }
 
 impl Space {
-    /// A device of which `reserve_bytes` stay free, or a twentieth if that is less.
+    /// A device of which [`reserve`] stays free. It has enough until the first look.
     pub fn new(reserve_bytes: u64) -> Space {
-        Space { reserve_bytes, seen: Mutex::new(None) }
+        Space { reserve_bytes, is_short: AtomicBool::new(false) }
     }
 
-    /// Whether less than the reserve is free. A device that does not tell has enough.
+    /// Whether less than the reserve was free at the last look.
+    pub fn was_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether less than the reserve is free. A device that does not tell has enough. The call may wait for the
+    /// device.
     pub fn is_short(&self, fs: &impl Fs) -> bool {
-        let mut seen = self.seen.lock();
-        if let Some((at, is_short)) = *seen
-            && at.elapsed() < LOOK_AFTER
-        {
-            return is_short;
-        }
-        let is_short = fs.statvfs().is_ok_and(|room| room.free < self.reserve_bytes.min(room.all / DEVICE_PART));
-        *seen = Some((Instant::now(), is_short));
+        let is_short = fs.statvfs().is_ok_and(|room| room.free < reserve(self.reserve_bytes, room.all));
+        self.is_short.store(is_short, Ordering::Relaxed);
         is_short
     }
 }

@@ -107,7 +107,11 @@ impl<F: Fs> Staged<F> {
         let spilled = Spilled { file: Arc::clone(&file), len: offset + bytes.len() as u64 };
         self.spilled = Some(spilled);
         // Not on the runtime: with many dirty pages the kernel makes a write wait for the device.
-        self.inner.syncers.call(move || file.write(&bytes, offset)).await?;
+        let write = move || {
+            file.core.has_room()?;
+            file.write(&bytes, offset)
+        };
+        self.inner.syncers.call(write).await?;
         self.broken = false;
         Ok(())
     }

@@ -111,8 +111,8 @@ fn a_job_waits_for_a_store_that_is_read_only_and_goes_on_when_it_is_not() {
     std::fs::write(&note, format!("{}\nfsync failed", Digest::of(b"fsync failed"))).expect("a note");
     let body = storing(5);
     let path = format!("/jobs/{}", Digest::of(&body));
-    let server = Server::spawn(folder.path(), &[]);
-    assert_eq!(server.status("GET", "/readyz", b""), Some(503));
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.send("GET", "/readyz", b""), Some((200, b"ready\nuploads: the store is read-only\n".to_vec())));
     assert_eq!(server.status("POST", "/jobs", &body), Some(202));
     let deadline = Instant::now() + Duration::from_secs(60);
     while json(&server, &path)["state"] != "waiting" {
@@ -250,7 +250,7 @@ fn a_folder_that_is_mounted_read_only_is_served() {
         let server = Server::spawn_by(folder.path(), &namespace, &[]);
         assert_eq!(server.send("GET", &path, b""), Some((200, image)));
         assert_eq!(server.status("GET", &format!("{path}.png?w=8"), b""), Some(200));
-        assert_eq!(server.status("GET", "/readyz", b""), Some(503));
+        assert_eq!(server.status("GET", "/readyz", b""), Some(200));
         assert_eq!(server.status("POST", "/images", &photo("street.jpg")), Some(503));
         assert_eq!(server.status("POST", "/jobs", &storing(1)), Some(503));
         assert_eq!(server.status("DELETE", &path, b""), Some(503));

@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use super::Core;
 use crate::digest::Digest;
+use crate::store::Listing;
 use crate::store::disk::fs::{Errno, Fs, Wait};
 use crate::store::disk::layout;
-use crate::store::{Listing, Stat};
 
 /// Shards in a row, and no other, that make an error of a list: then the device is away, and not some folders of it.
 const UNREADABLE_MAX: usize = 64;
@@ -35,7 +35,11 @@ impl Unreadable {
 
     /// Their paths.
     pub fn folders(&self) -> Vec<String> {
-        self.0.lock().iter().copied().map(layout::shard).collect()
+        self.indices().into_iter().map(layout::shard).collect()
+    }
+
+    fn indices(&self) -> Vec<u16> {
+        self.0.lock().iter().copied().collect()
     }
 }
 
@@ -91,7 +95,7 @@ fn read_shard<F: Fs>(
             break;
         }
         match core.stat(&digest, Wait::Block) {
-            Ok(Some(stat @ Stat { .. })) => page.blobs.push((digest, stat)),
+            Ok(Some(stat)) => page.blobs.push((digest, stat)),
             Ok(None) => {}
             Err(errno) if passes(errno) => return Err(errno),
             Err(errno) => failure = Some(errno),
@@ -105,12 +109,22 @@ fn passes(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR)
 }
 
+/// Looks at the shards that could not be read, in case they can be read by now.
+pub fn look_again<F: Fs>(core: &Core<F>) {
+    for index in core.unreadable.indices() {
+        look(core, index);
+    }
+}
+
 /// Looks at the shard of a blob that could not be looked up or opened, so that operators hear of it.
 pub fn suspect<F: Fs>(core: &Core<F>, digest: &Digest, errno: Errno) {
     if passes(errno) {
         return;
     }
-    let index = layout::shard_index(digest);
+    look(core, layout::shard_index(digest));
+}
+
+fn look<F: Fs>(core: &Core<F>, index: u16) {
     match core.fs.getdents(&layout::shard(index)) {
         Err(failure) if passes(failure) || failure == Errno::NOENT => {}
         names => core.unreadable.note(index, names.err()),

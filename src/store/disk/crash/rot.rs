@@ -106,17 +106,17 @@ fn what_the_device_cannot_read_now_stays() {
 fn a_doubtful_blob_stays_until_the_bytes_that_replace_it_are_durable() {
     let fs = SimFs::new(initialised());
     Runtime::new().unwrap().block_on(async {
-        let store = start(&fs).unwrap();
-        put(&*store, 0).await.unwrap();
+        let store = Disk::start(fs.clone(), Options { full_retry_ms: 0, ..options() }, None).unwrap();
+        put(&store, 0).await.unwrap();
         rot(&fs, 0);
         let room = std::mem::replace(&mut fs.lock().room, Room { free: 0, all: u64::MAX });
-        assert_eq!(commit(&*store, 0).await, Err(Error::Full));
+        assert_eq!(commit(&store, 0).await, Err(Error::Full));
         fs.lock().room = room;
         fs.lock().failure = Some((Call::Pwrite, 0, Errno::NOSPC));
-        assert_eq!(commit(&*store, 0).await, Err(Error::Full));
+        assert_eq!(commit(&store, 0).await, Err(Error::Full));
         assert_eq!(store.counters().quarantined, 0);
         fs.lock().failure = None;
-        assert_eq!(commit(&*store, 0).await, Ok(Commit::New));
+        assert_eq!(commit(&store, 0).await, Ok(Commit::New));
         assert_eq!(store.counters().quarantined, 1);
     });
 }

@@ -1,8 +1,10 @@
 //! Calls that fail for lack of descriptors or memory: each call of each step once. Nothing is lost, the caller may try
 //! again, and the store goes on by itself.
 
+use super::super::core::list;
 use super::super::fs::Room;
 use super::*;
+use crate::store::FRAME_BYTES_MAX;
 
 const LACKS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
 
@@ -154,8 +156,8 @@ fn uploads_end_before_the_device_is_full_and_all_else_goes_on() {
         let (reserve, twentieth) = (Options::default().space_reserve_bytes, 1 << 20);
         for (all, kept) in [(u64::MAX, reserve), (20 * twentieth, twentieth)] {
             fs.lock().room = Room { free: kept - 1, all };
-            assert_eq!(store.writable(), Err(Error::Full));
             assert_eq!(put(&*store, 1).await, Err(Error::Full), "it began before that");
+            assert_eq!(store.writable(), Err(Error::Full));
             assert_eq!(commit(&*store, 0).await, Ok(Commit::Present));
             assert_eq!(store.open(&digest(0)).await.unwrap().bytes().await.unwrap(), BODIES[0]);
             fs.lock().room = Room { free: kept, all };
@@ -164,6 +166,58 @@ fn uploads_end_before_the_device_is_full_and_all_else_goes_on() {
             assert_eq!(store.delete(&digest(1)).await, Ok(true));
             fs.lock().room = Room { free: all, all };
         }
+    });
+}
+
+#[test]
+fn a_body_that_is_under_way_stops_at_the_reserve() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        // The start-up sync has ended then.
+        store.stat(&[]).await.unwrap();
+        let mut stage = store.stage(None).await.unwrap();
+        stage.write(Bytes::from_static(BODIES[1])).await.unwrap();
+        fs.lock().room = Room { free: 0, all: u64::MAX };
+        let calls = fs.lock().calls;
+        let more = Bytes::from(vec![0; FRAME_BYTES_MAX as usize]);
+        assert_eq!(stage.write(more).await, Err(Error::Full));
+        assert_eq!(fs.lock().calls, calls, "nothing was written");
+    });
+}
+
+#[test]
+fn a_short_upload_of_what_is_stored_needs_no_room() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        let uploads = Uploads::new(Arc::clone(&store) as Arc<dyn Store>, options());
+        put(&*store, 0).await.unwrap();
+        fs.lock().room = Room { free: 0, all: u64::MAX };
+        assert_eq!(put(&*store, 1).await, Err(Error::Full));
+        assert_eq!(store.writable(), Err(Error::Full));
+        let mut upload = uploads.begin(Some(BODIES[0].len() as u64)).await.unwrap();
+        upload.write(Bytes::from_static(BODIES[0])).await.unwrap();
+        assert!(!upload.seal(None).await.unwrap().commit().await.unwrap().created);
+        for declared in [Some(BODIES[1].len() as u64), None] {
+            assert_eq!(uploads.begin(declared).await.err(), Some(Error::Full), "it would not stay in memory");
+        }
+    });
+}
+
+#[test]
+fn a_folder_that_can_be_read_again_is_named_no_more() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = start(&fs).unwrap();
+        store.stat(&[]).await.unwrap();
+        fs.lock().lack = Some((0, Errno::IO));
+        assert_eq!(store.list(None, 10).await.unwrap().unreadable, ["blobs/000"]);
+        fs.lock().lack = Some((0, Errno::IO));
+        list::look_again(&store.inner.core);
+        assert_eq!(store.unreadable(), ["blobs/000"]);
+        list::look_again(&store.inner.core);
+        assert_eq!(store.unreadable(), [] as [&str; 0]);
     });
 }
 

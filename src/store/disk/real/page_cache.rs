@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 
-use super::fs::Errno;
+use crate::store::disk::fs::Errno;
 
 /// The stretch of a file that one probe stands for.
 const PROBE_BYTES: u64 = 256 << 10;
