@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::database::now_ms;
 use super::shared::{ERROR_WAIT, Shared, sleep};
-use super::status::{WEBHOOK_CALLS_MAX, status};
+use super::status::{State, WEBHOOK_CALLS_MAX, status};
 use super::{AHEAD_MS_MAX, Error, backoff_ms};
 use crate::digest::{Digest, secret};
 
@@ -31,6 +31,9 @@ const ENDPOINT_CALLS_AT_ONCE: usize = 4;
 const FOUND_MAX: i64 = 10_000;
 /// How many times longer a webhook waits than an item: its receiver may be restarting.
 const RETRY_FACTOR: u64 = 10;
+
+/// The states of jobs that have an end to announce.
+const ENDED: [i64; 2] = [State::Done as i64, State::Cancelled as i64];
 
 /// The secret that signs webhooks.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +67,8 @@ struct Due {
     number: i64,
     id: Digest,
     url: String,
+    /// The time when it was due. An end of a later run has another.
+    at_ms: i64,
     /// Calls that failed.
     failed: u32,
     body: String,
@@ -178,7 +183,7 @@ async fn call(shared: &Shared, secret: &Secret, due: Due) {
             Some(now_ms() + backoff_ms(shared.options.retry_ms.saturating_mul(RETRY_FACTOR), due.failed, due.number))
         }
     };
-    let write = move |database: &Transaction| called(database, due.number, failed, next_ms);
+    let write = move |database: &Transaction| called(database, due.number, due.at_ms, failed, next_ms);
     if let Err(error) = shared.database.write(write).await {
         tracing::error!(%error, "cannot write the jobs database");
         tokio::time::sleep(ERROR_WAIT).await;
@@ -189,9 +194,11 @@ async fn call(shared: &Shared, secret: &Secret, due: Due) {
 /// planned was written while the clock was wrong.
 fn found(database: &Connection, now_ms: i64) -> Result<Found, Error> {
     let query = "SELECT number, webhook FROM job
-        WHERE (webhook_at_ms <= ?1 OR webhook_at_ms > ?2) AND id IS NOT NULL ORDER BY webhook_at_ms LIMIT ?3";
+        WHERE (webhook_at_ms <= ?1 OR webhook_at_ms > ?2) AND id IS NOT NULL AND state IN (?4, ?5)
+        ORDER BY webhook_at_ms LIMIT ?3";
     let mut statement = database.prepare_cached(query)?;
-    let parameters = params![now_ms, now_ms + AHEAD_MS_MAX, FOUND_MAX];
+    let [done, cancelled] = ENDED;
+    let parameters = params![now_ms, now_ms + AHEAD_MS_MAX, FOUND_MAX, done, cancelled];
     let jobs = statement.query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     let next = "SELECT min(webhook_at_ms) FROM job WHERE webhook_at_ms > ?1 AND webhook_at_ms <= ?2 AND id IS NOT NULL";
     let next_ms = database.query_row(next, [now_ms, now_ms + AHEAD_MS_MAX], |row| row.get(0))?;
@@ -199,18 +206,20 @@ fn found(database: &Connection, now_ms: i64) -> Result<Found, Error> {
 }
 
 fn due(database: &Connection, number: i64) -> Result<Due, Error> {
-    let query = "SELECT id, webhook, webhook_attempts FROM job
-        WHERE number = ?1 AND webhook_at_ms IS NOT NULL AND id IS NOT NULL";
-    let (id, url, failed) = database
-        .prepare_cached(query)?
-        .query_row([number], |row| Ok((Digest::from_bytes(row.get(0)?), row.get(1)?, row.get(2)?)))?;
+    let query = "SELECT id, webhook, webhook_attempts, webhook_at_ms FROM job
+        WHERE number = ?1 AND webhook_at_ms IS NOT NULL AND id IS NOT NULL AND state IN (?2, ?3)";
+    let [done, cancelled] = ENDED;
+    let (id, url, failed, at_ms) = database.prepare_cached(query)?.query_row([number, done, cancelled], |row| {
+        Ok((Digest::from_bytes(row.get(0)?), row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
     let body = status(database, &id)?.json().to_string();
-    Ok(Due { number, id, url, failed, body })
+    Ok(Due { number, id, url, at_ms, failed, body })
 }
 
-fn called(database: &Transaction, job: i64, failed: u32, next_ms: Option<i64>) -> Result<(), Error> {
-    let update = "UPDATE job SET webhook_attempts = ?2, webhook_at_ms = ?3 WHERE number = ?1";
-    database.execute(update, params![job, failed, next_ms])?;
+/// Notes a call that was due at `at_ms`. A job that was run again meanwhile has another end to announce, or none yet.
+fn called(database: &Transaction, job: i64, at_ms: i64, failed: u32, next_ms: Option<i64>) -> Result<(), Error> {
+    let update = "UPDATE job SET webhook_attempts = ?3, webhook_at_ms = ?4 WHERE number = ?1 AND webhook_at_ms = ?2";
+    database.execute(update, params![job, at_ms, failed, next_ms])?;
     Ok(())
 }
 
@@ -229,6 +238,29 @@ mod tests {
         let later = || Found { jobs: Vec::new(), next_ms: Some(100) };
         assert_eq!([at(100).await, at(99).await], [due(), later()]);
         assert_eq!([at(100 - AHEAD_MS_MAX).await, at(99 - AHEAD_MS_MAX).await], [later(), due()]);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_run_is_announced_whatever_becomes_of_the_call_about_an_earlier_end() {
+        let database = Database::in_memory().expect("opens");
+        let insert = "INSERT INTO job (number, id, state, created_ms, webhook, webhook_at_ms)
+            VALUES (1, zeroblob(32), 3, 0, 'u', 100)";
+        database.write(|database| Ok(database.execute(insert, [])?)).await.expect("written");
+        let due = async || database.read(|database| Ok(due(database, 1)?.at_ms)).await;
+        let found = async || database.read(|database| Ok(found(database, 1_000)?.jobs.len())).await;
+        let set = async |columns: &'static str| {
+            let update = format!("UPDATE job SET {columns}");
+            database.write(move |database| Ok(database.execute(&update, [])?)).await.expect("written");
+        };
+        let first = due().await.expect("the first end");
+        for (now, next_ms) in [("state = 2, webhook_at_ms = NULL", Some(500)), ("state = 3, webhook_at_ms = 200", None)]
+        {
+            set(now).await;
+            database.write(move |database| called(database, 1, first, 1, next_ms)).await.expect("written");
+        }
+        assert_eq!((due().await, found().await), (Ok(200), Ok(1)));
+        set("state = 2").await;
+        assert_eq!((due().await, found().await), (Err(Error::NotFound), Ok(0)), "it runs");
     }
 
     #[test]
