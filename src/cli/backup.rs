@@ -121,6 +121,7 @@ async fn backup(matches: &ArgMatches) -> Result<Exit, Failure> {
     let (data, folder) = folders(matches)?;
     let (began_ms, started) = (now_ms(), Instant::now());
     let (from, to) = (Named { name: "--data", url: &data }, Named { name: &folder, url: &folder });
+    check_is_backup(&folder)?;
     let mut work = Work::open(from, to, matches).await?;
     let began = json!({ "version": 1, "data": data, "began_ms": began_ms, "complete": false });
     write(&work.to.backup(), &began).map_err(|error| to.failure(error))?;
@@ -135,7 +136,11 @@ async fn backup(matches: &ArgMatches) -> Result<Exit, Failure> {
             "failed"
         }
     };
-    let quarantine = names(&work.from.quarantine()).map_err(|error| from.failure(error))?;
+    let quarantine = names(&work.from.quarantine());
+    if let Err(error) = &quarantine {
+        work.failed(&work.from.quarantine(), &format!("cannot be read: its files are not listed: {error}"))?;
+    }
+    let quarantine = quarantine.unwrap_or_default();
     let CopyCounts { copied, present, failed, bytes } = counts;
     let told = json!({
         "version": 1, "data": data, "began_ms": began_ms, "complete": true, "ended_ms": now_ms(), "jobs": queue,
@@ -145,6 +150,14 @@ async fn backup(matches: &ArgMatches) -> Result<Exit, Failure> {
     let seconds = started.elapsed().as_secs_f64();
     let text = format!("{}, jobs {queue}, {} in quarantine, in {seconds:.1} s", counts.text(), quarantine.len());
     Ok(Exit::of_failed(work.output.end("backup", &text)?))
+}
+
+/// Refuses a folder whose jobs are no backup, but those of a server: the backup would take their place.
+fn check_is_backup(folder: &str) -> Result<(), Failure> {
+    let is_other = Folder::of(folder).is_some_and(|folder| folder.jobs().exists() && !folder.backup().exists());
+    let refused =
+        || Failure::usage(format!("{folder}: has jobs, and no backup.json; expected a new folder or a backup"));
+    if is_other { Err(refused()) } else { Ok(()) }
 }
 
 /// Names the copy of the queue, if there is one. Returns what became of the queue.

@@ -1,7 +1,7 @@
 //! `progimage serve`: starts the server and its log, and stops it at a signal.
 
 mod descriptors;
-mod modes;
+pub mod modes;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

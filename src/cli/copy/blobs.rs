@@ -1,6 +1,7 @@
 //! [`CopyRun`]: copies the images that one store has and another lacks, for `copy`, `backup` and `restore`. It goes on past
 //! what cannot be read, and names it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::ArgMatches;
@@ -11,6 +12,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::load;
 use crate::cli::output::{self, Output};
 use crate::cli::progress::Progress;
+use crate::cli::serve::modes;
 use crate::digest::Digest;
 use crate::store::{self, Blob, Error, Folder, Listing, Options, Stat, Store, Uploads};
 
@@ -62,6 +64,12 @@ impl CopyCounts {
     }
 }
 
+/// The options of a copy. Stored images were admitted once, and the reserve of space is for a server. This command is bounded
+/// by its jobs.
+fn own(settings: Options) -> Options {
+    Options { blob_bytes_max: u64::MAX, uploads_bytes_max: u64::MAX, space_reserve_bytes: 0, ..settings }
+}
+
 /// A copy from one store to another.
 pub struct CopyRun<'a> {
     from: Named<'a>,
@@ -82,8 +90,8 @@ impl<'a> CopyRun<'a> {
         proves: bool,
     ) -> Result<CopyRun<'a>, Failure> {
         let settings = load(&[matches]).map_err(Failure::usage)?.layers.store;
-        // Stored images were admitted once. This command is bounded by its jobs.
-        let options = Options { blob_bytes_max: u64::MAX, uploads_bytes_max: u64::MAX, ..settings };
+        let options = own(settings);
+        modes::keep_new_private();
         from.check()?;
         to.check()?;
         let source = store::open_to_read(from.url, &options).await.map_err(|error| from.failure(error))?;
@@ -94,11 +102,12 @@ impl<'a> CopyRun<'a> {
 
     /// Copies everything that is missing.
     pub async fn all(&self, output: &mut Output, progress: &Progress) -> Result<CopyCounts, Failure> {
-        let (mut counts, mut after) = (CopyCounts::default(), None);
+        let (mut counts, mut after, mut named) = (CopyCounts::default(), None, BTreeSet::new());
         loop {
             let listed = self.source.list(after, PAGE).await;
             let Listing { blobs, unreadable } = listed.map_err(|error| self.from.failure(error))?;
-            for folder in unreadable {
+            // A page names all folders up to its end, which the next one may reach, too.
+            for folder in unreadable.into_iter().filter(|folder| named.insert(folder.clone())) {
                 counts.failed += 1;
                 let problem = "cannot be read: its images are not copied";
                 output.failed(|| json!({ "path": folder, "problem": problem }), || format!("{folder}: {problem}"))?;
@@ -185,4 +194,16 @@ async fn next(blob: &Blob, start: &mut u64) -> Result<Option<bytes::Bytes>, Erro
 /// Whether every further blob would fail, too.
 fn ends(error: &Error) -> bool {
     matches!(error, Error::Full | Error::ReadOnly)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_may_use_the_space_that_a_server_leaves_free() {
+        let settings = Options { space_reserve_bytes: 1 << 30, blob_bytes_max: 1, ..Options::default() };
+        let Options { space_reserve_bytes, blob_bytes_max, .. } = own(settings);
+        assert_eq!((space_reserve_bytes, blob_bytes_max), (0, u64::MAX));
+    }
 }

@@ -1,4 +1,4 @@
-//! Modes of files in the data folder: for this user and its group alone. The store and the rendition tier make theirs so;
+//! Modes of files in the data folder and its backups: for this user and its group alone. The store and the rendition tier make theirs so;
 //! this is for those of SQLite, which hold addresses and images of clients.
 
 use std::fs::{self, Permissions};
@@ -16,9 +16,14 @@ const MASK: u32 = 0o027;
 /// Ends of the names of SQLite's files.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
+/// Makes all files of this process private from now on.
+pub fn keep_new_private() {
+    rustix::process::umask(Mode::from_raw_mode(MASK));
+}
+
 /// Makes all files of this process from now on, and the database that may be in the folder `data`, private.
 pub fn keep_private(data: &str) {
-    rustix::process::umask(Mode::from_raw_mode(MASK));
+    keep_new_private();
     let Some(jobs) = Folder::of(data).map(|folder| folder.jobs()) else { return };
     for suffix in SUFFIXES {
         let mut path = jobs.clone().into_os_string();

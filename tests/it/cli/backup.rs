@@ -1,6 +1,7 @@
 //! `progimage backup` and `progimage restore`: drills with the real server.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -140,15 +141,18 @@ fn a_backup_goes_on_past_what_is_bad_and_the_next_one_copies_only_what_is_missin
     let shard = shard.parent().expect("a folder");
     fs::remove_dir_all(shard).expect("removed");
     fs::write(shard, "no folder").expect("unreadable");
+    fs::remove_dir_all(data.join("quarantine")).expect("removed");
+    fs::write(data.join("quarantine"), "no folder").expect("unreadable");
     for log in ["jobs.sqlite-wal", "jobs.sqlite-shm"] {
         _ = fs::remove_file(data.join(log));
     }
     fs::write(data.join("jobs.sqlite"), "no database").expect("damaged");
     let ran = command("backup", &backup, &data).with(1);
     let shard = format!("blobs/{}", &Digest::of(&image(6)).to_string()[..3]);
-    for named in [&*Digest::of(&image(5)).to_string(), &shard, "jobs.sqlite"] {
+    for named in [&*Digest::of(&image(5)).to_string(), &shard, "jobs.sqlite", "quarantine: cannot be read"] {
         assert!(ran.stderr.contains(named), "{named} in {}", ran.stderr);
     }
+    assert_eq!(ran.stderr.matches(&shard).count(), 1, "{}", ran.stderr);
     let is_bad = |number: &u32| *number == 5 || file(&data, *number).parent() == file(&data, 6).parent();
     for number in (0..20).filter(|number| !is_bad(number)) {
         assert_eq!(fs::read(file(&backup, number)).expect("copied"), image(number), "{number}");
@@ -168,6 +172,10 @@ fn a_restore_keeps_other_jobs_and_refuses_a_folder_with_an_owner() {
     let kept = command("restore", &backup, &data).with(1);
     assert!(kept.stderr.contains("other jobs, which stay"), "{}", kept.stderr);
     assert!(command("backup", &data, &data).with(2).stderr.contains("the data folder itself"));
+    // The arguments are swapped: the backup is backed up into the data folder.
+    let queue = fs::read(data.join("jobs.sqlite")).expect("the queue");
+    assert!(command("backup", &data, &backup).with(2).stderr.contains("has jobs, and no backup.json"));
+    assert_eq!(fs::read(data.join("jobs.sqlite")).expect("stays"), queue);
     let new = folder.path().join("new");
     command("restore", &backup, &new).with(0);
     let twice = command("restore", &backup, &new).with(0);
@@ -193,6 +201,10 @@ fn a_repeated_backup_that_breaks_off_keeps_the_jobs_of_the_last_one_and_is_told_
     let mut broken = program(&["backup", text(&backup), "--data", text(&data)]);
     assert_eq!(broken.stdout(writer).output().expect("it ends").status.code(), Some(141));
     assert_eq!(fs::read(backup.join("jobs.sqlite")).expect("of the last one"), queue);
+    for name in ["jobs.sqlite", "jobs.sqlite.part", "backup.json"] {
+        let mode = fs::metadata(backup.join(name)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o027, 0, "{name} has the mode {mode:o}");
+    }
     drop(server);
     let new = folder.path().join("new");
     let restored = command("restore", &backup, &new).with(1);
