@@ -226,10 +226,13 @@ fn write_results(database: &Transaction, job: i64, ended: &[Ended]) -> Result<i6
 /// process.
 pub fn put_off(database: &Transaction, chunk: i64, job: i64, attempts: u32, rest: &Rest) -> Result<(), Error> {
     let items: Vec<u8> = database.query_row("SELECT items FROM chunk WHERE number = ?1", [chunk], |row| row.get(0))?;
-    let mut items = unpack(&items.into());
-    items.retain(|item| rest.again.iter().all(|again| again.place != item.place));
-    database.execute("UPDATE chunk SET items = ?2 WHERE number = ?1", params![chunk, pack(&items)])?;
-    insert(database, job, &rest.again, rest.run_at_ms, attempts + 1)?;
+    let is_again = |item: &Item| rest.again.iter().any(|again| again.place == item.place);
+    // Those that are gone were moved before, by a call whose commit succeeded and yet was answered with an error.
+    let (moved, left): (Vec<_>, Vec<_>) = unpack(&items.into()).into_iter().partition(is_again);
+    if !moved.is_empty() {
+        database.execute("UPDATE chunk SET items = ?2 WHERE number = ?1", params![chunk, pack(&left)])?;
+        insert(database, job, &moved, rest.run_at_ms, attempts + 1)?;
+    }
     trust(database, chunk)
 }
 
@@ -291,9 +294,9 @@ pub fn selecting(database: &Connection, number: i64) -> Result<Selecting, Error>
     })?)
 }
 
-/// Writes the next images of a selection as a chunk, and its progress `(upto, last)`; `last`: there are no more.
-/// `left_out` are results for what could not be listed. Writes nothing if
-/// they exceed the bounds of a job or of the database. Returns the job if that ended it.
+/// Writes the next images of a selection as a chunk, and its progress `(upto, last)`; `last`: there are no more. `left_out`
+/// are results for what could not be listed. Writes nothing if the images exceed the bounds of a job or of the database.
+/// Returns the job if that ended it.
 pub fn select(
     database: &Transaction,
     number: i64,
@@ -395,5 +398,23 @@ mod tests {
         // Put off by a clock that was days ahead.
         assert_eq!(found(100 - AHEAD_MS_MAX).await, "wait Some(100)");
         assert_eq!(found(99 - AHEAD_MS_MAX).await, "run");
+    }
+
+    #[tokio::test]
+    async fn items_that_are_put_off_twice_are_in_one_chunk() {
+        let database = Database::in_memory().unwrap();
+        let item = |item| Item { place: Place { item, part: 0 }, line: Bytes::from_static(b"x") };
+        let rest = move || Rest { again: vec![item(1)], run_at_ms: 100, selections: Vec::new() };
+        let rows = move |database: &Transaction| {
+            database.execute("INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0)", [])?;
+            insert(database, 1, &[item(0), item(1)], 0, 0)
+        };
+        database.write(rows).await.unwrap();
+        for _ in 0..2 {
+            database.write(move |database| put_off(database, 1, 1, 0, &rest())).await.unwrap();
+        }
+        let query = "SELECT group_concat(CAST(items AS TEXT), '') FROM (SELECT items FROM chunk ORDER BY number)";
+        let all = database.read(|database| Ok(database.query_row(query, [], |row| row.get::<_, String>(0))?)).await;
+        assert_eq!(all.as_deref(), Ok("0 0 x\n1 0 x\n"));
     }
 }
