@@ -185,6 +185,7 @@ impl From<rusqlite::Error> for Error {
         match error {
             rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
             error if database::is_failed_sync(&error) => Error::Unsynced(error.to_string()),
+            error if database::is_damage(&error) => Error::Away(Fault::Damaged),
             error => Error::Database(error.to_string()),
         }
     }

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::Error;
 pub use backup::{DatabaseCopy, Restored};
 use link::Link;
-pub use link::{Fault, is_failed_sync};
+pub use link::{Fault, is_damage, is_failed_sync};
 
 /// Calls that may wait for the thread.
 pub(super) const CALLS_MAX: usize = 1_024;

@@ -39,7 +39,7 @@ pub enum Fault {
     /// A sync of it failed.
     #[error("a sync of its file failed")]
     Unsynced,
-    /// SQLite found damage after a sync had failed.
+    /// SQLite found damage while the file was in use, or after a sync had failed.
     #[error("its file is damaged")]
     Damaged,
     /// A later version of the program made it.
@@ -58,7 +58,7 @@ impl From<rusqlite::Error> for Refusal {
     fn from(error: rusqlite::Error) -> Refusal {
         let text = error.to_string();
         match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Refusal::Malformed(text),
+            _ if is_damage(&error) => Refusal::Malformed(text),
             Some(ErrorCode::ReadOnly) => Refusal::Fault(Fault::ReadOnly, text),
             _ => Refusal::Fault(Fault::Unopened, text),
         }
@@ -109,14 +109,28 @@ impl Link {
             (fault, _) => return Err(Error::Away(fault.unwrap_or(Fault::Unopened))),
         };
         let answer = statements(connection);
-        if let Err(Error::Unsynced(reason)) = &answer
-            && self.file.is_some()
-        {
-            tracing::error!(reason, "a sync of the jobs database failed: no job is accepted until it is checked");
-            self.tried = Instant::now();
-            *self.fault.lock() = Some(Fault::Unsynced);
+        if self.file.is_some() {
+            self.note(answer.as_ref().err());
         }
         answer
+    }
+
+    /// Notes an error after which the file cannot be trusted. A damaged one stays where it is while runs of its jobs are under
+    /// way: they must not write into another.
+    fn note(&mut self, error: Option<&Error>) {
+        let fault = match error {
+            Some(Error::Unsynced(reason)) => {
+                tracing::error!(reason, "a sync of the jobs database failed: no job is accepted until it is checked");
+                Fault::Unsynced
+            }
+            Some(Error::Away(Fault::Damaged)) => {
+                tracing::error!("the jobs database is damaged: no job is accepted until the file was replaced");
+                Fault::Damaged
+            }
+            _ => return,
+        };
+        self.tried = Instant::now();
+        *self.fault.lock() = Some(fault);
     }
 
     /// Tries to mend a fault, now and then.
@@ -222,6 +236,11 @@ pub fn is_failed_sync(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
+/// Whether an error of SQLite says that the file is damaged.
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
 /// Moves a file and its log to another name, and returns that.
 fn set_aside(file: &Path) -> io::Result<PathBuf> {
     let name = |path: &Path, suffix: &str| {
@@ -278,6 +297,23 @@ mod tests {
             assert_eq!(kept.len(), 1, "{kept:?}");
             assert_eq!(fs::read(&kept[0]).expect("kept"), damaged);
         }
+    }
+
+    #[test]
+    fn damage_that_is_found_after_the_open_is_a_fault() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("jobs.sqlite");
+        let mut link = Link::to_file(&file);
+        (0..2_000).for_each(|_| add(&mut link));
+        drop(link);
+        let mut bytes = fs::read(&file).expect("the file");
+        bytes[4_096..].fill(b'x');
+        fs::write(&file, bytes).expect("damaged");
+        let mut link = Link::to_file(&file);
+        assert_eq!(*link.fault().lock(), None, "only the first page was read");
+        assert_eq!(jobs(&mut link), Err(Error::Away(Fault::Damaged)));
+        assert_eq!(*link.fault().lock(), Some(Fault::Damaged));
+        assert!(aside(folder.path()).is_empty());
     }
 
     #[test]

@@ -81,11 +81,23 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS failure_by_job ON failure (job, number);
 ";
 
-/// What version 2 has and version 1 had not; [`SCHEMA`] makes the missing table.
-const FROM_1: &str = "
-    ALTER TABLE job ADD COLUMN owner TEXT;
-    ALTER TABLE chunk ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;
-";
+/// Columns that version 2 has and version 1 had not; [`SCHEMA`] makes missing tables.
+const FROM_1: [(&str, &str, &str); 2] = [("job", "owner", "TEXT"), ("chunk", "retried", "INTEGER NOT NULL DEFAULT 0")];
+
+/// The statements that add what tables of version 1 lack. The columns are looked at, since version 1 wrote its number after its
+/// tables: a process that died in between left tables without a number.
+fn changes(connection: &Connection) -> Result<String> {
+    let mut changes = String::new();
+    for (table, column, kind) in FROM_1 {
+        let query = "SELECT count(*), count(*) FILTER (WHERE name = ?2) FROM pragma_table_info(?1)";
+        let (all, there): (i64, i64) =
+            connection.query_row(query, [table, column], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if all > 0 && there == 0 {
+            changes += &format!("ALTER TABLE {table} ADD COLUMN {column} {kind};");
+        }
+    }
+    Ok(changes)
+}
 
 /// Sets up a connection, and makes the tables if they are missing. Returns false if they are of a later version.
 pub fn set_up(connection: &Connection) -> Result<bool> {
@@ -105,9 +117,26 @@ pub fn set_up(connection: &Connection) -> Result<bool> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     if new {
-        let changes = if version == 1 { FROM_1 } else { "" };
+        let changes = changes(connection)?;
         // All of it or nothing, or a change would be made twice.
         connection.execute_batch(&format!("BEGIN; {changes} {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_version_1_did_not_finish_are_brought_up_to_date() -> Result<()> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(SCHEMA)?;
+        connection.execute_batch("ALTER TABLE job DROP COLUMN owner; DROP TABLE chunk; DROP TABLE failure")?;
+        assert!(set_up(&connection)?);
+        connection.execute_batch(
+            "INSERT INTO job (state, created_ms, owner) VALUES (1, 0, 'a');
+             INSERT INTO chunk (job, run_at_ms, attempts, items, retried) VALUES (1, 0, 0, x'', 1)",
+        )
+    }
 }
