@@ -263,6 +263,7 @@ async fn run_item(shared: Arc<Shared>, rights: u32, item: Item) -> (Item, Vec<Ou
 pub async fn select(shared: &Shared, number: i64, job: i64) {
     match select_page(shared, number).await {
         Ok(over) => {
+            shared.waits.end(job);
             shared.changed();
             over.into_iter().for_each(|job| shared.ended(job));
         }

@@ -13,7 +13,7 @@ use super::status::State;
 use super::submission_slots::Slot;
 use super::{Error, JobKind, Options, Place, Sender, queue, retention};
 use crate::digest::{Digest, Hasher};
-use crate::offload;
+use crate::{offload, store};
 
 /// A job that is being received.
 pub struct Submission {
@@ -105,7 +105,16 @@ impl Submission {
         self.chunk.len()
     }
 
+    /// Whether lines may be written: they leave free what uploads leave free. Results of accepted jobs do not.
+    fn has_room(&self) -> Result<(), Error> {
+        match self.shared.store.writable() {
+            Err(error @ store::Error::Full) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     async fn flush(&mut self) -> Result<(), Error> {
+        self.has_room()?;
         let (number, mark) = (self.number, self.mark);
         let (chunk, max) = (std::mem::take(&mut self.chunk), self.shared.options.bytes_max);
         self.chunk_bytes = 0;
@@ -125,7 +134,8 @@ impl Submission {
         let key = self.key.take();
         let names = (self.kind == JobKind::Submitted).then(|| Names::new(&self.owner, key.as_deref(), body));
         let (owner, webhook) = (std::mem::take(&mut self.owner), self.webhook.take());
-        let arrival = Arrival { mark: self.mark, names, owner, rights: self.rights, webhook, items: self.items };
+        let (mark, rights, items, room) = (self.mark, self.rights, self.items, self.has_room());
+        let arrival = Arrival { mark, names, owner, rights, webhook, items, room };
         let (number, chunk) = (self.number, std::mem::take(&mut self.chunk));
         let options = self.shared.options.clone();
         let accept = move |database: &Transaction| accept(database, number, &chunk, &arrival, &options);
@@ -158,6 +168,8 @@ struct Arrival {
     rights: u32,
     webhook: Option<String>,
     items: u64,
+    /// Whether a new job may be written.
+    room: Result<(), Error>,
 }
 
 /// The names by which a repeated submission finds its job.
@@ -235,6 +247,7 @@ fn accept(
     {
         return Ok(Accepted { id, new: false });
     }
+    arrival.room.clone()?;
     let unfinished = "SELECT count(*) FROM job WHERE state IN (?1, ?2) AND (body IS NULL) = ?3";
     let parameters = params![State::Queued as i64, State::Running as i64, arrival.names.is_none()];
     let unfinished: i64 = database.query_row(unfinished, parameters, |row| row.get(0))?;
@@ -282,7 +295,7 @@ fn known(database: &Transaction, names: &Names, arrival: &Arrival) -> Result<Opt
     let query = "SELECT number, body, rights, webhook, state FROM job WHERE id = ?1";
     let known = database.query_row(query, [names.id.as_bytes()], Known::read).optional()?;
     let Some(Known { number, body, rights, webhook, state }) = known else {
-        return known_of_version_1(database, names);
+        return known_of_version_1(database, names, arrival);
     };
     if body.as_deref() != Some(names.body.as_bytes()) {
         return Err(Error::KeyReused);
@@ -291,22 +304,30 @@ fn known(database: &Transaction, names: &Names, arrival: &Arrival) -> Result<Opt
         retention::forget(database, "?1", params![number])?;
         return Ok(None);
     }
+    serves(rights, webhook.as_deref(), arrival)?;
+    Ok(Some(names.id))
+}
+
+/// Checks that a known job, sent with these rights and this webhook, does all that a submission asks for.
+fn serves(rights: u32, webhook: Option<&str>, arrival: &Arrival) -> Result<(), Error> {
     // With fewer rights, items may have failed that would succeed now.
     if arrival.rights & !rights != 0 {
         return Err(Error::OtherRights);
     }
     // Otherwise the receiver of this webhook would wait for ever.
-    if arrival.webhook.is_some() && arrival.webhook != webhook {
+    if arrival.webhook.is_some() && arrival.webhook.as_deref() != webhook {
         return Err(Error::OtherWebhook);
     }
-    Ok(Some(names.id))
+    Ok(())
 }
 
-/// The id of a job with these lines that was accepted before jobs had owners. It may be another client's, who sees it as
-/// before, so it does not stand in the way of a new job.
-fn known_of_version_1(database: &Transaction, names: &Names) -> Result<Option<Digest>, Error> {
-    let query = "SELECT EXISTS (SELECT 1 FROM job WHERE id = ?1 AND body = ?2 AND owner IS NULL AND state != ?3)";
+/// The id of a job with these lines that was accepted before jobs had owners, if it does all that the submission asks for.
+/// It may be another client's, who sees it as before, so it does not stand in the way of a new job.
+fn known_of_version_1(database: &Transaction, names: &Names, arrival: &Arrival) -> Result<Option<Digest>, Error> {
+    let query = "SELECT number, body, rights, webhook, state FROM job
+        WHERE id = ?1 AND body = ?2 AND owner IS NULL AND state != ?3";
     let parameters = params![names.ownerless.as_bytes(), names.body.as_bytes(), State::Cancelled as i64];
-    let is_known: bool = database.query_row(query, parameters, |row| row.get(0))?;
-    Ok(is_known.then_some(names.ownerless))
+    let known = database.query_row(query, parameters, Known::read).optional()?;
+    let serves = |known: &Known| serves(known.rights, known.webhook.as_deref(), arrival).is_ok();
+    Ok(known.filter(serves).map(|_| names.ownerless))
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use super::{Blob, Commit, Counters, Digest, Error, Future, Listing, Stage, Stat, Store};
 
@@ -19,6 +20,8 @@ pub enum Call {
     Committed,
     Delete,
     List,
+    /// A look whether uploads are accepted, which cannot wait.
+    Writable,
 }
 
 type Gate = Arc<dyn Fn(Call) -> Future<'static, ()> + Send + Sync>;
@@ -107,6 +110,7 @@ impl Store for Double {
     }
 
     fn writable(&self) -> Result<(), Error> {
+        self.pass(Call::Writable).now_or_never().unwrap_or(Ok(()))?;
         self.store.writable()
     }
 

@@ -138,3 +138,34 @@ async fn a_pause_that_ends_while_the_database_is_slow_is_not_slept_through() {
     drop(go_on);
     assert_eq!(fill.await, Ok(Some(Duration::ZERO)), "the job was skipped, and is due");
 }
+
+#[tokio::test]
+async fn a_job_whose_selection_was_listed_does_not_wait() {
+    let outage = Arc::new(Outage::default());
+    let (work, database) = (Arc::new(Needing(outage.clone(), WaitReason::Full)), Database::in_memory().unwrap());
+    let job = "INSERT INTO job (number, state, created_ms) VALUES (1, 2, 0);
+        INSERT INTO selection (number, job, item, whole, line) VALUES (1, 1, 0, 0, x'')";
+    database.write(|database| Ok(database.execute_batch(job)?)).await.unwrap();
+    let shared = Shared::new(database, work, outage.store().await, webhooks(), options());
+    shared.waits.begin(1, WaitReason::Unavailable);
+    runner::select(&shared, 1, 1).await;
+    assert_eq!(shared.waits.reason(1), None);
+}
+
+#[tokio::test]
+async fn no_new_job_is_written_while_the_store_is_full_and_known_ones_are_found() {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let full = is_full.clone();
+    let store = Double::refusing(memory_store().await, move |call| {
+        (call == Call::Writable && full.load(Ordering::SeqCst)).then_some(store::Error::Full)
+    });
+    let work = Arc::new(Shareable(Fake::new()));
+    let jobs = Jobs::start(Database::in_memory().unwrap(), work, store, webhooks(), options());
+    let known = submit(&jobs, None, &["ok"]).await.unwrap().id;
+    is_full.store(true, Ordering::SeqCst);
+    assert_eq!(submit(&jobs, None, &["ok"]).await, Ok(Accepted { id: known, new: false }));
+    for lines in [1, 2 * chunk::CHUNK_ITEMS_MAX] {
+        assert_eq!(submit(&jobs, None, &vec!["new"; lines]).await, Err(store::Error::Full.into()));
+    }
+    assert_eq!(end(&jobs, &known).await.done, 1, "results are written");
+}

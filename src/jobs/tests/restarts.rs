@@ -204,6 +204,9 @@ async fn jobs_of_version_1_are_read_and_found_again() {
     assert_eq!((status.done, status.failed, results(&jobs, &id).await.len()), (1, 1, 4));
     let again = Sender { owner: "a", key: Some("k"), ..Sender::default() };
     assert_eq!(submit_as(&jobs, again, "a").await, Ok(Accepted { id: keyed, new: false }));
+    // It was sent with fewer rights, or without this webhook: it would not do all that is asked for.
+    let more = Sender { owner: "c", key: Some("k"), rights: 1, ..Sender::default() };
+    assert!(submit_as(&jobs, more, "a").await.unwrap().new);
     // Other lines under the same key may be another client's.
     let other = Sender { owner: "b", key: Some("k"), ..Sender::default() };
     assert!(submit_as(&jobs, other, "b").await.unwrap().new);
