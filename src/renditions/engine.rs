@@ -15,7 +15,7 @@ use super::render::{Admitted, Made, Render};
 use super::source::Opened;
 use super::{Error, Options};
 use crate::pipeline::metadata::Camera;
-use crate::pipeline::{self, Batch, Limits, Pipeline};
+use crate::pipeline::{self, Batch, Group, Limits, Pipeline};
 use crate::store::Store;
 
 /// What all renders share.
@@ -124,6 +124,7 @@ impl Engine {
             return Ok(Admitted { permit: lane.acquire(extra_bytes).await?, render: Err(errors) });
         }
         let bytes = [batch.memory_bytes(), aux_images.len, extra_bytes].into_iter().fold(0, u64::saturating_add);
+        let bytes = bytes + self.copied_bytes(lane, &batch, (source.len(), aux_images.len), bytes);
         let (source, permit) = acquired(source, read, bytes, &mut queue).await?;
         let images = aux_images.read().await;
         if let Some(errors) = aux_images.failures(batch.pipelines()) {
@@ -132,6 +133,16 @@ impl Engine {
         let (waited, until) = (queue.waited(), queue.end());
         let render = Render { lane: lane.clone(), batch, source, images, aux_images, waited, until };
         Ok(Admitted { permit, render: Ok(render) })
+    }
+
+    /// Bytes of the images that are copied for a worker. Its result is copied, too, but is twice there for a moment alone,
+    /// as where no worker renders. No render is refused for copies: at most they take what is left of the lane.
+    fn copied_bytes(&self, lane: &Lane, batch: &Batch, (source, images): (u64, u64), bytes: u64) -> u64 {
+        if self.workers.is_none() || batch.groups().iter().all(Group::passes_through) {
+            return 0;
+        }
+        let left = lane.memory.bytes_max().saturating_sub(source.saturating_add(bytes));
+        source.saturating_add(images).min(left)
     }
 
     /// Format and header of a source. A blob whose header is not known is read for it, within the right to hold its

@@ -23,6 +23,8 @@ const SPACE_KEPT_MAX: u64 = 512 << 20;
 const SPACE_EXTRA: u64 = 128 << 20;
 /// Times its planned memory that a batch may take of the address space: allocators round up, and keep what was freed.
 const SPACE_FACTOR: u64 = 2;
+/// Bytes of a result in addition to its plan and its images: color profiles, and what a container has of its own.
+const RESULT_EXTRA: u64 = 1 << 20;
 /// Seconds after which to try again when no worker can be started.
 const RETRY_AFTER_S: u32 = 1;
 
@@ -212,13 +214,20 @@ impl Session<'_> {
         Ok(Ok(()))
     }
 
-    /// Bytes that the worker may allocate for this batch, and so no result is longer.
+    /// Bytes that the worker may allocate for this batch.
     fn bytes_max(&self) -> u64 {
         self.work.batch.memory_bytes().saturating_mul(SPACE_FACTOR).saturating_add(SPACE_EXTRA)
     }
 
+    /// Bytes of the longest result: what the plan has room for, and what it may carry over from its images.
+    fn result_bytes_max(&self) -> u64 {
+        let Work { batch, source, images, .. } = self.work;
+        let carried = images.values().fold(source.len(), |sum, image| sum + image.len()) as u64;
+        batch.memory_bytes().saturating_add(carried).saturating_add(RESULT_EXTRA)
+    }
+
     fn ask(&mut self, request: impl FnOnce(TimeLimit) -> Request) -> Taken {
-        let (clock, bytes_max) = (self.clock, self.bytes_max());
+        let (clock, bytes_max) = (self.clock, self.result_bytes_max());
         let (worker, _) = self.apart.worker.as_mut().ok_or(Ended::Died)?;
         let wait = wait_for(worker, clock);
         worker.send(&request(wait.limit), None, &wait)?;

@@ -174,6 +174,24 @@ async fn a_worker_whose_caller_left_is_stopped() {
     check_good(&renditions).await;
 }
 
+#[tokio::test]
+async fn the_copy_of_the_images_is_counted() {
+    let mut in_flight = Vec::new();
+    for worker in [None, Some(command())] {
+        let renditions = renditions(Options { render_timeout_ms: 3_600_000, worker, ..options() }).await;
+        let render = tokio::spawn({
+            let renditions = renditions.clone();
+            async move { renditions.get(misbehaving("wait"), &pipeline("png", "")).await.map(drop) }
+        });
+        while renditions.counters().bytes_in_flight == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        in_flight.push(renditions.counters().bytes_in_flight);
+        render.abort();
+    }
+    assert_eq!(in_flight[1] - in_flight[0], b"misbehave: wait".len() as u64);
+}
+
 /// The process that renders single requests.
 async fn process(renditions: &Renditions) -> u32 {
     let asked = renditions.engine.single.pool.submit(|renderer| match renderer {
