@@ -33,7 +33,7 @@ pub const ROWS: &[Setting] = &[
     },
     Setting {
         key: "anonymous_limits",
-        doc: "Limits of all clients without a key together, such as `requests_per_s=50;renders_max=4;uploads_max=2`.",
+        doc: "Limits of all clients without a key together. For example `requests_per_s=50;renders_max=4;uploads_max=2`.",
         get: |config| config.layers.access.anonymous_limits.to_string(),
         set: |config, text| text.parse().map(|value| config.layers.access.anonymous_limits = value),
         default_text: None,
