@@ -234,7 +234,7 @@ impl Items {
         Ok(upload.seal(None).await?.commit().await?)
     }
 
-    /// Checks whether anything can be stored now: [`store::Error::ReadOnly`], [`store::Error::Full`].
+    /// Checks whether anything can be stored now. An error says why not.
     pub fn admits(&self) -> Result<(), Error> {
         Ok(self.uploads.admits()?)
     }

@@ -3,7 +3,7 @@
 //!
 //! Each thread of a lane has one worker: this program, started again ([`WorkerCommand`]). The thread says over a socket
 //! which step to take, and waits with a deadline. The worker has this socket and no other descriptor, no environment, one
-//! thread, a bound on its address space, and a list of system calls that opens nothing ([`sandbox`]).
+//! thread, a bound on its address space, and a list of system calls that opens nothing (`sandbox`).
 //!
 //! ```text
 //! thread of a lane                                   worker

@@ -75,8 +75,8 @@ pub const ROWS: &[Setting] = &[
     ),
     Setting {
         key: "hosts",
-        doc: "Further hosts that a server without keys answers to, separated by commas. It always answers to names and \
-              addresses of its own machine, such as `localhost`. With keys it answers to any.",
+        doc: "Further hosts that a server without keys answers to, separated by commas. It always answers to \
+              `localhost` and to loopback addresses. With keys it answers to any.",
         get: |config| joined(&config.layers.access.hosts),
         set: |config, text| listed(text).map(|value| config.layers.access.hosts = value),
         default_text: None,

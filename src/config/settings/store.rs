@@ -92,7 +92,7 @@ pub const ROWS: &[Setting] = &[
     },
     number!(
         "scrub_days",
-        "Days in which every image is read once in the background and checked against its id; 0: never.",
+        "Days in which every image is read once in the background; 0: never. What is read is checked against its id.",
         0..=3_650,
         layers.store.scrub_days
     ),
