@@ -5,22 +5,25 @@
 //! of the bulk lane give way to all others ([`Rank::Idle`], unless [`Options::bulk_idle`] is off). They hold no lock that a
 //! request waits for (permits are given back elsewhere), since a thread may get no processor for long.
 
+mod clock;
+mod queue;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::admission::{Budget, Permit, Refused};
+use super::admission::{Budget, Permit};
 use super::isolate::Workers;
 use super::pool::{Pool, Rank};
 use super::render::Renderer;
 use super::{Error, Options};
-use crate::pipeline::{self, Deadline, Limits, TimeLimit};
+use crate::pipeline::{self, Limits};
+
+pub use clock::Clock;
+pub use queue::Queue;
 
 /// Admitted renders per thread: while one runs, the next one's source is read.
 const PLACES_PER_THREAD: usize = 2;
-
-/// The least time in which a thread takes a render that was admitted.
-const WAKING: Duration = Duration::from_secs(1);
 
 /// Blobs that are read for their header at once, in number and in sizes of the largest blob. They have a budget of their
 /// own, so that metadata does not wait for renders.
@@ -136,76 +139,5 @@ impl Lane {
     fn retry_after_s(&self) -> u32 {
         let seconds = self.queue_timeout.unwrap_or_default().as_millis().div_ceil(1000);
         u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
-    }
-}
-
-/// The time of one render, from its beginning on a thread.
-///
-/// Single work has one limit on elapsed time for the whole render. Bulk work has a limit on processor time for the decode
-/// and for each output, since its thread may wait long for a processor.
-pub struct Clock {
-    /// When single work must be done.
-    end: Option<Instant>,
-    timeout: Duration,
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Clock {
-    /// The limit of the next part.
-    pub fn limit(&self) -> TimeLimit {
-        match self.end {
-            Some(end) => TimeLimit::Elapsed(end.saturating_duration_since(Instant::now())),
-            None => TimeLimit::OfThread(self.timeout),
-        }
-    }
-
-    /// The deadline of the next part, on this thread.
-    pub fn deadline(&self) -> Deadline {
-        Deadline::within(self.limit(), self.cancelled.clone())
-    }
-
-    /// Set when no caller waits any more.
-    pub fn cancelled(&self) -> &AtomicBool {
-        &self.cancelled
-    }
-}
-
-/// The wait of one render, which may be in two parts.
-pub struct Queue<'a> {
-    lane: &'a Lane,
-    end: Option<tokio::time::Instant>,
-    waited: Duration,
-}
-
-impl Queue<'_> {
-    /// A permit for `bytes` of the memory of renders.
-    ///
-    /// In the bulk lane a render that asks for more than there is takes all of it and runs alone. The source and the results
-    /// of a render are not part of `memory_bytes_max`, so a permitted render may exceed the lane.
-    pub async fn acquire(&mut self, bytes: u64) -> Result<Permit, Error> {
-        self.acquire_of(&self.lane.memory, bytes).await
-    }
-
-    async fn acquire_of(&mut self, budget: &Arc<Budget>, bytes: u64) -> Result<Permit, Error> {
-        let bytes = if self.end.is_some() { bytes } else { bytes.min(budget.bytes_max()) };
-        let began = Instant::now();
-        let permit = budget.acquire(bytes, self.end).await.map_err(|refused| match refused {
-            Refused::TooLarge { bytes, bytes_max } => {
-                pipeline::Error::Limit { name: "render_memory_bytes_max", value: bytes, max: bytes_max }.into()
-            }
-            Refused::Busy => Error::Busy { retry_after_s: self.lane.retry_after_s() },
-        })?;
-        self.waited += began.elapsed();
-        Ok(permit)
-    }
-
-    /// When a thread must have taken what was admitted. The system may be slow to wake a thread that is free.
-    pub fn end(&self) -> Option<tokio::time::Instant> {
-        self.end.map(|end| end.max(tokio::time::Instant::now() + WAKING))
-    }
-
-    /// How long it took so far.
-    pub fn waited(&self) -> Duration {
-        self.waited
     }
 }
