@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from lib_server import Server, arguments, ask, finish, folder, free_port, noise_png, table, upload
+from lib_server import Server, arguments, ask, children, finish, folder, free_port, noise_png, table, upload
 
 SIZES_KIB = (4, 16, 64)
 BOUNDS = {4: 1.00, 16: 1.00, 64: 1.10}  # of a cached rendition; the other cases are printed
@@ -121,10 +121,6 @@ class Nginx:
 
     def pids(self):
         return children(self.process.pid)
-
-
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def prepare(ours, root):

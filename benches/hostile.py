@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Uploads every file below a folder of malformed and hostile images, and asks for renditions of those that are accepted.
+"""Uploads every file below a folder of malformed and hostile images, asks for renditions of those that are accepted, and
+sends each file to /process.
 
-Every answer must have one of the expected statuses, the server must live, and its memory must not grow without bound.
+Every answer must have one of the expected statuses, the server must live, and its memory (with that of its render
+workers) must not grow without bound. What follows `--` goes to the server.
 """
 
 import http.client
@@ -14,6 +16,8 @@ from lib_server import Server, arguments, ask, finish, folder, table, upload
 UPLOAD = {200, 201, 400, 413, 415, 503}
 RENDER = {200, 400, 413, 415, 422, 503}
 RENDITIONS = (".png?w=64", ".webp")
+PROCESS = ("/process.png?w=64", "/process.jpg")
+OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 def main():
@@ -22,20 +26,22 @@ def main():
     parser.add_argument("--slowest", type=int, default=10, help="how many of the slowest answers to print")
     parser.add_argument("--answer-s-max", type=float, default=30, help="an answer slower than this is a violation")
     parser.add_argument("--rss-growth-mib-max", type=int, default=512, help="growth of resident memory after the run")
+    parser.add_argument("extra", nargs="*", help="flags of the server, after --")
     options = parser.parse_args()
     files = sorted(path for path in Path(options.folder).rglob("*") if path.is_file())
     if not files:
         finish([f"no files below {options.folder}"])
-    with folder() as root, Server(options.binary, f"{root}/data", log=f"{root}/log") as server:
+    with folder() as root, Server(options.binary, f"{root}/data", *options.extra, log=f"{root}/log") as server:
         run = Run(server, options)
-        before, _ = server.memory()
+        before = server.memory_of_all()
         for file in files:
             run.file(file)
+            run.peak = max(run.peak, server.memory_of_all())
             if not server.alive():
                 run.violations.append(f"the server died at {file}{server.last_words()}")
                 break
         if server.alive():
-            report_memory(server, before, options, run.violations)
+            report_memory(server, before, run.peak, options, run.violations)
     report(run, len(files), options)
     finish(run.violations)
 
@@ -45,9 +51,12 @@ class Run:
         self.server, self.options = server, options
         self.connection = server.connect()
         self.statuses, self.times, self.violations = Counter(), [], []
+        self.peak = 0
 
     def file(self, file):
         body = file.read_bytes()
+        for path in PROCESS:
+            self.timed(file.name, path, RENDER, lambda: ask(self.connection, "POST", path, body, OCTETS))
         answer = self.timed(file.name, "upload", UPLOAD, lambda: upload(self.connection, body))
         if answer is None or answer[1] is None:
             return
@@ -73,10 +82,10 @@ class Run:
         return answer
 
 
-def report_memory(server, before, options, violations):
-    after, peak = server.memory()
+def report_memory(server, before, peak, options, violations):
+    after = server.memory_of_all()
     mib = 1 << 20
-    print(f"resident memory: {before // mib} MiB before, {after // mib} after, {peak // mib} at the peak")
+    print(f"resident memory, workers included: {before // mib} MiB before, {after // mib} after, at most {peak // mib} after a file")
     if after - before > options.rss_growth_mib_max * mib:
         violations.append(f"resident memory grew by {(after - before) // mib} MiB")
     status, _, _ = server.request("GET", "/healthz")

@@ -112,6 +112,24 @@ class Server:
                 found[name] = int(value.split()[0]) * 1024
         return found["VmRSS"], found["VmHWM"]
 
+    def memory_of_all(self):
+        """Present resident bytes of the server and its workers. Pages that they share count once for each."""
+        return sum(map(resident, [self.process.pid, *children(self.process.pid)]))
+
+
+def children(pid):
+    """The processes that a process has started, whichever of its threads did."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for found in lists for child in found.read_text().split()]
+
+
+def resident(pid):
+    """Resident bytes of a process; none if it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
 
 def ask(connection, method, path, body=None, headers=None):
     """One request on a kept connection.
