@@ -23,9 +23,8 @@ const RENDERS: &[(&str, &str)] = &[
 ];
 
 fn decode(codec: &Codec, bytes: &[u8]) -> Picture {
-    let options =
-        DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 1, deadline: &Deadline::default() };
-    (codec.decode)(bytes, &options).expect("a valid image")
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    (codec.decode)(bytes, &DecodeOptions::new(&limits, &deadline)).expect("a valid image")
 }
 
 fn pipeline(extension: &str, query: &str) -> Pipeline {

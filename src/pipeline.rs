@@ -40,7 +40,7 @@ pub use limits::{Limits, within};
 use param::{Args, Param};
 use plan::RenderPlan;
 pub use plan::{Headers, PlanSummary, Step};
-pub use raster::{Channels, Delay, Frame, Orientation, Picture, Raster, Samples, Shape, Size};
+pub use raster::{Channels, Delay, Frame, Missing, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
 pub use syntax::{
     PRESET, Presets, check_with_preset, docs, foreign, invalid, is_known, json, of_path, query, unknown_member,

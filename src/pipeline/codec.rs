@@ -6,6 +6,7 @@
 //! ask for a fixture in `fixtures/sources`, for its stored digests (`UPDATE=1`), and for the counts in the README. A format
 //! that `.auto` may choose also needs its place in `http::protocol::negotiate`.
 
+pub mod animation;
 mod avif;
 mod bmp;
 pub mod cursor;
@@ -44,8 +45,7 @@ use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Sam
 ///
 /// let (limits, deadline) = (Limits::default(), Deadline::default());
 /// let file = (qoi.encoder.unwrap().encode)(&picture, &EncodeOptions::new(&deadline))?;
-/// let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
-/// assert_eq!((qoi.decode)(&file, &options)?, picture);
+/// assert_eq!((qoi.decode)(&file, &DecodeOptions::new(&limits, &deadline))?, picture);
 /// # Ok::<(), progimage::pipeline::Error>(())
 /// ```
 pub struct Codec {
@@ -141,8 +141,19 @@ pub struct DecodeOptions<'a> {
     pub at_least: Option<Size>,
     /// Number of frames after which decoding stops; 1 for the first alone.
     pub frames_max: u32,
+    /// Number of these frames that are kept, at even distances, by an [`animation::FrameCollector`].
+    pub frames_kept: u32,
+    /// Whether what is there of a cut or damaged picture is decoded, and [`Picture::missing`] says so.
+    pub tolerant: bool,
     /// Deadline, checked in long loops.
     pub deadline: &'a Deadline,
+}
+
+impl<'a> DecodeOptions<'a> {
+    /// Options to decode the first frame, whole.
+    pub fn new(limits: &'a Limits, deadline: &'a Deadline) -> DecodeOptions<'a> {
+        DecodeOptions { limits, at_least: None, frames_max: 1, frames_kept: u32::MAX, tolerant: false, deadline }
+    }
 }
 
 /// Function that removes the metadata from a file; see [`Encoder::strip`].

@@ -19,7 +19,7 @@ pub struct Limits {
     pub bytes_max: u64,
     /// Width x height of one frame, in sources and results.
     pub pixels_max: u64,
-    /// Width or height in pixels.
+    /// Width or height of a result, in pixels. Sources may have longer sides.
     pub side_px_max: u32,
     /// Frames of an animation.
     pub frames_max: u32,
@@ -43,7 +43,7 @@ impl Default for Limits {
             bytes_max: 50 << 20,
             pixels_max: 100_000_000,
             side_px_max: 16_384,
-            frames_max: 256,
+            frames_max: 1_000,
             frames_pixels_max: 400_000_000,
             memory_bytes_max: 2 << 30,
             metadata_bytes_max: 1 << 20,
@@ -55,18 +55,26 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Checks the shape of an image, before or after an operation.
+    /// Checks the shape of a source.
     ///
     /// Errors: [`Error::Limit`] with the name of the exceeded bound.
     pub fn check(&self, size: Size, frames: u32) -> Result<(), Error> {
         let frames = u64::from(frames);
-        within("side_px_max", u64::from(size.w.max(size.h)), u64::from(self.side_px_max))?;
         within("pixels_max", size.pixels(), self.pixels_max)?;
         within("frames_max", frames, u64::from(self.frames_max))?;
         if frames > 1 {
             within("frames_pixels_max", size.pixels().saturating_mul(frames), self.frames_pixels_max)?;
         }
         Ok(())
+    }
+
+    /// Checks the shape of a result, whose sides may be as long as `side_px_max` or, between two operations, as those of the
+    /// source.
+    ///
+    /// Errors: [`Error::Limit`] with the name of the exceeded bound.
+    pub fn check_result(&self, size: Size, frames: u32, side_px_max: u32) -> Result<(), Error> {
+        within("side_px_max", u64::from(size.w.max(size.h)), u64::from(side_px_max))?;
+        self.check(size, frames)
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct DecodePlan {
     pub size: Size,
     /// Number of frames to decode: [`DecodeOptions::frames_max`].
     pub frames: u32,
+    /// Number of frames that are held: [`DecodeOptions::frames_kept`].
+    pub frames_kept: u32,
     /// The one frame that is kept; `None`: all are.
     pub frame: Option<u32>,
     /// Orientation that is applied.
@@ -103,7 +105,8 @@ impl RenderPlan {
 
     /// A plan for the first frames, without an operation.
     fn whole(summary: PlanSummary, header: &Header, frames: u32, orientation: Orientation) -> RenderPlan {
-        let decode = DecodePlan { at_least: None, size: header.size, frames, frame: None, orientation };
+        let size = header.size;
+        let decode = DecodePlan { at_least: None, size, frames, frames_kept: frames, frame: None, orientation };
         RenderPlan { summary, decode, keeps_profile: false, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
     }
 
@@ -112,14 +115,15 @@ impl RenderPlan {
     pub fn decodes_like(&self, other: &RenderPlan) -> bool {
         // Without `at_least`: only the decoded size matters.
         let decode = |plan: &RenderPlan| {
-            let DecodePlan { size, frames, frame, orientation, .. } = plan.decode;
-            (size, frames, frame, orientation, plan.keeps_profile)
+            let DecodePlan { size, frames, frames_kept, frame, orientation, .. } = plan.decode;
+            (size, frames, frames_kept, frame, orientation, plan.keeps_profile)
         };
         decode(self) == decode(other) && !self.summary.passes_through && !other.summary.passes_through
     }
 
     pub fn decode_options<'a>(&self, limits: &'a Limits, deadline: &'a Deadline) -> DecodeOptions<'a> {
-        DecodeOptions { limits, at_least: self.decode.at_least, frames_max: self.decode.frames, deadline }
+        let DecodePlan { at_least, frames: frames_max, frames_kept, .. } = self.decode;
+        DecodeOptions { at_least, frames_max, frames_kept, ..DecodeOptions::new(limits, deadline) }
     }
 }
 
@@ -134,11 +138,19 @@ impl DecodePlan {
     ) -> Result<DecodePlan, Error> {
         let orientation = orientation(pipeline, header);
         let frame = frame(pipeline, header)?;
-        let frames = frames_of(encoder, header, frame)?;
-        check_source(codec, header, frames, limits)?;
+        let frames = frames_of(encoder, header, frame);
+        let frames_kept = match pipeline.encode_args().number("frames") {
+            // The parameter's kind keeps it within 65535.
+            Some(most) => frames.min(most as u32),
+            None => frames,
+        };
+        if frame.is_none() && encoder.frames_max > 1 {
+            within("frames_max", u64::from(frames_kept), u64::from(encoder.frames_max))?;
+        }
+        check_source(codec, header, frames_kept, limits)?;
         let at_least = shrink(header.size, header.size.oriented(orientation), steps);
         let size = at_least.zip(codec.shrinks).map_or(header.size, |(least, shrinks)| shrinks(header.size, least));
-        Ok(DecodePlan { at_least, size, frames, frame, orientation })
+        Ok(DecodePlan { at_least, size, frames, frames_kept, frame, orientation })
     }
 }
 
@@ -174,15 +186,12 @@ pub(super) fn encoder(codec: &Codec) -> Result<&Encoder, Error> {
 
 /// Number of frames to decode: up to the one that is asked for; otherwise all if the output format has animations, or the
 /// first. An animation is never cut short.
-fn frames_of(encoder: &Encoder, header: &Header, frame: Option<u32>) -> Result<u32, Error> {
-    if let Some(frame) = frame {
-        return Ok(frame + 1);
+fn frames_of(encoder: &Encoder, header: &Header, frame: Option<u32>) -> u32 {
+    match frame {
+        Some(frame) => frame + 1,
+        None if encoder.frames_max <= 1 => 1,
+        None => header.frames.max(1),
     }
-    if encoder.frames_max <= 1 {
-        return Ok(1);
-    }
-    within("frames_max", u64::from(header.frames), u64::from(encoder.frames_max))?;
-    Ok(header.frames.max(1))
 }
 
 /// Whether gray stays gray, or colour stays colour, from the source to the result, so that the source's profile fits both.

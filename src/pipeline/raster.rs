@@ -204,6 +204,7 @@ pub fn try_zeroed<T: Clone + Default>(count: usize) -> Result<Vec<T>, Error> {
 /// let third = Delay { numerator: 1, denominator: 3 };
 /// assert_eq!(third.ms(), 333);
 /// assert_eq!(Delay::from_ms(40).ms(), 40);
+/// assert_eq!(third.plus(Delay::from_ms(500)), Delay { numerator: 5, denominator: 6 });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
@@ -225,6 +226,30 @@ impl Delay {
         let ms = (u64::from(self.numerator) * 1000 + denominator / 2) / denominator;
         u32::try_from(ms).unwrap_or(u32::MAX)
     }
+
+    /// The sum of two delays: exact if a fraction of 32 bits can hold it, else rounded to milliseconds.
+    pub fn plus(self, other: Delay) -> Delay {
+        if self.denominator == other.denominator
+            && let Some(numerator) = self.numerator.checked_add(other.numerator)
+        {
+            return Delay { numerator, ..self };
+        }
+        let wide = |delay: Delay| (u64::from(delay.numerator), u64::from(delay.denominator));
+        let ((a, b), (c, d)) = (wide(self), wide(other));
+        let (numerator, denominator) = ((u128::from(a * d) + u128::from(c * b)), u128::from(b * d));
+        let shared = greatest_common_divisor(numerator, denominator);
+        match (u32::try_from(numerator / shared), u32::try_from(denominator / shared)) {
+            (Ok(numerator), Ok(denominator)) => Delay { numerator, denominator },
+            _ => Delay::from_ms(self.ms().saturating_add(other.ms())),
+        }
+    }
+}
+
+fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a.max(1)
 }
 
 /// One frame of the canvas, already composed.
@@ -258,12 +283,39 @@ pub struct Picture {
     pub plays: u32,
     /// Embedded ICC profile, decompressed; `color` removes it when it converts to sRGB.
     pub icc: Option<Vec<u8>>,
+    /// What a damaged file lacks. `None`: nothing.
+    pub missing: Option<Missing>,
+}
+
+/// What a picture lacks because its file ends early or is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// Frames of an animation; those that are there are whole.
+    Frames,
+    /// Pixels, which are gray, transparent or inexact instead.
+    Pixels,
+}
+
+impl Missing {
+    /// The name in responses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Missing::Frames => "frames",
+            Missing::Pixels => "pixels",
+        }
+    }
 }
 
 impl Picture {
     /// A picture of one frame.
     pub fn still(raster: Raster) -> Picture {
-        Picture { frames: vec![Frame { raster, delay: Delay::from_ms(0) }], plays: 0, icc: None }
+        Picture::animation(vec![Frame { raster, delay: Delay::from_ms(0) }], 0)
+    }
+
+    /// A whole picture of these frames, which plays this number of times.
+    pub fn animation(frames: Vec<Frame>, plays: u32) -> Picture {
+        Picture { frames, plays, icc: None, missing: None }
     }
 
     /// Changes the pixels of every frame in turn, so that only one frame is held twice.

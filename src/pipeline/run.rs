@@ -94,8 +94,8 @@ fn stripped(
     source: &[u8],
 ) -> Option<Vec<u8>> {
     let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
-    let as_stored =
-        plan.decode.orientation == Orientation::NoTransforms && plan.steps.is_empty() && plan.decode.frame.is_none();
+    let all_frames = plan.decode.frame.is_none() && plan.decode.frames_kept == header.frames;
+    let as_stored = plan.decode.orientation == Orientation::NoTransforms && plan.steps.is_empty() && all_frames;
     let as_shown = !header.icc && header.channels != Channels::Cmyk;
     let strip = codec.encoder.as_ref()?.strip?;
     if same_format && as_stored && as_shown { strip(source).ok() } else { None }
@@ -165,7 +165,7 @@ fn is_as_planned(codec: &'static Codec, picture: &Picture, header: &Header, plan
     let shape = first.raster.shape();
     let alike = picture.frames.iter().all(|frame| frame.raster.shape() == shape);
     let samples_fit = (shape.channels, shape.bits) == (header.channels, header.bits);
-    if !size_fits || !samples_fit || !alike || picture.frames.len() > plan.decode.frames as usize {
+    if !size_fits || !samples_fit || !alike || picture.frames.len() > plan.decode.frames_kept as usize {
         return Err(Error::corrupt(codec.name, "the frames are not what the header says"));
     }
     Ok(())
@@ -256,7 +256,7 @@ mod tests {
             Frame { raster, delay: Delay::from_ms(10) }
         };
         let frames = (0..usize::from(bytes[2]).min(options.frames_max as usize)).map(frame).collect();
-        Ok(Picture { frames, plays: 0, icc: None })
+        Ok(Picture::animation(frames, 0))
     }
 
     fn toy_encode(picture: &Picture, _: &EncodeOptions) -> Result<Vec<u8>, Error> {

@@ -6,6 +6,7 @@ mod laws;
 mod animations;
 mod avif;
 mod bmp;
+mod damage;
 mod dds;
 mod exr;
 mod farbfeld;
@@ -52,20 +53,30 @@ fn decode(bytes: &[u8]) -> Result<Picture, Error> {
     decode_frames(bytes, &Limits::default(), u32::MAX)
 }
 
+/// As much as there is of a damaged file.
+fn decode_tolerantly(bytes: &[u8]) -> Result<Picture, Error> {
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = DecodeOptions { frames_max: u32::MAX, tolerant: true, ..DecodeOptions::new(&limits, &deadline) };
+    (codec::sniff(bytes)?.decode)(bytes, &options)
+}
+
 fn decode_frames(bytes: &[u8], limits: &Limits, frames_max: u32) -> Result<Picture, Error> {
-    let options = DecodeOptions { limits, at_least: None, frames_max, deadline: &Deadline::default() };
+    let deadline = Deadline::default();
+    let options = DecodeOptions { frames_max, ..DecodeOptions::new(limits, &deadline) };
     (codec::sniff(bytes)?.decode)(bytes, &options)
 }
 
 fn decode_within(bytes: &[u8], limits: &Limits, at_least: Option<Size>) -> Result<Picture, Error> {
-    let options = DecodeOptions { limits, at_least, frames_max: limits.frames_max, deadline: &Deadline::default() };
+    let deadline = Deadline::default();
+    let options = DecodeOptions { at_least, frames_max: limits.frames_max, ..DecodeOptions::new(limits, &deadline) };
     (codec::sniff(bytes)?.decode)(bytes, &options)
 }
 
 /// Decodes one frame under small limits, so that a header that lies causes an error and not gigabytes.
 fn decode_small(codec: &Codec, bytes: &[u8]) -> Result<Picture, Error> {
     let limits = Limits { side_px_max: 4096, pixels_max: 1 << 16, memory_bytes_max: 4 << 20, ..Limits::default() };
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &Deadline::default() };
+    let deadline = Deadline::default();
+    let options = DecodeOptions::new(&limits, &deadline);
     (codec.decode)(bytes, &options)
 }
 

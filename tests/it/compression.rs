@@ -39,7 +39,7 @@ fn rendered(extension: &str, query: &str, source: &Bytes) -> Bytes {
 
 fn decoded(bytes: &[u8]) -> Picture {
     let (limits, deadline) = (Limits::default(), Deadline::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: u32::MAX, deadline: &deadline };
+    let options = DecodeOptions { frames_max: u32::MAX, ..DecodeOptions::new(&limits, &deadline) };
     (codec::sniff(bytes).expect("known").decode)(bytes, &options).expect("decodes")
 }
 

@@ -42,7 +42,7 @@ fn header(bytes: &[u8]) -> Header {
 
 fn decode(bytes: &[u8]) -> Picture {
     let (limits, deadline) = (Limits::default(), Deadline::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
+    let options = DecodeOptions::new(&limits, &deadline);
     (codec(bytes).decode)(bytes, &options).expect("decodes")
 }
 

@@ -28,7 +28,7 @@ fn render(query: &str, source: Bytes) -> Picture {
 fn decode(bytes: &[u8]) -> Picture {
     let codec = codec::sniff(bytes).expect("known");
     let (limits, deadline) = (Limits::default(), Deadline::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 100, deadline: &deadline };
+    let options = DecodeOptions { frames_max: 100, ..DecodeOptions::new(&limits, &deadline) };
     (codec.decode)(bytes, &options).expect("decodes")
 }
 

@@ -22,8 +22,18 @@ pub const ROWS: &[Setting] = &[
         1..=1 << 40,
         layers.limits.pixels_max
     ),
-    number!("side_px_max", "Width or height, of sources and results.", 1..=u32::MAX, layers.limits.side_px_max),
-    number!("frames_max", "Frames of an animation.", 1..=u32::MAX, layers.limits.frames_max),
+    number!(
+        "side_px_max",
+        "Width or height of results. Sources may be longer, within `pixels_max`.",
+        1..=u32::MAX,
+        layers.limits.side_px_max
+    ),
+    number!(
+        "frames_max",
+        "Frames of an animation. With `frames=` a longer one is read, and fewer are kept.",
+        1..=u32::MAX,
+        layers.limits.frames_max
+    ),
     number!(
         "frames_pixels_max",
         "Frames x width x height of an animation.",

@@ -1,19 +1,22 @@
-//! GIF: the codec's row and decoder. `container` walks the file, `canvas` composes frames, `encode` writes; LZW is from
-//! the crate `gif`.
+//! GIF: the codec's row and decoder. `container` walks the file, `frame` decompresses, `canvas` composes, `encode` writes.
+//!
+//! Reading does not use the crate `gif`: it gives no part of a frame that is cut, and refuses files that browsers show
+//! (no palette, a screen of no size). LZW is from the crate `weezl`, as in it.
 
 mod canvas;
 mod container;
 mod encode;
+mod frame;
 
-use std::num::NonZeroU64;
-
+use super::animation::FrameCollector;
 use super::palette;
 use super::{Codec, DecodeOptions, Encoder, Header, Lossless, Palette};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Delay, Error, Frame, Orientation, Picture, Raster, Samples};
+use crate::pipeline::{Delay, Error, Missing, Orientation, Picture};
 use canvas::Canvas;
 use container::Container;
+use frame::Frame;
 
 const NAME: &str = "gif";
 
@@ -31,7 +34,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["gif"],
     media_type: "image/gif",
     doc: "GIF: animation; 256 colours per frame, one of them transparent (exact up to 256, else k-means in Oklab with error diffusion).",
-    revision: 3,
+    revision: 4,
     shrinks: None,
     metadata: None,
     sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
@@ -56,58 +59,65 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         frames: container.frames,
         channels: container.channels(),
         bits: 8,
-        icc: container.icc,
+        icc: container.has_icc(),
         // The canvas, its copy for disposal, and the indices of the largest frame.
         working_bytes: 8 * container.size.pixels() + container.frame_pixels_max + (1 << 16),
     })
 }
 
+/// Decodes up to the last whole frame. A frame that is cut or damaged is shown only if that is wanted.
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let container = Container::read(bytes)?;
-    if !container.complete {
-        return Err(Error::corrupt(NAME, "truncated file"));
-    }
-    let wanted = container.frames.min(options.frames_max.max(1));
-    options.limits.check(container.size, wanted)?;
+    let frames = FrameCollector::new(container.frames, options);
+    options.limits.check(container.size, frames.kept())?;
     within("pixels_max", container.frame_pixels_max, options.limits.pixels_max)?;
-    let mut decoder = reader(bytes, container.frame_pixels_max)?;
-    let mut canvas = Canvas::new(container.size, container.channels())?;
-    let mut frames = Vec::new();
-    let mut indices = Vec::new();
-    while frames.len() < wanted as usize {
+    let canvas = Canvas::new(container.size, container.channels())?;
+    let mut animation = Animation { canvas, indices: Vec::new(), frames, missing: None };
+    let mut next = container.frames();
+    while !animation.frames.is_full() && animation.missing != Some(Missing::Frames) {
         options.deadline.check()?;
-        let frame =
-            decoder.next_frame_info().map_err(damaged)?.ok_or_else(|| Error::corrupt(NAME, "truncated file"))?;
-        let delay = Delay { numerator: u32::from(frame.delay), denominator: 100 };
-        let frame = frame.clone();
-        if indices.len() < decoder.buffer_size() {
-            indices = try_zeroed(decoder.buffer_size())?;
-        }
-        let indices = &mut indices[..decoder.buffer_size()];
-        decoder.read_into_buffer(indices).map_err(damaged)?;
-        let samples = canvas.show(&frame, indices, decoder.palette().map_err(damaged)?)?;
-        frames.push(Frame { raster: Raster::new(container.size, container.channels(), Samples::U8(samples)), delay });
+        animation.add(&next.next_frame()?.ok_or_else(Frame::cut)?, options)?;
     }
-    let icc = decoder.icc_profile().filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
-    let plays = plays(container.frames, decoder.repeat());
-    Ok(still_without_delay(Picture { frames, plays, icc }, container.frames))
+    let plays = if container.frames == 1 { 0 } else { container.plays };
+    let icc = container.icc(options.limits.icc_bytes_max);
+    let picture =
+        Picture { icc, missing: animation.missing, ..Picture::animation(animation.frames.into_frames(), plays) };
+    Ok(still_without_delay(picture, container.frames))
 }
 
-fn reader(bytes: &[u8], frame_pixels_max: u64) -> Result<gif::Decoder<&[u8]>, Error> {
-    let mut options = gif::DecodeOptions::new();
-    options.set_color_output(gif::ColorOutput::Indexed);
-    // Bound of metadata as well, which is never longer than the file.
-    let bytes_max = frame_pixels_max.max(bytes.len() as u64);
-    options.set_memory_limit(gif::MemoryLimit::Bytes(NonZeroU64::new(bytes_max).unwrap_or(NonZeroU64::MIN)));
-    options.read_info(bytes).map_err(damaged)
+/// The frames so far.
+struct Animation {
+    canvas: Canvas,
+    /// Room for the indices of a frame.
+    indices: Vec<u8>,
+    frames: FrameCollector,
+    missing: Option<Missing>,
 }
 
-/// Number of plays: the extension counts repetitions after the first; without it the animation plays once.
-fn plays(frames: u32, repeat: gif::Repeat) -> u32 {
-    match repeat {
-        _ if frames == 1 => 0,
-        gif::Repeat::Infinite => 0,
-        gif::Repeat::Finite(repetitions) => u32::from(repetitions) + 1,
+impl Animation {
+    fn add(&mut self, frame: &Frame, options: &DecodeOptions) -> Result<(), Error> {
+        let pixels = frame.pixels() as usize;
+        if self.indices.len() < pixels {
+            self.indices = try_zeroed(pixels)?;
+        }
+        let filled = frame.indices(&mut self.indices[..pixels], options.deadline)?;
+        let is_first = self.frames.seen() == 0;
+        match (filled < pixels, options.tolerant) {
+            (true, true) => self.missing = Some(Missing::Pixels),
+            (true, false) if is_first => return Err(Frame::cut()),
+            (true, false) => {
+                self.missing = Some(Missing::Frames);
+                return Ok(());
+            }
+            (false, _) => {}
+        }
+        if is_first && filled < pixels {
+            self.canvas.expect_holes();
+        }
+        self.canvas.show(frame, &self.indices[..filled])?;
+        let raster = if self.frames.keeps_next() { Some(self.canvas.raster()?) } else { None };
+        self.frames.add(raster, frame.delay());
+        Ok(())
     }
 }
 
@@ -116,11 +126,4 @@ fn still_without_delay(mut picture: Picture, frames: u32) -> Picture {
         picture.frames[0].delay = Delay::from_ms(0);
     }
     picture
-}
-
-fn damaged(error: gif::DecodingError) -> Error {
-    match error {
-        gif::DecodingError::OutOfMemory => Error::Limit { name: "memory_bytes_max", value: 0, max: 0 },
-        error => Error::corrupt(NAME, error),
-    }
 }

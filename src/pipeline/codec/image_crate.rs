@@ -103,8 +103,6 @@ pub(super) fn samples_count(
 /// Our limits as those of the crate.
 pub(super) fn limits(limits: &Limits) -> image::Limits {
     let mut theirs = image::Limits::no_limits();
-    theirs.max_image_width = Some(limits.side_px_max);
-    theirs.max_image_height = Some(limits.side_px_max);
     theirs.max_alloc = Some(limits.memory_bytes_max);
     theirs
 }

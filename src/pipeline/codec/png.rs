@@ -11,8 +11,9 @@ mod strip;
 
 use std::io::Cursor as IoCursor;
 
+use super::animation::FrameCollector;
 use super::{Codec, DecodeOptions, Encoder, Header, Palette};
-use crate::pipeline::{Channels, Delay, Error, Frame, Picture};
+use crate::pipeline::{Channels, Delay, Error, Picture};
 use container::Container;
 
 /// The codec's name, also in errors.
@@ -52,20 +53,20 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let container = Container::read(bytes)?;
     let header = container.header();
-    let frames = header.frames.min(options.frames_max.max(1));
-    options.limits.check(header.size, frames)?;
+    let mut frames = FrameCollector::new(header.frames, options);
+    options.limits.check(header.size, frames.kept())?;
     container.check_complete()?;
     let mut reader = open(bytes, &container, &header)?;
-    let frames = if container.animated() {
-        animation::read(&mut reader, &header, frames, options.deadline)?
+    if container.animated() {
+        animation::read(&mut reader, &header, &mut frames, options.deadline)?;
     } else {
-        let raster =
-            frame::read(&mut reader, header.size, &header, options.deadline)?.into_raster(header.size, &header);
-        vec![Frame { raster, delay: Delay::from_ms(0) }]
-    };
+        let rows = frame::read(&mut reader, header.size, &header, options.deadline)?;
+        frames.add(Some(rows.into_raster(header.size, &header)), Delay::from_ms(0));
+    }
     // The rest is read only for its checksums.
     reader.finish().map_err(corrupt)?;
-    Ok(Picture { frames, plays: container.plays, icc: container.icc(options.limits.icc_bytes_max) })
+    let icc = container.icc(options.limits.icc_bytes_max);
+    Ok(Picture { icc, ..Picture::animation(frames.into_frames(), container.plays) })
 }
 
 /// Opens the decoder at the first frame's data, and checks that it agrees with the gate: the crate silently ignores a

@@ -6,10 +6,11 @@ mod libwebp;
 mod metadata;
 mod strip;
 
+use super::animation::{DelayRounding, FrameCollector};
 use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Deadline, Delay, Error, Frame, Orientation, Picture, Raster, Samples};
+use crate::pipeline::{Deadline, Delay, Error, Orientation, Picture, Raster, Samples};
 use container::Container;
 
 const NAME: &str = "webp";
@@ -24,7 +25,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["webp"],
     media_type: "image/webp",
     doc: "WebP: lossy, lossless, alpha, animation (libwebp).",
-    revision: 1,
+    revision: 2,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
@@ -78,7 +79,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     if container.truncated {
         return Err(Error::corrupt(NAME, "truncated file"));
     }
-    options.limits.check(container.size, container.frames.min(options.frames_max.max(1)))?;
+    options.limits.check(container.size, FrameCollector::new(container.frames, options).kept())?;
     let icc = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
     let picture = if container.animated {
         animation(container.riff, &container, options)?
@@ -97,30 +98,30 @@ fn still(riff: &[u8], container: &Container, deadline: &Deadline) -> Result<Rast
 
 fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Result<Picture, Error> {
     let mut decoder = libwebp::Animation::new(riff, container.size)?;
-    let frames_max = container.frames.min(options.frames_max.max(1));
-    let mut frames = Vec::new();
+    let mut frames = FrameCollector::new(container.frames, options);
     let mut shown_until = 0;
-    while frames.len() < frames_max as usize {
+    while !frames.is_full() {
         options.deadline.check()?;
         let (canvas, until) = decoder.next_frame()?;
-        let mut samples = try_zeroed(container.size.pixels() as usize * container.channels().count())?;
-        copy_canvas(canvas, container.channels(), &mut samples);
-        let raster = Raster::new(container.size, container.channels(), Samples::U8(samples));
-        frames.push(Frame { raster, delay: Delay::from_ms(until - shown_until) });
+        let raster = if frames.keeps_next() { Some(raster_of(canvas, container)?) } else { None };
+        frames.add(raster, Delay::from_ms(until - shown_until));
         shown_until = until;
     }
-    Ok(Picture { frames, plays: container.plays, icc: None })
+    Ok(Picture::animation(frames.into_frames(), container.plays))
 }
 
 /// Copies an RGBA canvas to the channels stated in the header.
-fn copy_canvas(canvas: &[u8], channels: Channels, samples: &mut [u8]) {
+fn raster_of(canvas: &[u8], container: &Container) -> Result<Raster, Error> {
+    let channels = container.channels();
+    let mut samples = try_zeroed(container.size.pixels() as usize * channels.count())?;
     if channels.alpha() {
         samples.copy_from_slice(canvas);
-        return;
+    } else {
+        for (pixel, source) in samples.as_chunks_mut::<3>().0.iter_mut().zip(canvas.as_chunks::<4>().0) {
+            pixel.copy_from_slice(&source[..3]);
+        }
     }
-    for (pixel, source) in samples.as_chunks_mut::<3>().0.iter_mut().zip(canvas.as_chunks::<4>().0) {
-        pixel.copy_from_slice(&source[..3]);
-    }
+    Ok(Raster::new(container.size, channels, Samples::U8(samples)))
 }
 
 fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
@@ -149,11 +150,12 @@ fn encode_animation(
     let mut encoder = libwebp::AnimationEncoder::new(size, picture.plays)?;
     // libwebp counts the whole animation in milliseconds of an int.
     let delay_ms_max = 0xff_ffff.min(i32::MAX as u32 / picture.frames.len() as u32);
+    let mut delays = DelayRounding::to_parts(1000);
     let mut shown_from = 0;
     for frame in &picture.frames {
         options.deadline.check()?;
         encoder.add(size, frame.raster.channels(), eight_bit_samples(NAME, &frame.raster)?, shown_from, settings)?;
-        shown_from += frame.delay.ms().min(delay_ms_max);
+        shown_from += delays.round(frame.delay).min(delay_ms_max);
     }
     encoder.finish(shown_from)
 }

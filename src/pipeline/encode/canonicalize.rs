@@ -26,6 +26,9 @@ pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     if encoder.frames_max <= 1 && args.number("frame") == Some(0) {
         args.reset("frame");
     }
+    if encoder.frames_max <= 1 || args.number("frame").is_some() {
+        args.reset("frames");
+    }
     if codec.metadata.is_none() {
         args.reset("metadata");
     }

@@ -92,6 +92,14 @@ pub static ENCODE: &[Param] = &[
         doc: "One frame of an animation, from 0. all: every frame if the output format has animation, else the first.",
     },
     Param {
+        name: "frames",
+        keys: &["frames"],
+        kind: Kind::Integer { min: 1, max: 65_535, step: 1, unit: "" },
+        default: None,
+        doc: "Largest number of frames: a longer animation keeps this many, at even distances, and its duration. For \
+              animations above the limits frames_max and frames_pixels_max.",
+    },
+    Param {
         name: "never_larger",
         keys: &["never_larger"],
         kind: Kind::Flag,

@@ -49,7 +49,7 @@ pub(super) fn quality(
         options.deadline.check()?;
         let bytes = (encoder.encode)(&sample, &EncodeOptions { quality: Some(quality), ..*options })?;
         let limits = Limits::default();
-        let decode = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: options.deadline };
+        let decode = DecodeOptions::new(&limits, options.deadline);
         let pixels = shown((codec.decode)(&bytes, &decode)?.into_first())?;
         slice(&pixels, size).and_then(|slice| reference.compare(&slice)).map_err(failed)
     };

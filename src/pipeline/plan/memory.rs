@@ -34,7 +34,7 @@ impl MemoryPlan {
         chain: &Chain<'_>,
     ) -> Result<MemoryPlan, Error> {
         let decoded = Shape { size: decode.size, channels: header.channels, bits: header.bits };
-        let mut memory = Memory::decoding(decoded, header, decode.orientation, decode.frames);
+        let mut memory = Memory::decoding(decoded, header, decode.orientation, decode.frames_kept);
         if decode.frame.is_some() {
             memory.frames = 1;
         }
@@ -163,6 +163,9 @@ impl Memory {
     /// hold is set aside, and [`check_rest`] decides.
     fn rest(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
         let (shape, exact) = self.steps(shape, steps, chain)?;
+        if exact {
+            chain.limits.check_result(shape.size, self.frames as u32, chain.limits.side_px_max)?;
+        }
         self.encode(shape, chain);
         self.peak = self.peak.saturating_add(Keep::of(chain.args).memory_bytes(chain.limits));
         if exact {
@@ -174,10 +177,11 @@ impl Memory {
 
     /// Adds the operations, and a last one if the result might be too large for the format.
     fn steps(&mut self, shape: Shape, steps: &mut Vec<Step>, chain: &Chain<'_>) -> Result<(Shape, bool), Error> {
-        let (mut shape, rest) = self.exact_steps(shape, steps, chain)?;
+        let side_px_max = chain.limits.side_px_max.max(shape.size.w).max(shape.size.h);
+        let (mut shape, rest) = self.exact_steps(shape, steps, side_px_max, chain)?;
         let exact = rest.is_none();
         if let Some(rest) = rest {
-            shape = self.bounded_steps(shape, rest, chain)?;
+            shape = self.bounded_steps(shape, rest, side_px_max, chain)?;
         }
         if let Some(most) = ceiling(&chain.encoder, chain.args.flag("lossless"), shape.size) {
             let last = (&resize::OPERATION, resize::inside(most));
@@ -194,13 +198,14 @@ impl Memory {
         &mut self,
         mut shape: Shape,
         steps: &'a [Step],
+        side_px_max: u32,
         chain: &Chain<'_>,
     ) -> Result<(Shape, Option<&'a [Step]>), Error> {
         for (place, step) in steps.iter().enumerate() {
             let cost = (step.0.plan)(shape, &step.1)?;
             self.operate(step, shape, &cost, chain);
             shape = cost.shape;
-            chain.limits.check(shape.size, self.frames as u32)?;
+            chain.limits.check_result(shape.size, self.frames as u32, side_px_max)?;
             if cost.at_most {
                 // Up to here the bytes are certain.
                 within("memory_bytes_max", self.peak, chain.limits.memory_bytes_max)?;
@@ -211,8 +216,13 @@ impl Memory {
     }
 
     /// Adds steps whose sizes are upper bounds. [`check_rest`] refuses anything larger than the limits.
-    fn bounded_steps(&mut self, mut shape: Shape, steps: &[Step], chain: &Chain<'_>) -> Result<Shape, Error> {
-        let side_px_max = chain.limits.side_px_max;
+    fn bounded_steps(
+        &mut self,
+        mut shape: Shape,
+        steps: &[Step],
+        side_px_max: u32,
+        chain: &Chain<'_>,
+    ) -> Result<Shape, Error> {
         for step in steps {
             let cost = at_most(step.0, shape, &step.1)?;
             self.operate(step, shape, &cost, chain);

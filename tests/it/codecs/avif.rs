@@ -92,7 +92,7 @@ fn sides_of_avif_whose_bytes_exceed_64_bits_are_counted_at_the_gate() {
     let size = Size::new(u32::MAX, u32::MAX);
     let bomb = avif(&[av01(av1(&pattern(Channels::Rgb), false), size, vec![])], &[]);
     assert_eq!(inspect(&bomb).unwrap().working_bytes, u64::MAX);
-    assert_eq!(limit_name(decode_frames(&bomb, &Limits::default(), 1)), "side_px_max");
+    assert_eq!(limit_name(decode_frames(&bomb, &Limits::default(), 1)), "pixels_max");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub fn refused(what: &str, name: &str, bytes: &[u8], gate_refuses: bool) {
     let inspected = (codec.inspect)(bytes);
     assert_eq!(inspected.is_err(), gate_refuses, "{what}: {inspected:?}");
     let (limits, deadline) = (Limits::default(), Deadline::default());
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
+    let options = DecodeOptions::new(&limits, &deadline);
     let decoded = (codec.decode)(bytes, &options);
     let by_decode = matches!(decoded, Err(Error::Corrupt { .. } | Error::Limit { .. } | Error::Unsupported { .. }));
     assert!(by_decode, "{what}: {:?}", decoded.map(|picture| picture.first().size()));
@@ -106,22 +106,23 @@ fn a_cut_jpeg_or_png_gives_the_whole_picture_or_none() {
 }
 
 #[test]
-fn a_cut_webp_avif_or_gif_gives_no_picture() {
+fn a_cut_webp_avif_or_gif_gives_whole_frames_or_none() {
     for (name, bytes) in fixtures(MODERN) {
         for length in 0..bytes.len() {
             let cut = &bytes[..length];
             let Ok(codec) = codec::sniff(cut) else { continue };
-            let options = DecodeOptions {
-                limits: &Limits::default(),
-                at_least: None,
-                frames_max: 999,
-                deadline: &Deadline::default(),
-            };
+            let (limits, deadline) = (Limits::default(), Deadline::default());
+            let options = DecodeOptions { frames_max: 999, ..DecodeOptions::new(&limits, &deadline) };
             let _ = (codec.inspect)(cut);
             if let Ok(picture) = (codec.decode)(cut, &options) {
-                // Only data after the whole picture was cut off.
+                // Only data after the frames that are shown was cut off.
                 let whole = (codec.decode)(&bytes, &options).expect("valid");
-                assert!(name.starts_with("metadata.") && picture.first() == whole.first(), "{name} cut to {length}");
+                let shown = picture.frames.len();
+                assert!(name.starts_with("metadata.") || name.ends_with(".gif"), "{name} cut to {length}");
+                let rasters = |picture: &Picture| -> Vec<_> {
+                    picture.frames[..shown].iter().map(|frame| frame.raster.clone()).collect()
+                };
+                assert!(rasters(&picture) == rasters(&whole), "{name} cut to {length}: {shown} frames");
             }
         }
     }
@@ -179,8 +180,8 @@ fn a_damaged_webp_avif_or_gif_errs_or_keeps_to_its_header() {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let Ok(codec) = codec::sniff(&damaged) else { continue };
-            let options =
-                DecodeOptions { limits: &limits, at_least: None, frames_max: 9, deadline: &Deadline::default() };
+            let deadline = Deadline::default();
+            let options = DecodeOptions { frames_max: 9, ..DecodeOptions::new(&limits, &deadline) };
             let (header, picture) = ((codec.inspect)(&damaged), (codec.decode)(&damaged, &options));
             if let Ok(picture) = picture {
                 let header = header.unwrap_or_else(|error| panic!("{name}, bit {bit}: decoded, but {error}"));

@@ -222,7 +222,8 @@ fn what_the_encoder_does_not_take_is_an_error() {
 #[test]
 fn limits_of_pixels_are_a_second_line_of_defence() {
     let limits = Limits { pixels_max: u64::from(W * H) - 1, ..Limits::default() };
-    let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &Deadline::default() };
+    let deadline = Deadline::default();
+    let options = DecodeOptions::new(&limits, &deadline);
     for name in ["baseline_420.jpg", "rgb_8bit.png"] {
         let format = if name.ends_with("jpg") { "jpeg" } else { "png" };
         let result = (row(format).decode)(&read(name), &options);

@@ -96,10 +96,10 @@ fn photographs_are_close_to_their_originals() {
 fn limits_hold_in_decode_too() {
     for (name, bytes) in fixtures(&["webp", "avif", "gif"]) {
         let size = inspect(&bytes).unwrap().size;
-        let side = size.w.max(size.h);
-        assert!(decode_frames(&bytes, &Limits { side_px_max: side, ..Limits::default() }, 1).is_ok(), "{name}");
-        let limits = Limits { side_px_max: side.saturating_sub(1), ..Limits::default() };
-        assert_eq!(limit_name(decode_frames(&bytes, &limits, 1)), "side_px_max", "{name}");
+        let limits = |pixels_max| Limits { side_px_max: 1, pixels_max, ..Limits::default() };
+        assert!(decode_frames(&bytes, &limits(size.pixels()), 1).is_ok(), "{name}");
+        let refused = decode_frames(&bytes, &limits(size.pixels() - 1), 1);
+        assert_eq!(limit_name(refused), "pixels_max", "{name}");
     }
 }
 
@@ -107,8 +107,8 @@ fn limits_hold_in_decode_too() {
 fn jpeg_and_png_stop_when_cancelled() {
     let deadline = cancelled();
     for (name, bytes) in fixtures(&["jpg", "png"]) {
-        let options =
-            DecodeOptions { limits: &Limits::default(), at_least: None, frames_max: 256, deadline: &deadline };
+        let limits = Limits::default();
+        let options = DecodeOptions { frames_max: 256, ..DecodeOptions::new(&limits, &deadline) };
         let codec = codec::sniff(&bytes).expect("a known format");
         assert_eq!((codec.decode)(&bytes, &options).err(), Some(Error::Cancelled), "{name}");
     }
@@ -127,7 +127,7 @@ fn tiff_bmp_tga_and_qoi_stop_when_cancelled() {
     for name in ["tiff", "bmp", "tga", "qoi"] {
         let codec = row(name);
         let bytes = encode_exactly(codec, &picture).expect("encodes");
-        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
+        let options = DecodeOptions::new(&limits, &deadline);
         assert_eq!((codec.decode)(&bytes, &options), Err(Error::Cancelled), "{name}");
     }
 }

@@ -66,7 +66,8 @@ fn webp_stops_inside_a_frame_that_it_reads() {
     for lossless in [false, true] {
         let bytes = encode("webp", &noise(1000), None, lossless);
         let limits = Limits::default();
-        let options = DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &in_ms(1) };
+        let deadline = in_ms(1);
+        let options = DecodeOptions::new(&limits, &deadline);
         assert_eq!(
             (sniff(&bytes).expect("a WebP file").decode)(&bytes, &options),
             Err(Error::Timeout),

@@ -138,7 +138,7 @@ fn an_animation_is_treated_as_its_first_frame() {
         let raster = Raster::new(Size::new(32, 32), Gray, Samples::U8(grays.repeat(512)));
         Frame { raster, delay: Delay::from_ms(100) }
     };
-    let picture = Picture { frames: vec![frame([50, 200]), frame([50, 125])], plays: 0, icc: None };
+    let picture = Picture::animation(vec![frame([50, 200]), frame([50, 125])], 0);
     let encoder = by_extension("png").and_then(|codec| codec.encoder.as_ref()).expect("png");
     let deadline = Deadline::default();
     let options = EncodeOptions::new(&deadline);

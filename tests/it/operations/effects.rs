@@ -48,7 +48,7 @@ fn golden(name: &str) -> Raster {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (limits, deadline) = (Limits::default(), Deadline::default());
-    let options = codec::DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
+    let options = codec::DecodeOptions::new(&limits, &deadline);
     let codec = codec::sniff(&bytes).expect("known");
     (codec.decode)(&bytes, &options).expect("decodes").into_first()
 }

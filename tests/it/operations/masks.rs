@@ -248,12 +248,8 @@ fn golden(name: &str) -> Bytes {
 
 fn decode(bytes: &Bytes) -> Raster {
     let codec = codec::sniff(bytes).expect("known");
-    let options = codec::DecodeOptions {
-        limits: &Limits::default(),
-        at_least: None,
-        frames_max: 1,
-        deadline: &Deadline::default(),
-    };
+    let (limits, deadline) = (Limits::default(), Deadline::default());
+    let options = codec::DecodeOptions::new(&limits, &deadline);
     (codec.decode)(bytes, &options).expect("decodes").frames.remove(0).raster
 }
 

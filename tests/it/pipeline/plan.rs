@@ -62,7 +62,7 @@ fn only_a_conversion_to_the_own_format_passes_through() {
     let plan = own("").expect("nothing is decoded, no limit of pixels applies");
     assert!(plan.passes_through);
     assert_eq!((plan.size, plan.memory_bytes), (Size::new(20_000, 20_000), 0));
-    assert!(matches!(own("metadata=none"), Err(Error::Limit { name: "side_px_max", .. })));
+    assert!(matches!(own("metadata=none"), Err(Error::Limit { name: "pixels_max", .. })));
 }
 
 #[test]
@@ -108,14 +108,23 @@ fn bound(limits: &Limits, name: &str, query: &str, at: &Header, past: &Header) {
 fn each_limit_holds_at_its_bound_and_not_one_past_it() {
     let limits = Limits { side_px_max: 100, ..Limits::default() };
     bound(&limits, "side_px_max", "", &header(100, 1), &header(101, 1));
-    bound(&limits, "side_px_max", "h=1", &header(1, 100), &header(1, 101));
+    bound(&limits, "side_px_max", "", &header(1, 100), &header(1, 101));
     bound(&limits, "side_px_max", "w=10&enlarge", &header(1, 10), &header(1, 11));
+    // Between two operations a side may be as long as in the source.
+    let limits = Limits { side_px_max: 100, pixels_max: 20_000, ..Limits::default() };
+    bound(&limits, "side_px_max", "h=10", &header(100, 10), &header(2000, 10));
+    for query in ["w=100", r#"ops=[{"op":"rotate","angle":90},{"op":"resize","height":100}]"#] {
+        assert!(plan(query, &header(2000, 10), &limits).is_ok(), "{query}");
+    }
+    bound(&limits, "pixels_max", "w=100", &header(20_000, 1), &header(20_001, 1));
     let limits = Limits { pixels_max: 100, ..Limits::default() };
     bound(&limits, "pixels_max", "w=1", &header(50, 2), &header(101, 1));
     bound(&limits, "pixels_max", "w=10&enlarge", &header(5, 5), &header(5, 6));
     let frames = |frames| Header { frames, ..header(10, 1) };
     let limits = Limits { frames_max: 5, ..Limits::default() };
     bound(&limits, "frames_max", "w=1", &frames(5), &frames(6));
+    assert!(plan("w=1&frames=5", &frames(9_999), &limits).is_ok());
+    assert!(plan("w=1&frames=6", &frames(9_999), &limits).is_err());
     let limits = Limits { frames_pixels_max: 50, ..Limits::default() };
     bound(&limits, "frames_pixels_max", "w=1", &frames(5), &frames(6));
     let memory = plan("", &header(1000, 1000), &Limits::default()).expect("small").memory_bytes;

@@ -15,7 +15,7 @@ fn render(extension: &str, query: &[(&str, &str)], source: &Bytes) -> Bytes {
 fn decode(bytes: &Bytes) -> (&'static str, Raster) {
     let codec = codec::sniff(bytes).expect("known");
     let (limits, deadline) = (Limits::default(), Deadline::default());
-    let options = codec::DecodeOptions { limits: &limits, at_least: None, frames_max: 1, deadline: &deadline };
+    let options = codec::DecodeOptions::new(&limits, &deadline);
     let mut picture = (codec.decode)(bytes, &options).expect("decodes");
     (codec.name, picture.frames.remove(0).raster)
 }

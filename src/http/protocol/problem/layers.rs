@@ -58,7 +58,11 @@ pub(super) fn of_pipeline(error: &pipeline::Error) -> Problem {
             too_large("bytes_max", *max).member("value", *value)
         }
         pipeline::Error::Limit { name, value, max } => {
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", over(name, *value, *max))
+            let mut detail = over(name, *value, *max);
+            if name.starts_with("frames_") {
+                detail.push_str(" frames=<n> keeps fewer, and the duration.");
+            }
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "limit", "Limit exceeded", detail)
                 .limit(name, Some(*value), *max)
                 .cached(REFUSED_MAX_AGE_S)
         }

@@ -1,10 +1,12 @@
 //! [`Canvas`]: composes frames of palette indices as browsers do, on transparent ground, each disposed of before the
 //! next.
 
-use gif::DisposalMethod;
-
+use super::frame::Frame;
 use super::{Area, try_zeroed};
-use crate::pipeline::{Channels, Error, Size};
+use crate::pipeline::{Channels, Error, Raster, Samples, Size};
+
+/// Level of gray of pixels that a cut first frame leaves out.
+const GRAY: u8 = 128;
 
 /// Treatment of a frame's area before the next frame.
 enum Disposal {
@@ -28,21 +30,33 @@ impl Canvas {
         Ok(Canvas { size, channels, samples, disposal: Disposal::Keep })
     }
 
-    /// Disposes of the last frame, draws this one, and returns a copy of the screen.
-    pub fn show(&mut self, frame: &gif::Frame, indices: &[u8], palette: &[u8]) -> Result<Vec<u8>, Error> {
+    /// Makes a screen without alpha gray, where the first frame leaves pixels out.
+    pub fn expect_holes(&mut self) {
+        if !self.channels.alpha() {
+            self.samples.fill(GRAY);
+        }
+    }
+
+    /// Disposes of the last frame, and draws this one.
+    pub fn show(&mut self, frame: &Frame, indices: &[u8]) -> Result<(), Error> {
         match std::mem::replace(&mut self.disposal, Disposal::Keep) {
             Disposal::Keep => {}
             Disposal::Clear(area) => self.clear(area),
             Disposal::Restore(samples) => self.samples = samples,
         }
         let area = self.clip(frame);
-        self.disposal = match frame.dispose {
-            DisposalMethod::Any | DisposalMethod::Keep => Disposal::Keep,
-            DisposalMethod::Background => Disposal::Clear(area),
-            DisposalMethod::Previous => Disposal::Restore(self.copy()?),
+        self.disposal = match frame.disposal {
+            Frame::CLEARED => Disposal::Clear(area),
+            Frame::RESTORED => Disposal::Restore(self.copy()?),
+            _ => Disposal::Keep,
         };
-        self.draw(area, usize::from(frame.width), frame.transparent, indices, palette);
-        self.copy()
+        self.draw(area, frame, indices);
+        Ok(())
+    }
+
+    /// A copy of the screen as a raster.
+    pub fn raster(&self) -> Result<Raster, Error> {
+        Ok(Raster::new(self.size, self.channels, Samples::U8(self.copy()?)))
     }
 
     fn copy(&self) -> Result<Vec<u8>, Error> {
@@ -51,10 +65,10 @@ impl Canvas {
         Ok(copy)
     }
 
-    fn clip(&self, frame: &gif::Frame) -> Area {
-        let (w, h) = (self.size.w as usize, self.size.h as usize);
-        let (x, y) = (usize::from(frame.left).min(w), usize::from(frame.top).min(h));
-        Area { x, y, w: usize::from(frame.width).min(w - x), h: usize::from(frame.height).min(h - y) }
+    fn clip(&self, frame: &Frame) -> Area {
+        let (x, y) = (frame.left.min(self.size.w), frame.top.min(self.size.h));
+        let (w, h) = (frame.size.w.min(self.size.w - x), frame.size.h.min(self.size.h - y));
+        Area { x: x as usize, y: y as usize, w: w as usize, h: h as usize }
     }
 
     fn rows(&mut self, area: Area) -> impl Iterator<Item = &mut [u8]> {
@@ -71,16 +85,14 @@ impl Canvas {
     }
 
     /// Draws a frame. Indices without a colour, like the transparent one, leave the pixel unchanged.
-    fn draw(&mut self, area: Area, frame_w: usize, transparent: Option<u8>, indices: &[u8], palette: &[u8]) {
+    fn draw(&mut self, area: Area, frame: &Frame, indices: &[u8]) {
         let count = self.channels.count();
-        let colors = palette.as_chunks::<3>().0;
-        // An empty frame has no rows.
-        for (row, indices) in self.rows(area).zip(indices.chunks_exact(frame_w.max(1))) {
-            for (pixel, &index) in row.chunks_exact_mut(count).zip(indices) {
-                let Some(color) = colors.get(usize::from(index)).filter(|_| transparent != Some(index)) else {
-                    continue;
-                };
-                pixel[..3].copy_from_slice(color);
+        let colors = frame.palette.map(|palette| palette.as_chunks::<3>().0);
+        for (y, row) in self.rows(area).enumerate() {
+            for (pixel, &index) in row.chunks_exact_mut(count).zip(frame.row(indices, y)) {
+                let color = colors.map_or(Some([index; 3]), |colors| colors.get(usize::from(index)).copied());
+                let Some(color) = color.filter(|_| frame.transparent != Some(index)) else { continue };
+                pixel[..3].copy_from_slice(&color);
                 if let Some(alpha) = pixel.get_mut(3) {
                     *alpha = 255;
                 }

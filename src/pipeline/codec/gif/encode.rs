@@ -7,6 +7,7 @@ use weezl::encode::Encoder as Lzw;
 use weezl::{BitOrder, LzwStatus};
 
 use super::{Area, NAME};
+use crate::pipeline::codec::animation::DelayRounding;
 use crate::pipeline::codec::palette::{self, Settings};
 use crate::pipeline::codec::{EncodeOptions, eight_bit_samples};
 use crate::pipeline::{Deadline, Delay, Error, Picture, Raster, Size};
@@ -23,6 +24,7 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
         write_plays(&mut encoder, picture.plays)?;
     }
     let clears = picture.frames.len() > 1 && shows_through(picture)?;
+    let mut delays = DelayRounding::to_parts(100);
     let mut previous: Option<&[u8]> = None;
     for frame in &picture.frames {
         options.deadline.check()?;
@@ -32,8 +34,8 @@ pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u
             _ => Area { x: 0, y: 0, w: usize::from(w), h: usize::from(h) },
         };
         let dispose = if clears { gif::DisposalMethod::Background } else { gif::DisposalMethod::Keep };
-        let frame =
-            gif::Frame { delay: hundredths(frame.delay), dispose, ..draw(&frame.raster, samples, area, options)? };
+        let delay = hundredths(frame.delay, &mut delays);
+        let frame = gif::Frame { delay, dispose, ..draw(&frame.raster, samples, area, clears, options)? };
         encoder.write_lzw_pre_encoded_frame(&frame).map_err(failed)?;
         previous = Some(samples);
     }
@@ -91,15 +93,30 @@ fn changed(previous: &[u8], samples: &[u8], raster: &Raster) -> Area {
     Area { x: x0, y: y0, w: x1 - x0 + 1, h: y1 - y0 + 1 }
 }
 
-fn draw(raster: &Raster, samples: &[u8], area: Area, options: &EncodeOptions) -> Result<gif::Frame<'static>, Error> {
+/// Draws an area of a frame. A frame that is cleared has a transparent index even if no pixel has it: some decoders clear to
+/// the background colour otherwise.
+fn draw(
+    raster: &Raster,
+    samples: &[u8],
+    area: Area,
+    is_cleared: bool,
+    options: &EncodeOptions,
+) -> Result<gif::Frame<'static>, Error> {
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     let mut pixels = Vec::with_capacity(area.w * area.h * count);
     for row in samples.chunks_exact(w * count).skip(area.y).take(area.h) {
         pixels.extend_from_slice(&row[area.x * count..(area.x + area.w) * count]);
     }
-    let colors = options.colors.map_or(256, usize::from);
+    let mut colors = options.colors.map_or(256, usize::from);
+    let is_opaque = pixels.chunks_exact(count).all(opaque);
+    if is_cleared && is_opaque {
+        colors = (colors - 1).max(1);
+    }
     let settings = Settings { colors, dither_percent: options.dither_percent, binary_alpha: true };
     let mut indexed = palette::reduce(&[&pixels], (area.w, count), &settings, options.deadline)?;
+    if is_cleared && is_opaque {
+        indexed.palette.push([0; 4]);
+    }
     let transparent = indexed.palette.iter().position(|color| color[3] == 0);
     Ok(gif::Frame {
         left: area.x as u16,
@@ -134,11 +151,17 @@ fn packed(mut indices: &[u8], deadline: &Deadline) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Delay in hundredths of a second, rounded. Zero stays zero; players choose a duration for it.
-fn hundredths(delay: Delay) -> u16 {
-    let denominator = u64::from(delay.denominator);
-    let hundredths = (u64::from(delay.numerator) * 100 + denominator / 2) / denominator;
-    u16::try_from(hundredths).unwrap_or(u16::MAX)
+/// Shortest delay in hundredths of a second: players take a tenth of a second for less.
+const DELAY_MIN: u32 = 2;
+
+/// Delay in hundredths of a second. Zero stays zero.
+fn hundredths(delay: Delay, rounding: &mut DelayRounding) -> u16 {
+    let mut rounded = rounding.round(delay);
+    if delay.numerator > 0 && rounded < DELAY_MIN {
+        rounding.forget();
+        rounded = DELAY_MIN;
+    }
+    u16::try_from(rounded).unwrap_or(u16::MAX)
 }
 
 fn failed(error: gif::EncodingError) -> Error {

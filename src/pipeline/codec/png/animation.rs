@@ -6,47 +6,53 @@ use png::{BlendOp, DisposeOp, FrameControl};
 use super::frame::{self, Rows};
 use super::{FORMAT, Reader, corrupt};
 use crate::pipeline::codec::Header;
+use crate::pipeline::codec::animation::FrameCollector;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Deadline, Delay, Error, Frame, Raster, Samples, Size};
+use crate::pipeline::{Deadline, Delay, Error, Raster, Samples, Size};
 
-/// Reads and composes the first `count` frames.
-pub(super) fn read(reader: &mut Reader, header: &Header, count: u32, deadline: &Deadline) -> Result<Vec<Frame>, Error> {
+/// Reads and composes frames until there are enough.
+pub(super) fn read(
+    reader: &mut Reader,
+    header: &Header,
+    frames: &mut FrameCollector,
+    deadline: &Deadline,
+) -> Result<(), Error> {
     if header.bits == 16 {
-        compose(reader, header, count, deadline, Rows::into_u16, Samples::U16)
+        compose(reader, header, frames, deadline, Rows::into_u16, Samples::U16)
     } else {
-        compose(reader, header, count, deadline, Rows::into_u8, Samples::U8)
+        compose(reader, header, frames, deadline, Rows::into_u8, Samples::U8)
     }
 }
 
 fn compose<T: BlendSample>(
     reader: &mut Reader,
     header: &Header,
-    count: u32,
+    frames: &mut FrameCollector,
     deadline: &Deadline,
     samples: fn(Rows) -> Vec<T>,
     wrap: fn(Vec<T>) -> Samples,
-) -> Result<Vec<Frame>, Error> {
+) -> Result<(), Error> {
     let mut canvas = Canvas::<T>::new(header)?;
-    let mut frames = Vec::new();
-    for index in 0..count {
+    while !frames.is_full() {
         // The first frame control is already available, unless the default image is not a frame.
         let control = match reader.info().frame_control {
-            Some(control) if index == 0 => control,
+            Some(control) if frames.seen() == 0 => control,
             _ => *reader.next_frame_info().map_err(corrupt)?,
         };
         let region = FrameArea::new(&control, header.size)?;
         let part = samples(frame::read(reader, region.size, header, deadline)?);
         let before = matches!(control.dispose_op, DisposeOp::Previous).then(|| canvas.copy()).transpose()?;
         canvas.draw(&part, &region, control.blend_op);
-        let raster = Raster::new(header.size, header.channels, wrap(canvas.copy()?));
-        frames.push(Frame { raster, delay: delay(&control) });
+        let shown = || canvas.copy().map(|samples| Raster::new(header.size, header.channels, wrap(samples)));
+        let raster = frames.keeps_next().then(shown).transpose()?;
+        frames.add(raster, delay(&control));
         match control.dispose_op {
             DisposeOp::None => {}
             DisposeOp::Background => canvas.clear(&region),
             DisposeOp::Previous => canvas.samples = before.unwrap_or_default(),
         }
     }
-    Ok(frames)
+    Ok(())
 }
 
 /// Delay of a frame; a denominator of 0 means hundredths.

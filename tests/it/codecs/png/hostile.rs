@@ -15,7 +15,7 @@ pub fn with_chunk(chunk: Chunk) -> Vec<u8> {
 fn fifty_gigapixels_are_known_at_the_gate_and_refused_before_decoding() {
     let bomb = file(&[header(250_000, 200_000, 2, 8, 0), (b"IDAT", vec![0x78, 0x9c]), (b"IEND", vec![])]);
     assert_eq!(inspect(&bomb).expect("well formed").size.pixels(), 50_000_000_000);
-    assert!(matches!(decode(&bomb), Err(Error::Limit { name: "side_px_max", .. })));
+    assert!(matches!(decode(&bomb), Err(Error::Limit { name: "pixels_max", .. })));
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn sides_whose_bytes_exceed_64_bits_are_counted_at_the_gate() {
     const SIDE: u32 = i32::MAX as u32;
     let bomb = file(&[header(SIDE, SIDE, 6, 16, 0), (b"IDAT", vec![0x78, 0x9c]), (b"IEND", vec![])]);
     assert_eq!(inspect(&bomb).expect("well formed").working_bytes, u64::MAX);
-    assert!(matches!(decode(&bomb), Err(Error::Limit { name: "side_px_max", .. })));
+    assert!(matches!(decode(&bomb), Err(Error::Limit { name: "pixels_max", .. })));
 }
 
 #[test]
