@@ -105,6 +105,12 @@ impl Batch {
         members.map(|member| member.plan.result_bytes).fold(group, u64::saturating_add)
     }
 
+    /// Bytes of the largest result.
+    pub fn result_bytes_max(&self) -> u64 {
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        members.map(|member| member.plan.result_bytes).max().unwrap_or_default()
+    }
+
     /// Renders the first pipeline.
     pub(super) fn run_first(
         &self,

@@ -135,14 +135,14 @@ impl Engine {
         Ok(Admitted { permit, render: Ok(render) })
     }
 
-    /// Bytes of the images that are copied for a worker. Its result is copied, too, but is twice there for a moment alone,
-    /// as where no worker renders. No render is refused for copies: at most they take what is left of the lane.
+    /// Bytes that are there twice where a worker renders: the images, and the result that it sends, while it still keeps what
+    /// it took for making it. No render is refused for copies: at most they take what is left of the lane.
     fn copied_bytes(&self, lane: &Lane, batch: &Batch, (source, images): (u64, u64), bytes: u64) -> u64 {
         if self.workers.is_none() || batch.groups().iter().all(Group::passes_through) {
             return 0;
         }
         let left = lane.memory.bytes_max().saturating_sub(source.saturating_add(bytes));
-        source.saturating_add(images).min(left)
+        [source, images, batch.result_bytes_max()].into_iter().fold(0, u64::saturating_add).min(left)
     }
 
     /// Format and header of a source. A blob whose header is not known is read for it, within the right to hold its

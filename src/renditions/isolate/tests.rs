@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::seat::{Apart, Workers};
 use super::{WorkerCommand, serve};
 use crate::digest::Digest;
-use crate::pipeline::{self, Images, Limits, Pipeline, codec, query};
+use crate::pipeline::{self, Batch, Headers, Images, Limits, Pipeline, codec, query};
 use crate::renditions::pool::{Pool, Rank};
 use crate::renditions::render::Renderer;
 use crate::renditions::{Error, Options, Rendition, Renditions, Source};
@@ -175,7 +175,7 @@ async fn a_worker_whose_caller_left_is_stopped() {
 }
 
 #[tokio::test]
-async fn the_copy_of_the_images_is_counted() {
+async fn copies_of_images_and_results_are_counted() {
     let mut in_flight = Vec::new();
     for worker in [None, Some(command())] {
         let renditions = renditions(Options { render_timeout_ms: 3_600_000, worker, ..options() }).await;
@@ -189,7 +189,13 @@ async fn the_copy_of_the_images_is_counted() {
         in_flight.push(renditions.counters().bytes_in_flight);
         render.abort();
     }
-    assert_eq!(in_flight[1] - in_flight[0], b"misbehave: wait".len() as u64);
+    let bytes = b"misbehave: wait";
+    let codec = codec::sniff(bytes).expect("a row");
+    let header = (codec.inspect)(bytes).expect("a header");
+    let pipelines = vec![pipeline("png", "")];
+    let batch = Batch::plan(pipelines, (codec, &header), Headers::new(), &Limits::default(), u64::MAX);
+    assert_eq!(in_flight[1] - in_flight[0], bytes.len() as u64 + batch.result_bytes_max());
+    assert!(batch.result_bytes_max() > 0);
 }
 
 /// The process that renders single requests.
