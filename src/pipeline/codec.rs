@@ -225,10 +225,45 @@ pub struct Effort {
     /// Effort used when none is given.
     pub default: u8,
     /// Efforts at which the result changes, ascending from 0. Values between two steps act like the lower one.
-    pub steps: &'static [u8],
-    /// Pixels, all frames together, above which effort is capped at the default: few encoders can be interrupted, and
-    /// some take seconds per megapixel.
+    pub steps: &'static [Step],
+}
+
+/// An effort, and the largest result that it is for, in pixels of all frames together. Few encoders can be interrupted, and
+/// some take seconds per megapixel: above the default, even noise (quality 100, 4:4:4) is written within 10 s, the default
+/// of `render_timeout_ms`. `benches/effort.py` measures it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The effort.
+    pub effort: u8,
+    /// Largest lossy result.
     pub pixels_max: u64,
+    /// Largest lossless result.
+    pub lossless_pixels_max: u64,
+}
+
+impl Step {
+    /// An effort for results of any size.
+    pub const fn free(effort: u8) -> Step {
+        Step::bounded(effort, u64::MAX, u64::MAX)
+    }
+
+    /// An effort for results of at most so many pixels, lossy and lossless.
+    pub const fn bounded(effort: u8, pixels_max: u64, lossless_pixels_max: u64) -> Step {
+        Step { effort, pixels_max, lossless_pixels_max }
+    }
+
+    /// Whether it is for a result of so many pixels.
+    pub const fn holds(&self, pixels: u64, lossless: bool) -> bool {
+        pixels <= if lossless { self.lossless_pixels_max } else { self.pixels_max }
+    }
+}
+
+impl Effort {
+    /// The step that an effort selects; `None`: the default.
+    pub fn step(&self, effort: Option<u8>) -> Option<&'static Step> {
+        let effort = effort.unwrap_or(self.default);
+        self.steps.iter().rfind(|step| step.effort <= effort)
+    }
 }
 
 /// Chroma subsampling.

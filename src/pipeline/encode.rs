@@ -6,7 +6,7 @@ mod params;
 mod quality_search;
 mod ssimulacra;
 
-use super::codec::{Chroma, Codec, Effort, EncodeOptions, Encoder, Palette, palette};
+use super::codec::{Chroma, Codec, EncodeOptions, Encoder, Lossless, Palette, palette};
 use super::metadata::Metadata;
 use super::param::Args;
 use super::plan::encoder;
@@ -55,7 +55,9 @@ pub(super) fn encode(
     let encoder = &encoder_for(encoder(codec)?, args);
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), deadline)?;
     let mut options = options(args, deadline);
-    options.effort = bounded_effort(encoder, &picture, options.effort);
+    // A step may imply `progressive`, which a lower one keeps.
+    options.progressive |= encoder.progressive.is_some_and(|from| options.effort.is_some_and(|asked| asked >= from));
+    options.effort = bounded_effort(encoder, &picture, options.effort, options.lossless);
     if args.word("quality") == Some("auto") {
         options.quality = Some(ssimulacra::quality(codec, encoder, &picture, &options)?);
     }
@@ -71,11 +73,14 @@ pub(super) fn encode(
     Ok(bytes)
 }
 
-/// Effort, capped for large pictures; see [`Effort::pixels_max`].
-fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>) -> Option<u8> {
-    let Effort { default, pixels_max, .. } = encoder.effort?;
+/// The effort for a picture: the highest step up to the one asked for that is for results of its size; see
+/// [`Step`](super::codec::Step).
+fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>, lossless: bool) -> Option<u8> {
+    let (steps, asked) = (encoder.effort?.steps, asked?);
     let pixels = picture.first().size().pixels().saturating_mul(picture.frames.len() as u64);
-    if pixels > pixels_max { asked.map(|asked| asked.min(default)) } else { asked }
+    let lossless = lossless || encoder.lossless == Lossless::Always;
+    let step = steps.iter().rfind(|step| step.effort <= asked && step.holds(pixels, lossless));
+    step.map(|step| step.effort)
 }
 
 fn options<'a>(args: &Args, deadline: &'a Deadline) -> EncodeOptions<'a> {
@@ -122,7 +127,7 @@ fn fitted_raster(raster: Raster, encoder: &Encoder, background: [u8; 4]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::codec::by_name;
+    use crate::pipeline::codec::{Effort, Step, by_name};
     use crate::pipeline::param::Value;
     use crate::pipeline::{Samples, Size};
 
@@ -172,16 +177,25 @@ mod tests {
     }
 
     #[test]
-    fn large_pictures_are_written_at_the_default_effort_at_most() {
-        let effort = |pixels_max| Some(Effort { default: 4, steps: &[0, 4, 9], pixels_max });
-        let raster = Raster::new(Size::new(2, 1), Channels::Gray, Samples::U8(vec![0; 2]));
-        let picture = Picture::still(raster);
-        let bounded = |pixels_max, asked| {
-            bounded_effort(&Encoder { effort: effort(pixels_max), ..Encoder::PLAIN }, &picture, asked)
+    fn a_large_picture_gets_the_highest_effort_that_is_for_its_size() {
+        const EFFORT: Effort = Effort {
+            default: 4,
+            steps: &[Step::free(0), Step::free(4), Step::bounded(6, 4, 2), Step::bounded(8, 2, 1)],
         };
-        assert_eq!(bounded(2, Some(9)), Some(9));
-        assert_eq!(bounded(1, Some(9)), Some(4));
-        assert_eq!(bounded(1, Some(0)), Some(0));
-        assert_eq!(bounded(1, None), None);
+        let encoder = Encoder { effort: Some(EFFORT), lossless: Lossless::Choice, ..Encoder::PLAIN };
+        let check = |pixels: u32, asked: Option<u8>, lossless, expected| {
+            let raster = Raster::new(Size::new(pixels, 1), Channels::Gray, Samples::U8(vec![0; pixels as usize]));
+            let effort = bounded_effort(&encoder, &Picture::still(raster), asked, lossless);
+            assert_eq!(effort, Some(expected), "{pixels} {asked:?} {lossless}");
+        };
+        for (pixels, lossy, lossless) in [(1, 8, 8), (2, 8, 6), (3, 6, 4), (5, 4, 4)] {
+            check(pixels, Some(9), false, lossy);
+            check(pixels, Some(9), true, lossless);
+            check(pixels, Some(3), false, 0);
+        }
+        let raster = Raster::new(Size::new(1, 1), Channels::Gray, Samples::U8(vec![0]));
+        let picture = Picture::still(raster);
+        assert_eq!(bounded_effort(&encoder, &picture, None, false), None);
+        assert_eq!(bounded_effort(&Encoder::PLAIN, &picture, Some(9), false), None);
     }
 }

@@ -8,7 +8,7 @@ mod strip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Chroma, Codec, DecodeOptions, Effort, EncodeOptions, Encoder, Header, Lossless};
+use super::{Chroma, Codec, DecodeOptions, Effort, EncodeOptions, Encoder, Header, Lossless, Step};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
@@ -55,8 +55,14 @@ pub(super) static CODEC: Codec = Codec {
         lossless: Lossless::Never,
         effort: Some(Effort {
             default: EFFORT,
-            steps: &[0, EFFORT, EFFORT_TRELLIS, EFFORT_SCANS],
-            pixels_max: 25_000_000,
+            // Seconds per megapixel of noise on a core that was shared with other work: 0.8 and 3.5; the bounds are
+            // for half of that.
+            steps: &[
+                Step::free(0),
+                Step::free(EFFORT),
+                Step::bounded(EFFORT_TRELLIS, 25_000_000, 0),
+                Step::bounded(EFFORT_SCANS, 6_000_000, 0),
+            ],
         }),
         progressive: Some(EFFORT_SCANS),
         chroma: true,

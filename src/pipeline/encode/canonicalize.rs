@@ -93,11 +93,11 @@ fn max_bytes((codec, encoder): (&Codec, &Encoder), lossless: bool, args: &Args) 
 
 /// Replaces `effort` by the step of the format that it selects, and resets `progressive` where the step implies it.
 fn effort(encoder: &Encoder, args: &mut Args) {
-    let asked = args.number("effort");
+    // The parameter's kind keeps it within 9.
+    let asked = args.number("effort").map(|effort| effort as u8);
     args.reset("effort");
     let step = encoder.effort.map(|effort| {
-        let asked = asked.unwrap_or(i64::from(effort.default));
-        let step = effort.steps.iter().rfind(|step| i64::from(**step) <= asked).copied().unwrap_or(effort.default);
+        let step = effort.step(asked).map_or(effort.default, |step| step.effort);
         if step != effort.default {
             *args = args.clone().with("effort", Value::Number(i64::from(step)));
         }
@@ -119,13 +119,13 @@ mod tests {
     use super::super::ENCODE;
     use super::*;
     use crate::pipeline::Channels;
-    use crate::pipeline::codec::{Effort, by_name};
+    use crate::pipeline::codec::{Effort, Step, by_name};
 
     const CHOICES: Encoder = Encoder {
         channels: &[Channels::Rgb],
         quality: Some(75),
         lossless: Lossless::Choice,
-        effort: Some(Effort { default: 4, steps: &[0, 4, 8], pixels_max: 0 }),
+        effort: Some(Effort { default: 4, steps: &[Step::free(0), Step::free(4), Step::free(8)] }),
         progressive: Some(8),
         chroma: true,
         ..Encoder::PLAIN

@@ -24,7 +24,8 @@ pub static ENCODE: &[Param] = &[
         keys: &["effort"],
         kind: Kind::Integer { min: 0, max: 9, step: 1, unit: "" },
         default: None,
-        doc: "Time spent on smaller files, in jpeg, png, webp and avif; each has its own default.",
+        doc: "Time spent on smaller files, in jpeg, png, webp and avif; each has its own default. A large result \
+              gets the highest one that ends in time.",
     },
     Param {
         name: "max_bytes",

@@ -10,7 +10,7 @@ use libaom_sys::*;
 use super::NAME;
 use super::container::Cicp;
 use super::yuv::Layout;
-use crate::pipeline::codec::Effort;
+use crate::pipeline::codec::{Effort, Step};
 use crate::pipeline::{Error, Size};
 
 /// Speeds of the encoder, 0..=9, by effort. Means of five photographs at 512 px, quality 65, on one core of an
@@ -22,8 +22,19 @@ use crate::pipeline::{Error, Size};
 /// 3 one hundred and fifty; slower speeds gain nothing.
 const SPEEDS: [c_int; 10] = [9, 7, 7, 6, 6, 5, 5, 4, 4, 3];
 
-/// Efforts that differ in speed. Speed 3 takes some 7 s per megapixel and cannot be interrupted.
-pub(super) const EFFORT: Effort = Effort { default: 0, steps: &[0, 1, 3, 5, 7, 9], pixels_max: 4_000_000 };
+/// Efforts that differ in speed, none of which can be interrupted. Seconds per megapixel of noise on a core that was shared
+/// with other work: 3.5, 6, 9.5, 22, 26 and 63; lossless 2.1, 4, 7.2, 26, 24 and 80. The bounds are for half of that.
+pub(super) const EFFORT: Effort = Effort {
+    default: 0,
+    steps: &[
+        Step::free(0),
+        Step::bounded(1, 3_000_000, 3_000_000),
+        Step::bounded(3, 2_000_000, 2_000_000),
+        Step::bounded(5, 900_000, 800_000),
+        Step::bounded(7, 800_000, 800_000),
+        Step::bounded(9, 300_000, 270_000),
+    ],
+};
 
 /// A frame to encode.
 pub(super) struct PlanarFrame<'a> {

@@ -7,7 +7,7 @@ use png::{BitDepth, ColorType, DeflateCompression, Filter};
 
 use super::FORMAT;
 use super::indexed::Indexed;
-use crate::pipeline::codec::{Effort, EncodeOptions};
+use crate::pipeline::codec::{Effort, EncodeOptions, Step};
 use crate::pipeline::{Channels, Deadline, Delay, Error, Picture, Raster, Samples};
 
 /// Rows between two checks of the deadline.
@@ -22,7 +22,21 @@ const BAND_ROWS: usize = 64;
 ///
 /// Level 1 gives more bytes than fdeflate, and level 9 more than 8, at several times the cost, so the effort leaves
 /// both out. Four photographs at 512 px, KiB: fdeflate 280, level 2 277, 3 266, 4 260, 5 258, 6 254, 7 249, 8 246.
-pub(super) const EFFORT: Effort = Effort { default: 5, steps: &[0, 1, 3, 4, 5, 6, 7, 8], pixels_max: u64::MAX };
+///
+/// Results are of any size: an encode stops at its deadline.
+pub(super) const EFFORT: Effort = Effort {
+    default: 5,
+    steps: &[
+        Step::free(0),
+        Step::free(1),
+        Step::free(3),
+        Step::free(4),
+        Step::free(5),
+        Step::free(6),
+        Step::free(7),
+        Step::free(8),
+    ],
+};
 
 fn compression(effort: u8) -> DeflateCompression {
     match effort {
