@@ -7,11 +7,12 @@ use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use libc::c_int;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use rustix::param::clock_ticks_per_second;
@@ -77,12 +78,23 @@ impl From<io::Error> for NotStarted {
 /// Why there is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The worker died, or speaks nonsense.
+    /// Its end of the socket is closed: the process has ended.
     Died,
+    /// It lives, and speaks nonsense.
+    Astray,
     /// It has passed its deadline.
     Late,
     /// No caller waits for it any more.
     Cancelled,
+}
+
+/// Signals that a process brings on itself: by what it does with memory, numbers, instructions and system calls.
+const OWN_SIGNALS: &[c_int] =
+    &[libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
+
+/// Whether a process that ended by itself was killed by another one: an operator, or the system when memory was short.
+pub fn is_from_outside(status: ExitStatus) -> bool {
+    status.signal().is_some_and(|signal| !OWN_SIGNALS.contains(&signal))
 }
 
 /// Memory of a process, in bytes.
@@ -116,7 +128,7 @@ impl Worker {
                 Ok(worker)
             }
             Ok(Reply::Panicked(reason)) => Err(io::Error::other(reason).into()),
-            Ok(_) => Err(NotStarted::Ended(Ended::Died)),
+            Ok(_) => Err(NotStarted::Ended(Ended::Astray)),
             Err(ended) => Err(NotStarted::Ended(ended)),
         }
     }
@@ -143,7 +155,7 @@ impl Worker {
         self.send(&Request::Close, None, &wait)?;
         match self.reply(&wait)? {
             Reply::Ready => Ok(()),
-            _ => Err(Ended::Died),
+            _ => Err(Ended::Astray),
         }
     }
 
@@ -156,7 +168,7 @@ impl Worker {
 
     /// Sends a request with `memory`.
     pub fn send(&mut self, request: &Request, memory: Option<BorrowedFd>, wait: &Wait) -> Result<(), Ended> {
-        let bytes = wire::written(request).map_err(|_| Ended::Died)?;
+        let bytes = wire::written(request).map_err(|_| Ended::Astray)?;
         self.write(&bytes, memory, wait)
     }
 
@@ -191,7 +203,7 @@ impl Worker {
         self.fill(&mut length, wait)?;
         let mut names = self.names;
         // The rest of a reply is in the socket with its length, unless the worker is not itself.
-        let mut body = Waiting { worker: self, wait, ended: Ended::Died };
+        let mut body = Waiting { worker: self, wait, ended: Ended::Astray };
         let read = names.within(|| wire::read(&mut body, length, REPLY_BYTES_MAX));
         let ended = body.ended;
         self.names = names;
@@ -243,15 +255,13 @@ impl Worker {
         self.child.id()
     }
 
-    /// Kills the process, and says how it ended.
-    pub fn end(mut self) -> String {
-        match self.kill() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        }
+    /// Kills the process, and says how it ended. One that has closed its socket is ending already, with a status that a kill
+    /// does not change.
+    pub fn end(mut self) -> io::Result<ExitStatus> {
+        self.kill()
     }
 
-    fn kill(&mut self) -> io::Result<std::process::ExitStatus> {
+    fn kill(&mut self) -> io::Result<ExitStatus> {
         _ = self.child.kill();
         self.child.wait()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory;
-use super::process::{Ended, NotStarted, Wait, Worker, WorkerCommand};
+use super::process::{Ended, NotStarted, Wait, Worker, WorkerCommand, is_from_outside};
 use super::strikes::Strikes;
 use super::wire::{Reply, Request, Task};
 use crate::digest::Digest;
@@ -107,7 +107,8 @@ impl Tools for Apart {
 }
 
 /// The steps of one batch. A worker that dies is replaced, and its step is taken once more: what was rendered before may
-/// have left it damaged, or something else has killed it.
+/// have left it damaged, or another process has killed it. Not more often, since the system may have killed it for memory
+/// that the image takes.
 pub struct Session<'a> {
     apart: &'a mut Apart,
     work: &'a Work,
@@ -145,14 +146,17 @@ impl Session<'_> {
                 Ok(taken) => return taken,
                 Err(ended) => ended,
             };
-            let status = self.apart.worker.take().map(|(worker, _)| worker.end()).unwrap_or_default();
+            let status = self.apart.worker.take().map(|(worker, _)| worker.end()).transpose().ok().flatten();
             (self.is_open, self.decoded) = (false, None);
             self.apart.workers.deaths.fetch_add(1, Ordering::Relaxed);
+            let is_killed = ended == Ended::Died && status.is_some_and(is_from_outside);
+            let status = status.map(|status| status.to_string()).unwrap_or_default();
             match ended {
                 Ended::Cancelled => return Err(pipeline::Error::Cancelled.into()),
-                Ended::Died if !has_died => has_died = true,
-                Ended::Died => return Err(self.blamed(group, member, &status, Error::Panicked)),
                 Ended::Late => return Err(self.blamed(group, member, &status, pipeline::Error::Timeout.into())),
+                Ended::Died | Ended::Astray if !has_died => has_died = true,
+                Ended::Died | Ended::Astray if is_killed => return Err(self.killed(&status)),
+                Ended::Died | Ended::Astray => return Err(self.blamed(group, member, &status, Error::Panicked)),
             }
             tracing::warn!(source = %self.source(), %status, "a render worker died; its step is taken once more");
         }
@@ -168,13 +172,13 @@ impl Session<'_> {
         if self.decoded != Some(group) || member.is_none() {
             match self.ask(|limit| Request::Decode { group, limit })? {
                 Ok(None) => self.decoded = Some(group),
-                Ok(Some(_)) => return Err(Ended::Died),
+                Ok(Some(_)) => return Err(Ended::Astray),
                 failed => return Ok(failed),
             }
         }
         let Some(member) = member else { return Ok(Ok(None)) };
         match self.ask(|limit| Request::Finish { member, limit })? {
-            Ok(None) => Err(Ended::Died),
+            Ok(None) => Err(Ended::Astray),
             other => Ok(other),
         }
     }
@@ -243,8 +247,14 @@ impl Session<'_> {
                 tracing::error!(panic = message, "a codec or an operation panicked: this is our bug");
                 Ok(Err(Error::Panicked))
             }
-            Reply::Ready | Reply::Finished { .. } => Err(Ended::Died),
+            Reply::Ready | Reply::Finished { .. } => Err(Ended::Astray),
         }
+    }
+
+    /// Logs that another process has ended workers. Images are not blamed: the system also kills for memory that others take.
+    fn killed(&self, status: &str) -> Error {
+        tracing::error!(source = %self.source(), status, "render workers were killed by another process or by the system");
+        Error::Busy { retry_after_s: RETRY_AFTER_S }
     }
 
     /// Logs what has ended a worker, and remembers its images, unless a long step was at fault and not they.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::seat::{Apart, Workers};
 use super::{WorkerCommand, serve};
@@ -157,6 +158,60 @@ async fn a_source_that_ended_three_requests_is_refused() {
     assert!(matches!(error_of(&renditions, misbehaving("abort")).await, Error::Panicked));
     assert_eq!(renditions.counters().worker_deaths, deaths, "no worker has seen it again");
     check_good(&renditions).await;
+}
+
+/// The worker that a thread has started, once it has computed for longer than any start takes, and so is in a step.
+async fn computing_worker(thread: Pid, last: Option<Pid>) -> Pid {
+    const START_TICKS_MAX: u64 = 40;
+    loop {
+        let children = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).expect("a list");
+        let numbers = children.split_whitespace().filter_map(|number| number.parse().ok());
+        if let Some(worker) = numbers.filter_map(Pid::from_raw).find(|worker| Some(*worker) != last) {
+            let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap_or_default();
+            let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+            // utime, field 14 of proc_pid_stat(5); the state after the name is 3.
+            let ticks: Option<u64> = fields.split(' ').nth(14 - 3).and_then(|ticks| ticks.parse().ok());
+            if ticks.is_some_and(|ticks| ticks > START_TICKS_MAX) {
+                return worker;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What is answered for a render whose workers, one after the other, get a signal from here.
+async fn error_of_killed(renditions: &Arc<Renditions>, signals: [Signal; 2]) -> Error {
+    let thread = renditions.engine.single.pool.submit(|_| rustix::thread::gettid());
+    let thread = thread.await.expect("answered").expect("no panic");
+    let render = tokio::spawn({
+        let renditions = renditions.clone();
+        async move { error_of(&renditions, misbehaving("loop")).await }
+    });
+    let mut last = None;
+    for signal in signals {
+        let worker = computing_worker(thread, last).await;
+        kill_process(worker, signal).expect("it lives");
+        last = Some(worker);
+    }
+    render.await.expect("no panic")
+}
+
+#[tokio::test]
+async fn an_image_is_not_blamed_for_workers_that_others_kill() {
+    let renditions = renditions(Options { render_timeout_ms: 3_600_000, ..options() }).await;
+    // Once more than an image is forgiven.
+    for signal in [Signal::KILL, Signal::TERM, Signal::HUP, Signal::KILL] {
+        let error = error_of_killed(&renditions, [signal; 2]).await;
+        assert!(matches!(error, Error::Busy { .. }), "{signal:?}: {error:?}");
+    }
+    assert_eq!(renditions.counters().worker_deaths, 8);
+    check_good(&renditions).await;
+    for _ in 0..3 {
+        let error = error_of_killed(&renditions, [Signal::KILL, Signal::ABORT]).await;
+        assert!(matches!(error, Error::Panicked), "{error:?}");
+    }
+    // It was at fault three times itself, so no worker sees it again.
+    assert!(matches!(error_of(&renditions, misbehaving("loop")).await, Error::Panicked));
 }
 
 #[tokio::test]
