@@ -294,7 +294,10 @@ impl Jobs {
     /// Results in the order in which outputs ended, after the cursor `after` (0: from the first), at most `limit`.
     pub async fn results(&self, id: &Digest, after: u64, limit: usize) -> Result<Page, Error> {
         let id = *id;
-        self.shared.database.read(move |database| status::results(database, &id, after, limit)).await
+        let read = move |database: &rusqlite::Connection| status::results(database, &id, after, limit);
+        let mut page = self.shared.database.read(read).await?;
+        self.shared.complete(&mut page.status);
+        Ok(page)
     }
 
     /// The status of this very job, not of a later one with the same id.
@@ -339,6 +342,11 @@ impl Jobs {
     /// Why no job can be read or accepted now, if that is so.
     pub fn fault(&self) -> Option<Fault> {
         self.shared.database.fault()
+    }
+
+    /// The names of malformed databases that were moved aside, whose jobs do not run, as long as their files are there.
+    pub fn lost(&self) -> Vec<String> {
+        self.shared.database.lost()
     }
 
     /// A listener for the jobs that end from now on.

@@ -5,6 +5,7 @@
 //! A file that cannot be used takes nothing else with it: every call is answered with [`Error::Away`], and [`Link`]
 //! tries to mend that.
 
+mod aside;
 mod backup;
 mod link;
 mod schema;
@@ -18,6 +19,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Error;
+use aside::Lost;
 pub use backup::{DatabaseCopy, Restored};
 use link::Link;
 pub use link::{Fault, is_damage, is_failed_sync};
@@ -35,6 +37,7 @@ pub struct Database {
     /// Bounds queued calls, including those whose caller has gone.
     permits: Arc<Semaphore>,
     fault: Arc<Mutex<Option<Fault>>>,
+    lost: Lost,
 }
 
 impl Database {
@@ -62,7 +65,7 @@ impl Database {
 
     fn over(mut link: Link) -> Result<Database, Error> {
         let (calls, mut received) = mpsc::unbounded_channel::<Call>();
-        let fault = link.fault();
+        let (fault, lost) = (link.fault(), link.lost());
         let run = move || {
             while let Some(call) = received.blocking_recv() {
                 call(&mut link);
@@ -72,12 +75,17 @@ impl Database {
             .name("jobs".to_owned())
             .spawn(run)
             .map_err(|error| Error::Database(error.to_string()))?;
-        Ok(Database { calls, permits: Arc::new(Semaphore::new(CALLS_MAX)), fault })
+        Ok(Database { calls, permits: Arc::new(Semaphore::new(CALLS_MAX)), fault, lost })
     }
 
     /// Why every call fails now, if it does.
     pub fn fault(&self) -> Option<Fault> {
         *self.fault.lock()
+    }
+
+    /// The names of malformed files beside this one, whose jobs do not run.
+    pub fn lost(&self) -> Vec<String> {
+        self.lost.names()
     }
 
     /// Runs `statements` on the thread, outside a transaction. They are skipped if the caller has gone before their

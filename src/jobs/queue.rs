@@ -269,10 +269,13 @@ pub fn finish(database: &Transaction, chunk: &Chunk, ended: &[Ended], rest: &Res
         insert(database, chunk.job, &rest.again, rest.run_at_ms, chunk.attempts + 1)?;
     }
     for (item, selection) in &rest.selections {
-        let insert = "INSERT INTO selection (job, item, whole, after, left_over, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let insert = "INSERT INTO selection (job, item, whole, after, left_over, line, parts)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (after, left) = (selection.after.map(|after| after.as_bytes().to_vec()), selection.limit);
-        let item_number = item.place.item as i64;
-        let parameters = params![chunk.job, item_number, selection.whole, after, left.map(clamped), &item.line[..]];
+        // Its images are numbered from its own place on.
+        let Place { item: number, part } = item.place;
+        let (number, left) = (number as i64, left.map(clamped));
+        let parameters = params![chunk.job, number, selection.whole, after, left, &item.line[..], part as i64];
         database.prepare_cached(insert)?.execute(parameters)?;
     }
     let fewer = "UPDATE job SET items = items - ?2 WHERE number = ?1";

@@ -19,11 +19,14 @@ use tokio::task::JoinSet;
 use super::chunk::{Chunk, Item};
 use super::database::now_ms;
 use super::queue::{self, Ended, Rest};
-use super::selection::Selection;
-use super::shared::{ERROR_WAIT, Shared};
+use super::selection::{Prefix, Selecting, Selection};
+use super::shared::{ERROR_WAIT, Shared, Told};
 use super::{Error, Outcome, Place, Verdict, WaitReason, backoff_ms};
+use crate::digest::Digest;
 use crate::store::Listing;
 
+/// The numbers of images that each folder has which a selection left out.
+const FOLDER_PARTS: u64 = 1 << 32;
 /// How long results wait to be written together. A process that dies loses at most this much work.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
 /// Starts in vain after which a chunk is suspected to end the process.
@@ -115,8 +118,9 @@ impl ChunkRun<'_> {
         let may_select = self.shared.executor.may_select(self.chunk.rights);
         let mut items = VecDeque::with_capacity(self.chunk.items.len());
         for item in std::mem::take(&mut self.chunk.items) {
-            // An image of a selection is an item like any other, whatever its line says.
-            match Selection::of(&item.line).filter(|_| may_select && item.place.part == 0) {
+            // An image of a selection is an item like any other, whatever its line says. What it left out is a selection again.
+            let is_whole = item.place.part == 0 || item.place.part >= FOLDER_PARTS;
+            match Selection::of(&item.line).filter(|_| may_select && is_whole) {
                 Some(selection) => self.rest.selections.push((item, selection)),
                 None => items.push_back(item),
             }
@@ -228,10 +232,13 @@ async fn persist<T: Send + 'static>(
     shared: &Shared,
     write: impl Fn(&Transaction) -> Result<T, Error> + Clone + Send + 'static,
 ) -> Result<T, Error> {
+    let mut told = Told::default();
     loop {
         match shared.database.write_durably(write.clone()).await {
             Err(error @ (Error::Database(_) | Error::Unsynced(_) | Error::Away(_))) => {
-                tracing::error!(%error, "cannot write results to the jobs database; trying again");
+                if told.is_new(&error) {
+                    tracing::error!(%error, "cannot write results to the jobs database; trying again");
+                }
                 tokio::time::sleep(ERROR_WAIT).await;
             }
             answer => {
@@ -283,10 +290,12 @@ pub async fn select(shared: &Shared, number: i64, job: i64) {
 /// Writes the next chunk of a selection. Returns the job if that ended it.
 async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error> {
     let selecting = shared.database.read(move |database| queue::selecting(database, number)).await?;
-    let page = selecting.page();
-    let listed = if page == 0 { Listing::default() } else { shared.store.list(selecting.after, page).await? };
-    let images: Vec<_> = listed.blobs.into_iter().map(|(id, _)| id).collect();
-    let left_out = left_out(shared, selecting.item, listed.unreadable);
+    let (page, prefix) = (selecting.page(), Selection::prefix(&selecting.line));
+    let is_of = |id: &Digest| prefix.as_ref().is_none_or(|prefix| prefix.is_of(id));
+    let after = [selecting.after, prefix.as_ref().and_then(Prefix::before)].into_iter().flatten().max();
+    let listed = if page == 0 { Listing::default() } else { shared.store.list(after, page).await? };
+    let images: Vec<_> = listed.blobs.into_iter().map(|(id, _)| id).take_while(is_of).collect();
+    let left_out = left_out(shared, &selecting, listed.unreadable, prefix.as_ref());
     let last = images.len() < page || selecting.left == Some(images.len() as u64);
     let (items, upto) = (selecting.items(&images), images.last().copied());
     let options = shared.options.clone();
@@ -304,15 +313,23 @@ async fn select_page(shared: &Shared, number: i64) -> Result<Option<i64>, Error>
     }
 }
 
-/// The results that name folders of the store which could not be read: their images are not selected.
-fn left_out(shared: &Shared, item: u64, folders: Vec<String>) -> Vec<Ended> {
-    let place = Place { item, part: 0 };
-    let outcome = |folder: String| {
-        // One for each folder, and each once: an item has one result for each number.
-        let output = folder.rsplit('/').next().and_then(|name| u32::from_str_radix(name, 16).ok()).unwrap_or_default();
-        Outcome { output, ..shared.executor.refused(place, Error::Unreadable { folder }) }
+/// The results that name folders of the store which could not be read: their images are not selected. Each may be run once
+/// more, and has room for the numbers of its images.
+fn left_out(shared: &Shared, selecting: &Selecting, folders: Vec<String>, prefix: Option<&Prefix>) -> Vec<Ended> {
+    let left_out = |folder: String| {
+        let digits = folder.rsplit('/').next().unwrap_or_default().to_owned();
+        let begins = Prefix::try_from(digits.clone()).ok()?;
+        if prefix.is_some_and(|prefix| !prefix.overlaps(&begins)) {
+            return None;
+        }
+        let first = (u64::from_str_radix(&digits, 16).ok()? + 1) * FOLDER_PARTS;
+        // This may be another run of a folder that was left out before: its images so far have numbers.
+        let is_again = (first..first + FOLDER_PARTS).contains(&selecting.parts);
+        let place = Place { item: selecting.item, part: if is_again { selecting.parts + 1 } else { first } };
+        let outcomes = vec![shared.executor.refused(place, Error::Unreadable { folder })];
+        Some(Ended { place, outcomes, failed: selecting.left_of(&digits) })
     };
-    folders.into_iter().map(|folder| Ended { place, outcomes: vec![outcome(folder)], failed: None }).collect()
+    folders.into_iter().filter_map(left_out).collect()
 }
 
 /// Ends a selection that names too many images. Returns the job if that ended it.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::chunk::Chunk;
 use super::database::now_ms;
 use super::queue::{self, Task};
-use super::shared::{ERROR_WAIT, RunKey, Running, Shared, sleep};
+use super::shared::{ERROR_WAIT, RunKey, Running, Shared, Told, sleep};
 use super::{Error, retention, runner};
 
 /// Chunks that run at once: the next begins while the last items of one end, and a small job runs next to a large one.
@@ -21,14 +21,17 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs what the database holds, for ever.
 pub async fn run(shared: Arc<Shared>) {
-    let mut scheduler = Scheduler::new(shared);
+    let (mut scheduler, mut told) = (Scheduler::new(shared), Told::default());
     loop {
         let wait = match scheduler.fill().await {
-            Ok(wait) => wait,
-            // Told once, by the database.
-            Err(Error::Away(_)) => Some(ERROR_WAIT),
+            Ok(wait) => {
+                told.end();
+                wait
+            }
             Err(error) => {
-                tracing::error!(%error, "cannot read the jobs database");
+                if told.is_new(&error) {
+                    tracing::error!(%error, "cannot read the jobs database; trying again");
+                }
                 Some(ERROR_WAIT)
             }
         };
@@ -128,9 +131,12 @@ impl Scheduler {
 
 /// Forgets old jobs and removes what is forgotten, a little at a time, for ever.
 pub async fn sweep(shared: Arc<Shared>) {
+    let mut told = Told::default();
     loop {
-        if let Err(error) = sweep_all(&shared).await {
-            tracing::error!(%error, "cannot sweep the jobs database");
+        match sweep_all(&shared).await {
+            Ok(()) => told.end(),
+            Err(error) if told.is_new(&error) => tracing::error!(%error, "cannot sweep the jobs database"),
+            Err(_) => {}
         }
         tokio::select! {
             () = shared.sweep.notified() => {}

@@ -15,7 +15,7 @@ use super::counters::LiveCounters;
 use super::database::now_ms;
 use super::queue::Taken;
 use super::submission_slots::SubmissionSlots;
-use super::{Database, JobExecutor, Options, State, Status};
+use super::{Database, Error, JobExecutor, Options, State, Status};
 use crate::fetch::WebhookClient;
 use crate::store::Store;
 use waits::Waits;
@@ -156,10 +156,47 @@ impl Shared {
     }
 }
 
+/// The last error of something that is tried again and again.
+#[derive(Default)]
+pub struct Told(Option<Error>);
+
+impl Told {
+    /// Whether an error is to be told: it differs from the last one. That nothing can be used is told by the database.
+    pub fn is_new(&mut self, error: &Error) -> bool {
+        let is_new = self.0.as_ref() != Some(error) && !matches!(error, Error::Away(_));
+        self.0 = Some(error.clone());
+        is_new
+    }
+
+    /// Notes a success. After it, every error is new.
+    pub fn end(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// Sleeps for `wait`; `None`: for ever.
 pub async fn sleep(wait: Option<Duration>) {
     match wait {
         Some(wait) => tokio::time::sleep(wait).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Fault;
+
+    #[test]
+    fn an_error_that_stays_is_told_once() {
+        let mut told = Told::default();
+        let (full, other) = (Error::Database("full".to_owned()), Error::Database("other".to_owned()));
+        let tell = |told: &mut Told, error: &Error| told.is_new(error);
+        assert_eq!([tell(&mut told, &full), tell(&mut told, &full)], [true, false]);
+        assert_eq!([tell(&mut told, &other), tell(&mut told, &full)], [true, true]);
+        assert!(!tell(&mut told, &Error::Away(Fault::Damaged)));
+        assert!(tell(&mut told, &full));
+        told.end();
+        assert!(tell(&mut told, &full));
     }
 }

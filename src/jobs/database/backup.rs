@@ -64,13 +64,13 @@ pub fn copy(from: &Path, to: &Path) -> Result<Option<DatabaseCopy>, Error> {
     Ok(Some(DatabaseCopy { part, file: to.to_owned() }))
 }
 
-/// Copies the database of a backup to the file `to`, unless there is one.
+/// Copies the database of a backup to the file `to`, unless there is one with jobs.
 pub fn restore(from: &Path, to: &Path) -> Result<Restored, Error> {
     if !from.exists() {
         return Ok(Restored::Absent);
     }
     check(from)?;
-    if to.exists() {
+    if to.exists() && !is_empty(to) {
         return Ok(if digest(from)? == digest(to)? { Restored::Before } else { Restored::Other });
     }
     let part = fresh_part(to)?;
@@ -83,6 +83,12 @@ fn open(file: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
+}
+
+/// Whether a database has no jobs: a server made it, and was never sent one. A file that cannot be read is not empty.
+fn is_empty(file: &Path) -> bool {
+    let is_empty = |file: Connection| file.query_row("SELECT NOT EXISTS (SELECT 1 FROM job)", [], |row| row.get(0));
+    open(file).is_ok_and(|file| is_empty(file).unwrap_or(false))
 }
 
 fn check(file: &Path) -> Result<(), Error> {

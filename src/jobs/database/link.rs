@@ -3,10 +3,12 @@
 //!
 //! **After a failed sync** the kernel takes the pages for written, so the next sync would succeed and prove nothing. Then
 //! all of the log is copied into the file and that is synced, the file is opened anew, and SQLite checks it.
+//!
+//! **Damage** that SQLite finds while the file is in use may be a bad read. The file is opened anew and checked; if there is
+//! damage, or it is found again, the file is moved aside ([`super::aside`]).
 
 use std::ffi::c_int;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use parking_lot::Mutex;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use super::aside::{self, Lost};
 use super::{now_ms, schema};
 use crate::jobs::Error;
 
@@ -39,7 +42,7 @@ pub enum Fault {
     /// A sync of it failed.
     #[error("a sync of its file failed")]
     Unsynced,
-    /// SQLite found damage while the file was in use, or after a sync had failed.
+    /// SQLite found damage, and the file was not checked or moved aside yet.
     #[error("its file is damaged")]
     Damaged,
     /// A later version of the program made it.
@@ -71,6 +74,12 @@ pub struct Link {
     file: Option<PathBuf>,
     connection: Option<Connection>,
     fault: Arc<Mutex<Option<Fault>>>,
+    /// The files that were moved aside.
+    lost: Lost,
+    /// The number after which the rows of a new file begin, until it is written there.
+    begins_at: Option<i64>,
+    /// Whether damage was found that a check did not find.
+    is_doubted: bool,
     tried: Instant,
     pause: Duration,
 }
@@ -92,12 +101,19 @@ impl Link {
     }
 
     fn over(file: Option<PathBuf>, connection: Option<Connection>) -> Link {
-        Link { file, connection, fault: Arc::default(), tried: Instant::now(), pause: PAUSE }
+        let lost = file.as_deref().map(Lost::beside).unwrap_or_default();
+        let (fault, tried) = (Arc::default(), Instant::now());
+        Link { file, connection, fault, lost, begins_at: None, is_doubted: false, tried, pause: PAUSE }
     }
 
     /// The cell that says why nothing can be used, for others to read.
     pub fn fault(&self) -> Arc<Mutex<Option<Fault>>> {
         self.fault.clone()
+    }
+
+    /// The files that were moved aside, for others to read.
+    pub fn lost(&self) -> Lost {
+        self.lost.clone()
     }
 
     /// Runs `statements`, or says why they cannot be run.
@@ -115,8 +131,7 @@ impl Link {
         answer
     }
 
-    /// Notes an error after which the file cannot be trusted. A damaged one stays where it is while runs of its jobs are under
-    /// way: they must not write into another.
+    /// Notes an error after which the file cannot be trusted.
     fn note(&mut self, error: Option<&Error>) {
         let fault = match error {
             Some(Error::Unsynced(reason)) => {
@@ -124,7 +139,7 @@ impl Link {
                 Fault::Unsynced
             }
             Some(Error::Away(Fault::Damaged)) => {
-                tracing::error!("the jobs database is damaged: no job is accepted until the file was replaced");
+                tracing::error!("the jobs database seems damaged: no job is accepted until it was checked");
                 Fault::Damaged
             }
             _ => return,
@@ -139,8 +154,7 @@ impl Link {
         let Some(fault) = fault.filter(|_| self.tried.elapsed() >= self.pause) else { return };
         let mended = match fault {
             Fault::Unsynced => self.sync(),
-            // A check may read gigabytes, and its result does not change.
-            Fault::Damaged => Err(Refusal::Fault(fault, String::new())),
+            Fault::Damaged => self.check_damage(),
             Fault::Unopened | Fault::ReadOnly | Fault::Version => self.open(),
         };
         self.set(mended);
@@ -151,7 +165,7 @@ impl Link {
         let before = *self.fault.lock();
         let now = match attempt {
             Ok(()) => None,
-            Err(Refusal::Malformed(reason)) => Some((Fault::Unopened, reason)),
+            Err(Refusal::Malformed(reason)) => Some((Fault::Damaged, reason)),
             Err(Refusal::Fault(fault, reason)) => Some((fault, reason)),
         };
         let fault = now.as_ref().map(|(fault, _)| *fault);
@@ -171,20 +185,54 @@ impl Link {
     fn open(&mut self) -> Result<(), Refusal> {
         let Some(file) = self.file.clone() else { return Ok(()) };
         self.connection = None;
-        let opened = connect(&file);
-        self.connection = Some(match opened {
-            Err(Refusal::Malformed(reason)) => {
-                let moved_to = set_aside(&file).map_err(|error| Refusal::Fault(Fault::Unopened, error.to_string()))?;
-                tracing::error!(
-                    reason,
-                    moved_to = %moved_to.display(),
-                    "the jobs database is malformed: it was moved aside, and a new one has no jobs"
-                );
-                connect(&file)?
-            }
-            opened => opened?,
-        });
+        match connect(&file) {
+            Err(Refusal::Malformed(reason)) => self.replace(&file, &reason),
+            opened => self.take(opened?),
+        }
+    }
+
+    /// Uses a connection from now on. The rows of a new file are numbered before.
+    fn take(&mut self, connection: Connection) -> Result<(), Refusal> {
+        if let Some(number) = self.begins_at {
+            schema::begin_at(&connection, number)?;
+            self.begins_at = None;
+        }
+        self.connection = Some(connection);
         Ok(())
+    }
+
+    /// Moves a malformed file aside and makes a new one. Its numbers begin where no earlier file had any: runs of the old
+    /// jobs may be under way, and must not write into new ones.
+    fn replace(&mut self, file: &Path, reason: &str) -> Result<(), Refusal> {
+        self.connection = None;
+        let moved_to = aside::move_aside(file).map_err(|error| Refusal::Fault(Fault::Damaged, error.to_string()))?;
+        tracing::error!(
+            reason,
+            moved_to = %moved_to.display(),
+            "the jobs database is malformed: it was moved aside, and a new one has no jobs"
+        );
+        self.lost.add(moved_to);
+        (self.begins_at, self.is_doubted) = (Some(now_ms()), false);
+        self.take(connect(file)?)
+    }
+
+    /// Opens a file anew that seemed damaged, and checks it, which may read gigabytes. Calls wait meanwhile.
+    fn check_damage(&mut self) -> Result<(), Refusal> {
+        let Some(file) = self.file.clone() else { return Ok(()) };
+        self.connection = None;
+        let checked = connect(&file).and_then(|connection| check(&connection).map(|()| connection));
+        match checked {
+            Err(Refusal::Malformed(found)) => self.replace(&file, &found),
+            Ok(connection) if self.is_doubted => {
+                // Before the name has another file: a connection that ends removes its log by name.
+                drop(connection);
+                self.replace(&file, "damage was found again")
+            }
+            checked => {
+                self.is_doubted = true;
+                self.take(checked?)
+            }
+        }
     }
 
     /// Makes durable what a failed sync may have left in memory alone, and checks it.
@@ -199,10 +247,14 @@ impl Link {
             }
         }
         self.open()?;
-        let Some(connection) = &self.connection else { return Ok(()) };
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if found == "ok" { Ok(()) } else { Err(Refusal::Fault(Fault::Damaged, found)) }
+        self.connection.as_ref().map_or(Ok(()), check)
     }
+}
+
+/// Lets SQLite look for damage in the whole file.
+fn check(connection: &Connection) -> Result<(), Refusal> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(Refusal::Malformed(found)) }
 }
 
 fn connect(file: &Path) -> Result<Connection, Refusal> {
@@ -241,27 +293,10 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
-/// Moves a file and its log to another name, and returns that.
-fn set_aside(file: &Path) -> io::Result<PathBuf> {
-    let name = |path: &Path, suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let aside = name(file, &format!(".malformed-{}", now_ms()));
-    // The log first: it must never be taken for the log of a new file.
-    for suffix in ["-wal", "-shm", ""] {
-        match fs::rename(name(file, suffix), name(&aside, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(aside)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn jobs(link: &mut Link) -> Result<i64, Error> {
@@ -299,21 +334,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn damage_that_is_found_after_the_open_is_a_fault() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("jobs.sqlite");
-        let mut link = Link::to_file(&file);
+    /// A file of which all but the first page is damaged, so that it can be opened.
+    fn damaged_later(file: &Path) -> Vec<u8> {
+        let mut link = Link::to_file(file);
         (0..2_000).for_each(|_| add(&mut link));
         drop(link);
-        let mut bytes = fs::read(&file).expect("the file");
+        let mut bytes = fs::read(file).expect("the file");
         bytes[4_096..].fill(b'x');
-        fs::write(&file, bytes).expect("damaged");
+        fs::write(file, &bytes).expect("damaged");
+        bytes
+    }
+
+    #[test]
+    fn damage_that_is_found_after_the_open_is_refused_and_then_moved_aside() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("jobs.sqlite");
+        let damaged = damaged_later(&file);
         let mut link = Link::to_file(&file);
         assert_eq!(*link.fault().lock(), None, "only the first page was read");
-        assert_eq!(jobs(&mut link), Err(Error::Away(Fault::Damaged)));
-        assert_eq!(*link.fault().lock(), Some(Fault::Damaged));
-        assert!(aside(folder.path()).is_empty());
+        link.pause = Duration::from_secs(3_600);
+        for _ in 0..2 {
+            assert_eq!(jobs(&mut link), Err(Error::Away(Fault::Damaged)));
+        }
+        assert_eq!((*link.fault().lock(), aside(folder.path()).len()), (Some(Fault::Damaged), 0));
+        link.pause = Duration::ZERO;
+        assert_eq!((jobs(&mut link), *link.fault().lock()), (Ok(0), None));
+        let kept = aside(folder.path());
+        assert_eq!(kept.iter().map(|kept| fs::read(kept).expect("kept") == damaged).collect::<Vec<_>>(), [true]);
+        let name = kept[0].file_name().expect("a name").to_string_lossy().into_owned();
+        assert_eq!(link.lost().names(), [name.as_str()]);
+        // A run of a job of the old file does not meet a new one.
+        add(&mut link);
+        let number = link.run(|connection| Ok(connection.query_row("SELECT number FROM job", [], |row| row.get(0))?));
+        assert!(number.as_ref().is_ok_and(|number: &i64| *number > 1_000_000), "{number:?}");
+        drop(link);
+        let next = Link::to_file(&file);
+        assert_eq!(next.lost().names(), [name.as_str()], "the next process tells, too");
+        fs::remove_file(&kept[0]).expect("removed");
+        assert_eq!(next.lost().names(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_file_that_was_only_read_badly_stays_and_is_moved_aside_at_the_second_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut link = Link::to_file(&folder.path().join("jobs.sqlite"));
+        add(&mut link);
+        link.pause = Duration::ZERO;
+        let damage = || Error::Away(Fault::Damaged);
+        assert_eq!(link.run(|_| Err::<(), _>(damage())), Err(damage()));
+        assert_eq!((jobs(&mut link), aside(folder.path()).len()), (Ok(1), 0));
+        assert_eq!(link.run(|_| Err::<(), _>(damage())), Err(damage()));
+        link.pause = Duration::ZERO;
+        assert_eq!((jobs(&mut link), aside(folder.path()).len()), (Ok(0), 1));
     }
 
     #[test]

@@ -124,6 +124,13 @@ pub fn set_up(connection: &Connection) -> Result<bool> {
     Ok(true)
 }
 
+/// Lets the numbers of all rows begin after `number`.
+pub fn begin_at(connection: &Connection, number: i64) -> Result<()> {
+    let rows =
+        ["job", "chunk", "selection", "result", "failure"].map(|table| format!("('{table}', {number})")).join(", ");
+    connection.execute_batch(&format!("INSERT INTO sqlite_sequence (name, seq) VALUES {rows}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

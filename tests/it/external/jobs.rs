@@ -230,9 +230,38 @@ fn images_are_served_without_a_queue_and_a_malformed_one_is_kept_by_name() {
     assert_eq!(status, 503);
     assert!(problem["detail"].as_str().expect("a detail").contains("cannot be opened"), "{problem}");
     let (status, ready) = server.send("GET", "/readyz", b"").expect("an answer");
-    assert_eq!((status, &*ready), (200, &b"ready\njobs cannot be used: its file cannot be opened\n"[..]));
+    let ready = String::from_utf8(ready).expect("UTF-8");
+    let away =
+        "ready\njobs cannot be used: its file cannot be opened\njobs were lost: their queue was malformed and is now ";
+    assert!(status == 200 && ready.starts_with(away), "{ready}");
     std::fs::remove_dir(&queue).expect("removed");
     accepted(&server, &storing(1));
+}
+
+#[test]
+fn a_queue_that_is_damaged_while_the_server_runs_is_moved_aside_and_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (queue, image) = (folder.path().join("jobs.sqlite"), photo("toy.jpg"));
+    let path = format!("/images/{}", Digest::of(&image));
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.status("POST", "/images", &image), Some(201));
+    drop(server);
+    // All of its log is in the file then.
+    rusqlite::Connection::open(&queue).expect("the queue").execute_batch("VACUUM").expect("copied");
+    // All pages but the first, so that it can be opened.
+    let mut bytes = std::fs::read(&queue).expect("the queue");
+    bytes[4_096..].fill(b'x');
+    std::fs::write(&queue, bytes).expect("damaged");
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.status("GET", &path, b""), Some(200));
+    accepted(&server, &storing(1));
+    let job = wait(&server, &format!("/jobs/{}", Digest::of(&storing(1))), u64::MAX);
+    assert_eq!((&job["done"], &job["failed"]), (&json!(1), &json!(0)), "{job}");
+    let (_, ready) = server.send("GET", "/readyz", b"").expect("an answer");
+    let ready = String::from_utf8(ready).expect("UTF-8");
+    assert!(ready.starts_with("ready\njobs were lost") && ready.contains("jobs.sqlite.malformed-"), "{ready}");
+    let (_, metrics) = server.send("GET", "/metrics", b"").expect("an answer");
+    assert!(String::from_utf8(metrics).expect("UTF-8").contains("\nprogimage_jobs_lost_queues 1\n"));
 }
 
 #[test]

@@ -73,6 +73,15 @@ fn a_folder_that_cannot_be_read_takes_only_its_own_images() {
 
     fs::remove_file(folder.path().join(&bad)).unwrap();
     fs::rename(aside, folder.path().join(&bad)).unwrap();
+    // What was left out is run once more, and nothing else.
+    assert_eq!(server.send("POST", &format!("{job}/retry"), &[], b"").status, 202);
+    let ended = end(&server, &job);
+    assert_eq!((&ended["done"], &ended["failed"], &ended["items"]), (&json!(40), &json!(0), &json!(40)));
+    let (lines, _) = results(&server.get(&format!("{job}/results")));
+    let of = |line: &Value| line["source"].as_str().map(|source| source.trim_start_matches("/images/").to_owned());
+    let rendered: BTreeSet<String> = lines.iter().filter_map(of).collect();
+    assert_eq!((lines.len(), &rendered), (40, &images.iter().map(name).collect()), "{lines:?}");
+
     let list = server.get("/images").json();
     assert_eq!((ids(&list).len(), list.get("unreadable")), (40, None));
     assert_eq!(server.get("/readyz").text(), "ready\n");
