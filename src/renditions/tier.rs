@@ -12,7 +12,9 @@
 //! The only part of `renditions` that knows the file system. Its calls run on tokio's blocking threads.
 
 mod budget;
+mod calls;
 mod file;
+mod name;
 mod shards;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -13,6 +13,7 @@ mod pipeline;
 
 // Bytes, kept and fetched.
 mod fetch;
+mod queue;
 mod renditions;
 mod store;
 

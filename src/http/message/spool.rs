@@ -19,8 +19,11 @@ pub(in crate::http) struct Spools {
     /// Pieces of room for all files, and the free ones.
     pieces: usize,
     free: Arc<Semaphore>,
-    create: fn() -> io::Result<File>,
+    create: Create,
 }
+
+/// Opens a new temporary file.
+type Create = Arc<dyn Fn() -> io::Result<File> + Send + Sync>;
 
 impl Spools {
     /// Sets the bounds: `bytes_max` bytes for each file, and `all_bytes_max` for all together.
@@ -28,7 +31,7 @@ impl Spools {
         let pieces = usize::try_from(all_bytes_max / PIECE_BYTES as u64).unwrap_or(usize::MAX);
         let pieces = pieces.min(Semaphore::MAX_PERMITS);
         let free = Arc::new(Semaphore::new(pieces));
-        Spools { bytes_max, pieces, free, create: || Ok(Arc::new(tempfile::tempfile()?)) }
+        Spools { bytes_max, pieces, free, create: Arc::new(|| Ok(Arc::new(tempfile::tempfile()?))) }
     }
 
     /// Opens a new file. Blocks, so it is not for a thread of the runtime.
@@ -98,7 +101,7 @@ impl Spool {
         Some(SpoolWrite {
             ring: Ring { bytes_max: self.spools.bytes_max },
             file: self.file.clone(),
-            create: self.spools.create,
+            create: self.spools.create.clone(),
             at: self.written,
             parts,
         })
@@ -158,7 +161,7 @@ impl Ring {
 pub(in crate::http) struct SpoolWrite {
     ring: Ring,
     file: Option<File>,
-    create: fn() -> io::Result<File>,
+    create: Create,
     at: u64,
     parts: Vec<Bytes>,
 }
@@ -213,8 +216,8 @@ impl SpoolRead {
 #[cfg(test)]
 impl Spools {
     /// Replaces the function that opens files.
-    pub(in crate::http) fn created_by(self, create: fn() -> io::Result<File>) -> Spools {
-        Spools { create, ..self }
+    pub(in crate::http) fn created_by(self, create: impl Fn() -> io::Result<File> + Send + Sync + 'static) -> Spools {
+        Spools { create: Arc::new(create), ..self }
     }
 
     pub(in crate::http) fn free_pieces(&self) -> usize {
@@ -222,6 +225,8 @@ impl Spools {
     }
 }
 
+#[cfg(test)]
+pub(in crate::http) mod shortage;
 #[cfg(test)]
 mod tests {
     use super::*;

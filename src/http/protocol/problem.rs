@@ -217,6 +217,13 @@ mod tests {
         assert_eq!(status(store::Error::TooLarge { max: 1 }), (413, "too-large"));
         assert_eq!(status(store::Error::Full), (507, "store-full"));
         assert_eq!(status(store::Error::ReadOnly), (503, "store-read-only"));
+        for jobs in [
+            jobs::Error::Database(String::new()),
+            jobs::Error::Unsynced(String::new()),
+            jobs::Error::Away(jobs::Fault::Damaged),
+        ] {
+            assert_eq!(status(jobs), (503, "jobs-unavailable"));
+        }
         assert_eq!(status(limit("pixels_max")), (422, "limit"));
         assert_eq!(status(limit("bytes_max")), (413, "too-large"));
         assert_eq!(status(pipeline::Error::UnknownFormat), (415, "unknown-format"));

@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::http::message::queue::MEMORY_BYTES_MAX;
-    use crate::http::message::spool::lost;
+    use crate::http::message::spool::{lost, shortage};
 
     /// A response under these options.
     fn begun(options: &Options, media_type: &'static str) -> (StreamWriter, Response) {
@@ -269,6 +269,28 @@ mod tests {
         }
         answer.finish();
         assert_eq!(read(response).await, format!("{:099}\n{:099}", 0, 1));
+    }
+
+    #[tokio::test]
+    async fn lines_that_find_no_file_are_kept_and_a_body_is_whole_or_visibly_cut() {
+        const LINES: usize = 3 * MEMORY_BYTES_MAX / 1_000;
+        let long = |n: usize| format!("{n:0999}");
+        shortage::each_call(async |spools, may_fail| {
+            let (mut writer, response) = answer(spools, &Options::default(), NDJSON);
+            let writing = async move {
+                for n in 0..LINES {
+                    writer.line(long(n).into()).await?;
+                }
+                writer.end(long(LINES).into()).await
+            };
+            let (written, body) = tokio::join!(writing, response.into_body().collect());
+            let expected: String = (0..=LINES).map(|n| long(n) + "\n").collect();
+            match body {
+                Ok(body) => assert!(body.to_bytes() == expected && written == Ok(())),
+                Err(_) => assert!(may_fail, "it was cut although no call failed"),
+            }
+        })
+        .await;
     }
 
     #[tokio::test]

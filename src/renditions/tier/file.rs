@@ -8,12 +8,14 @@
 //! codec name, canonical query, the encoded image
 //! ```
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 
 use bytes::Bytes;
 
 use super::super::Rendition;
+use super::calls;
 use crate::digest::Digest;
 use crate::pipeline::codec;
 
@@ -30,7 +32,7 @@ pub fn len(rendition: &Rendition) -> u64 {
 }
 
 /// Writes the rendition of `source` by key.
-pub fn write(mut file: File, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
+pub fn write(file: &File, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
     let (codec, query) = (rendition.codec.name, &*rendition.query);
     let mut head = Vec::with_capacity(NAMES_AT + codec.len() + query.len());
     head.extend_from_slice(source.as_bytes());
@@ -43,16 +45,30 @@ pub fn write(mut file: File, source: &Digest, key: &Digest, rendition: &Renditio
     head.extend_from_slice(query.as_bytes());
     let mut hasher = blake3::Hasher::new();
     hasher.update(&head).update(&rendition.bytes);
-    file.write_all(MAGIC)?;
-    file.write_all(hasher.finalize().as_bytes())?;
-    file.write_all(&head)?;
-    file.write_all(&rendition.bytes)
+    calls::write_all(file, MAGIC)?;
+    calls::write_all(file, hasher.finalize().as_bytes())?;
+    calls::write_all(file, &head)?;
+    calls::write_all(file, &rendition.bytes)
 }
 
-/// Reads the rendition of `source` by key from a file of `len` bytes; `None` if it is another or damaged.
-pub fn read(mut file: &File, len: u64, source: &Digest, key: &Digest) -> Option<Rendition> {
+/// Reads the rendition of `source` by key from a file of `len` bytes; `None` if it is another or damaged. An error says
+/// nothing about the file.
+pub fn read(file: &File, len: u64, source: &Digest, key: &Digest) -> io::Result<Option<Rendition>> {
+    let failure = Cell::new(None);
+    let rendition = read_with(len, source, key, |buffer| match calls::read_exact(file, buffer) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            failure.set(Some(error));
+            None
+        }
+        read => read.ok(),
+    });
+    failure.take().map_or(Ok(rendition), Err)
+}
+
+/// Reads a rendition; `read` fills a buffer with the next bytes.
+fn read_with(len: u64, source: &Digest, key: &Digest, read: impl Fn(&mut [u8]) -> Option<()>) -> Option<Rendition> {
     let mut head = [0; NAMES_AT];
-    file.read_exact(&mut head).ok()?;
+    read(&mut head)?;
     let (magic, rest) = head.split_at(MAGIC.len());
     let (digest, rest) = rest.split_at(32);
     let ids = [source.as_bytes().as_slice(), key.as_bytes()].concat();
@@ -64,8 +80,8 @@ pub fn read(mut file: &File, len: u64, source: &Digest, key: &Digest) -> Option<
     let names_len = codec_len.checked_add(query_len).filter(|len| *len <= NAMES_BYTES_MAX)?;
     let bytes_len = usize::try_from(len).ok()?.checked_sub(NAMES_AT + names_len)?;
     let (mut names, mut bytes) = (vec![0; names_len], vec![0; bytes_len]);
-    file.read_exact(&mut names).ok()?;
-    file.read_exact(&mut bytes).ok()?;
+    read(&mut names)?;
+    read(&mut bytes)?;
     let mut hasher = blake3::Hasher::new();
     if hasher.update(rest).update(&names).update(&bytes).finalize().as_bytes() != digest {
         return None;

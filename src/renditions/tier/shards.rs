@@ -3,12 +3,11 @@
 //!
 //! A folder is changed under its lock and read without. Files whose names are not ours are left alone.
 
-use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{DirBuilder, DirEntry, File, Metadata, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +17,8 @@ use rustix::fs::OFlags;
 use super::super::Rendition;
 use super::super::generation::{Generation, Lineage};
 use super::budget::Budget;
-use super::file;
+use super::name::Name;
+use super::{calls, file};
 use crate::digest::Digest;
 
 const SHARDS: usize = 4096;
@@ -62,6 +62,8 @@ pub struct Shards {
     evictions: AtomicU64,
     /// The folder at which the next sample begins.
     hand: AtomicUsize,
+    /// Whether every folder is counted.
+    is_counted: AtomicBool,
 }
 
 /// The content of one folder, known after it was counted.
@@ -83,38 +85,6 @@ struct Entry {
     is_whole: bool,
 }
 
-/// The name of a file: of a rendition of `image` by key, or of a note that the rendition of `source` by key shows it.
-struct Name {
-    image: Digest,
-    key: Digest,
-    source: Option<Digest>,
-}
-
-impl Name {
-    /// Reads the name of a file; `None` if it is not one of ours.
-    fn read(name: &str) -> Option<Name> {
-        let mut parts = name.split('.').map(|part| part.parse().ok());
-        let (image, key) = (parts.next()??, parts.next()??);
-        let source = match parts.next() {
-            Some(source) => Some(source?),
-            None => None,
-        };
-        parts.next().is_none().then_some(Name { image, key, source })
-    }
-
-    /// Source and key of the rendition that a note is about.
-    fn shown(&self) -> Option<(Digest, Digest)> {
-        Some((self.source?, self.key))
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.image, self.key)?;
-        self.source.map_or(Ok(()), |source| write!(f, ".{source}"))
-    }
-}
-
 /// An opened rendition.
 pub struct Opened {
     file: File,
@@ -129,32 +99,43 @@ impl Shards {
     pub fn new(root: PathBuf, budget: Budget) -> Shards {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let [bytes, entries, evictions] = [0; 3].map(AtomicU64::new);
-        Shards { root, budget, shards, bytes, entries, evictions, hand: AtomicUsize::new(0) }
+        let (hand, is_counted) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Shards { root, budget, shards, bytes, entries, evictions, hand, is_counted }
     }
 
     /// Counts every folder, removes files that were being written when a process ended, and makes room if there is now less.
     pub fn count(&self) {
-        for index in 0..SHARDS {
-            let mut shard = self.lock(index);
-            let Ok(found) = self.entries_of(index) else { continue };
-            shard.is_counted = true;
-            let (mut entries, mut bytes) = (0, 0);
-            for entry in found {
-                if entry.is_whole {
-                    entries += 1;
-                    bytes += entry.bytes;
-                } else {
-                    let _ = fs::remove_file(entry.path);
-                }
-            }
-            self.set(&mut shard, entries, bytes);
-        }
+        let is_counted = (0..SHARDS).filter(|index| !self.count_folder(*index)).count() == 0;
+        self.is_counted.store(is_counted, Ordering::Relaxed);
         self.shrink();
     }
 
-    /// Takes no more than the device has room for, and gives room back if that is less than before. All folders must be
-    /// counted.
+    /// Counts a folder, unless it is counted already. Returns whether it is: one that cannot be listed is tried again.
+    fn count_folder(&self, index: usize) -> bool {
+        let mut shard = self.lock(index);
+        if shard.is_counted {
+            return true;
+        }
+        let Ok(found) = self.entries_of(index) else { return false };
+        shard.is_counted = true;
+        let (mut entries, mut bytes) = (0, 0);
+        for entry in found {
+            if entry.is_whole {
+                entries += 1;
+                bytes += entry.bytes;
+            } else {
+                let _ = calls::remove_file(&entry.path);
+            }
+        }
+        self.set(&mut shard, entries, bytes);
+        true
+    }
+
+    /// Takes no more than the device has room for, and gives room back if that is less than before.
     pub fn fit(&self) {
+        if !self.is_counted.load(Ordering::Relaxed) {
+            self.count();
+        }
         // The folder itself may not be made yet.
         self.budget.look(self.root.parent().unwrap_or(&self.root), self.bytes());
         self.shrink();
@@ -185,11 +166,12 @@ impl Shards {
     pub fn open(&self, source: &Digest, key: &Digest) -> Option<Opened> {
         // A link in the place of a file is not followed, and a pipe is not waited for.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path(source, key)).ok()?;
-        let found = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let options = OpenOptions::new().read(true).custom_flags(flags).clone();
+        let file = calls::open(&options, &self.path(source, key)).ok()?;
+        let found = calls::metadata(&file).ok().filter(Metadata::is_file)?;
         let age = found.modified().ok().and_then(|used| used.elapsed().ok());
         if age.is_some_and(|age| age > TOUCH_AFTER) {
-            let _ = file.set_modified(SystemTime::now());
+            let _ = calls::set_modified(&file, SystemTime::now());
         }
         Some(Opened { file, source: *source, key: *key, len: found.len() })
     }
@@ -197,13 +179,15 @@ impl Shards {
     /// Reads an opened rendition. A file that is not a rendition is removed.
     pub fn read(&self, opened: &Opened) -> Option<Rendition> {
         let Opened { file, source, key, len } = opened;
-        let read = file::read(file, *len, source, key);
-        if read.is_none() {
-            tracing::warn!(%source, "a file of the rendition tier is damaged or of another version: removed");
-            let index = index(source);
-            self.remove(&mut self.lock(index), &self.path(source, key));
+        match file::read(file, *len, source, key) {
+            Ok(Some(rendition)) => return Some(rendition),
+            Ok(None) => {
+                tracing::warn!(%source, "a file of the rendition tier is damaged or of another version: removed");
+                self.remove_rendition(source, key);
+            }
+            Err(error) => tracing::warn!(%source, %error, "a file of the rendition tier cannot be read now"),
         }
-        read
+        None
     }
 
     /// Keeps a rendition that was made in a lineage, if that is not over and room can be made. All folders must be counted.
@@ -211,7 +195,7 @@ impl Shards {
         let lineage = lineage.into();
         let (source, bytes) = (lineage.source().source(), blocks(file::len(rendition)));
         let path = self.path(source, key);
-        if fs::exists(&path)? {
+        if calls::exists(&path)? {
             return Ok(());
         }
         // The notes come first: a rendition without them would not be found by a delete.
@@ -223,7 +207,7 @@ impl Shards {
         }
         let mut shard = self.lock(index(source));
         // Checked under the lock: `forget` comes after the end, and takes the lock, too.
-        let is_over = lineage.is_over() || fs::exists(&path)?;
+        let is_over = lineage.is_over() || calls::exists(&path).unwrap_or(false);
         let written = if is_over { Ok(()) } else { self.write(&path, source, key, rendition) };
         if is_over || written.is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -240,12 +224,17 @@ impl Shards {
         let name = Name { image: *other.source(), key: *key, source: Some(*source) };
         let mut shard = self.lock(index(&name.image));
         let path = self.file(&name);
-        if other.is_over() || fs::exists(&path)? {
+        if other.is_over() || calls::exists(&path)? {
             return Ok(());
         }
         self.make_folder(&name.image)?;
         // It has a byte, since what has none would take no room, and there could be any number.
-        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?.write_all(b"\n")?;
+        let new = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).clone();
+        let written = calls::write_all(&calls::open(&new, &path)?, b"\n");
+        if written.is_err() {
+            let _ = calls::remove_file(&path);
+            return written;
+        }
         let (entries, bytes) = (shard.entries + 1, shard.bytes + BLOCK_BYTES);
         self.set(&mut shard, entries, bytes);
         Ok(())
@@ -255,7 +244,12 @@ impl Shards {
     pub fn forget(&self, image: &Digest) -> Vec<Digest> {
         let index = index(image);
         let mut shard = self.lock(index);
-        let entries = self.entries_of(index).into_iter().flatten().filter(|entry| entry.name.image == *image);
+        let entries = self.entries_of(index).unwrap_or_else(|error| {
+            // What shows the image is not served without it. It goes when room is made.
+            tracing::warn!(%image, %error, "renditions of a deleted image stay in the tier: its folder cannot be listed");
+            Vec::new()
+        });
+        let entries = entries.into_iter().filter(|entry| entry.name.image == *image);
         let mut noted = Vec::new();
         for entry in entries {
             self.remove(&mut shard, &entry.path);
@@ -338,7 +332,7 @@ impl Shards {
             }
             let Ok(entries) = self.entries_of(index) else { continue };
             let before = sample.len();
-            sample.extend(entries.filter(|entry| entry.is_whole).take(SAMPLE_FILES_MAX));
+            sample.extend(entries.into_iter().filter(|entry| entry.is_whole).take(SAMPLE_FILES_MAX));
             let found = &sample[before..];
             if found.len() < SAMPLE_FILES_MAX {
                 // Others may have removed files: the present ones count.
@@ -352,13 +346,13 @@ impl Shards {
         sample
     }
 
-    /// Our files in a folder, which may not exist.
-    fn entries_of(&self, index: usize) -> io::Result<impl Iterator<Item = Entry> + use<>> {
-        let found = match fs::read_dir(self.folder(index)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            found => Some(found?),
+    /// Our files in a folder, which may not exist; all of them or an error.
+    fn entries_of(&self, index: usize) -> io::Result<Vec<Entry>> {
+        let found = match calls::read_dir(&self.folder(index)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            found => found?,
         };
-        Ok(found.into_iter().flatten().flatten().filter_map(move |found| Entry::of(&found, index)))
+        found.iter().filter_map(|found| Entry::of(found, index).transpose()).collect()
     }
 
     /// Sets the counts of a folder.
@@ -371,8 +365,8 @@ impl Shards {
 
     /// Removes a file of a folder whose lock is held. Returns whether there was a file.
     fn remove(&self, shard: &mut Shard, path: &Path) -> bool {
-        let Ok(metadata) = fs::symlink_metadata(path) else { return false };
-        let removed = fs::remove_file(path).is_ok();
+        let Ok(metadata) = calls::symlink_metadata(path) else { return false };
+        let removed = calls::remove_file(path).is_ok();
         if removed && shard.is_counted {
             // A file that another program put there was never counted.
             let bytes = shard.bytes.saturating_sub(blocks(metadata.len()));
@@ -388,22 +382,18 @@ impl Shards {
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(UNFINISHED);
         let unfinished = PathBuf::from(unfinished);
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(&unfinished)
-            .and_then(|file| file::write(file, source, key, rendition))
-            .and_then(|()| fs::rename(&unfinished, path));
+        let new = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).clone();
+        let written = calls::open(&new, &unfinished)
+            .and_then(|file| file::write(&file, source, key, rendition))
+            .and_then(|()| calls::rename(&unfinished, path));
         if written.is_err() {
-            let _ = fs::remove_file(&unfinished);
+            let _ = calls::remove_file(&unfinished);
         }
         written
     }
 
     fn make_folder(&self, image: &Digest) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.folder(index(image)))
+        calls::make_folder(DirBuilder::new().recursive(true).mode(FOLDER_MODE), &self.folder(index(image)))
     }
 
     fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
@@ -424,19 +414,22 @@ impl Shards {
 }
 
 impl Entry {
-    fn of(found: &fs::DirEntry, shard: usize) -> Option<Entry> {
-        let name = found.file_name();
-        let name = name.to_str()?;
-        let finished = name.strip_suffix(UNFINISHED);
-        let metadata = found.metadata().ok().filter(fs::Metadata::is_file)?;
-        Some(Entry {
+    /// The file of an entry of a folder; `None` if it is not ours.
+    fn of(found: &DirEntry, shard: usize) -> io::Result<Option<Entry>> {
+        let file_name = found.file_name();
+        let file_name = file_name.to_str().unwrap_or_default();
+        let finished = file_name.strip_suffix(UNFINISHED);
+        let name = Name::read(finished.unwrap_or(file_name)).filter(|name| index(&name.image) == shard);
+        let Some(name) = name else { return Ok(None) };
+        let metadata = calls::entry_metadata(found)?.filter(Metadata::is_file);
+        Ok(metadata.map(|metadata| Entry {
             path: found.path(),
-            name: Name::read(finished.unwrap_or(name)).filter(|name| index(&name.image) == shard)?,
+            name,
             shard,
             bytes: blocks(metadata.len()),
             used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             is_whole: finished.is_none(),
-        })
+        }))
     }
 }
 
@@ -452,6 +445,7 @@ fn blocks(len: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::Instant;
 
     use super::*;

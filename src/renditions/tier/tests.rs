@@ -1,5 +1,7 @@
 //! The tier on a real folder: what is found, what is not, and how much there is.
 
+mod shortage;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
