@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use crate::config::{Config, Mistakes, SettingSources, settings};
+use crate::config::{Config, Mistakes, Setting, SettingSources, settings};
 use crate::renditions::isolate;
 
 /// A command: its arguments, and the function that runs it.
@@ -78,13 +78,34 @@ fn flags() -> impl Iterator<Item = Arg> {
     settings().map(move |setting| {
         // clap requires static names. This runs twice in a process.
         let flag: &'static str = setting.key.replace('_', "-").leak();
-        let arg = Arg::new(setting.key).long(flag).help(setting.summary()).long_help(setting.doc);
+        let arg = Arg::new(setting.key).long(flag).help(setting.summary()).long_help(long_help(setting, &defaults));
         if setting.is_switch(&defaults) {
             arg.value_name("true|false").num_args(0..=1).require_equals(true).default_missing_value("true")
         } else {
             arg.value_name("VALUE")
         }
     })
+}
+
+/// The whole text of a setting, with its variable and its default.
+fn long_help(setting: &Setting, defaults: &Config) -> String {
+    let default = Some(setting.default(defaults)).filter(|default| !default.is_empty());
+    let default = default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    format!("{} [env: {}]{default}", without_links(setting.doc), setting.variable())
+}
+
+/// The text without the targets of its Markdown links, which lead nowhere in a terminal.
+fn without_links(markdown: &str) -> String {
+    let mut parts = markdown.split("](");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_target, rest) = part.split_once(')').unwrap_or(("", part));
+        if let Some(at) = text.rfind('[') {
+            text.remove(at);
+        }
+        text += rest;
+    }
+    text
 }
 
 /// Loads the settings: from the flags of any of `matches`, if the command takes them, the environment and the file.
@@ -122,6 +143,25 @@ mod tests {
         let help = help.unwrap_or_else(|| panic!("{place} has no help"));
         assert!(help.chars().count() <= HELP_CHARS_MAX, "{place}: {help}");
         assert!(!help.ends_with('.'), "{place}: {help}");
+    }
+
+    #[test]
+    fn the_help_of_a_setting_has_its_default_and_no_markdown_links() {
+        let check = |markdown, text: &str| assert_eq!(without_links(markdown), text);
+        check("a [b c](d.md#e) f [g](h).", "a b c f g.");
+        check("`[::1]:80` [a](b)", "`[::1]:80` a");
+        check("no link", "no link");
+        let mut serve = command().find_subcommand("serve").expect("there is one").clone();
+        let help = serve.render_long_help().to_string();
+        assert!(!help.contains("]("), "{help}");
+        let defaults = Config::default();
+        for setting in settings() {
+            let default = setting.default(&defaults);
+            assert!(default.is_empty() || long_help(setting, &defaults).contains(&default), "{}", setting.key);
+        }
+        for part in ["[default: 127.0.0.1:8080]", "[default: ./progimage-data]", "[env: PROGIMAGE_LISTEN]"] {
+            assert!(help.contains(part), "{part}");
+        }
     }
 
     #[test]

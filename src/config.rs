@@ -251,6 +251,20 @@ mod tests {
     }
 
     #[test]
+    fn all_mistakes_in_tables_of_keys_are_reported_together() {
+        let file = "anonymous_limits = \"requests_per_s=0;foo=2\"\n[keys.app]\nscopes = [\"red\", \"fly\"]\nsecret = \"short\"\n\
+            request_per_s = 3\nrenders_max = 0\n[keys.other]\nscopes = \"run\"\nsecret = \"0123456789abcdef\"";
+        let mistakes = load(&[], &[], Some(file)).expect_err("many").to_string();
+        for part in ["\"app\"", "\"red\", \"fly\"", "request_per_s", "renders_max", "16", "\"other\"", "\"run\"", "foo"]
+        {
+            assert!(mistakes.contains(part), "{part} in {mistakes}");
+        }
+        assert!(!mistakes.contains("\"short\"") && !mistakes.contains("0123456789"), "{mistakes}");
+        let twice = "keys = \"a:read:0123456789abcdef,a:read:0123456789abcdef,b:read:0123456789abcdef\"";
+        assert!(load(&[("keys_file", "/nowhere")], &[], Some(twice)).expect_err("two").0.len() >= 2);
+    }
+
+    #[test]
     fn a_server_of_presets_only_has_some() {
         assert!(load(&[("presets_only", "true")], &[], None).is_err());
         assert!(load(&[("presets_only", "true"), ("presets", "thumb:w=300")], &[], None).is_ok());

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,7 +35,7 @@ pub fn command() -> Command {
              again. Everything that was acknowledged before the backup began is in it. What cannot be read is named, and \
              the rest goes on. Files in quarantine are listed in backup.json, not copied. If a repeated backup breaks off, \
              DIR holds the jobs of the last one, and all of their images.\n\n{}",
-            exit::HELP
+            exit::HELP_WITHOUT_SERVER
         ))
 }
 
@@ -48,8 +48,8 @@ pub fn restore_command() -> Command {
         .after_help(format!(
             "Images that are in the data folder and not in the backup stay. Jobs that had not ended go on when the server \
              starts, and webhooks that were still due are called. If the data folder has other jobs, those stay, and the \
-             exit status is 1. It is 1, too, if the last backup did not come to its end.\n\n{}",
-            exit::HELP
+             exit status is 1; a queue without jobs is replaced. It is 1, too, if the last backup did not come to its end.\n\n{}",
+            exit::HELP_WITHOUT_SERVER
         ))
 }
 
@@ -104,6 +104,25 @@ impl<'a> Work<'a> {
     }
 }
 
+/// The real path of a folder that may not be made yet.
+fn real(path: &str) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    // The last ancestor, the root, is there.
+    let (made, there) = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)))?;
+    Some(there.join(path.strip_prefix(made).ok()?))
+}
+
+/// Refuses a backup inside of what is backed up: it would be lost with that, and each would hold the ones before.
+fn check_is_outside(data: &str, folder: &str) -> Result<(), Failure> {
+    match real(data).zip(real(folder)) {
+        Some((data, folder)) if folder.starts_with(&data) => {
+            let text = format!("{}: inside of the data folder; expected a folder outside of it", folder.display());
+            Err(Failure::usage(text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Both folders: the one that the settings name, and that of the backup.
 fn folders(matches: &ArgMatches) -> Result<(String, String), Failure> {
     let data = load(&[matches]).map_err(Failure::usage)?.data;
@@ -119,6 +138,7 @@ fn folders(matches: &ArgMatches) -> Result<(String, String), Failure> {
 
 async fn backup(matches: &ArgMatches) -> Result<Exit, Failure> {
     let (data, folder) = folders(matches)?;
+    check_is_outside(&data, &folder)?;
     let (began_ms, started) = (now_ms(), Instant::now());
     let (from, to) = (Named { name: "--data", url: &data }, Named { name: &folder, url: &folder });
     check_is_backup(&folder)?;

@@ -28,7 +28,7 @@ pub fn command() -> Command {
         )
         .after_help(format!(
             "Prints the id of each image once it is durable in --to. Safe to repeat. Images that were deleted from --from stay in --to.\n\n{}",
-            exit::HELP
+            exit::HELP_WITHOUT_SERVER
         ))
 }
 

@@ -10,10 +10,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output;
 use crate::store;
 
-/// A part of the help of each command that uses a server or a store.
-pub const HELP: &str = "Exit status: 0 success; 1 some items failed (each is named; items of a job by `jobs \
-     results`); 2 wrong argument or setting; 3 the server or the store cannot be reached, or accepts nothing more; 4 \
-     the server requires another key; 130 interrupted; 141 standard output was closed.";
+/// A part of the help of each command that uses a server.
+pub const HELP: &str = "Exit status: 0 success; 1 some items failed (each is named); 2 wrong argument or setting; 3 the \
+     server cannot be reached, or accepts nothing more; 4 the server requires another key; 130 interrupted; 141 \
+     standard output was closed.";
+
+/// A part of the help of each command that uses folders without a server.
+pub const HELP_WITHOUT_SERVER: &str = "Exit status: 0 success; 1 some items failed (each is named); 2 wrong argument or \
+     setting; 3 a folder cannot be used, or has no room; 130 interrupted; 141 standard output was closed.";
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

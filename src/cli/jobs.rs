@@ -57,7 +57,10 @@ pub fn command() -> Command {
         .arg(json());
     let status = Command::new("status")
         .about("Print the status of a job")
-        .after_help("Prints `id  state  2 of 3 items done, 1 failed`. The exit status is 0 whatever the state.")
+        .after_help(
+            "Prints `id  state  2 of 3 items done, 1 failed`, and `; waits: store-full` or another reason after that if the \
+             state is `waiting`. The exit status is 0 whatever the state.",
+        )
         .arg(job())
         .arg(json());
     let watch = Command::new("watch")
@@ -79,7 +82,7 @@ pub fn command() -> Command {
         .about("Submit and follow background jobs")
         .subcommand_required(true)
         .subcommands([submit, list, status, watch, results, retry, cancel].map(|command| command.args(client::args())))
-        .after_help(exit::HELP)
+        .after_help(format!("`results` names the items of a job that failed.\n\n{}", exit::HELP))
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
@@ -103,6 +106,8 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 struct JobStatus {
     id: String,
     state: String,
+    /// Why it waits.
+    reason: Option<String>,
     items: u64,
     done: u64,
     failed: u64,
@@ -116,10 +121,15 @@ impl JobStatus {
         serde_json::from_slice(text).map_err(no_job)
     }
 
-    /// The line `id  state  counts`.
+    /// The line `id  state  counts`, with the reason why the job waits.
     fn line(&self) -> Vec<u8> {
         let (id, state) = (output::printable(&self.id), output::printable(&self.state));
-        format!("{id}  {state}  {}", self.counts()).into_bytes()
+        format!("{id}  {state}  {}{}", self.counts(), self.waits()).into_bytes()
+    }
+
+    /// The text `; waits: store-full`; empty if the job does not wait.
+    fn waits(&self) -> String {
+        self.reason.as_ref().map(|reason| format!("; waits: {}", output::printable(reason))).unwrap_or_default()
     }
 
     /// The text `2 of 3 items done, 1 failed`.
@@ -298,8 +308,10 @@ impl Watched<'_> {
         let JobStatus { items, done, failed, state, .. } = status;
         self.progress.set_total(*items);
         self.progress.set(done.saturating_add(*failed));
-        self.progress
-            .message(|| format!("{}{done} done, {failed} failed, {}", status.pace(), output::printable(state)));
+        self.progress.message(|| {
+            let (pace, state, waits) = (status.pace(), output::printable(state), status.waits());
+            format!("{pace}{done} done, {failed} failed, {state}{waits}")
+        });
         self.note.get_or_init(|| {
             let id = self.id;
             format!("the job goes on: `progimage jobs watch {id}` watches it, `progimage jobs cancel {id}` cancels it")
@@ -336,6 +348,17 @@ async fn cancel(matches: &ArgMatches) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_waits_says_why() {
+        let line = |more: &str| {
+            let text = format!(r#"{{"id": "a", "items": 3, "done": 2, "failed": 1, {more}}}"#);
+            String::from_utf8(JobStatus::read(text.as_bytes()).expect("a status").line()).expect("UTF-8")
+        };
+        assert_eq!(line(r#""state": "running""#), "a  running  2 of 3 items done, 1 failed");
+        let waiting = line(r#""state": "waiting", "reason": "store-full""#);
+        assert_eq!(waiting, "a  waiting  2 of 3 items done, 1 failed; waits: store-full");
+    }
 
     #[test]
     fn a_job_is_as_fast_as_its_server_says() {

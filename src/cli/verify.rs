@@ -51,7 +51,7 @@ pub fn command() -> Command {
              Nothing is repaired: a server takes a corrupt image out of service when it is next read, and the next \
              upload of it heals the store. With --recent, the note of a failed sync is removed if no image is \
              damaged and no server runs: the next start accepts uploads.\n\n{}",
-            exit::HELP
+            exit::HELP_WITHOUT_SERVER
         ))
 }
 

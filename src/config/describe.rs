@@ -14,7 +14,7 @@ pub fn describe() -> String {
 
 fn row(setting: &Setting, defaults: &Config) -> String {
     let Setting { key, doc, .. } = setting;
-    let default = match setting.default_text.map_or_else(|| (setting.get)(defaults), str::to_owned) {
+    let default = match setting.default(defaults) {
         empty if empty.is_empty() => "none".to_owned(),
         text => format!("`{text}`"),
     };

@@ -26,6 +26,11 @@ impl Setting {
         self.doc.split(". ").next().unwrap_or_default().trim_end_matches('.')
     }
 
+    /// The default value, or words for it; empty: there is none.
+    pub fn default(&self, defaults: &Config) -> String {
+        self.default_text.map_or_else(|| (self.get)(defaults), str::to_owned)
+    }
+
     /// The flag, such as "--cache-bytes-max".
     pub fn flag(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))

@@ -18,7 +18,9 @@ pub fn raise(wanted: usize) -> usize {
             limit,
             wanted,
             connections_max,
-            "the limit of open files is too low for connections_max, which is lowered; raise it (ulimit -Hn, LimitNOFILE)"
+            "the limit of open files is too low for connections_max, which is lowered; set LimitNOFILE={needed} (systemd) or \
+             `ulimit -n {needed}` to have them all",
+            needed = needed(wanted)
         );
     }
     connections_max
@@ -34,6 +36,11 @@ fn raised() -> Option<u64> {
             current
         }
     }
+}
+
+/// The limit that has room for so many connections.
+fn needed(connections: usize) -> u64 {
+    (connections as u64).saturating_mul(PER_CONNECTION).saturating_add(KEPT)
 }
 
 /// The connections that a limit has room for; at least one. Where it is very low, half of it is kept for the rest.
@@ -58,6 +65,10 @@ mod tests {
             (u64::MAX, usize::MAX / 2 - 256),
         ] {
             assert_eq!(connections(limit), expected, "{limit}");
+        }
+        for wanted in [512, 10_000] {
+            assert_eq!(connections(needed(wanted)), wanted);
+            assert_eq!(connections(needed(wanted) - 1), wanted - 1, "the least limit");
         }
     }
 }

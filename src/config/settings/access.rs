@@ -1,7 +1,7 @@
 //! Settings: who may do what, and presets.
 
 use crate::config::Config;
-use crate::config::setting::{Setting, joined, listed, read, switch};
+use crate::config::setting::{Setting, joined, read, switch};
 use crate::http::sign::signing_keys;
 use crate::http::{Presets, auth};
 
@@ -70,15 +70,18 @@ pub const ROWS: &[Setting] = &[
     ),
     switch!(
         "allow_public_without_keys",
-        "Listen on any address without keys, and answer to any host. Anyone who reaches the server may then do everything.",
+        "Listen on any address without keys, and answer to any host. Anyone who reaches the server may then do everything, \
+         but not by the browser of another: what changes something stays refused to web pages of other origins, unless \
+         `cors_origins` has them.",
         layers.access.public_without_keys
     ),
     Setting {
         key: "hosts",
-        doc: "Further hosts that a server without keys answers to, separated by commas. It always answers to \
-              `localhost` and to loopback addresses. With keys it answers to any.",
+        doc: "Further hosts that a server without keys answers to, separated by commas. Each is a whole name or address, \
+              such as `images.example` or `[2001:db8::1]`, for any port. It always answers to `localhost` and to loopback \
+              addresses. With keys it answers to any.",
         get: |config| joined(&config.layers.access.hosts),
-        set: |config, text| listed(text).map(|value| config.layers.access.hosts = value),
+        set: |config, text| auth::hosts(text).map(|value| config.layers.access.hosts = value),
         default_text: None,
     },
     Setting {
@@ -95,11 +98,8 @@ pub const ROWS: &[Setting] = &[
 fn add_keys(config: &mut Config, text: &str) -> Result<(), String> {
     let keys = auth::keys(text).map_err(|mistakes| mistakes.join("; "))?;
     let known = &mut config.layers.access.keys;
-    for key in keys {
-        if known.iter().any(|other| other.name == key.name) {
-            return Err(format!("key {:?} is given twice", key.name));
-        }
-        known.push(key);
-    }
-    Ok(())
+    let twice = keys.iter().filter(|key| known.iter().any(|other| other.name == key.name));
+    let mistakes: Vec<_> = twice.map(|key| format!("key {:?} is given twice", key.name)).collect();
+    known.extend(keys);
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes.join("; ")) }
 }

@@ -79,12 +79,16 @@ impl FromStr for Scopes {
         if text == "none" {
             return Ok(Scopes::default());
         }
-        text.split('+').try_fold(Scopes::default(), |scopes, name| {
-            let (scope, _) = SCOPES.iter().find(|(_, known)| *known == name).ok_or_else(|| {
-                format!("unknown scope {name:?}; scopes are read, write, process, admin, joined by +")
-            })?;
-            Ok(Scopes(scopes.0 | Scopes::of(*scope).0))
-        })
+        let (mut scopes, mut unknown) = (Scopes::default(), Vec::new());
+        for name in text.split('+') {
+            match SCOPES.iter().find(|(_, known)| *known == name) {
+                Some((scope, _)) => scopes.0 |= Scopes::of(*scope).0,
+                None => unknown.push(format!("{name:?}")),
+            }
+        }
+        let mistake =
+            || format!("unknown scope {}; scopes are read, write, process, admin, joined by +", unknown.join(", "));
+        if unknown.is_empty() { Ok(scopes) } else { Err(mistake()) }
     }
 }
 
@@ -117,7 +121,7 @@ impl fmt::Debug for Key {
 impl FromStr for Key {
     type Err = String;
 
-    /// Reads `name:scope+scope;limit=number:secret`; the message never shows the secret.
+    /// Reads `name:scope+scope;limit=number:secret`; the message has all mistakes, and never shows the secret.
     fn from_str(text: &str) -> Result<Key, String> {
         let mut parts = text.splitn(3, ':');
         let (Some(name), Some(scopes), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {
@@ -127,10 +131,15 @@ impl FromStr for Key {
             return Err("a key needs a name: name:scope+scope:secret".to_owned());
         }
         let (scopes, limits) = scopes.split_once(';').unwrap_or((scopes, ""));
-        let scopes = scopes.parse().map_err(|error| format!("key {name:?}: {error}"))?;
-        let limits = limits.parse().map_err(|error| format!("key {name:?}: {error}"))?;
-        secret::check(secret).map_err(|error| format!("key {name:?}: {error}"))?;
-        Ok(Key { name: name.to_owned(), scopes, limits, secret: Sha256::digest(secret).into() })
+        match (scopes.parse(), limits.parse(), secret::check(secret)) {
+            (Ok(scopes), Ok(limits), Ok(())) => {
+                Ok(Key { name: name.to_owned(), scopes, limits, secret: Sha256::digest(secret).into() })
+            }
+            (scopes, limits, secret) => {
+                let mistakes = [scopes.err(), limits.err(), secret.err().map(|error| error.to_string())];
+                Err(format!("key {name:?}: {}", mistakes.into_iter().flatten().collect::<Vec<_>>().join("; ")))
+            }
+        }
     }
 }
 
@@ -163,6 +172,31 @@ pub fn keys(text: &str) -> Result<Vec<Key>, Vec<String>> {
         }
     }
     if mistakes.is_empty() { Ok(keys) } else { Err(mistakes) }
+}
+
+/// Reads the hosts of a server without keys, separated by commas. A word that the `Host` of no request is, such as one
+/// with a port or a `*`, is a mistake.
+///
+/// ```
+/// use progimage::http::auth::hosts;
+/// assert_eq!(hosts("images.example, 192.0.2.1"), Ok(vec!["images.example".to_owned(), "192.0.2.1".to_owned()]));
+/// assert!(hosts("*.example").is_err() && hosts("https://images.example").is_err());
+/// ```
+pub fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+    let bad: Vec<_> = words.iter().filter(|word| !is_whole_host(word)).map(|word| format!("{word:?}")).collect();
+    if bad.is_empty() {
+        return Ok(words.into_iter().map(str::to_owned).collect());
+    }
+    let allowed =
+        "whole names or addresses such as images.example or [2001:db8::1], without a scheme, a port, a path or *";
+    Err(format!("{}; allowed: {allowed}", bad.join(", ")))
+}
+
+/// Whether a host is written as clients write it: in ASCII, and an address in its shortest form.
+fn is_whole_host(word: &str) -> bool {
+    let host = url::Host::parse(word).map(|host| host.to_string());
+    host.is_ok_and(|host| host.eq_ignore_ascii_case(word)) && !word.contains('*')
 }
 
 /// The access rules of a server.
@@ -400,6 +434,31 @@ mod tests {
         assert_eq!(asks(&access, Scope::Read, false, &["Bearer another-secret-of-none"]), Ok(Grant::Public));
         assert_eq!(asks(&access, Scope::Read, true, &[]), Err(Error::Unauthorized));
         assert_eq!(asks(&access, Scope::Read, true, &[&format!("Bearer {SECRET}")]), Ok(Grant::Private));
+    }
+
+    #[test]
+    fn hosts_that_no_request_asks_for_are_refused_together() {
+        for good in ["a", "Images.Example", "my_host", "a.b.", "192.0.2.1", "[2001:db8::1]", "xn--bcher-kva.example"] {
+            assert_eq!(hosts(good), Ok(vec![good.to_owned()]));
+        }
+        assert_eq!(hosts(" , "), Ok(Vec::new()));
+        for bad in [
+            "*",
+            "*.example",
+            "a:80",
+            "http://a",
+            "a/b",
+            "u@a",
+            "2001:db8::1",
+            "[2001:DB8:0::1]:80",
+            "127.1",
+            "bücher.example",
+            "a b",
+        ] {
+            assert!(hosts(bad).is_err_and(|mistake| mistake.contains("allowed")), "{bad}");
+        }
+        let mistake = hosts("a:1,good.example,b:2").expect_err("two mistakes");
+        assert!(mistake.contains("\"a:1\", \"b:2\"") && !mistake.contains("good"), "{mistake}");
     }
 
     #[test]

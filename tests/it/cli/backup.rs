@@ -183,6 +183,38 @@ fn a_restore_keeps_other_jobs_and_refuses_a_folder_with_an_owner() {
 }
 
 #[test]
+fn a_restore_replaces_a_queue_without_jobs() {
+    let folder = folder();
+    let (data, backup, new) = (folder.path().join("data"), folder.path().join("backup"), folder.path().join("new"));
+    let server = Server::start(&data, &[]);
+    assert_eq!(server.status("POST", "/images", &image(1)), Some(201));
+    let body = job(1..2);
+    assert_eq!(server.status("POST", "/jobs", &body), Some(202));
+    let path = format!("/jobs/{}", Digest::of(&body));
+    wait(&server, &path);
+    command("backup", &backup, &data).with(0);
+    // A server was started once to see whether it runs.
+    drop(Server::start(&new, &[]));
+    assert!(new.join("jobs.sqlite").exists());
+    assert!(command("restore", &backup, &new).with(0).stderr.contains("jobs copied"));
+    assert_eq!(wait(&Server::start(&new, &[]), &path)["done"], 1);
+}
+
+#[test]
+fn a_backup_inside_of_the_data_folder_is_refused() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    drop(Server::start(&data, &[]));
+    std::os::unix::fs::symlink(&data, folder.path().join("link")).expect("a link");
+    for inside in ["data/backup", "data/blobs/a/b", "link/backup", "data/../data/backup", "data/."] {
+        let refused = command("backup", &folder.path().join(inside), &data).with(2);
+        assert!(refused.stderr.contains("data folder"), "{inside}: {}", refused.stderr);
+    }
+    assert!(!data.join("backup").exists());
+    command("backup", &folder.path().join("database"), &data).with(0);
+}
+
+#[test]
 fn a_repeated_backup_that_breaks_off_keeps_the_jobs_of_the_last_one_and_is_told_at_the_restore() {
     let folder = folder();
     let (data, backup) = (folder.path().join("data"), folder.path().join("backup"));

@@ -38,27 +38,29 @@ impl CallerLimits {
         let CallerLimits { requests_per_s, renders_max, uploads_max } = *self;
         [("requests_per_s", requests_per_s), ("renders_max", renders_max), ("uploads_max", uploads_max)]
     }
+
+    fn read(&mut self, part: &str) -> Result<(), String> {
+        let (name, number) = part.split_once('=').unwrap_or((part, ""));
+        let limit = match name {
+            "requests_per_s" => &mut self.requests_per_s,
+            "renders_max" => &mut self.renders_max,
+            "uploads_max" => &mut self.uploads_max,
+            _ => return Err(format!("unknown limit {name:?}; limits are requests_per_s, renders_max, uploads_max")),
+        };
+        *limit = Some(number.parse().map_err(|_| format!("{name} must be a whole number from 1, not {number:?}"))?);
+        Ok(())
+    }
 }
 
 impl FromStr for CallerLimits {
     type Err = String;
 
-    /// Reads `limit=number;limit=number`.
+    /// Reads `limit=number;limit=number`; the message has all mistakes.
     fn from_str(text: &str) -> Result<CallerLimits, String> {
         let mut limits = CallerLimits::default();
-        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, number) = part.split_once('=').unwrap_or((part, ""));
-            let limit = match name {
-                "requests_per_s" => &mut limits.requests_per_s,
-                "renders_max" => &mut limits.renders_max,
-                "uploads_max" => &mut limits.uploads_max,
-                _ => {
-                    return Err(format!("unknown limit {name:?}; limits are requests_per_s, renders_max, uploads_max"));
-                }
-            };
-            *limit = Some(number.parse().map_err(|_| format!("{name} must be a whole number from 1, not {number:?}"))?);
-        }
-        Ok(limits)
+        let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
+        let mistakes: Vec<String> = parts.filter_map(|part| limits.read(part).err()).collect();
+        if mistakes.is_empty() { Ok(limits) } else { Err(mistakes.join("; ")) }
     }
 }
 

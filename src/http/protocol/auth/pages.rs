@@ -74,7 +74,8 @@ impl fmt::Display for Origins {
 
 impl Access {
     /// Refuses a request that changes something, if a page of a foreign origin may have sent it. A page that shows a key
-    /// or has a signed URL was given it; a request that needs neither may be that of any page.
+    /// or has a signed URL was given it; a request that needs neither may be that of any page. This holds for a server that
+    /// is public without keys, too: it may be public to one network alone, whose browsers show pages of everybody.
     pub(in crate::http) fn check_page(&self, grant: Grant, headers: &HeaderMap) -> Result<(), Error> {
         if grant != Grant::Public || self.cors_origins.all {
             return Ok(());
