@@ -66,5 +66,6 @@ mod table;
 pub use crate::pipeline::Presets;
 pub use app::{App, Settings};
 pub use message::options::Options;
+pub use protocol::metrics::describe as describe_metrics;
 pub use protocol::{auth, sign};
 pub use table::{ROUTES, Route};

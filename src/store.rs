@@ -75,6 +75,15 @@ pub struct Stat {
     pub len: u64,
 }
 
+/// The space of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes that are free.
+    pub bytes: u64,
+    /// Bytes that uploads leave free.
+    pub reserve_bytes: u64,
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -124,6 +133,10 @@ pub trait Store: Send + Sync {
     /// Keeps a line of text beyond the end of the process. A backend may keep nothing.
     fn set_scrub_note(&self, _note: String) -> Future<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+    /// The space of the device, as it was last seen; `None`: it is not known.
+    fn free_space(&self) -> Option<FreeSpace> {
+        None
     }
     /// Counts of calls to the device since the store was opened.
     fn counters(&self) -> Counters {

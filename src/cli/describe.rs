@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::exit;
 use crate::config;
-use crate::http::ROUTES;
+use crate::http::{ROUTES, describe_metrics};
 use crate::pipeline;
 use crate::pipeline::codec::CODECS;
 use crate::pipeline::docs::Row;
@@ -27,6 +27,7 @@ const DESCRIPTIONS: &[(&str, Describe)] = &[
     ("operations", describe_operations),
     ("formats", describe_formats),
     ("foreign", describe_foreign),
+    ("metrics", describe_metrics),
 ];
 
 pub fn command() -> Command {

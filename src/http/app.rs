@@ -18,7 +18,7 @@ use crate::items::Items;
 use crate::jobs::{Jobs, Options as JobOptions};
 use crate::pipeline::Limits;
 use crate::renditions::{self, Renditions};
-use crate::store::{self, Scrub, Store, Uploads};
+use crate::store::{self, FreeSpace, Scrub, Store, Uploads};
 
 /// Everything that a request can need; one per process.
 pub struct App {
@@ -71,6 +71,11 @@ impl App {
             converts_render: self.items.convert_renders(),
             effort_max: self.options.effort_max,
         }
+    }
+
+    /// The space of the store's device, if it is known.
+    pub(super) fn free_space(&self) -> Option<FreeSpace> {
+        self.store.free_space()
     }
 
     /// Answers with a streamed 200 whose body `work` writes, on a task of its own.

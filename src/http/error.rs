@@ -139,6 +139,11 @@ impl Error {
     pub(super) fn mismatch(expected: Digest, actual: Digest) -> Error {
         Error::Store(store::Error::Mismatch { expected, actual })
     }
+
+    /// The store has no room.
+    pub(super) fn is_full(&self) -> bool {
+        *self == Error::Store(store::Error::Full)
+    }
 }
 
 // Written by hand, since `thiserror` would ask for texts, which only `problem` may choose.

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::call::{Call, Reply};
-use super::protocol::auth::Scope;
+use super::protocol::auth::{Scope, Work};
 use super::routes::{bulk, image_batch, images, info, jobs, process, remote, system, upload};
 use crate::digest::Digest;
 
@@ -35,11 +35,27 @@ impl PathPattern {
     }
 }
 
+/// The works of a request as a whole that a caller may have limits for. A render that the cache may answer is counted
+/// where it begins ([`Call::begin_render`]).
+pub(super) struct Works {
+    plain: &'static [Work],
+    /// The works of a request with a query, which asks for renders on some routes.
+    with_query: &'static [Work],
+}
+
+impl Works {
+    const NONE: Works = Works { plain: &[], with_query: &[] };
+    const RENDER: Works = Works { plain: &[Work::Render], with_query: &[Work::Render] };
+    const RENDER_BY_QUERY: Works = Works { plain: &[], with_query: &[Work::Render] };
+    const UPLOAD: Works = Works { plain: &[Work::Upload], with_query: &[Work::Upload, Work::Render] };
+}
+
 /// One method on one path.
 pub struct Route {
     pub(super) method: Method,
     pub(super) pattern: PathPattern,
     pub(super) scope: Scope,
+    works: Works,
     pub(super) doc: &'static str,
 }
 
@@ -64,14 +80,19 @@ impl Route {
         self.method == Method::GET && matches!(self.pattern, PathPattern::Image(_) | PathPattern::Rendition(_))
     }
 
+    /// The works of a request with this query.
+    pub(super) fn works(&self, query: Option<&str>) -> &'static [Work] {
+        if query.is_none_or(str::is_empty) { self.works.plain } else { self.works.with_query }
+    }
+
     /// One sentence of documentation.
     pub fn doc(&self) -> &'static str {
         self.doc
     }
 }
 
-const fn route(method: Method, pattern: PathPattern, scope: Scope, doc: &'static str) -> Route {
-    Route { method, pattern, scope, doc }
+const fn route(method: Method, pattern: PathPattern, scope: Scope, works: Works, doc: &'static str) -> Route {
+    Route { method, pattern, scope, works, doc }
 }
 
 /// Every route. The most frequent ones come first, and a fixed path wins over `{id}`.
@@ -88,108 +109,155 @@ pub static ROUTES: &[Route] = &[
         Method::GET,
         PathPattern::Rendition(images::rendition),
         Scope::Read,
+        Works::NONE,
         "The image in another format, or rendered by the query.",
     ),
-    route(Method::GET, PathPattern::Image(images::original), Scope::Read, "The original bytes, or ranges of them."),
-    route(Method::PUT, PathPattern::Image(upload::put), Scope::Write, "Stores the image of this id; idempotent."),
-    route(Method::DELETE, PathPattern::Image(images::delete), Scope::Admin, "Removes the image and its renditions."),
+    route(
+        Method::GET,
+        PathPattern::Image(images::original),
+        Scope::Read,
+        Works::NONE,
+        "The original bytes, or ranges of them.",
+    ),
+    route(
+        Method::PUT,
+        PathPattern::Image(upload::put),
+        Scope::Write,
+        Works::UPLOAD,
+        "Stores the image of this id; idempotent.",
+    ),
+    route(
+        Method::DELETE,
+        PathPattern::Image(images::delete),
+        Scope::Admin,
+        Works::NONE,
+        "Removes the image and its renditions.",
+    ),
     route(
         Method::GET,
         PathPattern::Info(info::info),
         Scope::Read,
+        Works::NONE,
         "Format, size, frames, orientation, profile and EXIF; `include=` adds placeholders, colours and a hash.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images", upload::post),
         Scope::Write,
+        Works::UPLOAD,
         "Stores one image (a raw body, a form, or `{\"url\": ...}` as JSON) or many (a form or a tar). `prerender=` renders presets.",
     ),
     route(
         Method::GET,
         PathPattern::Fixed("/images", images::list),
         Scope::Admin,
+        Works::NONE,
         "Images in the order of their ids, page by page.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images/missing", image_batch::missing),
         Scope::Read,
+        Works::NONE,
         "The ids of a list that are not stored.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images/info", image_batch::info),
         Scope::Read,
+        Works::RENDER_BY_QUERY,
         "Information about many images, one line each; `include=` as for one.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/images/delete", image_batch::delete),
         Scope::Admin,
+        Works::NONE,
         "Removes many images and their renditions; one result line each.",
     ),
     route(
         Method::POST,
         PathPattern::Extension("/process.{ext}", process::process),
         Scope::Process,
+        Works::RENDER,
         "The body, rendered by the query; nothing is stored.",
     ),
     route(
         Method::GET,
         PathPattern::Extension("/remote.{ext}", remote::remote),
         Scope::Process,
+        Works::RENDER,
         "The image at `url=`, rendered by the rest of the query; `store=true` stores it and needs `write` too.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/bulk", bulk::bulk),
         Scope::Process,
+        Works::RENDER,
         "Many items, one JSON object a line; one result line for each output. Needs `read` for stored sources and `write` for `\"to\": \"blob\"`.",
     ),
     route(
         Method::POST,
         PathPattern::Fixed("/jobs", jobs::submit),
         Scope::Process,
+        Works::RENDER,
         "The items of `/bulk` as a background job, as NDJSON or a JSON array; outputs go to the store.",
     ),
-    route(Method::GET, PathPattern::Fixed("/jobs", jobs::list), Scope::Admin, "Jobs, newest first."),
-    route(Method::GET, PathPattern::Job("/jobs/{id}", jobs::status), Scope::Process, "State and progress of a job."),
+    route(Method::GET, PathPattern::Fixed("/jobs", jobs::list), Scope::Admin, Works::NONE, "Jobs, newest first."),
+    route(
+        Method::GET,
+        PathPattern::Job("/jobs/{id}", jobs::status),
+        Scope::Process,
+        Works::NONE,
+        "State and progress of a job.",
+    ),
     route(
         Method::DELETE,
         PathPattern::Job("/jobs/{id}", jobs::cancel),
         Scope::Process,
+        Works::NONE,
         "Ends a job; its results so far are kept. 204 also if it had ended before.",
     ),
     route(
         Method::POST,
         PathPattern::Job("/jobs/{id}/retry", jobs::retry),
         Scope::Process,
+        Works::RENDER,
         "Runs the failed items of a job that is done again.",
     ),
     route(
         Method::GET,
         PathPattern::Job("/jobs/{id}/events", jobs::events),
         Scope::Process,
+        Works::NONE,
         "Progress of a job as server-sent events, until it ends.",
     ),
     route(
         Method::GET,
         PathPattern::Job("/jobs/{id}/results", jobs::results),
         Scope::Process,
+        Works::NONE,
         "The results so far, as NDJSON; `after=` continues an earlier response.",
     ),
-    route(Method::GET, PathPattern::Fixed("/healthz", system::healthz), Scope::Open, "Whether the process responds."),
+    route(
+        Method::GET,
+        PathPattern::Fixed("/healthz", system::healthz),
+        Scope::Open,
+        Works::NONE,
+        "Whether the process responds.",
+    ),
     route(
         Method::GET,
         PathPattern::Fixed("/readyz", system::readyz),
         Scope::Open,
+        Works::NONE,
         "Whether the server serves images, with a line for each part that fails.",
     ),
     route(
         Method::GET,
         PathPattern::Fixed("/metrics", system::metrics),
         Scope::Admin,
+        Works::NONE,
         "Metrics in the text format of Prometheus.",
     ),
 ];

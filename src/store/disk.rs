@@ -42,7 +42,7 @@ use self::stage::Staged;
 use self::watch::Watch;
 use super::folder::TEMPORARY;
 use super::locks::{Guard, Locks};
-use super::{Blob, Commit, Counters, Error, Future, Listing, Options, Stage, Stat, Store};
+use super::{Blob, Commit, Counters, Error, FreeSpace, Future, Listing, Options, Stage, Stat, Store};
 use crate::digest::Digest;
 
 /// The most names that are looked up on the caller's thread, if they are cached.
@@ -337,6 +337,10 @@ impl<F: Fs> Store for Disk<F> {
     fn writable(&self) -> Result<(), Error> {
         self.inner.core.health.accepts_uploads()?;
         if self.inner.core.space.was_short() { Err(Error::Full) } else { Ok(()) }
+    }
+
+    fn free_space(&self) -> Option<FreeSpace> {
+        self.inner.core.space.seen()
     }
 
     fn counters(&self) -> Counters {

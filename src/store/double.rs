@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::{Blob, Commit, Counters, Digest, Error, Future, Listing, Stage, Stat, Store};
+use super::{Blob, Commit, Counters, Digest, Error, FreeSpace, Future, Listing, Stage, Stat, Store};
 
 /// A moment at which a test may delay, refuse or count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,10 @@ impl Store for Double {
 
     fn unreadable(&self) -> Vec<String> {
         self.store.unreadable()
+    }
+
+    fn free_space(&self) -> Option<FreeSpace> {
+        self.store.free_space()
     }
 
     fn counters(&self) -> Counters {

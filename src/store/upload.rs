@@ -1,5 +1,6 @@
 //! [`Uploads`]: the way into a store, above every backend. It hashes and bounds bytes, checks digests, and shares one
-//! durable result between simultaneous uploads of the same bytes.
+//! durable result between simultaneous uploads of the same bytes. While the store has no room, bytes are hashed and not
+//! kept: what is stored already is acknowledged as always, and only new bytes are refused.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -19,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Commit, Error, Options, Stage, Stat, Store};
+use super::{Blob, Commit, Error, Options, Stage, Stat, Store};
 use crate::digest::{Digest, Hasher};
 use crate::singleflight::{Aborted, Group};
 
@@ -47,7 +48,8 @@ struct Shared {
 /// An upload whose bytes are arriving. A drop leaves nothing behind.
 pub struct Upload {
     shared: Arc<Shared>,
-    stage: Box<dyn Stage>,
+    /// `None`: the store has no room, so the bytes are only hashed.
+    stage: Option<Box<dyn Stage>>,
     hasher: Hasher,
     len: u64,
     budget: OwnedSemaphorePermit,
@@ -62,7 +64,7 @@ pub struct Sealed {
     /// The number of bytes.
     pub len: u64,
     shared: Arc<Shared>,
-    stage: Box<dyn Stage>,
+    stage: Option<Box<dyn Stage>>,
     budget: OwnedSemaphorePermit,
     read_back: Option<OwnedSemaphorePermit>,
 }
@@ -99,8 +101,9 @@ impl Uploads {
         (self.shared.options.batch_max, self.shared.options.batch_bytes_max)
     }
 
-    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy`, `ReadOnly` and, for a long one, `Full` are
-    /// returned before a byte is read. The budget is taken as bytes come: clients that only declare a length keep no other from it.
+    /// Begins an upload of `declared` bytes, if known. `TooLarge`, `Busy` and `ReadOnly` are returned before a byte is read,
+    /// `Full` only by the commit: the store may have the bytes. The budget is taken as bytes come: clients that only declare
+    /// a length keep no other from it.
     pub async fn begin(&self, declared: Option<u64>) -> Result<Upload, Error> {
         self.expects(declared.unwrap_or(0))?;
         self.begun(self.acquire_none(), declared, 1).await
@@ -113,10 +116,10 @@ impl Uploads {
 
     async fn begun(&self, mut reserved: Reserved, declared: Option<u64>, bytes: u64) -> Result<Upload, Error> {
         self.shared.bounded(declared.unwrap_or(0))?;
-        self.admits_body(declared)?;
+        let keeps = self.keeps(declared)?;
         reserved.acquire(bytes).await?;
         let Reserved { shared, budget, patience } = reserved;
-        let stage = shared.store.stage(declared).await?;
+        let stage = if keeps { Some(shared.store.stage(declared).await?) } else { None };
         Ok(Upload { shared, stage, hasher: Hasher::default(), len: 0, budget, patience, broken: false })
     }
 
@@ -137,11 +140,17 @@ impl Uploads {
         }
     }
 
-    /// Checks whether a body of `declared` bytes may begin: `ReadOnly`, `Full`. A short one may begin without room, since the
-    /// store may have it already. It stays in memory until that is known.
-    pub fn admits_body(&self, declared: Option<u64>) -> Result<(), Error> {
+    /// Checks whether bodies are read at all: `ReadOnly`. A full store may have their bytes already.
+    pub fn admits_bodies(&self) -> Result<(), Error> {
+        self.admits().or_else(|error| if error == Error::Full { Ok(()) } else { Err(error) })
+    }
+
+    /// Whether the bytes of a body of `declared` bytes are kept until they are committed. Without room only short ones are,
+    /// in memory.
+    fn keeps(&self, declared: Option<u64>) -> Result<bool, Error> {
+        self.admits_bodies()?;
         let is_short = declared.is_some_and(|bytes| bytes <= self.shared.options.memory_bytes_max as u64);
-        self.admits().or_else(|error| if is_short && error == Error::Full { Ok(()) } else { Err(error) })
+        Ok(is_short || self.admits().is_ok())
     }
 
     /// Takes `bytes` of the budget of uploads, for bytes that arrive but are not stored. `TooLarge`, `Busy`.
@@ -222,11 +231,30 @@ impl Shared {
         let max = self.options.blob_bytes_max;
         if len > max { Err(Error::TooLarge { max }) } else { Ok(()) }
     }
+
+    /// The blob that an upload without room has the bytes of; `Full` if they are not stored, or no longer what they were.
+    async fn stored(&self, digest: &Digest) -> Result<Blob, Error> {
+        match self.store.open(digest).await {
+            Err(Error::NotFound) => Err(Error::Full),
+            opened => opened,
+        }
+    }
+
+    /// The receipt of an upload without room; `Full` as for [`Shared::stored`].
+    async fn known(&self, digest: Digest, len: u64) -> Result<Receipt, Error> {
+        self.stored(&digest).await?.prove().await.map_err(not_replaced)?;
+        Ok(Receipt { digest, bytes: len, created: false })
+    }
+}
+
+/// What an error in the bytes of a stored blob means to an upload that cannot replace them.
+fn not_replaced(error: Error) -> Error {
+    if matches!(error, Error::Corrupt(_) | Error::NotFound) { Error::Full } else { error }
 }
 
 impl Upload {
     /// Takes the next bytes; `TooLarge` past the bound. After an error, or if this future is dropped, the upload is
-    /// void.
+    /// void. Where the room ends, the bytes so far are dropped, and the rest is only hashed.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.intact()?;
         // The stage and the hasher differ until the stage has taken all bytes.
@@ -238,7 +266,12 @@ impl Upload {
                 tokio::task::yield_now().await;
             }
         }
-        self.stage.write(bytes).await?;
+        if let Some(stage) = &mut self.stage {
+            match stage.write(bytes).await {
+                Err(Error::Full) => self.stage = None,
+                written => written?,
+            }
+        }
         self.broken = false;
         Ok(())
     }
@@ -279,10 +312,18 @@ impl Sealed {
             let permit = Arc::clone(&self.shared.read_backs).acquire_owned().await;
             self.read_back = Some(permit.expect("this semaphore is never closed"));
         }
-        self.stage.bytes().await
+        if let Some(stage) = &mut self.stage {
+            match stage.bytes().await {
+                // The end of the body had to go to the device.
+                Err(Error::Full) => self.stage = None,
+                bytes => return bytes,
+            }
+        }
+        self.shared.stored(&self.digest).await?.bytes().await.map_err(not_replaced)
     }
 
-    /// Stores the body; returns once it is durable. A caller that leaves does not stop it.
+    /// Stores the body; returns once it is durable. A caller that leaves does not stop it. `Full` if there is no room, and
+    /// the bytes are not stored already.
     ///
     /// While the same digest is being stored, this waits for *that* durable result and writes nothing. If a delete has
     /// removed that result by then, the body is stored after all: the delete may have been answered before this upload
@@ -290,6 +331,7 @@ impl Sealed {
     pub async fn commit(self) -> Result<Receipt, Error> {
         let Sealed { digest, len, shared, stage, budget, read_back } = self;
         drop(read_back);
+        let Some(stage) = stage else { return shared.known(digest, len).await };
         let mut own = Some((stage, budget));
         // Once more for each delete that came in between.
         loop {
@@ -300,8 +342,12 @@ impl Sealed {
                     stage.commit(digest).await
                 }
             });
+            let committed = committed.await;
             let commit =
-                committed.await.unwrap_or_else(|Aborted| Err(Error::Unavailable("the commit was aborted".into())))?;
+                match committed.unwrap_or_else(|Aborted| Err(Error::Unavailable("the commit was aborted".into()))) {
+                    Err(Error::Full) => return shared.known(digest, len).await,
+                    commit => commit?,
+                };
             if own.is_none() {
                 return Ok(Receipt { digest, bytes: len, created: commit == Commit::New });
             }

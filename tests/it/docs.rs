@@ -18,7 +18,7 @@ const DOCUMENTS: &[(&str, &[&str])] = &[
     ("benches/README.md", &[]),
     ("fixtures/gallery/README.md", &["gallery", "operations", "formats"]),
     ("src/config/README.md", &["config"]),
-    ("src/http/README.md", &["routes", "foreign"]),
+    ("src/http/README.md", &["routes", "foreign", "metrics"]),
 ];
 
 /// The most lines of the README. A longer text is a reference, which belongs next to its subject.

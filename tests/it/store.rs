@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use progimage::digest::Digest;
-use progimage::store::{self, Blob, Commit, Counters, Error, Future, Listing, Options, Stage, Stat, Store};
+use progimage::store::{self, Blob, Commit, Counters, Error, FreeSpace, Future, Listing, Options, Stage, Stat, Store};
 
 /// A folder that is removed after the test. In memory where possible, since a new store makes 4,096 folders and syncs.
 fn folder() -> tempfile::TempDir {

@@ -161,6 +161,7 @@ impl<'a> CopyRun<'a> {
     /// Copies one blob durably. It is hashed when it is read, and again when it is written.
     async fn blob(&self, digest: &Digest) -> Result<(), Error> {
         let blob = self.source.open(digest).await?;
+        self.uploads.admits()?;
         let mut upload = self.uploads.begin(Some(blob.len)).await?;
         let mut start = 0;
         while let Some(frame) = next(&blob, &mut start).await? {

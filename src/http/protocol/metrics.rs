@@ -41,18 +41,23 @@ struct RouteLabels {
 }
 
 /// The counters of the layers, read when the page is requested.
+#[derive(Default)]
 pub(in crate::http) struct Figures {
     pub(in crate::http) accepted: u64,
     pub(in crate::http) draining: bool,
     pub(in crate::http) writable: bool,
     pub(in crate::http) renditions: renditions::Counters,
     pub(in crate::http) store: store::Counters,
+    /// The space of the store's device, if it is known.
+    pub(in crate::http) space: Option<store::FreeSpace>,
     pub(in crate::http) scrub: store::ScrubCounters,
     /// Folders of the store that cannot be read.
     pub(in crate::http) unreadable: u64,
     pub(in crate::http) jobs: jobs::Counters,
     /// Whether the queue of jobs has answered.
     pub(in crate::http) jobs_answer: bool,
+    /// Malformed queues that were moved aside.
+    pub(in crate::http) jobs_lost: u64,
 }
 
 /// One metric of the layers.
@@ -107,6 +112,9 @@ const SAMPLES: &[Sample] = &[
     Now("jobs_answer", "Whether the queue of jobs responds; if not, its metrics are 0", |figures| {
         u64::from(figures.jobs_answer)
     }),
+    Now("jobs_lost_queues", "Malformed queues beside the present one, whose jobs do not run", |figures| {
+        figures.jobs_lost
+    }),
     Now("jobs_queued", "Jobs without an item that has run", |figures| figures.jobs.queued),
     Now("jobs_running", "Unfinished jobs with an item that has run", |figures| figures.jobs.running),
     Now("jobs_waiting_read_only", "Unfinished jobs that wait since the store is read-only", |figures| {
@@ -126,6 +134,12 @@ const SAMPLES: &[Sample] = &[
     Now("store_writable", "Whether uploads would be accepted now", |figures| u64::from(figures.writable)),
     Now("store_unreadable_folders", "Folders of images that could not be read when last needed", |figures| {
         figures.unreadable
+    }),
+    Now("store_free_bytes", "Bytes free on the device of the store; 0 also if it has none", |figures| {
+        figures.space.map_or(0, |space| space.bytes)
+    }),
+    Now("store_reserve_bytes", "Bytes of that device that uploads leave free", |figures| {
+        figures.space.map_or(0, |space| space.reserve_bytes)
     }),
     Total("store_fdatasync", "Files whose bytes were synced", |figures| figures.store.fdatasync),
     Total("store_fsync", "Directories whose names were synced", |figures| figures.store.fsync),
@@ -265,6 +279,25 @@ impl Metrics {
     }
 }
 
+/// Every metric, as Markdown. It is made of a page, so that none is missing.
+pub fn describe() -> String {
+    let metrics = Metrics::new(std::iter::empty());
+    // Metrics with labels are on the page once there is a response.
+    metrics.answered(None, StatusCode::OK, Duration::ZERO);
+    let page = metrics.text(&Figures::default()).unwrap_or_default();
+    let mut table = "| Metric | Kind | Meaning |\n|---|---|---|\n".to_owned();
+    let (mut name, mut help) = ("", "");
+    for line in page.lines() {
+        if let Some(line) = line.strip_prefix("# HELP ") {
+            (name, help) = line.split_once(' ').unwrap_or((line, ""));
+        } else if let Some((_, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            table += &format!("| `{name}{suffix}` | {kind} | {help} |\n");
+        }
+    }
+    table
+}
+
 fn registry_of(figures: &Figures) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
     for sample in SAMPLES {
@@ -328,15 +361,31 @@ mod tests {
             writable: true,
             renditions,
             store,
+            space: Some(store::FreeSpace { bytes: 205, reserve_bytes: 206 }),
             scrub,
             unreadable: 140,
             jobs,
             jobs_answer: true,
+            jobs_lost: 207,
         };
         let mut text = String::new();
         encode_registry(&mut text, &registry_of(&figures)).expect("it is written to memory");
-        for value in (101..=140).chain([190]).chain(201..=204) {
+        for value in (101..=140).chain([190]).chain(201..=207) {
             assert_eq!(text.matches(&format!(" {value}\n")).count(), 1, "{value} in {text}");
+        }
+    }
+
+    #[test]
+    fn every_metric_is_described() {
+        let table = describe();
+        let own = ["http_requests_total", "http_request_seconds", "uploads_total", "http_connections"];
+        let samples = SAMPLES.iter().map(|sample| match sample {
+            Total(name, help, _) => (format!("{name}_total` | counter"), *help),
+            Now(name, help, _) => (format!("{name}` | gauge"), *help),
+        });
+        for (name, help) in samples.chain(own.map(|name| (format!("{name}` | "), ""))) {
+            let row = table.lines().find(|row| row.contains(&format!("`progimage_{name}")));
+            assert!(row.is_some_and(|row| row.contains(help)), "{name} in {table}");
         }
     }
 

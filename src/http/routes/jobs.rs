@@ -173,8 +173,11 @@ async fn send_results(app: &App, mut page: Page, mut answer: StreamWriter) -> Re
             answer.send(joined(&page.lines)).await?;
         }
         if page.last {
-            let Status { state, .. } = page.status;
-            let last = json!({ "done": state.has_ended(), "state": state.name(), "after": page.after });
+            let Status { state, waits_for, .. } = page.status;
+            let mut last = json!({ "done": state.has_ended(), "state": state.name(), "after": page.after });
+            if let Some(reason) = waits_for {
+                last["reason"] = reason.name().into();
+            }
             return answer.end(last.to_string().into()).await;
         }
         // The job was forgotten or submitted again, or the database does not respond. A response without its last line

@@ -117,6 +117,10 @@ async fn verify(call: Call, id: Digest) -> Result<(), Error> {
 async fn raw(call: Call, expected: Option<Digest>, prerender: &Prerender) -> Result<Response, Error> {
     let Call { app, parts, body, .. } = call;
     let mut claims = Claims::of(&parts.headers)?;
+    if expected.is_some() {
+        // It is not stored, or is no longer what it was.
+        app.uploads.admits()?;
+    }
     let mut upload = app.uploads.begin(body.declared()).await?;
     let mut reader = body.read(&app.options);
     while let Some(chunk) = reader.next().await? {

@@ -32,14 +32,17 @@ enum Resource<'a> {
     Job(&'static str, Digest),
 }
 
-/// Finds the route of a request, checks access, and runs the handler. Returns the index in [`ROUTES`] and the grant, if
-/// there is a route.
-pub(super) fn dispatch(
-    app: &Arc<App>,
-    place: &Place,
-    parts: Parts,
-    body: RequestBody,
-) -> (Option<(usize, Grant)>, Reply) {
+/// A request that was dispatched.
+pub(super) struct Dispatched {
+    /// The index in [`ROUTES`] and the grant, if there is a route and the request may use it.
+    pub(super) route: Option<(usize, Grant)>,
+    /// Whether the request asks for an image, with which every web page may do so.
+    pub(super) is_image: bool,
+    pub(super) reply: Reply,
+}
+
+/// Finds the route of a request, checks access, and runs the handler.
+pub(super) fn dispatch(app: &Arc<App>, place: &Place, parts: Parts, body: RequestBody) -> Dispatched {
     // This clone is a reference count. The resource borrows from it while `parts` moves into the call.
     let uri = parts.uri.clone();
     match find(app, place, &parts, uri.path()) {
@@ -52,21 +55,26 @@ pub(super) fn dispatch(
             let reply = match caller {
                 Ok(caller) => {
                     let call = Call { app: app.clone(), parts, body, grant, caller: caller.clone() };
-                    within_limits(caller.as_deref(), works(route, uri.query()), run(route, resource, call))
+                    within_limits(caller.as_deref(), route.works(uri.query()), run(route, resource, call))
                 }
                 Err(error) => Reply::Now(Err(error)),
             };
-            (Some((index, grant)), reply)
+            Dispatched { route: Some((index, grant)), is_image: route.is_image(), reply }
         }
         Ok(Found::Options { allow, is_image }) => {
             let mut response = response::options(&allow);
-            let headers = response.headers_mut();
-            app.access.share(is_image, parts.headers.get(ORIGIN), headers);
-            app.access.share_methods(is_image, &allow, parts.headers.get(ORIGIN), headers);
-            (None, Reply::Now(Ok(response)))
+            app.access.share_methods(is_image, &allow, parts.headers.get(ORIGIN), response.headers_mut());
+            Dispatched { route: None, is_image, reply: Reply::Now(Ok(response)) }
         }
-        Err(error) => (None, Reply::Now(Err(error))),
+        Err(error) => {
+            let is_image = known(&parts.method) == Ok(Method::GET) && resource(uri.path()).is_ok_and(is_image);
+            Dispatched { route: None, is_image, reply: Reply::Now(Err(error)) }
+        }
     }
+}
+
+fn is_image(resource: Resource) -> bool {
+    matches!(resource, Resource::Image(_) | Resource::Rendition(..))
 }
 
 fn run(route: &Route, resource: Resource, call: Call) -> Reply {
@@ -101,24 +109,6 @@ fn within_limits(caller: Option<&Caller>, works: &[Work], reply: Reply) -> Reply
     })
 }
 
-/// The works of a request as a whole that a caller may have limits for. A render that the cache may answer is counted
-/// where it begins ([`Call::begin_render`]). Most routes here know a single parameter, and that asks for renders.
-fn works(route: &Route, query: Option<&str>) -> &'static [Work] {
-    let is_plain = query.is_none_or(str::is_empty);
-    match route.pattern {
-        _ if route.scope == Scope::Write && is_plain => &[Work::Upload],
-        _ if route.scope == Scope::Write => &[Work::Upload, Work::Render],
-        PathPattern::Extension(..) => &[Work::Render],
-        PathPattern::Fixed("/bulk" | "/jobs", _) | PathPattern::Job("/jobs/{id}/retry", _)
-            if route.method == Method::POST =>
-        {
-            &[Work::Render]
-        }
-        PathPattern::Fixed("/images/info", _) if !is_plain => &[Work::Render],
-        _ => &[],
-    }
-}
-
 enum Found<'a> {
     Route {
         index: usize,
@@ -143,8 +133,7 @@ fn find<'a>(app: &'a App, place: &Place, parts: &Parts, path: &'a str) -> Result
     else {
         let allow = allow(resource).ok_or_else(|| with_hint(Error::NoRoute, &parts.uri))?;
         if method == Method::OPTIONS {
-            let is_image = matches!(resource, Resource::Image(_) | Resource::Rendition(..));
-            return Ok(Found::Options { allow, is_image });
+            return Ok(Found::Options { allow, is_image: is_image(resource) });
         }
         return Err(Error::MethodNotAllowed { allow });
     };

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};
 use hyper::{Method, Request, StatusCode};
 
-use super::dispatch::dispatch;
+use super::dispatch::{Dispatched, dispatch};
 use super::places::Place;
 use crate::http::app::App;
 use crate::http::call::Reply;
@@ -58,11 +58,13 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             negotiates: parts.uri.path().rsplit_once('.').is_some_and(|(_, extension)| is_auto(extension)),
             request_id: request_id(&parts.headers),
             origin: parts.headers.get(ORIGIN).cloned(),
+            is_image: false,
             route: None,
             grant: Grant::Public,
         };
         let body = RequestBody::new(incoming, activity.clone());
-        let (route, reply) = dispatch(&self.app, &self.place, parts, body);
+        let Dispatched { route, is_image, reply } = dispatch(&self.app, &self.place, parts, body);
+        let finish = Finish { is_image, ..finish };
         let finish = match route {
             Some((index, grant)) => Finish { route: Some(index), grant, ..finish },
             None => finish,
@@ -107,6 +109,8 @@ pub(in crate::http) struct Finish {
     request_id: Option<HeaderValue>,
     /// The origin of the web page that asks.
     origin: Option<HeaderValue>,
+    /// Whether an image was asked for, which every page may read.
+    is_image: bool,
     /// The index in `ROUTES`.
     route: Option<usize>,
     /// Why the request was let through. Without a route every client may see the response.
@@ -126,9 +130,8 @@ impl Finish {
         if self.negotiates {
             response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         }
-        if let Some(index) = self.route {
-            self.app.access.share(ROUTES[index].is_image(), self.origin.as_ref(), response.headers_mut());
-        }
+        // Errors, too: without these fields a page cannot tell a refusal from a server that is away.
+        self.app.access.share(self.is_image, self.origin.as_ref(), response.headers_mut());
         if let Some(id) = &self.request_id {
             response.headers_mut().insert(X_REQUEST_ID, id.clone());
         }
@@ -151,7 +154,13 @@ impl Finish {
 
     fn problem(&self, error: Error) -> Response {
         let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
-        report(&error, request_id).respond(self.safe, self.grant == Grant::Private)
+        let mut problem = report(&error, request_id);
+        if error.is_full()
+            && let Some(space) = self.app.free_space()
+        {
+            problem = problem.short_of_space(space);
+        }
+        problem.respond(self.safe, self.grant == Grant::Private)
     }
 }
 

@@ -1,9 +1,10 @@
 //! [`Space`]: whether the device has less free than its reserve. Uploads end before a device is full, so that deletes, the
 //! log of the queue, and other programs still have room.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use parking_lot::Mutex;
 
 use super::fs::Fs;
+use crate::store::FreeSpace;
 
 /// The part of a small device that is its reserve, if the setting is more.
 const DEVICE_PART: u64 = 20;
@@ -16,25 +17,33 @@ pub fn reserve(reserve_bytes: u64, all: u64) -> u64 {
 /// The free space of a device, as it was last seen.
 pub struct Space {
     reserve_bytes: u64,
-    is_short: AtomicBool,
+    seen: Mutex<Option<FreeSpace>>,
 }
 
 impl Space {
     /// A device of which [`reserve`] stays free. It has enough until the first look.
     pub fn new(reserve_bytes: u64) -> Space {
-        Space { reserve_bytes, is_short: AtomicBool::new(false) }
+        Space { reserve_bytes, seen: Mutex::default() }
     }
 
     /// Whether less than the reserve was free at the last look.
     pub fn was_short(&self) -> bool {
-        self.is_short.load(Ordering::Relaxed)
+        self.seen().is_some_and(|seen| seen.bytes < seen.reserve_bytes)
+    }
+
+    /// What was found at the last look; `None`: the device does not tell.
+    pub fn seen(&self) -> Option<FreeSpace> {
+        *self.seen.lock()
     }
 
     /// Looks whether less than the reserve is free. A device that does not tell has enough. The call may wait for the
     /// device.
     pub fn is_short(&self, fs: &impl Fs) -> bool {
-        let is_short = fs.statvfs().is_ok_and(|room| room.free < reserve(self.reserve_bytes, room.all));
-        self.is_short.store(is_short, Ordering::Relaxed);
-        is_short
+        let found = fs.statvfs().ok();
+        *self.seen.lock() = found.map(|room| {
+            let reserve_bytes = reserve(self.reserve_bytes, room.all);
+            FreeSpace { bytes: room.free, reserve_bytes }
+        });
+        self.was_short()
     }
 }

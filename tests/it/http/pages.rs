@@ -125,3 +125,39 @@ fn listed_origins_may_use_every_route() {
     let stored = open.send("POST", "/images", &[EVIL], &image);
     assert_eq!((stored.status, stored.field("access-control-allow-origin")), (201, Some("*")));
 }
+
+#[test]
+fn listed_origins_may_read_why_a_request_was_refused() {
+    const GOOD: &str = "Origin: https://good.example";
+    let server = Server::with(|settings| {
+        let access = &mut settings.access;
+        access.keys = progimage::http::auth::keys("app:write;requests_per_s=1:0123456789abcdef").unwrap();
+        access.cors_origins = "https://good.example".parse().unwrap();
+        access.renditions_need_signature = true;
+    });
+    let check = |status: u16, method: &str, path: &str, fields: &[&str]| {
+        for (page, origin) in [(GOOD, Some("https://good.example")), (EVIL, None)] {
+            let answer = server.ask(method, path, &[fields, &[page]].concat());
+            assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+            let shared = answer.field("access-control-allow-origin");
+            // Images are for every page, and so is why one is refused.
+            let is_image = path.starts_with("/images/0") && method == "GET";
+            assert_eq!(shared, if is_image { Some("*") } else { origin }, "{method} {path}");
+            assert!(is_image || answer.field("vary").is_some_and(|vary| vary.contains("Origin")), "{method} {path}");
+        }
+    };
+    let key = "Authorization: Bearer 0123456789abcdef";
+    let image = format!("/images/0{}", "1".repeat(63));
+    check(401, "POST", "/images", &[]);
+    check(403, "DELETE", &image, &[key]);
+    check(401, "GET", "/metrics", &[]);
+    check(404, "GET", "/nothing", &[]);
+    check(405, "PATCH", "/images", &[]);
+    check(415, "POST", "/images/missing", &[key, "Content-Encoding: gzip"]);
+    check(404, "GET", &image, &[]);
+    check(403, "GET", &format!("{image}.png"), &[]);
+    // More than one a second.
+    let busy = || server.ask("POST", "/images", &[key, GOOD]);
+    let busy = std::iter::repeat_with(busy).find(|answer| answer.status == 429).expect("one in the end");
+    assert_eq!(busy.field("access-control-allow-origin"), Some("https://good.example"));
+}

@@ -89,3 +89,47 @@ fn an_upload_of_what_is_stored_and_not_read_any_more_is_there() {
     }
     assert_eq!(server.get(&path).field("content-type"), Some("application/octet-stream"));
 }
+
+/// A form of one file.
+fn form(image: &[u8]) -> Vec<u8> {
+    let head = b"--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a\"\r\n\r\n";
+    [&head[..], image, b"\r\n--b--\r\n"].concat()
+}
+
+/// An archive of one file.
+fn archive(image: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(image.len() as u64);
+    header.set_cksum();
+    builder.append_data(&mut header, "a", image).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_full_store_acknowledges_what_it_has_however_it_is_sent() {
+    let (stored, new) = (ppm(20, 20, [1, 2, 5]), ppm(20, 20, [1, 2, 6]));
+    for memory_bytes_max in [100, 1 << 20] {
+        let server = Server::with(|settings| {
+            settings.store.memory_store_bytes_max = stored.len() as u64;
+            settings.store.memory_bytes_max = memory_bytes_max;
+        });
+        let path = server.store(&stored);
+        let send = |image: &[u8]| {
+            let form = server.send("POST", "/images", &["Content-Type: multipart/form-data; boundary=b"], &form(image));
+            let raw = server.send("POST", "/images", &[], image);
+            let mut client = server.connect();
+            client.write(b"POST /images HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+            client.write(&[format!("{:x}\r\n", image.len()).as_bytes(), image, b"\r\n0\r\n\r\n"].concat());
+            let chunked = client.answer(false);
+            let line = server.send("POST", "/images", &["Content-Type: application/x-tar"], &archive(image));
+            let line = line.text().lines().next().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            [form.status, raw.status, chunked.status, line.unwrap()["status"].as_u64().unwrap() as u16]
+        };
+        assert_eq!(send(&stored), [200; 4]);
+        assert_eq!(server.send("PUT", &path, &[], &stored).status, 200);
+        assert_eq!(send(&new), [507; 4]);
+        server.send("PUT", &path_of(&new), &[], &new).assert_problem(507, "store-full");
+        assert_eq!(server.get(&path).status, 200);
+    }
+}

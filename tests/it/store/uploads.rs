@@ -101,7 +101,8 @@ async fn a_memory_store_holds_its_bound_and_not_one_more() {
     upload(&uploads, &[1; 6], None).await.unwrap();
     assert_eq!(upload(&uploads, &[2; 5], None).await, Err(Error::Full));
     upload(&uploads, &[2; 4], None).await.unwrap();
-    assert_eq!(uploads.begin(None).await.err(), Some(Error::Full));
+    assert_eq!(upload(&uploads, &[3; 1], None).await, Err(Error::Full));
+    assert!(!upload(&uploads, &[2; 4], None).await.unwrap().created, "what is there needs no room");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::http::message::response_body::{Body, Response};
 use crate::http::protocol::response;
 use crate::pipeline;
 use crate::pipeline::invalid::{Help, Invalid};
+use crate::store::FreeSpace;
 
 /// How long a 404 may be cached: an upload may end it.
 pub(super) const ABSENT_MAX_AGE_S: u32 = 5;
@@ -61,6 +62,15 @@ impl Problem {
             Some(value) => problem.member("value", value),
             None => problem,
         }
+    }
+
+    /// Names the space that there is, where the store has no room.
+    pub(in crate::http) fn short_of_space(self, FreeSpace { bytes, reserve_bytes }: FreeSpace) -> Problem {
+        let detail = format!(
+            "The store has no room for these bytes: {bytes} bytes of its device are free, and space_reserve_bytes keeps \
+             {reserve_bytes} free."
+        );
+        Problem { detail, ..self }.limit("space_reserve_bytes", Some(bytes), reserve_bytes)
     }
 
     /// The body.

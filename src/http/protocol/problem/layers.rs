@@ -29,7 +29,7 @@ pub(super) fn of_store(error: &store::Error) -> Problem {
             StatusCode::INSUFFICIENT_STORAGE,
             "store-full",
             "No space left",
-            "The store has no room for these bytes.",
+            "The store has no room for these bytes; space_reserve_bytes of its device stay free.",
         ),
         store::Error::ReadOnly => unavailable("store-read-only", "The store takes no uploads."),
         // The reason may hold a path, so it is written to the log only.

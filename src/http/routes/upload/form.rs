@@ -18,7 +18,7 @@ pub(super) async fn upload(call: Call, boundary: String, prerender: &Prerender) 
     // A digest in the head covers the whole form. It is checked for a form that is one image.
     let claims = Claims::of(&parts.headers)?;
     // These refusals come before anything is read. Later they would concern one part of many.
-    app.uploads.admits_body(body.declared())?;
+    app.uploads.admits_bodies()?;
     drop(app.uploads.try_acquire(0)?);
     let chunks = Chunks::new(body.stream(&app.options), claims);
     let mut form = FormEntries::new(chunks.clone(), boundary);

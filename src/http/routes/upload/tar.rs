@@ -30,7 +30,7 @@ const HEADER_TOO_LARGE: Error = Error::TooLarge { name: "tar_header_bytes_max", 
 /// `POST /images` of an archive.
 pub(super) async fn upload(call: Call, prerender: &Prerender) -> Result<Response, Error> {
     let Call { app, body, .. } = call;
-    app.uploads.admits()?;
+    app.uploads.admits_bodies()?;
     let reader = body.stream(&app.options);
     let mut archive = Archive { reader, chunk: Bytes::new(), data: 0, padding: 0, entry: None };
     // The first bytes are read before the response begins. A client that waits for `100 Continue` would take an early

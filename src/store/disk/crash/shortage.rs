@@ -186,22 +186,59 @@ fn a_body_that_is_under_way_stops_at_the_reserve() {
     });
 }
 
+/// Uploads a blob as the server does, which looks at the bytes first. The room ends after the first of them.
+async fn upload(fs: &SimFs, uploads: &Uploads, blob: usize, declared: Option<u64>) -> Result<bool, Error> {
+    let body = Bytes::from_static(BODIES[blob]);
+    let mut upload = uploads.begin(declared).await?;
+    upload.write(body.slice(..3)).await?;
+    fs.lock().room = Room { free: 0, all: u64::MAX };
+    upload.write(body.slice(3..)).await?;
+    let mut sealed = upload.seal(None).await?;
+    assert_eq!(sealed.bytes().await?, body);
+    Ok(sealed.commit().await?.created)
+}
+
 #[test]
-fn a_short_upload_of_what_is_stored_needs_no_room() {
+fn without_room_what_is_stored_is_acknowledged_and_new_bytes_are_refused() {
+    const PLENTY: Room = Room { free: u64::MAX, all: u64::MAX };
     let fs = SimFs::new(initialised());
     Runtime::new().unwrap().block_on(async {
         let store = start(&fs).unwrap();
         let uploads = Uploads::new(Arc::clone(&store) as Arc<dyn Store>, options());
-        put(&*store, 0).await.unwrap();
-        fs.lock().room = Room { free: 0, all: u64::MAX };
-        assert_eq!(put(&*store, 1).await, Err(Error::Full));
-        assert_eq!(store.writable(), Err(Error::Full));
-        let mut upload = uploads.begin(Some(BODIES[0].len() as u64)).await.unwrap();
-        upload.write(Bytes::from_static(BODIES[0])).await.unwrap();
-        assert!(!upload.seal(None).await.unwrap().commit().await.unwrap().created);
-        for declared in [Some(BODIES[1].len() as u64), None] {
-            assert_eq!(uploads.begin(declared).await.err(), Some(Error::Full), "it would not stay in memory");
+        for blob in [0, 1] {
+            put(&*store, blob).await.unwrap();
+            let lengths = [Some(BODIES[blob].len() as u64), None];
+            for (declared, is_known) in lengths.into_iter().flat_map(|len| [(len, false), (len, true)]) {
+                fs.lock().room = if is_known { Room { free: 0, ..PLENTY } } else { PLENTY };
+                // What the watch does.
+                store.inner.core.space.is_short(&fs);
+                assert_eq!(upload(&fs, &uploads, blob, declared).await, Ok(false), "{blob} {declared:?} {is_known}");
+                let other = upload(&fs, &uploads, 1 - blob, declared).await;
+                assert_eq!(other, Err(Error::Full), "{blob} {declared:?} {is_known}");
+            }
+            fs.lock().room = PLENTY;
+            store.inner.core.space.is_short(&fs);
+            assert_eq!(store.delete(&digest(blob)).await, Ok(true));
         }
+        assert_eq!(uploads.admits(), Ok(()));
+        upload(&fs, &uploads, 0, Some(BODIES[0].len() as u64)).await.unwrap_err();
+        assert!(fs.lock().state.names.keys().all(|path| !path.starts_with("tmp/")));
+    });
+}
+
+#[test]
+fn without_room_a_stored_blob_that_rotted_is_not_acknowledged() {
+    let fs = SimFs::new(initialised());
+    Runtime::new().unwrap().block_on(async {
+        let store = Disk::start(fs.clone(), Options { verify_after_s: 0, ..options() }, None).map(Arc::new).unwrap();
+        let uploads = Uploads::new(Arc::clone(&store) as Arc<dyn Store>, options());
+        put(&*store, 1).await.unwrap();
+        rot::rot(&fs, 1);
+        assert_eq!(upload(&fs, &uploads, 1, None).await, Err(Error::Full));
+        fs.lock().room = Room { free: u64::MAX, all: u64::MAX };
+        store.inner.core.space.is_short(&fs);
+        put(&*store, 1).await.unwrap();
+        assert_eq!(store.open(&digest(1)).await.unwrap().bytes().await.unwrap(), BODIES[1]);
     });
 }
 
