@@ -39,7 +39,7 @@ pub use error::Error;
 pub use limits::{Limits, within};
 use param::{Args, Param};
 use plan::RenderPlan;
-pub use plan::{Headers, PlanSummary, Step};
+pub use plan::{Fit, Headers, PlanSummary, Step};
 pub use raster::{Channels, Delay, Frame, Missing, Orientation, Picture, Raster, Samples, Shape, Size};
 pub use run::{Images, Output};
 pub use syntax::{

@@ -63,7 +63,7 @@ use cache::Cache;
 pub use counters::Counters;
 use engine::Engine;
 use generation::Lineage;
-pub use header::inspect;
+pub use header::{Found, inspect};
 pub use options::Options;
 use render::Made;
 pub use source::Source;

@@ -90,7 +90,7 @@ pub(super) enum Error {
     Precondition,
     /// No range of the request lies inside the body.
     Range { bytes: u64 },
-    /// `Accept` allows no format of the image.
+    /// `Accept` allows no format that holds the image.
     NotAcceptable,
     /// A header field or the body is malformed.
     Malformed { what: &'static str },

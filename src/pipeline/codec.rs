@@ -177,6 +177,8 @@ pub struct Encoder {
     pub channels: &'static [Channels],
     /// Whether 16-bit samples are accepted; otherwise the pipeline reduces them to 8 bits.
     pub sixteen_bit: bool,
+    /// Bits per sample that a lossless result preserves: 8, 10 or 16.
+    pub lossless_bits: u8,
     /// Default of `quality`; `None` for formats without a quality.
     pub quality: Option<u8>,
     /// SSIMULACRA2 score that `quality=auto` aims for: the average score of photographs at the default quality.
@@ -207,6 +209,7 @@ impl Encoder {
         frames_held: 2,
         channels: &[Channels::Rgb, Channels::Rgba],
         sixteen_bit: false,
+        lossless_bits: 8,
         quality: None,
         score: 0,
         lossless: Lossless::Always,

@@ -1,6 +1,7 @@
 //! [`RenderPlan`]: what a render will make, hold and refuse, from the source's header alone, before a pixel exists.
 //! [`PlanSummary`] is its public part.
 
+mod fit;
 mod memory;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use super::operation::{Operation, crop, resize, rotate};
 use super::param::Args;
 use super::{Channels, Deadline, Error, Limits, Orientation, Pipeline, Size};
 use crate::digest::Digest;
+pub use fit::Fit;
 pub(super) use memory::check_rest;
 use memory::{Chain, MemoryPlan, images_bytes};
 
@@ -190,8 +192,13 @@ fn frames_of(encoder: &Encoder, header: &Header, frame: Option<u32>) -> u32 {
     match frame {
         Some(frame) => frame + 1,
         None if encoder.frames_max <= 1 => 1,
-        None => header.frames.max(1),
+        None => frames_wanted(header, false),
     }
+}
+
+/// Number of frames that a result should have: all of the source, or `one` that is asked for.
+fn frames_wanted(header: &Header, one: bool) -> u32 {
+    if one { 1 } else { header.frames.max(1) }
 }
 
 /// Whether gray stays gray, or colour stays colour, from the source to the result, so that the source's profile fits both.

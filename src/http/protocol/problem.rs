@@ -124,7 +124,8 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
             .field(CONTENT_RANGE, format!("bytes */{bytes}"))
         }
         Error::NotAcceptable => {
-            let detail = "The Accept field allows no format of this server.";
+            let detail =
+                "The Accept field allows no format of this server that keeps the image's frames, alpha and depth.";
             problem(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail)
         }
         Error::Malformed { what } => malformed(what),

@@ -5,14 +5,18 @@ use hyper::http::request::Parts;
 
 use super::auth::Grant;
 use super::hint;
-use super::negotiate::{self, Bucket};
+use super::negotiate::{self, Accepted};
 use super::response_options::{self, EFFORT, Pairs, ResponseOptions};
 use crate::digest::Digest;
 use crate::http::error::Error;
-use crate::pipeline::codec::{Codec, Effort, Header, by_extension};
+use crate::pipeline::codec::{Codec, by_extension};
 use crate::pipeline::invalid::not_within;
 use crate::pipeline::query;
 use crate::pipeline::{self, Pipeline, Presets};
+use crate::renditions::Found;
+
+/// The query key of one frame.
+const FRAME: &str = "frame";
 
 /// The settings that change what a query means.
 #[derive(Clone, Copy)]
@@ -44,7 +48,7 @@ pub(in crate::http) struct RenderRequest {
 
 enum Format {
     Codec(&'static Codec),
-    Bucket(Bucket),
+    Accepted(Accepted),
 }
 
 impl RenderRequest {
@@ -70,7 +74,7 @@ impl RenderRequest {
         options: ResponseOptions,
     ) -> Result<RenderRequest, Error> {
         let format = match negotiate::is_auto(extension) {
-            true => Format::Bucket(negotiate::bucket(&parts.headers)?),
+            true => Format::Accepted(Accepted::of(&parts.headers)?),
             false => Format::Codec(writable(extension)?),
         };
         Ok(RenderRequest { format, pairs, options, uri: parts.uri.clone() })
@@ -91,12 +95,12 @@ impl RenderRequest {
             self.check_effort(codec, policy.effort_max)?;
             Ok(policy.apply(pipeline))
         };
-        let bucket = match &self.format {
+        let accepted = match &self.format {
             Format::Codec(codec) => return pipeline(codec).map(Pipelines::One),
-            Format::Bucket(bucket) => *bucket,
+            Format::Accepted(accepted) => accepted.clone(),
         };
         let (mut pipelines, mut refused) = (Vec::new(), None);
-        for result in bucket.codecs().map(pipeline) {
+        for result in accepted.codecs().map(pipeline) {
             match result {
                 Ok(pipeline) => pipelines.push(pipeline),
                 Err(error) => refused = refused.or(Some(error)),
@@ -105,15 +109,18 @@ impl RenderRequest {
         if pipelines.is_empty() {
             return Err(refused.unwrap_or(Error::NotAcceptable));
         }
-        Ok(Pipelines::Negotiated(bucket, pipelines))
+        let one_frame = self.pairs.iter().any(|(name, value)| name == FRAME && value != "all");
+        Ok(Pipelines::Negotiated { accepted, pipelines, one_frame })
     }
 
-    /// Refuses an effort above what every client may spend. The default of the format is never too much.
+    /// Refuses an effort above what every client may spend. The default of the format is never too much. A format without
+    /// an effort ignores it, but is not chosen because of that.
     fn check_effort(&self, codec: &Codec, effort_max: u8) -> Result<(), Error> {
         let asked = self.pairs.iter().find(|(name, _)| name == EFFORT).filter(|_| self.options.free_effort);
-        let own = codec.encoder.and_then(|encoder| encoder.effort);
-        let (Some((_, asked)), Some(Effort { default, .. })) = (asked, own) else { return Ok(()) };
-        let most = u64::from(effort_max.max(default));
+        let own = codec.encoder.and_then(|encoder| encoder.effort).map(|effort| effort.default);
+        let ignored = own.is_none() && matches!(self.format, Format::Codec(_));
+        let Some((_, asked)) = asked.filter(|_| !ignored) else { return Ok(()) };
+        let most = u64::from(effort_max.max(own.unwrap_or_default()));
         match asked.parse::<u64>() {
             Ok(effort) if effort > most => {
                 let why =
@@ -134,36 +141,29 @@ impl RenderRequest {
 /// The pipeline of a query: in its format, or in each format that `Accept` and the source may choose, at least one.
 pub(in crate::http) enum Pipelines {
     One(Pipeline),
-    Negotiated(Bucket, Vec<Pipeline>),
+    Negotiated { accepted: Accepted, pipelines: Vec<Pipeline>, one_frame: bool },
 }
 
 impl Pipelines {
-    /// Whether the format depends on `Accept`, and so on the source.
-    pub(in crate::http) fn are_negotiated(&self) -> bool {
-        matches!(self, Pipelines::Negotiated(..))
-    }
-
-    /// The key of the result for `source`. For `.auto` it covers the name of the bucket and every format that the
-    /// bucket may choose, so it is known without opening the source.
-    pub(in crate::http) fn key(&self, source: &Digest) -> Digest {
+    /// The pipeline, if the format does not depend on `Accept`, and so on the source.
+    pub(in crate::http) fn only(&self) -> Option<&Pipeline> {
         match self {
-            Pipelines::One(pipeline) => pipeline.key(source),
-            Pipelines::Negotiated(bucket, pipelines) => {
-                let mut name = bucket.name().as_bytes().to_vec();
-                pipelines.iter().for_each(|pipeline| name.extend_from_slice(pipeline.key(source).as_bytes()));
-                Digest::of(&name)
-            }
+            Pipelines::One(pipeline) => Some(pipeline),
+            Pipelines::Negotiated { .. } => None,
         }
     }
 
-    /// The pipeline for a source. The source must be known only where the format is negotiated.
-    pub(in crate::http) fn fitting(self, source: Option<(&'static Codec, Header)>) -> Pipeline {
+    /// The pipeline for a source, of which `found` finds format and header where the format is negotiated.
+    ///
+    /// Errors: [`Error::NotAcceptable`] if every accepted format would lose something of the result.
+    pub(in crate::http) async fn fitting<E: Into<Error>>(
+        self,
+        found: impl Future<Output = Result<Found, E>>,
+    ) -> Result<Pipeline, Error> {
         match self {
-            Pipelines::One(pipeline) => pipeline,
-            Pipelines::Negotiated(bucket, mut pipelines) => {
-                let fitting = source.and_then(|(codec, header)| bucket.codec(codec, &header));
-                let place = pipelines.iter().position(|pipeline| Some(pipeline.codec()) == fitting);
-                pipelines.swap_remove(place.unwrap_or_default())
+            Pipelines::One(pipeline) => Ok(pipeline),
+            Pipelines::Negotiated { accepted, pipelines, one_frame } => {
+                accepted.choose(pipelines, &found.await.map_err(Into::into)?, one_frame)
             }
         }
     }

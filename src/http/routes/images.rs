@@ -76,15 +76,15 @@ pub(in crate::http) fn rendition(mut call: Call, id: Digest, extension: &str) ->
         Ok(wanted) => wanted,
         Err(error) => return Reply::Now(Err(error)),
     };
-    let key = pipelines.key(&id);
-    // A negotiated result has a key of its own, under which the cache holds nothing.
-    let found = (!pipelines.are_negotiated()).then(|| call.app.renditions.cached(&id, &key)).flatten();
     // A digest may take longer than an immediate reply may.
     let at_once = !digest_fields::wants_repr_digest(&call.parts.headers);
-    match found {
-        Some(rendition) if at_once => Reply::Now(hit(&call, &id, &key, &rendition, &options)),
-        found => Reply::later(async move { render(&call, &id, &key, found, pipelines, &options).await }),
+    if let Some(pipeline) = pipelines.only().filter(|_| at_once) {
+        let key = pipeline.key(&id);
+        if let Some(rendition) = call.app.renditions.cached(&id, &key) {
+            return Reply::Now(hit(&call, &id, &key, &rendition, &options));
+        }
     }
+    Reply::later(async move { render(&call, &id, pipelines, &options).await })
 }
 
 /// Reads what the extension and the query ask for, and checks access to it.
@@ -120,20 +120,12 @@ fn hit(
     image.bytes(&rendition.bytes)
 }
 
-/// Renders, or answers with `found`, which the cache had for the key.
-async fn render(
-    call: &Call,
-    id: &Digest,
-    key: &Digest,
-    found: Option<Rendition>,
-    pipelines: Pipelines,
-    options: &ResponseOptions,
-) -> Result<Response, Error> {
+/// Renders, or answers with what the cache has.
+async fn render(call: &Call, id: &Digest, pipelines: Pipelines, options: &ResponseOptions) -> Result<Response, Error> {
     let Call { app, parts, grant, .. } = call;
-    let negotiated = pipelines.are_negotiated();
-    let source = if negotiated { Some(app.renditions.header(id).await?) } else { None };
-    let pipeline = pipelines.fitting(source);
-    let mut image = Image::new(parts, *grant, options, ETag::of_key(key), pipeline.codec().media_type);
+    let pipeline = pipelines.fitting(app.renditions.header(id)).await?;
+    let key = pipeline.key(id);
+    let mut image = Image::new(parts, *grant, options, ETag::of_key(&key), pipeline.codec().media_type);
     // The tag is known without a render. It is enough that the source exists, and what else it shows.
     if conditional::is_conditional(&parts.headers) {
         exists(app, id).await?;
@@ -142,9 +134,7 @@ async fn render(
             return Ok(answer);
         }
     }
-    let key = if negotiated { pipeline.key(id) } else { *key };
-    let found = if negotiated { app.renditions.cached(id, &key) } else { found };
-    let (rendition, origin) = match found {
+    let (rendition, origin) = match app.renditions.cached(id, &key) {
         Some(hit) => (hit, Origin::Hit),
         None => {
             let _place = call.begin_render()?;

@@ -205,9 +205,10 @@ async fn render(
     image: LoadedImage,
     others: &[(&str, LoadedImage)],
 ) -> Result<Response, Error> {
-    let known = inspect(&image.bytes).await?;
+    let found = inspect(&image.bytes).await?;
     let parts: Vec<(&str, Digest)> = others.iter().map(|(name, part)| (*name, part.digest)).collect();
-    let pipeline = request.pipelines(app.render_policy(), &parts)?.fitting(Some(known));
+    let pipelines = request.pipelines(app.render_policy(), &parts)?;
+    let pipeline = pipelines.fitting(async { Ok::<_, Error>(found) }).await?;
     let images = others.iter().map(|(_, part)| (part.digest, part.bytes.clone())).collect();
     let source = Source::Given { bytes: image.bytes.clone(), images };
     let (rendition, origin) = app.renditions.get(source, &pipeline).await?;

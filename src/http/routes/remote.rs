@@ -28,8 +28,7 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
     Reply::later(async move {
         let app = &call.app;
         let source = app.sources.get(&params.url).await?;
-        let known = if pipelines.are_negotiated() { Some(inspect(&source.bytes).await?) } else { None };
-        let pipeline = pipelines.fitting(known);
+        let pipeline = pipelines.fitting(inspect(&source.bytes)).await?;
         if params.store {
             upload::remote::store(app, source.bytes.clone()).await?;
         }

@@ -65,6 +65,7 @@ pub(super) static CODEC: Codec = Codec {
         frames_held: 6,
         channels: &[Channels::Rgb, Channels::Rgba, Channels::Gray, Channels::GrayAlpha],
         sixteen_bit: true,
+        lossless_bits: 10,
         quality: Some(QUALITY),
         score: 76,
         lossless: Lossless::Choice,

@@ -35,6 +35,7 @@ pub(super) static CODEC: Codec = Codec {
         frames_max: i32::MAX as u32,
         channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
         sixteen_bit: true,
+        lossless_bits: 16,
         effort: Some(encode::EFFORT),
         palette: Palette::Choice,
         encode: encode::encode,

@@ -52,6 +52,7 @@ pub(super) static PNM: Codec = Codec {
 const ENCODER: Encoder = Encoder {
     channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
     sixteen_bit: true,
+    lossless_bits: 16,
     encode: |picture, _: &EncodeOptions| encode("pnm", picture),
     ..Encoder::PLAIN
 };

@@ -27,6 +27,7 @@ pub(super) static CODEC: Codec = Codec {
     encoder: Some(Encoder {
         channels: &[Channels::Gray, Channels::GrayAlpha, Channels::Rgb, Channels::Rgba],
         sixteen_bit: true,
+        lossless_bits: 16,
         encode: |picture, _| encode::encode(picture),
         ..Encoder::PLAIN
     }),

@@ -121,7 +121,7 @@ struct Memory {
 }
 
 /// The box into which a result of `size` must be scaled for the format; `None`: the format can hold it.
-fn ceiling(encoder: &Encoder, lossless: bool, size: Size) -> Option<Size> {
+pub(super) fn ceiling(encoder: &Encoder, lossless: bool, size: Size) -> Option<Size> {
     let side = encoder.side_px_max;
     let pixels_max = if lossless { encoder.lossless_pixels_max } else { encoder.pixels_max };
     let scale = (pixels_max as f64 / size.pixels().max(1) as f64).sqrt().min(1.0);
