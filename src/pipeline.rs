@@ -138,6 +138,7 @@ impl Pipeline {
         if !steps.is_empty() {
             // The result is another picture than the source.
             encode.reset("never_larger");
+            encode = encode::encoded_anew(encode);
         }
         Ok(Pipeline { codec, render, encode, steps })
     }
@@ -173,6 +174,46 @@ impl Pipeline {
     /// The pipeline as a render: always decoded and encoded.
     pub fn into_render(self) -> Pipeline {
         Pipeline { render: true, ..self }
+    }
+
+    /// The pipeline, so that no metadata passes through: a conversion to the source's own format returns the source's data
+    /// without metadata where nothing else changes (`metadata=strip`), or encodes anew. A damaged source is refused.
+    ///
+    /// ```
+    /// use progimage::pipeline::{Pipeline, codec};
+    /// let without = |extension, query: &[_]| {
+    ///     let pipeline = Pipeline::from_query(codec::by_extension(extension).unwrap(), query)?;
+    ///     Ok::<_, progimage::pipeline::Error>(pipeline.without_metadata().to_string())
+    /// };
+    /// assert_eq!(without("jpg", &[])?, "jpeg;metadata=strip;");
+    /// assert_eq!(without("qoi", &[])?, "qoi;metadata=none;");
+    /// assert_eq!(without("jpg", &[("metadata".to_owned(), "all".to_owned())])?, "jpeg;metadata=all;");
+    /// # Ok::<(), progimage::pipeline::Error>(())
+    /// ```
+    pub fn without_metadata(self) -> Pipeline {
+        let strips = self.codec.encoder.as_ref().is_some_and(|encoder| encoder.strip.is_some());
+        match (self.render, strips) {
+            (true, _) => self,
+            (false, false) => self.into_render(),
+            (false, true) => {
+                let encode = self.encode.with("metadata", param::Value::Word(encode::STRIP));
+                Pipeline { render: true, encode, ..self }
+            }
+        }
+    }
+
+    /// The pipeline for a source of this format: in any other format than its own there is nothing to strip, and the result is
+    /// that of the plain conversion.
+    pub fn for_source(self, codec: &Codec) -> Pipeline {
+        if !self.strips() || *codec == *self.codec {
+            return self;
+        }
+        Pipeline { render: false, encode: encode::encoded_anew(self.encode), ..self }
+    }
+
+    /// Whether the source's own data without metadata are the result where nothing else changes.
+    pub(crate) fn strips(&self) -> bool {
+        self.encode.word("metadata") == Some(encode::STRIP)
     }
 
     /// The pipeline, as a render if `renders` is set: for servers that must not return an original's own bytes.

@@ -104,7 +104,7 @@ impl RenderArguments {
         let mut pairs = query::pairs(Some(&query))?;
         let layers = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers;
         layers.http.presets.expand(&mut pairs)?;
-        let pipeline = Pipeline::from_query(codec, &pairs).map_err(for_command_line)?;
+        let pipeline = Pipeline::from_query(codec, &pairs).map_err(for_command_line)?.without_metadata();
         Ok(RenderArguments { pipeline, images, limits: layers.limits })
     }
 }

@@ -193,7 +193,8 @@ pub struct Encoder {
     pub chroma: bool,
     /// Whether results have a palette, and so whether `colors` applies.
     pub palette: Palette,
-    /// Removes a file's metadata and keeps its pixels, for `never_larger`. Errs if the file cannot be parsed.
+    /// Removes a file's metadata and keeps its pixels, for `metadata=strip` and `never_larger`. Errs if the file cannot be
+    /// parsed, or would look different.
     pub strip: Option<Strip>,
     /// Encodes a picture that meets the requirements above.
     pub encode: fn(&Picture, &EncodeOptions) -> Result<Vec<u8>, Error>,

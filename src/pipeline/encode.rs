@@ -11,10 +11,18 @@ use super::metadata::Metadata;
 use super::param::Args;
 use super::plan::encoder;
 pub(super) use canonicalize::canonicalized;
-pub use params::ENCODE;
+pub use params::{ENCODE, STRIP};
 pub(super) use ssimulacra::working_bytes as scoring_bytes;
 
 use super::{Channels, Deadline, Error, Picture, Raster, color};
+
+/// The arguments of a picture that must be encoded.
+pub(super) fn encoded_anew(mut args: Args) -> Args {
+    if args.word("metadata") == Some(STRIP) {
+        args.reset("metadata");
+    }
+    args
+}
 
 /// Channels of `encoder` that lose least of a raster with `channels`.
 pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channels {

@@ -76,29 +76,36 @@ pub(super) fn finished(
 
     let started = Instant::now();
     let metadata = metadata::kept((codec, header), source, pipeline.encode_args(), &mut picture, limits);
-    let bytes = encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, deadline)?;
-    let bytes = match stripped(pipeline, (codec, header), plan, source) {
-        Some(stripped) if stripped.len() < bytes.len() => stripped,
-        _ => bytes,
+    // The rest of an animation may be damaged, or too long.
+    let is_whole = picture.missing.is_none() && picture.frames.len() as u64 >= u64::from(header.frames);
+    let encode = || encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, deadline);
+    let stripped = || stripped(pipeline, (codec, header), plan, source).filter(|_| is_whole);
+    let bytes = match pipeline.strips() {
+        true => stripped().map_or_else(encode, Ok)?,
+        false => {
+            let bytes = encode()?;
+            stripped().filter(|stripped| stripped.len() < bytes.len()).unwrap_or(bytes)
+        }
     };
     let bytes = metadata.written(pipeline.codec(), bytes)?;
     Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
 }
 
-/// The source's own data for `never_larger`, if it shows the picture that was encoded. Its metadata is removed; what is kept
-/// of it is written as into any other result. A file that only the decoder can read is not an error.
+/// The source's own data for `metadata=strip` and `never_larger`, if it shows the picture that was decoded, which has shown
+/// that it is not damaged. Its metadata is removed; what is kept of it is written as into any other result. A file that only
+/// the decoder can read is not an error.
 fn stripped(
     pipeline: &Pipeline,
     (codec, header): (&'static Codec, &Header),
     plan: &RenderPlan,
     source: &[u8],
 ) -> Option<Vec<u8>> {
-    let same_format = codec == pipeline.codec() && pipeline.encode_args().flag("never_larger");
+    let is_asked = pipeline.strips() || pipeline.encode_args().flag("never_larger");
     let all_frames = plan.decode.frame.is_none() && plan.decode.frames_kept == header.frames;
     let as_stored = plan.decode.orientation == Orientation::NoTransforms && plan.steps.is_empty() && all_frames;
     let as_shown = !header.icc && header.channels != Channels::Cmyk;
     let strip = codec.encoder.as_ref()?.strip?;
-    if same_format && as_stored && as_shown { strip(source).ok() } else { None }
+    if is_asked && codec == pipeline.codec() && as_stored && as_shown { strip(source).ok() } else { None }
 }
 
 /// Decodes to upright sRGB, or to the upright samples of a kept profile.

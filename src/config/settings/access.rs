@@ -60,7 +60,8 @@ pub const ROWS: &[Setting] = &[
     switch!("presets_only", "Allow nothing but presets, in queries, forms and items.", layers.http.presets.only),
     switch!(
         "originals_need_key",
-        "Require a key with `read` for originals. Also for renditions with `metadata=all`; other renditions need none.",
+        "Require a key with `read` for originals. Also for renditions with `metadata=all` and for the position in `/info`; \
+         other renditions need none.",
         layers.access.originals_need_key
     ),
     switch!(

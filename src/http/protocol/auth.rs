@@ -359,6 +359,15 @@ impl Access {
         !self.has_keys() || key.is_some_and(|key| key.scopes.contains(Scope::Admin))
     }
 
+    /// Whether a request may see where a photograph was taken: with a key for `read`, or where there are no keys. A signature
+    /// does not count: it is handed on with its URL.
+    pub(in crate::http) fn shows_place(&self, parts: &Parts) -> bool {
+        match self.key_of(parts.headers.get_all(AUTHORIZATION)) {
+            Some(key) => key.scopes.contains(Scope::Read),
+            None => !self.has_keys() && !self.originals_need_key,
+        }
+    }
+
     /// The key of this secret. Every key is compared, each in constant time.
     fn key(&self, secret: &[u8]) -> Option<&Key> {
         let digest: [u8; 32] = Sha256::digest(secret).into();

@@ -42,6 +42,8 @@ pub(in crate::http) struct RenderRequest {
     pub(in crate::http) pairs: Pairs,
     /// How the result is delivered.
     pub(in crate::http) options: ResponseOptions,
+    /// Whether an original in the format that is asked for is returned as it is.
+    passes_originals: bool,
     /// For what is said of a mistake.
     uri: Uri,
 }
@@ -77,7 +79,14 @@ impl RenderRequest {
             true => Format::Accepted(Accepted::of(&parts.headers)?),
             false => Format::Codec(writable(extension)?),
         };
-        Ok(RenderRequest { format, pairs, options, uri: parts.uri.clone() })
+        Ok(RenderRequest { format, pairs, options, passes_originals: false, uri: parts.uri.clone() })
+    }
+
+    /// The request, for a stored image: its plain conversion to its own format is the original. What is negotiated or named by
+    /// a preset is not plain.
+    pub(in crate::http) fn of_stored(self) -> RenderRequest {
+        let passes_originals = matches!(self.format, Format::Codec(_)) && !self.options.preset;
+        RenderRequest { passes_originals, ..self }
     }
 
     /// The pipeline of the query in each format that may be chosen. Mistakes are reported before the source is read,
@@ -93,7 +102,8 @@ impl RenderRequest {
         let pipeline = |codec| {
             let pipeline = Pipeline::from_form(codec, &self.pairs, parts).map_err(|error| self.hinted(error))?;
             self.check_effort(codec, policy.effort_max)?;
-            Ok(policy.apply(pipeline))
+            let pipeline = policy.apply(pipeline);
+            Ok(if self.passes_originals { pipeline } else { pipeline.without_metadata() })
         };
         let accepted = match &self.format {
             Format::Codec(codec) => return pipeline(codec).map(Pipelines::One),
@@ -163,7 +173,8 @@ impl Pipelines {
         match self {
             Pipelines::One(pipeline) => Ok(pipeline),
             Pipelines::Negotiated { accepted, pipelines, one_frame } => {
-                accepted.choose(pipelines, &found.await.map_err(Into::into)?, one_frame)
+                let found = found.await.map_err(Into::into)?;
+                Ok(accepted.choose(pipelines, &found, one_frame)?.for_source(found.0))
             }
         }
     }

@@ -93,7 +93,7 @@ fn wanted(call: &mut Call, extension: &str) -> Result<(ResponseOptions, Pipeline
     if has_all_metadata(&pairs) {
         call.grant = auth::of_original(&call.app.access, &call.parts)?;
     }
-    let request = RenderRequest::new(&call.parts, extension, pairs, options)?;
+    let request = RenderRequest::new(&call.parts, extension, pairs, options)?.of_stored();
     let pipelines = request.pipelines(call.app.render_policy(), &[])?;
     Ok((request.options, pipelines))
 }

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
-use crate::http::protocol::auth::{self, Caller, Work};
+use crate::http::protocol::auth::{Caller, Work};
 use crate::http::protocol::response;
 use crate::pipeline::codec::Codec;
 use crate::pipeline::invalid::{Help, invalid, nearest, repeated, unknown_of};
@@ -28,15 +28,14 @@ pub(in crate::http) fn info(call: Call, id: Digest) -> Reply {
 /// The information that a request asks for, about one image or many.
 pub(in crate::http) struct InfoRequest {
     entries: Vec<&'static summary::Entry>,
-    /// Whether the place is shown. It needs the access of the original, which holds the place too.
+    /// Whether the place is shown.
     place: bool,
 }
 
 impl InfoRequest {
     /// Reads the query, and checks the access to the place.
     pub(in crate::http) fn of(app: &App, parts: &Parts) -> Result<InfoRequest, Error> {
-        let place = auth::of_original(&app.access, parts).is_ok();
-        Ok(InfoRequest { entries: included(parts.uri.query())?, place })
+        Ok(InfoRequest { entries: included(parts.uri.query())?, place: app.access.shows_place(parts) })
     }
 
     /// The information about `id`. A render for it counts in the limits of `caller`.

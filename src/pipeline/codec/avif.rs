@@ -7,6 +7,7 @@ mod container;
 mod metadata;
 mod planes;
 mod rav1d;
+mod strip;
 mod yuv;
 
 use std::borrow::Cow;
@@ -71,6 +72,7 @@ pub(super) static CODEC: Codec = Codec {
         lossless: Lossless::Choice,
         effort: Some(aom::EFFORT),
         chroma: true,
+        strip: Some(strip::strip),
         encode,
         ..Encoder::PLAIN
     }),

@@ -7,6 +7,7 @@ mod canvas;
 mod container;
 mod encode;
 mod frame;
+mod strip;
 
 use super::animation::FrameCollector;
 use super::palette;
@@ -46,6 +47,7 @@ pub(super) static CODEC: Codec = Codec {
         frames_held: palette::FRAMES_HELD,
         palette: Palette::Always,
         lossless: Lossless::Never,
+        strip: Some(strip::strip),
         encode: encode::encode,
         ..Encoder::PLAIN
     }),

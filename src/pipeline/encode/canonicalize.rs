@@ -1,6 +1,7 @@
 //! Canonical encode arguments of a format: those without effect are reset to their defaults; contradictions are
 //! refused.
 
+use super::params::STRIP;
 use crate::pipeline::Error;
 use crate::pipeline::codec::{CODECS, Codec, Encoder, Lossless, Palette};
 use crate::pipeline::invalid::{conflict, listed};
@@ -9,6 +10,8 @@ use crate::pipeline::param::{Args, Value};
 /// Resets arguments that have no effect in `codec` to their defaults, so that equal results have equal keys.
 pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
+    // Beside any other argument, even one at the default of the format, the picture is encoded.
+    let strips = args.written().count() == 1 && encoder.strip.is_some();
     palette((codec, encoder), &mut args)?;
     lossless((codec, encoder), &mut args)?;
     let lossless = encoder.quality.is_none() || args.flag("lossless");
@@ -29,8 +32,11 @@ pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     if encoder.frames_max <= 1 || args.number("frame").is_some() {
         args.reset("frames");
     }
-    if codec.metadata.is_none() {
-        args.reset("metadata");
+    match args.word("metadata") {
+        Some(STRIP) if strips => {}
+        Some(STRIP) => args.reset("metadata"),
+        _ if codec.metadata.is_none() => args.reset("metadata"),
+        _ => {}
     }
     if encoder.channels.iter().any(|channels| channels.alpha()) {
         args.reset("background");
@@ -151,6 +157,10 @@ mod tests {
         let strips = Encoder { strip: Some(|_| Ok(Vec::new())), ..CHOICES };
         check(strips, "never_larger=true", "never_larger=true");
         check(strips, "never_larger=true&frame=2", "frame=2");
+        check(CHOICES, "metadata=strip", "");
+        check(strips, "metadata=strip", "metadata=strip");
+        check(strips, "metadata=strip&quality=75", "");
+        check(strips, "metadata=strip&never_larger=true", "never_larger=true");
         check(CHOICES, "effort=9&progressive=true", "effort=8");
         check(Encoder { quality: Some(80), ..CHOICES }, "quality=80", "");
     }

@@ -2,6 +2,9 @@
 
 use crate::pipeline::param::{Kind, Param, Value};
 
+/// Value of `metadata` for the source's own data without metadata, where nothing else changes.
+pub const STRIP: &str = "strip";
+
 /// Encode arguments of every output format; each format uses those that it supports.
 pub static ENCODE: &[Param] = &[
     Param {
@@ -72,9 +75,10 @@ pub static ENCODE: &[Param] = &[
     Param {
         name: "metadata",
         keys: &["metadata"],
-        kind: Kind::Choice(&["none", "copyright", "all"]),
+        kind: Kind::Choice(&["none", STRIP, "copyright", "all"]),
         default: Some(Value::Word("none")),
-        doc: "Metadata kept in JPEG, PNG, WebP, AVIF and TIFF. `copyright`: the EXIF fields artist and copyright. `all`: EXIF (upright, \
+        doc: "Metadata kept in JPEG, PNG, WebP, AVIF and TIFF. `strip`: none; as the only parameter it returns the source's own data \
+              without metadata where format, orientation and colours stay. `copyright`: the EXIF fields artist and copyright. `all`: EXIF (upright, \
               without thumbnails and maker notes), XMP and ICC. With `all`, pixels stay in the colour space of the profile, gray \
               stays gray, colour stays colour, and operations use the values as they are; CMYK becomes sRGB.",
     },
@@ -106,6 +110,6 @@ pub static ENCODE: &[Param] = &[
         kind: Kind::Flag,
         default: Some(Value::Flag(false)),
         doc: "Returns the source's own data without metadata if the result is not smaller; for renders without operations from \
-              jpeg to jpeg, png to png and webp to webp.",
+              jpeg, png, webp, avif and gif to the same format.",
     },
 ];

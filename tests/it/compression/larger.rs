@@ -56,7 +56,9 @@ fn holds_secret(bytes: &[u8]) -> bool {
 fn metadata_of_the_source_is_left_out() {
     let jpeg = hard("jpg");
     let segment = |marker: u8| [&[0xff, marker, 0, SECRET.len() as u8 + 2], SECRET].concat();
-    let jpeg = [&jpeg[..2], &segment(0xe1), &segment(0xfe), &segment(0xed), &jpeg[2..], SECRET].concat();
+    // JFIF's own segment may hold a thumbnail of 2 x 3 pixels.
+    let jfif = [b"\xff\xe0\0\x22JFIF\0\x01\x02\x01\0\x48\0\x48\x02\x03".as_slice(), SECRET, &SECRET[..2]].concat();
+    let jpeg = [&jpeg[..2], &jfif, &segment(0xe1), &segment(0xfe), &segment(0xed), &jpeg[2..], SECRET].concat();
     let png = hard("png");
     let chunk = |name: &[u8; 4]| {
         let body = [name.as_slice(), SECRET].concat();
@@ -80,6 +82,47 @@ fn metadata_of_the_source_is_left_out() {
         assert!(kept.len() < rendered(extension, "metadata=none", &source).len(), "{extension}: it was encoded");
         assert_eq!(decoded(&kept).frames, decoded(&source).frames, "{extension}");
         assert!((codec::sniff(&kept).expect("known").inspect)(&kept).is_ok());
+    }
+}
+
+/// The source's own data without its metadata.
+const STRIPPED: &str = "metadata=strip";
+
+#[test]
+fn data_stay_as_they_are_only_where_nothing_else_changes() {
+    for name in ["baseline_444.jpg", "rgb_8bit.png", "animated.png", "alpha.webp", "disposal_keep.gif", "alpha.avif"] {
+        let source = Bytes::from(fixtures::read(name));
+        let extension = name.rsplit_once('.').expect("an extension").1;
+        let stripped = rendered(extension, STRIPPED, &source);
+        assert_eq!(decoded(&stripped), decoded(&source), "{name}");
+        assert!(stripped.len() <= source.len(), "{name}");
+        // Any other parameter asks for a render, also one at its default.
+        for query in ["metadata=strip&effort=4", "metadata=strip&frame=0", "metadata=strip&flip=h"] {
+            assert_eq!(
+                rendered(extension, query, &source),
+                rendered(extension, &query.replace("strip", "none"), &source),
+                "{name} {query}"
+            );
+        }
+    }
+    for name in
+        ["orientation_6.jpg", "icc_swapped.jpg", "cmyk_adobe.jpg", "cicp_display_p3.png", "cicp_display_p3.avif"]
+    {
+        let source = Bytes::from(fixtures::read(name));
+        let extension = name.rsplit_once('.').expect("an extension").1;
+        assert_eq!(rendered(extension, STRIPPED, &source), rendered(extension, "metadata=none", &source), "{name}");
+    }
+    let photo = photo("toy.jpg", 200);
+    assert_eq!(rendered("webp", STRIPPED, &photo), rendered("webp", "", &photo));
+    assert_eq!(rendered("ppm", STRIPPED, &photo), rendered("ppm", "metadata=none", &photo));
+}
+
+/// A PNG says in chunks that it would look different without them.
+#[test]
+fn colours_that_samples_alone_do_not_have_are_not_lost() {
+    for name in ["gama_alone.png", "cicp_display_p3.png"] {
+        let strip = codec::by_name("png").and_then(|png| png.encoder?.strip).expect("a stripper");
+        assert!(strip(&fixtures::read(name)).is_err(), "{name}");
     }
 }
 

@@ -11,6 +11,7 @@ mod info;
 mod list;
 mod masks;
 mod prerender;
+mod privacy;
 mod rendition_tier;
 mod unreadable;
 pub mod upload;

@@ -1,5 +1,7 @@
 //! Removes metadata from a JPEG without decoding it: application segments, comments, and any data after its end.
 
+use std::borrow::Cow;
+
 use super::FORMAT;
 use crate::pipeline::Error;
 use crate::pipeline::codec::cursor::Cursor;
@@ -25,12 +27,12 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         }
         let length = usize::from(cursor.u16_be()?);
         let payload = cursor.take(length.saturating_sub(2))?;
-        if is_metadata(marker, payload) {
+        let Some(kept) = kept(marker, payload) else {
             out.truncate(out.len() - 2);
             continue;
-        }
-        out.extend((length as u16).to_be_bytes());
-        out.extend(payload);
+        };
+        out.extend((kept.len() as u16 + 2).to_be_bytes());
+        out.extend(&*kept);
         if marker == SOS {
             out.extend(cursor.take(data_length(cursor.rest()))?);
         }
@@ -50,14 +52,14 @@ fn marker(cursor: &mut Cursor) -> Result<u8, Error> {
     }
 }
 
-/// Whether a segment is metadata, as opposed to data on the meaning of colours: JFIF's version and density, Adobe's
-/// transform.
-fn is_metadata(marker: u8, payload: &[u8]) -> bool {
+/// What is kept of a segment: all that is not of an application, and data on the meaning of colours. JFIF's version and
+/// density, without its thumbnail, which may show an older picture; Adobe's transform.
+fn kept(marker: u8, payload: &[u8]) -> Option<Cow<'_, [u8]>> {
     match marker {
-        0xe0 => !payload.starts_with(b"JFIF\0"),
-        0xee => !payload.starts_with(b"Adobe"),
-        COM | 0xe1..=0xef => true,
-        _ => false,
+        0xe0 => Some(Cow::Owned([payload.get(..12).filter(|jfif| jfif.starts_with(b"JFIF\0"))?, &[0, 0]].concat())),
+        0xee => Some(Cow::Borrowed(payload.get(..12).filter(|adobe| adobe.starts_with(b"Adobe"))?)),
+        COM | 0xe1..=0xef => None,
+        _ => Some(Cow::Borrowed(payload)),
     }
 }
 

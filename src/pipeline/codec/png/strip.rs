@@ -18,13 +18,30 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let chunk = cursor.rest();
         let length = cursor.u32_be()? as usize;
         let name = cursor.take(4)?;
-        cursor.skip(length)?;
+        let payload = cursor.take(length)?;
         cursor.skip(4)?;
+        if is_other_colour(name, payload) {
+            return Err(cursor.corrupt("colours that the pixels alone do not have"));
+        }
         if KEPT.iter().any(|kept| *kept == name) {
             out.extend(&chunk[..length + FRAME]);
         }
         if name == b"IEND" {
             return Ok(out);
         }
+    }
+}
+
+/// Whether a chunk says that samples are not sRGB: without it the picture would look different.
+fn is_other_colour(name: &[u8], payload: &[u8]) -> bool {
+    /// White, red, green and blue of sRGB in CIE xy, times 100,000.
+    const SRGB: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
+    let numbers = || payload.as_chunks::<4>().0.iter().map(|bytes| u32::from_be_bytes(*bytes));
+    match name {
+        b"iCCP" | b"cICP" => true,
+        // The exponent of sRGB, 1 / 2.2, as programs round it.
+        b"gAMA" => !numbers().all(|gamma| (45_000..=46_000).contains(&gamma)),
+        b"cHRM" => !numbers().eq(SRGB),
+        _ => false,
     }
 }

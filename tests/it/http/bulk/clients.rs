@@ -107,8 +107,8 @@ fn a_client_that_does_not_read_holds_nothing_of_the_bulk_lane() {
         settings.http.spool_bytes_max = 20_000_000;
         settings.http.write_stall_ms = 600_000;
         settings.renditions.cache_bytes_max = 0;
-        // Room for three of its results.
-        settings.renditions.bulk_memory_bytes_max = 20_000_000;
+        // Room for a render and some results.
+        settings.renditions.bulk_memory_bytes_max = 60_000_000;
     });
     let body = large(&server);
     let mut slow = server.connect();

@@ -30,6 +30,10 @@ fn a_rendition_names_its_canonical_url() {
     let followed = server.get(link[1..].split('>').next().unwrap());
     assert_eq!((followed.field("etag"), followed.field("link")), (reordered.field("etag"), Some(link.as_str())));
     assert_eq!(server.get(&path).field("link"), None, "an original has one URL");
+    // A plain conversion to another format and the negotiated one are the same.
+    let plain = server.ask("GET", &format!("{path}.auto"), &["Accept: image/webp"]);
+    assert_eq!(plain.field("link"), Some(format!("<{path}.webp>; rel=\"canonical\"").as_str()));
+    assert_eq!(server.get(&format!("{path}.webp")).field("cache-status"), Some("progimage; hit"));
     let auto = server.ask("GET", &format!("{path}.auto?w=7"), &["Accept: image/webp"]);
     assert_eq!(auto.field("link"), Some(format!("<{path}.webp?width=7>; rel=\"canonical\"").as_str()));
 }
