@@ -7,10 +7,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
+use hyper::header::CONTENT_DISPOSITION;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::body::BodyReader;
 use crate::http::error::Error;
+use crate::pipeline::codec;
 
 /// Bytes before, between and after the parts of a form.
 pub(in crate::http) const FORM_BYTES_MAX: u64 = 256 << 10;
@@ -115,6 +117,37 @@ impl<T: Tap> Source<T> {
         self.tap.see(&chunk);
         Ok(chunk)
     }
+}
+
+/// Bytes of a part that show whether it is an image.
+const BEGINNING_BYTES: usize = 64;
+
+/// Reads the beginning of a part. `None`: the part is no entry of the form, but a text field beside the images or a file
+/// input that was left empty, which browsers send too.
+///
+/// A part without a file name is an entry if it is an image, by its bytes or by its own word. What is read may be more than
+/// the beginning, since a chunk is not divided; nothing is read of a part with a file name.
+pub(in crate::http) async fn beginning(part: &mut multer::Field<'static>) -> Result<Option<Bytes>, Error> {
+    let (is_file, was_left) = (has_file_name(part), part.file_name() == Some(""));
+    if is_file && !was_left {
+        return Ok(Some(Bytes::new()));
+    }
+    let mut bytes = Vec::new();
+    while bytes.len() < BEGINNING_BYTES
+        && let Some(chunk) = part.chunk().await.map_err(of_form)?
+    {
+        bytes.extend_from_slice(&chunk);
+    }
+    let says_image = part.content_type().is_some_and(|of| of.type_() == "image");
+    let is_entry = if was_left { !bytes.is_empty() } else { says_image || codec::sniff(&bytes).is_ok() };
+    Ok(is_entry.then(|| bytes.into()))
+}
+
+/// Whether a part has a file name, although it may not be readable.
+fn has_file_name(part: &multer::Field<'static>) -> bool {
+    let disposition = part.headers().get(CONTENT_DISPOSITION).map_or(&b""[..], |field| field.as_bytes());
+    let is_parameter = |at: usize| at > 0 && matches!(disposition[at - 1], b' ' | b'\t' | b';');
+    memchr::memmem::find_iter(disposition, b"filename").any(is_parameter)
 }
 
 /// The boundary of a form, from its `Content-Type`.

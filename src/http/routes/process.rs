@@ -8,13 +8,13 @@ use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
 use crate::http::message::body::content_type;
-use crate::http::message::form::{Chunks, FORM_BYTES_MAX, boundary, of_form};
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, beginning, boundary, of_form};
 use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::Grant;
 use crate::http::protocol::digest_fields::Claims;
 use crate::http::protocol::image_response;
 use crate::http::protocol::render_request::RenderRequest;
-use crate::pipeline::invalid::{Help, conflict, missing, repeated, unknown_part};
+use crate::pipeline::invalid::{Help, conflict, missing, nearest, repeated, unknown_part};
 use crate::pipeline::{self, Presets, foreign};
 use crate::renditions::{Source, inspect};
 use crate::store::Reserved;
@@ -153,11 +153,11 @@ async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String
         if name == "ops" {
             ops = Some(text(&mut part).await?);
         } else if let Some(name) = image_part {
-            form.others.push((name, image(&app, &chunks, &mut part).await?));
+            form.others.extend(image(&app, &chunks, &mut part).await?.map(|image| (name, image)));
         } else if name == "image" {
-            form.image = Some(image(&app, &chunks, &mut part).await?);
+            form.image = image(&app, &chunks, &mut part).await?;
         } else {
-            return Err(unknown(name));
+            is_beside(&mut part).await?;
         }
         // This bounds the text until the next part begins.
         chunks.allow_more(FORM_BYTES_MAX);
@@ -169,23 +169,41 @@ async fn form(call: Call, boundary: String) -> Result<(FormImages, Option<String
     Ok((form, ops))
 }
 
+/// Passes over a part that is no image, such as a token of the page. Refuses an image, and a field whose name looks like one
+/// that means something here.
+async fn is_beside(part: &mut multer::Field<'static>) -> Result<(), Error> {
+    let name = part.name().unwrap_or_default().to_owned();
+    let is_meant = name.is_empty() || is_parameter(&name) || nearest(&name, PARTS).is_some();
+    if is_meant || beginning(part).await?.is_some() { Err(unknown(&name)) } else { Ok(()) }
+}
+
+fn is_parameter(name: &str) -> bool {
+    pipeline::is_known(name, "") || foreign::format(name, "").is_some()
+}
+
 /// A part that the form does not have; what belongs in the query is often tried as one.
 fn unknown(part: &str) -> Error {
-    let help = match pipeline::is_known(part, "") || foreign::format(part, "").is_some() {
+    let help = match is_parameter(part) {
         true => Help::Words("parameters go in the query, not in the form".into()),
         false => Help::None,
     };
     unknown_part(part, &PARTS, help).into()
 }
 
-async fn image(app: &App, chunks: &Chunks<Claims>, part: &mut multer::Field<'static>) -> Result<LoadedImage, Error> {
+/// Reads an image; `None`: its file input was left empty.
+async fn image(
+    app: &App,
+    chunks: &Chunks<Claims>,
+    part: &mut multer::Field<'static>,
+) -> Result<Option<LoadedImage>, Error> {
     // The exact bound is checked on what arrives; the parser may read a little ahead.
     chunks.allow_image(app.limits.bytes_max);
+    let was_left = part.file_name() == Some("");
     let mut image = Arriving::new(app, None)?;
     while let Some(chunk) = part.chunk().await.map_err(of_form)? {
         image.take(&chunk)?;
     }
-    Ok(image.end())
+    Ok(Some(image.end()).filter(|image| !was_left || !image.bytes.is_empty()))
 }
 
 async fn text(part: &mut multer::Field<'static>) -> Result<String, Error> {

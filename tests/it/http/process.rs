@@ -89,7 +89,9 @@ fn what_is_asked_wrongly_is_refused() {
     check("/process.png", &["Content-Type: multipart/form-data"], &image, 400, "malformed-request");
     for parts in [
         [("image", image.as_slice()), ("image", image.as_slice())],
-        [("image", image.as_slice()), ("other", b"x")],
+        [("image", image.as_slice()), ("other", image.as_slice())],
+        [("image", image.as_slice()), ("w", b"300")],
+        [("image", image.as_slice()), ("op", b"[]")],
         [("ops", b"[]"), ("ops", b"[]")],
     ] {
         check("/process.png", &[FORM], &form(&parts), 400, "invalid-parameter");
@@ -245,4 +247,23 @@ fn parts_do_not_get_around_presets_or_a_signature() {
     let key: SigningKey = "web:0123456789abcdef".parse().expect("a key");
     let signed = sign(&key, "/process.png?w=4", None);
     check(&Server::with(|settings| settings.access.signing_keys = vec![key]), &signed);
+}
+
+/// A browser sends every field of its form, also those that are no image and those that were left empty.
+#[test]
+fn fields_of_a_page_are_no_images() {
+    let server = Server::start();
+    let image = ppm(8, 4, [1, 2, 3]);
+    let plain = server.send("POST", "/process.png?w=2", &[], &image).body;
+    let left = "--edge\r\nContent-Disposition: form-data; name=\"mask\"; filename=\"\"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n";
+    let body = [left.as_bytes(), &form(&[("csrf_token", b"abc"), ("image", &image), ("note", b"")])].concat();
+    let answer = server.send("POST", "/process.png?w=2", &[FORM], &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.body, plain);
+    let without = [left.replace("mask", "image").as_bytes(), &form(&[("csrf_token", b"abc")])].concat();
+    let refused = server.send("POST", "/process.png", &[FORM], &without);
+    refused.assert_problem(400, "invalid-parameter");
+    assert_eq!(refused.json()["parameter"], "image");
+    let long = form(&[("csrf_token", &vec![b'x'; 300 << 10]), ("image", &image)]);
+    server.send("POST", "/process.png", &[FORM], &long).assert_problem(413, "too-large");
 }

@@ -13,7 +13,7 @@ use super::item_reader::{ItemLabel, ItemReader, RequestItem};
 use crate::http::app::App;
 use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
-use crate::http::message::form::{Chunks, FORM_BYTES_MAX, boundary, of_form};
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, beginning, boundary, of_form};
 use crate::http::message::options::ms;
 use crate::http::message::text_budget::Text;
 use crate::items::{Item, ReservedBytes, Source};
@@ -41,10 +41,15 @@ impl FormItems {
     pub(super) async fn begin(app: &App, content_type: &str, body: RequestBody) -> Result<FormItems, Error> {
         let chunks = Chunks::new(body.stream(&app.options), ());
         let mut parser = Multipart::new(chunks.clone(), boundary(content_type)?);
-        let mut first = parser.next_field().await.map_err(of_form)?.ok_or(FIRST)?;
-        if first.name() != Some("items") {
-            return Err(FIRST);
-        }
+        let mut first = loop {
+            let mut part = parser.next_field().await.map_err(of_form)?.ok_or(FIRST)?;
+            if part.name() == Some("items") {
+                break part;
+            }
+            if beginning(&mut part).await?.is_some() {
+                return Err(FIRST);
+            }
+        };
         chunks.allow_more(u64::MAX);
         let mut text = Text::new(&app.batch_budget, &app.options)?;
         while let Some(chunk) = first.chunk().await.map_err(of_form)? {
@@ -106,11 +111,19 @@ impl FormItems {
     /// Makes the items of the next part ready; after the last part, the items of a missing part. `Some` is the failure
     /// of a part that no item names.
     async fn next_part(&mut self, app: &Arc<App>) -> Result<Option<RequestItem>, Error> {
-        // This bounds the heads of parts, which the parser holds in memory.
-        self.chunks.allow_more(FORM_BYTES_MAX);
-        let Some(mut part) = self.parser.next_field().await.map_err(of_form)? else {
-            self.miss();
-            return Ok(None);
+        let (mut part, beginning) = loop {
+            // This bounds the heads of parts, which the parser holds in memory, and parts that are no entries.
+            self.chunks.allow_more(FORM_BYTES_MAX);
+            let Some(mut part) = self.parser.next_field().await.map_err(of_form)? else {
+                self.miss();
+                return Ok(None);
+            };
+            // A part that an item names may be anything: it is the item that fails.
+            let is_named = part.file_name() != Some("") && self.waiting.contains_key(part.name().unwrap_or_default());
+            let beginning = if is_named { Some(Bytes::new()) } else { beginning(&mut part).await? };
+            if let Some(beginning) = beginning {
+                break (part, beginning);
+            }
         };
         // The content of parts is bounded as it is read.
         self.chunks.allow_more(u64::MAX);
@@ -122,7 +135,7 @@ impl FormItems {
             return Ok(Some(RequestItem { label, item: Err(error) }));
         };
         self.ready = waiting.into();
-        self.part = take(app, &mut part).await?;
+        self.part = take(app, &beginning, &mut part).await?;
         Ok(None)
     }
 
@@ -136,11 +149,13 @@ impl FormItems {
 
 /// Reads the bytes of a part, within the budget of uploads. The part is read to its end, since a fault in it concerns
 /// only its items.
-async fn take(app: &App, part: &mut Field<'static>) -> Result<Result<ReservedBytes, Error>, Error> {
+async fn take(app: &App, beginning: &Bytes, part: &mut Field<'static>) -> Result<Result<ReservedBytes, Error>, Error> {
     let max = app.limits.bytes_max;
     let mut reserved = app.uploads.patient(ms(app.options.body_stall_ms)).acquire_none();
     let mut bytes = Ok(Vec::new());
-    while let Some(chunk) = part.chunk().await.map_err(of_form)? {
+    let mut next = Some(beginning.clone());
+    while let Some(chunk) = next {
+        next = part.chunk().await.map_err(of_form)?;
         let Ok(taken) = &mut bytes else { continue };
         let len = (taken.len() + chunk.len()) as u64;
         if len > max {

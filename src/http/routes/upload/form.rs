@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use super::many::{self, Entries, UploadEntry};
 use crate::http::call::Call;
 use crate::http::error::Error;
-use crate::http::message::form::{Chunks, FORM_BYTES_MAX, of_form};
+use crate::http::message::form::{Chunks, FORM_BYTES_MAX, beginning, of_form};
 use crate::http::message::options::ms;
 use crate::http::message::response_body::Response;
 use crate::http::protocol::digest_fields::Claims;
@@ -43,6 +43,8 @@ struct FormEntries {
     chunks: Chunks<Claims>,
     parser: multer::Multipart<'static>,
     part: Option<multer::Field<'static>>,
+    /// What was read of the part already.
+    beginning: Bytes,
     /// A part whose head was read, and put back.
     peeked: Option<UploadEntry>,
 }
@@ -50,7 +52,7 @@ struct FormEntries {
 impl FormEntries {
     fn new(chunks: Chunks<Claims>, boundary: String) -> FormEntries {
         let parser = multer::Multipart::new(chunks.clone(), boundary);
-        FormEntries { chunks, parser, part: None, peeked: None }
+        FormEntries { chunks, parser, part: None, beginning: Bytes::new(), peeked: None }
     }
 }
 
@@ -59,21 +61,29 @@ impl Entries for FormEntries {
         if let Some(entry) = self.peeked.take() {
             return Ok(Some(entry));
         }
-        // The parser returns the next part only after the last one is dropped.
-        self.part = None;
-        self.chunks.allow_more(FORM_BYTES_MAX);
-        self.part = self.parser.next_field().await.map_err(of_form)?;
-        let Some(part) = &self.part else {
-            // The bytes after the last boundary belong to the body, and to its digest.
-            while self.chunks.try_next().await?.is_some() {}
-            return Ok(None);
-        };
-        self.chunks.allow_any();
-        let name = part.file_name().or(part.name()).unwrap_or_default();
-        Ok(Some(UploadEntry::new(name.as_bytes())))
+        loop {
+            // The parser returns the next part only after the last one is dropped.
+            self.part = None;
+            self.chunks.allow_more(FORM_BYTES_MAX);
+            self.part = self.parser.next_field().await.map_err(of_form)?;
+            let Some(part) = &mut self.part else {
+                // The bytes after the last boundary belong to the body, and to its digest.
+                while self.chunks.try_next().await?.is_some() {}
+                return Ok(None);
+            };
+            if let Some(beginning) = beginning(part).await? {
+                self.chunks.allow_any();
+                self.beginning = beginning;
+                let name = part.file_name().filter(|name| !name.is_empty()).or(part.name()).unwrap_or_default();
+                return Ok(Some(UploadEntry::new(name.as_bytes())));
+            }
+        }
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if !self.beginning.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.beginning)));
+        }
         match &mut self.part {
             Some(part) => part.chunk().await.map_err(of_form),
             None => Ok(None),

@@ -123,6 +123,29 @@ fn items_of_a_form_find_their_parts() {
 }
 
 #[test]
+fn fields_of_a_page_are_no_parts() {
+    let server = Server::start();
+    let image = ppm(20, 10, [1, 2, 9]);
+    let field = |disposition: &str, text: &[u8]| {
+        [format!("--edge\r\nContent-Disposition: form-data; {disposition}\r\n\r\n").as_bytes(), text, b"\r\n"].concat()
+    };
+    let items: Vec<Value> = ["photo", "left"].map(|name| item(json!({ "part": name }), &[resize("png", 5)])).to_vec();
+    let body = [
+        field("name=\"csrf\"", b"abc"),
+        field("name=\"items\"", &ndjson(&items)),
+        field("name=\"note\"", b"some text"),
+        field("name=\"left\"; filename=\"\"", b""),
+        field("name=\"other\"; filename=\"\"", b""),
+        field("name=\"photo\"; filename=\"a.ppm\"", &image),
+        b"--edge--\r\n".to_vec(),
+    ];
+    let lines = results(&server.send("POST", "/bulk", &[FORM], &body.concat()));
+    assert_eq!((lines.len(), &lines[0]["status"]), (2, &200.into()), "{lines:?}");
+    assert_failed(&lines[1], 400, "invalid-parameter");
+    assert_eq!(lines[1]["problem"]["parameter"], "source.part");
+}
+
+#[test]
 fn forms_that_are_none_are_refused_or_end_with_a_problem() {
     let server = Server::start();
     server.send("POST", "/bulk", &[FORM], b"no form").assert_problem(400, "malformed-request");

@@ -50,6 +50,44 @@ fn one_part_of_a_form_is_the_same_as_a_raw_body() {
     assert_eq!(client.ask("GET", &path_of(&image), &[], b"").body, image);
 }
 
+/// A part with these fields of its disposition, and a type if it has one.
+fn part(disposition: &str, media_type: &str, bytes: &[u8]) -> Vec<u8> {
+    let media_type = if media_type.is_empty() { String::new() } else { format!("Content-Type: {media_type}\r\n") };
+    let head = format!("--edge\r\nContent-Disposition: form-data; {disposition}\r\n{media_type}\r\n");
+    [head.as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// A browser sends every field of its form, also those that are no image and those that were left empty.
+#[test]
+fn fields_of_a_page_are_no_entries() {
+    let server = Server::start();
+    let (image, other) = (ppm(300, 300, [9, 8, 1]), ppm(3, 3, [9, 8, 2]));
+    let token = part("name=\"csrf\"", "", b"abc");
+    let left = part("name=\"more\"; filename=\"\"", "application/octet-stream", b"");
+    let chosen = part("name=\"image\"; filename=\"a.ppm\"", "image/x-portable-pixmap", &image);
+    let upload =
+        |parts: &[&[u8]]| server.send("POST", "/images", &[FORM], &[&parts.concat(), &b"--edge--\r\n"[..]].concat());
+    for parts in [[&token, &chosen, &left], [&left, &token, &chosen], [&chosen, &left, &token]] {
+        let answer = upload(&parts.map(Vec::as_slice));
+        assert!(answer.status < 202, "{}", answer.text());
+        assert_eq!(answer.json()["id"], Digest::of(&image).to_string());
+    }
+    upload(&[&token, &left]).assert_problem(400, "malformed-request");
+    // A part without a file name is an entry if it is an image, or says so.
+    let inline = part("name=\"b\"", "", &other);
+    let broken = part("name=\"c\"", "image/png", b"\x89PNG");
+    let unreadable =
+        [&b"--edge\r\nContent-Disposition: form-data; name=\"d\"; filename=\"\xe9\"\r\n\r\n"[..], b"text\r\n"].concat();
+    let nameless = part("name=\"e\"; filename=\"\"", "", &other);
+    let (lines, last) = upload(&[&token, &chosen, &inline, &left, &broken, &unreadable, &nameless, &token]).lines();
+    let names: Vec<_> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a.ppm", "b", "c", "d", "e"]);
+    assert_eq!((&last["ok"], &last["failed"]), (&3.into(), &2.into()), "{lines:?}");
+    let long = part("name=\"story\"", "", &vec![b'x'; 300 << 10]);
+    let (lines, last) = upload(&[&chosen, &chosen, &long, &chosen]).lines();
+    assert_eq!((lines.len(), &last["problem"]["limit"]), (2, &"form_bytes_max".into()));
+}
+
 #[test]
 fn forms_without_a_part_are_refused() {
     let server = Server::start();
