@@ -47,6 +47,8 @@ pub struct Options {
     pub max_age_s: u64,
     /// Bytes of sources that are cached; 0: none.
     pub cache_bytes_max: u64,
+    /// Time for which a client or a cache may keep the failure of an origin.
+    pub failures_max_age_s: u32,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             fetches_max: 16,
             max_age_s: 300,
             cache_bytes_max: 64 << 20,
+            failures_max_age_s: 5,
         }
     }
 }
@@ -90,6 +93,8 @@ pub enum Error {
     Failed {
         /// The status of the answer, if it could be read.
         status: Option<u16>,
+        /// Seconds after which the origin wants to be asked again, if it says so.
+        retry_after_s: Option<u32>,
     },
     /// The origin took too long.
     #[error("the origin took too long")]
@@ -103,6 +108,13 @@ pub enum Error {
     /// Too many fetches are under way.
     #[error("too many fetches")]
     Busy,
+}
+
+impl Error {
+    /// An answer of this status, which is no image.
+    pub const fn failed(status: Option<u16>) -> Error {
+        Error::Failed { status, retry_after_s: None }
+    }
 }
 
 fn answered(status: Option<u16>) -> String {

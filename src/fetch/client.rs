@@ -41,7 +41,7 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 
 const AGENT: &str = concat!("progimage/", env!("CARGO_PKG_VERSION"));
 
-const FAILED: Error = Error::Failed { status: None };
+const FAILED: Error = Error::failed(None);
 
 /// A guarded HTTP client, shared by all fetches.
 pub struct Client {
@@ -209,7 +209,10 @@ impl Client {
                 let (bytes, digest) = self.read(body).await?;
                 Ok(Fetched::New(bytes, digest, policy))
             }
-            status => Err(Error::Failed { status: Some(status.as_u16()) }),
+            status => {
+                let retry_after_s = freshness::retry_after_s(&head.headers, SystemTime::now());
+                Err(Error::Failed { status: Some(status.as_u16()), retry_after_s })
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED, VARY};
+use hyper::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED, RETRY_AFTER, VARY};
 
 /// The divisor of its age for which an answer without caching fields stays fresh (RFC 9111, 4.2.2).
 const HEURISTIC_PART: u32 = 10;
@@ -26,6 +26,19 @@ pub fn lifetime(headers: &HeaderMap, now: SystemTime, max: Duration) -> Option<D
     let lifetime = seconds("s-maxage").or_else(|| seconds("max-age")).unwrap_or_else(|| by_dates(headers, now));
     let age = text(headers, &AGE).and_then(|text| text.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
     Some(lifetime.saturating_sub(age).min(max))
+}
+
+/// The longest time that an origin may ask to be left alone.
+const RETRY_AFTER_S_MAX: u64 = 86_400;
+
+/// Seconds after which an origin wants to be asked again (RFC 9110, 10.2.3): a number, or a date.
+pub fn retry_after_s(headers: &HeaderMap, now: SystemTime) -> Option<u32> {
+    let text = text(headers, &RETRY_AFTER)?;
+    let seconds = text.parse().ok().or_else(|| {
+        let date = httpdate::parse_http_date(text).ok()?;
+        Some(date.duration_since(now).unwrap_or_default().as_secs())
+    })?;
+    Some(seconds.min(RETRY_AFTER_S_MAX) as u32)
 }
 
 fn by_dates(headers: &HeaderMap, now: SystemTime) -> Duration {
@@ -92,5 +105,22 @@ mod tests {
         check(&[(EXPIRES, "0"), (LAST_MODIFIED, "Sun, 06 Nov 1994 08:47:57 GMT")], Some(0));
         check(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 08:47:57 GMT")], Some(10));
         check(&[(LAST_MODIFIED, "Sun, 06 Nov 1994 09:47:57 GMT")], Some(0));
+    }
+
+    #[test]
+    fn an_origin_may_ask_to_be_left_alone_for_a_day() {
+        let check = |text: &str, expected: Option<u32>| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().expect("a field value"))]);
+            let now = httpdate::parse_http_date(SENT).expect("a date");
+            assert_eq!(retry_after_s(&headers, now), expected, "{text}");
+        };
+        check("120", Some(120));
+        check("0", Some(0));
+        check("86401", Some(86_400));
+        check("Sun, 06 Nov 1994 08:50:37 GMT", Some(60));
+        check("Sun, 06 Nov 1994 08:40:37 GMT", Some(0));
+        check("soon", None);
+        check("-1", None);
+        check("99999999999999999999", None);
     }
 }

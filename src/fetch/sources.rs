@@ -38,6 +38,7 @@ struct Shared {
     cache: moka::sync::Cache<Digest, Arc<Cached>>,
     permits: Semaphore,
     permit_wait: Duration,
+    failures_max_age: Duration,
 }
 
 struct Cached {
@@ -81,6 +82,7 @@ impl Sources {
             cache,
             permits: Semaphore::new(options.fetches_max.min(Semaphore::MAX_PERMITS)),
             permit_wait: Duration::from_millis(options.stall_ms),
+            failures_max_age: Duration::from_secs(options.failures_max_age_s.into()),
         };
         Sources { shared: Arc::new(shared), fetches: Group::new() }
     }
@@ -88,6 +90,11 @@ impl Sources {
     /// Whether no host is allowed.
     pub fn are_off(&self) -> bool {
         self.shared.client.rules.are_off()
+    }
+
+    /// Time for which a client or a cache may keep the failure of an origin.
+    pub fn failures_max_age(&self) -> Duration {
+        self.shared.failures_max_age
     }
 
     /// Checks whether `url` may be fetched, as far as its text shows.
@@ -106,7 +113,7 @@ impl Sources {
         let shared = self.shared.clone();
         let fetch = || async move { shared.fetch(key, target).await };
         // Aborted: the fetch panicked, which is our bug. The client sees a failure of the origin.
-        self.fetches.join_or_start(key, fetch).await.unwrap_or(Err(Error::Failed { status: None }))
+        self.fetches.join_or_start(key, fetch).await.unwrap_or(Err(Error::failed(None)))
     }
 }
 
@@ -131,7 +138,7 @@ impl Shared {
                 let policy = CachePolicy { lifetime: policy.lifetime, validators };
                 Cached { bytes: known.bytes.clone(), digest: known.digest, policy, fetched }
             }
-            (Fetched::NotModified(_), None) => return Err(Error::Failed { status: Some(304) }),
+            (Fetched::NotModified(_), None) => return Err(Error::failed(Some(304))),
         };
         let cached = Arc::new(cached);
         if cached.is_worth_keeping() {

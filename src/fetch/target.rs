@@ -124,7 +124,7 @@ impl Rules {
     /// Reads the `Location` of an answer to `from`. Every mistake is [`Error::Refused`], as if the target could not be
     /// reached.
     pub fn redirected(&self, from: &Target, location: &str) -> Result<Target, Error> {
-        let url = from.url.join(location).map_err(|_| Error::Failed { status: None })?;
+        let url = from.url.join(location).map_err(|_| Error::failed(None))?;
         let target = self.check(url).map_err(|_| Error::Refused)?;
         if from.is_secure() && !target.is_secure() { Err(Error::Refused) } else { Ok(target) }
     }

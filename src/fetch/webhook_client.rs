@@ -27,10 +27,10 @@ impl WebhookClient {
     pub async fn post(&self, url: &str, field: (&'static str, String), body: Bytes) -> Result<(), Error> {
         let target = self.client.rules.target(url)?;
         let (name, value) = field;
-        let value = HeaderValue::try_from(value).map_err(|_| Error::Failed { status: None })?;
+        let value = HeaderValue::try_from(value).map_err(|_| Error::failed(None))?;
         let fields =
             [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (HeaderName::from_static(name), value)];
         let status = self.client.post(&target, &fields, body).await?;
-        if status.is_success() { Ok(()) } else { Err(Error::Failed { status: Some(status.as_u16()) }) }
+        if status.is_success() { Ok(()) } else { Err(Error::failed(Some(status.as_u16()))) }
     }
 }

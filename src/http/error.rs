@@ -1,5 +1,7 @@
 //! [`Error`]: why a request failed. Statuses are chosen in [`super::protocol::problem`].
 
+use std::time::Duration;
+
 use crate::digest::Digest;
 use crate::{fetch, items, jobs, pipeline, renditions, store};
 
@@ -58,6 +60,8 @@ pub(super) enum Error {
     NoRoute,
     /// The path names no image: an id is 64 lower-case hex digits.
     NoSuchId,
+    /// An answer about a remote image failed. Caches may keep the failure for at most so long: no longer than the image.
+    OfRemote { error: Box<Error>, max_age_s: u32 },
     /// The path names nothing, and more is known.
     NoSuchPath(NoSuchPath),
     /// The path names no job.
@@ -135,6 +139,12 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// The error of an answer about a remote image, which may be kept for as long as the image.
+    pub(super) fn of_remote(error: impl Into<Error>, max_age: Option<Duration>) -> Error {
+        let max_age_s = max_age.map_or(0, |age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
+        Error::OfRemote { error: Box::new(error.into()), max_age_s }
+    }
+
     /// The bytes have another digest than the store was asked to prove.
     pub(super) fn mismatch(expected: Digest, actual: Digest) -> Error {
         Error::Store(store::Error::Mismatch { expected, actual })

@@ -59,11 +59,11 @@ fn store_is_transient(error: &store::Error) -> bool {
 
 fn fetch_is_transient(error: &fetch::Error) -> bool {
     match error {
-        fetch::Error::Busy | fetch::Error::TooSlow | fetch::Error::Failed { status: None } => true,
+        fetch::Error::Busy | fetch::Error::TooSlow | fetch::Error::Failed { status: None, .. } => true,
         // An origin that restarts refuses connections for a while.
         fetch::Error::Unreached => true,
         // RFC 6585 and RFC 9110: too many requests, and errors of the server.
-        fetch::Error::Failed { status: Some(status) } => *status == 429 || *status >= 500,
+        fetch::Error::Failed { status: Some(status), .. } => *status == 429 || *status >= 500,
         fetch::Error::Refused | fetch::Error::Off => false,
         fetch::Error::Url { .. } | fetch::Error::TooLarge { .. } => false,
     }
@@ -86,7 +86,7 @@ mod tests {
         check(fetch::Error::Unreached.into(), true);
         check(fetch::Error::Refused.into(), false);
         for (status, expected) in [(404, false), (429, true), (499, false), (500, true)] {
-            check(fetch::Error::Failed { status: Some(status) }.into(), expected);
+            check(fetch::Error::failed(Some(status)).into(), expected);
         }
     }
 }

@@ -47,4 +47,10 @@ pub const ROWS: &[Setting] = &[
         0..=BYTES_MAX,
         layers.fetch.cache_bytes_max
     ),
+    number!(
+        "remote_failures_max_age_s",
+        "Time for which caches may keep a failure of an origin. That is its 404, its timeout and the like.",
+        0..=300,
+        layers.fetch.failures_max_age_s
+    ),
 ];

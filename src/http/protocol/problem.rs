@@ -27,6 +27,7 @@ pub(in crate::http) fn of(error: &Error) -> Problem {
         Error::Store(error) => of_store(error),
         Error::Pipeline(error) => of_pipeline(error),
         Error::Fetch(error) => of_fetch(error),
+        Error::OfRemote { error, max_age_s } => of(error).cached_at_most(*max_age_s),
         Error::Jobs(error) => of_jobs(error),
         Error::NoSuchJob => of_jobs(&jobs::Error::NotFound),
         Error::Busy { retry_after_s } => busy("All render slots are taken.", *retry_after_s),
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(status(fetch::Error::Off), (403, "remote-off"));
         assert_eq!(status(fetch::Error::Refused), (403, "remote-refused"));
         assert_eq!(status(fetch::Error::Unreached), (403, "remote-refused"));
-        assert_eq!(status(fetch::Error::Failed { status: None }), (502, "remote-failed"));
+        assert_eq!(status(fetch::Error::failed(None)), (502, "remote-failed"));
         assert_eq!(status(fetch::Error::TooSlow), (504, "remote-timeout"));
         assert_eq!(status(fetch::Error::TooLarge { max: 1 }), (413, "too-large"));
         assert_eq!(status(fetch::Error::Busy), (503, "busy"));

@@ -8,6 +8,7 @@ use crate::fetch::RemoteSource;
 use crate::http::app::App;
 use crate::http::call::{Call, Reply};
 use crate::http::error::Error;
+use crate::http::message::response_body::Response;
 use crate::http::protocol::auth::{Kind, Scope};
 use crate::http::protocol::conditional::ETag;
 use crate::http::protocol::image_response::{self, Image};
@@ -26,31 +27,45 @@ pub(in crate::http) fn remote(call: Call, extension: &str) -> Reply {
         Err(error) => return Reply::Now(Err(error)),
     };
     Reply::later(async move {
-        let app = &call.app;
-        let source = app.sources.get(&params.url).await?;
-        let pipeline = pipelines.fitting(inspect(&source.bytes)).await?;
-        if params.store {
-            upload::remote::store(app, source.bytes.clone()).await?;
-        }
-        let key = pipeline.key(&source.digest);
-        let mut image = Image::new(&call.parts, call.grant, &options, ETag::of_key(&key), pipeline.codec().media_type);
-        images::others_exist(app, &pipeline).await?;
-        let mut response = match image.condition()? {
-            Some(answer) => answer,
-            None => {
-                let (rendition, origin) = render(app, &source, (key, &pipeline), params.store).await?;
-                image.origin = Some(origin);
-                image.bytes(&rendition.bytes)?
-            }
-        };
-        image_response::aged(&mut response, call.grant, source.max_age);
-        if params.store {
-            // The source of the rendition, by the relation "via" of RFC 4287.
-            let link = response::value(format!("</images/{}>; rel=\"via\"", source.digest));
-            response.headers_mut().insert(HeaderName::from_static("link"), link);
-        }
-        Ok(response)
+        let sources = &call.app.sources;
+        let source = sources.get(&params.url).await;
+        let source = source.map_err(|error| Error::of_remote(error, Some(sources.failures_max_age())))?;
+        let answer = answer(&call, &source, params.store, pipelines, &options).await;
+        answer.map_err(|error| Error::of_remote(error, source.max_age))
     })
+}
+
+/// Answers with a rendition of a source that was fetched.
+async fn answer(
+    call: &Call,
+    source: &RemoteSource,
+    store: bool,
+    pipelines: Pipelines,
+    options: &ResponseOptions,
+) -> Result<Response, Error> {
+    let app = &call.app;
+    let pipeline = pipelines.fitting(inspect(&source.bytes)).await?;
+    if store {
+        upload::remote::store(app, source.bytes.clone()).await?;
+    }
+    let key = pipeline.key(&source.digest);
+    let mut image = Image::new(&call.parts, call.grant, options, ETag::of_key(&key), pipeline.codec().media_type);
+    images::others_exist(app, &pipeline).await?;
+    let mut response = match image.condition()? {
+        Some(answer) => answer,
+        None => {
+            let (rendition, origin) = render(app, source, (key, &pipeline), store).await?;
+            image.origin = Some(origin);
+            image.bytes(&rendition.bytes)?
+        }
+    };
+    image_response::aged(&mut response, call.grant, source.max_age);
+    if store {
+        // The source of the rendition, by the relation "via" of RFC 4287.
+        let link = response::value(format!("</images/{}>; rel=\"via\"", source.digest));
+        response.headers_mut().insert(HeaderName::from_static("link"), link);
+    }
+    Ok(response)
 }
 
 /// The parameters that only this route understands.

@@ -66,7 +66,7 @@ async fn three_redirects_are_followed_and_no_more() {
     assert_eq!(sources.get(&origin.url("/3")).await.unwrap().bytes, "good");
     let before = origin.requests();
     for path in ["/4", "/loop"] {
-        assert_eq!(sources.get(&origin.url(path)).await, Err(Error::Failed { status: None }), "{path}");
+        assert_eq!(sources.get(&origin.url(path)).await, Err(Error::failed(None)), "{path}");
     }
     assert_eq!(origin.requests(), before + 8, "four requests each");
 }
@@ -89,13 +89,13 @@ async fn only_a_whole_plain_200_is_a_source() {
     }
     for status in [201, 203, 206, 300, 304, 305, 401, 404, 500, 503] {
         let failed = sources.get(&origin.url(&format!("/{status}"))).await;
-        assert_eq!(failed, Err(Error::Failed { status: Some(status) }));
+        assert_eq!(failed, Err(Error::failed(Some(status))));
     }
     for path in ["/short", "/no-http", "/long-head"] {
-        assert_eq!(sources.get(&origin.url(path)).await, Err(Error::Failed { status: None }), "{path}");
+        assert_eq!(sources.get(&origin.url(path)).await, Err(Error::failed(None)), "{path}");
     }
-    assert_eq!(sources.get(&origin.url("/gzip")).await, Err(Error::Failed { status: Some(200) }));
-    assert_eq!(sources.get(&origin.url("/nowhere")).await, Err(Error::Failed { status: Some(302) }));
+    assert_eq!(sources.get(&origin.url("/gzip")).await, Err(Error::failed(Some(200))));
+    assert_eq!(sources.get(&origin.url("/nowhere")).await, Err(Error::failed(Some(302))));
     // This origin speaks no TLS, and its answer in the clear is not accepted instead.
     let secure = origin.url("/hint").replace("http:", "https:");
     assert!(sources.get(&secure).await.is_err());

@@ -136,7 +136,7 @@ fn failures_are_reported_without_internal_details() {
     check("/text", 415, "unknown-format");
     check("/long", 413, "too-large");
     check("/stall", 504, "remote-timeout");
-    assert_eq!(check("/gone", 502, "remote-failed").json()["remote_status"], 404);
+    assert_eq!(check("/gone", 404, "remote-failed").json()["remote_status"], 404);
     let redirected = check("/inside", 403, "remote-refused").text();
     let direct = server.get(&format!("/remote.png?url={}", inside.url("/")));
     assert_eq!(direct.text(), redirected);
@@ -146,6 +146,79 @@ fn failures_are_reported_without_internal_details() {
         assert_eq!(server.get(&format!("/remote.png?{query}")).status, status, "{query}");
     }
     assert_eq!(inside.connections(), 0);
+}
+
+#[test]
+fn what_an_origin_says_of_an_image_comes_through() {
+    let origin = Origin::start(PERMITTED, |head| {
+        let path = head.split(' ').nth(1).unwrap();
+        let (status, after) = path[1..].split_once('-').unwrap();
+        let field = format!("Retry-After: {after}");
+        let fields: &[&str] = if after.is_empty() { &[] } else { &[&field] };
+        answer(&format!("{status} So"), fields, b"<p>gone")
+    });
+    let server = server(&origin);
+    let check = |status: u16, after: &str, expected: u16| {
+        let answer = server.get(&format!("/remote.png?url={}", origin.url(&format!("/{status}-{after}"))));
+        answer.assert_problem(expected, "remote-failed");
+        assert_eq!(answer.json()["remote_status"], status);
+        assert_eq!(answer.field("retry-after"), Some(after).filter(|after| !after.is_empty()));
+        assert_eq!(answer.field("cache-control"), Some("public, max-age=5"), "{status}");
+    };
+    for same in [403, 404, 410, 429, 451] {
+        check(same, "", same);
+    }
+    check(429, "120", 429);
+    check(503, "7", 502);
+    for (status, expected) in [(400, 422), (401, 403), (402, 403), (407, 403), (408, 504), (415, 422), (418, 422)] {
+        check(status, "", expected);
+    }
+    for failed in [201, 203, 206, 300, 500, 501, 502, 503, 504, 599] {
+        check(failed, "", 502);
+    }
+    let uploaded = |status: u16| {
+        let json = format!("{{\"url\": \"{}\"}}", origin.url(&format!("/{status}-")));
+        server.send("POST", "/images", &["Content-Type: application/json"], json.as_bytes())
+    };
+    uploaded(404).assert_problem(404, "remote-failed");
+    assert_eq!(uploaded(404).field("cache-control"), Some("no-store"));
+    uploaded(500).assert_problem(502, "remote-failed");
+}
+
+#[test]
+fn failures_are_kept_for_a_short_while_and_never_longer_than_an_image() {
+    let origin = Origin::start(PERMITTED, |head| match head.split(' ').nth(1).unwrap() {
+        "/absent" => answer("404 Not Found", &[], b""),
+        "/stall" => Vec::new(),
+        "/page" => ok(&[], b"<!doctype html>"),
+        "/kept" => ok(&["Cache-Control: max-age=60"], b"<!doctype html>"),
+        "/long" => ok(FRESH, b"<!doctype html>"),
+        "/empty" => ok(&[], b""),
+        "/never" => ok(&["Cache-Control: no-store"], b"<svg/>"),
+        _ => ok(&[], &ppm(2, 2, [3, 4, 9])),
+    });
+    let server = changed(&origin, |settings| {
+        settings.fetch.failures_max_age_s = 20;
+        settings.fetch.stall_ms = 300;
+    });
+    let kept = |path: &str, query: &str| {
+        let answer = server.get(&format!("/remote.png?url={}{query}", origin.url(path)));
+        answer.field("cache-control").unwrap().to_owned()
+    };
+    for (path, expected) in [("/absent", "public, max-age=20"), ("/stall", "public, max-age=20")] {
+        assert_eq!(kept(path, ""), expected, "{path}");
+    }
+    for path in ["/page", "/empty", "/never"] {
+        assert_eq!(kept(path, ""), "no-store", "{path}");
+    }
+    let age = |field: String| field.strip_prefix("public, max-age=").unwrap().parse::<u32>().unwrap();
+    assert!((50..=60).contains(&age(kept("/kept", ""))));
+    assert!((290..=300).contains(&age(kept("/long", ""))));
+    // A refusal of the picture lasts no longer than the picture, either.
+    assert_eq!(kept("/image", "&crop=9,9,1,1"), "no-store");
+    let none = changed(&origin, |settings| settings.fetch.failures_max_age_s = 0);
+    let absent = none.get(&format!("/remote.png?url={}", origin.url("/absent")));
+    assert_eq!(absent.field("cache-control"), Some("no-store"));
 }
 
 #[test]

@@ -56,6 +56,12 @@ impl Problem {
         self
     }
 
+    /// The problem, which may be cached for at most `max_age_s`.
+    pub(super) fn cached_at_most(mut self, max_age_s: u32) -> Problem {
+        self.max_age_s = self.max_age_s.min(max_age_s);
+        self
+    }
+
     pub(super) fn limit(self, name: &str, value: Option<u64>, max: u64) -> Problem {
         let problem = self.member("limit", name).member("max", max);
         match value {

@@ -167,9 +167,14 @@ pub(super) fn of_fetch(error: &fetch::Error) -> Problem {
             let detail = "This URL, or a redirect of it, is not allowed or cannot be reached.";
             problem(StatusCode::FORBIDDEN, "remote-refused", "Remote source refused", detail)
         }
-        fetch::Error::Failed { status } => {
+        fetch::Error::Failed { status, retry_after_s } => {
             let detail = "The remote server did not return an image.";
-            let problem = problem(StatusCode::BAD_GATEWAY, "remote-failed", "Remote source failed", detail);
+            let problem = problem(of_origin(*status), "remote-failed", "Remote source failed", detail);
+            let problem = problem.cached(REFUSED_MAX_AGE_S);
+            let problem = match retry_after_s {
+                Some(after_s) => problem.field(RETRY_AFTER, after_s.to_string()),
+                None => problem,
+            };
             match status {
                 Some(status) => problem.member("remote_status", *status),
                 None => problem,
@@ -178,8 +183,23 @@ pub(super) fn of_fetch(error: &fetch::Error) -> Problem {
         fetch::Error::TooSlow => {
             let detail = "The remote server took too long.";
             problem(StatusCode::GATEWAY_TIMEOUT, "remote-timeout", "Remote source timeout", detail)
+                .cached(REFUSED_MAX_AGE_S)
         }
         fetch::Error::TooLarge { max } => too_large("bytes_max", *max),
         fetch::Error::Busy => busy("Too many remote images are being fetched.", 1),
     }
+}
+
+/// The status for an origin's own, of which `None` could not be read. What it says of the image holds for the client of this
+/// server, too. What it says of the request does not, since this server has sent that one: it asks for credentials that the
+/// origin has not given, or the URL is one that the origin does not answer.
+fn of_origin(status: Option<u16>) -> StatusCode {
+    match status {
+        Some(403 | 404 | 410 | 429 | 451) => status.and_then(|status| StatusCode::from_u16(status).ok()),
+        Some(401 | 402 | 407) => Some(StatusCode::FORBIDDEN),
+        Some(408) => Some(StatusCode::GATEWAY_TIMEOUT),
+        Some(400..=499) => Some(StatusCode::UNPROCESSABLE_ENTITY),
+        _ => None,
+    }
+    .unwrap_or(StatusCode::BAD_GATEWAY)
 }

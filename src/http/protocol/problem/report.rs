@@ -32,6 +32,7 @@ enum Severity {
 
 fn severity(error: &Error, status: StatusCode) -> Severity {
     match error {
+        Error::OfRemote { error, .. } => severity(error, status),
         Error::Store(store::Error::Corrupt(_)) => Severity::Fault,
         Error::Store(store::Error::Full | store::Error::ReadOnly | store::Error::Unavailable(_)) => Severity::Trouble,
         Error::Jobs(jobs::Error::Database(_)) => Severity::Trouble,
