@@ -22,6 +22,7 @@ use crate::http::error::Error;
 pub use callers::CallerLimits;
 pub(in crate::http) use callers::{Caller, Callers, Work};
 pub use pages::Origins;
+pub(in crate::http) use pages::embed;
 
 /// What a request needs, and what a key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

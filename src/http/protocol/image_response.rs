@@ -1,5 +1,7 @@
 //! Responses that are images: bytes, caching fields, 304 and 206. This module chooses no error status.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{
@@ -15,6 +17,7 @@ use super::response_options::ResponseOptions;
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::message::response_body::{Body, Piece, Response};
+use crate::pipeline::codec::{CODECS, by_extension};
 use crate::pipeline::query::push_url;
 use crate::renditions::{Origin, Rendition};
 use crate::store::Blob;
@@ -109,7 +112,8 @@ impl<'a> Image<'a> {
     fn whole(&self, body: Body) -> Response {
         let mut response = self.head(StatusCode::OK, body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
-        if let Some(disposition) = self.options.download.as_deref().map(disposition) {
+        if let Some(name) = self.options.download.as_deref() {
+            let disposition = disposition(&file_name(name, self.media_type));
             response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
         }
         response
@@ -203,8 +207,8 @@ pub(in crate::http) fn unkept(rendition: &Rendition, origin: Origin, download: O
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(rendition.codec.media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(disposition) = download.map(disposition) {
-        headers.insert(CONTENT_DISPOSITION, disposition);
+    if let Some(name) = download {
+        headers.insert(CONTENT_DISPOSITION, disposition(&file_name(name, rendition.codec.media_type)));
     }
     came_from(&mut response, origin);
     response
@@ -215,6 +219,18 @@ pub(in crate::http) fn aged(response: &mut Response, grant: Grant, max_age: Opti
     let who = grant.caches();
     let field = max_age.map_or("no-store".to_owned(), |age| format!("{who}, max-age={}", age.as_secs()));
     response.headers_mut().insert(CACHE_CONTROL, value(field));
+}
+
+/// The name of a download, with an extension of its format: a client cannot always know the format beforehand. The
+/// extension of another format is replaced.
+fn file_name<'a>(name: &'a str, media_type: &str) -> Cow<'a, str> {
+    let Some(codec) = CODECS.iter().find(|codec| codec.media_type == media_type) else { return name.into() };
+    let stem = match name.rsplit_once('.').map(|(stem, extension)| (stem, by_extension(extension))) {
+        Some((_, Some(own))) if own == *codec => return name.into(),
+        Some((stem, Some(_))) if !stem.is_empty() => stem,
+        _ => name,
+    };
+    format!("{}.{}", stem.trim_end_matches('.'), codec.extensions[0]).into()
 }
 
 /// The disposition of a download (RFC 6266): the name in ASCII for old clients, and as UTF-8.
@@ -327,6 +343,23 @@ mod tests {
             came_from(&mut response, origin);
             assert_eq!(response.headers()[CACHE_STATUS], status);
         }
+    }
+
+    #[test]
+    fn a_download_has_one_extension_of_its_format() {
+        let check = |name: &str, media_type: &str, expected: &str| assert_eq!(file_name(name, media_type), expected);
+        check("street", "image/webp", "street.webp");
+        check("street.webp", "image/webp", "street.webp");
+        check("street.JPG", "image/jpeg", "street.JPG");
+        check("street.jpeg", "image/jpeg", "street.jpeg");
+        check("street", "image/jpeg", "street.jpg");
+        check("street.jpg", "image/avif", "street.avif");
+        check("street.tar", "image/png", "street.tar.png");
+        check("version 1.5", "image/gif", "version 1.5.gif");
+        check("street.", "image/png", "street.png");
+        check(".png", "image/gif", ".png.gif");
+        check("naïve 图", "image/webp", "naïve 图.webp");
+        check("street", "application/octet-stream", "street");
     }
 
     #[test]

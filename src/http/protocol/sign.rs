@@ -1,7 +1,9 @@
-//! Signed URLs: HMAC-SHA256 (RFC 2104) over the request target as it is sent, path, `?` and query, up to `&sig=`. `sig`
-//! comes last, as base64url without padding. `expires` (Unix seconds) and `key_id` come before it. They are read from
-//! the raw bytes, before anything is decoded, and are part of no pipeline, ETag or cache key. [`super::auth`] decides
-//! what a signature allows.
+//! Signed URLs: HMAC-SHA256 (RFC 2104) over the request target, path, `?` and query, up to `&sig=`. `sig` comes last, as
+//! base64url without padding. `expires` (Unix seconds) and `key_id` come before it. They are read before anything is decoded,
+//! and are part of no pipeline, ETag or cache key. [`super::auth`] decides what a signature allows.
+//!
+//! Browsers, proxies and libraries percent-encode differently, so what is signed is the canonical spelling of a target. Two
+//! targets have the same one only if they mean the same. A signature over a target as it is sent is good, too.
 //!
 //! ```
 //! use progimage::http::sign::{SigningKey, sign, verify};
@@ -23,6 +25,7 @@ use hmac::Mac;
 
 use crate::digest::secret::{self, hmac};
 pub use crate::http::error::Refused;
+use crate::pipeline::query;
 
 /// Keys that may be active at once. Without `key_id`, each of them is tried.
 pub const SIGNING_KEYS_MAX: usize = 16;
@@ -83,9 +86,19 @@ pub struct Signed {
     pub expires: Option<u64>,
 }
 
-/// Signs a request target: the target with `expires`, `key_id` and `sig`.
+/// Signs a request target: its canonical spelling with `expires`, `key_id` and `sig`.
+///
+/// ```
+/// use progimage::http::sign::{sign, verify};
+/// let key = "web:0123456789abcdef".parse()?;
+/// let target = sign(&key, "/images/x.webp?download=my \"図\"", None);
+/// assert!(target.starts_with("/images/x.webp?download=my%20%22%E5%9B%B3%22&key_id=web&sig="));
+/// let typed = target.replace("%20", "+").replace("%E5%9B%B3", "図");
+/// assert!(verify(&[key], &typed, 0)?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn sign(key: &SigningKey, target: &str, expires: Option<u64>) -> String {
-    let mut signed = target.to_owned();
+    let mut signed = canonical(target);
     let separator = |text: &str| if text.contains('?') { '&' } else { '?' };
     if let Some(expires) = expires {
         signed += &format!("{}expires={expires}", separator(&signed));
@@ -100,12 +113,15 @@ pub fn sign(key: &SigningKey, target: &str, expires: Option<u64>) -> String {
 pub fn verify(keys: &[SigningKey], target: &str, now: u64) -> Result<Option<Signed>, Refused> {
     let Some((message, signature)) = split(target) else { return Ok(None) };
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refused::Bad)?;
-    let query = message.split_once('?').map_or("", |(_, query)| query);
+    // A name that was encoded counts as what it means: otherwise an end could be hidden.
+    let meant = canonical(message);
+    let query = meant.split_once('?').map_or("", |(_, query)| query);
     let key_id = value(query, "key_id")?;
     let expires = value(query, "expires")?.map(|text| text.parse::<u64>().map_err(|_| Refused::Bad)).transpose()?;
     let mut good = false;
     for key in keys.iter().filter(|key| key_id.is_none_or(|id| id == key.id)) {
         // Every candidate is compared, each in constant time.
+        good |= hmac(&key.secret, &meant).verify_slice(&signature).is_ok();
         good |= hmac(&key.secret, message).verify_slice(&signature).is_ok();
     }
     match (good, expires) {
@@ -113,6 +129,25 @@ pub fn verify(keys: &[SigningKey], target: &str, now: u64) -> Result<Option<Sign
         (true, Some(end)) if end <= now => Err(Refused::Expired),
         (true, expires) => Ok(Some(Signed { expires })),
     }
+}
+
+/// The canonical spelling of a target: each byte that is not `A-Z a-z 0-9 - . _ ~ , :` is percent-encoded, in capitals, but
+/// for `/` in the path and `&` and `=` between the pairs of a query. A blank is `%20`, also where it was written as `+`.
+fn canonical(target: &str) -> String {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let parts = |text: &str, between: char, part: &dyn Fn(&str) -> String| {
+        text.split(between).map(part).collect::<Vec<_>>().join(&between.to_string())
+    };
+    let path = parts(path, '/', &|segment| query::encoded(&query::decoded(segment, false)));
+    let word = |word: &str| query::encoded(&query::decoded(word, true));
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, value)) => format!("{}={}", word(name), word(value)),
+        None => word(pair),
+    };
+    query.map_or(path.clone(), |query| format!("{path}?{}", parts(query, '&', &pair)))
 }
 
 /// Splits a target into what is signed and the signature.
@@ -160,6 +195,56 @@ mod tests {
             }
         }
         assert_eq!(verify(&both, "/images/a.webp?w=3", 0), Ok(None));
+    }
+
+    /// Spellings of one target, as clients send what was printed, and as they were typed.
+    #[test]
+    fn every_spelling_of_a_signed_url_is_good_and_no_other_meaning() {
+        let key = key("k:0123456789abcdef");
+        let good = |target: &str| verify(std::slice::from_ref(&key), target, 0).is_ok_and(|signed| signed.is_some());
+        for name in
+            ["my file", "naïve", "图", "a\"b", "it's", "50%", "a+b", "a&b=c", "a#b", "(1),{2}|3^4`5\\6<7>", "a;b:c"]
+        {
+            let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let signed = sign(&key, &format!("/images/x.webp?w=20&download={encoded}"), None);
+            assert!(
+                signed.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>'{}|^`\\#".contains(&byte)),
+                "{signed}"
+            );
+            let (before, after) =
+                signed.split_once("download=").and_then(|(a, b)| Some((a, b.split_once('&')?.1))).expect("a name");
+            let value = |value: &str| format!("{before}download={value}&{after}");
+            assert!(good(&signed) && good(&value(&encoded)) && good(&value(&encoded.to_uppercase())), "{signed}");
+            // What a program leaves as it is where another encodes it.
+            let raw = name.replace('%', "%25").replace('&', "%26").replace('+', "%2B").replace('#', "%23");
+            assert!(good(&value(&raw)) && good(&value(&raw.replace(' ', "+"))), "{signed}");
+            for other in ["", "x", "%", "my%2520file", "a%2Bb%20", "a&b"] {
+                assert!(!good(&value(other)), "{other} for {name}");
+            }
+        }
+        let signed = sign(&key, "/images/x.webp?a=b%26w=9", None);
+        assert!(!good(&signed.replace("%26", "&")), "a pair more");
+        assert!(!good(&signed.replace("%3D", "=").replace("a=b", "a%3Db")), "another name");
+    }
+
+    #[test]
+    fn an_end_cannot_be_hidden_by_its_spelling() {
+        let key = key("k:0123456789abcdef");
+        let signed = sign(&key, "/a", Some(1_000));
+        let hidden = signed.replace("expires", "expire%73");
+        assert_eq!(verify(std::slice::from_ref(&key), &hidden, 999), Ok(Some(Signed { expires: Some(1_000) })));
+        assert_eq!(verify(std::slice::from_ref(&key), &hidden, 1_000), Err(Refused::Expired));
+    }
+
+    /// Other programs sign what they send.
+    #[test]
+    fn a_signature_over_the_target_as_it_is_sent_is_good() {
+        let key = key("k:0123456789abcdef");
+        for target in ["/remote.jpg?url=http://x/a(1).jpg&w=3&key_id=k", "/images/a.webp?download=it's;&key_id=k"] {
+            let signature = URL_SAFE_NO_PAD.encode(hmac(&key.secret, target).finalize().into_bytes());
+            let signed = verify(std::slice::from_ref(&key), &format!("{target}&sig={signature}"), 0);
+            assert_eq!(signed, Ok(Some(Signed { expires: None })), "{target}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::http::error::Error;
 use crate::http::message::body::RequestBody;
 use crate::http::message::options::ms;
 use crate::http::message::response_body::{Body, Response};
-use crate::http::protocol::auth::Grant;
+use crate::http::protocol::auth::{Grant, embed};
 use crate::http::protocol::negotiate::is_auto;
 use crate::http::protocol::problem::report::report;
 use crate::http::table::ROUTES;
@@ -132,6 +132,9 @@ impl Finish {
         }
         // Errors, too: without these fields a page cannot tell a refusal from a server that is away.
         self.app.access.share(self.is_image, self.origin.as_ref(), response.headers_mut());
+        if self.is_image {
+            embed(self.grant, response.headers_mut());
+        }
         if let Some(id) = &self.request_id {
             response.headers_mut().insert(X_REQUEST_ID, id.clone());
         }

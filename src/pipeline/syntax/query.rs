@@ -50,6 +50,11 @@ pub fn once(pairs: &mut Pairs, name: &str) -> Result<Option<String>, Error> {
 }
 
 fn decode(text: &str) -> Option<String> {
+    String::from_utf8(decoded(text, true)).ok()
+}
+
+/// Decodes percent-encoded bytes; `form`: and `+` to a blank, as in the pairs of a query. Any other `%` is itself.
+pub fn decoded(text: &str, form: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {
@@ -58,9 +63,9 @@ fn decode(text: &str) -> Option<String> {
             _ => None,
         };
         rest = if encoded.is_some() { &tail[2..] } else { tail };
-        bytes.push(encoded.unwrap_or(if *byte == b'+' { b' ' } else { *byte }));
+        bytes.push(encoded.unwrap_or(if form && *byte == b'+' { b' ' } else { *byte }));
     }
-    String::from_utf8(bytes).ok()
+    bytes
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -129,9 +134,10 @@ fn json(param: &Param, value: &Value) -> Json {
 }
 
 /// Percent-encodes a value: RFC 3986, 3.4, without the characters that forms give another meaning (`&`, `=`, `+`).
-fn encoded(text: &str) -> String {
+pub fn encoded(text: impl AsRef<[u8]>) -> String {
+    let text = text.as_ref();
     let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    for &byte in text {
         if byte.is_ascii_alphanumeric() || b"-._~,:".contains(&byte) {
             encoded.push(char::from(byte));
         } else {

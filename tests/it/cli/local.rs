@@ -97,7 +97,19 @@ fn sign_prints_the_canonical_url_with_a_signature_that_holds() {
     let remote = "/remote.webp?url=http://127.0.0.2/a.jpg&w=30";
     let output = progimage(&["sign", remote], b"");
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(printed.starts_with(&format!("{remote}&key_id=web&sig=")), "{printed}");
+    let encoded = "/remote.webp?url=http:%2F%2F127.0.0.2%2Fa.jpg&w=30";
+    assert!(printed.starts_with(&format!("{encoded}&key_id=web&sig=")), "{printed}");
+    for (typed, encoded) in
+        [("my file", "my%20file"), ("naïve", "na%C3%AFve"), ("图", "%E5%9B%BE"), ("a\"b'c", "a%22b%27c")]
+    {
+        let output = progimage(&["sign", &format!("/images/0000.webp?w=20&download={typed}")], b"");
+        let printed = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(
+            printed.starts_with(&format!("/images/0000.webp?w=20&download={encoded}&key_id=web&sig=")),
+            "{printed}"
+        );
+        assert!(verify(&keys, printed.trim_end(), 0).expect("good").is_some());
+    }
     let refused = progimage(&["sign", url, "--key-id", "other"], b"");
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("signing_keys"));

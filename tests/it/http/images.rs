@@ -165,5 +165,10 @@ fn a_download_has_its_name() {
     // The name for a download is no operation, so rendition and tag stay.
     let (plain, named) = (server.get(&format!("{path}.png")), server.get(&format!("{path}.png?download=x")));
     assert_eq!(plain.field("etag"), named.field("etag"));
+    let auto = server.ask("GET", &format!("{path}.auto?download=street"), &["Accept: image/webp"]);
+    for (answer, name) in [(&named, "x.png"), (&auto, "street.webp")] {
+        let disposition = answer.field("content-disposition").unwrap();
+        assert!(disposition.contains(&format!("filename=\"{name}\"")), "{disposition}");
+    }
     assert_eq!(server.get(&format!("{path}?download=")).status, 400);
 }

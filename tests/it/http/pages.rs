@@ -106,6 +106,39 @@ fn every_page_may_read_images_and_nothing_else() {
 }
 
 #[test]
+fn every_page_may_show_public_images_and_read_their_fields() {
+    let keys = progimage::http::auth::keys("app:read+write:0123456789abcdef").unwrap();
+    let server = Server::with(|settings| settings.access = Access { keys, ..Access::default() });
+    let key = "Authorization: Bearer 0123456789abcdef";
+    let image = ppm(3, 3, [4, 5, 7]);
+    assert_eq!(server.send("POST", "/images", &[key], &image).status, 201);
+    let path = super::path_of(&image);
+    let policy = |server: &Server, path: &str, fields: &[&str]| {
+        server.ask("GET", path, fields).field("cross-origin-resource-policy").map(str::to_owned)
+    };
+    for image in [path.clone(), format!("{path}.png"), format!("{path}.auto?w=2"), format!("{path}.png?w=0")] {
+        assert_eq!(policy(&server, &image, &[]).as_deref(), Some("cross-origin"), "{image}");
+        let answer = server.ask("GET", &image, &[EVIL]);
+        let exposed: Vec<&str> = answer.field("access-control-expose-headers").unwrap().split(", ").collect();
+        for field in ["ETag", "Location", "Content-Disposition", "Link", "Retry-After"] {
+            assert!(exposed.contains(&field), "{image}: {field}");
+        }
+    }
+    assert_eq!(policy(&server, &format!("{path}/info"), &[]), None);
+    let keys = progimage::http::auth::keys("app:read+write:0123456789abcdef").unwrap();
+    let guarded = Server::with(|settings| {
+        settings.access = Access { keys, originals_need_key: true, ..Access::default() };
+    });
+    guarded.send("POST", "/images", &[key], &image);
+    assert_eq!(policy(&guarded, &path, &[key]), None);
+    assert_eq!(policy(&guarded, &format!("{path}.png"), &[]).as_deref(), Some("cross-origin"));
+    let listed = Server::with(|settings| settings.access.cors_origins = "https://good.example".parse().unwrap());
+    let stored = listed.send("POST", "/images", &["Origin: https://good.example"], &image);
+    assert!(stored.field("access-control-expose-headers").unwrap().contains("Location"));
+    assert_eq!(listed.ask("GET", "/images", &[EVIL]).field("access-control-expose-headers"), None);
+}
+
+#[test]
 fn listed_origins_may_use_every_route() {
     let good = "Origin: https://good.example";
     let server = Server::with(|settings| settings.access.cors_origins = "https://good.example".parse().unwrap());

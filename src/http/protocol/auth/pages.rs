@@ -8,14 +8,24 @@ use std::fmt;
 use std::str::FromStr;
 
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, VARY,
 };
 use url::Url;
 
 use super::{Access, Grant};
 use crate::http::error::Error;
 use crate::http::protocol::response::value;
+
+/// Lets pages of other origins show an image although they ask to be isolated (COEP).
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// The fields of a response that scripts of a page may read, in addition to those that CORS always shows.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "Accept-Ranges, Cache-Status, Content-Disposition, Content-Range, ETag, Idempotency-Key, Link, Location, \
+     Progimage-Also-Removed, Progimage-Unreadable, Repr-Digest, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id",
+);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -92,13 +102,17 @@ impl Access {
     /// Adds the fields that let a page of `origin` read a response. `is_image`: every page may.
     pub(in crate::http) fn share(&self, is_image: bool, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let Origins { all, listed } = &self.cors_origins;
-        if is_image || *all {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let reader = if is_image || *all {
+            Some(HeaderValue::from_static("*"))
         } else if !listed.is_empty() {
             headers.append(VARY, HeaderValue::from_static("Origin"));
-            if let Some(origin) = origin.filter(|origin| self.cors_origins.contain(origin)) {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            }
+            origin.filter(|origin| self.cors_origins.contain(origin)).cloned()
+        } else {
+            None
+        };
+        if let Some(reader) = reader {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, reader);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
     }
 
@@ -119,6 +133,13 @@ impl Access {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, Authorization"));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    }
+}
+
+/// Lets pages of every origin show an image that needs no key.
+pub(in crate::http) fn embed(grant: Grant, headers: &mut HeaderMap) {
+    if grant != Grant::Private {
+        headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     }
 }
 
