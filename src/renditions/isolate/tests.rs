@@ -160,20 +160,30 @@ async fn a_source_that_ended_three_requests_is_refused() {
     check_good(&renditions).await;
 }
 
-/// The worker that a thread has started, once it has computed for longer than any start takes, and so is in a step.
+/// Whether a worker has been given a batch, with a bound on its address space.
+fn has_batch(worker: Pid) -> bool {
+    let limits = std::fs::read_to_string(format!("/proc/{worker}/limits")).unwrap_or_default();
+    let bound = limits.lines().find_map(|line| line.strip_prefix("Max address space"));
+    bound.is_some_and(|bound| !bound.trim_start().starts_with("unlimited"))
+}
+
+/// Processor time of a process: utime, field 14 of proc_pid_stat(5). The state after the name is 3.
+fn ticks(process: Pid) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(14 - 3)?.parse().ok()
+}
+
+/// The worker that a thread has started, once it computes for a batch, and so is in a step.
 async fn computing_worker(thread: Pid, last: Option<Pid>) -> Pid {
-    const START_TICKS_MAX: u64 = 40;
+    let mut seen = None;
     loop {
         let children = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).expect("a list");
         let numbers = children.split_whitespace().filter_map(|number| number.parse().ok());
-        if let Some(worker) = numbers.filter_map(Pid::from_raw).find(|worker| Some(*worker) != last) {
-            let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap_or_default();
-            let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-            // utime, field 14 of proc_pid_stat(5); the state after the name is 3.
-            let ticks: Option<u64> = fields.split(' ').nth(14 - 3).and_then(|ticks| ticks.parse().ok());
-            if ticks.is_some_and(|ticks| ticks > START_TICKS_MAX) {
-                return worker;
-            }
+        let worker = numbers.filter_map(Pid::from_raw).find(|worker| Some(*worker) != last && has_batch(*worker));
+        match (worker.and_then(|worker| Some((worker, ticks(worker)?))), seen) {
+            (Some((worker, now)), Some((first, then))) if worker == first && now > then + 1 => return worker,
+            (Some((worker, _)), Some((first, _))) if worker == first => {}
+            (found, _) => seen = found,
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
