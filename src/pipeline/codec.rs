@@ -26,6 +26,7 @@ mod pnm;
 mod qoi;
 mod tga;
 mod tiff;
+mod unread;
 mod webp;
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,9 @@ pub struct Header {
     pub orientation: Orientation,
     /// Number of frames; 1 for a still image.
     pub frames: u32,
+    /// Headers of the pages after the first, in formats that have pages; `None` for a page that cannot be read. Unlike
+    /// frames, pages may differ in everything.
+    pub pages: Vec<Option<Header>>,
     /// Channels of the decoded picture.
     pub channels: Channels,
     /// Bits per sample of the decoded picture: 8 or 16.
@@ -114,6 +118,21 @@ pub struct Header {
     /// Upper bound on the decoder's memory in addition to its result (coefficients of a progressive JPEG, reference
     /// frames).
     pub working_bytes: u64,
+}
+
+impl Header {
+    /// Header of a page, counted from 0; `None` if there is no such page, or it cannot be read.
+    pub fn page(&self, page: u32) -> Option<&Header> {
+        match page.checked_sub(1) {
+            None => Some(self),
+            Some(later) => self.pages.get(later as usize)?.as_ref(),
+        }
+    }
+
+    /// Number of pages, 1 in formats without.
+    pub fn page_count(&self) -> u32 {
+        self.pages.len() as u32 + 1
+    }
 }
 
 /// An orientation as its number in EXIF.
@@ -365,16 +384,31 @@ pub static CODECS: &[&Codec] = &[
 
 /// Finds the format of `bytes` by content alone.
 ///
-/// Errors: [`Error::UnknownFormat`].
+/// Errors: [`Error::UnreadFormat`] if it is another that is known, otherwise [`Error::UnknownFormat`].
 ///
 /// ```
 /// use progimage::pipeline::{Error, codec};
 /// assert_eq!(codec::sniff(b"GIF89a...")?.media_type, "image/gif");
-/// assert_eq!(codec::sniff(b"<svg>"), Err(Error::UnknownFormat));
+/// assert_eq!(codec::sniff(b"<svg>"), Err(Error::UnreadFormat { name: "SVG" }));
+/// assert_eq!(codec::sniff(b"words"), Err(Error::UnknownFormat));
 /// # Ok::<(), Error>(())
 /// ```
 pub fn sniff(bytes: &[u8]) -> Result<&'static Codec, Error> {
-    CODECS.iter().find(|codec| (codec.sniff)(bytes)).copied().ok_or(Error::UnknownFormat)
+    let unread = || unread::named(bytes).map_or(Error::UnknownFormat, |name| Error::UnreadFormat { name });
+    CODECS.iter().find(|codec| (codec.sniff)(bytes)).copied().ok_or_else(unread)
+}
+
+/// Names of all formats that are read.
+pub fn readable() -> String {
+    CODECS.iter().map(|codec| codec.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The file with another of its pages as the first. Errs if the format has no pages, or the file not that one.
+pub fn with_page_first(codec: &Codec, bytes: &[u8], page: u32) -> Result<Vec<u8>, Error> {
+    if *codec == tiff::CODEC {
+        return tiff::with_page_first(bytes, page);
+    }
+    Err(Error::Unsupported { format: codec.name, feature: "pages" })
 }
 
 /// Finds the format with this URL extension, in capitals or not.

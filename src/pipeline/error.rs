@@ -17,6 +17,12 @@ pub enum Error {
     /// No codec recognises the bytes.
     #[error("the bytes are not an image of a known format")]
     UnknownFormat,
+    /// The bytes are of a format that is known and not read.
+    #[error("{name} is not read here; readable: {}", super::codec::readable())]
+    UnreadFormat {
+        /// The format's name for people, such as "HEIC".
+        name: &'static str,
+    },
     /// The format is known, but this use of it is not supported.
     #[error("{format}: {feature} is not supported")]
     Unsupported {

@@ -229,6 +229,7 @@ mod tests {
         assert_eq!(status(limit("pixels_max")), (422, "limit"));
         assert_eq!(status(limit("bytes_max")), (413, "too-large"));
         assert_eq!(status(pipeline::Error::UnknownFormat), (415, "unknown-format"));
+        assert_eq!(status(pipeline::Error::UnreadFormat { name: "HEIC" }), (415, "unknown-format"));
         assert_eq!(status(pipeline::Error::corrupt("png", "x")), (415, "corrupt-source"));
         assert_eq!(status(Error::Panicked), (415, "corrupt-source"));
         assert_eq!(status(pipeline::Error::CropOutside), (422, "crop-outside"));

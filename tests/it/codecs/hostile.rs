@@ -158,8 +158,13 @@ fn a_damaged_jpeg_or_png_errs_or_succeeds() {
                 Ok(picture) => {
                     assert!(name.ends_with(".jpg") || shape(&picture) == (header.size, header.frames), "{name}")
                 }
-                Err(Error::Corrupt { .. } | Error::Unsupported { .. } | Error::Limit { .. } | Error::UnknownFormat) => {
-                }
+                Err(
+                    Error::Corrupt { .. }
+                    | Error::Unsupported { .. }
+                    | Error::Limit { .. }
+                    | Error::UnknownFormat
+                    | Error::UnreadFormat { .. },
+                ) => {}
                 Err(other) => panic!("{name} at {at}: {other}"),
             }
         }
@@ -273,7 +278,7 @@ impl Tally {
         self.files += 1;
         match result {
             Ok(()) => self.pictures += 1,
-            Err(Error::UnknownFormat) => self.unknown += 1,
+            Err(Error::UnknownFormat | Error::UnreadFormat { .. }) => self.unknown += 1,
             Err(_) => self.refused += 1,
         }
         if took > self.slowest.0 {

@@ -47,6 +47,12 @@ pub(super) fn of_pipeline(error: &pipeline::Error) -> Problem {
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-format", "Unknown format", detail)
                 .cached(REFUSED_MAX_AGE_S)
         }
+        pipeline::Error::UnreadFormat { name } => {
+            let detail = format!("{error}.");
+            problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-format", "Unknown format", detail)
+                .member("format", *name)
+                .cached(REFUSED_MAX_AGE_S)
+        }
         pipeline::Error::Unsupported { format, feature } => {
             let detail = format!("{format}: {feature} is not supported.");
             problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-feature", "Feature not supported", detail)

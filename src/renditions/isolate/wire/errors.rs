@@ -105,6 +105,10 @@ enum ErrorDef {
         kind: Box<Invalid>,
     },
     UnknownFormat,
+    UnreadFormat {
+        #[serde(deserialize_with = "name")]
+        name: Name,
+    },
     Unsupported {
         #[serde(deserialize_with = "name")]
         format: Name,
@@ -229,6 +233,7 @@ mod tests {
         let (value, with) = ("true".to_owned(), "jpeg".to_owned());
         check(invalid(Invalid::Conflict { value, with, reason: Some("no".to_owned()) }));
         check(Error::UnknownFormat);
+        check(Error::UnreadFormat { name: "HEIC" });
         check(Error::Unsupported { format: "tiff", feature: "writing" });
         check(Error::Limit { name: "pixels_max", value: u64::MAX, max: 0 });
         check(Error::corrupt("png", "a \u{1} byte"));
