@@ -1,9 +1,11 @@
 //! JPEG: decoded by libjpeg-turbo's core with shrink-on-load, encoded at its fast settings. Gray, YCbCr, RGB, CMYK
-//! and YCCK, sequential and progressive, 8 bits per sample. Arithmetic coding, lossless and 12-bit JPEG are refused.
+//! and YCCK, sequential and progressive, Huffman and arithmetic coding, 8 bits per sample. Lossless and 12-bit JPEG are
+//! refused.
 
 mod container;
 mod libjpeg;
 mod metadata;
+mod part;
 mod strip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +15,8 @@ use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
 use container::Container;
+use libjpeg::Stored;
+pub(super) use part::{Part, decode_part};
 
 /// The codec's name, also in errors.
 const FORMAT: &str = "jpeg";
@@ -78,6 +82,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         size: container.frame.size,
         orientation: container.orientation,
         frames: 1,
+        pages: Vec::new(),
         channels: container.frame.channels,
         bits: 8,
         icc: container.has_icc(),
@@ -96,6 +101,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         eighths: eighths(container.frame.size, options.at_least),
         scans_max: limits.scans_max,
         memory_bytes_max: limits.memory_bytes_max,
+        stored: Stored::AsMarked,
     };
     let mut decoder = libjpeg::Decoder::start(bytes, &settings, options.deadline)?;
     let size = decoder.size();
@@ -105,7 +111,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         options.deadline.check()?;
         decoder.read_rows(band)?;
     }
-    decoder.finish()?;
+    decoder.finish(container.may_lack_end())?;
     if channels == Channels::Cmyk && container.adobe {
         // Adobe writes inverted ink: 255 is none.
         samples.iter_mut().for_each(|sample| *sample = !*sample);

@@ -29,6 +29,7 @@ pub(super) struct Container<'a> {
     scanned: u8,
     /// Whether the first scan holds fewer components than the frame.
     split: bool,
+    missing: [Missing; 4],
 }
 
 /// Contents of the frame header.
@@ -38,6 +39,7 @@ pub(super) struct FrameHeader {
     /// Channels of the decoded picture.
     pub channels: Channels,
     progressive: bool,
+    arithmetic: bool,
     components: Vec<Component>,
 }
 
@@ -46,6 +48,9 @@ struct Component {
     across: u8,
     down: u8,
 }
+
+/// Bits of a component's coefficients that are still missing, in zigzag order; none is known before its first scan.
+type Missing = [u8; 64];
 
 struct IccPart<'a> {
     number: u8,
@@ -60,7 +65,7 @@ impl<'a> Container<'a> {
         if cursor.take(2)? != [0xff, 0xd8] {
             return Err(cursor.corrupt("missing start of image"));
         }
-        let mut walk = Walk::default();
+        let mut walk = Walk::new();
         for _ in 0..SEGMENTS_MAX {
             match walk.segment(&mut cursor) {
                 Ok(true) => {}
@@ -80,6 +85,7 @@ impl<'a> Container<'a> {
             icc_parts: walk.icc_parts,
             scanned: walk.scanned,
             split: walk.split,
+            missing: walk.missing,
         })
     }
 
@@ -87,6 +93,13 @@ impl<'a> Container<'a> {
     pub(super) fn check_complete(&self) -> Result<(), Error> {
         let all = (1u8 << self.frame.components.len()) - 1;
         if self.scanned == all { Ok(()) } else { Err(Error::corrupt(FORMAT, "component with no scan")) }
+    }
+
+    /// Whether a file whose scans hold all data that they should is a whole picture without its end marker. Every bit of
+    /// every coefficient must be in a scan. The end of arithmetic codes is not seen without a marker after them.
+    pub(super) fn may_lack_end(&self) -> bool {
+        let whole = || self.missing[..self.frame.components.len()].as_flattened().iter().all(|bits| *bits == 0);
+        !self.frame.arithmetic && (!self.frame.progressive || whole())
     }
 
     /// Whether any part of an ICC profile is present.
@@ -122,7 +135,6 @@ impl<'a> Container<'a> {
 }
 
 /// State of the walk.
-#[derive(Default)]
 struct Walk<'a> {
     frame: Option<FrameHeader>,
     scans: u32,
@@ -133,9 +145,25 @@ struct Walk<'a> {
     icc_parts: Vec<IccPart<'a>>,
     scanned: u8,
     split: bool,
+    missing: [Missing; 4],
 }
 
 impl<'a> Walk<'a> {
+    fn new() -> Walk<'a> {
+        Walk {
+            frame: None,
+            scans: 0,
+            adobe: false,
+            orientation: None,
+            exif: None,
+            xmp: None,
+            icc_parts: Vec::new(),
+            scanned: 0,
+            split: false,
+            missing: [[u8::MAX; 64]; 4],
+        }
+    }
+
     /// Walks one segment; returns `false` at the end of the image.
     fn segment(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Error> {
         let marker = next_marker(cursor)?;
@@ -148,7 +176,7 @@ impl<'a> Walk<'a> {
         let length = usize::from(cursor.u16_be()?);
         let body = cursor.take(length.checked_sub(2).ok_or_else(|| cursor.corrupt("invalid segment length"))?)?;
         match marker {
-            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => self.frame_header(marker, body)?,
+            0xc0..=0xcf | 0xf7 if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => self.frame_header(marker, body)?,
             0xda => {
                 self.scan_header(body)?;
                 cursor.skip(entropy_coded(cursor.rest()))?;
@@ -179,7 +207,11 @@ impl<'a> Walk<'a> {
             let index = frame.components.iter().position(|component| component.id == id);
             scanned |= 1u8 << index.ok_or_else(|| cursor.corrupt("scan of an unknown component"))?;
         }
-        let (first, _last, approximation) = (cursor.u8()?, cursor.u8()?, cursor.u8()?);
+        let (first, last, approximation) = (cursor.u8()?, cursor.u8()?, cursor.u8()?);
+        let band = usize::from(first)..usize::from(last.min(63)) + 1;
+        for (_, missing) in self.missing.iter_mut().enumerate().filter(|(index, _)| scanned >> index & 1 == 1) {
+            missing.get_mut(band.clone()).unwrap_or_default().fill(approximation & 15);
+        }
         if !frame.progressive || (first == 0 && approximation >> 4 == 0) {
             self.scanned |= scanned;
         }
@@ -211,9 +243,9 @@ impl FrameHeader {
     fn read(marker: u8, body: &[u8]) -> Result<FrameHeader, Error> {
         let unsupported = |feature| Err(Error::Unsupported { format: FORMAT, feature });
         match marker {
-            0xc0..=0xc2 => {}
-            0xc3 => return unsupported("lossless coding"),
-            0xc9..=0xcb => return unsupported("arithmetic coding"),
+            0xc0..=0xc2 | 0xc9 | 0xca => {}
+            0xc3 | 0xcb => return unsupported("lossless coding"),
+            0xf7 => return unsupported("JPEG-LS"),
             _ => return unsupported("hierarchical coding"),
         }
         let mut cursor = Cursor::new(FORMAT, body);
@@ -234,7 +266,8 @@ impl FrameHeader {
             return unsupported("a height given after the first scan");
         }
         let components = (0..channels.count()).map(|_| Component::read(&mut cursor)).collect::<Result<_, _>>()?;
-        Ok(FrameHeader { size: Size::new(w, h), channels, progressive: marker == 0xc2, components })
+        let (progressive, arithmetic) = (matches!(marker, 0xc2 | 0xca), matches!(marker, 0xc9 | 0xca));
+        Ok(FrameHeader { size: Size::new(w, h), channels, progressive, arithmetic, components })
     }
 }
 

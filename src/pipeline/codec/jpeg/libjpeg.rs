@@ -28,6 +28,19 @@ pub(super) struct Settings {
     pub scans_max: u32,
     /// Largest memory that libjpeg may request for coefficients.
     pub memory_bytes_max: u64,
+    /// How colours are stored.
+    pub stored: Stored,
+}
+
+/// How colours are stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// As the markers say.
+    AsMarked,
+    /// As luma and colour differences.
+    YCbCr,
+    /// As they are decoded.
+    Plain,
 }
 
 /// A decode in progress.
@@ -70,6 +83,11 @@ impl<'a> Decoder<'a> {
             sys::jpeg_mem_src(&mut *cinfo, bytes.as_ptr(), bytes.len() as sys::c_ulong);
             sys::jpeg_read_header(&mut *cinfo, 1);
             (*cinfo).out_color_space = color_space;
+            match settings.stored {
+                Stored::AsMarked => {}
+                Stored::YCbCr => (*cinfo).jpeg_color_space = sys::JCS_YCbCr,
+                Stored::Plain => (*cinfo).jpeg_color_space = color_space,
+            }
             ((*cinfo).scale_num, (*cinfo).scale_denom) = (settings.eighths, 8);
             sys::jpeg_start_decompress(&mut *cinfo)
         })?;
@@ -139,18 +157,14 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Reads to the end of the image. Errs if the file ends early and data may be lost; where one scan holds the
-    /// whole picture, a missing end marker loses none.
-    pub(super) fn finish(mut self) -> Result<(), Error> {
-        // SAFETY: a decompression was started and all its rows were read, which is when both may be called, in this order.
-        let several_scans = self.call(|cinfo| unsafe {
-            let several = sys::jpeg_has_multiple_scans(&*cinfo) != 0;
-            sys::jpeg_finish_decompress(&mut *cinfo);
-            several
-        })?;
+    /// Reads to the end of the image. Errs if the file ends early, unless it `may_lack_end`: data that is missing in a
+    /// scan was an error before.
+    pub(super) fn finish(mut self, may_lack_end: bool) -> Result<(), Error> {
+        // SAFETY: a decompression was started and all its rows were read, which is when this may be called.
+        self.call(|cinfo| unsafe { sys::jpeg_finish_decompress(&mut *cinfo) })?;
         // SAFETY: `raw` is live and no call into libjpeg is running.
         let ended_early = unsafe { self.raw.as_ref().hooks.ended_early };
-        if ended_early && several_scans {
+        if ended_early && !may_lack_end {
             return Err(Error::corrupt(FORMAT, "truncated file"));
         }
         Ok(())
