@@ -24,6 +24,16 @@ fn icons_decode_to_their_largest_image() {
     check("rgb_png.ico", narrow(Channels::Rgba, opaque));
     check("rgb_24bit_bitmap_mask.ico", masked(mosaic::rgb));
     check("palette_8bit_bitmap_mask.ico", masked(|x, y| mosaic::colour(mosaic::index(x, y, 256))));
+    check("palette_8bit_cursor.ico", masked(|x, y| mosaic::colour(mosaic::index(x, y, 256))));
+    // A mask does not count beside alpha.
+    check("rgba_32bit_bitmap_masked_out.ico", rgba());
+    check("rgba_32bit_bitmap_no_mask.ico", rgba());
+    // The lower half is masked; what lacks a mask is opaque.
+    let half = narrow(Channels::Rgba, |x, y| {
+        let [r, g, b] = mosaic::rgb(x, y);
+        [r, g, b, if y >= mosaic::H - mosaic::H / 2 { 0 } else { 255 }]
+    });
+    check("rgb_24bit_bitmap_half_a_mask.ico", half);
     check("largest_of_three.ico", masked(|x, y| mosaic::colour(mosaic::index(x, y, 256))));
 }
 
