@@ -138,7 +138,7 @@ pub static ROUTES: &[Route] = &[
         PathPattern::Info(info::info),
         Scope::Read,
         Works::NONE,
-        "Format, size, frames, orientation, profile and EXIF; `include=` adds placeholders, colours and a hash.",
+        "Format, size, frames, pages, orientation, profile and EXIF; `include=` adds placeholders, colours and a hash.",
     ),
     route(
         Method::POST,

@@ -26,12 +26,12 @@ pub(super) fn encoded_anew(mut args: Args) -> Args {
 
 /// Channels of `encoder` that lose least of a raster with `channels`.
 pub(super) fn encoded_channels(encoder: &Encoder, channels: Channels) -> Channels {
-    use Channels::{Cmyk, Gray, GrayAlpha, Rgb, Rgba};
+    use Channels::{Cmyk, Cmyka, Gray, GrayAlpha, Rgb, Rgba};
     let preferred = match channels {
         Gray => [Gray, Rgb, GrayAlpha, Rgba],
         GrayAlpha => [GrayAlpha, Rgba, Gray, Rgb],
         Rgb | Cmyk => [Rgb, Rgba, Gray, GrayAlpha],
-        Rgba => [Rgba, Rgb, GrayAlpha, Gray],
+        Rgba | Cmyka => [Rgba, Rgb, GrayAlpha, Gray],
     };
     preferred.into_iter().find(|channels| encoder.channels.contains(channels)).unwrap_or(channels)
 }

@@ -7,6 +7,9 @@ use super::codec::cursor::Cursor;
 /// Fields of a directory; classic TIFF counts them in 16 bits.
 const FIELDS_MAX: u64 = 65_535;
 
+/// Most fractions that are read of one field.
+const FRACTIONS_MAX: usize = 6;
+
 /// An error about a TIFF structure.
 pub fn corrupt(reason: &str) -> Error {
     Error::corrupt("tiff", reason)
@@ -72,6 +75,20 @@ impl<'a> TiffFile<'a> {
         Ok((Directory { file: self.view(), entries, entry_bytes }, at))
     }
 
+    /// A copy of the file that begins with another directory.
+    pub fn with_first(&self, offset: u64) -> Result<Vec<u8>, Error> {
+        let mut file = self.bytes.to_vec();
+        let at = if self.big_tiff { 8..16 } else { 4..8 };
+        let place = file.get_mut(at).ok_or_else(|| corrupt("truncated file"))?;
+        let width = place.len();
+        if self.big_endian {
+            place.copy_from_slice(&offset.to_be_bytes()[8 - width..]);
+        } else {
+            place.copy_from_slice(&offset.to_le_bytes()[..width]);
+        }
+        Ok(file)
+    }
+
     fn view(&self) -> TiffFile<'a> {
         TiffFile { ..*self }
     }
@@ -88,6 +105,11 @@ pub struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.entries.len() / self.entry_bytes
+    }
+
     /// The field with this tag; its values are inside the file.
     pub fn field(&self, tag: u16) -> Result<Option<RawField<'a>>, Error> {
         self.iter().find(|(other, _)| *other == tag).map(|(_, field)| field).transpose()
@@ -131,6 +153,14 @@ impl<'a> Directory<'a> {
             Some(_) => return Err(corrupt("field is not a number")),
         };
         Ok(Numbers { width, bytes, big_endian: self.file.big_endian })
+    }
+
+    /// Fractions of a field; empty if the field is absent. The denominator zero makes one that is not finite.
+    pub fn fractions(&self, tag: u16) -> Result<Vec<f32>, Error> {
+        let Some((5, _, bytes)) = self.field(tag)? else { return Ok(Vec::new()) };
+        let halves = Numbers { width: 4, bytes, big_endian: self.file.big_endian };
+        let halves: Vec<f32> = halves.iter().take(2 * FRACTIONS_MAX).map(|half| half as f32).collect();
+        Ok(halves.as_chunks::<2>().0.iter().map(|[numerator, denominator]| numerator / denominator).collect())
     }
 
     /// First number of a field as 32 bits, or `default` if the field is absent.

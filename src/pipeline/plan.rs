@@ -69,6 +69,8 @@ pub(super) struct DecodePlan {
     pub frame: Option<u32>,
     /// Orientation that is applied.
     pub orientation: Orientation,
+    /// The page that is decoded, from 0.
+    pub page: u32,
 }
 
 impl RenderPlan {
@@ -78,7 +80,10 @@ impl RenderPlan {
         images: &Headers,
         limits: &Limits,
     ) -> Result<RenderPlan, Error> {
-        let (codec, header) = source;
+        let codec = source.0;
+        let page = page(pipeline, source)?;
+        let header = source.1.page(page).ok_or(Error::Unsupported { format: codec.name, feature: "this page" })?;
+        let source = (codec, header);
         let orientation = orientation(pipeline, header);
         let oriented = header.size.oriented(orientation);
         if pipeline.is_conversion() && codec == pipeline.codec() {
@@ -87,7 +92,8 @@ impl RenderPlan {
         }
         let chain = Chain::new(pipeline, images, limits)?;
         let mut steps = pipeline.steps().to_vec();
-        let decode = DecodePlan::new(pipeline, source, &chain.encoder, &mut steps, limits)?;
+        let mut decode = DecodePlan::new(pipeline, source, &chain.encoder, &mut steps, limits)?;
+        decode.page = page;
         within("operations_max", pipeline.steps().len() as u64, limits.operations_max as u64)?;
         let images = images_bytes(pipeline, images, limits)?;
         let MemoryPlan { shape, exact, peak, picture_bytes, result_bytes } =
@@ -107,8 +113,8 @@ impl RenderPlan {
 
     /// A plan for the first frames, without an operation.
     fn whole(summary: PlanSummary, header: &Header, frames: u32, orientation: Orientation) -> RenderPlan {
-        let size = header.size;
-        let decode = DecodePlan { at_least: None, size, frames, frames_kept: frames, frame: None, orientation };
+        let (size, frame, page) = (header.size, None, 0);
+        let decode = DecodePlan { at_least: None, size, frames, frames_kept: frames, frame, orientation, page };
         RenderPlan { summary, decode, keeps_profile: false, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
     }
 
@@ -117,8 +123,8 @@ impl RenderPlan {
     pub fn decodes_like(&self, other: &RenderPlan) -> bool {
         // Without `at_least`: only the decoded size matters.
         let decode = |plan: &RenderPlan| {
-            let DecodePlan { size, frames, frames_kept, frame, orientation, .. } = plan.decode;
-            (size, frames, frames_kept, frame, orientation, plan.keeps_profile)
+            let DecodePlan { size, frames, frames_kept, frame, orientation, page, .. } = plan.decode;
+            (size, frames, frames_kept, frame, orientation, page, plan.keeps_profile)
         };
         decode(self) == decode(other) && !self.summary.passes_through && !other.summary.passes_through
     }
@@ -152,7 +158,7 @@ impl DecodePlan {
         check_source(codec, header, frames_kept, limits)?;
         let at_least = shrink(header.size, header.size.oriented(orientation), steps);
         let size = at_least.zip(codec.shrinks).map_or(header.size, |(least, shrinks)| shrinks(header.size, least));
-        Ok(DecodePlan { at_least, size, frames, frames_kept, frame, orientation })
+        Ok(DecodePlan { at_least, size, frames, frames_kept, frame, orientation, page: 0 })
     }
 }
 
@@ -168,18 +174,34 @@ fn orientation(pipeline: &Pipeline, header: &Header) -> Orientation {
     if kept { Orientation::NoTransforms } else { header.orientation }
 }
 
-/// The argument `frame`.
+/// The argument `frame` of an animation.
 fn frame(pipeline: &Pipeline, header: &Header) -> Result<Option<u32>, Error> {
-    // The parameter's kind keeps it within 65535.
-    let Some(frame) = pipeline.encode_args().number("frame").map(|frame| frame as u32) else { return Ok(None) };
-    let frames = header.frames.max(1);
-    if frame >= frames {
-        let last = frames - 1;
-        let words =
-            if last == 0 { "0 or all: this image has one frame".to_owned() } else { format!("0 to {last}, or all") };
-        return Err(invalid("frame", &frame.to_string(), format!("0..{last} of this image, or all")).must_be(words));
+    if header.frames <= 1 {
+        return Ok(None);
     }
-    Ok(Some(frame))
+    numbered(pipeline, header.frames, "frame")
+}
+
+/// The page that the argument `frame` names, of an image that is no animation.
+fn page(pipeline: &Pipeline, (_, header): (&Codec, &Header)) -> Result<u32, Error> {
+    if header.frames > 1 {
+        return Ok(0);
+    }
+    let what = if header.page_count() > 1 { "page" } else { "frame" };
+    Ok(numbered(pipeline, header.page_count(), what)?.unwrap_or(0))
+}
+
+/// The argument `frame`, which must be below `count`.
+fn numbered(pipeline: &Pipeline, count: u32, what: &str) -> Result<Option<u32>, Error> {
+    // The parameter's kind keeps it within 65535.
+    let Some(number) = pipeline.encode_args().number("frame").map(|frame| frame as u32) else { return Ok(None) };
+    if number >= count {
+        let last = count - 1;
+        let words =
+            if last == 0 { format!("0 or all: this image has one {what}") } else { format!("0 to {last}, or all") };
+        return Err(invalid("frame", &number.to_string(), format!("0..{last} of this image, or all")).must_be(words));
+    }
+    Ok(Some(number))
 }
 
 pub(super) fn encoder(codec: &Codec) -> Result<&Encoder, Error> {
@@ -206,12 +228,12 @@ fn frames_wanted(header: &Header, one: bool) -> u32 {
 fn stays_of_a_kind(source: Channels, result: Channels, encoder: &Encoder) -> bool {
     let encoded = encoded_channels(encoder, result);
     let flattened_gray = result.gray() && result.alpha() && !encoded.alpha();
-    source != Channels::Cmyk && source.gray() == result.gray() && result.gray() == encoded.gray() && !flattened_gray
+    !source.inks() && source.gray() == result.gray() && result.gray() == encoded.gray() && !flattened_gray
 }
 
 /// The channels after colour management.
 fn managed(channels: Channels) -> Channels {
-    if channels == Channels::Cmyk { Channels::Rgb } else { channels }
+    if channels.inks() { Channels::of(false, channels.alpha()) } else { channels }
 }
 
 /// The size that the decoder may shrink to, if the first operation after right-angle turns is a resize, or a crop and a

@@ -60,6 +60,8 @@ pub enum Channels {
     Rgba,
     /// Cyan, magenta, yellow, black; 0 is no ink. Exists only between a decoder and `color`.
     Cmyk,
+    /// CMYK and alpha, also for `color` alone.
+    Cmyka,
 }
 
 impl Channels {
@@ -80,12 +82,18 @@ impl Channels {
             Channels::GrayAlpha => 2,
             Channels::Rgb => 3,
             Channels::Rgba | Channels::Cmyk => 4,
+            Channels::Cmyka => 5,
         }
     }
 
     /// Whether the last sample is alpha.
     pub const fn alpha(self) -> bool {
-        matches!(self, Channels::GrayAlpha | Channels::Rgba)
+        matches!(self, Channels::GrayAlpha | Channels::Rgba | Channels::Cmyka)
+    }
+
+    /// Whether colours are inks.
+    pub const fn inks(self) -> bool {
+        matches!(self, Channels::Cmyk | Channels::Cmyka)
     }
 
     /// Whether colour is luminance only.

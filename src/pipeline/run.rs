@@ -1,5 +1,6 @@
 //! A render: decode, colour, orientation, operations, encode. Follows a plan and decides nothing itself.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::limits::within;
 use super::operation::Context;
 use super::orient::oriented;
 use super::plan::{Headers, RenderPlan, Step, check_rest};
-use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, color, metadata};
+use super::{Deadline, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, color, metadata};
 use crate::digest::Digest;
 
 /// A finished render.
@@ -75,6 +76,7 @@ pub(super) fn finished(
     let operations = started.elapsed();
 
     let started = Instant::now();
+    let header = header.page(plan.decode.page).unwrap_or(header);
     let metadata = metadata::kept((codec, header), source, pipeline.encode_args(), &mut picture, limits);
     // The rest of an animation may be damaged, or too long.
     let is_whole = picture.missing.is_none() && picture.frames.len() as u64 >= u64::from(header.frames);
@@ -102,8 +104,9 @@ fn stripped(
 ) -> Option<Vec<u8>> {
     let is_asked = pipeline.strips() || pipeline.encode_args().flag("never_larger");
     let all_frames = plan.decode.frame.is_none() && plan.decode.frames_kept == header.frames;
+    let all_frames = all_frames && plan.decode.page == 0;
     let as_stored = plan.decode.orientation == Orientation::NoTransforms && plan.steps.is_empty() && all_frames;
-    let as_shown = !header.icc && header.channels != Channels::Cmyk;
+    let as_shown = !header.icc && !header.channels.inks();
     let strip = codec.encoder.as_ref()?.strip?;
     if is_asked && codec == pipeline.codec() && as_stored && as_shown { strip(source).ok() } else { None }
 }
@@ -117,7 +120,12 @@ pub(super) fn decoded(
     deadline: &Deadline,
 ) -> Result<Picture, Error> {
     within("bytes_max", source.len() as u64, limits.bytes_max)?;
-    let mut picture = (codec.decode)(source, &plan.decode_options(limits, deadline))?;
+    let header = header.page(plan.decode.page).unwrap_or(header);
+    let file = match plan.decode.page {
+        0 => Cow::Borrowed(source),
+        page => Cow::Owned(codec::with_page_first(codec, source, page)?),
+    };
+    let mut picture = (codec.decode)(&file, &plan.decode_options(limits, deadline))?;
     is_as_planned(codec, &picture, header, plan)?;
     if let Some(frame) = plan.decode.frame {
         picture.frames = picture.frames.into_iter().skip(frame as usize).collect();
@@ -209,7 +217,7 @@ fn operated(
 mod tests {
     use super::*;
     use crate::pipeline::codec::{DecodeOptions, EncodeOptions, Encoder};
-    use crate::pipeline::{Delay, Frame, Raster, Samples};
+    use crate::pipeline::{Channels, Delay, Frame, Raster, Samples};
 
     /// A format of this test: width, height, frames, EXIF orientation, whether it lies about its size, then gray samples.
     const FORMAT: Codec = Codec {
@@ -225,7 +233,16 @@ mod tests {
             let size = Size::new(bytes[0].into(), bytes[1].into());
             let orientation = Orientation::from_exif(bytes[3]).expect("1..=8");
             let frames = bytes[2].into();
-            Ok(Header { size, orientation, frames, channels: Channels::Gray, bits: 8, icc: false, working_bytes: 0 })
+            Ok(Header {
+                size,
+                orientation,
+                frames,
+                pages: Vec::new(),
+                channels: Channels::Gray,
+                bits: 8,
+                icc: false,
+                working_bytes: 0,
+            })
         },
         decode: toy_decode,
         encoder: Some(ANIMATED),

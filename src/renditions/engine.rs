@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::admission::Permit;
 use super::aux_images::AuxImages;
 use super::generation::{Generation, Generations};
-use super::header::{CAMERAS_MAX, Found, HEADERS_MAX, Remembered, camera_of, header_of, look};
+use super::header::{CAMERAS_MAX, Found, HEADERS_MAX, Remembered, camera_of, header_of, look, weight};
 use super::isolate::Workers;
 use super::lane::{Lane, Queue};
 use super::render::{Admitted, Made, Render};
@@ -48,8 +48,8 @@ impl Engine {
             generations: Generations::default(),
             single: Arc::new(Lane::single(options, limits, workers.as_ref())),
             bulk: Arc::new(Lane::bulk(options, limits, workers.as_ref())),
-            headers: Remembered::new(HEADERS_MAX),
-            cameras: Remembered::new(CAMERAS_MAX),
+            headers: Remembered::new(HEADERS_MAX, weight),
+            cameras: Remembered::new(CAMERAS_MAX, |_| 1),
             workers,
         })
     }

@@ -27,9 +27,10 @@ pub type Found = (&'static Codec, Header);
 pub struct Remembered<T>(moka::sync::Cache<Digest, (T, Arc<Generation>)>);
 
 impl<T: Clone + Send + Sync + 'static> Remembered<T> {
-    /// Room for the facts of `images_max` images.
-    pub fn new(images_max: u64) -> Remembered<T> {
-        Remembered(moka::sync::Cache::new(images_max))
+    /// Room for the facts of `images_max` images of weight 1.
+    pub fn new(images_max: u64, weight: fn(&T) -> u32) -> Remembered<T> {
+        let weigher = move |_: &Digest, (facts, _): &(T, Arc<Generation>)| weight(facts);
+        Remembered(moka::sync::Cache::builder().weigher(weigher).max_capacity(images_max).build())
     }
 
     /// The facts of `source`, if they are remembered.
@@ -49,6 +50,11 @@ impl<T: Clone + Send + Sync + 'static> Remembered<T> {
     pub fn forget(&self, source: &Digest) {
         self.0.invalidate(source);
     }
+}
+
+/// Weight of a header: each four pages weigh as much as an image.
+pub fn weight((_, header): &Found) -> u32 {
+    header.page_count().div_ceil(4)
 }
 
 /// Format and header of an image, from its bytes. A long image is read on tokio's blocking threads and not on the render

@@ -54,6 +54,7 @@ impl InfoRequest {
             Channels::Rgb => "rgb",
             Channels::Rgba => "rgb+alpha",
             Channels::Cmyk => "cmyk",
+            Channels::Cmyka => "cmyk+alpha",
         };
         let mut known = json!({
             "id": id,
@@ -63,6 +64,7 @@ impl InfoRequest {
             "width": size.w,
             "height": size.h,
             "frames": header.frames,
+            "pages": header.page_count(),
             "orientation": header.orientation.to_exif(),
             "channels": channels,
             "bits": header.bits,

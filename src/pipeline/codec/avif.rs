@@ -94,6 +94,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         size: container.color.size,
         orientation: container.orientation,
         frames: 1,
+        pages: Vec::new(),
         channels: channels(&container, &sequence),
         bits: if sequence.bits > 8 { 16 } else { 8 },
         icc: container.icc.is_some() || profile(cicp, &sequence).is_some(),

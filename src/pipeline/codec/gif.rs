@@ -59,6 +59,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         size: container.size,
         orientation: Orientation::NoTransforms,
         frames: container.frames,
+        pages: Vec::new(),
         channels: container.channels(),
         bits: 8,
         icc: container.has_icc(),

@@ -13,7 +13,16 @@ use crate::pipeline::{Channels, Deadline, Error, Limits, Orientation, Picture, R
 
 /// Header of a still image without orientation, profile or working memory.
 pub(super) fn still(size: Size, channels: Channels, bits: u8) -> Header {
-    Header { size, orientation: Orientation::NoTransforms, frames: 1, channels, bits, icc: false, working_bytes: 0 }
+    Header {
+        size,
+        orientation: Orientation::NoTransforms,
+        frames: 1,
+        pages: Vec::new(),
+        channels,
+        bits,
+        icc: false,
+        working_bytes: 0,
+    }
 }
 
 /// Header from a decoder that has read its own.
@@ -151,7 +160,7 @@ pub(super) fn color_type(format: &'static str, raster: &Raster) -> Result<Extend
         (Channels::GrayAlpha, true) => ExtendedColorType::La16,
         (Channels::Rgb, true) => ExtendedColorType::Rgb16,
         (Channels::Rgba, true) => ExtendedColorType::Rgba16,
-        (Channels::Cmyk, _) => return Err(encode_error(format, "cannot hold CMYK")),
+        (Channels::Cmyk | Channels::Cmyka, _) => return Err(encode_error(format, "cannot hold CMYK")),
     })
 }
 

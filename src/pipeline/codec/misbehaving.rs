@@ -21,7 +21,16 @@ pub static CODEC: Codec = Codec {
     inspect: |_| {
         let size = Size::new(2, 1);
         let orientation = Orientation::NoTransforms;
-        Ok(Header { size, orientation, frames: 1, channels: Channels::Gray, bits: 8, icc: false, working_bytes: 0 })
+        Ok(Header {
+            size,
+            orientation,
+            frames: 1,
+            pages: Vec::new(),
+            channels: Channels::Gray,
+            bits: 8,
+            icc: false,
+            working_bytes: 0,
+        })
     },
     shrinks: None,
     metadata: None,

@@ -113,6 +113,6 @@ fn binary_header(format: &'static str, raster: &Raster) -> Result<String, Error>
         Channels::Rgb => Ok(format!("P6\n{w} {h}\n{max}\n")),
         Channels::GrayAlpha => Ok(pam(2, "GRAYSCALE_ALPHA")),
         Channels::Rgba => Ok(pam(4, "RGB_ALPHA")),
-        Channels::Cmyk => Err(image_crate::encode_error(format, "cannot hold CMYK")),
+        Channels::Cmyk | Channels::Cmyka => Err(image_crate::encode_error(format, "cannot hold CMYK")),
     }
 }

@@ -50,6 +50,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         size: container.size,
         orientation: container.exif.and_then(orientation).unwrap_or(Orientation::NoTransforms),
         frames: container.frames,
+        pages: Vec::new(),
         channels: container.channels(),
         bits: 8,
         icc: container.icc.is_some(),

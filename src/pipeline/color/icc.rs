@@ -24,6 +24,9 @@ const PIXELS: usize = 1 << 14;
 /// Gray pixels with an RGB profile are converted as equal amounts of red, green and blue.
 pub fn to_srgb(mut picture: Picture, deadline: &Deadline) -> Result<Picture, Error> {
     let channels = picture.first().channels();
+    if channels == Channels::Cmyka {
+        return inks_with_alpha(picture, deadline);
+    }
     let conversion = picture.icc.take().and_then(|icc| Conversion::new(&icc, channels));
     let conversion = conversion.as_ref();
     if conversion.is_none() && channels != Channels::Cmyk {
@@ -38,6 +41,55 @@ pub fn to_srgb(mut picture: Picture, deadline: &Deadline) -> Result<Picture, Err
         let channels = if channels == Channels::Cmyk { Channels::Rgb } else { channels };
         Ok(Raster::new(size, channels, samples))
     })
+}
+
+/// Converts CMYK with alpha by its inks alone, and adds the alpha again.
+fn inks_with_alpha(picture: Picture, deadline: &Deadline) -> Result<Picture, Error> {
+    let mut alphas = Vec::new();
+    let inks = picture.map(|raster| {
+        let (raster, alpha) = without_alpha(raster)?;
+        alphas.push(alpha);
+        Ok(raster)
+    })?;
+    let mut alphas = alphas.into_iter();
+    to_srgb(inks, deadline)?.map(|raster| match alphas.next() {
+        Some(alpha) => with_alpha(raster, &alpha),
+        None => Ok(raster),
+    })
+}
+
+/// Inks and alpha, each for itself; the inks stay in their memory.
+fn without_alpha(raster: Raster) -> Result<(Raster, Samples), Error> {
+    fn split<S: Sample>(mut samples: Vec<S>) -> Result<(Vec<S>, Vec<S>), Error> {
+        let mut alpha = try_zeroed(samples.len() / 5)?;
+        for (pixel, alpha) in alpha.iter_mut().enumerate() {
+            *alpha = samples[pixel * 5 + 4];
+            samples.copy_within(pixel * 5..pixel * 5 + 4, pixel * 4);
+        }
+        samples.truncate(alpha.len() * 4);
+        Ok((samples, alpha))
+    }
+    let size = raster.size();
+    let (inks, alpha) = match raster.into_samples() {
+        Samples::U8(samples) => split(samples).map(|(inks, alpha)| (Samples::U8(inks), Samples::U8(alpha)))?,
+        Samples::U16(samples) => split(samples).map(|(inks, alpha)| (Samples::U16(inks), Samples::U16(alpha)))?,
+    };
+    Ok((Raster::new(size, Channels::Cmyk, inks), alpha))
+}
+
+fn with_alpha(raster: Raster, alpha: &Samples) -> Result<Raster, Error> {
+    fn join<S: Sample>(colours: &[S], alpha: &[S]) -> Result<Vec<S>, Error> {
+        let mut joined = try_zeroed(alpha.len() * 4)?;
+        let pixels = joined.as_chunks_mut::<4>().0.iter_mut().zip(colours.as_chunks::<3>().0).zip(alpha);
+        pixels.for_each(|((joined, [r, g, b]), alpha)| *joined = [*r, *g, *b, *alpha]);
+        Ok(joined)
+    }
+    let samples = match (raster.samples(), alpha) {
+        (Samples::U8(colours), Samples::U8(alpha)) => Samples::U8(join(colours, alpha)?),
+        (Samples::U16(colours), Samples::U16(alpha)) => Samples::U16(join(colours, alpha)?),
+        _ => return Ok(raster),
+    };
+    Ok(Raster::new(raster.size(), Channels::Rgba, samples))
 }
 
 /// Keeps samples and profile if both are gray or both are RGB; otherwise converts with [`to_srgb`].

@@ -94,7 +94,8 @@ pub static ENCODE: &[Param] = &[
         keys: &["frame"],
         kind: Kind::IntegerOr { min: 0, max: 65_535, unit: "", word: "all" },
         default: Some(Value::Word("all")),
-        doc: "One frame of an animation, from 0. all: every frame if the output format has animation, else the first.",
+        doc: "One frame of an animation, or one page of a TIFF, from 0. all: every frame if the output format has animation, \
+              else the first; of pages the first.",
     },
     Param {
         name: "frames",

@@ -27,6 +27,7 @@ fn header(w: u32, h: u32) -> Header {
         size: Size::new(w, h),
         orientation: Orientation::NoTransforms,
         frames: 1,
+        pages: Vec::new(),
         channels: Channels::Rgb,
         bits: 8,
         icc: false,

@@ -99,6 +99,7 @@ impl<'a> Container<'a> {
             size: self.size,
             orientation: self.found.orientation.unwrap_or(Orientation::NoTransforms),
             frames: self.found.animation.map_or(1, |(frames, _)| frames),
+            pages: Vec::new(),
             channels,
             bits,
             icc: self.found.icc.is_some() || self.found.cicp.is_some(),

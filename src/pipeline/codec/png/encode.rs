@@ -139,7 +139,9 @@ fn color(channels: Channels) -> Result<ColorType, Error> {
         Channels::GrayAlpha => Ok(ColorType::GrayscaleAlpha),
         Channels::Rgb => Ok(ColorType::Rgb),
         Channels::Rgba => Ok(ColorType::Rgba),
-        Channels::Cmyk => Err(Error::Encode { format: FORMAT, reason: "CMYK is not supported".to_owned() }),
+        Channels::Cmyk | Channels::Cmyka => {
+            Err(Error::Encode { format: FORMAT, reason: "CMYK is not supported".to_owned() })
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn encode(picture: &Picture) -> Result<Vec<u8>, Error> {
         (Samples::U16(samples), Channels::GrayAlpha) => write::<GrayAlpha16>(raster, samples),
         (Samples::U16(samples), Channels::Rgb) => write::<RGB16>(raster, samples),
         (Samples::U16(samples), Channels::Rgba) => write::<RGBA16>(raster, samples),
-        (_, Channels::Cmyk) => Err(encode_error("tiff", "CMYK is not written")),
+        (_, Channels::Cmyk | Channels::Cmyka) => Err(encode_error("tiff", "CMYK is not written")),
     }
 }
 

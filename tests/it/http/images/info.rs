@@ -12,7 +12,7 @@ fn what_is_known_of_an_image() {
     let answer = server.get(&format!("{path}/info"));
     let expected = serde_json::json!({
         "id": Digest::of(&image), "bytes": image.len(), "format": "ppm", "media_type": "image/x-portable-pixmap",
-        "width": 6, "height": 4, "frames": 1, "orientation": 1, "channels": "rgb", "bits": 8, "icc": false,
+        "width": 6, "height": 4, "frames": 1, "pages": 1, "orientation": 1, "channels": "rgb", "bits": 8, "icc": false,
     });
     assert_eq!(answer.json(), expected);
     assert_eq!(answer.field("cache-control"), Some("no-cache"));
