@@ -1,6 +1,7 @@
 //! Colour: ICC profiles and CMYK to sRGB, linear light, premultiplied alpha, and conversions between channels and
 //! depths for encoders. Artistic colour operations are in `operation`.
 
+mod black;
 mod channels;
 mod icc;
 mod linear;

@@ -8,6 +8,7 @@ mod inexact;
 pub mod laws;
 mod memory;
 mod plan;
+mod print;
 mod real;
 mod text;
 

@@ -112,8 +112,8 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         decoder.read_rows(band)?;
     }
     decoder.finish(container.may_lack_end())?;
-    if channels == Channels::Cmyk && container.adobe {
-        // Adobe writes inverted ink: 255 is none.
+    if channels == Channels::Cmyk {
+        // Inverted ink, 255 is none: so Adobe writes it, and all that write no marker of Adobe's either.
         samples.iter_mut().for_each(|sample| *sample = !*sample);
     }
     let mut picture = Picture::still(Raster::new(size, channels, Samples::U8(samples)));

@@ -1,5 +1,6 @@
 //! Conversion of decoded samples to sRGB, by the embedded ICC profile (moxcms), or by the usual formula for CMYK
-//! without a profile.
+//! without a profile. Tables are read with the perceptual intent, or the first that a profile has, and their black
+//! becomes black (`black`).
 //!
 //! A profile that is broken or does not match the pixels is ignored, as in libvips: a wrong tint is better than no
 //! image.
@@ -7,11 +8,12 @@
 use std::sync::Arc;
 
 use moxcms::{
-    CicpColorPrimaries, CicpProfile, CmsError, ColorProfile, DataColorSpace, Layout, MatrixCoefficients,
-    TransferCharacteristics, TransformExecutor, TransformOptions,
+    CicpColorPrimaries, CicpProfile, CmsError, ColorProfile, DataColorSpace, Layout, LutType, LutWarehouse,
+    MatrixCoefficients, ProfileVersion, RenderingIntent, TransferCharacteristics, TransformExecutor, TransformOptions,
 };
 
-use super::linear::Sample;
+use super::black;
+use super::linear::{Sample, decoded};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Deadline, Error, Picture, Raster, Samples};
 
@@ -130,6 +132,27 @@ fn converted<S: Depth>(
     }
 }
 
+/// Reads a profile, and its version.
+///
+/// Lab has one encoding in tables of 16 bits and another in all others (ICC.1:2022, 6.3.4.2); moxcms 0.8.1 takes the
+/// first for every table before version 4 and the second from there on. Where that is wrong, the profile is read as
+/// one of the other version.
+fn parsed(icc: &[u8]) -> Option<(ColorProfile, ProfileVersion)> {
+    let profile = ColorProfile::new_from_slice(icc).ok()?;
+    let version = profile.version();
+    let ColorProfile { lut_a_to_b_perceptual, lut_a_to_b_colorimetric, lut_a_to_b_saturation, .. } = &profile;
+    let table = [lut_a_to_b_perceptual, lut_a_to_b_colorimetric, lut_a_to_b_saturation].into_iter().flatten().next();
+    let Some(LutWarehouse::Lut(table)) = table else { return Some((profile, version)) };
+    let meant = match (table.lut_type, version < ProfileVersion::V4_0) {
+        (LutType::Lut16, false) => 2,
+        (LutType::Lut8, true) => 4,
+        _ => return Some((profile, version)),
+    };
+    let mut other = icc.to_vec();
+    *other.get_mut(8)? = meant;
+    Some((ColorProfile::new_from_slice(&other).ok()?, version))
+}
+
 /// A profile to apply, and the types of its input and output.
 struct Conversion {
     profile: ColorProfile,
@@ -141,7 +164,7 @@ impl Conversion {
     /// `None` if no conversion is needed: the profile is broken, does not match the pixels, or changes no value by
     /// more than one of 255 steps, so that it is effectively sRGB.
     fn new(icc: &[u8], channels: Channels) -> Option<Conversion> {
-        let profile = ColorProfile::new_from_slice(icc).ok()?;
+        let (profile, version) = parsed(icc)?;
         let (target, layouts) = match (profile.color_space, channels) {
             (DataColorSpace::Rgb, Channels::Rgba) => (ColorProfile::new_srgb(), (Layout::Rgba, Layout::Rgba)),
             (DataColorSpace::Rgb, Channels::Rgb | Channels::Gray | Channels::GrayAlpha) => {
@@ -151,8 +174,34 @@ impl Conversion {
             (DataColorSpace::Cmyk, Channels::Cmyk) => (ColorProfile::new_srgb(), (Layout::Rgba, Layout::Rgb)),
             _ => return None,
         };
-        let conversion = Conversion { profile, target, layouts };
+        let mut conversion = Conversion { profile, target, layouts };
+        if conversion.profile.color_space != DataColorSpace::Gray {
+            let black = black::of_version(&conversion.profile, version).or_else(|| conversion.darkest())?;
+            black::compensate(&mut conversion.target, black);
+        }
         conversion.changes_something().ok()?.then_some(conversion)
+    }
+
+    /// The darkest colour of the profile in linear sRGB: all inks, or no light.
+    fn darkest(&self) -> Option<[f64; 3]> {
+        let transform = u16::transform(self).ok()?;
+        let (from, to) = self.layouts;
+        let darkest = if self.profile.color_space == DataColorSpace::Cmyk { u16::MAX } else { 0 };
+        let (source, mut target) = (vec![darkest; from.channels()], vec![0; to.channels()]);
+        transform.transform(&source, &mut target).ok()?;
+        let linear = |channel: usize| decoded(f64::from(target[channel]) / 65_535.0);
+        Some([linear(0), linear(1), linear(2)])
+    }
+
+    /// The intent for which the profile has a table; without any, all intents are alike.
+    fn options(&self) -> TransformOptions {
+        let ColorProfile { lut_a_to_b_perceptual, lut_a_to_b_colorimetric, lut_a_to_b_saturation, .. } = &self.profile;
+        let rendering_intent = match (lut_a_to_b_perceptual, lut_a_to_b_colorimetric, lut_a_to_b_saturation) {
+            (None, Some(_), _) => RenderingIntent::RelativeColorimetric,
+            (None, None, Some(_)) => RenderingIntent::Saturation,
+            _ => RenderingIntent::Perceptual,
+        };
+        TransformOptions { rendering_intent, ..TransformOptions::default() }
     }
 
     /// Compares a grid of colours with their conversion by the profile.
@@ -194,14 +243,14 @@ trait Depth: Sample {
 impl Depth for u8 {
     fn transform(conversion: &Conversion) -> Result<Arc<Transform<u8>>, CmsError> {
         let Conversion { profile, target, layouts: (from, to) } = conversion;
-        profile.create_transform_8bit(*from, target, *to, TransformOptions::default())
+        profile.create_transform_8bit(*from, target, *to, conversion.options())
     }
 }
 
 impl Depth for u16 {
     fn transform(conversion: &Conversion) -> Result<Arc<Transform<u16>>, CmsError> {
         let Conversion { profile, target, layouts: (from, to) } = conversion;
-        profile.create_transform_16bit(*from, target, *to, TransformOptions::default())
+        profile.create_transform_16bit(*from, target, *to, conversion.options())
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use moxcms::{ColorProfile, ToneReprCurve};
 
 use crate::fixtures::png::{Chunk, file, iccp};
+use crate::fixtures::profiles::device_profile;
 use crate::fixtures::read;
 
 pub fn sources() -> Vec<(String, Bytes)> {
@@ -41,24 +42,7 @@ fn uneven_curves() -> Vec<u8> {
 
 /// A device's profile: a table of three steps for each channel, to Lab.
 fn table(kind: &[u8; 12], channels: u8) -> Vec<u8> {
-    let mut bytes = vec![0; 128];
-    bytes[8..12].copy_from_slice(&[2, 0x40, 0, 0]);
-    bytes[12..24].copy_from_slice(kind);
-    bytes[36..40].copy_from_slice(b"acsp");
-    bytes[68..80].copy_from_slice(&[0, 0, 0xf6, 0xd6, 0, 1, 0, 0, 0, 0, 0xd3, 0x2d]);
-    let tags = [(b"A2B0", lut16(channels)), (b"wtpt", [&b"XYZ \0\0\0\0"[..], &bytes[68..80]].concat())];
-    bytes.extend((tags.len() as u32).to_be_bytes());
-    let mut at = 132 + 12 * tags.len();
-    for (name, body) in &tags {
-        bytes.extend(*name);
-        bytes.extend((at as u32).to_be_bytes());
-        bytes.extend((body.len() as u32).to_be_bytes());
-        at += body.len();
-    }
-    tags.iter().for_each(|(_, body)| bytes.extend(body));
-    let length = bytes.len() as u32;
-    bytes[..4].copy_from_slice(&length.to_be_bytes());
-    bytes
+    device_profile(2, kind, &[(b"A2B0", lut16(channels))])
 }
 
 fn lut16(channels: u8) -> Vec<u8> {

@@ -16,8 +16,6 @@ pub(super) struct Container<'a> {
     pub frame: FrameHeader,
     /// Number of scans, as far as the markers can be followed.
     pub scans: u32,
-    /// Whether there is an Adobe marker, which means inverted CMYK ink.
-    pub adobe: bool,
     /// Orientation from EXIF.
     pub orientation: Orientation,
     /// First EXIF segment, from its TIFF header on.
@@ -78,7 +76,6 @@ impl<'a> Container<'a> {
         Ok(Container {
             frame,
             scans: walk.scans,
-            adobe: walk.adobe,
             orientation: walk.orientation.unwrap_or(Orientation::NoTransforms),
             exif: walk.exif,
             xmp: walk.xmp,
@@ -138,7 +135,6 @@ impl<'a> Container<'a> {
 struct Walk<'a> {
     frame: Option<FrameHeader>,
     scans: u32,
-    adobe: bool,
     orientation: Option<Orientation>,
     exif: Option<&'a [u8]>,
     xmp: Option<&'a [u8]>,
@@ -183,7 +179,6 @@ impl<'a> Walk<'a> {
             }
             0xe1 => self.app1(body),
             0xe2 => self.icc(body),
-            0xee if body.len() >= 12 && body.starts_with(b"Adobe") => self.adobe = true,
             _ => {}
         }
         Ok(true)
