@@ -31,6 +31,7 @@ mod webp;
 
 use serde::{Deserialize, Serialize};
 
+use super::color::CodePoints;
 use super::invalid::{Help, nearest, one_of};
 use super::metadata::{Blocks, Metadata};
 use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size};
@@ -212,6 +213,8 @@ pub struct Encoder {
     pub chroma: bool,
     /// Whether results have a palette, and so whether `colors` applies.
     pub palette: Palette,
+    /// Whether HDR can be kept: the encoder then writes [`EncodeOptions::code_points`].
+    pub hdr: bool,
     /// Removes a file's metadata and keeps its pixels, for `metadata=strip` and `never_larger`. Errs if the file cannot be
     /// parsed, or would look different.
     pub strip: Option<Strip>,
@@ -237,6 +240,7 @@ impl Encoder {
         progressive: None,
         chroma: false,
         palette: Palette::Never,
+        hdr: false,
         strip: None,
         encode: |_, _| Err(Error::Unsupported { format: "plain", feature: "writing" }),
     };
@@ -339,6 +343,8 @@ pub struct EncodeOptions<'a> {
     pub colors: Option<u16>,
     /// Percentage of the quantisation error that is diffused to neighbouring pixels.
     pub dither_percent: u8,
+    /// What the samples of an HDR picture stand for; `None` is sRGB.
+    pub code_points: Option<CodePoints>,
     /// Deadline, checked in long loops.
     pub deadline: &'a Deadline,
 }
@@ -354,6 +360,7 @@ impl EncodeOptions<'_> {
             chroma: Chroma::Half,
             colors: None,
             dither_percent: 100,
+            code_points: None,
             deadline,
         }
     }

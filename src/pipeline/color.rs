@@ -1,14 +1,16 @@
-//! Colour: ICC profiles and CMYK to sRGB, linear light, premultiplied alpha, and conversions between channels and
+//! Colour: ICC profiles, CMYK and HDR to sRGB, linear light, premultiplied alpha, and conversions between channels and
 //! depths for encoders. Artistic colour operations are in `operation`.
 
 mod black;
 mod channels;
+mod hdr;
 mod icc;
 mod linear;
 
 pub use channels::{each_pixel, flattened, luminance, to_channels, to_eight_bits};
-pub use icc::{cicp_profile, in_words, profile_bytes, to_srgb, to_srgb_unless_fit};
-pub use linear::{Sample, decoded, encode_row, encoded, linear_row, straight_row};
+pub use hdr::CodePoints;
+pub use icc::{cicp_profile, hdr_code_points, in_words, profile_bytes, to_srgb, to_srgb_unless_fit};
+pub use linear::{Sample, decoded, encode_row, encoded, encoded_finely, linear_row, linear_table_f32, straight_row};
 
 use super::{Raster, Samples};
 

@@ -61,8 +61,9 @@ pub(super) fn encode(
     deadline: &Deadline,
 ) -> Result<Vec<u8>, Error> {
     let encoder = &encoder_for(encoder(codec)?, args);
+    let code_points = color::hdr_code_points(&picture);
     let picture = fitted(picture, encoder, args.color("background").unwrap_or([255; 4]), deadline)?;
-    let mut options = options(args, deadline);
+    let mut options = EncodeOptions { code_points, ..options(args, deadline) };
     // A step may imply `progressive`, which a lower one keeps.
     options.progressive |= encoder.progressive.is_some_and(|from| options.effort.is_some_and(|asked| asked >= from));
     options.effort = bounded_effort(encoder, &picture, options.effort, options.lossless);
@@ -107,6 +108,7 @@ fn options<'a>(args: &Args, deadline: &'a Deadline) -> EncodeOptions<'a> {
         // The parameter's kind allows 2..=256.
         colors: args.number("colors").map(|colors| colors as u16),
         dither_percent: number("dither").unwrap_or(100),
+        code_points: None,
         deadline,
     }
 }

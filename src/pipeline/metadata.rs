@@ -113,7 +113,9 @@ pub(super) fn kept(
     limits: &Limits,
 ) -> Metadata {
     let (keep, size) = (Keep::of(args), picture.first().size());
-    let icc = picture.icc.take().map(color::in_words);
+    // A kept HDR picture is written with code points, and the encoder reads them from its profile.
+    let hdr = color::hdr_code_points(picture).is_some();
+    let icc = if hdr { None } else { picture.icc.take().map(color::in_words) };
     let Some(format) = codec.metadata.filter(|_| keep != Keep::None) else {
         return Metadata { icc, ..Metadata::default() };
     };

@@ -45,6 +45,8 @@ pub(super) struct RenderPlan {
     pub decode: DecodePlan,
     /// Whether pixels stay in the colour space of the embedded profile.
     pub keeps_profile: bool,
+    /// Whether an HDR picture stays one.
+    pub keeps_hdr: bool,
     /// The operations, with a last scaling down if the format cannot hold the result.
     pub steps: Vec<Step>,
     /// Bytes of the picture before its first operation.
@@ -100,8 +102,9 @@ impl RenderPlan {
             MemoryPlan::new(&decode, header, images, &mut steps, &chain)?;
         let all = Keep::of(pipeline.encode_args()) == Keep::All;
         let keeps_profile = all && stays_of_a_kind(header.channels, shape.channels, &chain.encoder);
+        let keeps_hdr = pipeline.encode_args().word("hdr") == Some("keep");
         let summary = PlanSummary { size: shape.size, exact, memory_bytes: peak, passes_through: false };
-        Ok(RenderPlan { summary, decode, keeps_profile, steps, picture_bytes, result_bytes })
+        Ok(RenderPlan { summary, decode, keeps_profile, keeps_hdr, steps, picture_bytes, result_bytes })
     }
 
     /// The plan for a mask or overlay: the first frame, upright, whole.
@@ -115,7 +118,8 @@ impl RenderPlan {
     fn whole(summary: PlanSummary, header: &Header, frames: u32, orientation: Orientation) -> RenderPlan {
         let (size, frame, page) = (header.size, None, 0);
         let decode = DecodePlan { at_least: None, size, frames, frames_kept: frames, frame, orientation, page };
-        RenderPlan { summary, decode, keeps_profile: false, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
+        let (keeps_profile, keeps_hdr) = (false, false);
+        RenderPlan { summary, decode, keeps_profile, keeps_hdr, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
     }
 
     /// Whether both plans have the same pixels before their first operation. Decodes that differ are never merged: a result
@@ -124,7 +128,7 @@ impl RenderPlan {
         // Without `at_least`: only the decoded size matters.
         let decode = |plan: &RenderPlan| {
             let DecodePlan { size, frames, frames_kept, frame, orientation, page, .. } = plan.decode;
-            (size, frames, frames_kept, frame, orientation, page, plan.keeps_profile)
+            (size, frames, frames_kept, frame, orientation, page, plan.keeps_profile, plan.keeps_hdr)
         };
         decode(self) == decode(other) && !self.summary.passes_through && !other.summary.passes_through
     }

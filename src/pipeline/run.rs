@@ -133,7 +133,9 @@ pub(super) fn decoded(
             return Err(Error::corrupt(codec.name, "it has fewer frames than its header says"));
         }
     }
-    let picture = if plan.keeps_profile {
+    let picture = if plan.keeps_hdr && color::hdr_code_points(&picture).is_some() {
+        picture
+    } else if plan.keeps_profile {
         color::to_srgb_unless_fit(picture, deadline)?
     } else {
         color::to_srgb(picture, deadline)?

@@ -3,6 +3,7 @@
 mod batch;
 mod foreign;
 mod generators;
+mod hdr;
 pub mod images;
 mod inexact;
 pub mod laws;

@@ -13,9 +13,11 @@ mod yuv;
 use std::borrow::Cow;
 
 use avif_serialize::Aviffy;
-use avif_serialize::constants::MatrixCoefficients;
+use avif_serialize::constants::TransferCharacteristics::{Hlg, Smpte2084};
+use avif_serialize::constants::{ColorPrimaries, MatrixCoefficients};
 
 use super::{Chroma, Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless};
+use crate::pipeline::color::CodePoints;
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size, color};
@@ -41,6 +43,10 @@ const LOSSLESS_PIXELS_MAX: u64 = 1 << 23;
 const MATRIX_IDENTITY: u8 = 0;
 const MATRIX_BT601: u8 = 6;
 
+/// Codes of `TransferCharacteristics` in H.273 for HDR.
+const PQ: u8 = 16;
+const HLG: u8 = 18;
+
 /// Default quality, on libavif's scale.
 const QUALITY: u8 = 65;
 
@@ -51,7 +57,7 @@ pub(super) static CODEC: Codec = Codec {
     name: NAME,
     extensions: &["avif"],
     media_type: "image/avif",
-    doc: "AVIF: 8 to 12 bits, alpha, grids (rav1d); written 4:2:0 to 4:4:4, or losslessly as RGB, by libaom.",
+    doc: "AVIF: 8 to 12 bits, alpha, grids, HDR (rav1d); written 4:2:0 to 4:4:4, or losslessly as RGB, by libaom.",
     revision: 1,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
@@ -72,6 +78,7 @@ pub(super) static CODEC: Codec = Codec {
         lossless: Lossless::Choice,
         effort: Some(aom::EFFORT),
         chroma: true,
+        hdr: true,
         strip: Some(strip::strip),
         encode,
         ..Encoder::PLAIN
@@ -132,7 +139,8 @@ fn channels(container: &Container, sequence: &Sequence) -> Channels {
 fn profile(cicp: Cicp, sequence: &Sequence) -> Option<Vec<u8>> {
     use moxcms::{CicpColorPrimaries, TransferCharacteristics};
     let srgb_like = matches!(cicp.primaries, 0..=2 | 5 | 6 | 7) && matches!(cicp.transfer, 0..=3 | 6 | 13..=15);
-    if srgb_like || sequence.monochrome {
+    // Gray has no primaries, and a curve only where it is PQ or HLG.
+    if srgb_like || sequence.monochrome && !matches!(cicp.transfer, PQ | HLG) {
         return None;
     }
     let primaries = match cicp.primaries {
@@ -218,7 +226,8 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let size = raster.size();
     within("side_px_max", u64::from(size.w.max(size.h)), u64::from(SIDE_PX_MAX))?;
     check_pixels(size, options.lossless)?;
-    let bits = if matches!(raster.samples(), Samples::U16(_)) { 10 } else { 8 };
+    let hdr = options.code_points;
+    let bits = if matches!(raster.samples(), Samples::U16(_)) || hdr.is_some() { 10 } else { 8 };
     let quality = (!options.lossless).then_some(options.quality.unwrap_or(QUALITY));
     let effort = options.effort.unwrap_or(aom::EFFORT.default);
     let (channels, count) = (raster.channels(), raster.channels().count());
@@ -238,8 +247,9 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
             Samples::U8(samples) => planes(samples, size, form, bits),
             Samples::U16(samples) => planes(samples, size, form, bits),
         };
-        // sRGB in full range: what libavif writes and all decoders accept.
-        let cicp = Cicp { primaries: 1, transfer: 13, matrix, full_range: true };
+        // sRGB in full range unless HDR is kept: what libavif writes and all decoders accept.
+        let CodePoints { primaries, transfer } = hdr.unwrap_or(CodePoints { primaries: 1, transfer: 13 });
+        let cicp = Cicp { primaries, transfer, matrix, full_range: true };
         aom::encode(&aom::PlanarFrame { size, layout, bits, planes: &planes, cicp, quality, effort })
     };
     let color = encode(form, layout, matrix, quality)?;
@@ -249,7 +259,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     } else {
         None
     };
-    write(size, (layout, matrix), bits, &color, alpha.as_deref())
+    write(size, (layout, matrix, hdr), bits, &color, alpha.as_deref())
 }
 
 fn check_pixels(size: Size, lossless: bool) -> Result<(), Error> {
@@ -260,14 +270,18 @@ fn check_pixels(size: Size, lossless: bool) -> Result<(), Error> {
 
 fn write(
     size: Size,
-    (layout, matrix): (Layout, u8),
+    (layout, matrix, hdr): (Layout, u8, Option<CodePoints>),
     bits: u8,
     color: &[u8],
     alpha: Option<&[u8]>,
 ) -> Result<Vec<u8>, Error> {
-    let mut file = Vec::new();
+    let (mut file, mut container) = (Vec::new(), Aviffy::new());
+    if let Some(points) = hdr {
+        let transfer = if points.transfer == PQ { Smpte2084 } else { Hlg };
+        container.set_color_primaries(primaries(points)).set_transfer_characteristics(transfer);
+    }
     let matrix = if matrix == MATRIX_IDENTITY { MatrixCoefficients::Rgb } else { MatrixCoefficients::Bt601 };
-    Aviffy::new()
+    container
         .set_width(size.w)
         .set_height(size.h)
         .set_bit_depth(bits)
@@ -278,6 +292,17 @@ fn write(
         .write_slice(&mut file, color, alpha)
         .map_err(|error| Error::Encode { format: NAME, reason: error.to_string() })?;
     Ok(file)
+}
+
+/// Primaries of a kept HDR picture.
+fn primaries(points: CodePoints) -> ColorPrimaries {
+    match points.primaries {
+        9 => ColorPrimaries::Bt2020,
+        11 => ColorPrimaries::DciP3,
+        12 => ColorPrimaries::DisplayP3,
+        6 => ColorPrimaries::Bt601,
+        _ => ColorPrimaries::Bt709,
+    }
 }
 
 #[cfg(test)]

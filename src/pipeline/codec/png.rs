@@ -1,7 +1,8 @@
-//! PNG and APNG: every colour type and depth, exactly; frames are composed to whole canvases. `gAMA` and `cHRM` are
-//! ignored, as in libvips. `cICP` takes precedence over `iCCP` where an ICC profile can express it.
+//! PNG and APNG: every colour type and depth, exactly; frames are composed to whole canvases. Colours are those of
+//! `cICP` where an ICC profile can express it, else of `iCCP`, `sRGB`, or `gAMA` and `cHRM`.
 
 mod animation;
+mod calibration;
 mod container;
 mod encode;
 mod frame;

@@ -1,5 +1,5 @@
 //! Conversion of decoded samples to sRGB, by the embedded ICC profile (moxcms), or by the usual formula for CMYK
-//! without a profile. Tables are read with the perceptual intent, or the first that a profile has, and their black
+//! without a profile; HDR is in `hdr`. Tables are read with the perceptual intent, or the first that a profile has, and their black
 //! becomes black (`black`).
 //!
 //! A profile that is broken or does not match the pixels is ignored, as in libvips: a wrong tint is better than no
@@ -13,6 +13,7 @@ use moxcms::{
 };
 
 use super::black;
+use super::hdr::{CodePoints, Hdr};
 use super::linear::{Sample, decoded};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Deadline, Error, Picture, Raster, Samples};
@@ -29,7 +30,11 @@ pub fn to_srgb(mut picture: Picture, deadline: &Deadline) -> Result<Picture, Err
     if channels == Channels::Cmyka {
         return inks_with_alpha(picture, deadline);
     }
-    let conversion = picture.icc.take().and_then(|icc| Conversion::new(&icc, channels));
+    let icc = picture.icc.take();
+    if let Some(hdr) = icc.as_deref().and_then(Hdr::of).filter(|_| channels != Channels::Cmyk) {
+        return picture.map(|raster| hdr.shown(raster, deadline));
+    }
+    let conversion = icc.and_then(|icc| Conversion::new(&icc, channels));
     let conversion = conversion.as_ref();
     if conversion.is_none() && channels != Channels::Cmyk {
         return Ok(picture);
@@ -94,8 +99,11 @@ fn with_alpha(raster: Raster, alpha: &Samples) -> Result<Raster, Error> {
     Ok(Raster::new(raster.size(), Channels::Rgba, samples))
 }
 
-/// Keeps samples and profile if both are gray or both are RGB; otherwise converts with [`to_srgb`].
+/// Keeps samples and profile if both are gray or both are RGB, and not HDR; otherwise converts with [`to_srgb`].
 pub fn to_srgb_unless_fit(picture: Picture, deadline: &Deadline) -> Result<Picture, Error> {
+    if picture.icc.as_deref().and_then(Hdr::of).is_some() {
+        return to_srgb(picture, deadline);
+    }
     let space =
         picture.icc.as_deref().and_then(|icc| ColorProfile::new_from_slice(icc).ok()).map(|icc| icc.color_space);
     match (space, picture.first().channels()) {
@@ -103,6 +111,11 @@ pub fn to_srgb_unless_fit(picture: Picture, deadline: &Deadline) -> Result<Pictu
         | (Some(DataColorSpace::Rgb), Channels::Rgb | Channels::Rgba) => Ok(picture),
         _ => to_srgb(picture, deadline),
     }
+}
+
+/// Code points of an HDR picture; `None` for any other, and where the profile does not state them.
+pub fn hdr_code_points(picture: &Picture) -> Option<CodePoints> {
+    Hdr::of(picture.icc.as_deref()?)?.codes
 }
 
 /// Pads the profile to whole words of four bytes, as ICC.1:2022 (7.2.1, 7.2.2) requires. libpng ignores other

@@ -75,6 +75,32 @@ fn root_2_4(x: f64) -> f64 {
     square * square * twelfth
 }
 
+/// Linear light of every encoded value of 16 bits, 0..=1.
+pub fn linear_table_f32() -> &'static [f32] {
+    static TABLE: LazyLock<Vec<f32>> =
+        LazyLock::new(|| (0..=65_535).map(|v| decoded(f64::from(v) / 65_535.0) as f32).collect());
+    &TABLE
+}
+
+/// Steps of [`FINE`].
+const FINE_STEPS: usize = 8_192;
+
+/// Encoded values of `(step / FINE_STEPS)^2`, so that steps are fine where the curve is steep.
+static FINE: LazyLock<Vec<f32>> = LazyLock::new(|| {
+    let linear = |step: usize| (step as f64 / FINE_STEPS as f64).powi(2);
+    (0..=FINE_STEPS).map(|step| encoded(linear(step)) as f32).collect()
+});
+
+/// Encoded value of linear light within 1/500,000, in single precision; light beyond 0..=1 is clamped.
+pub fn encoded_finely(linear: f32) -> f32 {
+    // Not by `clamp`, which would keep what is no number.
+    let linear = if linear > 0.0 { linear.min(1.0) } else { 0.0 };
+    let place = linear.sqrt() * FINE_STEPS as f32;
+    let step = (place as usize).min(FINE_STEPS - 1);
+    let part = place - step as f32;
+    FINE[step] * (1.0 - part) + FINE[step + 1] * part
+}
+
 /// Converts encoded samples with straight alpha to linear light with premultiplied alpha. A pixel has `count`
 /// samples, the last one alpha if `alpha`.
 pub fn linear_row<S: Sample>(source: &[S], target: &mut [u16], count: usize, alpha: bool) {
@@ -152,6 +178,8 @@ mod tests {
         for v in 0..=65_535 {
             let v = f64::from(v) / 65_535.0;
             assert!(safe(65_535.0 * decoded(v)) && safe(65_535.0 * encoded(v)) && safe(255.0 * encoded(v)), "{v}");
+            let linear = decoded(v);
+            assert_eq!((linear * (1.0 - 1e-14)) as f32, (linear * (1.0 + 1e-14)) as f32, "{v}");
         }
         assert!((0..=255).all(|v| safe(65_535.0 * decoded(f64::from(v) / 255.0))));
     }
@@ -163,6 +191,16 @@ mod tests {
             let standard = if v <= 0.003_130_8 { v * 12.92 } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 };
             assert!((encoded(v) - standard).abs() < 1e-14, "{v}");
         }
+    }
+
+    #[test]
+    fn fine_values_are_those_of_the_curve() {
+        for v in 0..=100_000 {
+            let v = f64::from(v) / 100_000.0;
+            let error = (f64::from(encoded_finely((v * v) as f32)) - encoded(v * v)).abs();
+            assert!(error < 1.0 / 500_000.0, "{v}: {error}");
+        }
+        assert_eq!((encoded_finely(-1.0), encoded_finely(f32::NAN), encoded_finely(2.0)), (0.0, 0.0, 1.0));
     }
 
     #[test]

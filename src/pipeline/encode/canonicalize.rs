@@ -22,6 +22,7 @@ pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
         args.reset("chroma");
     }
     max_bytes((codec, encoder), lossless, &args)?;
+    hdr((codec, encoder), &args)?;
     effort(encoder, &mut args);
     if encoder.strip.is_none() || args.number("frame").is_some() {
         args.reset("never_larger");
@@ -80,6 +81,14 @@ fn lossless((codec, encoder): (&Codec, &Encoder), args: &mut Args) -> Result<(),
         Lossless::Never => {}
     }
     Ok(())
+}
+
+fn hdr((codec, encoder): (&Codec, &Encoder), args: &Args) -> Result<(), Error> {
+    if args.word("hdr") != Some("keep") || encoder.hdr {
+        return Ok(());
+    }
+    let others = names(|encoder| encoder.hdr);
+    Err(conflict("hdr", "keep", codec.name).because(format!("{} cannot hold HDR; {others} can", codec.name)))
 }
 
 fn max_bytes((codec, encoder): (&Codec, &Encoder), lossless: bool, args: &Args) -> Result<(), Error> {
@@ -163,6 +172,14 @@ mod tests {
         check(strips, "metadata=strip&never_larger=true", "never_larger=true");
         check(CHOICES, "effort=9&progressive=true", "effort=8");
         check(Encoder { quality: Some(80), ..CHOICES }, "quality=80", "");
+    }
+
+    #[test]
+    fn hdr_is_kept_only_where_it_fits() {
+        check(Encoder { hdr: true, ..CHOICES }, "hdr=keep", "hdr=keep");
+        check(CHOICES, "hdr=sdr", "");
+        let refused = text(CHOICES, "hdr=keep").expect_err("no HDR").to_string();
+        assert!(refused.contains("hdr") && refused.contains("avif"), "{refused}");
     }
 
     #[test]

@@ -83,6 +83,14 @@ pub static ENCODE: &[Param] = &[
               stays gray, colour stays colour, and operations use the values as they are; CMYK becomes sRGB.",
     },
     Param {
+        name: "hdr",
+        keys: &["hdr"],
+        kind: Kind::Choice(&["sdr", "keep"]),
+        default: Some(Value::Word("sdr")),
+        doc: "What becomes of HDR (PQ or HLG). sdr: tone-mapped to sRGB, with 203 cd/m2 as white. keep: stays HDR in avif (10 bits, with \
+              its code points), operations use the values as they are; refused for other formats.",
+    },
+    Param {
         name: "orient",
         keys: &["orient"],
         kind: Kind::Choice(&["auto", "none"]),

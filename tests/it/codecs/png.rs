@@ -87,14 +87,16 @@ fn a_profile_is_inflated_up_to_the_bound() {
 }
 
 #[test]
-fn code_points_become_a_profile_and_gamma_alone_does_not() {
+fn code_points_and_gamma_become_a_profile() {
     let icc = decode(&read("cicp_display_p3.png")).expect("valid").icc.expect("a profile");
     let (profile, p3) =
         (moxcms::ColorProfile::new_from_slice(&icc).expect("valid"), moxcms::ColorProfile::new_display_p3());
     let near = |left: f64, right: f64| (left - right).abs() < 0.001;
     assert!(near(profile.red_colorant.x, p3.red_colorant.x) && near(profile.green_colorant.y, p3.green_colorant.y));
     assert_eq!(decode(&read("cicp_display_p3.png")).expect("valid").icc, Some(icc), "the same at any time of day");
-    assert_eq!(decode(&read("gama_alone.png")).expect("valid").icc, None);
+    let icc = decode(&read("gama_alone.png")).expect("valid").icc.expect("a profile");
+    let linear = moxcms::ColorProfile::new_from_slice(&icc).expect("valid");
+    assert_eq!(linear.red_trc, Some(moxcms::ToneReprCurve::Parametric(vec![1.0])));
 }
 
 #[test]

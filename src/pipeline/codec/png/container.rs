@@ -4,6 +4,7 @@ use image::metadata::Orientation;
 use moxcms::{CicpColorPrimaries, TransferCharacteristics};
 use png::{BitDepth, ColorType};
 
+use super::calibration::{self, Calibration};
 use super::{FORMAT, channels, corrupt, metadata};
 use crate::pipeline::codec::Header;
 use crate::pipeline::codec::cursor::Cursor;
@@ -46,6 +47,12 @@ struct Walk<'a> {
     xmp: Option<&'a [u8]>,
     icc: Option<&'a [u8]>,
     cicp: Option<[u8; 4]>,
+    /// Whether an sRGB chunk says that `gAMA` and `cHRM` are only a fallback.
+    srgb: bool,
+    /// Exponent of gAMA, times 100,000.
+    gamma: Option<u32>,
+    /// Chromaticities of cHRM, times 100,000: x and y of white, red, green and blue.
+    chromaticities: Option<[u32; 8]>,
     /// Whether a chunk that changes the meaning of pixels comes after the first of them.
     late: bool,
 }
@@ -102,7 +109,7 @@ impl<'a> Container<'a> {
             pages: Vec::new(),
             channels,
             bits,
-            icc: self.found.icc.is_some() || self.found.cicp.is_some(),
+            icc: self.found.icc.is_some() || self.found.cicp.is_some() || self.calibration().is_some(),
             working_bytes,
         }
     }
@@ -131,12 +138,22 @@ impl<'a> Container<'a> {
         self.found.xmp
     }
 
-    /// Colour profile from the code points, otherwise the embedded one if it inflates within `bytes_max`.
+    /// Colour profile: of the first of code points, an embedded profile if it inflates within `bytes_max`, and
+    /// calibration, in the order of the third edition, 4.3.
     pub(super) fn icc(&self, bytes_max: usize) -> Option<Vec<u8>> {
-        match self.found.cicp {
-            Some(points) => profile(points),
-            None => inflate_profile(self.found.icc?, bytes_max),
+        match (self.found.cicp, self.found.icc) {
+            (Some(points), _) => profile(points),
+            (None, Some(icc)) if icc.starts_with(NAME_OF_PQ) => profile([9, PQ, 0, 1]),
+            (None, Some(icc)) => inflate_profile(icc, bytes_max),
+            (None, None) => color::profile_bytes(&self.calibration()?.profile()?),
         }
+    }
+
+    /// Contents of gAMA and cHRM, unless they say what is assumed without them.
+    fn calibration(&self) -> Option<Calibration> {
+        let Walk { srgb, gamma, chromaticities, .. } = self.found;
+        let calibration = Calibration { gamma, chromaticities };
+        (!srgb && !calibration.is_srgb()).then_some(calibration)
     }
 }
 
@@ -156,9 +173,12 @@ impl<'a> Walk<'a> {
             b"acTL" if !self.data => self.animation = self.animation.or(animation(body)),
             b"fcTL" if !self.data => self.first_is_default = true,
             b"iCCP" if !self.data => self.icc = self.icc.or(Some(body)),
-            b"cICP" if !self.data && !self.palette && colored(color) => {
-                self.cicp = self.cicp.or(body.try_into().ok().filter(described));
+            b"cICP" if !self.data && !self.palette => {
+                self.cicp = self.cicp.or(body.try_into().ok().filter(|points| described(points, color)));
             }
+            b"sRGB" if !self.data => self.srgb = true,
+            b"gAMA" if !self.data => self.gamma = self.gamma.or(calibration::gamma(body)),
+            b"cHRM" if !self.data => self.chromaticities = self.chromaticities.or(calibration::chromaticities(body)),
             b"eXIf" => self.exif(body),
             b"iTXt" => self.xmp = self.xmp.or(body.strip_prefix(metadata::XMP)),
             b"IEND" => self.end = true,
@@ -191,20 +211,25 @@ fn animation(body: &[u8]) -> Option<(u32, u32)> {
     valid.then_some((frames, plays))
 }
 
-/// Whether a profile made from code points applies; it is one for RGB, and gray has no primaries.
-fn colored(color: ColorType) -> bool {
-    !matches!(color, ColorType::Grayscale | ColorType::GrayscaleAlpha)
-}
-
 /// Whether the code points mean RGB in full range, with a curve and primaries that a profile can express; others are
-/// ignored.
-fn described(&[primaries, transfer, matrix, full_range]: &[u8; 4]) -> bool {
-    matrix == 0 && full_range == 1 && curve(transfer).is_some() && primaries_of(primaries).is_some()
+/// ignored. Gray has no primaries, and a curve only where it is one of HDR.
+fn described(&[primaries, transfer, matrix, full_range]: &[u8; 4], color: ColorType) -> bool {
+    let gray = matches!(color, ColorType::Grayscale | ColorType::GrayscaleAlpha);
+    let applies = !gray || matches!(transfer, PQ | HLG);
+    applies && matrix == 0 && full_range == 1 && curve(transfer).is_some() && primaries_of(primaries).is_some()
 }
 
-/// Transfer functions that are a tone curve relative to white. PQ and HLG are excluded, since they need tone mapping.
+/// Name of a profile that only stands for PQ with the primaries of BT.2020, in full range, from before cICP (W3C Note
+/// "High Dynamic Range in PNG", 2017).
+const NAME_OF_PQ: &[u8] = b"ITUR_2100_PQ_FULL\0";
+
+/// Codes of the transfer functions of HDR.
+const PQ: u8 = 16;
+const HLG: u8 = 18;
+
+/// Transfer functions that a profile can express.
 fn curve(transfer: u8) -> Option<TransferCharacteristics> {
-    matches!(transfer, 1 | 4 | 5 | 6 | 8 | 13 | 14 | 15).then(|| transfer.try_into().ok()).flatten()
+    matches!(transfer, 1 | 4 | 5 | 6 | 8 | 13 | 14 | 15 | PQ | HLG).then(|| transfer.try_into().ok()).flatten()
 }
 
 fn primaries_of(primaries: u8) -> Option<CicpColorPrimaries> {
