@@ -112,6 +112,9 @@ impl Hdr {
     }
 }
 
+/// Light of a code.
+type Curve = fn(f64) -> f64;
+
 /// The transfer function of a profile: by its codes, otherwise by the tables of its curves.
 fn transfer(profile: &ColorProfile) -> Option<Transfer> {
     if let Some(cicp) = profile.cicp {
@@ -122,9 +125,9 @@ fn transfer(profile: &ColorProfile) -> Option<Transfer> {
         };
     }
     let curves = [&profile.red_trc, &profile.green_trc, &profile.blue_trc];
-    let all = |function: fn(f64) -> f64| curves.iter().all(|curve| curve.as_ref().is_some_and(|c| is(c, function)));
+    let all = |function: Curve| curves.iter().all(|curve| curve.as_ref().is_some_and(|c| is(c, function)));
     // Some curves of HLG are those of the camera, others go on to the display.
-    let known: [(Transfer, fn(f64) -> f64); 3] = [
+    let known: [(Transfer, Curve); 3] = [
         (Transfer::Pq, |code| pq_light(code) / 10_000.0),
         (Transfer::Hlg, hlg_light),
         (Transfer::Hlg, |code| hlg_light(code).powf(1.2)),
@@ -133,7 +136,7 @@ fn transfer(profile: &ColorProfile) -> Option<Transfer> {
 }
 
 /// Whether a table of a curve is a function, within 2 %. No power is like PQ or HLG at all four places.
-fn is(curve: &ToneReprCurve, function: fn(f64) -> f64) -> bool {
+fn is(curve: &ToneReprCurve, function: Curve) -> bool {
     let ToneReprCurve::Lut(table) = curve else { return false };
     let near = |quarter: usize| {
         let place = (table.len() - 1) * quarter / 4;

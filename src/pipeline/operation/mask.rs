@@ -37,7 +37,7 @@ pub(super) static OPERATION: Operation = Operation {
         },
     ],
     example: "w=300&mask={id}&mask_mode=luma",
-    revision: 2,
+    revision: 3,
     canonical: with_first,
     resolve: None,
     plan: |shape, _| Ok(plan(shape)),

@@ -78,7 +78,7 @@ pub(super) static OPERATION: Operation = Operation {
         },
     ],
     example: "w=600&overlay={id}&overlay_width=25%25&overlay_gravity=southeast&overlay_x=-16&overlay_y=-16&overlay_opacity=80",
-    revision: 2,
+    revision: 3,
     canonical,
     resolve: None,
     plan,

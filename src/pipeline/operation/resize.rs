@@ -3,6 +3,7 @@
 
 mod anchor;
 mod crop_resize;
+mod fine;
 mod geometry;
 mod resample;
 mod smartcrop;
@@ -97,7 +98,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         },
     ],
     example: "w=300&h=200&fit=cover&gravity=attention",
-    revision: 3,
+    revision: 4,
     canonical,
     resolve: Some(resolve),
     plan,

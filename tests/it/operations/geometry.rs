@@ -1,6 +1,7 @@
 //! The operations that crop, scale, turn and pad: values by hand, planned sizes, and laws.
 
 mod golden;
+mod precision;
 
 use std::collections::HashMap;
 

@@ -1,5 +1,6 @@
 //! Resampling in linear light with premultiplied alpha, by bands: source rows are converted to 16-bit linear light,
-//! convolved by fast_image_resize, and encoded again. Only one band is held in addition to source and result.
+//! convolved by fast_image_resize, and encoded again. Only one band is held in addition to source and result. Samples
+//! of 16 bits and alpha need more than 16 bits of light, and go through `fine`.
 //!
 //! Results do not depend on the CPU: 16-bit samples are convolved in 64-bit integers on every path of the crate, and
 //! kernel weights use additions and multiplications only.
@@ -12,6 +13,7 @@ use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U16, U16x2, U16x3, U16x4};
 use fast_image_resize::{Filter, FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
+use super::fine::{self, Taps};
 use super::geometry::{Geometry, Region};
 use crate::pipeline::color::{Sample, encode_row, linear_row};
 use crate::pipeline::operation::sine::sine_of_turns;
@@ -30,12 +32,23 @@ pub(super) enum Kernel {
 
 impl Kernel {
     /// Reach of the kernel in source pixels at full size.
-    fn support(self) -> f64 {
+    pub(super) fn support(self) -> f64 {
         match self {
             Kernel::Lanczos3 => 3.0,
             Kernel::Mitchell | Kernel::Cubic => 2.0,
             Kernel::Linear => 1.0,
             Kernel::Nearest => 0.0,
+        }
+    }
+
+    /// Weight at this distance, in source pixels at full size, before weights are divided by their sum.
+    pub(super) fn weight(self, x: f64) -> f64 {
+        match self {
+            Kernel::Lanczos3 => lanczos3(x),
+            Kernel::Mitchell => mitchell(x),
+            Kernel::Cubic => catmull_rom(x),
+            Kernel::Linear => within_reach((1.0 - x.abs()).max(0.0)),
+            Kernel::Nearest => 1.0,
         }
     }
 
@@ -127,7 +140,12 @@ pub(super) fn working_bytes(shape: Shape, geometry: &Geometry, kernel: Kernel) -
     let reach = |scale: f64| (2.0 * kernel.support() * scale.max(1.0)).ceil() as u64 + 3;
     let source_rows = ((f64::from(rows) * scale).ceil() as u64 + reach(scale)).min(u64::from(shape.size.h));
     let (w, target_w) = (u64::from(shape.size.w), u64::from(geometry.scaled.w));
-    let rows_bytes = pixel * (source_rows * (w + target_w) + u64::from(rows) * target_w);
+    let rows_bytes = if fine::needed(shape) {
+        // Floats: one row of the source, all rows of the band in the result's width, and one of the result.
+        2 * pixel * (w + source_rows * target_w + target_w)
+    } else {
+        pixel * (source_rows * (w + target_w) + u64::from(rows) * target_w)
+    };
     // Each weight is held as f64, then as i32.
     let horizontal = reach(geometry.region.w / f64::from(geometry.scaled.w)) * target_w;
     rows_bytes + 12 * (horizontal + reach(scale) * u64::from(rows))
@@ -182,13 +200,43 @@ struct Resampling<'a> {
 
 impl Resampling<'_> {
     fn samples<S: Sample>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
-        match (self.kernel, self.shape.channels.count()) {
-            (Kernel::Nearest, _) => nearest(samples, self.shape, self.geometry),
-            (_, 1) => self.in_bands::<S, U16>(samples),
-            (_, 2) => self.in_bands::<S, U16x2>(samples),
-            (_, 3) => self.in_bands::<S, U16x3>(samples),
-            _ => self.in_bands::<S, U16x4>(samples),
+        match (self.kernel, fine::needed(self.shape), self.shape.channels.count()) {
+            (Kernel::Nearest, ..) => nearest(samples, self.shape, self.geometry),
+            (_, true, 1) => self.in_fine_bands::<S, 1>(samples),
+            (_, true, 2) => self.in_fine_bands::<S, 2>(samples),
+            (_, true, 3) => self.in_fine_bands::<S, 3>(samples),
+            (_, true, _) => self.in_fine_bands::<S, 4>(samples),
+            (_, false, 1) => self.in_bands::<S, U16>(samples),
+            (_, false, 2) => self.in_bands::<S, U16x2>(samples),
+            (_, false, 3) => self.in_bands::<S, U16x3>(samples),
+            (_, false, _) => self.in_bands::<S, U16x4>(samples),
         }
+    }
+
+    fn in_fine_bands<S: Sample, const N: usize>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
+        let Resampling { shape: Shape { size, channels, .. }, geometry, kernel, light, deadline } = *self;
+        let (w, target_w) = (size.w as usize, geometry.scaled.w as usize);
+        let columns = Taps::new(kernel, w, (geometry.region.x, geometry.region.w), target_w);
+        let mut result = try_zeroed(geometry.scaled.pixels() as usize * N)?;
+        let rows = band_rows(self.shape, geometry, kernel);
+        let (mut linear, mut narrow, mut row) = (vec![[0.0; N]; w], Vec::new(), vec![[0.0; N]; target_w]);
+        for (band, result) in result.chunks_mut(rows as usize * target_w * N).enumerate() {
+            deadline.check()?;
+            let count = result.len() / (target_w * N);
+            let band = Band::new(geometry, kernel, band as u32 * rows, count as u32);
+            narrow.resize(band.source_rows() * target_w, [0.0; N]);
+            let source = samples[band.first as usize * w * N..].chunks_exact(w * N);
+            for (source, narrow) in source.zip(narrow.chunks_exact_mut(target_w)) {
+                fine::read(source, &mut linear, channels, light);
+                fine::across(&linear, &columns, narrow);
+            }
+            let taps = Taps::new(kernel, band.source_rows(), (band.region.y, band.region.h), count);
+            for (result, (first, weights)) in result.chunks_exact_mut(target_w * N).zip(taps.each()) {
+                fine::down(&narrow[first * target_w..], weights, &mut row);
+                fine::write(&row, result, channels, light);
+            }
+        }
+        Ok(result)
     }
 
     fn in_bands<S: Sample, P: PixelTrait + InnerPixel<Component = u16>>(&self, samples: &[S]) -> Result<Vec<S>, Error> {

@@ -102,9 +102,9 @@ fn turned_samples<S: Sample>(
             deadline.check()?;
         }
         let covered = match count {
-            1 => fill_row::<1>(&source, turn, y as u32, &linear_background, &mut row),
-            2 => fill_row::<2>(&source, turn, y as u32, &linear_background, &mut row),
-            _ => fill_row::<4>(&source, turn, y as u32, &linear_background, &mut row),
+            1 => fill_row::<1>(&source, turn, y as u32, &linear_background, &mut row, alpha),
+            2 => fill_row::<2>(&source, turn, y as u32, &linear_background, &mut row, alpha),
+            _ => fill_row::<4>(&source, turn, y as u32, &linear_background, &mut row, alpha),
         };
         let pixels = row.chunks_exact(lanes(count)).zip(narrow.chunks_exact_mut(count));
         pixels.skip(covered.start).take(covered.len()).for_each(|(row, narrow)| narrow.copy_from_slice(&row[..count]));
@@ -134,6 +134,7 @@ fn fill_row<const N: usize>(
     y: u32,
     background: &[u16],
     row: &mut [u16],
+    alpha: bool,
 ) -> std::ops::Range<usize> {
     let (pixels, _) = source.as_chunks::<N>();
     let mut covered = 0..0;
@@ -144,7 +145,7 @@ fn fill_row<const N: usize>(
             if covered.is_empty() { continue } else { break }
         }
         covered = if covered.is_empty() { x..x + 1 } else { covered.start..x + 1 };
-        *target = interpolated(pixels, turn.source, u, v);
+        *target = interpolated(pixels, turn.source, (u, v), alpha);
         if share == COVERED {
             continue;
         }
@@ -165,8 +166,9 @@ fn coverage(at: f64, side: u32) -> u32 {
     (inside * f64::from(COVERED)).round().clamp(0.0, f64::from(COVERED)) as u32
 }
 
-/// Interpolated colour at a position; edge pixels are extended outwards.
-fn interpolated<const N: usize>(pixels: &[[u16; N]], size: Size, u: f64, v: f64) -> [u16; N] {
+/// Interpolated colour at a position; edge pixels are extended outwards. Where alpha overshoots, colours are scaled
+/// down with it: clamped apart from it they would become lighter.
+fn interpolated<const N: usize>(pixels: &[[u16; N]], size: Size, (u, v): (f64, f64), alpha: bool) -> [u16; N] {
     let ((left, horizontal), (top, vertical)) = (first_tap(u), first_tap(v));
     let mut sums = [0.5f32; N];
     for (y, vertical) in (top..).zip(vertical) {
@@ -181,6 +183,10 @@ fn interpolated<const N: usize>(pixels: &[[u16; N]], size: Size, u: f64, v: f64)
         for (sum, across) in sums.iter_mut().zip(across) {
             *sum += across * vertical;
         }
+    }
+    if alpha && sums[N - 1] > 65_535.5 {
+        let scale = 65_535.0 / (sums[N - 1] - 0.5);
+        sums = sums.map(|sum| (sum - 0.5) * scale + 0.5);
     }
     sums.map(|sum| (sum as i32).clamp(0, 65_535) as u16)
 }
