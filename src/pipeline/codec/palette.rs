@@ -1,34 +1,39 @@
-//! [`reduce`]: frames as indices into a palette. Exact if the colours fit; otherwise Wu's cut refined by k-means in
-//! Oklab, with error diffusion (Floyd and Steinberg), by the crate `quantette`.
+//! [`reduce`]: frames as indices into a palette. Exact if the colours fit; otherwise a cut refined by k-means (crate
+//! `quantette`), with error diffusion (Floyd and Steinberg). `learn` chooses the colours, `diffuse` maps to them.
 //!
-//! Measured in SSIMULACRA2 on two photographs at 512 px, 256 colours: NeuQuant with diffusion in sRGB (crate
-//! `color_quant`) 69 and 84, Wu in Oklab 79 and 77, Wu and k-means 83 and 85, in a fifth of NeuQuant's time. 16
-//! colours: NeuQuant without diffusion 4 and 27, Wu and k-means 19 and 20, with diffusion 28 and 58.
+//! Colours are those of sRGB with weights. In Oklab, where dark and blue colours lie close together, the means of 10 px
+//! blocks were off by up to 40 levels in gradients of 256 colours, here by 4; libimagequant (in sharp) is off by 9.
 
+mod diffuse;
+mod learn;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use quantette::color_map::{IndexedColorMap, NearestNeighborColorMap};
-use quantette::color_space::{oklab_to_srgb8, srgb8_to_oklab};
-use quantette::deps::palette::{Oklab, Oklaba, Srgb, cast};
-use quantette::dither::FloydSteinberg;
-use quantette::kmeans::{Kmeans, KmeansOptions};
-use quantette::wu::{BinnerF32x3, WuF32x3};
-use quantette::{ImageRef, PaletteBuf, PaletteSize};
+use quantette::PaletteBuf;
+use quantette::deps::palette::Srgba;
 
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Deadline, Error};
+use diffuse::Diffusion;
 
 /// Approximate number of pixels that train the palette; more take longer without visible gain.
 const TRAINING_PIXELS: usize = 1 << 16;
 
-/// Rows between two checks of the deadline.
+/// Rows, or pixels, between two checks of the deadline.
 const BAND_ROWS: usize = 64;
+const BAND_PIXELS: usize = 1 << 16;
 
-/// Copies of the picture's samples held here: four floats, an index and a copy of the samples per pixel.
+/// Copies of the picture's samples held here: those that train the palette, an index and a copy of the samples per
+/// pixel.
 pub(in crate::pipeline) const FRAMES_HELD: u64 = 7;
 
-/// Oklab and alpha, premultiplied: faint pixels weigh little, and transparent pixels have no colour.
-type Color = Oklaba<f32>;
+/// Red, green, blue and alpha, weighted and premultiplied: faint pixels weigh little, and transparent pixels have no
+/// colour.
+type Color = Srgba<f32>;
+
+/// Weights of red, green and blue in distances, near those with which the eye sees differences (as in libimagequant).
+const WEIGHTS: [f32; 3] = [0.84, 1.1, 0.7];
 
 /// Settings of a reduction.
 pub(super) struct Settings {
@@ -66,7 +71,8 @@ pub(super) fn reduce(
     settings: &Settings,
     deadline: &Deadline,
 ) -> Result<Indexed, Error> {
-    if let Some(indexed) = exact(frames, count, settings) {
+    let borrowed = frames.iter().map(|frame| Cow::Borrowed(*frame));
+    if let Some(indexed) = exact(borrowed, count, settings.colors, |pixel| settings.seen(pixel), deadline)? {
         return Ok(indexed);
     }
     let source = Reduction { frames, w, count, settings, deadline };
@@ -115,16 +121,30 @@ impl Reduction<'_> {
         }
         // The step is odd because most widths are even; an even step would skip whole columns.
         let sample: Vec<[u8; 4]> = self.pixels(class).step_by((count / TRAINING_PIXELS) | 1).collect();
-        let colors = learned(&sample, class, colors);
+        let shown = shown(&learn::learned(weighted(&sample), colors));
+        // Errors are taken from the colours that are shown, so that their rounding evens out too.
+        let colors = PaletteBuf::new(weighted(&shown)).expect("1..=256 colours");
         let first = target.palette.len() as u8;
-        target.palette.extend(shown(&colors));
+        target.palette.extend(shown);
         for (frame, indices) in self.frames.iter().zip(&mut target.frames) {
-            let mapped = mapped(&self.colored(frame, class)?, self.w, &colors, self.settings.dither_percent);
-            for ((index, mapped), pixel) in indices.iter_mut().zip(mapped).zip(self.seen(frame)) {
-                if Class::of(&pixel) == class {
-                    *index = first + mapped;
-                }
+            let mut diffusion = Diffusion::new(colors.clone(), first, self.w, self.settings.dither_percent);
+            self.map(frame, class, &mut diffusion, indices)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the indices of a class's pixels in a frame.
+    fn map(&self, frame: &[u8], class: Class, diffusion: &mut Diffusion, indices: &mut [u8]) -> Result<(), Error> {
+        let rows = frame.chunks(self.w * self.count).zip(indices.chunks_mut(self.w));
+        for (y, (row, indices)) in rows.enumerate() {
+            if y % BAND_ROWS == 0 {
+                self.deadline.check()?;
             }
+            let pixels: Vec<[u8; 4]> = self.seen(row).collect();
+            let takes_part = pixels.iter().map(|pixel| Class::of(pixel) == class);
+            let colors = weighted(&pixels).into_iter().zip(takes_part);
+            let colors: Vec<Option<Color>> = colors.map(|(color, takes_part)| takes_part.then_some(color)).collect();
+            diffusion.map_row(&colors, indices);
         }
         Ok(())
     }
@@ -137,26 +157,10 @@ impl Reduction<'_> {
             hides.for_each(|(index, _)| *index = hidden);
         }
     }
-
-    /// Colours of a frame for mapping. Pixels of other classes repeat the previous colour, so that they form no edge.
-    fn colored(&self, frame: &[u8], class: Class) -> Result<Vec<Color>, Error> {
-        let mut colors: Vec<[f32; 4]> = try_zeroed(frame.len() / self.count)?;
-        let mut last = [0, 0, 0, u8::MAX];
-        let bands = frame.chunks(self.w * self.count * BAND_ROWS).zip(colors.chunks_mut(self.w * BAND_ROWS));
-        for (band, colors) in bands {
-            self.deadline.check()?;
-            let shown = self.seen(band).map(|pixel| {
-                last = if Class::of(&pixel) == class { pixel } else { last };
-                last
-            });
-            colors.copy_from_slice(&cast::into_array_vec(premultiplied(&shown.collect::<Vec<_>>())));
-        }
-        Ok(cast::from_array_vec(colors))
-    }
 }
 
-/// Opacity class of a pixel. Each class has its own colours, so that diffused errors never make an opaque pixel
-/// translucent.
+/// Opacity class of a pixel. Each class has its own colours, and errors stay within it: they never make an opaque pixel
+/// translucent, and hidden pixels, which have no colour, add none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Hidden,
@@ -188,84 +192,78 @@ fn shares(counts: [usize; 2], colors: usize) -> [usize; 2] {
     }
 }
 
-/// Frames without loss, if they have few enough colours.
-fn exact(frames: &[&[u8]], count: usize, settings: &Settings) -> Option<Indexed> {
-    let mut known: HashMap<[u8; 4], u8> = HashMap::new();
-    let mut palette = Vec::new();
-    let mut last = ([0; 4], None);
-    let mut index = |pixel: &[u8]| {
-        let color = settings.seen(pixel);
+/// Frames of pixels of `count` samples without loss, if these have no more than `colors` colours.
+pub(super) fn exact<'a>(
+    frames: impl Iterator<Item = Cow<'a, [u8]>>,
+    count: usize,
+    colors: usize,
+    color: impl Fn(&[u8]) -> [u8; 4],
+    deadline: &Deadline,
+) -> Result<Option<Indexed>, Error> {
+    let mut found = Exact { colors, known: HashMap::new(), palette: Vec::new(), last: None };
+    let mut target = Vec::new();
+    for frame in frames {
+        let mut indices = Vec::with_capacity(frame.len() / count);
+        for band in frame.chunks(count * BAND_PIXELS) {
+            deadline.check()?;
+            for pixel in band.chunks_exact(count) {
+                let Some(index) = found.index(color(pixel)) else { return Ok(None) };
+                indices.push(index);
+            }
+        }
+        target.push(indices);
+    }
+    Ok(Some(Indexed { palette: found.palette, frames: target }))
+}
+
+/// Colours in the order in which they occur.
+struct Exact {
+    colors: usize,
+    known: HashMap<[u8; 4], u8>,
+    palette: Vec<[u8; 4]>,
+    last: Option<([u8; 4], u8)>,
+}
+
+impl Exact {
+    /// Index of a colour; `None` if there are too many.
+    fn index(&mut self, color: [u8; 4]) -> Option<u8> {
         // Neighbours are mostly equal in drawings, the images that fit.
-        let index = match (last, known.get(&color)) {
-            ((same, Some(index)), _) if same == color => index,
-            (_, Some(&index)) => index,
-            (_, None) if palette.len() == settings.colors => return None,
-            (_, None) => {
-                let index = palette.len() as u8;
-                palette.push(color);
-                known.insert(color, index);
+        if let Some((_, index)) = self.last.filter(|(last, _)| *last == color) {
+            return Some(index);
+        }
+        let index = match self.known.get(&color) {
+            Some(&index) => index,
+            None if self.palette.len() == self.colors => return None,
+            None => {
+                let index = self.palette.len() as u8;
+                self.palette.push(color);
+                self.known.insert(color, index);
                 index
             }
         };
-        last = (color, Some(index));
-        last.1
-    };
-    let frames = frames.iter().map(|frame| frame.chunks_exact(count).map(&mut index).collect());
-    let frames = frames.collect::<Option<_>>()?;
-    Some(Indexed { palette, frames })
-}
-
-/// At most `count` colours that represent the sample.
-fn learned(sample: &[[u8; 4]], class: Class, count: usize) -> PaletteBuf<Color> {
-    let colors = premultiplied(sample);
-    let start = if class == Class::Opaque { cut(&colors, count) } else { spread(&colors, count) };
-    let options = KmeansOptions::new().max_samples(TRAINING_PIXELS as u32);
-    let refined = Kmeans::run_slice(&colors, start, options);
-    refined.expect("a sample is shorter than 2^32").into_palette()
-}
-
-/// Colours by Wu's cut, which has no alpha.
-fn cut(colors: &[Color], count: usize) -> PaletteBuf<Color> {
-    let opaque: Vec<Oklab> = colors.iter().map(|color| color.color).collect();
-    let wu = WuF32x3::run_slice(&opaque, BinnerF32x3::oklab_from_srgb8());
-    let palette = wu.expect("a sample is shorter than 2^32").palette(PaletteSize::from_usize_clamped(count));
-    palette.map(Oklaba::from)
-}
-
-/// Colours with alpha: taken at equal distances from the sample, sorted by alpha, then lightness.
-fn spread(colors: &[Color], count: usize) -> PaletteBuf<Color> {
-    let mut sorted: Vec<Color> = colors.to_vec();
-    sorted.sort_by(|one, other| one.alpha.total_cmp(&other.alpha).then(one.color.l.total_cmp(&other.color.l)));
-    let count = count.min(sorted.len());
-    let palette = (0..count).map(|place| sorted[(2 * place + 1) * sorted.len() / (2 * count)]).collect();
-    PaletteBuf::new(palette).expect("1..=256 colours")
-}
-
-/// Straight 8-bit colours; the inverse of [`premultiplied`].
-fn shown(colors: &PaletteBuf<Color>) -> Vec<[u8; 4]> {
-    let straight: Vec<Oklab> = colors.iter().map(|color| color.color / color.alpha.max(1.0 / 512.0)).collect();
-    let alpha = colors.iter().map(|color| (color.alpha * 255.0 + 0.5) as u8);
-    oklab_to_srgb8(&straight).iter().zip(alpha).map(|(rgb, alpha)| [rgb.red, rgb.green, rgb.blue, alpha]).collect()
-}
-
-fn premultiplied(pixels: &[[u8; 4]]) -> Vec<Color> {
-    let rgb: Vec<Srgb<u8>> = pixels.iter().map(|pixel| Srgb::new(pixel[0], pixel[1], pixel[2])).collect();
-    let color = |(oklab, pixel): (Oklab, &[u8; 4])| {
-        let alpha = f32::from(pixel[3]) / 255.0;
-        Oklaba { color: oklab * alpha, alpha }
-    };
-    srgb8_to_oklab(&rgb).into_iter().zip(pixels).map(color).collect()
-}
-
-fn mapped(colors: &[Color], w: usize, palette: &PaletteBuf<Color>, dither_percent: u8) -> Vec<u8> {
-    let nearest = NearestNeighborColorMap::new(palette.clone());
-    match FloydSteinberg::with_error_diffusion(f32::from(dither_percent) / 100.0) {
-        None => nearest.map_to_indices(colors),
-        Some(diffusion) => {
-            let image = ImageRef::new(w as u32, (colors.len() / w) as u32, colors).expect("whole rows");
-            diffusion.dither_image_to_indexed(image, nearest).into_parts().1
-        }
+        self.last = Some((color, index));
+        Some(index)
     }
+}
+
+/// Straight 8-bit colours; the inverse of [`weighted`].
+fn shown(colors: &[Color]) -> Vec<[u8; 4]> {
+    let byte = |value: f32| (value * 255.0 + 0.5) as u8;
+    let straight = |color: &Color| {
+        let opacity = color.alpha.max(1.0 / 512.0);
+        let [r, g, b] = WEIGHTS.map(|weight| weight * opacity);
+        [byte(color.red / r), byte(color.green / g), byte(color.blue / b), byte(color.alpha)]
+    };
+    colors.iter().map(straight).collect()
+}
+
+fn weighted(pixels: &[[u8; 4]]) -> Vec<Color> {
+    let weighted = |&[r, g, b, a]: &[u8; 4]| {
+        let alpha = f32::from(a) / 255.0;
+        let [red, green, blue] = WEIGHTS.map(|weight| weight * alpha / 255.0);
+        Srgba::new(red * f32::from(r), green * f32::from(g), blue * f32::from(b), alpha)
+    };
+    pixels.iter().map(weighted).collect()
 }
 
 #[cfg(test)]
@@ -308,6 +306,76 @@ mod tests {
             assert!(indexed.frames[0][..300].iter().all(|index| alpha(index) == 255));
             assert!(indexed.frames[0][300..].iter().all(|index| alpha(index) == 0));
         }
+    }
+
+    /// Largest difference between the means of blocks of 10 x 10 pixels that are opaque in the source.
+    fn block_error(source: &[u8], (w, count): (usize, usize), indexed: &Indexed) -> f64 {
+        let mut blocks: HashMap<(usize, usize), (bool, [f64; 3])> = HashMap::new();
+        for (at, (pixel, index)) in source.chunks_exact(count).zip(&indexed.frames[0]).enumerate() {
+            let (opaque, sums) = blocks.entry((at % w / 10, at / w / 10)).or_insert((true, [0.0; 3]));
+            *opaque &= count == 3 || pixel[3] == 255;
+            let found = indexed.palette[usize::from(*index)];
+            (0..3).for_each(|c| sums[c] += f64::from(pixel[c]) - f64::from(found[c]));
+        }
+        let errors = blocks.values().filter(|(opaque, _)| *opaque).flat_map(|(_, sums)| sums);
+        errors.fold(0.0, |most, sum| f64::max(most, sum.abs() / 100.0))
+    }
+
+    /// A picture of 300 x 300 with more colours than any palette, opaque where it is told so.
+    fn gradient(alpha: impl Fn(usize, usize) -> u8) -> Vec<u8> {
+        let level = |at: usize, most: usize| (at * 255 / most) as u8;
+        (0..90_000)
+            .flat_map(|at| {
+                let (x, y) = (at % 300, at / 300);
+                [level(x, 299), level(y, 299), level(x + y, 598), alpha(x, y)]
+            })
+            .collect()
+    }
+
+    #[test]
+    fn blocks_of_a_gradient_keep_their_mean_beside_hidden_and_translucent_pixels() {
+        let radius = |x: usize, y: usize| (x.abs_diff(150).pow(2) + y.abs_diff(150).pow(2)).isqrt();
+        let opaque = gradient(|_, _| 255);
+        let disc = gradient(|x, y| if radius(x, y) < 140 { 255 } else { 0 });
+        let late = gradient(|_, y| if y < 150 { 0 } else { 255 });
+        let soft = gradient(|x, y| (255 - 2 * radius(x, y).clamp(70, 197).saturating_sub(70)) as u8);
+        for (name, picture) in [("opaque", opaque), ("disc", disc), ("late", late), ("soft", soft)] {
+            for (colors, binary_alpha, most) in [(256, true, 6.0), (256, false, 8.0), (128, false, 16.0)] {
+                let indexed = reduced(&picture, 300, 4, &settings(colors, binary_alpha));
+                let error = block_error(&picture, (300, 4), &indexed);
+                assert!(error < most, "{name}, {colors} colours: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_does_not_change_what_is_drawn() {
+        let drawn = |hidden: [u8; 3]| {
+            let mut pixels = gradient(|x, y| if x > 40 && y > 40 { 255 } else { 3 });
+            pixels
+                .chunks_exact_mut(4)
+                .filter(|pixel| pixel[3] == 3)
+                .for_each(|pixel| pixel[..3].copy_from_slice(&hidden));
+            let indexed = reduced(&pixels, 300, 4, &settings(200, true));
+            indexed.frames[0].iter().map(|&index| indexed.palette[usize::from(index)]).collect::<Vec<_>>()
+        };
+        assert_eq!(drawn([0; 3]), drawn([255, 0, 200]));
+    }
+
+    #[test]
+    fn a_narrow_gamut_uses_the_palette() {
+        let ramp: Vec<u8> = (0..40_000usize)
+            .flat_map(|at| {
+                [90 + (at % 200 / 4) as u8, 100 + (at / 200 / 4) as u8, 110 + ((at % 200 + at / 200) / 8) as u8]
+            })
+            .collect();
+        let indexed = reduced(&ramp, 200, 3, &settings(256, true));
+        let used: std::collections::HashSet<u8> = indexed.frames[0].iter().copied().collect();
+        assert!(used.len() > 200, "{} colours", used.len());
+        let shown = indexed.frames[0].iter().flat_map(|&index| indexed.palette[usize::from(index)][..3].to_vec());
+        let error: u64 = ramp.iter().zip(shown).map(|(one, other)| u64::from(one.abs_diff(other))).sum();
+        assert!((error as f64) < 2.0 * ramp.len() as f64, "{}", error as f64 / ramp.len() as f64);
+        assert!(block_error(&ramp, (200, 3), &indexed) < 1.0);
     }
 
     #[test]

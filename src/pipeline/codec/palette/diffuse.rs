@@ -1,0 +1,81 @@
+//! [`Diffusion`]: maps rows to a palette, and carries the error of each pixel on to its neighbours (Floyd and
+//! Steinberg, every other row from the right). The crate's own diffusion knows no pixels that take no part, and
+//! carries errors without bound.
+
+use quantette::PaletteBuf;
+use quantette::color_map::{IndexedColorMap, NearestNeighborColorMap};
+use quantette::deps::palette::cast;
+
+use super::Color;
+
+/// Part of the error that is carried on at most (also in `quantette`). All of it is more noise than what it evens out:
+/// photographs of 256 colours had 80 points of SSIMULACRA2 with all, 82 with this much; those of 16 colours 28 and 36.
+const SHARE: f32 = 7.0 / 8.0;
+
+/// A colour in the palette's space, or an error.
+type Vector = [f32; 4];
+
+/// Rows of one frame on their way to a palette.
+pub(super) struct Diffusion {
+    nearest: NearestNeighborColorMap<Color, f32, 4>,
+    /// Index of the palette's first colour in the file.
+    first: u8,
+    /// Smallest and largest of each component in the palette.
+    bounds: [(f32, f32); 4],
+    /// Part of an error that is carried on, 0..=1.
+    share: f32,
+    /// Errors that the pixels of this row and of the next have received, with one place more at either end.
+    here: Vec<Vector>,
+    below: Vec<Vector>,
+    leftwards: bool,
+}
+
+impl Diffusion {
+    /// The start of a frame of `w` pixels a row.
+    pub(super) fn new(palette: PaletteBuf<Color>, first: u8, w: usize, percent: u8) -> Diffusion {
+        let bounds = [0, 1, 2, 3].map(|c| {
+            let values = || palette.iter().map(move |color| cast::into_array_ref(color)[c]);
+            (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max))
+        });
+        let (here, below) = (vec![[0.0; 4]; w + 2], vec![[0.0; 4]; w + 2]);
+        let nearest = NearestNeighborColorMap::new(palette);
+        Diffusion { nearest, first, bounds, share: SHARE * f32::from(percent) / 100.0, here, below, leftwards: false }
+    }
+
+    /// Sets the indices of the next row. Pixels without a colour keep theirs: they neither receive errors nor hand
+    /// any on.
+    pub(super) fn map_row(&mut self, colors: &[Option<Color>], indices: &mut [u8]) {
+        for step in 0..colors.len() {
+            let x = if self.leftwards { colors.len() - 1 - step } else { step };
+            let Some(color) = colors[x] else { continue };
+            let (index, error) = self.mapped(cast::into_array(color), self.here[x + 1]);
+            indices[x] = self.first + index;
+            let (ahead, behind) = if self.leftwards { (x, x + 2) } else { (x + 2, x) };
+            add(&mut self.here[ahead], error, 7.0 / 16.0);
+            add(&mut self.below[behind], error, 3.0 / 16.0);
+            add(&mut self.below[x + 1], error, 5.0 / 16.0);
+            add(&mut self.below[ahead], error, 1.0 / 16.0);
+        }
+        std::mem::swap(&mut self.here, &mut self.below);
+        self.below.fill([0.0; 4]);
+        self.leftwards = !self.leftwards;
+    }
+
+    /// Index of a colour with the error that it received, and the error that it hands on.
+    fn mapped(&self, color: Vector, received: Vector) -> (u8, Vector) {
+        let wanted = [0, 1, 2, 3].map(|c| {
+            // No palette entry makes up for what lies outside the palette, so that it would only pile up and smear.
+            let (low, high) = self.bounds[c];
+            (color[c] + received[c]).clamp(low.min(color[c]), high.max(color[c]))
+        });
+        let index = self.nearest.palette_index(&cast::from_array(wanted));
+        let found: Vector = cast::into_array(self.nearest.palette()[index]);
+        (index, [0, 1, 2, 3].map(|c| self.share * (wanted[c] - found[c])))
+    }
+}
+
+fn add(sum: &mut Vector, error: Vector, part: f32) {
+    for (sum, error) in sum.iter_mut().zip(error) {
+        *sum += part * error;
+    }
+}
