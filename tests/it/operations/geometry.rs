@@ -151,11 +151,50 @@ fn trim_removes_a_border_up_to_its_threshold() {
 
 #[test]
 fn trim_takes_no_speck_for_the_picture_and_never_leaves_nothing() {
-    let speck = raster8(9, Gray, &framed(&[200], &[0], (9, 10), (4, 4, 1, 1)));
-    trimmed(&speck, "trim=10", (9, 10));
+    for speck in [(4, 4, 1, 1), (4, 4, 2, 1), (0, 9, 1, 1), (8, 0, 1, 2)] {
+        let speck = raster8(9, Gray, &framed(&[200], &[0], (9, 10), speck));
+        trimmed(&speck, "trim=10", (9, 10));
+    }
     trimmed(&raster8(1, Gray, &[7]), "trim=0", (1, 1));
     trimmed(&raster8(1, Gray, &[7, 9, 7]), "trim=0", (1, 3));
     trimmed(&raster8(4, Gray, &[7; 12]), "trim=0", (4, 3));
+}
+
+#[test]
+fn trim_keeps_lines_one_pixel_wide_and_in_line_art_every_dot() {
+    for (line, kept) in [((2, 3, 5, 1), (5, 1)), ((4, 1, 1, 7), (1, 7)), ((0, 0, 9, 1), (9, 1)), ((8, 2, 1, 3), (1, 3))]
+    {
+        let mut samples = framed(&[200], &[10], (9, 10), line);
+        samples[8 * 9] = if line.0 > 0 { 10 } else { samples[8 * 9] };
+        trimmed(&raster8(9, Gray, &samples), "trim=10", kept);
+    }
+    let diagonal: Vec<u8> =
+        (0..90).map(|at| if at % 9 == at / 9 && (2..7).contains(&(at / 9)) { 0 } else { 255 }).collect();
+    trimmed(&raster8(9, Gray, &diagonal), "trim=10", (5, 5));
+    let dots = raster8(9, Gray, &framed(&[200], &[0], (9, 10), (4, 4, 1, 1)));
+    trimmed(&dots, "trim=10&trim_line_art", (1, 1));
+    trimmed(&dots, "trim=10&trim_line_art=false", (9, 10));
+}
+
+#[test]
+fn trim_takes_the_border_by_a_colour_or_by_its_transparent_corners() {
+    let red = raster8(9, Rgb, &framed(&[250, 2, 3], &[0, 0, 0], (9, 10), (2, 3, 4, 5)));
+    trimmed(&red, "trim=10&trim_color=ff0000", (4, 5));
+    trimmed(&red, "trim=4&trim_color=ff0000", (9, 10));
+    trimmed(&red, "trim=10&trim_color=00ff00", (9, 10));
+    trimmed(&red, "trim=10&trim_color=ff000000", (9, 10));
+    let gray = raster16(9, Gray, &framed(&[128 * 257], &[0], (9, 10), (2, 3, 4, 5)));
+    trimmed(&gray, "trim=0&trim_color=808080", (4, 5));
+    trimmed(&gray, "trim=255&trim_color=808081", (9, 10));
+    // The corner belongs to the picture: the rims are at the right and at the bottom.
+    let corner = raster8(9, Rgba, &framed(&[7, 7, 7, 0], &[200, 9, 9, 255], (9, 10), (0, 0, 4, 5)));
+    for query in ["trim=10", "trim=10&trim_color=transparent", "trim=10&trim_color=00000000"] {
+        trimmed(&corner, query, (4, 5));
+    }
+    let right = raster8(9, Rgba, &framed(&[7, 7, 7, 0], &[200, 9, 9, 255], (9, 10), (0, 0, 6, 10)));
+    trimmed(&right, "trim=10", (6, 10));
+    refused("trim_color=red&trim=1", "trim_color");
+    refused("trim_line_art", "trim_line_art");
 }
 
 #[test]

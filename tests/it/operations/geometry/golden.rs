@@ -38,12 +38,15 @@ fn libvips_turns_the_same() {
 }
 
 #[test]
-fn libvips_trims_the_same_part() {
+fn libvips_trims_the_same_part_but_for_lines_one_pixel_wide() {
     let source = decode(&golden("trim-source.png")).into_first();
     let context = Context { deadline: &Deadline::default(), images: &HashMap::new() };
-    let trim = pipeline("trim=10").expect("valid");
+    let (trim, crop) = (pipeline("trim=10").expect("valid"), pipeline("crop=0,0,70,60").expect("valid"));
     let (operation, args) = &trim.steps()[0];
-    let (_, part) = operation.resolve.expect("trim resolves")(&source, args, &context).expect("small");
-    assert_eq!(part.to_string(), "x=16&y=4&width=50&height=44");
+    let part = |source: &Raster| (operation.resolve.expect("trim resolves")(source, args, &context)).expect("small").1;
+    let (crop, beside_the_line) = &crop.steps()[0];
+    let cropped = (crop.apply)(source.clone(), beside_the_line, &context).expect("inside");
+    assert_eq!(part(&cropped).to_string(), "x=16&y=4&width=50&height=44");
+    assert_eq!(part(&source).to_string(), "x=16&y=0&width=55&height=48");
     assert!(by_name("trim").is_some_and(|trim| (trim.plan)(source.shape(), args).is_ok_and(|cost| cost.at_most)));
 }
