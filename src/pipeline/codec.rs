@@ -209,7 +209,7 @@ pub struct Encoder {
     pub effort: Option<Effort>,
     /// Lowest effort at which results are always progressive; `None`: the format has no progressive mode.
     pub progressive: Option<u8>,
-    /// Whether chroma subsampling other than 4:2:0 is supported.
+    /// Whether `chroma` has an effect: other subsampling than 4:2:0, or a conversion to it that keeps edges.
     pub chroma: bool,
     /// Whether results have a palette, and so whether `colors` applies.
     pub palette: Palette,
@@ -345,6 +345,8 @@ pub struct EncodeOptions<'a> {
     pub dither_percent: u8,
     /// What the samples of an HDR picture stand for; `None` is sRGB.
     pub code_points: Option<CodePoints>,
+    /// Whether an ICC profile will be added to the file, which then must stay gray or coloured as the picture is.
+    pub profile: bool,
     /// Deadline, checked in long loops.
     pub deadline: &'a Deadline,
 }
@@ -361,6 +363,7 @@ impl EncodeOptions<'_> {
             colors: None,
             dither_percent: 100,
             code_points: None,
+            profile: false,
             deadline,
         }
     }

@@ -67,6 +67,7 @@ pub(super) fn encode(
     // A step may imply `progressive`, which a lower one keeps.
     options.progressive |= encoder.progressive.is_some_and(|from| options.effort.is_some_and(|asked| asked >= from));
     options.effort = bounded_effort(encoder, &picture, options.effort, options.lossless);
+    options.profile = metadata.icc.is_some();
     if args.word("quality") == Some("auto") {
         options.quality = Some(ssimulacra::quality(codec, encoder, &picture, &options)?);
     }
@@ -109,6 +110,7 @@ fn options<'a>(args: &Args, deadline: &'a Deadline) -> EncodeOptions<'a> {
         colors: args.number("colors").map(|colors| colors as u16),
         dither_percent: number("dither").unwrap_or(100),
         code_points: None,
+        profile: false,
         deadline,
     }
 }

@@ -8,6 +8,7 @@ mod encode;
 mod frame;
 mod indexed;
 mod metadata;
+mod reduce;
 mod strip;
 
 use std::io::Cursor as IoCursor;
@@ -24,8 +25,8 @@ pub(super) static CODEC: Codec = Codec {
     name: FORMAT,
     extensions: &["png"],
     media_type: "image/png",
-    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG); a palette with `colors`.",
-    revision: 1,
+    doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG), in the fewest bits that hold the picture; fewer colours with `colors`.",
+    revision: 2,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(container::SIGNATURE),

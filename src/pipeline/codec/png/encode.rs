@@ -7,8 +7,9 @@ use png::{BitDepth, ColorType, DeflateCompression, Filter};
 
 use super::FORMAT;
 use super::indexed::Indexed;
+use super::reduce::Layout;
 use crate::pipeline::codec::{Effort, EncodeOptions, Step};
-use crate::pipeline::{Channels, Deadline, Delay, Error, Picture, Raster, Samples};
+use crate::pipeline::{Channels, Deadline, Delay, Error, Picture, Raster};
 
 /// Rows between two checks of the deadline.
 const BAND_ROWS: usize = 64;
@@ -45,54 +46,70 @@ fn compression(effort: u8) -> DeflateCompression {
     }
 }
 
-/// Encodes every frame whole.
+/// Encodes every frame whole, in the fewest bits that hold the picture: without loss unless `colors` asks for it.
 pub(super) fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.first().size().w, picture.first().size().h);
     encoder.set_deflate_compression(compression(options.effort.unwrap_or(EFFORT.default)));
-    if let Some(colors) = options.colors {
-        indexed(encoder, picture, usize::from(colors), options)?;
-        return Ok(bytes);
-    }
-    encoder.set_color(color(picture.first().channels())?);
-    let sixteen = matches!(picture.first().samples(), Samples::U16(_));
-    encoder.set_depth(if sixteen { BitDepth::Sixteen } else { BitDepth::Eight });
-    encoder.set_filter(Filter::Adaptive);
-    match &picture.frames[..] {
-        [frame] => still(encoder, &frame.raster, options.deadline)?,
-        frames => {
-            let data = |place: usize| big_endian(&frames[place].raster, 0, usize::MAX);
-            whole(encoder, picture, data, options.deadline)?;
+    let layout = Layout::of(picture, options.profile);
+    let indexed = match options.colors {
+        Some(colors) => Some(Indexed::new(picture, usize::from(colors), options)?),
+        None => Indexed::exact(picture, layout, options)?,
+    };
+    match (&indexed, &picture.frames[..]) {
+        (Some(indexed), _) => write_indexed(encoder, picture, indexed, options.deadline)?,
+        (None, [frame]) => still(in_layout(encoder, layout), &frame.raster, layout, options.deadline)?,
+        (None, frames) => {
+            let pixels = picture.first().size().pixels() as usize;
+            let data = |place: usize| layout.bytes(&frames[place].raster, 0..pixels);
+            whole(in_layout(encoder, layout), picture, data, options.deadline)?;
         }
     }
     Ok(bytes)
 }
 
-fn indexed(
-    mut encoder: png::Encoder<&mut Vec<u8>>,
+fn in_layout<'a, W: Write>(mut encoder: png::Encoder<'a, W>, layout: Layout) -> png::Encoder<'a, W> {
+    encoder.set_color(color(layout.channels));
+    encoder.set_depth(if layout.bits == 16 { BitDepth::Sixteen } else { BitDepth::Eight });
+    encoder.set_filter(Filter::Adaptive);
+    encoder
+}
+
+fn write_indexed<'a>(
+    mut encoder: png::Encoder<'a, &mut Vec<u8>>,
     picture: &Picture,
-    colors: usize,
-    options: &EncodeOptions,
+    indexed: &'a Indexed,
+    deadline: &Deadline,
 ) -> Result<(), Error> {
-    let indexed = Indexed::new(picture, colors, options)?;
-    encoder.set_color(ColorType::Indexed);
     encoder.set_depth(indexed.depth);
-    encoder.set_palette(indexed.palette);
+    if indexed.palette.is_empty() {
+        encoder.set_color(ColorType::Grayscale);
+    } else {
+        encoder.set_color(ColorType::Indexed);
+        encoder.set_palette(indexed.palette.as_slice());
+    }
     if !indexed.alpha.is_empty() {
-        encoder.set_trns(indexed.alpha);
+        encoder.set_trns(indexed.alpha.as_slice());
     }
     // Neighbouring indices have nothing in common that a filter could remove.
     encoder.set_filter(Filter::NoFilter);
-    whole(encoder, picture, |place| indexed.frames[place].as_slice().into(), options.deadline)
+    whole(encoder, picture, |place| indexed.frames[place].as_slice().into(), deadline)
 }
 
-fn still(encoder: png::Encoder<&mut Vec<u8>>, raster: &Raster, deadline: &Deadline) -> Result<(), Error> {
+fn still(
+    encoder: png::Encoder<&mut Vec<u8>>,
+    raster: &Raster,
+    layout: Layout,
+    deadline: &Deadline,
+) -> Result<(), Error> {
     let mut writer = encoder.write_header().map_err(failed)?;
     let mut stream = writer.stream_writer().map_err(failed)?;
-    let band = raster.size().w as usize * raster.channels().count() * BAND_ROWS;
-    for at in 0..(raster.size().h as usize).div_ceil(BAND_ROWS) {
+    let pixels = raster.size().pixels() as usize;
+    let band = raster.size().w as usize * BAND_ROWS;
+    for at in (0..pixels).step_by(band) {
         deadline.check()?;
-        stream.write_all(&big_endian(raster, at * band, band)).map_err(|error| failed(error.into()))?;
+        let bytes = layout.bytes(raster, at..(at + band).min(pixels));
+        stream.write_all(&bytes).map_err(|error| failed(error.into()))?;
     }
     stream.finish().map_err(failed)?;
     writer.finish().map_err(failed)
@@ -122,26 +139,12 @@ fn whole<'a>(
     writer.finish().map_err(failed)
 }
 
-/// Big-endian bytes of at most `count` samples from `at` on.
-fn big_endian(raster: &Raster, at: usize, count: usize) -> Cow<'_, [u8]> {
-    match raster.samples() {
-        Samples::U8(samples) => samples[at..at.saturating_add(count).min(samples.len())].into(),
-        Samples::U16(samples) => {
-            let samples = &samples[at..at.saturating_add(count).min(samples.len())];
-            samples.iter().flat_map(|sample| sample.to_be_bytes()).collect::<Vec<u8>>().into()
-        }
-    }
-}
-
-fn color(channels: Channels) -> Result<ColorType, Error> {
+fn color(channels: Channels) -> ColorType {
     match channels {
-        Channels::Gray => Ok(ColorType::Grayscale),
-        Channels::GrayAlpha => Ok(ColorType::GrayscaleAlpha),
-        Channels::Rgb => Ok(ColorType::Rgb),
-        Channels::Rgba => Ok(ColorType::Rgba),
-        Channels::Cmyk | Channels::Cmyka => {
-            Err(Error::Encode { format: FORMAT, reason: "CMYK is not supported".to_owned() })
-        }
+        Channels::Gray => ColorType::Grayscale,
+        Channels::GrayAlpha => ColorType::GrayscaleAlpha,
+        Channels::Rgb => ColorType::Rgb,
+        Channels::Rgba | Channels::Cmyk | Channels::Cmyka => ColorType::Rgba,
     }
 }
 
