@@ -2,6 +2,7 @@
 //! encoders are in `codec`.
 
 mod canonicalize;
+mod content;
 mod params;
 mod quality_search;
 mod ssimulacra;
@@ -14,7 +15,7 @@ pub(super) use canonicalize::canonicalized;
 pub use params::{ENCODE, STRIP};
 pub(super) use ssimulacra::working_bytes as scoring_bytes;
 
-use super::{Channels, Deadline, Error, Picture, Raster, color};
+use super::{Channels, Deadline, Error, Picture, Raster, Shape, Size, color};
 
 /// The arguments of a picture that must be encoded.
 pub(super) fn encoded_anew(mut args: Args) -> Args {
@@ -45,10 +46,19 @@ pub(super) fn encoder_for(encoder: &Encoder, args: &Args) -> Encoder {
         encoder.frames_held = palette::FRAMES_HELD;
     }
     // 4:4:4 planes and coefficients hold twice the samples of 4:2:0.
-    if encoder.chroma && args.word("chroma") != Some("420") {
+    if encoder.chroma && matches!(args.word("chroma"), Some("422" | "444")) {
         encoder.frames_held *= 2;
     }
     encoder
+}
+
+/// Bytes held in addition if `chroma=auto` takes 4:4:4 for a picture of this shape.
+pub(super) fn full_chroma_bytes(encoder: &Encoder, args: &Args, shape: Shape) -> u64 {
+    if !encoder.chroma || args.word("chroma") != Some("auto") {
+        return 0;
+    }
+    let most = Shape { size: Size::new(shape.size.pixels().min(content::PIXELS_MAX) as u32, 1), ..shape };
+    encoder.frames_held.saturating_mul(most.bytes())
 }
 
 /// Converts every frame to channels and a depth that `encoder` accepts, then encodes. `max_bytes` leaves room for
@@ -68,6 +78,9 @@ pub(super) fn encode(
     options.progressive |= encoder.progressive.is_some_and(|from| options.effort.is_some_and(|asked| asked >= from));
     options.effort = bounded_effort(encoder, &picture, options.effort, options.lossless);
     options.profile = metadata.icc.is_some();
+    if encoder.chroma && args.word("chroma") == Some("auto") && content::smears(picture.first()) {
+        options.chroma = Chroma::Full;
+    }
     if args.word("quality") == Some("auto") {
         options.quality = Some(ssimulacra::quality(codec, encoder, &picture, &options)?);
     }
@@ -139,9 +152,9 @@ fn fitted_raster(raster: Raster, encoder: &Encoder, background: [u8; 4]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Samples;
     use crate::pipeline::codec::{Effort, Step, by_name};
     use crate::pipeline::param::Value;
-    use crate::pipeline::{Samples, Size};
 
     fn taking(channels: &'static [Channels], sixteen_bit: bool) -> Encoder {
         Encoder {

@@ -58,7 +58,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["avif"],
     media_type: "image/avif",
     doc: "AVIF: 8 to 12 bits, alpha, grids, HDR (rav1d); written 4:2:0 to 4:4:4, or losslessly as RGB, by libaom.",
-    revision: 1,
+    revision: 2,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
     sniff,

@@ -43,7 +43,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["jpg", "jpeg"],
     media_type: "image/jpeg",
     doc: "Lossy photographs: baseline and progressive, gray, colour and CMYK; written sequential or progressive, 4:2:0 to 4:4:4.",
-    revision: 1,
+    revision: 2,
     shrinks: Some(shrunk),
     metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(&[0xff, 0xd8, 0xff]),

@@ -7,7 +7,7 @@ mod metadata;
 mod strip;
 
 use super::animation::{DelayRounding, FrameCollector};
-use super::{Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
+use super::{Chroma, Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Deadline, Delay, Error, Orientation, Picture, Raster, Samples};
@@ -25,7 +25,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["webp"],
     media_type: "image/webp",
     doc: "WebP: lossy, lossless, alpha, animation (libwebp).",
-    revision: 2,
+    revision: 3,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
@@ -38,6 +38,7 @@ pub(super) static CODEC: Codec = Codec {
         score: 71,
         lossless: Lossless::Choice,
         effort: Some(libwebp::EFFORT),
+        chroma: true,
         encode,
         strip: Some(strip::strip),
         ..Encoder::PLAIN
@@ -131,6 +132,7 @@ fn encode(picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> 
     let settings = libwebp::Settings {
         quality: options.quality.unwrap_or(QUALITY),
         lossless: options.lossless,
+        sharp: options.chroma != Chroma::Half,
         deadline: options.deadline,
         effort: options.effort.unwrap_or(libwebp::EFFORT.default),
     };

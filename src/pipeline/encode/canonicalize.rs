@@ -161,7 +161,8 @@ mod tests {
         let all = "quality=80&effort=2&progressive=true&chroma=444&background=01020304";
         check(CHOICES, all, "quality=80&effort=0&progressive=true&chroma=444&background=010203ff");
         check(Encoder::PLAIN, all, "");
-        check(CHOICES, "quality=75&effort=7&chroma=420", "");
+        check(CHOICES, "quality=75&effort=7&chroma=auto", "");
+        check(CHOICES, "chroma=420", "chroma=420");
         check(CHOICES, "never_larger=true", "");
         let strips = Encoder { strip: Some(|_| Ok(Vec::new())), ..CHOICES };
         check(strips, "never_larger=true", "never_larger=true");

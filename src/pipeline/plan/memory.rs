@@ -3,7 +3,7 @@
 
 use super::{DecodePlan, Headers, Step, check_source, encoder, managed};
 use crate::pipeline::codec::{Encoder, Header};
-use crate::pipeline::encode::{encoded_channels, encoder_for, scoring_bytes};
+use crate::pipeline::encode::{encoded_channels, encoder_for, full_chroma_bytes, scoring_bytes};
 use crate::pipeline::limits::within;
 use crate::pipeline::metadata::Keep;
 use crate::pipeline::operation::{Cost, at_most, image_bytes, resize};
@@ -253,7 +253,8 @@ impl Memory {
         let fitted = self.convert(shape, Shape { bits: if encoder.sixteen_bit { shape.bits } else { 8 }, ..shape });
         let frames_bytes = self.frames.saturating_mul(fitted.bytes());
         self.held = args.number("max_bytes").map_or(0, |bytes_max| frames_bytes.min(bytes_max as u64));
-        self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()));
+        let chroma_bytes = full_chroma_bytes(encoder, args, fitted);
+        self.reach((2 * self.frames + encoder.frames_held).saturating_mul(fitted.bytes()).saturating_add(chroma_bytes));
         if args.word("quality").is_some() {
             self.reach(frames_bytes.saturating_add(scoring_bytes(fitted)));
         }

@@ -78,14 +78,48 @@ fn full_chroma_keeps_the_edges_of_colours() {
             (red(0) - red(1).min(red(0))) / (pixels.len() as u64 / 2)
         };
         assert!(contrast("q=95&chroma=444") > 200, "{extension}");
-        for blurred in ["q=95", "q=95&chroma=422"] {
+        for blurred in ["q=95&chroma=420", "q=95&chroma=422"] {
             assert!(contrast(blurred) < 120, "{extension} {blurred}");
         }
         let source = photo("toy.jpg", 200);
         let [quarter, half, full] =
-            ["", "chroma=422", "chroma=444"].map(|query| rendered(extension, query, &source).len());
+            ["chroma=420", "chroma=422", "chroma=444"].map(|query| rendered(extension, query, &source).len());
         assert!(quarter < half && half < full, "{extension}: {quarter} {half} {full}");
     }
+}
+
+/// Strokes of red, two pixels wide, on white: text as far as chroma is concerned.
+fn red_text() -> Bytes {
+    let pixel = |at: usize| if at % 128 / 2 % 7 == 1 && at / 128 % 32 < 20 { [255u8, 0, 0] } else { [255; 3] };
+    let pixels: Vec<u8> = (33..33 + 128 * 128).flat_map(pixel).collect();
+    Bytes::from([b"P6 128 128 255\n".as_slice(), &pixels].concat())
+}
+
+/// Mean difference of a render's samples from those of the red text.
+fn mean_error(extension: &str, query: &str) -> f64 {
+    let (source, result) = (decoded(&red_text()), decoded(&rendered(extension, query, &red_text())));
+    let (source, result) = (samples(source.first()), samples(result.first()));
+    let sum: u64 = source.iter().zip(result).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+    sum as f64 / source.len() as f64
+}
+
+#[test]
+fn coloured_text_keeps_its_chroma_unless_asked_otherwise() {
+    for extension in ["jpg", "avif"] {
+        for query in ["q=90", "quality=auto"] {
+            assert_eq!(
+                rendered(extension, query, &red_text()),
+                rendered(extension, &format!("{query}&chroma=444"), &red_text()),
+                "{extension} {query}"
+            );
+        }
+        let (kept, smeared) = (mean_error(extension, "q=90"), mean_error(extension, "q=90&chroma=420"));
+        assert!(2.0 * kept < smeared, "{extension}: {kept} {smeared}");
+        let source = photo("toy.jpg", 200);
+        assert_eq!(rendered(extension, "", &source), rendered(extension, "chroma=420", &source), "{extension}");
+    }
+    let (sharp, averaged) = (mean_error("webp", "q=90"), mean_error("webp", "q=90&chroma=420"));
+    assert!(sharp < averaged, "webp: {sharp} {averaged}");
 }
 
 /// Rows of two colours: 4:2:2 keeps every row of chroma, 4:2:0 does not.
@@ -96,6 +130,6 @@ fn half_the_width_keeps_rows() {
     for extension in ["jpg", "avif"] {
         let red = |query: &str| samples(decoded(&rendered(extension, query, &source)).first())[64 * 3 * 20 + 30];
         assert!(red("q=95&chroma=422") > 200, "{extension}");
-        assert!(red("q=95") < 200, "{extension}");
+        assert!(red("q=95&chroma=420") < 200, "{extension}");
     }
 }
