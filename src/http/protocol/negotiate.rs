@@ -159,6 +159,7 @@ mod tests {
             size: Size::new(640, 480),
             orientation: Orientation::NoTransforms,
             frames,
+            pages: Vec::new(),
             channels,
             bits,
             icc: false,

@@ -149,7 +149,6 @@ impl<'a> Walk<'a> {
         Walk {
             frame: None,
             scans: 0,
-            adobe: false,
             orientation: None,
             exif: None,
             xmp: None,
