@@ -141,8 +141,8 @@ fn canonical(target: &str) -> String {
     let parts = |text: &str, between: char, part: &dyn Fn(&str) -> String| {
         text.split(between).map(part).collect::<Vec<_>>().join(&between.to_string())
     };
-    let path = parts(path, '/', &|segment| query::encoded(&query::decoded(segment, false)));
-    let word = |word: &str| query::encoded(&query::decoded(word, true));
+    let path = parts(path, '/', &|segment| query::encoded(query::decoded(segment, false)));
+    let word = |word: &str| query::encoded(query::decoded(word, true));
     let pair = |pair: &str| match pair.split_once('=') {
         Some((name, value)) => format!("{}={}", word(name), word(value)),
         None => word(pair),

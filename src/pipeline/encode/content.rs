@@ -25,7 +25,7 @@ pub(super) fn smears(raster: &Raster) -> bool {
     }
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     match raster.samples() {
-        Samples::U8(samples) => has_edges(samples, (w, count), |sample| i32::from(sample)),
+        Samples::U8(samples) => has_edges(samples, (w, count), i32::from),
         Samples::U16(samples) => has_edges(samples, (w, count), |sample| i32::from(sample >> 8)),
     }
 }
@@ -66,7 +66,7 @@ mod tests {
 
     /// Whether it smears: a white picture of 200 x 100 with columns of a colour, one pixel wide, down part of its height.
     fn check(channels: Channels, color: &[u8], columns: std::ops::Range<usize>, rows: usize) -> bool {
-        let drawn = |at: usize| columns.contains(&(at % 200)) && at % 2 == 0 && at / 200 < rows;
+        let drawn = |at: usize| columns.contains(&(at % 200)) && at.is_multiple_of(2) && at / 200 < rows;
         let pixel = |at: usize| if drawn(at) { color.to_vec() } else { vec![255; channels.count()] };
         let samples: Vec<u8> = (0..20_000).flat_map(pixel).collect();
         let wide = Samples::U16(samples.iter().map(|&sample| u16::from(sample) * 257).collect());

@@ -68,7 +68,7 @@ fn working_bytes(shape: Shape) -> u64 {
 /// Smallest part that holds all pixels outside the border; `None` if there are none.
 fn found<S: Sample>(samples: &[S], shape: Shape, args: &Args, deadline: &Deadline) -> Result<Option<Rect>, Error> {
     // The parameter's kind keeps it within 255.
-    let threshold = u32::from(S::scaled(args.number("threshold").unwrap_or(0) as u32, 255).into());
+    let threshold = S::scaled(args.number("threshold").unwrap_or(0) as u32, 255).into();
     let Some(border) = border(samples, shape, args.color("color"), threshold) else { return Ok(None) };
     let window_min = if args.flag("line_art") { 1 } else { SPECK_PIXELS };
     let (w, h) = (shape.size.w as usize, shape.size.h as usize);

@@ -137,7 +137,7 @@ fn lab(encoding: Lab, wide: bool, [l, a, b]: [u32; 3]) -> [f32; 3] {
 const D50: [f32; 3] = [0.9642, 1.0, 0.8249];
 /// Matrix from X, Y and Z relative to D50 to linear sRGB: IEC 61966-2-1 after Bradford's adaptation (B. Lindbloom).
 const RGB_OF_XYZ: [[f32; 3]; 3] = [
-    [3.133_856_1, -1.616_866_7, -0.490_614_6],
+    [3.133_856, -1.616_866_7, -0.490_614_6],
     [-0.978_768_4, 1.916_141_5, 0.033_454],
     [0.071_945_3, -0.228_991_4, 1.405_242_7],
 ];

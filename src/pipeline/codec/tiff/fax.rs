@@ -60,7 +60,7 @@ impl Rows<'_> {
         self.edges.clear();
         let more = match coding {
             Coding::Huffman => {
-                self.bits.to_byte();
+                self.bits.skip_to_byte();
                 self.runs()?;
                 true
             }
@@ -216,7 +216,7 @@ impl Bits<'_> {
         bits
     }
 
-    fn to_byte(&mut self) {
+    fn skip_to_byte(&mut self) {
         self.at = self.at.next_multiple_of(8);
     }
 
