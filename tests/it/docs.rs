@@ -1,6 +1,7 @@
 //! The documents of the repository. Their tables are the program's own: rewritten under `UPDATE=1`, otherwise compared.
 //! Their links lead somewhere, and their commands work as pasted.
 
+mod formats;
 mod links;
 mod tour;
 
@@ -12,11 +13,12 @@ use progimage::config::{Config, SettingSources};
 use progimage::pipeline::codec::CODECS;
 use progimage::pipeline::operation::OPERATIONS;
 
-/// Each document for readers, and the tables of `progimage describe` that it has between markers of the same name.
+/// Each document for readers, and the tables that it has between markers of the same name: of `progimage describe`, and what
+/// formats hold.
 const DOCUMENTS: &[(&str, &[&str])] = &[
     ("README.md", &[]),
     ("benches/README.md", &[]),
-    ("fixtures/gallery/README.md", &["gallery", "operations", "formats"]),
+    ("fixtures/gallery/README.md", &["gallery", "operations", "formats", "holds"]),
     ("src/config/README.md", &["config"]),
     ("src/http/README.md", &["routes", "foreign", "metrics"]),
 ];
@@ -46,7 +48,8 @@ fn with_tables(document: &str, tables: &[&str]) -> String {
         let (open, close) = (format!("<!-- {table} -->\n"), format!("<!-- /{table} -->"));
         let start = text.find(&open).unwrap_or_else(|| panic!("{document}: no {open}")) + open.len();
         let end = text.find(&close).unwrap_or_else(|| panic!("{document}: no {close}"));
-        text.replace_range(start..end, &described(table));
+        let rows = if *table == "holds" { formats::table() } else { described(table) };
+        text.replace_range(start..end, &rows);
     }
     text
 }
