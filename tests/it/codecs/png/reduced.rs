@@ -110,7 +110,12 @@ fn frames_of_an_animation_share_one_form() {
             raster: picture(Channels::Rgba, pixel).into_first(),
             delay: Delay::from_ms(70),
         };
-        Picture { frames: vec![frame(&|at| vec![at as u8 % 3, 0, 0, 255]), frame(&second)], plays: 2, icc: None }
+        Picture {
+            frames: vec![frame(&|at| vec![at as u8 % 3, 0, 0, 255]), frame(&second)],
+            plays: 2,
+            icc: None,
+            missing: None,
+        }
     };
     check(&frames(|at| vec![0, at as u8 % 5, 0, 255]), (PALETTE, 4));
     check(&frames(|at| vec![0, (at % 251) as u8, (at / 251) as u8, 255]), (RGB, 8));
@@ -119,7 +124,8 @@ fn frames_of_an_animation_share_one_form() {
 
 #[test]
 fn a_profile_keeps_colour_coloured_and_gray_gray() {
-    let options = EncodeOptions { profile: true, ..EncodeOptions::new(&Deadline::default()) };
+    let deadline = Deadline::default();
+    let options = EncodeOptions { profile: true, ..EncodeOptions::new(&deadline) };
     let form =
         |picture: &Picture| form(&(row("png").encoder.expect("written").encode)(picture, &options).expect("fits"));
     let v = |at: u32| (at * at % 251) as u8;
