@@ -7,12 +7,16 @@ use crate::pipeline::{Raster, Samples};
 /// Pixels above which no picture is said to smear: it is seen scaled down, and planes of full chroma take memory.
 pub(super) const PIXELS_MAX: u64 = 4_000_000;
 
-/// Change of chroma within a block of 2 x 2 pixels, in 8-bit levels, that 4:2:0 smears visibly.
+/// Change of chroma within a block of 2 x 2 pixels, in 8-bit levels, that 4:2:0 smears visibly; and the least that counts
+/// as a change.
 const EDGE_LEVELS: i32 = 96;
+const CHANGE_LEVELS: i32 = 24;
 
-/// Share of such blocks from which on a picture smears: one in so many. Of twelve photographs at 2048 px no block is one,
-/// at 512 px at most one in 5,000. Of a line of red text it is one in ten.
+/// Shares of such edges from which on a picture smears: one in so many blocks, and one in so many changes. Of twelve
+/// photographs at 2048 px no block is an edge, at 100 px at most one in 200, and one change in 70. Of a line of red text it
+/// is one block in ten, and nearly all changes.
 const BLOCKS_PER_EDGE: usize = 1000;
+const CHANGES_PER_EDGE: usize = 20;
 
 /// Blocks above which only some rows of them are looked at.
 const BLOCKS_MAX: usize = 1 << 18;
@@ -33,30 +37,32 @@ pub(super) fn smears(raster: &Raster) -> bool {
 fn has_edges<S: Sample>(samples: &[S], (w, count): (usize, usize), level: impl Fn(S) -> i32 + Copy) -> bool {
     let pairs = samples.len() / (2 * w * count);
     let step = (pairs * (w / 2)).div_ceil(BLOCKS_MAX).max(1);
-    let (mut blocks, mut edges) = (0, 0);
+    let (mut blocks, mut changes, mut edges) = (0, 0, 0);
     for rows in samples.chunks_exact(2 * w * count).step_by(step) {
         let (above, below) = rows.split_at(w * count);
         for (above, below) in above.chunks_exact(2 * count).zip(below.chunks_exact(2 * count)) {
+            let change = change(above.chunks_exact(count).chain(below.chunks_exact(count)), level);
             blocks += 1;
-            edges += usize::from(is_edge(above.chunks_exact(count).chain(below.chunks_exact(count)), level));
+            changes += usize::from(change > CHANGE_LEVELS);
+            edges += usize::from(change > EDGE_LEVELS);
         }
     }
-    edges * BLOCKS_PER_EDGE > blocks
+    edges * BLOCKS_PER_EDGE > blocks && edges * CHANGES_PER_EDGE > changes
 }
 
-/// Whether chroma (ITU-R BT.601) changes within a block.
-fn is_edge<'a, S: Sample>(pixels: impl Iterator<Item = &'a [S]>, level: impl Fn(S) -> i32) -> bool {
+/// Largest change of chroma (ITU-R BT.601) within a block; 0 if it is not opaque.
+fn change<'a, S: Sample>(pixels: impl Iterator<Item = &'a [S]>, level: impl Fn(S) -> i32) -> i32 {
     let (mut low, mut high) = ([i32::MAX; 2], [i32::MIN; 2]);
     for pixel in pixels {
         if pixel.get(3).is_some_and(|&alpha| alpha != S::MAX) {
-            return false;
+            return 0;
         }
         let [r, g, b] = [level(pixel[0]), level(pixel[1]), level(pixel[2])];
         let chroma = [(-43 * r - 85 * g + 128 * b) / 256, (128 * r - 107 * g - 21 * b) / 256];
         low = [low[0].min(chroma[0]), low[1].min(chroma[1])];
         high = [high[0].max(chroma[0]), high[1].max(chroma[1])];
     }
-    high[0] - low[0] > EDGE_LEVELS || high[1] - low[1] > EDGE_LEVELS
+    (high[0] - low[0]).max(high[1] - low[1])
 }
 
 #[cfg(test)]
