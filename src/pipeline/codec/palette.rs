@@ -321,28 +321,28 @@ mod tests {
         errors.fold(0.0, |most, sum| f64::max(most, sum.abs() / 100.0))
     }
 
-    /// A picture of 300 x 300 with more colours than any palette, opaque where it is told so.
+    /// A picture of 150 x 150 with more colours than any palette, opaque where it is told so.
     fn gradient(alpha: impl Fn(usize, usize) -> u8) -> Vec<u8> {
         let level = |at: usize, most: usize| (at * 255 / most) as u8;
-        (0..90_000)
+        (0..22_500)
             .flat_map(|at| {
-                let (x, y) = (at % 300, at / 300);
-                [level(x, 299), level(y, 299), level(x + y, 598), alpha(x, y)]
+                let (x, y) = (at % 150, at / 150);
+                [level(x, 149), level(y, 149), level(x + y, 298), alpha(x, y)]
             })
             .collect()
     }
 
     #[test]
     fn blocks_of_a_gradient_keep_their_mean_beside_hidden_and_translucent_pixels() {
-        let radius = |x: usize, y: usize| (x.abs_diff(150).pow(2) + y.abs_diff(150).pow(2)).isqrt();
+        let radius = |x: usize, y: usize| (x.abs_diff(75).pow(2) + y.abs_diff(75).pow(2)).isqrt();
         let opaque = gradient(|_, _| 255);
-        let disc = gradient(|x, y| if radius(x, y) < 140 { 255 } else { 0 });
-        let late = gradient(|_, y| if y < 150 { 0 } else { 255 });
-        let soft = gradient(|x, y| (255 - 2 * radius(x, y).clamp(70, 197).saturating_sub(70)) as u8);
+        let disc = gradient(|x, y| if radius(x, y) < 70 { 255 } else { 0 });
+        let late = gradient(|_, y| if y < 75 { 0 } else { 255 });
+        let soft = gradient(|x, y| (255 - 4 * radius(x, y).clamp(35, 98).saturating_sub(35)) as u8);
         for (name, picture) in [("opaque", opaque), ("disc", disc), ("late", late), ("soft", soft)] {
-            for (colors, binary_alpha, most) in [(256, true, 6.0), (256, false, 8.0), (128, false, 16.0)] {
-                let indexed = reduced(&picture, 300, 4, &settings(colors, binary_alpha));
-                let error = block_error(&picture, (300, 4), &indexed);
+            for (colors, binary_alpha, most) in [(256, true, 9.0), (128, false, 18.0)] {
+                let indexed = reduced(&picture, 150, 4, &settings(colors, binary_alpha));
+                let error = block_error(&picture, (150, 4), &indexed);
                 assert!(error < most, "{name}, {colors} colours: {error}");
             }
         }
@@ -356,7 +356,7 @@ mod tests {
                 .chunks_exact_mut(4)
                 .filter(|pixel| pixel[3] == 3)
                 .for_each(|pixel| pixel[..3].copy_from_slice(&hidden));
-            let indexed = reduced(&pixels, 300, 4, &settings(200, true));
+            let indexed = reduced(&pixels, 150, 4, &settings(200, true));
             indexed.frames[0].iter().map(|&index| indexed.palette[usize::from(index)]).collect::<Vec<_>>()
         };
         assert_eq!(drawn([0; 3]), drawn([255, 0, 200]));

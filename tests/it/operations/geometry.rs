@@ -162,7 +162,7 @@ fn trim_takes_no_speck_for_the_picture_and_never_leaves_nothing() {
 
 #[test]
 fn trim_keeps_lines_one_pixel_wide_and_in_line_art_every_dot() {
-    for (line, kept) in [((2, 3, 5, 1), (5, 1)), ((4, 1, 1, 7), (1, 7)), ((0, 0, 9, 1), (9, 1)), ((8, 2, 1, 3), (1, 3))]
+    for (line, kept) in [((2, 3, 5, 1), (5, 1)), ((4, 1, 1, 7), (1, 7)), ((0, 9, 9, 1), (9, 1)), ((8, 2, 1, 3), (1, 3))]
     {
         let mut samples = framed(&[200], &[10], (9, 10), line);
         samples[8 * 9] = if line.0 > 0 { 10 } else { samples[8 * 9] };
