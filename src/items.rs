@@ -92,7 +92,7 @@ pub struct Items {
 /// let item = items.read(line.into(), &[To::Response, To::Blob]).await.unwrap();
 /// assert_eq!(item.source, Source::Remote("http://origin/a.jpg".to_owned()));
 /// assert_eq!((item.key.as_deref(), item.outputs[0].to), (Some("a"), To::Blob));
-/// assert_eq!(item.outputs[0].pipeline.to_string(), "webp;;");
+/// assert_eq!(item.outputs[0].pipeline.to_string(), "webp;metadata=strip;");
 /// # })
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

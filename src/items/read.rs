@@ -224,7 +224,8 @@ mod tests {
             let item = read(&with(output)).unwrap_or_else(|unread| panic!("{output}: {}", unread.error));
             assert_eq!((item.outputs[0].pipeline.to_string().as_str(), item.outputs[0].to), (pipeline, to), "{output}");
         };
-        check(r#"{"format": "jpg"}"#, "jpeg;;", To::Response);
+        check(r#"{"format": "jpg"}"#, "jpeg;metadata=strip;", To::Response);
+        check(r#"{"format": "jpg", "to": "rendition"}"#, "jpeg;;", To::Rendition);
         check(r#"{"format": "webp", "quality": 80, "to": "blob"}"#, "webp;quality=80;", To::Blob);
         check(r#"{"format": "webp", "lossless": true, "ops": []}"#, "webp;lossless=true;", To::Response);
         let chain = r#"{"format": "png", "ops": [{"op": "rotate", "angle": 90}, {"op": "resize", "width": 300}]}"#;
@@ -367,7 +368,7 @@ mod tests {
         let read = |output: &str| item(with(output).as_bytes(), &options, PLACES);
         let query = |output| read(output).expect(output).outputs.remove(0).query;
         assert_eq!(query(r#"{"format": "webp", "preset": "thumb", "to": "blob"}"#), "preset=thumb");
-        assert_eq!(query(r#"{"format": "webp"}"#), "");
+        assert_eq!(query(r#"{"format": "webp", "to": "rendition"}"#), "");
         for bad in [r#"{"format": "webp", "quality": 3}"#, r#"{"format": "webp", "preset": "thumb", "ops": []}"#] {
             assert!(read(bad).expect_err(bad).error.to_string().contains("presets only: thumb"), "{bad}");
         }
