@@ -14,7 +14,13 @@ const HEAD: &str = "\
 ";
 
 /// What becomes of light above white, which no header tells.
-const HDR: &[(&str, &str)] = &[("hdr", "clipped"), ("exr", "clipped")];
+const HDR: &[(&str, &str)] = &[
+    ("jpeg", "the base picture of a gain map"),
+    ("png", "tone-mapped"),
+    ("avif", "tone-mapped, or kept"),
+    ("hdr", "clipped"),
+    ("exr", "clipped"),
+];
 
 /// Formats whose profiles are read, too, although no fixture has one.
 const PROFILES: [&str; 2] = ["gif", "bmp"];
