@@ -1,5 +1,6 @@
 //! What the TIFF codec reads, and what it refuses.
 
+use progimage::pipeline::color::to_channels;
 use progimage::pipeline::{
     Channels, Deadline, Error, Images, Limits, Orientation, Picture, Pipeline, Raster, Samples, Size, codec,
 };
@@ -208,7 +209,9 @@ fn a_page_of_a_tiff_is_chosen_by_its_number() {
     assert_eq!((header.frames, header.page_count()), (1, 2));
     assert_eq!(page(&tiff, "0").expect("a page").first(), &rgb());
     assert_eq!(page(&tiff, "all").expect("a page").first(), &rgb());
-    assert_eq!(page(&tiff, "1").expect("a page").first(), &narrow(Channels::Rgb, |_, _| [0, 0, 0]));
+    // The PNG of a black page is gray.
+    let black = to_channels(page(&tiff, "1").expect("a page").into_first(), Channels::Rgb).expect("small");
+    assert_eq!(black, narrow(Channels::Rgb, |_, _| [0, 0, 0]));
     let beyond = page(&tiff, "2").expect_err("two pages").to_string();
     assert!(beyond.contains("frame") && beyond.contains("0 to 1"), "{beyond}");
     let alone = page(&read("rgb_8bit_strips.tiff"), "1").expect_err("one page").to_string();
