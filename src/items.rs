@@ -29,7 +29,7 @@ use crate::pipeline::{Pipeline, Presets};
 use crate::renditions::{self, Renditions, inspect};
 use crate::store::{Receipt, Reserved, Uploads};
 pub use error::Error;
-pub use execute::Done;
+pub use execute::{Done, Placed};
 pub use reserved_bytes::ReservedBytes;
 
 /// Most outputs of one item.
@@ -44,6 +44,8 @@ pub struct Options {
     pub presets: Presets,
     /// Whether conversions become renders: for servers that must never serve an original's metadata under another extension.
     pub convert_renders: bool,
+    /// Whether what there is of damaged sources is shown, unless the item says otherwise.
+    pub tolerant: bool,
     /// Most bytes of a source.
     pub bytes_max: u64,
     /// Most bytes of the URL of a rendition: a longer one could not be requested.
@@ -57,6 +59,7 @@ impl Default for Options {
         Options {
             presets: Presets::default(),
             convert_renders: false,
+            tolerant: false,
             bytes_max: 50 << 20,
             url_bytes_max: 8 << 10,
             busy_wait_ms: 20_000,

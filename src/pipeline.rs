@@ -221,6 +221,15 @@ impl Pipeline {
         if renders { self.into_render() } else { self }
     }
 
+    /// The pipeline, which tolerates damaged sources where `tolerant` is set and the client has not said whether it does.
+    /// Unlike the parameter, this makes no render of a conversion: a source in the output format is returned unchanged.
+    pub fn tolerant_unless_said(mut self, tolerant: bool) -> Pipeline {
+        if tolerant && !self.encode.has("tolerant") {
+            self.encode = self.encode.with("tolerant", param::Value::Flag(true));
+        }
+        self
+    }
+
     /// The canonical query, percent-encoded: flat if a flat query can say the chain, else with `ops`; empty for a
     /// conversion. [`Pipeline::from_query`] reads an equal pipeline from its pairs.
     pub fn query(&self) -> String {

@@ -55,7 +55,7 @@ use crate::digest::Digest;
 use crate::hold::hold;
 use crate::pipeline::codec::{Codec, Header};
 use crate::pipeline::metadata::Camera;
-use crate::pipeline::{self, Images, Limits, Pipeline};
+use crate::pipeline::{self, Images, Limits, Missing, Pipeline};
 use crate::singleflight::{self, Group};
 use crate::store::{self, Store};
 use admission::Permit;
@@ -103,6 +103,8 @@ pub struct Rendition {
     pub codec: &'static Codec,
     /// The canonical query of its pipeline ([`Pipeline::query`]): kept, so that a hit need not write it anew.
     pub query: Arc<str>,
+    /// What it lacks because its source is damaged.
+    pub missing: Option<Missing>,
 }
 
 impl Rendition {

@@ -105,6 +105,7 @@ impl RenderArguments {
         let layers = load(&[matches]).map_err(|mistakes| mistakes.to_string())?.layers;
         layers.http.presets.expand(&mut pairs)?;
         let pipeline = Pipeline::from_query(codec, &pairs).map_err(for_command_line)?.without_metadata();
+        let pipeline = pipeline.tolerant_unless_said(layers.http.tolerant);
         Ok(RenderArguments { pipeline, images, limits: layers.limits })
     }
 }
@@ -149,6 +150,9 @@ fn written(extension: Option<&str>) -> Result<&'static Codec, String> {
 fn render(input: &str, output: &str, arguments: &RenderArguments) -> Result<Option<Bytes>, Box<dyn Error>> {
     let source = Bytes::from(source(input, arguments.limits.bytes_max)?);
     let rendered = arguments.pipeline.run(&source, &arguments.images, &arguments.limits, &Deadline::default())?;
+    if let Some(missing) = rendered.missing {
+        eprintln!("progimage render: {input} is damaged, and lacks {}", missing.name());
+    }
     if output == "-" {
         return Ok(Some(rendered.bytes));
     }

@@ -70,6 +70,7 @@ impl App {
             presets: &self.options.presets,
             converts_render: self.items.convert_renders(),
             effort_max: self.options.effort_max,
+            tolerant: self.options.tolerant,
         }
     }
 

@@ -30,6 +30,7 @@ impl App {
         let items_options = items::Options {
             presets: http.presets.clone(),
             convert_renders: http.convert_renders || access.originals_need_key,
+            tolerant: http.tolerant,
             bytes_max: limits.bytes_max.min(store_options.blob_bytes_max),
             url_bytes_max: http.url_bytes_max,
             busy_wait_ms: http.body_stall_ms,

@@ -11,13 +11,22 @@ use crate::hold::hold;
 use crate::pipeline::codec::Codec;
 use crate::pipeline::invalid::conflict;
 use crate::pipeline::query::url;
-use crate::pipeline::{Images, Pipeline};
+use crate::pipeline::{Images, Missing, Pipeline};
 use crate::renditions::{self, Rendition};
 use crate::store::Receipt;
 
-/// A result in its place. `T` is what the caller makes of bytes for its response.
+/// A result in its place.
 #[derive(Debug)]
-pub enum Done<T> {
+pub struct Done<T> {
+    /// The place.
+    pub place: Placed<T>,
+    /// What it lacks because its source is damaged.
+    pub missing: Option<Missing>,
+}
+
+/// The place of a result. `T` is what the caller makes of bytes for its response.
+#[derive(Debug)]
+pub enum Placed<T> {
     /// For the response, in this format.
     Response(&'static Codec, T),
     /// Stored.
@@ -97,11 +106,13 @@ impl Items {
         source: Option<Digest>,
         respond: Respond<'_, T, E>,
     ) -> Result<Done<T>, E> {
-        Ok(match (output.to, source) {
-            (To::Blob, _) => Done::Blob(self.store(rendition.bytes.into()).await?),
-            (To::Rendition, Some(source)) => Done::Rendition { url: url(&source, rendition.codec, &output.query) },
-            (To::Response, _) | (To::Rendition, None) => Done::Response(rendition.codec, respond(rendition).await?),
-        })
+        let missing = rendition.missing;
+        let place = match (output.to, source) {
+            (To::Blob, _) => Placed::Blob(self.store(rendition.bytes.into()).await?),
+            (To::Rendition, Some(source)) => Placed::Rendition { url: url(&source, rendition.codec, &output.query) },
+            (To::Response, _) | (To::Rendition, None) => Placed::Response(rendition.codec, respond(rendition).await?),
+        };
+        Ok(Done { place, missing })
     }
 }
 

@@ -140,7 +140,7 @@ fn output(index: usize, json: &RawValue, options: &Options, places: &[To]) -> Re
     }
     let pipeline = Pipeline::from_json(codec, preset_pairs, &encode, ops(&output)?);
     let pipeline = pipeline.map_err(|error| output.within(error))?;
-    let pipeline = pipeline.unless_converts(options.convert_renders);
+    let pipeline = pipeline.unless_converts(options.convert_renders).tolerant_unless_said(options.tolerant);
     // A rendition is what its URL says, which of an original in its own format is the original.
     let pipeline = if to == To::Rendition { pipeline } else { pipeline.without_metadata() };
     let query = match preset {

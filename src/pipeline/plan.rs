@@ -73,6 +73,8 @@ pub(super) struct DecodePlan {
     pub orientation: Orientation,
     /// The page that is decoded, from 0.
     pub page: u32,
+    /// Whether a damaged source is shown: [`DecodeOptions::tolerant`].
+    pub tolerant: bool,
 }
 
 impl RenderPlan {
@@ -116,8 +118,9 @@ impl RenderPlan {
 
     /// A plan for the first frames, without an operation.
     fn whole(summary: PlanSummary, header: &Header, frames: u32, orientation: Orientation) -> RenderPlan {
-        let (size, frame, page) = (header.size, None, 0);
-        let decode = DecodePlan { at_least: None, size, frames, frames_kept: frames, frame, orientation, page };
+        let (size, frame, page, tolerant) = (header.size, None, 0, false);
+        let decode =
+            DecodePlan { at_least: None, size, frames, frames_kept: frames, frame, orientation, page, tolerant };
         let (keeps_profile, keeps_hdr) = (false, false);
         RenderPlan { summary, decode, keeps_profile, keeps_hdr, steps: Vec::new(), picture_bytes: 0, result_bytes: 0 }
     }
@@ -127,15 +130,15 @@ impl RenderPlan {
     pub fn decodes_like(&self, other: &RenderPlan) -> bool {
         // Without `at_least`: only the decoded size matters.
         let decode = |plan: &RenderPlan| {
-            let DecodePlan { size, frames, frames_kept, frame, orientation, page, .. } = plan.decode;
-            (size, frames, frames_kept, frame, orientation, page, plan.keeps_profile, plan.keeps_hdr)
+            let DecodePlan { size, frames, frames_kept, frame, orientation, page, tolerant, .. } = plan.decode;
+            (size, frames, frames_kept, frame, orientation, page, tolerant, plan.keeps_profile, plan.keeps_hdr)
         };
         decode(self) == decode(other) && !self.summary.passes_through && !other.summary.passes_through
     }
 
     pub fn decode_options<'a>(&self, limits: &'a Limits, deadline: &'a Deadline) -> DecodeOptions<'a> {
-        let DecodePlan { at_least, frames: frames_max, frames_kept, .. } = self.decode;
-        DecodeOptions { at_least, frames_max, frames_kept, ..DecodeOptions::new(limits, deadline) }
+        let DecodePlan { at_least, frames: frames_max, frames_kept, tolerant, .. } = self.decode;
+        DecodeOptions { at_least, frames_max, frames_kept, tolerant, ..DecodeOptions::new(limits, deadline) }
     }
 }
 
@@ -162,7 +165,8 @@ impl DecodePlan {
         check_source(codec, header, frames_kept, limits)?;
         let at_least = shrink(header.size, header.size.oriented(orientation), steps);
         let size = at_least.zip(codec.shrinks).map_or(header.size, |(least, shrinks)| shrinks(header.size, least));
-        Ok(DecodePlan { at_least, size, frames, frames_kept, frame, orientation, page: 0 })
+        let tolerant = pipeline.encode_args().flag("tolerant");
+        Ok(DecodePlan { at_least, size, frames, frames_kept, frame, orientation, page: 0, tolerant })
     }
 }
 

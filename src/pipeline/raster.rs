@@ -313,6 +313,11 @@ impl Missing {
             Missing::Pixels => "pixels",
         }
     }
+
+    /// What has this name in responses.
+    pub fn by_name(name: &str) -> Option<Missing> {
+        [Missing::Frames, Missing::Pixels].into_iter().find(|missing| missing.name() == name)
+    }
 }
 
 impl Picture {

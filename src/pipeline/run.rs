@@ -13,7 +13,7 @@ use super::limits::within;
 use super::operation::Context;
 use super::orient::oriented;
 use super::plan::{Headers, RenderPlan, Step, check_rest};
-use super::{Deadline, Error, Limits, Orientation, Picture, Pipeline, Raster, Size, color, metadata};
+use super::{Deadline, Error, Limits, Missing, Orientation, Picture, Pipeline, Raster, Size, color, metadata};
 use crate::digest::Digest;
 
 /// A finished render.
@@ -21,6 +21,8 @@ use crate::digest::Digest;
 pub struct Output {
     /// The encoded image.
     pub bytes: Bytes,
+    /// What it lacks because the source is damaged.
+    pub missing: Option<Missing>,
     /// Time spent decoding, colour and orientation included.
     pub decode: Duration,
     /// Time spent in operations.
@@ -33,7 +35,7 @@ impl Output {
     /// The source's own bytes as the result.
     pub(super) fn passed_through(source: &Bytes) -> Output {
         let none = Duration::ZERO;
-        Output { bytes: source.clone(), decode: none, operations: none, encode: none }
+        Output { bytes: source.clone(), missing: None, decode: none, operations: none, encode: none }
     }
 }
 
@@ -77,6 +79,7 @@ pub(super) fn finished(
 
     let started = Instant::now();
     let header = header.page(plan.decode.page).unwrap_or(header);
+    let missing = picture.missing;
     let metadata = metadata::kept((codec, header), source, pipeline.encode_args(), &mut picture, limits);
     // The rest of an animation may be damaged, or too long.
     let is_whole = picture.missing.is_none() && picture.frames.len() as u64 >= u64::from(header.frames);
@@ -90,7 +93,7 @@ pub(super) fn finished(
         }
     };
     let bytes = metadata.written(pipeline.codec(), bytes)?;
-    Ok(Output { bytes: bytes.into(), decode, operations, encode: started.elapsed() })
+    Ok(Output { bytes: bytes.into(), missing, decode, operations, encode: started.elapsed() })
 }
 
 /// The source's own data for `metadata=strip` and `never_larger`, if it shows the picture that was decoded, which has shown

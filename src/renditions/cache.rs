@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn rendition(len: usize) -> Rendition {
-        Rendition { bytes: Bytes::from(vec![1; len]), codec: CODECS[0], query: "".into() }
+        Rendition { bytes: Bytes::from(vec![1; len]), codec: CODECS[0], query: "".into(), missing: None }
     }
 
     #[test]

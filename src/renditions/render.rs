@@ -137,9 +137,9 @@ impl Drop for Queued {
 
 /// A result that holds its part of `permit` until the cache and every answer have dropped it.
 fn rendition(output: Output, pipeline: &Pipeline, queue: Duration, permit: &mut Permit) -> (Rendition, Origin) {
-    let Output { bytes, decode, operations, encode } = output;
+    let Output { bytes, missing, decode, operations, encode } = output;
     let part = permit.split(bytes.len() as u64);
-    let rendition = Rendition { bytes, codec: pipeline.codec(), query: pipeline.query().into() };
+    let rendition = Rendition { bytes, codec: pipeline.codec(), query: pipeline.query().into(), missing };
     (rendition.held(part), Origin::Rendered { queue, decode, operations, encode })
 }
 

@@ -38,6 +38,12 @@ pub const SINGLE: &[Setting] = &[
         layers.http.effort_max
     ),
     switch!(
+        "tolerant",
+        "Show what there is of damaged images, unless a request says `tolerant=0`. If off, refuse them, unless it says \
+         `tolerant=1`.",
+        layers.http.tolerant
+    ),
+    switch!(
         "isolate",
         "Render in worker processes. A worker that crashes or runs late costs one request; codecs see no keys and no \
          other uploads. If off, threads of the server render.",

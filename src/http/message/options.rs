@@ -70,6 +70,8 @@ pub struct Options {
     /// Whether conversions become renders, for servers that must never serve an original's metadata under another
     /// extension.
     pub convert_renders: bool,
+    /// Whether what there is of damaged sources is shown, unless the query says otherwise.
+    pub tolerant: bool,
     /// The most effort that a single request without a key or a signature may choose, 0..=9; a format's own default is
     /// always allowed.
     pub effort_max: u8,
@@ -108,6 +110,7 @@ impl Default for Options {
             linger_bytes_max: 256 << 20,
             shutdown_ms: 30_000,
             convert_renders: false,
+            tolerant: false,
             effort_max: 3,
             presets: Presets::default(),
         }

@@ -17,12 +17,15 @@ use super::response_options::ResponseOptions;
 use crate::digest::Digest;
 use crate::http::error::Error;
 use crate::http::message::response_body::{Body, Piece, Response};
+use crate::pipeline::Missing;
 use crate::pipeline::codec::{CODECS, by_extension};
 use crate::pipeline::query::push_url;
 use crate::renditions::{Origin, Rendition};
 use crate::store::Blob;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// What an image lacks: `frames`, or `pixels`, which are gray, transparent or inexact.
+const INCOMPLETE: HeaderName = HeaderName::from_static("progimage-incomplete");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The fields of an immutable response, whatever its status.
@@ -38,6 +41,8 @@ pub(in crate::http) struct Image<'a> {
     pub(in crate::http) canonical: Option<HeaderValue>,
     /// The `Repr-Digest` of the whole, if the client wants it.
     pub(in crate::http) digest: Option<HeaderValue>,
+    /// What the image lacks because its source is damaged.
+    pub(in crate::http) missing: Option<Missing>,
 }
 
 impl<'a> Image<'a> {
@@ -49,7 +54,7 @@ impl<'a> Image<'a> {
         etag: ETag,
         media_type: &'static str,
     ) -> Image<'a> {
-        Image { parts, grant, options, etag, media_type, origin: None, canonical: None, digest: None }
+        Image { parts, grant, options, etag, media_type, origin: None, canonical: None, digest: None, missing: None }
     }
 
     /// Checks the conditions of the request; `Some` is the response.
@@ -165,6 +170,7 @@ impl<'a> Image<'a> {
         if let Some(digest) = &self.digest {
             response.headers_mut().insert(REPR_DIGEST, digest.clone());
         }
+        lacks(response, self.missing);
     }
 
     fn add_origin(&self, response: &mut Response) {
@@ -210,8 +216,16 @@ pub(in crate::http) fn unkept(rendition: &Rendition, origin: Origin, download: O
     if let Some(name) = download {
         headers.insert(CONTENT_DISPOSITION, disposition(&file_name(name, rendition.codec.media_type)));
     }
+    lacks(&mut response, rendition.missing);
     came_from(&mut response, origin);
     response
+}
+
+/// Says what an image lacks because its source is damaged.
+fn lacks(response: &mut Response, missing: Option<Missing>) {
+    if let Some(missing) = missing {
+        response.headers_mut().insert(INCOMPLETE, HeaderValue::from_static(missing.name()));
+    }
 }
 
 /// Bounds how long a response may be kept: as long as its source; not at all if `max_age` is `None`.

@@ -26,12 +26,14 @@ pub(in crate::http) struct RenderPolicy<'a> {
     pub(in crate::http) converts_render: bool,
     /// The most effort that a client without a key or a signature may choose.
     pub(in crate::http) effort_max: u8,
+    /// Whether what there is of damaged sources is shown, unless the query says otherwise.
+    pub(in crate::http) tolerant: bool,
 }
 
 impl RenderPolicy<'_> {
-    /// Turns a conversion into a render where not every client may read originals.
+    /// Turns a conversion into a render where not every client may read originals, and applies the defaults of the server.
     pub(in crate::http) fn apply(&self, pipeline: Pipeline) -> Pipeline {
-        pipeline.unless_converts(self.converts_render)
+        pipeline.unless_converts(self.converts_render).tolerant_unless_said(self.tolerant)
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::metrics::Metrics;
 use super::problem::report::report;
 use crate::http::error::Error;
+use crate::pipeline::Missing;
 use crate::store::Receipt;
 
 /// Begins the line of an item.
@@ -37,6 +38,11 @@ pub(in crate::http) fn blob(line: &mut Map<String, Value>, receipt: &Receipt, me
 pub(in crate::http) fn rendition(line: &mut Map<String, Value>, url: String) {
     line.insert("status".to_owned(), StatusCode::OK.as_u16().into());
     line.insert("url".to_owned(), url.into());
+}
+
+/// Says in a line what its result lacks because the source is damaged.
+pub(in crate::http) fn missing(line: &mut Map<String, Value>, missing: Option<Missing>) {
+    line.extend(missing.map(|missing| ("incomplete".to_owned(), missing.name().into())));
 }
 
 /// The numbers of results and failures, for the last line.

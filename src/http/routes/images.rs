@@ -117,6 +117,7 @@ fn hit(
         return Ok(answer);
     }
     image.canonical = image_response::canonical(id, rendition, call.app.options.url_bytes_max);
+    image.missing = rendition.missing;
     image.bytes(&rendition.bytes)
 }
 
@@ -143,6 +144,7 @@ async fn render(call: &Call, id: &Digest, pipelines: Pipelines, options: &Respon
     };
     image.origin = Some(origin);
     image.canonical = image_response::canonical(id, &rendition, app.options.url_bytes_max);
+    image.missing = rendition.missing;
     image.digest = digest_fields::repr_digest(&parts.headers, &rendition.bytes).await;
     image.bytes(&rendition.bytes)
 }

@@ -56,6 +56,7 @@ async fn answer(
         None => {
             let (rendition, origin) = render(app, source, (key, &pipeline), store).await?;
             image.origin = Some(origin);
+            image.missing = rendition.missing;
             image.bytes(&rendition.bytes)?
         }
     };

@@ -106,8 +106,8 @@ impl Animation {
         let filled = frame.indices(&mut self.indices[..pixels], options.deadline)?;
         let is_first = self.frames.seen() == 0;
         match (filled < pixels, options.tolerant) {
+            (true, tolerant) if is_first && !(tolerant && filled > 0) => return Err(Frame::cut()),
             (true, true) => self.missing = Some(Missing::Pixels),
-            (true, false) if is_first => return Err(Frame::cut()),
             (true, false) => {
                 self.missing = Some(Missing::Frames);
                 return Ok(());

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{Chroma, Codec, DecodeOptions, Effort, EncodeOptions, Encoder, Header, Lossless, Step};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Error, Picture, Raster, Samples, Size};
+use crate::pipeline::{Channels, Deadline, Error, Missing, Picture, Raster, Samples, Size};
 use container::Container;
 use libjpeg::Stored;
 pub(super) use part::{Part, decode_part};
@@ -23,6 +23,9 @@ const FORMAT: &str = "jpeg";
 
 /// Rows between two checks of the deadline: whole MCU rows at any sampling.
 const BAND_ROWS: usize = 64;
+
+/// Samples of pixels before which a damaged file breaks off; libjpeg makes those that it cannot read as gray.
+const GRAY: u8 = 128;
 
 /// Largest side: JPEG_MAX_DIMENSION of libjpeg.
 const SIDE_PX_MAX: u32 = 65_500;
@@ -95,30 +98,54 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let (limits, channels) = (options.limits, container.frame.channels);
     limits.check(container.frame.size, 1)?;
     within("scans_max", u64::from(container.scans), u64::from(limits.scans_max))?;
-    container.check_complete()?;
+    let all_components = container.check_complete();
+    if !options.tolerant || container.scans == 0 {
+        all_components.clone()?;
+    }
+    // The decoder stumbles over a segment that is cut or malformed, and loses the scans before it, which may be all.
+    let bytes = &bytes[..container.end];
     let settings = libjpeg::Settings {
         channels,
         eighths: eighths(container.frame.size, options.at_least),
         scans_max: limits.scans_max,
         memory_bytes_max: limits.memory_bytes_max,
         stored: Stored::AsMarked,
+        tolerant: options.tolerant,
     };
-    let mut decoder = libjpeg::Decoder::start(bytes, &settings, options.deadline)?;
+    let decoder = libjpeg::Decoder::start(bytes, &settings, options.deadline)?;
     let size = decoder.size();
     let stride = size.w as usize * channels.count();
     let mut samples = try_zeroed(stride * size.h as usize)?;
-    for band in samples.chunks_mut(stride * BAND_ROWS) {
-        options.deadline.check()?;
-        decoder.read_rows(band)?;
+    if options.tolerant {
+        samples.fill(GRAY);
     }
-    decoder.finish(container.may_lack_end())?;
+    let read = read(decoder, &mut samples, (stride, container.may_lack_end()), options.deadline);
+    let is_whole = match read {
+        Err(Error::Corrupt { .. }) if options.tolerant => false,
+        read => read? && all_components.is_ok(),
+    };
     if channels == Channels::Cmyk {
         // Inverted ink, 255 is none: so Adobe writes it, and all that write no marker of Adobe's either.
         samples.iter_mut().for_each(|sample| *sample = !*sample);
     }
     let mut picture = Picture::still(Raster::new(size, channels, Samples::U8(samples)));
     picture.icc = container.icc(limits.icc_bytes_max);
+    picture.missing = (!is_whole).then_some(Missing::Pixels);
     Ok(picture)
+}
+
+/// Reads all rows. Returns whether all of their data was there.
+fn read(
+    mut decoder: libjpeg::Decoder,
+    samples: &mut [u8],
+    (stride, may_lack_end): (usize, bool),
+    deadline: &Deadline,
+) -> Result<bool, Error> {
+    for band in samples.chunks_mut(stride * BAND_ROWS) {
+        deadline.check()?;
+        decoder.read_rows(band)?;
+    }
+    decoder.finish(may_lack_end)
 }
 
 /// Smallest scale, in eighths, that keeps both sides at or above `at_least`. Only powers of two are used: their

@@ -10,7 +10,7 @@ use super::animation::{DelayRounding, FrameCollector};
 use super::{Chroma, Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Deadline, Delay, Error, Orientation, Picture, Raster, Samples};
+use crate::pipeline::{Delay, Error, Missing, Orientation, Picture, Raster, Samples};
 use container::Container;
 
 const NAME: &str = "webp";
@@ -19,6 +19,9 @@ const NAME: &str = "webp";
 const SIDE_PX_MAX: u32 = 16_383;
 
 const QUALITY: u8 = 75;
+
+/// Samples of pixels that a cut still lacks.
+const GRAY: u8 = 128;
 
 pub(super) static CODEC: Codec = Codec {
     name: NAME,
@@ -67,7 +70,8 @@ fn orientation(exif: &[u8]) -> Option<Orientation> {
 /// ARGB. Lossy frame: its alpha plane and some rows.
 fn working_bytes(container: &Container) -> u64 {
     let pixels = container.size.pixels();
-    let rows = 256 * u64::from(container.size.w) + (1 << 20);
+    let copy = if container.is_copied() { container.riff.len() as u64 } else { 0 };
+    let rows = 256 * u64::from(container.size.w) + (1 << 20) + copy;
     match (container.animated, container.lossless, container.alpha) {
         (true, _, _) => 13 * pixels + rows,
         (false, true, _) => 5 * pixels + rows,
@@ -78,38 +82,52 @@ fn working_bytes(container: &Container) -> u64 {
 
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let container = Container::read(bytes)?;
-    if container.truncated {
-        return Err(Error::corrupt(NAME, "truncated file"));
-    }
     options.limits.check(container.size, FrameCollector::new(container.frames, options).kept())?;
     let icc = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
     let picture = if container.animated {
-        animation(container.riff, &container, options)?
+        animation(&container.whole_frames()?, &container, options)?
     } else {
-        Picture::still(still(container.riff, &container, options.deadline)?)
+        still(container.riff, &container, options)?
     };
     Ok(Picture { icc, ..picture })
 }
 
-fn still(riff: &[u8], container: &Container, deadline: &Deadline) -> Result<Raster, Error> {
-    let channels = container.channels();
-    let mut samples = try_zeroed(container.size.pixels() as usize * channels.count())?;
-    libwebp::decode(riff, container.size, channels, &mut samples, deadline)?;
-    Ok(Raster::new(container.size, channels, Samples::U8(samples)))
+/// Decodes a still. Where it is cut, the rest is gray, or transparent.
+fn still(riff: &[u8], container: &Container, options: &DecodeOptions) -> Result<Picture, Error> {
+    let (size, channels) = (container.size, container.channels());
+    let mut samples = try_zeroed(size.pixels() as usize * channels.count())?;
+    if options.tolerant && !channels.alpha() {
+        samples.fill(GRAY);
+    }
+    let missing = match libwebp::decode(riff, size, channels, &mut samples, options.deadline) {
+        Ok(()) => None,
+        Err(libwebp::Cut { rows, error: Error::Corrupt { .. } }) if options.tolerant && rows > 0 => {
+            Some(Missing::Pixels)
+        }
+        Err(cut) => return Err(cut.error),
+    };
+    Ok(Picture { missing, ..Picture::still(Raster::new(size, channels, Samples::U8(samples))) })
 }
 
 fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Result<Picture, Error> {
     let mut decoder = libwebp::Animation::new(riff, container.size)?;
     let mut frames = FrameCollector::new(container.frames, options);
     let mut shown_until = 0;
+    let mut missing = None;
     while !frames.is_full() {
         options.deadline.check()?;
-        let (canvas, until) = decoder.next_frame()?;
+        let (canvas, until) = match decoder.next_frame() {
+            Err(Error::Corrupt { .. }) if frames.seen() > 0 => {
+                missing = Some(Missing::Frames);
+                break;
+            }
+            next => next?,
+        };
         let raster = if frames.keeps_next() { Some(raster_of(canvas, container)?) } else { None };
         frames.add(raster, Delay::from_ms(until - shown_until));
         shown_until = until;
     }
-    Ok(Picture::animation(frames.into_frames(), container.plays))
+    Ok(Picture { missing, ..Picture::animation(frames.into_frames(), container.plays) })
 }
 
 /// Copies an RGBA canvas to the channels stated in the header.

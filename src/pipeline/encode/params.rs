@@ -115,6 +115,14 @@ pub static ENCODE: &[Param] = &[
               animations above the limits frames_max and frames_pixels_max.",
     },
     Param {
+        name: "tolerant",
+        keys: &["tolerant"],
+        kind: Kind::Flag,
+        default: None,
+        doc: "Shows what there is of a cut or damaged picture (JPEG, PNG, GIF, WebP), the rest gray or transparent, instead of \
+              refusing it. The field `progimage-incomplete` says so. The default is the setting `tolerant`.",
+    },
+    Param {
         name: "never_larger",
         keys: &["never_larger"],
         kind: Kind::Flag,

@@ -65,6 +65,8 @@ pub static FOREIGN: &[Row] = &[
     row(&["withoutEnlargement"], &["false"], "sharp", Same("enlarge=true"), "withoutEnlargement=false"),
     row(&["position", "pos"], ANY, "sharp, ipx", Same("gravity={}"), "position=top"),
     row(&["angle"], ANY, "ImageKit", Same("rotate={}"), "angle=90"),
+    row(&["tolerant"], &["1"], "", Same("tolerant=true"), "tolerant=1"),
+    row(&["tolerant"], &["0"], "", Same("tolerant=false"), "tolerant=0"),
     row(&["flop"], &["", "true"], "sharp, ipx", Same("flip=h"), "flop"),
     row(&["rect", "extract"], &["{},{},{},{}"], "imgix, sharp", Same("crop={},{},{},{}"), "rect=1,2,30,40"),
     // Values that mean the same.

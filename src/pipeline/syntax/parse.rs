@@ -395,12 +395,18 @@ fn operations() -> String {
 /// The pair that is written for a render whose arguments are all defaults.
 pub(super) const RENDER: (&str, &str) = ("metadata", "none");
 
+/// Whether the arguments in a canonical text make a render. A setting may have made a conversion tolerant.
+fn says_render(encode: &Args) -> bool {
+    encode.written().any(|(param, _)| param.name != "tolerant")
+}
+
 impl fmt::Display for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{};", self.codec.name)?;
-        if self.render && self.encode.are_defaults() && self.steps.is_empty() {
+        if self.render && !says_render(&self.encode) && self.steps.is_empty() {
             let (name, value) = RENDER;
-            write!(f, "{name}={value}")?;
+            let separator = if self.encode.are_defaults() { "" } else { "&" };
+            write!(f, "{name}={value}{separator}")?;
         }
         write!(f, "{};", self.encode)?;
         for (place, (operation, args)) in self.steps.iter().enumerate() {
@@ -432,7 +438,10 @@ impl FromStr for Pipeline {
             Ok((operation, Args::parse(operation.params, args)?))
         };
         let chain = steps.split('/').filter(|step| !step.is_empty()).map(step).collect::<Result<Vec<_>, Error>>()?;
-        let render = !encode.is_empty() || !chain.is_empty();
-        Pipeline::new(codec, render, Args::parse(ENCODE, encode)?, chain, |_, _, error| error)
+        let args = Args::parse(ENCODE, encode)?;
+        let (name, value) = RENDER;
+        let marked = encode.split('&').any(|pair| pair.split_once('=') == Some((name, value)));
+        let render = marked || says_render(&args) || !chain.is_empty();
+        Pipeline::new(codec, render, args, chain, |_, _, error| error)
     }
 }

@@ -89,6 +89,9 @@ pub fn push_url(text: &mut String, source: &Digest, codec: &Codec, query: &str) 
 
 /// The canonical query; [`Pipeline::query`] returns it.
 pub(in crate::pipeline) fn query(pipeline: &Pipeline) -> String {
+    if pipeline.is_conversion() {
+        return String::new();
+    }
     let pairs = flat(pipeline).unwrap_or_else(|| chain(pipeline));
     let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect();
     pairs.join("&")

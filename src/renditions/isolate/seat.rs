@@ -237,10 +237,10 @@ impl Session<'_> {
         worker.send(&request(wait.limit), None, &wait)?;
         match worker.reply(&wait)? {
             Reply::Decoded => Ok(Ok(None)),
-            Reply::Finished { bytes, decode, operations, encode } if bytes <= bytes_max => {
+            Reply::Finished { bytes, missing, decode, operations, encode } if bytes <= bytes_max => {
                 let mut result = vec![0; bytes as usize];
                 worker.fill(&mut result, &wait)?;
-                Ok(Ok(Some(Output { bytes: result.into(), decode, operations, encode })))
+                Ok(Ok(Some(Output { bytes: result.into(), missing, decode, operations, encode })))
             }
             Reply::Failed(error) => Ok(Err(error.into())),
             Reply::Panicked(message) => {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::pipeline::codec::{self, Codec, Header};
-use crate::pipeline::{self, Batch, Headers, Limits, Pipeline, TimeLimit};
+use crate::pipeline::{self, Batch, Headers, Limits, Missing, Pipeline, TimeLimit};
 
 /// Bytes of the longest message to a worker: a bulk item may have many outputs.
 pub const REQUEST_BYTES_MAX: usize = 256 << 20;
@@ -56,6 +56,8 @@ pub enum Reply {
     Finished {
         /// Bytes of the result.
         bytes: u64,
+        /// What it lacks because the source is damaged.
+        missing: Option<Missing>,
         /// Time spent decoding.
         decode: Duration,
         /// Time spent in operations.

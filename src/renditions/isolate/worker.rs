@@ -120,8 +120,8 @@ impl Work {
         };
         let deadline = Deadline::within(limit, Arc::default());
         match caught(|| batch.finish(member, decoded, (source, images), task.limits(), &deadline)) {
-            Ok(Ok(Output { bytes, decode, operations, encode })) => {
-                (Reply::Finished { bytes: bytes.len() as u64, decode, operations, encode }, bytes)
+            Ok(Ok(Output { bytes, missing, decode, operations, encode })) => {
+                (Reply::Finished { bytes: bytes.len() as u64, missing, decode, operations, encode }, bytes)
             }
             Ok(Err(error)) => (Reply::Failed(error), Bytes::new()),
             Err(message) => (Reply::Panicked(message), Bytes::new()),

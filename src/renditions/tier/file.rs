@@ -7,7 +7,10 @@
 //! lengths of codec name and canonical query          4 bytes each, little-endian
 //! codec name, canonical query, the encoded image
 //! ```
+//!
+//! What a rendition of a damaged source lacks follows its query, after a line feed, which no query holds.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
@@ -17,7 +20,7 @@ use bytes::Bytes;
 use super::super::Rendition;
 use super::calls;
 use crate::digest::Digest;
-use crate::pipeline::codec;
+use crate::pipeline::{Missing, codec};
 
 /// The first bytes. The version is raised with the layout: files of another version are no renditions.
 const MAGIC: &[u8; 22] = b"progimage rendition 1\n";
@@ -26,14 +29,22 @@ const NAMES_AT: usize = MAGIC.len() + 3 * 32 + 2 * 4;
 /// Most bytes of both names; no version has longer ones.
 const NAMES_BYTES_MAX: usize = 1 << 20;
 
+/// The canonical query, and what the rendition lacks.
+fn query(rendition: &Rendition) -> Cow<'_, str> {
+    match rendition.missing {
+        Some(missing) => format!("{}\n{}", rendition.query, missing.name()).into(),
+        None => (&*rendition.query).into(),
+    }
+}
+
 /// The length of the file of a rendition.
 pub fn len(rendition: &Rendition) -> u64 {
-    (NAMES_AT + rendition.codec.name.len() + rendition.query.len() + rendition.bytes.len()) as u64
+    (NAMES_AT + rendition.codec.name.len() + query(rendition).len() + rendition.bytes.len()) as u64
 }
 
 /// Writes the rendition of `source` by key.
 pub fn write(file: &File, source: &Digest, key: &Digest, rendition: &Rendition) -> io::Result<()> {
-    let (codec, query) = (rendition.codec.name, &*rendition.query);
+    let (codec, query) = (rendition.codec.name, &*query(rendition));
     let mut head = Vec::with_capacity(NAMES_AT + codec.len() + query.len());
     head.extend_from_slice(source.as_bytes());
     head.extend_from_slice(key.as_bytes());
@@ -88,5 +99,10 @@ fn read_with(len: u64, source: &Digest, key: &Digest, read: impl Fn(&mut [u8]) -
     }
     let (codec, query) = names.split_at(codec_len);
     let codec = codec::by_name(str::from_utf8(codec).ok()?)?;
-    Some(Rendition { bytes: Bytes::from(bytes), codec, query: str::from_utf8(query).ok()?.into() })
+    let query = str::from_utf8(query).ok()?;
+    let (query, missing) = match query.split_once('\n') {
+        Some((query, name)) => (query, Some(Missing::by_name(name)?)),
+        None => (query, None),
+    };
+    Some(Rendition { bytes: Bytes::from(bytes), codec, query: query.into(), missing })
 }

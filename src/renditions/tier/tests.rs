@@ -20,7 +20,7 @@ fn digest(n: usize) -> Digest {
 }
 
 fn rendition(len: usize) -> Rendition {
-    Rendition { bytes: Bytes::from(vec![7; len]), codec: CODECS[0], query: "w=1".into() }
+    Rendition { bytes: Bytes::from(vec![7; len]), codec: CODECS[0], query: "w=1".into(), missing: None }
 }
 
 fn counted(folder: &Path, bytes_max: u64) -> Shards {

@@ -93,13 +93,16 @@ fn cuts(length: usize) -> impl Iterator<Item = usize> {
 }
 
 #[test]
-fn a_cut_jpeg_or_png_gives_the_whole_picture_or_none() {
+fn a_cut_jpeg_or_png_gives_whole_frames_or_none() {
     for (name, bytes) in fixtures(NATIVE) {
         let whole = decode(&bytes).expect("valid");
         for cut in cuts(bytes.len()) {
             if let Ok(picture) = decode(&bytes[..cut]) {
-                assert!(picture.frames == whole.frames, "{name} cut to {cut} of {} bytes", bytes.len());
-                assert!(name.ends_with(".jpg"), "{name} cut to {cut}: a PNG needs its end chunk");
+                // An animation of which only the default image is there is a still, without the alpha of a canvas.
+                let is_still = name.starts_with("animated") && picture.frames.len() == 1;
+                let shown = &whole.frames[..picture.frames.len()];
+                assert!(is_still || picture.frames == shown, "{name} cut to {cut} of {} bytes", bytes.len());
+                assert!(name.starts_with("animated") || shown.len() == whole.frames.len(), "{name} cut to {cut}");
             }
         }
     }
@@ -118,11 +121,12 @@ fn a_cut_webp_avif_or_gif_gives_whole_frames_or_none() {
                 // Only data after the frames that are shown was cut off.
                 let whole = (codec.decode)(&bytes, &options).expect("valid");
                 let shown = picture.frames.len();
-                assert!(name.starts_with("metadata.") || name.ends_with(".gif"), "{name} cut to {length}");
                 let rasters = |picture: &Picture| -> Vec<_> {
                     picture.frames[..shown].iter().map(|frame| frame.raster.clone()).collect()
                 };
-                assert!(rasters(&picture) == rasters(&whole), "{name} cut to {length}: {shown} frames");
+                // A canvas has alpha if a later frame needs it.
+                let alike = picture.first().channels() == whole.first().channels();
+                assert!(!alike || rasters(&picture) == rasters(&whole), "{name} cut to {length}: {shown} frames");
             }
         }
     }
@@ -156,7 +160,8 @@ fn a_damaged_jpeg_or_png_errs_or_succeeds() {
             flipped[at] ^= 1 << (at % 8);
             match decode(&flipped) {
                 Ok(picture) => {
-                    assert!(name.ends_with(".jpg") || shape(&picture) == (header.size, header.frames), "{name}")
+                    let (size, frames) = shape(&picture);
+                    assert!(name.ends_with(".jpg") || size == header.size && frames <= header.frames, "{name}")
                 }
                 Err(
                     Error::Corrupt { .. }
@@ -294,6 +299,7 @@ fn decode_ours(bytes: &[u8]) -> Result<(), Error> {
     }
     let header = inspect(bytes)?;
     let picture = decode(bytes)?;
-    assert_eq!(shape(&picture), (header.size, header.frames), "the gate said otherwise");
+    let (size, frames) = shape(&picture);
+    assert!(size == header.size && (1..=header.frames).contains(&frames), "the gate said otherwise");
     Ok(())
 }

@@ -13,6 +13,7 @@ mod masks;
 mod prerender;
 mod privacy;
 mod rendition_tier;
+mod tolerant;
 mod unreadable;
 pub mod upload;
 pub mod upload_many;

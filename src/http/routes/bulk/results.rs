@@ -34,7 +34,7 @@ use crate::http::message::line_reader::NDJSON;
 use crate::http::protocol::problem::report::report;
 use crate::http::protocol::result_line::{self, Counts};
 use crate::http::protocol::stream_writer::{Gone, StreamWriter, cut_short};
-use crate::items::Done;
+use crate::items::{Done, Placed};
 use crate::pipeline::codec::Codec;
 
 const TAR: &str = "application/x-tar";
@@ -134,8 +134,9 @@ impl Results {
         place: (u64, usize),
         done: Done<Buffered>,
     ) -> Result<(), Gone> {
-        match done {
-            Done::Response(codec, waiting) => {
+        result_line::missing(&mut line, done.missing);
+        match done.place {
+            Placed::Response(codec, waiting) => {
                 line.insert("media_type".to_owned(), codec.media_type.into());
                 line.insert("bytes".to_owned(), waiting.len().into());
                 return match self.media {
@@ -143,8 +144,8 @@ impl Results {
                     Media::Tar => self.file(line, &file_name(place, codec), waiting).await,
                 };
             }
-            Done::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.app.metrics),
-            Done::Rendition { url } => result_line::rendition(&mut line, url),
+            Placed::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.app.metrics),
+            Placed::Rendition { url } => result_line::rendition(&mut line, url),
         }
         self.counts.add(true);
         self.line(line).await

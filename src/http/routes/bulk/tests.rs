@@ -14,6 +14,7 @@ use super::*;
 use crate::http::app::Settings;
 use crate::http::message::response_body::Response;
 use crate::http::message::spool::{PIECE_BYTES, Spools};
+use crate::items::Placed;
 use crate::pipeline::codec::CODECS;
 use crate::store;
 
@@ -34,7 +35,7 @@ async fn answer(app: &Arc<App>, buffer: &ResultBuffer, media: Media, outputs: Ve
     let mut done = Vec::new();
     for bytes in outputs {
         let waiting = buffer.put(bytes).await.expect("room");
-        done.push(Ok(Done::Response(CODECS[0], waiting)));
+        done.push(Ok(Done { place: Placed::Response(CODECS[0], waiting), missing: None }));
     }
     let app = app.clone();
     app.clone().stream(media.name(), |answer| async move {

@@ -20,7 +20,7 @@ use crate::http::error::Error;
 use crate::http::protocol::metrics::Metrics;
 use crate::http::protocol::result_line;
 use crate::http::protocol::rights::Rights;
-use crate::items::{self, Done, Item, Items, Needs, Source, To};
+use crate::items::{self, Done, Item, Items, Needs, Placed, Source, To};
 use crate::jobs::{self, JobExecutor, Mistake, Outcome, Place, Selection, Verdict, WaitReason, Wrong};
 use crate::pipeline::invalid::{invalid, unknown_of};
 use crate::pipeline::json::plain;
@@ -119,10 +119,11 @@ impl ItemExecutor {
                 return failed(line, output, &error.into(), verdict);
             }
         };
-        match done {
-            Done::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.metrics),
-            Done::Rendition { url } => result_line::rendition(&mut line, url),
-            Done::Response(_, never) => match never {},
+        result_line::missing(&mut line, done.missing);
+        match done.place {
+            Placed::Blob(receipt) => result_line::blob(&mut line, &receipt, &self.metrics),
+            Placed::Rendition { url } => result_line::rendition(&mut line, url),
+            Placed::Response(_, never) => match never {},
         }
         Outcome { output, line: Value::Object(line).to_string().into(), verdict: Verdict::Done }
     }

@@ -28,6 +28,8 @@ pub(super) struct Container<'a> {
     /// Whether the first scan holds fewer components than the frame.
     split: bool,
     missing: [Missing; 4],
+    /// Length of the file up to the first segment that is cut or malformed.
+    pub end: usize,
 }
 
 /// Contents of the frame header.
@@ -64,11 +66,16 @@ impl<'a> Container<'a> {
             return Err(cursor.corrupt("missing start of image"));
         }
         let mut walk = Walk::new();
+        let mut end = bytes.len();
         for _ in 0..SEGMENTS_MAX {
+            let start = cursor.position();
             match walk.segment(&mut cursor) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(_) if walk.frame.is_some() => break,
+                Err(_) if walk.frame.is_some() => {
+                    end = start;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -83,6 +90,7 @@ impl<'a> Container<'a> {
             scanned: walk.scanned,
             split: walk.split,
             missing: walk.missing,
+            end,
         })
     }
 

@@ -2,7 +2,7 @@
 //! this codec.
 //!
 //! The safe wrapper of the crate `mozjpeg` silences warnings, and libjpeg only warns about missing or bad data: a
-//! truncated file would become a picture that ends in gray. Here every such warning is an error.
+//! truncated file would become a picture that ends in gray. Here every such warning is an error, unless that is wanted.
 //!
 //! libjpeg leaves a call by its `error_exit` hook, which must not return. Ours unwinds with [`resume_unwind`],
 //! carrying an [`Error`]. The C code is compiled with `-fexceptions` (feature `unwinding`) and its functions are
@@ -30,6 +30,8 @@ pub(super) struct Settings {
     pub memory_bytes_max: u64,
     /// How colours are stored.
     pub stored: Stored,
+    /// Whether missing and damaged data becomes gray or inexact instead of an error.
+    pub tolerant: bool,
 }
 
 /// How colours are stored.
@@ -64,7 +66,10 @@ struct Hooks<'a> {
     cinfo: *const sys::jpeg_decompress_struct,
     scans_max: u32,
     memory_bytes_max: u64,
+    tolerant: bool,
     ended_early: bool,
+    /// Whether data was missing or damaged.
+    lost: bool,
 }
 
 impl<'a> Decoder<'a> {
@@ -99,8 +104,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn create(settings: &Settings, deadline: &'a Deadline) -> Result<Decoder<'a>, Error> {
-        let (scans_max, memory_bytes_max) = (settings.scans_max, settings.memory_bytes_max);
-        let hooks = Hooks { deadline, cinfo: ptr::null(), scans_max, memory_bytes_max, ended_early: false };
+        let Settings { scans_max, memory_bytes_max, tolerant, .. } = *settings;
+        let (ended_early, lost) = (false, false);
+        let hooks = Hooks { deadline, cinfo: ptr::null(), scans_max, memory_bytes_max, tolerant, ended_early, lost };
         // SAFETY: the three are plain C structures of numbers, nullable pointers and optional functions, for which zero is valid;
         // their enums have a variant 0.
         let (cinfo, error, progress) = unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
@@ -157,17 +163,19 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Reads to the end of the image. Errs if the file ends early, unless it `may_lack_end`: data that is missing in a
-    /// scan was an error before.
-    pub(super) fn finish(mut self, may_lack_end: bool) -> Result<(), Error> {
+    /// Reads to the end of the image. Returns whether all of it was there: the file may end early only if it `may_lack_end`.
+    ///
+    /// Errs if data was lost, unless that is tolerated.
+    pub(super) fn finish(mut self, may_lack_end: bool) -> Result<bool, Error> {
         // SAFETY: a decompression was started and all its rows were read, which is when this may be called.
         self.call(|cinfo| unsafe { sys::jpeg_finish_decompress(&mut *cinfo) })?;
         // SAFETY: `raw` is live and no call into libjpeg is running.
-        let ended_early = unsafe { self.raw.as_ref().hooks.ended_early };
-        if ended_early && !may_lack_end {
-            return Err(Error::corrupt(FORMAT, "truncated file"));
-        }
-        Ok(())
+        let (ended_early, lost, tolerant) = unsafe {
+            let hooks = &self.raw.as_ref().hooks;
+            (hooks.ended_early, hooks.lost, hooks.tolerant)
+        };
+        let is_whole = !lost && (may_lack_end || !ended_early);
+        if is_whole || tolerant { Ok(is_whole) } else { Err(Error::corrupt(FORMAT, "truncated file")) }
     }
 
     /// Runs a call into libjpeg and converts its unwinding into an error. The `cinfo` is passed as a raw pointer
@@ -233,6 +241,7 @@ extern "C-unwind" fn emit_message(cinfo: &mut sys::jpeg_common_struct, level: sy
         sys::JWRN_EXTRANEOUS_DATA if !(0xd0..=0xd7).contains(&parameters[1]) => {}
         // libjpeg reports missing data by JWRN_HIT_MARKER when it needs them; `finish` decides about the rest.
         sys::JWRN_JPEG_EOF => hooks(cinfo).ended_early = true,
+        _ if hooks(cinfo).tolerant => hooks(cinfo).lost = true,
         _ => resume_unwind(Box::new(Error::corrupt(FORMAT, message(cinfo)))),
     }
 }

@@ -45,6 +45,7 @@ pub(in crate::pipeline::codec) fn decode_part(
         eighths: 8,
         scans_max: limits.scans_max,
         memory_bytes_max: limits.memory_bytes_max,
+        tolerant: false,
         stored: if part.ycc && channels == Channels::Rgb { Stored::YCbCr } else { Stored::Plain },
     };
     let mut decoder = Decoder::start(&whole, &settings, options.deadline)?;
@@ -54,7 +55,7 @@ pub(in crate::pipeline::codec) fn decode_part(
         decoder.read_rows(band)?;
     }
     // Rows below are not needed, and so neither is the end.
-    if size.h == part.rows { decoder.finish(container.may_lack_end()) } else { Ok(()) }
+    if size.h == part.rows { decoder.finish(container.may_lack_end()).map(drop) } else { Ok(()) }
 }
 
 /// The stream with the tables in front, as one: without the end of the tables and the start of the stream.

@@ -3,35 +3,38 @@
 
 use png::{BlendOp, DisposeOp, FrameControl};
 
-use super::frame::{self, Rows};
+use super::frame::{self, Reading, Rows};
 use super::{FORMAT, Reader, corrupt};
 use crate::pipeline::codec::Header;
 use crate::pipeline::codec::animation::FrameCollector;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Deadline, Delay, Error, Raster, Samples, Size};
+use crate::pipeline::{Delay, Error, Missing, Raster, Samples, Size};
 
-/// Reads and composes frames until there are enough.
+/// Reads and composes frames until there are enough, or up to the last whole one. Returns what is missing.
 pub(super) fn read(
     reader: &mut Reader,
-    header: &Header,
+    reading: &Reading,
     frames: &mut FrameCollector,
-    deadline: &Deadline,
-) -> Result<(), Error> {
-    if header.bits == 16 {
-        compose(reader, header, frames, deadline, Rows::into_u16, Samples::U16)
+) -> Result<Option<Missing>, Error> {
+    let composed = if reading.header.bits == 16 {
+        compose(reader, reading, frames, Rows::into_u16, Samples::U16)
     } else {
-        compose(reader, header, frames, deadline, Rows::into_u8, Samples::U8)
+        compose(reader, reading, frames, Rows::into_u8, Samples::U8)
+    };
+    match composed {
+        Err(Error::Corrupt { .. }) if frames.seen() > 0 => Ok(Some(Missing::Frames)),
+        composed => composed,
     }
 }
 
 fn compose<T: BlendSample>(
     reader: &mut Reader,
-    header: &Header,
+    reading: &Reading,
     frames: &mut FrameCollector,
-    deadline: &Deadline,
     samples: fn(Rows) -> Vec<T>,
     wrap: fn(Vec<T>) -> Samples,
-) -> Result<(), Error> {
+) -> Result<Option<Missing>, Error> {
+    let header = reading.header;
     let mut canvas = Canvas::<T>::new(header)?;
     while !frames.is_full() {
         // The first frame control is already available, unless the default image is not a frame.
@@ -40,7 +43,8 @@ fn compose<T: BlendSample>(
             _ => *reader.next_frame_info().map_err(corrupt)?,
         };
         let region = FrameArea::new(&control, header.size)?;
-        let part = samples(frame::read(reader, region.size, header, deadline)?);
+        let (part, is_whole) = frame::read(reader, region.size, reading)?;
+        let part = samples(part);
         let before = matches!(control.dispose_op, DisposeOp::Previous).then(|| canvas.copy()).transpose()?;
         canvas.draw(&part, &region, control.blend_op);
         let shown = || canvas.copy().map(|samples| Raster::new(header.size, header.channels, wrap(samples)));
@@ -51,8 +55,11 @@ fn compose<T: BlendSample>(
             DisposeOp::Background => canvas.clear(&region),
             DisposeOp::Previous => canvas.samples = before.unwrap_or_default(),
         }
+        if !is_whole {
+            return Ok(Some(Missing::Pixels));
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Delay of a frame; a denominator of 0 means hundredths.

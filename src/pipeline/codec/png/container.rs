@@ -1,13 +1,17 @@
 //! [`Container`]: the chunks of a PNG file, read through to the end without inflating any.
 
+use std::borrow::Cow;
+
 use image::metadata::Orientation;
 use moxcms::{CicpColorPrimaries, TransferCharacteristics};
 use png::{BitDepth, ColorType};
 
 use super::calibration::{self, Calibration};
+use super::chunks::{Chunk, Chunks};
+use super::clean::{self, Kept};
+use super::sequence::{Animation, Sequence};
 use super::{FORMAT, channels, corrupt, metadata};
 use crate::pipeline::codec::Header;
-use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Error, Size, color};
 
 /// First eight bytes of every file.
@@ -16,16 +20,13 @@ pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// Largest number of chunks: 50 MiB of image data in pieces of 50 bytes.
 const CHUNKS_MAX: usize = 1 << 20;
 
-/// Largest number of frames or plays, from the specification.
-const COUNT_MAX: u32 = i32::MAX as u32;
-
 /// Facts about a file from its chunks.
 pub(super) struct Container<'a> {
+    file: &'a [u8],
     size: Size,
     color: ColorType,
     depth: BitDepth,
-    /// Number of times the animation plays; 0 repeats for ever.
-    pub plays: u32,
+    animation: Option<Animation>,
     found: Walk<'a>,
 }
 
@@ -34,10 +35,7 @@ pub(super) struct Container<'a> {
 struct Walk<'a> {
     palette: bool,
     transparency: bool,
-    /// Numbers of frames and plays.
-    animation: Option<(u32, u32)>,
-    /// Whether the image data is the first frame of the animation, not a separate fallback.
-    first_is_default: bool,
+    sequence: Sequence,
     data: bool,
     end: bool,
     orientation: Option<Orientation>,
@@ -55,6 +53,8 @@ struct Walk<'a> {
     chromaticities: Option<[u32; 8]>,
     /// Whether a chunk that changes the meaning of pixels comes after the first of them.
     late: bool,
+    /// Whether the crate would stumble over a chunk that is ignored.
+    unclean: bool,
 }
 
 impl<'a> Container<'a> {
@@ -64,22 +64,19 @@ impl<'a> Container<'a> {
         let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
         let info = decoder.read_header_info().map_err(corrupt)?;
         let (size, color, depth) = (Size::new(info.width, info.height), info.color_type, info.bit_depth);
-        let mut cursor = Cursor::new(FORMAT, bytes);
-        cursor.skip(SIGNATURE.len())?;
         let mut found = Walk::default();
-        for _ in 0..CHUNKS_MAX {
-            match found.chunk(&mut cursor, color) {
-                Ok(()) if found.end => break,
-                Ok(()) => {}
-                Err(_) if found.data => break,
-                Err(error) => return Err(error),
+        for chunk in Chunks::of(bytes).take(CHUNKS_MAX) {
+            found.sequence.take(&chunk, size, found.data);
+            found.chunk(&chunk, color, depth);
+            if found.end {
+                break;
             }
         }
         if !found.data {
-            return Err(cursor.corrupt("no image data in the file"));
+            return Err(Error::corrupt(FORMAT, "no image data in the file"));
         }
-        let plays = found.animation.map_or(0, |(_, plays)| plays);
-        Ok(Container { size, color, depth, plays, found })
+        let animation = found.sequence.animation(found.end);
+        Ok(Container { file: bytes, size, color, depth, animation, found })
     }
 
     /// Header of the decoded picture, with the memory of the decoder.
@@ -101,11 +98,12 @@ impl<'a> Container<'a> {
         let canvases = if self.animated() { frame_bytes.saturating_mul(3) } else { 0 };
         let turned = if bits == 16 { frame_bytes } else { 0 };
         let rows = 8 * row_bytes + (512 << 10) + 3 * self.found.exif_bytes_max;
-        let working_bytes = canvases.saturating_add(turned).saturating_add(rows);
+        let copy = if self.is_clean() { 0 } else { self.file.len() as u64 };
+        let working_bytes = canvases.saturating_add(turned).saturating_add(rows).saturating_add(copy);
         Header {
             size: self.size,
             orientation: self.found.orientation.unwrap_or(Orientation::NoTransforms),
-            frames: self.found.animation.map_or(1, |(frames, _)| frames),
+            frames: self.animation.map_or(1, |animation| animation.frames),
             pages: Vec::new(),
             channels,
             bits,
@@ -116,16 +114,28 @@ impl<'a> Container<'a> {
 
     /// Whether frames must be composed: more than one, or one other than the default image.
     pub(super) fn animated(&self) -> bool {
-        self.found.animation.is_some_and(|(frames, _)| frames > 1 || !self.found.first_is_default)
+        self.animation.is_some_and(|animation| animation.frames > 1 || !animation.first_is_default)
     }
 
-    /// Errs if the end chunk is missing, or if palette or transparency come after the image data.
-    pub(super) fn check_complete(&self) -> Result<(), Error> {
-        match (self.found.end, self.found.late) {
-            (false, _) => Err(Error::corrupt(FORMAT, "truncated file")),
-            (_, true) => Err(Error::corrupt(FORMAT, "palette or transparency after the image data")),
-            _ => Ok(()),
-        }
+    /// Number of times the animation plays; 0 repeats for ever.
+    pub(super) fn plays(&self) -> u32 {
+        self.animation.map_or(0, |animation| animation.plays)
+    }
+
+    /// Errs if palette or transparency come after the image data.
+    pub(super) fn check_order(&self) -> Result<(), Error> {
+        let late = "palette or transparency after the image data";
+        if self.found.late { Err(Error::corrupt(FORMAT, late)) } else { Ok(()) }
+    }
+
+    fn is_clean(&self) -> bool {
+        !self.found.unclean && (self.animated() || !self.found.sequence.any)
+    }
+
+    /// The file, without the chunks that are to be ignored if the crate would not.
+    pub(super) fn clean_file(&self) -> Cow<'a, [u8]> {
+        let kept = Kept { color: self.color, depth: self.depth, animated: self.animated() };
+        if self.is_clean() { self.file.into() } else { kept.of(self.file).into() }
     }
 
     /// First eXIf chunk.
@@ -158,24 +168,24 @@ impl<'a> Container<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn chunk(&mut self, cursor: &mut Cursor<'a>, color: ColorType) -> Result<(), Error> {
-        let length = cursor.u32_be()?;
-        let name = cursor.take(4)?;
-        if matches!(name, b"IDAT") {
-            self.data = true;
+    /// Takes a chunk. One with a wrong checksum is ignored if the picture can do without it; the decoder checks the others.
+    fn chunk(&mut self, chunk: &Chunk<'a>, color: ColorType, depth: BitDepth) {
+        self.data |= &chunk.name == b"IDAT";
+        let body = chunk.body;
+        let ignored = !chunk.is_critical() && &chunk.name != b"fdAT" && !chunk.is_intact();
+        self.unclean |= ignored;
+        if ignored || chunk.is_cut {
+            return;
         }
-        let body = cursor.take(length as usize)?;
-        cursor.skip(4)?;
-        match name {
+        match &chunk.name {
             b"PLTE" | b"tRNS" if self.data => self.late = true,
             b"PLTE" => self.palette = true,
-            b"tRNS" => self.transparency |= self.transparent(color, body.len()),
-            b"acTL" if !self.data => self.animation = self.animation.or(animation(body)),
-            b"fcTL" if !self.data => self.first_is_default = true,
-            b"iCCP" if !self.data => self.icc = self.icc.or(Some(body)),
-            b"cICP" if !self.data && !self.palette => {
-                self.cicp = self.cicp.or(body.try_into().ok().filter(|points| described(points, color)));
+            b"tRNS" => {
+                self.transparency |= self.transparent(color, body.len());
+                self.unclean |= clean::masked(body, color, depth).is_some();
             }
+            b"iCCP" if !self.data => self.icc = self.icc.or(Some(body)),
+            b"cICP" if !self.data => self.code_points(body, color),
             b"sRGB" if !self.data => self.srgb = true,
             b"gAMA" if !self.data => self.gamma = self.gamma.or(calibration::gamma(body)),
             b"cHRM" if !self.data => self.chromaticities = self.chromaticities.or(calibration::chromaticities(body)),
@@ -184,7 +194,14 @@ impl<'a> Walk<'a> {
             b"IEND" => self.end = true,
             _ => {}
         }
-        Ok(())
+    }
+
+    fn code_points(&mut self, body: &[u8], color: ColorType) {
+        // The crate refuses a file with others.
+        self.unclean |= !matches!(body, [_, _, 0, 0 | 1]);
+        if !self.palette {
+            self.cicp = self.cicp.or(body.try_into().ok().filter(|points| described(points, color)));
+        }
     }
 
     /// Whether a tRNS chunk of this length is valid; decoders ignore others.
@@ -202,13 +219,6 @@ impl<'a> Walk<'a> {
         self.orientation = self.orientation.or_else(|| Orientation::from_exif_chunk(body));
         self.exif_bytes_max = self.exif_bytes_max.max(body.len() as u64);
     }
-}
-
-fn animation(body: &[u8]) -> Option<(u32, u32)> {
-    let mut cursor = Cursor::new(FORMAT, body);
-    let (frames, plays) = (cursor.u32_be().ok()?, cursor.u32_be().ok()?);
-    let valid = body.len() == 8 && (1..=COUNT_MAX).contains(&frames) && plays <= COUNT_MAX;
-    valid.then_some((frames, plays))
 }
 
 /// Whether the code points mean RGB in full range, with a curve and primaries that a profile can express; others are
@@ -229,7 +239,12 @@ const HLG: u8 = 18;
 
 /// Transfer functions that a profile can express.
 fn curve(transfer: u8) -> Option<TransferCharacteristics> {
-    matches!(transfer, 1 | 4 | 5 | 6 | 8 | 13 | 14 | 15 | PQ | HLG).then(|| transfer.try_into().ok()).flatten()
+    match transfer {
+        // The camera curve of BT.709 and BT.2020 is not how it is displayed: as in browsers, and in AVIF, it is sRGB's.
+        1 | 6 | 14 | 15 => Some(TransferCharacteristics::Srgb),
+        4 | 5 | 8 | 13 | PQ | HLG => transfer.try_into().ok(),
+        _ => None,
+    }
 }
 
 fn primaries_of(primaries: u8) -> Option<CicpColorPrimaries> {

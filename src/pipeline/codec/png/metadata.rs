@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use super::chunks::written;
 use super::container::{Container, SIGNATURE};
 use super::encode::failed;
 use crate::pipeline::Error;
@@ -49,24 +50,14 @@ fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     if let Some(icc) = &metadata.icc {
         let mut stream = flate2::write::ZlibEncoder::new(b"icc\0\0".to_vec(), flate2::Compression::default());
         let deflated = stream.write_all(icc).and_then(|()| stream.finish()).map_err(|error| failed(error.into()))?;
-        chunk(&mut chunks, b"iCCP", &deflated);
+        chunks.extend(written(b"iCCP", &deflated));
     }
     if let Some(exif) = &metadata.exif {
-        chunk(&mut chunks, b"eXIf", exif);
+        chunks.extend(written(b"eXIf", exif));
     }
     if let Some(xmp) = &metadata.xmp {
-        chunk(&mut chunks, b"iTXt", &[XMP, &[0; 4], xmp].concat());
+        chunks.extend(written(b"iTXt", &[XMP, &[0; 4], xmp].concat()));
     }
     let (head, rest) = file.split_at(SIGNATURE.len() + HEADER_CHUNK_BYTES);
     Ok([head, &chunks, rest].concat())
-}
-
-fn chunk(out: &mut Vec<u8>, name: &[u8; 4], body: &[u8]) {
-    let mut checksum = flate2::Crc::new();
-    checksum.update(name);
-    checksum.update(body);
-    out.extend((body.len() as u32).to_be_bytes());
-    out.extend_from_slice(name);
-    out.extend_from_slice(body);
-    out.extend(checksum.sum().to_be_bytes());
 }

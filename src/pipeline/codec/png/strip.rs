@@ -1,35 +1,28 @@
 //! Removes metadata from a PNG without inflating it: only chunks for pixels and frames are kept, and no data after
-//! the end.
+//! the end. Chunks with a wrong checksum, which readers ignore, are removed, too.
 
 use super::FORMAT;
+use super::chunks::{Chunks, written};
 use super::container::SIGNATURE;
 use crate::pipeline::Error;
-use crate::pipeline::codec::cursor::Cursor;
 
-const KEPT: &[&[u8; 4]] = &[b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"];
+const KEPT: &[&[u8; 4]] = &[b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"fdAT"];
 
 pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
-    /// Bytes of a chunk around its payload: length, name, checksum.
-    const FRAME: usize = 12;
-    let mut cursor = Cursor::new(FORMAT, bytes);
-    let mut out = cursor.take(SIGNATURE.len())?.to_vec();
-    // Each turn consumes bytes, so the loop ends with the file.
-    loop {
-        let chunk = cursor.rest();
-        let length = cursor.u32_be()? as usize;
-        let name = cursor.take(4)?;
-        let payload = cursor.take(length)?;
-        cursor.skip(4)?;
-        if is_other_colour(name, payload) {
-            return Err(cursor.corrupt("colours that the pixels alone do not have"));
-        }
-        if KEPT.iter().any(|kept| *kept == name) {
-            out.extend(&chunk[..length + FRAME]);
-        }
-        if name == b"IEND" {
-            return Ok(out);
+    let mut out = SIGNATURE.to_vec();
+    for chunk in Chunks::of(bytes) {
+        match &chunk.name {
+            _ if chunk.is_cut => break,
+            name if chunk.is_intact() && is_other_colour(name.as_slice(), chunk.body) => {
+                return Err(Error::corrupt(FORMAT, "colours that the pixels alone do not have"));
+            }
+            b"IEND" => return Ok([out, written(b"IEND", &[])].concat()),
+            name if KEPT.contains(&name) && chunk.is_intact() => out.extend(chunk.bytes),
+            name if KEPT.contains(&name) && chunk.is_critical() => break,
+            _ => {}
         }
     }
+    Err(Error::corrupt(FORMAT, "truncated or damaged file"))
 }
 
 /// Whether a chunk says that samples are not sRGB: without it the picture would look different.

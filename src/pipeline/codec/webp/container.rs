@@ -2,6 +2,8 @@
 //!
 //! Source: RFC 9649. One pass over the chunk headers: at most one step per 8 bytes.
 
+use std::borrow::Cow;
+
 use super::NAME;
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Channels, Error, Size};
@@ -28,8 +30,10 @@ pub(super) struct Container<'a> {
     pub exif: Option<&'a [u8]>,
     /// XMP chunk.
     pub xmp: Option<&'a [u8]>,
-    /// Whether a chunk is longer than the file, which can then be described but not decoded.
-    pub truncated: bool,
+    /// Length of the file up to the end of its last whole frame.
+    whole_bytes: usize,
+    /// Whether the last frame is cut or malformed, or the file ends early.
+    truncated: bool,
 }
 
 /// One chunk; `payload` is shorter than `size` in a truncated file.
@@ -77,6 +81,22 @@ impl<'a> Container<'a> {
         if self.alpha { Channels::Rgba } else { Channels::Rgb }
     }
 
+    /// Whether the file is copied to be decoded.
+    pub fn is_copied(&self) -> bool {
+        self.animated && self.truncated
+    }
+
+    /// The file up to the end of its last whole frame, as libwebp, which reads no part of an animation, takes it.
+    pub fn whole_frames(&self) -> Result<Cow<'a, [u8]>, Error> {
+        if !self.is_copied() {
+            return Ok(self.riff.into());
+        }
+        let mut copy = self.riff[..self.whole_bytes].to_vec();
+        let bytes = self.whole_bytes.checked_sub(8).ok_or_else(|| Error::corrupt(NAME, "truncated file"))?;
+        copy[4..8].copy_from_slice(&(bytes as u32).to_le_bytes());
+        Ok(copy.into())
+    }
+
     fn empty(riff: &'a [u8]) -> Container<'a> {
         Container {
             riff,
@@ -89,27 +109,37 @@ impl<'a> Container<'a> {
             icc: None,
             exif: None,
             xmp: None,
+            whole_bytes: 0,
             truncated: false,
         }
     }
 
-    fn read_extended(&mut self, header: Chunk<'a>, chunks: Chunks<'a>) -> Result<(), Error> {
+    fn read_extended(&mut self, header: Chunk<'a>, mut chunks: Chunks<'a>) -> Result<(), Error> {
         const ANIMATION: u8 = 2;
         let mut cursor = Cursor::new(NAME, header.payload);
         self.animated = cursor.u32_le()? as u8 & ANIMATION != 0;
         self.size = Size::new(u24_le(&mut cursor)? + 1, u24_le(&mut cursor)? + 1);
-        for chunk in chunks {
+        while let Some(chunk) = chunks.next() {
+            self.truncated |= chunk.truncated;
             match &chunk.id {
                 b"ICCP" if self.icc.is_none() => self.icc = Some(chunk.payload),
                 b"EXIF" if self.exif.is_none() => self.exif = Some(chunk.payload),
                 b"XMP " if self.xmp.is_none() => self.xmp = Some(chunk.payload),
                 b"ANIM" if self.animated => self.plays = plays(chunk.payload)?,
-                b"ANMF" if self.animated => self.take_frame(&chunk)?,
+                b"ANMF" if self.animated => match self.take_frame(&chunk) {
+                    Ok(()) => self.whole_bytes = self.riff.len() - chunks.0.len(),
+                    Err(error) if self.frames == 0 => return Err(error),
+                    // It counts, so that those who want it learn that it is missing.
+                    Err(_) => {
+                        self.frames = self.frames.saturating_add(1);
+                        self.truncated = true;
+                        break;
+                    }
+                },
                 b"ALPH" if !self.animated => self.alpha = true,
                 b"VP8 " | b"VP8L" if !self.animated && self.frames == 0 => self.take_image(&chunk)?,
                 _ => {}
             }
-            self.truncated |= chunk.truncated;
         }
         if self.frames == 0 {
             return Err(Error::corrupt(NAME, "no frame in the file"));
@@ -136,7 +166,7 @@ impl<'a> Container<'a> {
     fn take_frame(&mut self, chunk: &Chunk) -> Result<(), Error> {
         const DISPOSE_TO_BACKGROUND: u8 = 1;
         if self.frames > 0 && chunk.truncated {
-            return Ok(());
+            return Err(Error::corrupt(NAME, "truncated file"));
         }
         let mut cursor = Cursor::new(NAME, chunk.payload);
         let (x, y) = (2 * u24_le(&mut cursor)?, 2 * u24_le(&mut cursor)?);
@@ -154,7 +184,9 @@ impl<'a> Container<'a> {
                 b"VP8 " | b"VP8L" if image.is_none() => image = Some(Bitstream::read(&part)?),
                 _ => {}
             }
-            self.truncated |= part.truncated;
+            if self.frames > 0 && part.truncated {
+                return Err(Error::corrupt(NAME, "truncated frame"));
+            }
         }
         let image = image.ok_or_else(|| cursor.corrupt("frame without image"))?;
         if image.size != size {

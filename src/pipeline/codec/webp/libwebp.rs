@@ -56,21 +56,34 @@ const STEPS: usize = 64;
 /// Smallest step; shorter ones would only repeat headers.
 const STEP_BYTES_MIN: usize = 4 << 10;
 
-/// Decodes the still `riff` into `samples`, filling exactly `size` and `channels` (RGB or RGBA).
+/// Why a still is not whole, and the number of its rows that are decoded.
+pub(super) struct Cut {
+    pub rows: usize,
+    pub error: Error,
+}
+
+impl From<Error> for Cut {
+    fn from(error: Error) -> Cut {
+        Cut { rows: 0, error }
+    }
+}
+
+/// Decodes the still `riff` into `samples`, filling exactly `size` and `channels` (RGB or RGBA). On an error, rows that were
+/// not reached are left as they are.
 pub(super) fn decode(
     riff: &[u8],
     size: Size,
     channels: Channels,
     samples: &mut [u8],
     deadline: &Deadline,
-) -> Result<(), Error> {
+) -> Result<(), Cut> {
     assert_eq!(samples.len() as u64, size.pixels() * channels.count() as u64, "samples do not fill the frame");
     let mut config = WebPDecoderConfig::new().map_err(|()| Error::corrupt(NAME, "wrong version of libwebp"))?;
     // SAFETY: `riff` is valid for its length; `config.input` is a valid place for the result.
     let status = unsafe { WebPGetFeatures(riff.as_ptr(), riff.len(), &mut config.input) };
     check(status)?;
     if (config.input.width as u32, config.input.height as u32) != (size.w, size.h) || config.input.has_animation != 0 {
-        return Err(Error::corrupt(NAME, "frame differs from its header"));
+        return Err(Error::corrupt(NAME, "frame differs from its header").into());
     }
     config.output.colorspace = if channels.alpha() { WEBP_CSP_MODE::MODE_RGBA } else { WEBP_CSP_MODE::MODE_RGB };
     config.output.is_external_memory = 1;
@@ -80,16 +93,8 @@ pub(super) fn decode(
         size: samples.len(),
     };
     let mut decoder = StepDecoder::new(riff, &mut config)?;
-    let step = (riff.len() / STEPS).max(STEP_BYTES_MIN);
-    for known in (0..riff.len()).step_by(step).skip(1) {
-        deadline.check()?;
-        match decoder.advance(known) {
-            VP8StatusCode::VP8_STATUS_SUSPENDED => {}
-            status => return check(status),
-        }
-    }
-    deadline.check()?;
-    check(decoder.advance(riff.len()))
+    let decoded = decoder.run(deadline);
+    decoded.map_err(|error| Cut { rows: decoder.rows(), error })
 }
 
 /// A decoder that receives a growing part of the file.
@@ -106,6 +111,29 @@ impl<'a> StepDecoder<'a> {
         // life; so is, by the caller, the external memory there, whose stride and length libwebp checks before it writes.
         let decoder = unsafe { WebPIDecode(ptr::null(), 0, config) };
         if decoder.is_null() { Err(out_of_memory()) } else { Ok(StepDecoder { decoder, riff, config: PhantomData }) }
+    }
+
+    /// Decodes all of the file, in steps.
+    fn run(&mut self, deadline: &Deadline) -> Result<(), Error> {
+        let bytes = self.riff.len();
+        let step = (bytes / STEPS).max(STEP_BYTES_MIN);
+        for known in (0..bytes).step_by(step).skip(1) {
+            deadline.check()?;
+            match self.advance(known) {
+                VP8StatusCode::VP8_STATUS_SUSPENDED => {}
+                status => return check(status),
+            }
+        }
+        deadline.check()?;
+        check(self.advance(bytes))
+    }
+
+    /// Number of rows that are decoded.
+    fn rows(&self) -> usize {
+        let mut last: c_int = 0;
+        // SAFETY: the decoder is live; `last` is a valid place, and the others may be null.
+        unsafe { WebPIDecGetRGB(self.decoder, &mut last, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()) };
+        usize::try_from(last).unwrap_or(0)
     }
 
     /// Decodes as far as possible with the first `known` bytes, a number that never decreases.
