@@ -10,9 +10,7 @@ pub mod animation;
 mod avif;
 mod bmp;
 pub mod cursor;
-mod dds;
 mod exr;
-mod farbfeld;
 mod gif;
 mod hdr;
 mod ico;
@@ -385,8 +383,8 @@ pub static CODECS: &[&Codec] = &[
     &pnm::PNM,
     &hdr::CODEC,
     &exr::CODEC,
-    &farbfeld::CODEC,
-    &dds::CODEC,
+    &image_crate::farbfeld::CODEC,
+    &image_crate::dds::CODEC,
     #[cfg(test)]
     &misbehaving::CODEC,
     &tga::CODEC,

@@ -1,6 +1,9 @@
 //! Shared code of the codecs built on the crate `image`: its decoders to [`Raster`], [`Raster`] to its encoders, its
 //! errors and limits, and conversion of floats to sRGB.
 
+pub(super) mod dds;
+pub(super) mod farbfeld;
+
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use std::sync::LazyLock;
 

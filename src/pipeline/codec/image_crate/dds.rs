@@ -3,11 +3,11 @@
 
 use image::codecs::dds::DdsDecoder;
 
-use super::image_crate;
-use super::{Codec, DecodeOptions, Header};
+use super::super::image_crate;
+use super::super::{Codec, DecodeOptions, Header};
 use crate::pipeline::{Channels, Error, Picture};
 
-pub(super) static CODEC: Codec = Codec {
+pub(in crate::pipeline::codec) static CODEC: Codec = Codec {
     name: "dds",
     extensions: &["dds"],
     media_type: "image/vnd-ms.dds",

@@ -1,12 +1,12 @@
 //! farbfeld, read only: 16-bit RGBA without compression.
 
-use super::cursor::Cursor;
-use super::image_crate;
-use super::{Codec, DecodeOptions, Header};
+use super::super::cursor::Cursor;
+use super::super::image_crate;
+use super::super::{Codec, DecodeOptions, Header};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Picture, Raster, Samples};
 
-pub(super) static CODEC: Codec = Codec {
+pub(in crate::pipeline::codec) static CODEC: Codec = Codec {
     name: "farbfeld",
     extensions: &["ff"],
     media_type: "image/x-farbfeld",
