@@ -17,6 +17,7 @@ mod jpeg;
 mod png;
 mod pnm;
 mod qoi;
+mod sequences;
 mod tga;
 mod tiff;
 mod webp;

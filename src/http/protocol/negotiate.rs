@@ -3,7 +3,7 @@
 //!
 //! Modern formats must be named, since a client that sends `*/*` only may be old. JPEG, PNG and GIF count as one format of
 //! the highest weight among them: old browsers name PNG alone with full weight, and still want photographs as JPEG. The
-//! highest weight comes first; at equal weights AVIF comes before WebP, and WebP before the rest.
+//! highest weight comes first; at equal weights AVIF comes before WebP, except for small results, and both before the rest.
 
 use hyper::header::{ACCEPT, HeaderMap};
 
@@ -13,12 +13,17 @@ use crate::pipeline::codec::{Codec, by_name};
 use crate::pipeline::{Fit, Pipeline};
 use crate::renditions::Found;
 
-/// The modern formats and their media types, best first.
+/// The modern formats and their media types, best first. At equal scores AVIF takes fewer bytes: of photographs a sixth less,
+/// of graphics and animations a half to nine tenths.
 const MODERN: [(&str, &str); 2] = [("avif", "image/avif"), ("webp", "image/webp")];
 
 /// The formats that every client reads, and their media types. GIF comes before PNG, since old clients show only the first
 /// frame of an animated PNG.
 const LEGACY: [(&str, &str); 3] = [("jpeg", "image/jpeg"), ("gif", "image/gif"), ("png", "image/png")];
+
+/// Most pixels, of all frames, of a result for which WebP comes before AVIF, whose container has 300 bytes. Mean bytes of
+/// photographs at equal scores: 64 x 43 px 902 and 806, 96 x 64 px 1,402 and 1,433.
+const SMALL_PIXELS_MAX: u64 = 4_000;
 
 /// Formats that a client wants equally.
 type Group = Vec<&'static Codec>;
@@ -36,7 +41,11 @@ impl Accepted {
         let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
         let mut groups: Vec<(u16, Group)> = Vec::new();
         for (name, media_type) in MODERN {
-            groups.extend(weighted(name, weight(&ranges, &[media_type])).map(|(weight, codec)| (weight, vec![codec])));
+            let Some((weight, codec)) = weighted(name, weight(&ranges, &[media_type])) else { continue };
+            match groups.last_mut().filter(|(other, _)| *other == weight) {
+                Some((_, group)) => group.push(codec),
+                None => groups.push((weight, vec![codec])),
+            }
         }
         let legacy = LEGACY.iter().filter_map(|(name, of)| weighted(name, weight(&ranges, &[of, "image/*", "*/*"])));
         let (weights, legacy): (Vec<u16>, Group) = legacy.unzip();
@@ -64,8 +73,9 @@ impl Accepted {
         (codec, header): &Found,
         one_frame: bool,
     ) -> Result<Pipeline, Error> {
+        let small = pipelines.first().is_some_and(|any| any.result_pixels(header, one_frame) <= SMALL_PIXELS_MAX);
         let mut best: Option<(Fit, usize)> = None;
-        for wanted in self.0.iter().flat_map(|group| own_first(group, codec)) {
+        for wanted in self.0.iter().flat_map(|group| ordered(group, codec, small)) {
             let Some(place) = pipelines.iter().position(|pipeline| pipeline.codec() == wanted) else { continue };
             let fit = pipelines[place].fit((codec, header), one_frame);
             if fit != Fit::Loses && best.is_none_or(|(better, _)| fit > better) {
@@ -76,11 +86,16 @@ impl Accepted {
     }
 }
 
-/// A group with the source's own format first. It keeps what is in the source, and a conversion returns its bytes.
-fn own_first(group: &Group, own: &'static Codec) -> impl Iterator<Item = &'static Codec> {
+/// A group in the order for a result. WebP comes before AVIF for a small one. Among legacy formats the source's own is
+/// first: it keeps what is in the source, and a conversion returns its bytes.
+fn ordered(group: &Group, own: &'static Codec, small: bool) -> Group {
     let mut group = group.clone();
-    group.sort_by_key(|codec| *codec != own);
-    group.into_iter()
+    match group.iter().all(|codec| MODERN.iter().any(|(name, _)| *name == codec.name)) {
+        true if small => group.reverse(),
+        true => {}
+        false => group.sort_by_key(|codec| *codec != own),
+    }
+    group
 }
 
 /// A format that the client accepts, with its weight.
@@ -132,11 +147,8 @@ mod tests {
         };
         check("", Some("jpeg gif png"));
         check("*/*", Some("jpeg gif png"));
-        check("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Some("avif, webp, jpeg gif png"));
-        check(
-            "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5",
-            Some("avif, webp, jpeg gif png"),
-        );
+        check("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Some("avif webp, jpeg gif png"));
+        check("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", Some("avif webp, jpeg gif png"));
         check("image/png,image/svg+xml,image/*;q=0.8,video/*;q=0.8,*/*;q=0.5", Some("jpeg gif png"));
         check("image/webp,*/*;q=0.8", Some("webp, jpeg gif png"));
         check("image/webp, image/avif;q=0.5", Some("webp, avif"));
@@ -168,7 +180,7 @@ mod tests {
         let accepted = accepted(accept).expect("a format");
         let pairs = query::pairs(Some(text)).expect("a query");
         let pipelines = accepted.codecs().filter_map(|codec| Pipeline::from_query(codec, &pairs).ok()).collect();
-        let one_frame = text.starts_with("frame");
+        let one_frame = text.contains("frame=");
         let found = accepted.choose(pipelines, &(by_name(name).expect("known"), header), one_frame);
         let found = found.map(|pipeline| pipeline.codec().name);
         assert_eq!(found, expected.ok_or(Error::NotAcceptable), "{source:?} {text} {accept}");
@@ -220,11 +232,22 @@ mod tests {
                 check(source, "", "image/png", Some("png"));
             }
             check((source, Rgb, 8, 3), "frame=1", BROWSER, Some("avif"));
+            check((source, Rgba, 8, 3), "", BROWSER, Some("avif"));
             check((source, Rgb, 8, 3), "frame=0", "image/jpeg", Some("jpeg"));
         }
         check(("gif", Rgba, 8, 3), "", "*/*", Some("gif"));
         check(("png", Rgb, 8, 3), "", "*/*", Some("png"));
         check(("webp", Rgb, 8, 3), "", "*/*", Some("gif"));
         check(("webp", Rgba, 8, 3), "", "*/*", Some("png"));
+    }
+
+    #[test]
+    fn a_small_result_is_webp_where_both_are_wanted_equally() {
+        use Channels::Rgb;
+        check(("jpeg", Rgb, 8, 1), "w=64", BROWSER, Some("webp"));
+        check(("jpeg", Rgb, 8, 1), "w=96", BROWSER, Some("avif"));
+        check(("jpeg", Rgb, 8, 1), "w=64", "image/avif, image/webp;q=0.9", Some("avif"));
+        check(("gif", Rgb, 8, 9), "w=64", BROWSER, Some("avif"));
+        check(("gif", Rgb, 8, 9), "w=64&frame=3", BROWSER, Some("webp"));
     }
 }

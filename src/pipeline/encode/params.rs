@@ -13,7 +13,7 @@ pub static ENCODE: &[Param] = &[
         kind: Kind::IntegerOr { min: 1, max: 100, unit: "", word: "auto" },
         default: None,
         doc: "Quality of lossy formats, each with its own scale and default; other formats ignore it. auto: \
-              the lowest of 30..95 that looks as good as the default does on average (SSIMULACRA2: jpeg 78, webp 71, avif 76).",
+              the lowest of 30..95 that looks as good as the default does on average (SSIMULACRA2: jpeg 78, webp 71, avif 72).",
     },
     Param {
         name: "lossless",

@@ -51,6 +51,11 @@ impl Pipeline {
         if binary_alpha || too_large { Fit::Reduced } else { Fit::Whole }
     }
 
+    /// Pixels of all frames of the result, or the most that it may have; `one_frame` as for [`Pipeline::fit`].
+    pub fn result_pixels(&self, header: &Header, one_frame: bool) -> u64 {
+        self.result_shape(header).size.pixels().saturating_mul(u64::from(frames_wanted(header, one_frame)))
+    }
+
     /// The shape of the result, or the largest that it may have. After a step that is refused nothing more is known.
     fn result_shape(&self, header: &Header) -> Shape {
         let size = header.size.oriented(orientation(self, header));

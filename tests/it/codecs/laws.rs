@@ -94,7 +94,9 @@ fn photographs_are_close_to_their_originals() {
 
 #[test]
 fn limits_hold_in_decode_too() {
-    for (name, bytes) in fixtures(&["webp", "avif", "gif"]) {
+    // Of a cropped image all pixels are decoded.
+    let whole = |(name, _): &(String, Vec<u8>)| name != "cropped_clap.avif";
+    for (name, bytes) in fixtures(&["webp", "avif", "gif"]).into_iter().filter(whole) {
         let size = inspect(&bytes).unwrap().size;
         let limits = |pixels_max| Limits { side_px_max: 1, pixels_max, ..Limits::default() };
         assert!(decode_frames(&bytes, &limits(size.pixels()), 1).is_ok(), "{name}");

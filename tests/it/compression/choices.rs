@@ -24,7 +24,6 @@ fn more_effort_is_fewer_bytes() {
     check_shrinking("png", &["effort=0", "effort=4", "effort=6", "effort=8"]);
     check_shrinking("webp", &["effort=0", "effort=2", "effort=9"]);
     check_shrinking("webp", &["lossless&effort=0", "lossless&effort=2", "lossless&effort=4"]);
-    check_shrinking("avif", &["effort=0", "effort=1"]);
 }
 
 #[test]

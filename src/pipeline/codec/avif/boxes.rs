@@ -54,6 +54,13 @@ impl<'a> Iterator for Boxes<'a> {
     }
 }
 
+/// Writes a box.
+pub(super) fn append(out: &mut Vec<u8>, kind: [u8; 4], payload: &[u8]) {
+    out.extend((payload.len() as u32 + 8).to_be_bytes());
+    out.extend(kind);
+    out.extend_from_slice(payload);
+}
+
 /// A property of an item, and whether readers must understand it.
 #[derive(Clone, Copy)]
 pub(super) struct Property<'a> {
@@ -143,14 +150,14 @@ pub(super) struct Meta<'a> {
 }
 
 impl<'a> Meta<'a> {
-    /// Reads the `meta` box of `file`; later boxes may be truncated.
-    pub fn read(file: &'a [u8]) -> Result<Meta<'a>, Error> {
+    /// Reads the `meta` box of `file`; later boxes may be truncated. `None`: there is no such box, and so no still image.
+    pub fn read(file: &'a [u8]) -> Result<Option<Meta<'a>>, Error> {
         for found in Boxes::of(file) {
             if let (b"meta", payload) = split(&found?) {
-                return Meta::read_children(file, payload);
+                return Meta::read_children(file, payload).map(Some);
             }
         }
-        Err(Error::Unsupported { format: NAME, feature: "a file without a still image (a bare image sequence)" })
+        Ok(None)
     }
 
     fn read_children(file: &'a [u8], payload: &'a [u8]) -> Result<Meta<'a>, Error> {

@@ -1,11 +1,13 @@
-//! Facts about an AVIF image from its boxes: tiles, alpha, orientation, colour. Decodes nothing.
+//! Facts about an AVIF file from its boxes: tiles or tracks, alpha, crop, orientation, colour. Decodes nothing.
 //!
 //! Sources: the AVIF specification 1.1, MIAF (ISO/IEC 23000-22), HEIF (ISO/IEC 23008-12).
 
 use std::borrow::Cow;
 
 use super::NAME;
-use super::boxes::{Meta, version};
+use super::boxes::{Meta, Property, version};
+use super::crop::{Crop, crop};
+use super::tracks::{ALPHA_NAMES, Movie};
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Error, Orientation, Size};
 
@@ -41,15 +43,25 @@ impl Image<'_> {
     }
 }
 
-/// Facts about the primary item.
+/// What a file shows.
+pub(super) enum Content<'a> {
+    /// The primary item, and its alpha.
+    Still { color: Image<'a>, alpha: Option<Image<'a>> },
+    /// An image sequence.
+    Movie(Movie<'a>),
+}
+
+/// Facts about a file, and its data.
 pub(super) struct Container<'a> {
-    /// Image of the primary item.
-    pub color: Image<'a>,
-    /// Image of its alpha.
-    pub alpha: Option<Image<'a>>,
+    /// The image, or the animation.
+    pub content: Content<'a>,
+    /// Size of the frames, of which only `crop` is shown.
+    pub size: Size,
+    /// The part that is shown, from `clap`; `None`: all of it.
+    pub crop: Option<Crop>,
     /// Whether colours are premultiplied by alpha.
     pub premultiplied: bool,
-    /// Orientation from `irot` and `imir`.
+    /// Orientation from `irot` and `imir`, which applies after `crop`.
     pub orientation: Orientation,
     /// Colour from `colr` of type nclx; otherwise the sequence header states it.
     pub cicp: Option<Cicp>,
@@ -58,21 +70,80 @@ pub(super) struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// Reads all boxes that describe the primary item.
+    /// Reads all boxes that describe what is shown: the tracks where the first brand is that of image sequences, or where
+    /// there is nothing else, as in libavif; otherwise the primary item.
     pub fn read(file: &'a [u8]) -> Result<Container<'a>, Error> {
-        let meta = Meta::read(file)?;
+        if file.get(8..12) == Some(b"avis")
+            && let Some(movie) = Movie::read(file)?
+        {
+            return Container::of_movie(movie);
+        }
+        match Meta::read(file)? {
+            Some(meta) => Container::of_item(&meta),
+            None => {
+                Container::of_movie(Movie::read(file)?.ok_or_else(|| Error::corrupt(NAME, "no image in the file"))?)
+            }
+        }
+    }
+
+    fn of_movie(movie: Movie<'a>) -> Result<Container<'a>, Error> {
+        let (size, premultiplied, properties) = (movie.color.size, movie.premultiplied, movie.color.properties.clone());
+        Container::new(Content::Movie(movie), size, premultiplied, &properties)
+    }
+
+    fn of_item(meta: &Meta<'a>) -> Result<Container<'a>, Error> {
         let primary = meta.primary;
-        let color = image(&meta, primary)?;
-        let alpha_item = alpha_of(&meta, primary);
-        let alpha = alpha_item.map(|item| image(&meta, item)).transpose()?;
+        let color = image(meta, primary)?;
+        let alpha_item = alpha_of(meta, primary);
+        let alpha = alpha_item.map(|item| image(meta, item)).transpose()?;
         if alpha.as_ref().is_some_and(|alpha| alpha.size != color.size) {
             return Err(Error::Unsupported { format: NAME, feature: "alpha of another size than the image" });
         }
         let premultiplied = alpha_item.is_some_and(|item| meta.referred(b"prem", primary).contains(&item));
-        let orientation = orientation(&meta, primary)?;
-        let (cicp, icc) = color_information(&meta, primary)?;
-        check_clean_aperture(&meta, primary, color.size)?;
-        Ok(Container { color, alpha, premultiplied, orientation, cicp, icc })
+        let (size, properties) = (color.size, meta.properties(primary).collect::<Vec<_>>());
+        Container::new(Content::Still { color, alpha }, size, premultiplied, &properties)
+    }
+
+    fn new(
+        content: Content<'a>,
+        size: Size,
+        premultiplied: bool,
+        properties: &[Property<'a>],
+    ) -> Result<Container<'a>, Error> {
+        let (cicp, icc) = color_information(properties)?;
+        let (crop, orientation) = (crop(properties, size)?, orientation(properties)?);
+        Ok(Container { content, size, crop, premultiplied, orientation, cicp, icc })
+    }
+
+    /// Size of what is shown.
+    pub fn shown(&self) -> Size {
+        self.crop.map_or(self.size, |crop| crop.size)
+    }
+
+    /// Whether there is alpha.
+    pub fn alpha(&self) -> bool {
+        match &self.content {
+            Content::Still { alpha, .. } => alpha.is_some(),
+            Content::Movie(movie) => movie.alpha.is_some(),
+        }
+    }
+
+    /// Number of frames.
+    pub fn frames(&self) -> u32 {
+        match &self.content {
+            Content::Still { .. } => 1,
+            Content::Movie(movie) => movie.color.samples.count(),
+        }
+    }
+
+    /// AV1 data of the first frame, or of its first tile.
+    pub fn first(&self) -> Result<&[u8], Error> {
+        match &self.content {
+            Content::Still { color, .. } => {
+                color.tiles.first().map(AsRef::as_ref).ok_or_else(|| Error::corrupt(NAME, "no frame in the file"))
+            }
+            Content::Movie(movie) => movie.color.samples.first(),
+        }
     }
 }
 
@@ -146,19 +217,18 @@ fn tiles<'a>(meta: &Meta<'a>, items: &[u32], tile: Size) -> Result<Vec<Cow<'a, [
 }
 
 fn alpha_of(meta: &Meta, primary: u32) -> Option<u32> {
-    const NAMES: [&[u8]; 2] = [b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0"];
     let auxiliary = |kind: &[u8; 4], to: &[u32]| kind == b"auxl" && to.contains(&primary);
     let mut items = meta.references.iter().filter(|one| auxiliary(&one.kind, &one.to)).map(|one| one.from);
     items.find(|&item| {
         let name = meta.property(item, b"auxC").and_then(|payload| payload.get(4..));
-        name.is_some_and(|name| NAMES.iter().any(|known| name.starts_with(known)))
+        name.is_some_and(|name| ALPHA_NAMES.iter().any(|known| name.starts_with(known)))
     })
 }
 
 /// Combines turns and mirrors, in their order, into "turn clockwise, then mirror left and right".
-fn orientation(meta: &Meta, item: u32) -> Result<Orientation, Error> {
+fn orientation(properties: &[Property]) -> Result<Orientation, Error> {
     let (mut quarters, mut mirrored) = (0, false);
-    for property in meta.properties(item) {
+    for property in properties {
         let value = || property.payload.first().copied().ok_or_else(|| Error::corrupt(NAME, "turn without angle"));
         match &property.kind {
             // Angles are anti-clockwise. A turn after a mirror equals the opposite turn before it.
@@ -186,9 +256,9 @@ fn orientation(meta: &Meta, item: u32) -> Result<Orientation, Error> {
     })
 }
 
-fn color_information<'a>(meta: &Meta<'a>, item: u32) -> Result<(Option<Cicp>, Option<&'a [u8]>), Error> {
+fn color_information<'a>(properties: &[Property<'a>]) -> Result<(Option<Cicp>, Option<&'a [u8]>), Error> {
     let (mut cicp, mut icc) = (None, None);
-    for property in meta.properties(item).filter(|property| &property.kind == b"colr") {
+    for property in properties.iter().filter(|property| &property.kind == b"colr") {
         let mut cursor = Cursor::new(NAME, property.payload);
         match cursor.take(4)? {
             b"nclx" if cicp.is_none() => {
@@ -203,26 +273,14 @@ fn color_information<'a>(meta: &Meta<'a>, item: u32) -> Result<(Option<Cicp>, Op
     Ok((cicp, icc))
 }
 
-/// Checks that `clap`, which crops, keeps the whole image; cropping is not supported.
-fn check_clean_aperture(meta: &Meta, item: u32, size: Size) -> Result<(), Error> {
-    let Some(clap) = meta.property(item, b"clap") else { return Ok(()) };
-    let mut cursor = Cursor::new(NAME, clap);
-    let mut fraction = || Ok::<_, Error>((u64::from(cursor.u32_be()?), u64::from(cursor.u32_be()?)));
-    let ((w, w_part), (h, h_part)) = (fraction()?, fraction()?);
-    if w == u64::from(size.w) * w_part && h == u64::from(size.h) * h_part {
-        return Ok(());
-    }
-    Err(Error::Unsupported { format: NAME, feature: "a clean aperture (clap)" })
-}
-
 /// Largest number of frames in one AV1 image, including hidden ones and layers. Real images have one; without a
 /// bound, a small file could take hours.
 const FRAMES_MAX: u32 = 32;
 
 /// Result of a walk over the OBUs of AV1 data.
 pub(super) struct Obus<'a> {
-    /// Sequence header OBU, including its own header.
-    pub sequence_header: &'a [u8],
+    /// Sequence header OBU, including its own header; frames after the first of an animation have none.
+    pub sequence_header: Option<&'a [u8]>,
     /// Number of frames, including hidden ones; at most [`FRAMES_MAX`].
     pub frames: u32,
 }
@@ -249,8 +307,12 @@ pub(super) fn obus(data: &[u8]) -> Result<Obus<'_>, Error> {
             return Err(Error::Unsupported { format: NAME, feature: "an image of more than 32 frames" });
         }
     }
-    let sequence_header = found.ok_or_else(|| cursor.corrupt("missing sequence header"))?;
-    Ok(Obus { sequence_header, frames })
+    Ok(Obus { sequence_header: found, frames })
+}
+
+/// Sequence header OBU of AV1 data.
+pub(super) fn sequence_header(data: &[u8]) -> Result<&[u8], Error> {
+    obus(data)?.sequence_header.ok_or_else(|| Error::corrupt(NAME, "missing sequence header"))
 }
 
 fn leb128(cursor: &mut Cursor) -> Result<usize, Error> {

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use super::NAME;
-use super::boxes::{Boxes, Meta};
+use super::boxes::{Boxes, Meta, append};
+use super::relocate::movie;
 use crate::pipeline::Error;
 use crate::pipeline::codec::MetadataBlocks;
 use crate::pipeline::codec::cursor::Cursor;
@@ -20,7 +21,7 @@ const EXIF_ID: u16 = 3;
 const XMP_ID: u16 = 4;
 
 fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
-    let Ok(meta) = Meta::read(bytes) else { return Blocks::default() };
+    let Ok(Some(meta)) = Meta::read(bytes) else { return Blocks::default() };
     let describing = |kind: &[u8; 4], is: fn(&[u8]) -> bool| {
         let mut items = meta.references.iter().filter(|one| &one.kind == b"cdsc" && one.to.contains(&meta.primary));
         items.find_map(|item| {
@@ -73,6 +74,7 @@ fn rebuilt(file: &[u8], metadata: &Metadata, items: &[Item], moved: usize) -> Re
         let (kind, payload) = found?;
         match &kind {
             b"meta" => append(&mut out, kind, &meta(payload, metadata, items, (moved, data_at))?),
+            b"moov" => append(&mut out, kind, &movie(payload, moved, metadata.icc.as_deref())?),
             _ => append(&mut out, kind, payload),
         }
     }
@@ -80,12 +82,6 @@ fn rebuilt(file: &[u8], metadata: &Metadata, items: &[Item], moved: usize) -> Re
         append(&mut out, *b"mdat", &items.iter().flat_map(|(_, _, data)| data).copied().collect::<Vec<u8>>());
     }
     Ok(out)
-}
-
-fn append(out: &mut Vec<u8>, kind: [u8; 4], payload: &[u8]) {
-    out.extend((payload.len() as u32 + 8).to_be_bytes());
-    out.extend(kind);
-    out.extend_from_slice(payload);
 }
 
 /// A new `meta` box: version and flags, then boxes.

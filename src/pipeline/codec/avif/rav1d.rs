@@ -1,10 +1,12 @@
-//! rav1d: the AV1 decoder as safe functions. One thread, one frame. No container logic, no colour conversion.
+//! rav1d: the AV1 decoder as safe functions. One thread, one frame at a time. No container logic, no colour conversion.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use re_rav1d::dav1d::{Decoder, Error as Refusal, PixelLayout, PlanarImageComponent, Plane, Settings};
-use re_rav1d::include::dav1d::headers::{DAV1D_PIXEL_LAYOUT_I400, Dav1dSequenceHeader};
+use re_rav1d::dav1d::{Decoder, Error as Refusal, Picture, PixelLayout, PlanarImageComponent, Plane, Settings};
+use re_rav1d::include::dav1d::headers::{
+    DAV1D_PIXEL_LAYOUT_I400, DAV1D_PIXEL_LAYOUT_I420, DAV1D_PIXEL_LAYOUT_I422, Dav1dSequenceHeader,
+};
 use re_rav1d::src::lib::dav1d_parse_sequence_header;
 
 use super::NAME;
@@ -17,8 +19,8 @@ use crate::pipeline::{Error, Size};
 pub(super) struct Sequence {
     /// Bits per sample: 8, 10 or 12.
     pub bits: u8,
-    /// Whether there is only luma.
-    pub monochrome: bool,
+    /// Chroma subsampling.
+    pub layout: Layout,
     /// Colour description; unspecified codes where there is none.
     pub cicp: Cicp,
 }
@@ -38,7 +40,12 @@ pub(super) fn sequence(obu: &[u8]) -> Result<Sequence, Error> {
     let code = |code: u32| u8::try_from(code).unwrap_or(2);
     Ok(Sequence {
         bits: 8 + 2 * header.hbd,
-        monochrome: header.layout == DAV1D_PIXEL_LAYOUT_I400,
+        layout: match header.layout {
+            DAV1D_PIXEL_LAYOUT_I400 => Layout::Gray,
+            DAV1D_PIXEL_LAYOUT_I420 => Layout::Half,
+            DAV1D_PIXEL_LAYOUT_I422 => Layout::HalfWidth,
+            _ => Layout::Full,
+        },
         cicp: Cicp {
             primaries: code(header.pri),
             transfer: code(header.trc),
@@ -48,54 +55,89 @@ pub(super) fn sequence(obu: &[u8]) -> Result<Sequence, Error> {
     })
 }
 
-/// Decodes the frame in AV1 data, whose size must be `size`.
+/// Decodes the first frame in AV1 data, whose size must be `size`.
 pub(super) fn decode(data: &[u8], size: Size) -> Result<Planes<Plane>, Error> {
-    let mut settings = Settings::new();
-    settings.set_n_threads(1);
-    settings.set_max_frame_delay(1);
-    settings.set_all_layers(false);
-    // A frame larger than stated in the container is refused before memory is allocated.
-    settings.set_frame_size_limit(u32::try_from(size.pixels()).unwrap_or(u32::MAX));
-    let mut decoder = Decoder::with_settings(&settings).map_err(refused)?;
-    let mut owned = try_zeroed(data.len())?;
-    owned.copy_from_slice(data);
-    let picture = first_picture(&mut decoder, owned)?;
-    if Size::new(picture.width(), picture.height()) != size {
-        return Err(Error::corrupt(NAME, "frame size differs from the header"));
-    }
-    let layout = match picture.pixel_layout() {
-        PixelLayout::I400 => Layout::Gray,
-        PixelLayout::I420 => Layout::Half,
-        PixelLayout::I422 => Layout::HalfWidth,
-        PixelLayout::I444 => Layout::Full,
-    };
-    let plane = |component| (picture.plane(component), picture.stride(component) as usize);
-    let planes = match layout {
-        Layout::Gray => vec![plane(PlanarImageComponent::Y)],
-        _ => vec![plane(PlanarImageComponent::Y), plane(PlanarImageComponent::U), plane(PlanarImageComponent::V)],
-    };
-    Ok(Planes { size, layout, bits: picture.bit_depth() as u8, planes })
+    Stream::new(size)?.frame(data)
 }
 
-fn first_picture(decoder: &mut Decoder, data: Vec<u8>) -> Result<re_rav1d::dav1d::Picture, Error> {
-    // Each turn consumes at least one OBU. Frames are few; the rest is metadata and padding.
-    const TURNS_MAX: usize = 1024;
-    let mut sent = decoder.send_data(data, None, None, None);
-    for _ in 0..TURNS_MAX {
-        // `Again` while sending: a picture waits to be taken. `Again` while taking: more data is needed.
-        let pending = match sent {
+/// Frames of one size that refer to one another.
+pub(super) struct Stream {
+    decoder: Decoder,
+    size: Size,
+    /// Whether the decoder has not taken all of the data.
+    pending: bool,
+}
+
+impl Stream {
+    /// A stream of frames of this size.
+    pub fn new(size: Size) -> Result<Stream, Error> {
+        let mut settings = Settings::new();
+        settings.set_n_threads(1);
+        settings.set_max_frame_delay(1);
+        settings.set_all_layers(false);
+        // A frame larger than stated in the container is refused before memory is allocated.
+        settings.set_frame_size_limit(u32::try_from(size.pixels()).unwrap_or(u32::MAX));
+        let decoder = Decoder::with_settings(&settings).map_err(refused)?;
+        Ok(Stream { decoder, size, pending: false })
+    }
+
+    /// Decodes the first frame that the next data shows.
+    pub fn frame(&mut self, data: &[u8]) -> Result<Planes<Plane>, Error> {
+        // A sample of an animation shows one frame; the caller has bounded the number of all.
+        while self.picture()?.is_some() {}
+        let mut owned = try_zeroed(data.len())?;
+        owned.copy_from_slice(data);
+        let sent = self.decoder.send_data(owned, None, None, None);
+        self.sent(sent)?;
+        let picture = self.picture()?.ok_or_else(|| Error::corrupt(NAME, "missing or truncated frame"))?;
+        self.planes(&picture)
+    }
+
+    fn sent(&mut self, sent: Result<(), Refusal>) -> Result<(), Error> {
+        self.pending = match sent {
             Ok(()) => false,
             Err(Refusal::Again) => true,
             Err(refusal) => return Err(refused(refusal)),
         };
-        match decoder.get_picture() {
-            Ok(picture) => return Ok(picture),
-            Err(Refusal::Again) if pending => sent = decoder.send_pending_data(),
-            Err(Refusal::Again) => return Err(Error::corrupt(NAME, "missing or truncated frame")),
-            Err(refusal) => return Err(refused(refusal)),
-        }
+        Ok(())
     }
-    Err(Error::corrupt(NAME, "no frame among the metadata"))
+
+    /// The next picture; `None`: more data is needed.
+    fn picture(&mut self) -> Result<Option<Picture>, Error> {
+        // Each turn consumes at least one OBU. Frames are few; the rest is metadata and padding.
+        const TURNS_MAX: usize = 1024;
+        for _ in 0..TURNS_MAX {
+            match self.decoder.get_picture() {
+                Ok(picture) => return Ok(Some(picture)),
+                Err(Refusal::Again) if self.pending => {
+                    let sent = self.decoder.send_pending_data();
+                    self.sent(sent)?;
+                }
+                Err(Refusal::Again) => return Ok(None),
+                Err(refusal) => return Err(refused(refusal)),
+            }
+        }
+        Err(Error::corrupt(NAME, "no frame among the metadata"))
+    }
+
+    fn planes(&self, picture: &Picture) -> Result<Planes<Plane>, Error> {
+        let size = self.size;
+        if Size::new(picture.width(), picture.height()) != size {
+            return Err(Error::corrupt(NAME, "frame size differs from the header"));
+        }
+        let layout = match picture.pixel_layout() {
+            PixelLayout::I400 => Layout::Gray,
+            PixelLayout::I420 => Layout::Half,
+            PixelLayout::I422 => Layout::HalfWidth,
+            PixelLayout::I444 => Layout::Full,
+        };
+        let plane = |component| (picture.plane(component), picture.stride(component) as usize);
+        let planes = match layout {
+            Layout::Gray => vec![plane(PlanarImageComponent::Y)],
+            _ => vec![plane(PlanarImageComponent::Y), plane(PlanarImageComponent::U), plane(PlanarImageComponent::V)],
+        };
+        Ok(Planes { size, layout, bits: picture.bit_depth() as u8, planes })
+    }
 }
 
 fn refused(refusal: Refusal) -> Error {

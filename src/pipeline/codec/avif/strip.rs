@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::NAME;
 use super::boxes::{Boxes, Kind, Meta, version};
-use super::container::Container;
+use super::container::{Container, Content};
 use crate::pipeline::Error;
 use crate::pipeline::codec::cursor::Cursor;
 
@@ -37,7 +37,7 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     for data in children.iter().filter(|found| &found.kind == b"idat") {
         out[data.payload.clone()].fill(0);
     }
-    let (items, meta) = (items(bytes, &children)?, Meta::read(bytes)?);
+    let (items, meta) = (items(bytes, &children)?, Meta::read(bytes)?.ok_or_else(|| refused("no still image"))?);
     let (shown, hidden): (Vec<_>, Vec<_>) = items.iter().partition(|item| is_shown(&meta, item));
     for item in shown {
         let data = place(bytes, meta.data(item.id)?)?;
@@ -64,11 +64,16 @@ fn is_shown(meta: &Meta, item: &Item) -> bool {
     PICTURE.contains(&&item.kind) && (item.id == meta.primary || !is_thumbnail())
 }
 
-/// Whether two files show the same picture, to the byte.
+/// Whether two files show the same still picture, to the byte.
 fn is_same(one: &Container, other: &Container) -> bool {
-    let facts = |of: &Container| (of.color.size, of.premultiplied, of.orientation, of.cicp);
-    let alpha = |of: &Container| of.alpha.as_ref().map(|alpha| alpha.tiles.concat());
-    facts(one) == facts(other) && one.color.tiles == other.color.tiles && alpha(one) == alpha(other)
+    let facts = |of: &Container| (of.size, of.crop, of.premultiplied, of.orientation, of.cicp);
+    let tiles = |of: &Container| match &of.content {
+        Content::Still { color, alpha } => {
+            Some((color.tiles.concat(), alpha.as_ref().map(|alpha| alpha.tiles.concat())))
+        }
+        Content::Movie(_) => None,
+    };
+    facts(one) == facts(other) && tiles(one).is_some() && tiles(one) == tiles(other)
 }
 
 /// Checks that the picture looks the same without a colour profile.
