@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::color::CodePoints;
 use super::invalid::{Help, nearest, one_of};
-use super::metadata::{Blocks, Metadata};
+use super::metadata::{Blocks, Density, Metadata};
 use super::{Channels, Deadline, Error, Limits, Orientation, Picture, Raster, Samples, Size};
 
 /// One file format: how it is recognised, checked, decoded and encoded.
@@ -84,6 +84,8 @@ pub struct MetadataBlocks {
     /// Inserts blocks into a file made by `encode`. A block that the format cannot hold (EXIF over 64 KiB in JPEG) is
     /// left out.
     pub write: fn(Vec<u8>, &Metadata) -> Result<Vec<u8>, Error>,
+    /// Whether `write` writes [`Metadata::density`].
+    pub density: bool,
 }
 
 /// Facts about an image from its container, before any pixel is decoded.
@@ -114,6 +116,8 @@ pub struct Header {
     pub bits: u8,
     /// Whether an ICC profile is embedded.
     pub icc: bool,
+    /// Pixels per inch, where the file states them.
+    pub density: Option<Density>,
     /// Upper bound on the decoder's memory in addition to its result (coefficients of a progressive JPEG, reference
     /// frames).
     pub working_bytes: u64,

@@ -4,6 +4,7 @@
 //! Not kept: thumbnails and maker notes in EXIF (they show the old picture), XMP in several parts, EXIF as text in PNG, IPTC.
 
 mod camera;
+mod density;
 pub mod exif;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use super::codec::{Codec, Header};
 use super::param::Args;
 use super::{Error, Limits, Picture, color};
 pub use camera::{Camera, Position};
+pub use density::{Density, Dots};
 
 /// Metadata blocks of a source, unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Metadata {
     pub xmp: Option<Vec<u8>>,
     /// ICC profile of the pixels.
     pub icc: Option<Vec<u8>>,
+    /// Pixels per inch; formats that cannot state them ignore it.
+    pub density: Option<Density>,
 }
 
 impl Metadata {
@@ -57,7 +61,9 @@ impl Metadata {
     /// Inserts the blocks into `file`, which is in this format.
     pub fn written(&self, codec: &Codec, file: Vec<u8>) -> Result<Vec<u8>, Error> {
         match codec.metadata {
-            Some(format) if !self.is_empty() => (format.write)(file, self),
+            Some(format) if !self.is_empty() || (format.density && self.density.is_some()) => {
+                (format.write)(file, self)
+            }
             _ => Ok(file),
         }
     }
@@ -67,7 +73,7 @@ impl Metadata {
     pub fn bytes_max(&self) -> u64 {
         let blocks =
             [&self.exif, &self.xmp, &self.icc].into_iter().flatten().map(|block| block.len() as u64).sum::<u64>();
-        if self.is_empty() { 0 } else { blocks + blocks / 1024 + 1024 }
+        if self.is_empty() && self.density.is_none() { 0 } else { blocks + blocks / 1024 + 1024 }
     }
 }
 
@@ -116,14 +122,21 @@ pub(super) fn kept(
     // A kept HDR picture is written with code points, and the encoder reads them from its profile.
     let hdr = color::hdr_code_points(picture).is_some();
     let icc = if hdr { None } else { picture.icc.take().map(color::in_words) };
+    // The parameter's kind keeps it within 32 bits.
+    let asked = args.number("dpi").map(|hundredths| Density::square(hundredths as u32));
+    let density = asked.or(header.density.filter(|_| keep != Keep::None));
     let Some(format) = codec.metadata.filter(|_| keep != Keep::None) else {
-        return Metadata { icc, ..Metadata::default() };
+        return Metadata { icc, density, ..Metadata::default() };
     };
     let orientation = if args.word("orient") == Some("none") { header.orientation.to_exif() } else { 1 };
     let blocks = (format.read)(source, limits.metadata_bytes_max);
     let exif = blocks.exif.and_then(|exif| exif::kept(&exif, keep, orientation, size, limits.metadata_bytes_max));
     let xmp = blocks.xmp.filter(|_| keep == Keep::All).map(|xmp| with_orientation(xmp.into_owned(), orientation));
-    Metadata { exif, xmp, icc }
+    let exif = match asked {
+        Some(density) => exif.map(|block| exif::with_density(block, density)),
+        None => exif,
+    };
+    Metadata { exif, xmp, icc, density }
 }
 
 /// Camera data in `source`; `None` if there is none.

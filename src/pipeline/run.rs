@@ -243,6 +243,7 @@ mod tests {
                 orientation,
                 frames,
                 pages: Vec::new(),
+                density: None,
                 channels: Channels::Gray,
                 bits: 8,
                 icc: false,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use progimage::pipeline::codec::{self, Codec, DecodeOptions, Header};
 use progimage::pipeline::color;
 use progimage::pipeline::metadata::exif::{self, Exif};
-use progimage::pipeline::metadata::{Blocks, Camera, Keep, Metadata, Position};
+use progimage::pipeline::metadata::{Blocks, Camera, Density, Keep, Metadata, Position};
 use progimage::pipeline::{Channels, Deadline, Headers, Images, Limits, Orientation, Picture, Pipeline, Samples, Size};
 
 use crate::fixtures::metadata::{self, MAKER_NOTE, SECONDS, THUMBNAIL, XMP};
@@ -361,5 +361,36 @@ fn no_format_adds_more_than_is_counted() {
             let whole = metadata.written(codec(&plain), plain.clone()).unwrap();
             assert!((whole.len() - plain.len()) as u64 <= metadata.bytes_max(), "{format} with {bytes}");
         }
+    }
+}
+
+#[test]
+fn the_resolution_is_kept_with_metadata_and_set_by_dpi() {
+    let plain = render(&read("metadata.png"), "png;metadata=none;");
+    assert_eq!(header(&plain).density, None);
+    for from in ["jpeg", "png", "tiff"] {
+        let source = render(&plain, &format!("{from};dpi=300;"));
+        assert_eq!(header(&source).density, Some(Density::square(30_000)), "{from}");
+        for to in ["jpeg", "png", "tiff"] {
+            let density = |text: &str| header(&render(&source, &format!("{to};{text};"))).density;
+            assert_eq!(density("metadata=none"), None, "{from} to {to}");
+            for keep in ["metadata=copyright", "metadata=all"] {
+                assert_eq!(density(keep), Some(Density::square(30_000)), "{from} to {to}, {keep}");
+            }
+            assert_eq!(density("metadata=all&dpi=72"), Some(Density::square(7_200)), "{from} to {to}");
+        }
+    }
+    assert!(decode(&render(&plain, "png;dpi=300;")) == decode(&plain), "no pixel changes");
+}
+
+/// The resolution in EXIF is that of the file.
+#[test]
+fn dpi_replaces_the_resolution_in_exif() {
+    let source = read("metadata.jpg");
+    let with = render(&source, "jpeg;metadata=all&dpi=144;");
+    let block = blocks(&with, 1 << 20).exif.expect("kept");
+    let exif = Exif::read(&block, block.len(), |_| true, |_| true).expect("well formed");
+    for field in exif.main.iter().filter(|field| matches!(field.tag, 282 | 283)) {
+        assert_eq!(field.bytes[..], [14_400_u32, 100].map(u32::to_le_bytes).concat()[..]);
     }
 }

@@ -172,6 +172,7 @@ mod tests {
             orientation: Orientation::NoTransforms,
             frames,
             pages: Vec::new(),
+            density: None,
             channels,
             bits,
             icc: false,

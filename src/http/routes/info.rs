@@ -70,6 +70,9 @@ impl InfoRequest {
             "bits": header.bits,
             "icc": header.icc,
         });
+        if let Some(density) = header.density {
+            known["dpi"] = json!(density.dots());
+        }
         self.exif(app, id, codec, &mut known).await?;
         if !self.entries.is_empty() {
             self.include(app, id, caller, &mut known).await?;

@@ -98,6 +98,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         orientation: container.orientation,
         frames: container.frames(),
         pages: Vec::new(),
+        density: None,
         channels: channels(&container, &sequence),
         bits: if sequence.bits > 8 { 16 } else { 8 },
         icc: container.icc.is_some() || profile(cicp, &sequence).is_some(),

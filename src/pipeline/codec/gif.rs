@@ -60,6 +60,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         orientation: Orientation::NoTransforms,
         frames: container.frames,
         pages: Vec::new(),
+        density: None,
         channels: container.channels(),
         bits: 8,
         icc: container.has_icc(),

@@ -21,6 +21,7 @@ pub(super) fn still(size: Size, channels: Channels, bits: u8) -> Header {
         orientation: Orientation::NoTransforms,
         frames: 1,
         pages: Vec::new(),
+        density: None,
         channels,
         bits,
         icc: false,

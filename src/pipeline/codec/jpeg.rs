@@ -86,6 +86,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         orientation: container.orientation,
         frames: 1,
         pages: Vec::new(),
+        density: container.density,
         channels: container.frame.channels,
         bits: 8,
         icc: container.has_icc(),

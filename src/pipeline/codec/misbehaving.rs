@@ -26,6 +26,7 @@ pub static CODEC: Codec = Codec {
             orientation,
             frames: 1,
             pages: Vec::new(),
+            density: None,
             channels: Channels::Gray,
             bits: 8,
             icc: false,

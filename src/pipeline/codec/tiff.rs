@@ -64,6 +64,7 @@ fn header(page: &page::Page) -> Header {
         orientation: page.orientation,
         frames: 1,
         pages: Vec::new(),
+        density: page.density,
         channels: page.channels(),
         bits: if page.depth() == page::Depth::Eight { 8 } else { 16 },
         icc: page.icc.is_some(),

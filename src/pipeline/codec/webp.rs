@@ -55,6 +55,7 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         orientation: container.exif.and_then(orientation).unwrap_or(Orientation::NoTransforms),
         frames: container.frames,
         pages: Vec::new(),
+        density: None,
         channels: container.channels(),
         bits: 8,
         icc: container.icc.is_some(),

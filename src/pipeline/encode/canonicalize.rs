@@ -33,6 +33,9 @@ pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     if encoder.frames_max <= 1 || args.number("frame").is_some() {
         args.reset("frames");
     }
+    if !codec.metadata.is_some_and(|blocks| blocks.density) {
+        args.reset("dpi");
+    }
     match args.word("metadata") {
         Some(STRIP) if strips => {}
         Some(STRIP) => args.reset("metadata"),

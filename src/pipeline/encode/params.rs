@@ -1,5 +1,6 @@
 //! [`ENCODE`]: the arguments of the last step. `canonicalize` and the format's row decide which of them apply.
 
+use crate::pipeline::metadata::Density;
 use crate::pipeline::param::{Kind, Param, Value};
 
 /// Value of `metadata` for the source's own data without metadata, where nothing else changes.
@@ -90,6 +91,13 @@ pub static ENCODE: &[Param] = &[
         default: Some(Value::Word("sdr")),
         doc: "What becomes of HDR (PQ or HLG). sdr: tone-mapped to sRGB, with 203 cd/m2 as white. keep: stays HDR in avif (10 bits, with \
               its code points), operations use the values as they are; refused for other formats.",
+    },
+    Param {
+        name: "dpi",
+        keys: &["dpi"],
+        kind: Kind::Decimal { min: 100, max: Density::MAX as i64, places: 2, unit: "dpi" },
+        default: None,
+        doc: "Resolution that jpeg, png and tiff state. Without it, that of the source where metadata is kept; no pixel changes.",
     },
     Param {
         name: "orient",

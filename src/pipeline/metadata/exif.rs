@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::Keep;
+use super::{Density, Keep};
 use crate::pipeline::Size;
 use crate::pipeline::ifd::{Directory, TiffFile};
 
@@ -16,6 +16,9 @@ pub mod tag {
     pub const MAKE: u16 = 271;
     pub const MODEL: u16 = 272;
     pub const ORIENTATION: u16 = 274;
+    pub const X_RESOLUTION: u16 = 282;
+    pub const Y_RESOLUTION: u16 = 283;
+    pub const RESOLUTION_UNIT: u16 = 296;
     pub const SOFTWARE: u16 = 305;
     pub const ARTIST: u16 = 315;
     pub const XMP: u16 = 700;
@@ -51,8 +54,13 @@ fn survives(tag: u16) -> bool {
     !matches!(tag, tag::MAKER_NOTE | tag::INTEROPERABILITY | tag::WIDTH | tag::HEIGHT)
 }
 
+fn is_density(tag: u16) -> bool {
+    matches!(tag, tag::X_RESOLUTION | tag::Y_RESOLUTION | tag::RESOLUTION_UNIT)
+}
+
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
+const FRACTION: u16 = 5;
 
 /// A field of a directory, with little-endian values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +101,17 @@ pub fn kept(block: &[u8], keep: Keep, orientation: u8, size: Size, bytes_max: us
     (!exif.is_empty()).then(|| exif.block())
 }
 
+/// The block with this density in place of its own, if it has one.
+pub fn with_density(block: Vec<u8>, density: Density) -> Vec<u8> {
+    match Exif::read(&block, block.len(), |_| true, |_| true) {
+        Some(mut exif) if exif.main.iter().any(|field| is_density(field.tag)) => {
+            exif.set_density(density);
+            exif.block()
+        }
+        _ => block,
+    }
+}
+
 impl<'a> Exif<'a> {
     /// Reads the first and the Exif directory, limited to fields accepted by `main` and `exif`. A directory is
     /// skipped if `main` rejects its pointer.
@@ -118,6 +137,16 @@ impl<'a> Exif<'a> {
             exif: read(child(tag::EXIF).as_ref(), &exif)?,
             gps: read(child(tag::GPS).as_ref(), &|_| true)?,
         })
+    }
+
+    /// Sets resolution and its unit, the inch.
+    pub fn set_density(&mut self, density: Density) {
+        self.main.retain(|field| !is_density(field.tag));
+        for (tag, hundredths) in [tag::X_RESOLUTION, tag::Y_RESOLUTION].into_iter().zip(density.hundredths()) {
+            let fraction = [hundredths, 100].map(u32::to_le_bytes);
+            self.main.push(Field { tag, kind: FRACTION, bytes: fraction.as_flattened().to_vec().into() });
+        }
+        self.main.push(Field::number(tag::RESOLUTION_UNIT, SHORT, 2));
     }
 
     fn is_empty(&self) -> bool {

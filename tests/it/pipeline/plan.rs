@@ -28,6 +28,7 @@ fn header(w: u32, h: u32) -> Header {
         orientation: Orientation::NoTransforms,
         frames: 1,
         pages: Vec::new(),
+        density: None,
         channels: Channels::Rgb,
         bits: 8,
         icc: false,

@@ -13,7 +13,7 @@ use crate::pipeline::codec::MetadataBlocks;
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::metadata::{Blocks, Metadata};
 
-pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
+pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write, density: false };
 
 /// Ids of items in files that we write: the image is 1, its alpha 2.
 const IMAGE_ID: u16 = 1;

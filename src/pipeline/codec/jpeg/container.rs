@@ -5,6 +5,7 @@ use image::metadata::Orientation;
 
 use super::{FORMAT, metadata};
 use crate::pipeline::codec::cursor::Cursor;
+use crate::pipeline::metadata::Density;
 use crate::pipeline::{Channels, Error, Size};
 
 /// Largest number of marker segments; real files have dozens, a hostile one of 50 MiB could have ten million.
@@ -18,6 +19,8 @@ pub(super) struct Container<'a> {
     pub scans: u32,
     /// Orientation from EXIF.
     pub orientation: Orientation,
+    /// Density from JFIF.
+    pub density: Option<Density>,
     /// First EXIF segment, from its TIFF header on.
     pub exif: Option<&'a [u8]>,
     /// First XMP segment.
@@ -84,6 +87,7 @@ impl<'a> Container<'a> {
             frame,
             scans: walk.scans,
             orientation: walk.orientation.unwrap_or(Orientation::NoTransforms),
+            density: walk.density,
             exif: walk.exif,
             xmp: walk.xmp,
             icc_parts: walk.icc_parts,
@@ -144,6 +148,7 @@ struct Walk<'a> {
     frame: Option<FrameHeader>,
     scans: u32,
     orientation: Option<Orientation>,
+    density: Option<Density>,
     exif: Option<&'a [u8]>,
     xmp: Option<&'a [u8]>,
     icc_parts: Vec<IccPart<'a>>,
@@ -158,6 +163,7 @@ impl<'a> Walk<'a> {
             frame: None,
             scans: 0,
             orientation: None,
+            density: None,
             exif: None,
             xmp: None,
             icc_parts: Vec::new(),
@@ -184,6 +190,7 @@ impl<'a> Walk<'a> {
                 self.scan_header(body)?;
                 cursor.skip(entropy_coded(cursor.rest()))?;
             }
+            0xe0 => self.density = self.density.or_else(|| metadata::density(body)),
             0xe1 => self.app1(body),
             0xe2 => self.icc(body),
             _ => {}

@@ -3,14 +3,15 @@
 use super::container::Container;
 use crate::pipeline::Error;
 use crate::pipeline::codec::MetadataBlocks;
-use crate::pipeline::metadata::{Blocks, Metadata, fitting};
+use crate::pipeline::metadata::{Blocks, Density, Metadata, fitting};
 
-pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
+pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write, density: true };
 
 /// First bytes of a segment of each kind.
 pub(super) const EXIF: &[u8] = b"Exif\0\0";
 pub(super) const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const ICC: &[u8] = b"ICC_PROFILE\0";
+const JFIF: &[u8] = b"JFIF\0";
 
 const APP0: u8 = 0xe0;
 const APP1: u8 = 0xe1;
@@ -43,7 +44,36 @@ fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
         }
     }
     let at = 2 + jfif_bytes(&file[2..]);
-    Ok([&file[..at], &segments, &file[at..]].concat())
+    let mut written = [&file[..at], &segments, &file[at..]].concat();
+    if let Some(density) = metadata.density {
+        state(&mut written, density.per(Density::INCH));
+    }
+    Ok(written)
+}
+
+/// Places of the unit and of the two densities in a file that begins with a JFIF segment.
+const JFIF_UNIT: usize = 13;
+const JFIF_DENSITIES: std::ops::Range<usize> = 14..18;
+
+/// States dots per inch in the JFIF segment, if there is one: RGB without it has none.
+fn state(file: &mut [u8], dots: [u32; 2]) {
+    if jfif_bytes(&file[2..]) < 18 || !file[6..].starts_with(JFIF) {
+        return;
+    }
+    file[JFIF_UNIT] = 1;
+    let dots = dots.map(|dots| (dots.min(u32::from(u16::MAX)) as u16).to_be_bytes());
+    file[JFIF_DENSITIES].copy_from_slice(dots.as_flattened());
+}
+
+/// Density of a JFIF segment; its unit 0 means the shape of a pixel alone (JFIF 1.02, page 5).
+pub(super) fn density(segment: &[u8]) -> Option<Density> {
+    let [_, _, unit, x1, x2, y1, y2, ..] = segment.strip_prefix(JFIF)? else { return None };
+    let counts = [[*x1, *x2], [*y1, *y2]].map(|bytes| f64::from(u16::from_be_bytes(bytes)));
+    match unit {
+        1 => Density::of(counts, Density::INCH),
+        2 => Density::of(counts, Density::CENTIMETRE),
+        _ => None,
+    }
 }
 
 fn segment(out: &mut Vec<u8>, marker: u8, parts: &[&[u8]]) {

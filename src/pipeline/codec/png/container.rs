@@ -12,6 +12,7 @@ use super::clean::{self, Kept};
 use super::sequence::{Animation, Sequence};
 use super::{FORMAT, channels, corrupt, metadata};
 use crate::pipeline::codec::Header;
+use crate::pipeline::metadata::Density;
 use crate::pipeline::{Error, Size, color};
 
 /// First eight bytes of every file.
@@ -39,6 +40,7 @@ struct Walk<'a> {
     data: bool,
     end: bool,
     orientation: Option<Orientation>,
+    density: Option<Density>,
     exif_bytes_max: u64,
     exif: Option<&'a [u8]>,
     /// First iTXt chunk of XMP, after its keyword.
@@ -105,6 +107,7 @@ impl<'a> Container<'a> {
             orientation: self.found.orientation.unwrap_or(Orientation::NoTransforms),
             frames: self.animation.map_or(1, |animation| animation.frames),
             pages: Vec::new(),
+            density: self.found.density,
             channels,
             bits,
             icc: self.found.icc.is_some() || self.found.cicp.is_some() || self.calibration().is_some(),
@@ -189,6 +192,7 @@ impl<'a> Walk<'a> {
             b"sRGB" if !self.data => self.srgb = true,
             b"gAMA" if !self.data => self.gamma = self.gamma.or(calibration::gamma(body)),
             b"cHRM" if !self.data => self.chromaticities = self.chromaticities.or(calibration::chromaticities(body)),
+            b"pHYs" if !self.data => self.density = self.density.or_else(|| metadata::density(body)),
             b"eXIf" => self.exif(body),
             b"iTXt" => self.xmp = self.xmp.or(body.strip_prefix(metadata::XMP)),
             b"IEND" => self.end = true,

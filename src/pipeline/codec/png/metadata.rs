@@ -8,9 +8,9 @@ use super::container::{Container, SIGNATURE};
 use super::encode::failed;
 use crate::pipeline::Error;
 use crate::pipeline::codec::MetadataBlocks;
-use crate::pipeline::metadata::{Blocks, Metadata, fitting};
+use crate::pipeline::metadata::{Blocks, Density, Metadata, fitting};
 
-pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
+pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write, density: true };
 
 /// Keyword of XMP.
 pub(super) const XMP: &[u8] = b"XML:com.adobe.xmp\0";
@@ -52,6 +52,9 @@ fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
         let deflated = stream.write_all(icc).and_then(|()| stream.finish()).map_err(|error| failed(error.into()))?;
         chunks.extend(written(b"iCCP", &deflated));
     }
+    if let Some([x, y]) = metadata.density.map(|density| density.per(Density::METRE)) {
+        chunks.extend(written(b"pHYs", &[x.to_be_bytes().as_slice(), &y.to_be_bytes(), &[PER_METRE]].concat()));
+    }
     if let Some(exif) = &metadata.exif {
         chunks.extend(written(b"eXIf", exif));
     }
@@ -60,4 +63,15 @@ fn write(file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     }
     let (head, rest) = file.split_at(SIGNATURE.len() + HEADER_CHUNK_BYTES);
     Ok([head, &chunks, rest].concat())
+}
+
+/// Unit of a pHYs chunk that is a length; another only gives the shape of a pixel.
+const PER_METRE: u8 = 1;
+
+/// Density of a pHYs chunk (PNG third edition, 11.3.4.3).
+pub(super) fn density(body: &[u8]) -> Option<Density> {
+    let [x @ .., _, _, _, _, PER_METRE] = body else { return None };
+    let y = body.get(4..8)?;
+    let count = |bytes: &[u8]| Some(f64::from(u32::from_be_bytes(bytes.try_into().ok()?)));
+    Density::of([count(x)?, count(y)?], Density::METRE)
 }

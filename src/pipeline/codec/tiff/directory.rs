@@ -8,6 +8,7 @@ use super::super::image_crate;
 use super::fax;
 use super::page::{Alpha, Colour, Format, Lab, Packing, Page, Predictor, YCbCr};
 use crate::pipeline::ifd::{Directory, TiffFile, corrupt};
+use crate::pipeline::metadata::Density;
 use crate::pipeline::{Error, Orientation, Size};
 
 /// Most strips or tiles in all planes; 100 megapixels in tiles of 16 x 16 are fewer.
@@ -84,8 +85,11 @@ mod tag {
     pub(super) const SAMPLES: u16 = 277;
     pub(super) const STRIP_ROWS: u16 = 278;
     pub(super) const STRIP_BYTES: u16 = 279;
+    pub(super) const X_RESOLUTION: u16 = 282;
+    pub(super) const Y_RESOLUTION: u16 = 283;
     pub(super) const PLANAR: u16 = 284;
     pub(super) const FAX_OPTIONS: u16 = 292;
+    pub(super) const RESOLUTION_UNIT: u16 = 296;
     pub(super) const PREDICTOR: u16 = 317;
     pub(super) const COLOUR_MAP: u16 = 320;
     pub(super) const TILE_WIDTH: u16 = 322;
@@ -137,6 +141,7 @@ fn page<'a>(directory: &Directory<'a>, big_endian: bool) -> Result<Page<'a>, Err
         reversed: reversed(directory, packing)?,
         big_endian,
         orientation: exif.unwrap_or(Orientation::NoTransforms),
+        density: density(directory),
         // L*a*b* is converted without a profile.
         icc: icc.filter(|_| !matches!(colour, Colour::Lab(_))),
     };
@@ -204,6 +209,17 @@ fn colour<'a>(directory: &Directory<'a>, (bits, format): (u32, Format)) -> Resul
         32_803 | 34_892 => Err(unsupported("camera RAW")),
         32_844 | 32_845 => Err(unsupported("LogLuv")),
         _ => Err(unsupported("this colour space")),
+    }
+}
+
+/// Resolution in a unit that is a length. What is malformed is left out, as it changes no pixel.
+fn density(directory: &Directory) -> Option<Density> {
+    let count = |tag| directory.fractions(tag).ok()?.first().map(|count| f64::from(*count));
+    let counts = [count(tag::X_RESOLUTION)?, count(tag::Y_RESOLUTION)?];
+    match directory.number(tag::RESOLUTION_UNIT, 2) {
+        Ok(2) => Density::of(counts, Density::INCH),
+        Ok(3) => Density::of(counts, Density::CENTIMETRE),
+        _ => None,
     }
 }
 

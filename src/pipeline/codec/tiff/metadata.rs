@@ -6,7 +6,7 @@ use crate::pipeline::ifd::{TiffFile, corrupt};
 use crate::pipeline::metadata::exif::{Exif, Field, describes, tag};
 use crate::pipeline::metadata::{Blocks, Metadata, fitting};
 
-pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
+pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write, density: true };
 
 const BYTE: u16 = 1;
 const UNDEFINED: u16 = 7;
@@ -25,6 +25,9 @@ fn read(bytes: &[u8], bytes_max: usize) -> Blocks<'_> {
 fn write(mut file: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
     let exif = metadata.exif.as_deref();
     let mut whole = exif.and_then(|exif| Exif::read(exif, exif.len(), describes, |_| true)).unwrap_or_default();
+    if let Some(density) = metadata.density {
+        whole.set_density(density);
+    }
     let written = file.clone();
     let mut image =
         Exif::read(&written, written.len(), |_| true, |_| false).ok_or_else(|| corrupt("missing directory"))?;

@@ -2,6 +2,7 @@
 //! the samples.
 
 use super::fax;
+use crate::pipeline::metadata::Density;
 use crate::pipeline::{Channels, Orientation, Size};
 
 /// One page, with all data needed to decode it.
@@ -25,6 +26,7 @@ pub(super) struct Page<'a> {
     pub(super) reversed: bool,
     pub(super) big_endian: bool,
     pub(super) orientation: Orientation,
+    pub(super) density: Option<Density>,
     pub(super) icc: Option<&'a [u8]>,
 }
 

@@ -6,7 +6,7 @@ use crate::pipeline::Error;
 use crate::pipeline::codec::MetadataBlocks;
 use crate::pipeline::metadata::{Blocks, Metadata, fitting};
 
-pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write };
+pub(super) static METADATA: MetadataBlocks = MetadataBlocks { read, write, density: false };
 
 const ICC_FLAG: u8 = 0x20;
 const ALPHA_FLAG: u8 = 0x10;
