@@ -213,7 +213,7 @@ impl Session<'_> {
             tracing::error!(%error, "the memory of a render worker cannot be bounded");
             return Ok(Err(Error::Busy { retry_after_s: RETRY_AFTER_S }));
         }
-        worker.send(&Request::Open(task), self.images.as_ref().map(AsFd::as_fd), &wait_for(worker, clock))?;
+        worker.send(&Request::Open(Box::new(task)), self.images.as_ref().map(AsFd::as_fd), &wait_for(worker, clock))?;
         self.is_open = true;
         Ok(Ok(()))
     }

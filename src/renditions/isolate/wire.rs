@@ -26,7 +26,7 @@ pub const LENGTH_BYTES: usize = 4;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Take a batch of outputs, with its images in shared memory. There is no reply.
-    Open(Task),
+    Open(Box<Task>),
     /// Decode the source for a group of the batch.
     Decode {
         /// The place of the group.

@@ -36,7 +36,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         match (request, &mut work) {
             (Request::Open(task), work) => {
                 *work = None;
-                *work = Some(Work::open(task, memory.ok_or("no images")?)?);
+                *work = Some(Work::open(*task, memory.ok_or("no images")?)?);
             }
             (Request::Decode { group, limit }, Some(work)) => send(&mut server, &work.decode(group, limit))?,
             (Request::Finish { member, limit }, Some(work)) => {
