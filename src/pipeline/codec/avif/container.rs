@@ -48,7 +48,7 @@ pub(super) enum Content<'a> {
     /// The primary item, and its alpha.
     Still { color: Image<'a>, alpha: Option<Image<'a>> },
     /// An image sequence.
-    Movie(Movie<'a>),
+    Movie(Box<Movie<'a>>),
 }
 
 /// Facts about a file, and its data.
@@ -88,7 +88,7 @@ impl<'a> Container<'a> {
 
     fn of_movie(movie: Movie<'a>) -> Result<Container<'a>, Error> {
         let (size, premultiplied, properties) = (movie.color.size, movie.premultiplied, movie.color.properties.clone());
-        Container::new(Content::Movie(movie), size, premultiplied, &properties)
+        Container::new(Content::Movie(Box::new(movie)), size, premultiplied, &properties)
     }
 
     fn of_item(meta: &Meta<'a>) -> Result<Container<'a>, Error> {
