@@ -38,7 +38,7 @@ impl Density {
     /// Most hundredths of a pixel per inch: 65,535 whole ones, which JPEG can hold.
     pub const MAX: u32 = 6_553_500;
 
-    /// The same density across and down, in hundredths of a pixel per inch.
+    /// A density that is equal across and down, in hundredths of a pixel per inch.
     pub fn square(hundredths: u32) -> Density {
         Density { x: hundredths, y: hundredths }
     }

@@ -5,7 +5,6 @@ use super::memory::ceiling;
 use super::{frames_wanted, managed, orientation};
 use crate::pipeline::codec::{Codec, Header, Palette};
 use crate::pipeline::encode::{encoded_channels, encoder_for};
-use crate::pipeline::operation::at_most;
 use crate::pipeline::{Pipeline, Shape};
 
 /// What becomes of a result in a format, from worst to best.
@@ -61,7 +60,7 @@ impl Pipeline {
         let size = header.size.oriented(orientation(self, header));
         let start = Shape { size, channels: managed(header.channels), bits: header.bits };
         let step =
-            |shape: Shape, (operation, args): &super::Step| at_most(operation, shape, args).ok().map(|cost| cost.shape);
+            |shape: Shape, (operation, args): &super::Step| (operation.plan)(shape, args).ok().map(|cost| cost.shape);
         self.steps().iter().try_fold(start, |shape, next| step(shape, next).ok_or(shape)).unwrap_or_else(|shape| shape)
     }
 }

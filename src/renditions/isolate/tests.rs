@@ -210,7 +210,7 @@ async fn error_of_killed(renditions: &Arc<Renditions>, signals: [Signal; 2]) -> 
 async fn an_image_is_not_blamed_for_workers_that_others_kill() {
     let renditions = renditions(Options { render_timeout_ms: 3_600_000, ..options() }).await;
     // Once more than an image is forgiven.
-    for signal in [Signal::KILL, Signal::TERM, Signal::HUP, Signal::KILL] {
+    for signal in [Signal::KILL, Signal::TERM, Signal::USR1, Signal::KILL] {
         let error = error_of_killed(&renditions, [signal; 2]).await;
         assert!(matches!(error, Error::Busy { .. }), "{signal:?}: {error:?}");
     }
