@@ -253,13 +253,17 @@ fn explore(scripts: &[Vec<Vec<Step>>], broken: Broken) -> Result<usize, String> 
     Ok(cases.len())
 }
 
+/// Cases that are explored at least; on an idle machine there are some 600. How many commits share a batch, and so the number
+/// of calls, is up to the scheduler.
+const CASES_MIN: usize = 250;
+
 #[test]
 fn every_crash_leaves_every_acknowledged_blob() {
     let scripts = scripts();
     let cases = explore(&scripts, Broken::default()).unwrap_or_else(|violation| panic!("{violation}"));
     println!("{} scripts, {cases} cases", scripts.len());
     assert!(
-        scripts.len() > 30 && cases > 500,
+        scripts.len() > 30 && cases > CASES_MIN,
         "{} scripts, {cases} cases: the model has become too small",
         scripts.len()
     );
@@ -270,7 +274,7 @@ fn every_crash_leaves_every_acknowledged_blob() {
 fn every_crash_leaves_every_acknowledged_blob_where_the_file_system_is_synced() {
     for syncfs_batch_min in [1, 2] {
         let cases = explore(&scripts(), Broken { syncfs_batch_min, ..Broken::default() });
-        assert!(cases.unwrap_or_else(|violation| panic!("{violation}")) > 500);
+        assert!(cases.unwrap_or_else(|violation| panic!("{violation}")) > CASES_MIN);
     }
     let broken = Broken { lie: Some(Call::Syncfs), syncfs_batch_min: 1, ..Broken::default() };
     let violation = explore(&in_sequence(), broken).unwrap_err();
