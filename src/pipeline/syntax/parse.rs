@@ -395,9 +395,10 @@ fn operations() -> String {
 /// The pair that is written for a render whose arguments are all defaults.
 pub(super) const RENDER: (&str, &str) = ("metadata", "none");
 
-/// Whether the arguments in a canonical text make a render. A setting may have made a conversion tolerant.
+/// Whether the arguments in a canonical text make a render. The setting `tolerant` may have made a conversion tolerant, so
+/// that `tolerant=true` alone does not; only a client writes `tolerant=false`.
 fn says_render(encode: &Args) -> bool {
-    encode.written().any(|(param, _)| param.name != "tolerant")
+    encode.written().any(|(param, value)| param.name != "tolerant" || *value == param::Value::Flag(false))
 }
 
 impl fmt::Display for Pipeline {
