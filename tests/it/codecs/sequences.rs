@@ -2,7 +2,7 @@
 
 use progimage::pipeline::codec::{DecodeOptions, by_name};
 use progimage::pipeline::{
-    Channels, Deadline, Delay, Error, Frame, Limits, Orientation, Picture, Raster, Samples, Size,
+    Channels, Deadline, Delay, Error, Frame, Limits, Missing, Orientation, Picture, Raster, Samples, Size,
 };
 
 use super::{assert_corrupt, cancelled, decode, decode_frames, inspect, limit_name, pixel, psnr};
@@ -142,6 +142,16 @@ fn frames_of_a_track_are_described_like_items() {
     assert_eq!((header.orientation, header.size), (Orientation::Rotate270, Size::new(20, 10)));
 }
 
+#[test]
+fn a_track_has_few_properties() {
+    let file = |count: usize| {
+        let described = bmff(b"free", &[]).repeat(count);
+        Movie { described, ..Movie::new(SIZE, stills(&moving(Channels::Gray, 2))) }.file()
+    };
+    assert!(inspect(&file(1_000)).is_ok());
+    assert!(matches!(inspect(&file(5_000)), Err(Error::Unsupported { .. })));
+}
+
 /// A clean aperture of this size, whose centre is moved by this many half pixels.
 fn clap(w: u32, h: u32, x: i32, y: i32) -> Vec<u8> {
     let numbers = [w, 1, h, 1, x as u32, 2, y as u32, 2];
@@ -196,9 +206,60 @@ fn sequences_that_are_damaged_or_hostile_are_refused() {
     assert_corrupt("a frame of another size", &patched(at(b"av01") + 28, &[0, 46]));
     assert!(matches!(inspect(&patched(at(b"stsz") + 12, &[0; 4])), Err(Error::Unsupported { .. })));
     assert!(matches!(inspect(&patched(at(b"stsc") + 20, &[0, 0, 0, 2])), Err(Error::Unsupported { .. })));
-    // The last frame is cut off: the first ones are whole.
-    assert!(decode(&file[..file.len() - 1]).is_err());
-    assert_eq!(decode_frames(&file[..file.len() - 1], &Limits::default(), 2).unwrap().frames.len(), 2);
+}
+
+/// The greatest difference of the means of blocks of 8 x 8, over all frames.
+fn block_error(got: &Picture, expected: &Picture) -> f64 {
+    let mut most = 0.0f64;
+    for (got, expected) in got.frames.iter().zip(&expected.frames) {
+        let (w, h) = (got.raster.size().w / 8, got.raster.size().h / 8);
+        for place in 0..w * h {
+            let mut sums = [0.0; 3];
+            for at in 0..64 {
+                let (x, y) = (place % w * 8 + at % 8, place / w * 8 + at / 8);
+                let (got, expected) = (pixel(&got.raster, x, y), pixel(&expected.raster, x, y));
+                (0..3).for_each(|c| sums[c] += f64::from(got[c]) - f64::from(expected[c]));
+            }
+            most = sums.iter().fold(most, |most, sum| most.max(sum.abs() / 64.0));
+        }
+    }
+    most
+}
+
+/// Smooth areas that move: a fast encoder may leave out what it should send.
+#[test]
+fn frames_that_move_smoothly_have_no_stale_blocks() {
+    let size = Size::new(160, 120);
+    let wave = |phase: f64| (128.0 + 120.0 * phase.sin()) as u8;
+    let frame = |index: u32| {
+        let samples = (0..size.pixels() as u32).flat_map(|at| {
+            let (x, y, t) = (f64::from(at % size.w) / 30.0, f64::from(at / size.w) / 30.0, f64::from(index) / 1.6);
+            [wave(x + t), wave(y - t), wave(x + y + 2.0 * t)]
+        });
+        let raster = Raster::new(size, Channels::Rgb, Samples::U8(samples.collect()));
+        Frame { raster, delay: Delay::from_ms(100) }
+    };
+    let picture = Picture::animation((0..10).map(frame).collect(), 0);
+    let error = block_error(&decode(&encode("avif", &picture, None, false)).unwrap(), &picture);
+    assert!(error < 10.0, "{error}");
+}
+
+#[test]
+fn a_sequence_is_shown_up_to_its_last_whole_frame() {
+    let written = encode("avif", &moving(Channels::Rgba, 6), None, false);
+    for file in [Movie::new(SIZE, stills(&moving(Channels::Gray, 6))).file(), written] {
+        let whole = decode(&file).unwrap();
+        let mut counts = Vec::new();
+        for cut in (file.len() / 2..file.len()).step_by(7).chain([file.len() - 1]) {
+            let Ok(shown) = decode(&file[..cut]) else { continue };
+            assert_eq!(shown.missing, Some(Missing::Frames), "cut at {cut}");
+            let count = shown.frames.len();
+            assert!(shown.frames == whole.frames[..count], "cut at {cut}");
+            assert!(decode_frames(&file[..cut], &Limits::default(), 1).unwrap().missing.is_none(), "cut at {cut}");
+            counts.push(count);
+        }
+        assert!(counts.is_sorted() && counts.last() == Some(&5), "{counts:?}");
+    }
 }
 
 /// Four billion frames in a file of some kilobytes.

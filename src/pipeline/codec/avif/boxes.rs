@@ -322,7 +322,7 @@ fn split<'a, 'b>((kind, payload): &'b (Kind, &'a [u8])) -> (&'b Kind, &'a [u8]) 
     (kind, payload)
 }
 
-fn push<T>(entries: &mut Vec<T>, entry: T) -> Result<(), Error> {
+pub(super) fn push<T>(entries: &mut Vec<T>, entry: T) -> Result<(), Error> {
     if entries.len() == ENTRIES_MAX {
         return Err(too_many());
     }

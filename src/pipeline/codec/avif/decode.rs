@@ -11,19 +11,22 @@ use super::{NAME, channels, profile, sequence};
 use crate::pipeline::codec::DecodeOptions;
 use crate::pipeline::codec::animation::FrameCollector;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Channels, Delay, Error, Frame, Picture, Raster, Samples, Size};
+use crate::pipeline::{Channels, Delay, Error, Frame, Missing, Picture, Raster, Samples, Size};
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let container = Container::read(bytes)?;
     let sequence = sequence(&container)?;
     let canvas = Canvas::new(&container, &sequence);
-    let (frames, plays) = match &container.content {
-        Content::Still { color, alpha } => (vec![still(color, alpha.as_ref(), &canvas, options)?], 0),
-        Content::Movie(movie) => (animation(movie, &canvas, options)?, plays(movie)),
+    let picture = match &container.content {
+        Content::Still { color, alpha } => Picture::animation(vec![still(color, alpha.as_ref(), &canvas, options)?], 0),
+        Content::Movie(movie) => {
+            let (frames, missing) = animation(movie, &canvas, options)?;
+            Picture { missing, ..Picture::animation(frames, plays(movie)) }
+        }
     };
     let embedded = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
     let icc = embedded.or_else(|| profile(canvas.cicp, &sequence));
-    Ok(Picture { icc, ..Picture::animation(frames, plays) })
+    Ok(Picture { icc, ..picture })
 }
 
 fn plays(movie: &Movie) -> u32 {
@@ -64,11 +67,25 @@ fn check_frames(data: &[u8], size: Size, options: &DecodeOptions) -> Result<(), 
     options.limits.check(size, obus(data)?.frames)
 }
 
-/// Decodes the first frames of an animation. Frames refer to earlier ones, so none can be left out.
-fn animation(movie: &Movie, canvas: &Canvas, options: &DecodeOptions) -> Result<Vec<Frame>, Error> {
-    let (size, count) = (movie.color.size, movie.color.samples.count());
+/// Decodes the first frames of an animation, up to the last whole one, and says what is missing.
+fn animation(movie: &Movie, canvas: &Canvas, options: &DecodeOptions) -> Result<(Vec<Frame>, Option<Missing>), Error> {
+    let count = movie.color.samples.count();
     let mut frames = FrameCollector::new(count, options);
-    options.limits.check(size, frames.kept())?;
+    options.limits.check(movie.color.size, frames.kept())?;
+    let missing = match collect(movie, canvas, options, &mut frames) {
+        Err(Error::Corrupt { .. }) if frames.seen() > 0 => Some(Missing::Frames),
+        collected => collected.map(|()| None)?,
+    };
+    let mut frames = frames.into_frames();
+    if let ([only], 1) = (&mut frames[..], count) {
+        only.delay = Delay::from_ms(0);
+    }
+    Ok((frames, missing))
+}
+
+/// Decodes frame after frame. Frames refer to earlier ones, so none can be left out.
+fn collect(movie: &Movie, canvas: &Canvas, options: &DecodeOptions, frames: &mut FrameCollector) -> Result<(), Error> {
+    let size = movie.color.size;
     let mut color = Stream::new(size)?;
     let mut alpha = movie.alpha.as_ref().map(|track| Alpha::new(track.samples.first()?, size)).transpose()?;
     let mut alphas = movie.alpha.iter().flat_map(|track| track.samples.iter());
@@ -83,11 +100,7 @@ fn animation(movie: &Movie, canvas: &Canvas, options: &DecodeOptions) -> Result<
         let raster = frames.keeps_next().then(|| canvas.raster(&planes, alpha)).transpose()?;
         frames.add(raster, Delay { numerator: sample.duration, denominator: movie.color.timescale });
     }
-    let mut frames = frames.into_frames();
-    if let ([only], 1) = (&mut frames[..], count) {
-        only.delay = Delay::from_ms(0);
-    }
-    Ok(frames)
+    Ok(())
 }
 
 /// The alpha of an animation.

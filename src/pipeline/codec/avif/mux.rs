@@ -44,14 +44,15 @@ impl Animation<'_> {
         let failed = |_| Error::Encode { format: NAME, reason: "4 GiB of frames".into() };
         // Positions have a fixed width, so the length of what comes before the data does not depend on them.
         let head = |data_at: usize| {
-            let places = [data_at, data_at + lengths[0]];
+            // Alpha comes first, so that a file that was cut has the alpha of each frame that it has.
+            let places = [data_at + lengths.get(1).unwrap_or(&0), data_at];
             Ok::<_, Error>([self.brands(), self.meta(places)?, self.movie(places)?].concat())
         };
         let mut file = head(head(0)?.len() + 8)?;
         u32::try_from(file.len() + bytes).map_err(failed)?;
         file.extend((bytes as u32).to_be_bytes());
         file.extend(b"mdat");
-        self.layers.iter().flatten().for_each(|frame| file.extend_from_slice(&frame.data));
+        self.layers.iter().rev().flatten().for_each(|frame| file.extend_from_slice(&frame.data));
         Ok(file)
     }
 

@@ -6,7 +6,7 @@
 mod samples;
 
 use super::NAME;
-use super::boxes::{Boxes, Kind, Property, version};
+use super::boxes::{Boxes, Kind, Property, push, version};
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Error, Size};
 use samples::Samples;
@@ -171,8 +171,12 @@ fn size(entry: &[u8]) -> Result<Size, Error> {
 }
 
 fn properties(entry: &[u8]) -> Result<Vec<Property<'_>>, Error> {
-    let boxes = Boxes::of(entry.get(VISUAL_BYTES..).unwrap_or_default());
-    boxes.map(|found| found.map(|(kind, payload)| Property { kind, payload, essential: false })).collect()
+    let mut properties = Vec::new();
+    for found in Boxes::of(entry.get(VISUAL_BYTES..).unwrap_or_default()) {
+        let (kind, payload) = found?;
+        push(&mut properties, Property { kind, payload, essential: false })?;
+    }
+    Ok(properties)
 }
 
 /// Number of plays, from the edit list: one that repeats fills the duration of the track. Without a list an animation
