@@ -113,8 +113,12 @@ pub fn to_srgb_unless_fit(picture: Picture, deadline: &Deadline) -> Result<Pictu
     }
 }
 
-/// Code points of an HDR picture; `None` for any other, and where the profile does not state them.
+/// Code points of an HDR picture; `None` for any other, and where the profile does not state them. Inks are no light,
+/// whatever profile stands beside them.
 pub fn hdr_code_points(picture: &Picture) -> Option<CodePoints> {
+    if picture.first().channels().inks() {
+        return None;
+    }
     Hdr::of(picture.icc.as_deref()?)?.codes
 }
 
@@ -409,6 +413,19 @@ mod tests {
         check(Channels::Gray, &[128], linear(), &[188]);
         check(Channels::GrayAlpha, &[128, 9], linear(), &[188, 9]);
         check(Channels::GrayAlpha, &[128, 9], Some(ColorProfile::new_adobe_rgb()), &[129, 9]);
+    }
+
+    #[test]
+    fn inks_are_no_light() {
+        let pq = cicp_profile(CicpColorPrimaries::Bt2020, TransferCharacteristics::Smpte2084);
+        let codes = |channels: Channels| {
+            let samples = Samples::U8(vec![9; channels.count()]);
+            let mut picture = Picture::still(Raster::new(Size::new(1, 1), channels, samples));
+            picture.icc = profile_bytes(&pq);
+            hdr_code_points(&picture)
+        };
+        assert!(codes(Channels::Rgb).is_some());
+        assert_eq!(codes(Channels::Cmyk), None);
     }
 
     #[test]

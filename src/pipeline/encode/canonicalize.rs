@@ -10,8 +10,10 @@ use crate::pipeline::param::{Args, Value};
 /// Resets arguments that have no effect in `codec` to their defaults, so that equal results have equal keys.
 pub fn canonicalized(codec: &Codec, mut args: Args) -> Result<Args, Error> {
     let Some(encoder) = &codec.encoder else { return Ok(args) };
-    // Beside any other argument, even one at the default of the format, the picture is encoded.
-    let strips = args.written().count() == 1 && encoder.strip.is_some();
+    // Beside any other argument, even one at the default of the format, the picture is encoded. `tolerant` is about the source
+    // alone, and a setting may have added it.
+    let others = args.written().filter(|(param, _)| !["metadata", "tolerant"].contains(&param.name));
+    let strips = others.count() == 0 && encoder.strip.is_some();
     palette((codec, encoder), &mut args)?;
     lossless((codec, encoder), &mut args)?;
     let lossless = encoder.quality.is_none() || args.flag("lossless");

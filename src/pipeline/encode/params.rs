@@ -89,8 +89,9 @@ pub static ENCODE: &[Param] = &[
         keys: &["hdr"],
         kind: Kind::Choice(&["sdr", "keep"]),
         default: Some(Value::Word("sdr")),
-        doc: "What becomes of HDR (PQ or HLG). sdr: tone-mapped to sRGB, with 203 cd/m2 as white. keep: stays HDR in avif (10 bits, with \
-              its code points), operations use the values as they are; refused for other formats.",
+        doc: "What becomes of HDR (PQ or HLG). sdr: tone-mapped to sRGB, with reference white (203 cd/m2) at 245 of 255. keep: \
+              stays HDR in avif (10 bits, with its primaries and curve), operations use the values as they are; refused for \
+              other formats.",
     },
     Param {
         name: "dpi",

@@ -261,6 +261,28 @@ fn tiff_pages_that_lie_are_refused() {
     refused("tiles of 65,535", "tiff", &patched(&tiles, &[(w, &[0xFF; 2]), (h, &[0xFF; 2])]), true);
 }
 
+/// A page may name a million chunks and fail at the last one, and a thousand pages may share them.
+#[test]
+fn chunks_of_tiff_pages_that_fail_are_counted() {
+    let pages = |chunks: u32| {
+        let mut tiff = read("rgb_8bit_two_pages.tiff");
+        let link = first_directory_end(&tiff);
+        let second = tiff[link..link + 4].to_vec();
+        tiff.resize(tiff.len().next_multiple_of(2), 0);
+        let (table, directory) = (tiff.len(), tiff.len() + 4 * chunks as usize);
+        tiff.resize(directory, 0);
+        tiff[link..link + 4].copy_from_slice(&(directory as u32).to_le_bytes());
+        // Without a width it cannot be read.
+        let entry = [273_u16.to_le_bytes(), 4_u16.to_le_bytes()].concat();
+        let places = [chunks.to_le_bytes(), (table as u32).to_le_bytes()].concat();
+        tiff.extend([&1_u16.to_le_bytes()[..], &entry, &places, &second].concat());
+        let header = (codec::by_name("tiff").expect("a row").inspect)(&tiff).expect("its first page is fine");
+        header.pages.iter().map(Option::is_some).collect::<Vec<_>>()
+    };
+    assert_eq!(pages(9), [false, true]);
+    assert_eq!(pages(1 << 20), [false], "after this page nothing is read");
+}
+
 /// A small file with one deflated tile of gigabytes, of which one pixel is visible. The crate would inflate it whole.
 #[test]
 fn a_tiff_tile_far_larger_than_its_image_is_refused() {

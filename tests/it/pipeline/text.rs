@@ -292,6 +292,12 @@ proptest! {
             Ok(pipeline) => {
                 prop_assert_eq!(pipeline.to_string().parse(), Ok(pipeline.clone()));
                 prop_assert_eq!(pipeline.is_conversion(), pairs.is_empty());
+                // A worker is told the text, and a client the query, of what a server makes of a request.
+                for made in [pipeline.clone().without_metadata(), pipeline.unless_converts(true)] {
+                    let made = made.tolerant_unless_said(true);
+                    prop_assert_eq!(made.to_string().parse(), Ok(made.clone()));
+                    prop_assert_eq!(read(made.codec(), &made.query()), Ok(made));
+                }
             }
             Err(error) => prop_assert!(matches!(error, Error::Invalid { .. }), "{error}"),
         }

@@ -24,7 +24,7 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 /// The fields of a response that scripts of a page may read, in addition to those that CORS always shows.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Accept-Ranges, Cache-Status, Content-Disposition, Content-Range, ETag, Idempotency-Key, Link, Location, \
-     Progimage-Also-Removed, Progimage-Unreadable, Repr-Digest, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id",
+     Progimage-Also-Removed, Progimage-Incomplete, Progimage-Unreadable, Repr-Digest, Retry-After, Server-Timing, WWW-Authenticate, X-Request-Id",
 );
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

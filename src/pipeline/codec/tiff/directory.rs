@@ -51,14 +51,19 @@ pub(super) fn later<T>(bytes: &[u8], of: impl Fn(&Page) -> T) -> Result<Vec<Opti
         if chunks >= CHUNKS_MAX {
             break;
         }
-        let page = file.directory(offset).and_then(|(directory, _)| page(&directory, file.big_endian)).ok();
-        let page = page.map(|page| {
-            chunks += page.chunks.len() as u64;
-            of(&page)
-        });
-        pages.push(page);
+        let (directory, _) = file.directory(offset)?;
+        let page = page(&directory, file.big_endian).ok();
+        // A page may fail at its last chunk.
+        chunks += page.as_ref().map_or_else(|| named_chunks(&directory), |page| page.chunks.len() as u64);
+        pages.push(page.as_ref().map(&of));
     }
     Ok(pages)
+}
+
+/// Number of chunks that a directory names, whether or not they are in the file.
+fn named_chunks(directory: &Directory) -> u64 {
+    let named = |tag| directory.numbers(tag).map_or(0, |offsets| offsets.len() as u64);
+    named(tag::STRIP_OFFSETS) + named(tag::TILE_OFFSETS)
 }
 
 /// Reads the first page. Errors of later pages, and a chain of pages that loops, do not matter to it.
