@@ -15,13 +15,13 @@ use progimage::pipeline::{Error, Missing};
 fn what_is_tolerated_is_bounded_and_says_so() {
     for (name, bytes) in fixtures(&["jpg", "png", "webp", "gif"]) {
         let whole = decode(&bytes).expect("valid");
-        let cuts = (0..bytes.len()).step_by((bytes.len() / 60).max(1)).map(|cut| bytes[..cut].to_vec());
+        let cuts = (0..bytes.len()).step_by((bytes.len() / 30).max(1)).map(|cut| bytes[..cut].to_vec());
         let flip = |at: usize| {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             flipped
         };
-        let flips = (0..bytes.len()).step_by((bytes.len() / 90).max(1)).map(flip);
+        let flips = (0..bytes.len()).step_by((bytes.len() / 40).max(1)).map(flip);
         for (number, damaged) in cuts.chain(flips).enumerate() {
             let (strict, tolerant) = (decode(&damaged), decode_tolerantly(&damaged));
             match (&strict, &tolerant) {

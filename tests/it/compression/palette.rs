@@ -16,7 +16,7 @@ fn colors(picture: &Picture) -> usize {
 
 #[test]
 fn a_palette_has_at_most_as_many_colours_as_asked() {
-    let source = photo("toy.jpg", 200);
+    let source = photo("toy.jpg", 140);
     for extension in ["png", "gif"] {
         let mut larger = usize::MAX;
         for most in [256, 255, 64, 17, 16, 5, 4, 3, 2] {

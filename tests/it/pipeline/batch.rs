@@ -107,7 +107,7 @@ pub fn run_batch(batch: &Batch, source: &Bytes) -> Vec<Result<Bytes, Error>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn outputs_that_share_a_decode_have_the_bytes_of_each_alone(
         source in prop::sample::select((0..=SOURCES.len()).collect::<Vec<_>>()),

@@ -12,8 +12,8 @@ use crate::store::disk::fs::Errno;
 /// The stretch of a file that one probe stands for.
 const PROBE_BYTES: u64 = 256 << 10;
 /// Probes of one place after which its pages count as held. Pages are dropped before each probe.
-const PROBES_MAX: u32 = 16;
-/// The pause before the second probe, twice as long before the third, and so on: 0.6 s in all. The kernel itself holds
+const PROBES_MAX: u32 = 24;
+/// The pause before the second probe, twice as long before the third, and so on: 1.4 s in all. The kernel itself holds
 /// pages for a while after they are written (seen on ext4 for some milliseconds after a copy).
 const PAUSE: Duration = Duration::from_millis(5);
 /// The kind of a file system in memory, which has no device.
