@@ -80,7 +80,8 @@ pub(super) fn finished(
     let started = Instant::now();
     let header = header.page(plan.decode.page).unwrap_or(header);
     let missing = picture.missing;
-    let metadata = metadata::kept((codec, header), source, pipeline.encode_args(), &mut picture, limits);
+    let file = paged(codec, source, plan)?;
+    let metadata = metadata::kept((codec, header), &file, pipeline.encode_args(), &mut picture, limits);
     // The rest of an animation may be damaged, or too long.
     let is_whole = picture.missing.is_none() && picture.frames.len() as u64 >= u64::from(header.frames);
     let encode = || encode(picture, pipeline.codec(), pipeline.encode_args(), &metadata, deadline);
@@ -124,10 +125,7 @@ pub(super) fn decoded(
 ) -> Result<Picture, Error> {
     within("bytes_max", source.len() as u64, limits.bytes_max)?;
     let header = header.page(plan.decode.page).unwrap_or(header);
-    let file = match plan.decode.page {
-        0 => Cow::Borrowed(source),
-        page => Cow::Owned(codec::with_page_first(codec, source, page)?),
-    };
+    let file = paged(codec, source, plan)?;
     let mut picture = (codec.decode)(&file, &plan.decode_options(limits, deadline))?;
     is_as_planned(codec, &picture, header, plan)?;
     if let Some(frame) = plan.decode.frame {
@@ -147,6 +145,14 @@ pub(super) fn decoded(
         deadline.check()?;
         oriented(raster, plan.decode.orientation)
     })
+}
+
+/// The source with the page that is shown as its first.
+fn paged<'a>(codec: &Codec, source: &'a [u8], plan: &RenderPlan) -> Result<Cow<'a, [u8]>, Error> {
+    match plan.decode.page {
+        0 => Ok(Cow::Borrowed(source)),
+        page => codec::with_page_first(codec, source, page).map(Cow::Owned),
+    }
 }
 
 fn headers(images: &Images) -> Result<Headers, Error> {

@@ -17,6 +17,7 @@ use crate::renditions::Found;
 
 /// The query key of one frame.
 const FRAME: &str = "frame";
+const FRAMES: &str = "frames";
 
 /// The settings that change what a query means.
 #[derive(Clone, Copy)]
@@ -121,7 +122,8 @@ impl RenderRequest {
         if pipelines.is_empty() {
             return Err(refused.unwrap_or(Error::NotAcceptable));
         }
-        let one_frame = self.pairs.iter().any(|(name, value)| name == FRAME && value != "all");
+        let one_frame =
+            self.pairs.iter().any(|(name, value)| name == FRAME && value != "all" || name == FRAMES && value == "1");
         Ok(Pipelines::Negotiated { accepted, pipelines, one_frame })
     }
 

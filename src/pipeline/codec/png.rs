@@ -68,12 +68,17 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         let reading = Reading { header: &header, tolerant, deadline: options.deadline };
         frames(&file, container.animated(), &reading, FrameCollector::new(header.frames, options))
     };
-    let mut decoded = read(false);
-    if options.tolerant && !matches!(decoded, Ok((_, None))) && !stopped(&decoded) {
+    let strict = read(false);
+    let is_read_again = options.tolerant && !matches!(strict, Ok((_, None))) && !stopped(&strict);
+    let (frames, missing) = if is_read_again {
+        // One set of frames at a time.
+        drop(strict);
         // Checksums do not count then, so that the pixels may be wrong even if all are there.
-        decoded = read(true).map(|(frames, missing)| (frames, missing.or(Some(Missing::Pixels))));
-    }
-    let (frames, missing) = decoded?;
+        let (frames, missing) = read(true)?;
+        (frames, missing.or(Some(Missing::Pixels)))
+    } else {
+        strict?
+    };
     let icc = container.icc(options.limits.icc_bytes_max);
     Ok(Picture { icc, missing, ..Picture::animation(frames, container.plays()) })
 }

@@ -141,13 +141,14 @@ impl Memory {
     /// The memory of decoding, colour and orientation.
     fn decoding(decoded: Shape, header: &Header, orientation: Orientation, frames: u32) -> Memory {
         let mut memory = Memory { frames: u64::from(frames), held: 0, peak: 0 };
-        memory.reach(memory.frames * decoded.bytes() + header.working_bytes);
+        let all = memory.frames.saturating_mul(decoded.bytes());
+        memory.reach(all.saturating_add(header.working_bytes));
         let profile = if header.icc { PROFILE_BYTES } else { 0 };
         let srgb = Shape { channels: managed(decoded.channels), ..decoded };
         let converted = if srgb == decoded { 0 } else { srgb.bytes() };
-        memory.reach(memory.frames * decoded.bytes() + converted + profile);
+        memory.reach(all.saturating_add(converted).saturating_add(profile));
         if decoded.size != decoded.size.oriented(orientation) {
-            memory.reach((memory.frames + 1) * srgb.bytes());
+            memory.reach((memory.frames + 1).saturating_mul(srgb.bytes()));
         }
         memory
     }

@@ -216,6 +216,22 @@ fn a_page_of_a_tiff_is_chosen_by_its_number() {
     assert!(beyond.contains("frame") && beyond.contains("0 to 1"), "{beyond}");
     let alone = page(&read("rgb_8bit_strips.tiff"), "1").expect_err("one page").to_string();
     assert!(alone.contains("one frame"), "{alone}");
+    // What a page tells of its author is its own.
+    let mut told = patched(&tiff, &[]);
+    let at = told.len() as u32;
+    told.extend(b"someone\0");
+    let planes = entry(&told, 284);
+    told[planes..planes + 12].copy_from_slice(
+        &[&315_u16.to_le_bytes()[..], &2_u16.to_le_bytes(), &8_u32.to_le_bytes(), &at.to_le_bytes()].concat(),
+    );
+    let tells = |frame: &str| {
+        let query = [("frame".to_owned(), frame.to_owned()), ("metadata".to_owned(), "all".to_owned())];
+        let png = codec::by_name("png").expect("a row");
+        let pipeline = Pipeline::from_query(png, &query).expect("valid");
+        let made = pipeline.run(&told.clone().into(), &Images::new(), &Limits::default(), &Deadline::default());
+        made.expect("renders").bytes.windows(7).any(|word| word == b"someone")
+    };
+    assert_eq!((tells("0"), tells("1")), (true, false));
     // A page that is not read does not hide others, and is an error by itself.
     let second = u32::from_le_bytes(tiff[first_directory_end(&tiff)..][..4].try_into().expect("4 bytes")) as usize;
     let compression =
@@ -258,6 +274,11 @@ fn tiff_pages_that_lie_are_refused() {
     refused("values outside", "tiff", &patched(&tiff, &[(lengths + 8, &[0xF0; 4])]), true);
     let tiles = read("rgb_8bit_tiles_lzw_predictor.tiff");
     let (w, h) = (entry(&tiles, 322) + 8, entry(&tiles, 323) + 8);
+    let strips = read("jpeg_ycbcr.tiff");
+    let sides: Vec<usize> = [256, 257, 278].map(|tag| entry(&strips, tag)).into();
+    let long = [&[4, 0, 1, 0, 0, 0][..], &[0xFF; 4]].concat();
+    let giant: Vec<(usize, &[u8])> = sides.iter().map(|at| (at + 2, &long[..])).collect();
+    refused("JPEG with sides of 32 bits", "tiff", &patched(&strips, &giant), false);
     refused("tiles of 65,535", "tiff", &patched(&tiles, &[(w, &[0xFF; 2]), (h, &[0xFF; 2])]), true);
 }
 

@@ -318,7 +318,7 @@ fn extent(whole: &[u8], offset: u64, length: Option<u64>) -> Option<&[u8]> {
     }
 }
 
-fn split<'a, 'b>((kind, payload): &'b (Kind, &'a [u8])) -> (&'b Kind, &'a [u8]) {
+pub(super) fn split<'a, 'b>((kind, payload): &'b (Kind, &'a [u8])) -> (&'b Kind, &'a [u8]) {
     (kind, payload)
 }
 

@@ -39,8 +39,11 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     }
     let (items, meta) = (items(bytes, &children)?, Meta::read(bytes)?.ok_or_else(|| refused("no still image"))?);
     let (shown, hidden): (Vec<_>, Vec<_>) = items.iter().partition(|item| is_shown(&meta, item));
+    // Items may name the same bytes thousands of times.
+    let mut left = bytes.len();
     for item in shown {
         let data = place(bytes, meta.data(item.id)?)?;
+        left = left.checked_sub(data.len()).ok_or_else(|| refused("parts that overlap"))?;
         out[data.clone()].copy_from_slice(&bytes[data]);
     }
     for item in hidden {
@@ -81,7 +84,7 @@ fn check(bytes: &[u8]) -> Result<(), Error> {
     let container = Container::read(bytes)?;
     let cicp = container.cicp.map_or_else(|| super::sequence(&container).map(|sequence| sequence.cicp), Ok)?;
     // Code points stay, but PQ and HLG would be shown in another way than they were decoded.
-    if matches!(cicp.transfer, 16 | 18) { Err(refused("colours of high dynamic range")) } else { Ok(()) }
+    if matches!(cicp.transfer, super::PQ | super::HLG) { Err(refused("colours of high dynamic range")) } else { Ok(()) }
 }
 
 fn refused(why: &str) -> Error {

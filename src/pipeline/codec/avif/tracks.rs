@@ -6,7 +6,7 @@
 mod samples;
 
 use super::NAME;
-use super::boxes::{Boxes, Kind, Property, push, version};
+use super::boxes::{Boxes, Kind, Property, push, split, version};
 use crate::pipeline::codec::cursor::Cursor;
 use crate::pipeline::{Error, Size};
 use samples::Samples;
@@ -132,10 +132,6 @@ pub(super) fn find<'a>(boxes: Boxes<'a>, kind: &Kind) -> Result<Option<&'a [u8]>
 /// The first box of a type, which a track must have.
 pub(super) fn child<'a>(payload: &'a [u8], kind: &Kind) -> Result<&'a [u8], Error> {
     find(Boxes::of(payload), kind)?.ok_or_else(|| Error::corrupt(NAME, "incomplete track"))
-}
-
-fn split<'a, 'b>((kind, payload): &'b (Kind, &'a [u8])) -> (&'b Kind, &'a [u8]) {
-    (kind, payload)
 }
 
 /// Reads the number of a track and its duration, in which all ones mean that it is not known; `tkhd`.

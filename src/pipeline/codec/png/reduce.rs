@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::pipeline::color::Sample;
+use crate::pipeline::color::{Sample, opaque};
 use crate::pipeline::raster::Shape;
 use crate::pipeline::{Channels, Picture, Raster, Samples};
 
@@ -23,7 +23,7 @@ impl Layout {
     pub(super) fn of(picture: &Picture, profile: bool) -> Layout {
         let Shape { channels, bits, .. } = picture.first().shape();
         let every = |holds: fn(&Raster) -> bool| picture.frames.iter().all(|frame| holds(&frame.raster));
-        let alpha = channels.alpha() && !every(is_opaque);
+        let alpha = channels.alpha() && !every(opaque);
         let gray = channels.gray() || !profile && every(is_gray);
         let bits = if bits == 16 && every(has_equal_bytes) { 8 } else { bits };
         Layout { channels: Channels::of(gray, alpha), bits }
@@ -62,17 +62,6 @@ fn kept(from: Channels, to: Channels) -> &'static [usize] {
 
 fn picked<'a, S: Sample>(samples: &'a [S], count: usize, kept: &'a [usize]) -> impl Iterator<Item = S> + 'a {
     samples.chunks_exact(count).flat_map(move |pixel| kept.iter().map(move |&place| pixel[place]))
-}
-
-fn is_opaque(raster: &Raster) -> bool {
-    fn opaque<S: Sample>(samples: &[S], count: usize) -> bool {
-        samples.chunks_exact(count).all(|pixel| pixel[count - 1] == S::MAX)
-    }
-    let count = raster.channels().count();
-    match raster.samples() {
-        Samples::U8(samples) => opaque(samples, count),
-        Samples::U16(samples) => opaque(samples, count),
-    }
 }
 
 fn is_gray(raster: &Raster) -> bool {

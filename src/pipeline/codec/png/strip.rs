@@ -2,6 +2,7 @@
 //! the end. Chunks with a wrong checksum, which readers ignore, are removed, too.
 
 use super::FORMAT;
+use super::calibration::{self, Calibration};
 use super::chunks::{Chunks, written};
 use super::container::SIGNATURE;
 use crate::pipeline::Error;
@@ -27,14 +28,11 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
 
 /// Whether a chunk says that samples are not sRGB: without it the picture would look different.
 fn is_other_colour(name: &[u8], payload: &[u8]) -> bool {
-    /// White, red, green and blue of sRGB in CIE xy, times 100,000.
-    const SRGB: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
-    let numbers = || payload.as_chunks::<4>().0.iter().map(|bytes| u32::from_be_bytes(*bytes));
+    let none = Calibration { gamma: None, chromaticities: None };
     match name {
         b"iCCP" | b"cICP" => true,
-        // The exponent of sRGB, 1 / 2.2, as programs round it.
-        b"gAMA" => !numbers().all(|gamma| (45_000..=46_000).contains(&gamma)),
-        b"cHRM" => !numbers().eq(SRGB),
+        b"gAMA" => !Calibration { gamma: calibration::gamma(payload), ..none }.is_srgb(),
+        b"cHRM" => !Calibration { chromaticities: calibration::chromaticities(payload), ..none }.is_srgb(),
         _ => false,
     }
 }

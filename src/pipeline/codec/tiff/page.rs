@@ -123,8 +123,9 @@ impl Packing<'_> {
     }
 }
 
-/// Memory of zstd's tables, and the largest window that it may ask for.
+/// Largest window that zstd may ask for in a chunk that is smaller.
 pub(super) const ZSTD_WINDOW_MAX: u64 = 8 << 20;
+/// Memory of zstd's tables.
 const ZSTD_TABLES: u64 = 1 << 20;
 
 impl Page<'_> {
@@ -198,13 +199,15 @@ impl Page<'_> {
         let whole = self.row_bytes().saturating_mul(u64::from(self.chunk.h));
         let packed = self.chunks.iter().map(|chunk| chunk.len() as u64).max().unwrap_or(0);
         let packing = match self.packing {
-            Packing::Zstd => chunk.min(ZSTD_WINDOW_MAX) + ZSTD_TABLES,
+            // A window may be as large as the chunk, and is copied when it grows.
+            Packing::Zstd => chunk.saturating_mul(2).saturating_add(ZSTD_TABLES),
             Packing::Fax(_) => self.row_samples().saturating_mul(32) + 1024,
             // The stream with its tables, the decoded samples, and coefficients of two bytes in whole blocks.
             Packing::Jpeg(tables, _) => {
                 let blocks = |px: u32| u64::from(px).next_multiple_of(32);
-                let samples = blocks(self.chunk.w).saturating_mul(blocks(self.chunk.h)) * self.step() as u64;
-                (packed + tables.len() as u64).saturating_add(samples.saturating_mul(3)) + (1 << 20)
+                let samples =
+                    blocks(self.chunk.w).saturating_mul(blocks(self.chunk.h)).saturating_mul(self.step() as u64);
+                (packed + tables.len() as u64 + (1 << 20)).saturating_add(samples.saturating_mul(3))
             }
             _ => 0,
         };
@@ -215,7 +218,7 @@ impl Page<'_> {
             _ if matches!(self.colour, Colour::Palette(_)) => self.size.pixels().saturating_mul(self.placed() as u64),
             _ => 0,
         };
-        let row = self.row_samples().saturating_mul(4).saturating_add(2 * self.row_bytes());
+        let row = self.row_samples().saturating_mul(4).saturating_add(self.row_bytes().saturating_mul(2));
         [chunk, packing, reversed, upsampled, converted, row].into_iter().fold(0, u64::saturating_add)
     }
 

@@ -3,7 +3,7 @@
 //! each sum in one order with plain multiplications and additions, so that results do not depend on the CPU.
 
 use crate::pipeline::color::{Sample, encoded_finely, linear_table_f32};
-use crate::pipeline::{Channels, Shape};
+use crate::pipeline::{Channels, Deadline, Error, Shape};
 
 use super::resample::{Kernel, Light};
 
@@ -21,22 +21,33 @@ pub(super) struct Taps {
 
 impl Taps {
     /// Weights for `count` result pixels that cover `length` pixels from `start` on, of `source` pixels.
-    pub fn new(kernel: Kernel, source: usize, (start, length): (f64, f64), count: usize) -> Taps {
+    pub fn new(
+        kernel: Kernel,
+        source: usize,
+        (start, length): (f64, f64),
+        count: usize,
+        deadline: &Deadline,
+    ) -> Result<Taps, Error> {
         let scale = length / count as f64;
         let widened = scale.max(1.0);
         let mut taps = Taps { starts: Vec::with_capacity(count + 1), weights: Vec::new() };
+        let mut unscaled: Vec<f64> = Vec::new();
         for place in 0..count {
             let center = start + (place as f64 + 0.5) * scale;
             let reach = kernel.support() * widened;
             let first = (center - reach).floor().max(0.0) as usize;
             let end = ((center + reach).ceil() as usize).min(source);
+            // One result pixel may be of millions.
+            deadline.check()?;
             let weight = |pixel: usize| kernel.weight((pixel as f64 + 0.5 - center) / widened);
-            let sum: f64 = (first..end).map(weight).sum();
+            unscaled.clear();
+            unscaled.extend((first..end).map(weight));
+            let sum: f64 = unscaled.iter().sum();
             taps.starts.push((first, taps.weights.len()));
-            taps.weights.extend((first..end).map(|pixel| (weight(pixel) / sum) as f32));
+            taps.weights.extend(unscaled.iter().map(|weight| (weight / sum) as f32));
         }
         taps.starts.push((0, taps.weights.len()));
-        taps
+        Ok(taps)
     }
 
     /// First source pixel and the weights of every result pixel.
@@ -126,7 +137,8 @@ mod tests {
             for (source, start, length, count) in
                 [(100, 0.0, 100.0, 7), (100, 3.3, 50.1, 60), (5, 0.0, 5.0, 333), (1, 0.0, 1.0, 9), (9, 8.5, 0.5, 1)]
             {
-                let taps = Taps::new(kernel, source, (start, length), count);
+                let taps =
+                    Taps::new(kernel, source, (start, length), count, &Deadline::default()).expect("no deadline");
                 assert_eq!(taps.each().count(), count);
                 for (first, weights) in taps.each() {
                     assert!(!weights.is_empty() && first + weights.len() <= source);

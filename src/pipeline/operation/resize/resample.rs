@@ -216,7 +216,7 @@ impl Resampling<'_> {
     fn in_fine_bands<S: Sample, const N: usize>(&self, samples: &[S]) -> Result<Vec<S>, Error> {
         let Resampling { shape: Shape { size, channels, .. }, geometry, kernel, light, deadline } = *self;
         let (w, target_w) = (size.w as usize, geometry.scaled.w as usize);
-        let columns = Taps::new(kernel, w, (geometry.region.x, geometry.region.w), target_w);
+        let columns = Taps::new(kernel, w, (geometry.region.x, geometry.region.w), target_w, deadline)?;
         let mut result = try_zeroed(geometry.scaled.pixels() as usize * N)?;
         let rows = band_rows(self.shape, geometry, kernel);
         let (mut linear, mut narrow, mut row) = (vec![[0.0; N]; w], Vec::new(), vec![[0.0; N]; target_w]);
@@ -227,10 +227,11 @@ impl Resampling<'_> {
             narrow.resize(band.source_rows() * target_w, [0.0; N]);
             let source = samples[band.first as usize * w * N..].chunks_exact(w * N);
             for (source, narrow) in source.zip(narrow.chunks_exact_mut(target_w)) {
+                deadline.check()?;
                 fine::read(source, &mut linear, channels, light);
                 fine::across(&linear, &columns, narrow);
             }
-            let taps = Taps::new(kernel, band.source_rows(), (band.region.y, band.region.h), count);
+            let taps = Taps::new(kernel, band.source_rows(), (band.region.y, band.region.h), count, deadline)?;
             for (result, (first, weights)) in result.chunks_exact_mut(target_w * N).zip(taps.each()) {
                 fine::down(&narrow[first * target_w..], weights, &mut row);
                 fine::write(&row, result, channels, light);
