@@ -82,6 +82,10 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
         options.deadline.check()?;
         animation.add(&next.next_frame()?.ok_or_else(Frame::cut)?, options)?;
     }
+    let all = options.frames_max >= container.frames && container.frames > 1;
+    if all && container.lacks_frames {
+        animation.missing = animation.missing.or(Some(Missing::Frames));
+    }
     let plays = if container.frames == 1 { 0 } else { container.plays };
     let icc = container.icc(options.limits.icc_bytes_max);
     let picture =

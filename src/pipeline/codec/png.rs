@@ -79,6 +79,8 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     } else {
         strict?
     };
+    let all = options.frames_max >= header.frames;
+    let missing = missing.or((all && container.lacks_frames()).then_some(Missing::Frames));
     let icc = container.icc(options.limits.icc_bytes_max);
     Ok(Picture { icc, missing, ..Picture::animation(frames, container.plays()) })
 }

@@ -15,6 +15,8 @@ pub(super) struct Container<'a> {
     pub size: Size,
     /// Number of frames that have begun; the last may be cut.
     pub frames: u32,
+    /// Whether the file ends within what comes before a frame, so that it had more.
+    pub lacks_frames: bool,
     /// Pixels of the largest frame, which may exceed the screen.
     pub frame_pixels_max: u64,
     /// Whether the result needs alpha: a colour is transparent, the first frame does not cover the screen, or a frame
@@ -48,6 +50,7 @@ impl<'a> Container<'a> {
         let mut container = Container {
             size,
             frames: 0,
+            lacks_frames: false,
             frame_pixels_max: 0,
             alpha: !first.covers(size),
             plays: 1,
@@ -58,8 +61,12 @@ impl<'a> Container<'a> {
         while let Some(frame) = next {
             container.count(&frame);
             // A later frame whose header is damaged or cut ends the file.
-            next = blocks.next_frame().unwrap_or_default();
+            next = blocks.next_frame().unwrap_or_else(|_| {
+                container.lacks_frames = true;
+                None
+            });
         }
+        container.lacks_frames |= blocks.extensions.is_cut || blocks.extensions.control.is_some();
         (container.plays, container.icc) = (blocks.extensions.plays, blocks.extensions.icc);
         Ok(container)
     }
@@ -116,11 +123,13 @@ struct Extensions<'a> {
     control: Option<[u8; 4]>,
     plays: u32,
     icc: Option<&'a [u8]>,
+    /// Whether the file ends within one.
+    is_cut: bool,
 }
 
 impl Default for Extensions<'_> {
     fn default() -> Self {
-        Extensions { control: None, plays: 1, icc: None }
+        Extensions { control: None, plays: 1, icc: None, is_cut: false }
     }
 }
 
@@ -180,7 +189,10 @@ impl<'a> Frames<'a> {
         const GRAPHIC_CONTROL: u8 = 0xf9;
         const APPLICATION: u8 = 0xff;
         let label = self.cursor.u8()?;
+        let start = self.cursor.position();
         let body = sub_blocks(&mut self.cursor);
+        // Without a terminator.
+        self.extensions.is_cut |= self.cursor.position() == start + body.len();
         let mut blocks = SubBlocks(body);
         match (label, blocks.next()) {
             // Of several before a frame the last holds.

@@ -120,6 +120,11 @@ impl<'a> Container<'a> {
         self.animation.is_some_and(|animation| animation.frames > 1 || !animation.first_is_default)
     }
 
+    /// Whether the file ends before the last of several frames.
+    pub fn lacks_frames(&self) -> bool {
+        self.animation.is_some_and(|animation| animation.frames > 1 && animation.lacks_frames)
+    }
+
     /// Number of times the animation plays; 0 repeats for ever.
     pub(super) fn plays(&self) -> u32 {
         self.animation.map_or(0, |animation| animation.plays)

@@ -32,6 +32,8 @@ pub(super) struct Sequence {
 pub(super) struct Animation {
     /// Number of frames of which there is any data.
     pub frames: u32,
+    /// Whether more were announced than the file has.
+    pub lacks_frames: bool,
     /// Number of plays; 0 repeats for ever.
     pub plays: u32,
     /// Whether the image data is the first frame, not a separate fallback.
@@ -90,7 +92,12 @@ impl Sequence {
         let frames = self.begun.min(announced);
         let lacking = ended && (frames < announced || self.controlled && self.begun < announced);
         let Sequence { first_is_default, broken, .. } = *self;
-        (!broken && !lacking && frames > 0).then_some(Animation { frames, plays, first_is_default })
+        (!broken && !lacking && frames > 0).then_some(Animation {
+            frames,
+            lacks_frames: frames < announced,
+            plays,
+            first_is_default,
+        })
     }
 }
 

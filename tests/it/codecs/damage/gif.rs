@@ -171,6 +171,20 @@ fn a_gif_without_colours_is_gray() {
 }
 
 #[test]
+fn a_cut_before_the_data_of_a_frame_is_told() {
+    let bytes = three();
+    let last = frames_at(&bytes)[2];
+    // With its control block, but for a cut at the end of the second frame, which no reader can tell from a whole file.
+    for cut in last - 7..last + 10 {
+        for shown in [decode(&bytes[..cut]), decode_tolerantly(&bytes[..cut])] {
+            let shown = shown.expect("two frames are whole");
+            assert_eq!((shown.frames.len(), shown.missing), (2, Some(Missing::Frames)), "{cut} of {last}");
+        }
+    }
+    assert_eq!(decode(&bytes[..bytes.len() - 1]).expect("whole").missing, None);
+}
+
+#[test]
 fn a_first_frame_shows_whatever_comes_after_it() {
     let bytes = three();
     let first = decode_frames(&bytes, &Limits::default(), 1).expect("valid");

@@ -220,6 +220,11 @@ fn an_animation_is_shown_up_to_its_last_whole_frame() {
     let bytes = three(|_| {});
     let starts: Vec<usize> =
         chunks(&bytes).into_iter().filter(|chunk| chunk.1 == "fdAT").map(|chunk| chunk.0).collect();
+    // Before the data of the last frame.
+    for cut in starts[1] - 38..starts[1] + 8 {
+        let shown = decode(&bytes[..cut]).expect("two frames are whole");
+        assert_eq!((levels(&shown), shown.missing), (vec![10, 20], Some(Missing::Frames)), "{cut}");
+    }
     for (number, start) in starts.into_iter().enumerate() {
         let length = u32::from_be_bytes(bytes[start..start + 4].try_into().expect("four")) as usize;
         let mut wrong = bytes.clone();
