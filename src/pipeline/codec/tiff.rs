@@ -28,7 +28,7 @@ pub(super) static CODEC: Codec = Codec {
     revision: 1,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
-    sniff: |bytes| matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]),
+    sniff,
     inspect,
     decode,
     encoder: Some(Encoder {
@@ -48,6 +48,12 @@ fn inspect(bytes: &[u8]) -> Result<Header, Error> {
         Header { working_bytes, ..header }
     };
     Ok(Header { pages: directory::later(bytes, |page| copied(header(page)))?, ..first })
+}
+
+/// Whether a file is a TIFF. Canon CR2, camera RAW, has the form of one and says what it is.
+fn sniff(bytes: &[u8]) -> bool {
+    let is_raw = bytes.get(8..10) == Some(b"CR");
+    matches!(bytes, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]) && !is_raw
 }
 
 /// The file with another of its pages as the first.

@@ -47,6 +47,9 @@ static UNREAD: &[Unread] = &[
     of("MPEG video", &[(0, b"\0\0\x01\xb3")]),
     of("Flash video", &[(0, b"FLV\x01")]),
     of("Ogg", &[(0, b"OggS")]),
+    of("MNG", &[(0, b"\x8aMNG\r\n\x1a\n")]),
+    of("JNG", &[(0, b"\x8bJNG\r\n\x1a\n")]),
+    of("camera RAW (Canon CR2)", &[(0, b"II*\0"), (8, b"CR")]),
     of("camera RAW (Canon CR3)", &[(4, b"ftypcrx ")]),
     of("camera RAW (Canon CRW)", &[(0, b"II\x1a\0\0\0HEAPCCDR")]),
     of("camera RAW (Fujifilm RAF)", &[(0, b"FUJIFILMCCD-RAW")]),
@@ -108,6 +111,8 @@ mod tests {
         let check = |bytes: &[u8], name| {
             assert_eq!(sniff(bytes), Err(Error::UnreadFormat { name }), "{}", bytes.escape_ascii());
         };
+        check(b"II*\0\x10\0\0\0CR\x02\0", "camera RAW (Canon CR2)");
+        check(b"\x8aMNG\r\n\x1a\n", "MNG");
         for Unread { name, magic } in UNREAD {
             let mut bytes = vec![b' '; 200];
             magic.iter().for_each(|(at, magic)| bytes[*at..at + magic.len()].copy_from_slice(magic));
