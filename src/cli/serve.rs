@@ -22,9 +22,15 @@ use crate::store::{self, Folder};
 /// The argument that starts this program as a render worker.
 pub const RENDER_WORKER: &str = "render-worker";
 
-/// The environment of a render worker. Its address space is bounded, so its allocator takes 64 MiB of it at a time and
-/// not a gigabyte.
-const WORKER_ENVIRONMENT: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "65536");
+/// The environment of a render worker: its allocators. Its address space is bounded, so Rust's takes 64 MiB of it at a time
+/// and not a gigabyte. Neither gives freed memory back, since the next render takes as much again, and new pages cost. A worker
+/// that keeps too much is replaced. The second threshold is the largest there is: above, each allocation has new pages.
+const WORKER_ENVIRONMENT: &[(&str, &str)] = &[
+    ("MIMALLOC_ARENA_RESERVE", "65536"),
+    ("MIMALLOC_PURGE_DELAY", "-1"),
+    ("MALLOC_TRIM_THRESHOLD_", "67108864"),
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+];
 
 /// The exit status for wrong settings, as for a wrong argument.
 const EXIT_SETTINGS: u8 = 2;
@@ -76,8 +82,8 @@ fn workers(config: &Config) -> Result<Option<WorkerCommand>, String> {
     if !config.isolate {
         return Ok(None);
     }
-    let (name, value) = WORKER_ENVIRONMENT;
-    let command = WorkerCommand { args: vec![RENDER_WORKER.into()], environment: vec![(name.into(), value.into())] };
+    let environment = WORKER_ENVIRONMENT.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let command = WorkerCommand { args: vec![RENDER_WORKER.into()], environment };
     match command.check() {
         Ok(()) => Ok(Some(command)),
         Err(error) => Err(format!("no render worker can run here: {error}; isolate=false renders without workers")),
