@@ -10,7 +10,7 @@
 //! seat      step by step, again after a death        worker    decode, finish
 //! process   start, wait, kill                        sandbox   what it may ask of the system
 //! strikes   sources that end workers
-//!           wire: steps and replies -- memory: the images, sealed
+//!           wire: steps and replies -- memory: the images, sealed; kept for the next batch
 //! ```
 //!
 //! It narrows what a mistake in a codec can do to the images that this worker renders. It does not protect those from

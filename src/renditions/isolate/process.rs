@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use libc::c_int;
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use rustix::param::clock_ticks_per_second;
@@ -97,6 +99,9 @@ pub fn is_from_outside(status: ExitStatus) -> bool {
     status.signal().is_some_and(|signal| !OWN_SIGNALS.contains(&signal))
 }
 
+/// Room for the first numbers of proc_pid_statm(5).
+const STATM_BYTES: usize = 64;
+
 /// Memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
@@ -110,6 +115,8 @@ pub struct Memory {
 pub struct Worker {
     child: Child,
     socket: UnixStream,
+    /// What the system says about its memory. Opening it for each batch costs more than reading it.
+    statm: File,
     /// Names that it may still bring.
     names: NamesLeft,
     /// When it was ready first.
@@ -133,8 +140,10 @@ impl Worker {
         }
     }
 
-    fn of(child: Child, socket: UnixStream) -> io::Result<Worker> {
-        let worker = Worker { child, socket, names: NamesLeft::default(), at_start: Memory::default() };
+    fn of(mut child: Child, socket: UnixStream) -> io::Result<Worker> {
+        let statm = File::open(format!("/proc/{}/statm", child.id()));
+        let statm = statm.inspect_err(|_| _ = (child.kill(), child.wait()))?;
+        let worker = Worker { child, socket, statm, names: NamesLeft::default(), at_start: Memory::default() };
         worker.socket.set_read_timeout(Some(LOOK))?;
         worker.socket.set_write_timeout(Some(LOOK))?;
         Ok(worker)
@@ -151,7 +160,7 @@ impl Worker {
 
     /// Takes its batch away, and with it the memory of the images and of the pixels.
     pub fn close(&mut self) -> Result<(), Ended> {
-        let wait = Wait::new(CLOSE, &NEVER, self.processor_time());
+        let wait = Wait::new(CLOSE, &NEVER);
         self.send(&Request::Close, None, &wait)?;
         match self.reply(&wait)? {
             Reply::Ready => Ok(()),
@@ -225,21 +234,34 @@ impl Worker {
         Ok(())
     }
 
+    /// Waits for a result of `len` bytes.
+    pub fn result(&self, len: usize, wait: &Wait) -> Result<Vec<u8>, Ended> {
+        let mut result = Vec::with_capacity(len);
+        while result.len() < len {
+            match recv(&self.socket, spare_capacity(&mut result), RecvFlags::empty()) {
+                Ok((0, _)) => return Err(Ended::Died),
+                Ok(_) if result.len() == len => break,
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => return Err(Ended::Died),
+            }
+            wait.check(self)?;
+        }
+        // More can come where the allocator gave more room than was asked for.
+        if result.len() == len { Ok(result) } else { Err(Ended::Astray) }
+    }
+
     /// Its memory now.
     pub fn memory(&self) -> io::Result<Memory> {
-        let text = fs::read_to_string(format!("/proc/{}/statm", self.id()))?;
+        let mut text = [0; STATM_BYTES];
+        let read = self.statm.read_at(&mut text, 0)?;
+        let text = str::from_utf8(&text[..read]).unwrap_or_default();
         let mut pages = text.split(' ').map_while(|number| number.parse::<u64>().ok());
         let mut bytes = || pages.next().map(|pages| pages * rustix::param::page_size() as u64);
         let memory = bytes().zip(bytes()).map(|(space, resident)| Memory { space, resident });
         memory.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// The processor time that it has used. None of it if the system does not say.
-    pub fn processor_time(&self) -> Duration {
-        self.activity().1
-    }
-
-    /// Whether it sleeps or was stopped, and the processor time that it has used.
+    /// Whether it sleeps or was stopped, and the processor time that it has used: none of it if the system does not say.
     fn activity(&self) -> (bool, Duration) {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         // Of what follows the name: utime and stime are the fields 14 and 15 of proc_pid_stat(5), the state is 3.
@@ -278,9 +300,9 @@ pub struct Wait<'a> {
     /// The limit from its beginning.
     pub limit: TimeLimit,
     began: Instant,
-    /// The processor time of the worker at the beginning.
-    used: Duration,
     cancelled: &'a AtomicBool,
+    /// The processor time of the worker at the first look. Most steps end before it: what the system says costs them nothing.
+    used: Cell<Option<Duration>>,
     /// Time in which the worker slept instead of working, and the last look at it.
     asleep: Cell<(Duration, Instant)>,
 }
@@ -291,15 +313,15 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 impl Wait<'static> {
     /// A wait for a worker that starts while no caller waits.
     pub fn for_start() -> Wait<'static> {
-        Wait::new(TimeLimit::Elapsed(START), &NEVER, Duration::ZERO)
+        Wait::new(TimeLimit::Elapsed(START), &NEVER)
     }
 }
 
 impl Wait<'_> {
-    /// A wait that begins now. `used` is the processor time that the worker has used so far.
-    pub fn new(limit: TimeLimit, cancelled: &AtomicBool, used: Duration) -> Wait<'_> {
+    /// A wait that begins now.
+    pub fn new(limit: TimeLimit, cancelled: &AtomicBool) -> Wait<'_> {
         let began = Instant::now();
-        Wait { limit, began, used, cancelled, asleep: Cell::new((Duration::ZERO, began)) }
+        Wait { limit, began, cancelled, used: Cell::new(None), asleep: Cell::new((Duration::ZERO, began)) }
     }
 
     /// A wait for a worker that starts within a render, at most as long as for any start.
@@ -308,7 +330,7 @@ impl Wait<'_> {
             TimeLimit::Elapsed(time) => TimeLimit::Elapsed(time.min(START)),
             TimeLimit::OfThread(time) => TimeLimit::OfThread(time.min(START)),
         };
-        Wait::new(limit, cancelled, Duration::ZERO)
+        Wait::new(limit, cancelled)
     }
 
     fn check(&self, worker: &Worker) -> Result<(), Ended> {
@@ -319,8 +341,7 @@ impl Wait<'_> {
         let most = time + GRACE;
         let late = match self.limit {
             TimeLimit::Elapsed(_) => self.began.elapsed() >= most,
-            // Neither processor time nor sleep is ever more than elapsed time, which is cheap to ask for.
-            TimeLimit::OfThread(_) => self.began.elapsed() >= most && self.is_spent(worker, most),
+            TimeLimit::OfThread(_) => self.is_spent(worker, most),
         };
         if late { Err(Ended::Late) } else { Ok(()) }
     }
@@ -332,11 +353,19 @@ impl Wait<'_> {
         if seen.elapsed() < LOOK {
             return false;
         }
+        let Some(before) = self.used.get() else {
+            self.used.set(Some(worker.activity().1));
+            return false;
+        };
+        // Neither processor time nor sleep is ever more than elapsed time, which is cheap to ask for.
+        if self.began.elapsed() < most {
+            return false;
+        }
         let (sleeps, used) = worker.activity();
         // A look counts for its own time alone: this thread may have waited long for a processor itself.
         let asleep = if sleeps { asleep + LOOK } else { asleep };
         self.asleep.set((asleep, Instant::now()));
-        asleep >= most || used.saturating_sub(self.used) >= most
+        asleep >= most || used.saturating_sub(before) >= most
     }
 }
 

@@ -1,11 +1,14 @@
 //! [`Apart`]: a thread that renders in its worker, and [`Session`]: the steps of one batch there.
 
 use std::cell::OnceCell;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::memory;
+use bytes::Bytes;
+
+use super::memory::{self, Kept};
 use super::process::{Ended, NotStarted, Wait, Worker, WorkerCommand, is_from_outside};
 use super::strikes::Strikes;
 use super::wire::{Reply, Request, Task};
@@ -52,12 +55,14 @@ pub struct Apart {
     workers: Arc<Workers>,
     /// The worker, and the address space that it had before its batch.
     worker: Option<(Worker, u64)>,
+    /// Memory for the images of its batches. `None` where the system cannot seal it.
+    kept: Option<Kept>,
 }
 
 impl Apart {
     /// A place without a worker yet.
     pub fn new(workers: Arc<Workers>) -> Apart {
-        Apart { workers, worker: None }
+        Apart { workers, worker: None, kept: Kept::new().ok() }
     }
 
     /// The steps of `work`, within the time of `clock`.
@@ -69,6 +74,15 @@ impl Apart {
     #[cfg(test)]
     pub fn process_id(&self) -> Option<u32> {
         self.worker.as_ref().map(|(worker, _)| worker.id())
+    }
+
+    /// Shared memory with these images. The worker has none of the last ones: it has closed their batch, or was ended.
+    fn shared<'a>(&mut self, images: impl Iterator<Item = &'a Bytes> + Clone) -> io::Result<OwnedFd> {
+        let len = images.clone().map(Bytes::len).sum();
+        match &mut self.kept {
+            Some(kept) if Kept::fits(len) => kept.hold(images),
+            _ => memory::sealed(images),
+        }
     }
 
     /// The worker, which is started within `wait` if there is none.
@@ -198,7 +212,7 @@ impl Session<'_> {
         task.source_bytes = source.len();
         task.images = images.iter().map(|(id, bytes)| (*id, bytes.len())).collect();
         if self.images.is_none() {
-            match memory::sealed(std::iter::once(source).chain(images.values())) {
+            match self.apart.shared(std::iter::once(source).chain(images.values())) {
                 Ok(sealed) => self.images = Some(sealed),
                 Err(error) => {
                     tracing::error!(%error, "no memory for the images of a render");
@@ -213,7 +227,7 @@ impl Session<'_> {
             tracing::error!(%error, "the memory of a render worker cannot be bounded");
             return Ok(Err(Error::Busy { retry_after_s: RETRY_AFTER_S }));
         }
-        worker.send(&Request::Open(Box::new(task)), self.images.as_ref().map(AsFd::as_fd), &wait_for(worker, clock))?;
+        worker.send(&Request::Open(Box::new(task)), self.images.as_ref().map(AsFd::as_fd), &wait_for(clock))?;
         self.is_open = true;
         Ok(Ok(()))
     }
@@ -233,13 +247,12 @@ impl Session<'_> {
     fn ask(&mut self, request: impl FnOnce(TimeLimit) -> Request) -> Taken {
         let (clock, bytes_max) = (self.clock, self.result_bytes_max());
         let (worker, _) = self.apart.worker.as_mut().ok_or(Ended::Died)?;
-        let wait = wait_for(worker, clock);
+        let wait = wait_for(clock);
         worker.send(&request(wait.limit), None, &wait)?;
         match worker.reply(&wait)? {
             Reply::Decoded => Ok(Ok(None)),
             Reply::Finished { bytes, missing, decode, operations, encode } if bytes <= bytes_max => {
-                let mut result = vec![0; bytes as usize];
-                worker.fill(&mut result, &wait)?;
+                let result = worker.result(bytes as usize, &wait)?;
                 Ok(Ok(Some(Output { bytes: result.into(), missing, decode, operations, encode })))
             }
             Reply::Failed(error) => Ok(Err(error.into())),
@@ -303,11 +316,6 @@ impl Session<'_> {
 }
 
 /// A wait for the next reply, within the time of `clock`.
-fn wait_for<'a>(worker: &Worker, clock: &'a Clock) -> Wait<'a> {
-    let limit = clock.limit();
-    let used = match limit {
-        TimeLimit::Elapsed(_) => Default::default(),
-        TimeLimit::OfThread(_) => worker.processor_time(),
-    };
-    Wait::new(limit, clock.cancelled(), used)
+fn wait_for(clock: &Clock) -> Wait<'_> {
+    Wait::new(clock.limit(), clock.cancelled())
 }

@@ -18,7 +18,7 @@ fn played(play: impl FnOnce(UnixStream) + Send + 'static) -> Worker {
 const NO_TIME: [TimeLimit; 2] = [TimeLimit::Elapsed(Duration::ZERO), TimeLimit::OfThread(Duration::ZERO)];
 
 fn wait(limit: TimeLimit) -> Wait<'static> {
-    Wait::new(limit, &NEVER, Duration::ZERO)
+    Wait::new(limit, &NEVER)
 }
 
 #[test]
@@ -30,6 +30,27 @@ fn a_worker_that_sends_byte_by_byte_is_late() {
             }
         });
         assert_eq!(worker.fill(&mut [0; 64 << 10], &wait(limit)), Err(Ended::Late), "{limit:?}");
+    }
+}
+
+#[test]
+fn a_result_comes_whole_in_parts_or_ends_as_its_worker_does() {
+    let sent: Vec<u8> = (0..1_000_000u32).map(|number| number as u8).collect();
+    let (result, wait) = (sent.clone(), wait(TimeLimit::Elapsed(START)));
+    let worker = played(move |mut socket| sent.chunks(65_521).for_each(|part| _ = socket.write_all(part)));
+    assert_eq!(worker.result(result.len(), &wait), Ok(result));
+    assert_eq!(worker.result(0, &wait), Ok(Vec::new()));
+    assert_eq!(worker.result(1, &wait), Err(Ended::Died));
+}
+
+#[test]
+fn a_result_whose_end_does_not_come_is_late() {
+    for limit in NO_TIME {
+        let worker = played(|mut socket| {
+            _ = socket.write_all(b"x");
+            _ = socket.read(&mut [0]);
+        });
+        assert_eq!(worker.result(2, &wait(limit)), Err(Ended::Late), "{limit:?}");
     }
 }
 
@@ -58,7 +79,7 @@ fn a_reply_whose_end_does_not_come_is_late_or_cancelled() {
         assert_eq!(unfinished().reply(&wait(limit)).err(), Some(Ended::Late), "{limit:?}");
     }
     let cancelled = AtomicBool::new(true);
-    let wait = Wait::new(TimeLimit::Elapsed(START), &cancelled, Duration::ZERO);
+    let wait = Wait::new(TimeLimit::Elapsed(START), &cancelled);
     assert_eq!(unfinished().reply(&wait).err(), Some(Ended::Cancelled));
 }
 
