@@ -50,7 +50,7 @@ pub use syntax::{
 /// Raised whenever an equal source gives other pixels before its first operation (decoders, colour, orientation), and
 /// whenever a picture is converted for an encoder in another way. Part of every key, since a key is made before the source
 /// is read.
-pub const DECODE_REVISION: u32 = 2;
+pub const DECODE_REVISION: u32 = 3;
 
 /// What to make of a source: an output format, its encode arguments and a list of operations.
 ///

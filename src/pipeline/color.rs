@@ -7,7 +7,7 @@ mod hdr;
 mod icc;
 mod linear;
 
-pub use channels::{each_pixel, flattened, luminance, to_channels, to_eight_bits};
+pub use channels::{each_pixel, flattened, luminance, straighten, to_channels, to_eight_bits};
 pub use hdr::CodePoints;
 pub use icc::{cicp_profile, hdr_code_points, in_words, profile_bytes, to_srgb, to_srgb_unless_fit};
 pub use linear::{Sample, decoded, encode_row, encoded, encoded_finely, linear_row, linear_table_f32, straight_row};

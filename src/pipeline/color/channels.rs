@@ -78,6 +78,18 @@ pub fn each_pixel<S: Sample, const FROM: usize, const TO: usize>(
     Ok(changed)
 }
 
+/// Divides the premultiplied colours of a pixel by its alpha, the last sample.
+pub fn straighten<S: Sample>(pixel: &mut [S]) {
+    let max: u32 = S::MAX.into();
+    let Some((alpha, colours)) = pixel.split_last_mut() else { return };
+    let alpha: u32 = (*alpha).into();
+    for colour in colours {
+        let product: u32 = (*colour).into() * max;
+        let straight = (product + alpha / 2).checked_div(alpha).unwrap_or(0).min(max);
+        *colour = S::try_from(straight).unwrap_or(*colour);
+    }
+}
+
 /// Gray with the luminance of a colour, in linear light, ITU-R BT.709.
 pub fn luminance<S: Sample>(pixel: &[S]) -> S {
     if pixel[0] == pixel[1] && pixel[1] == pixel[2] {

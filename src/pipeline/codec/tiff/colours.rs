@@ -2,7 +2,7 @@
 
 use super::super::image_crate::srgb16;
 use super::page::{Alpha, Colour, Format, Lab, Page, YCbCr};
-use crate::pipeline::color::{Sample, each_pixel};
+use crate::pipeline::color::{Sample, each_pixel, straighten};
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Channels, Error, Samples};
 
@@ -56,7 +56,7 @@ fn finish<S: Sample>(page: &Page, samples: &mut [S]) {
     }
     // Measured samples were divided as floats.
     if page.alpha == Alpha::Premultiplied && page.format == Format::Unsigned {
-        samples.chunks_exact_mut(channels.count()).for_each(divide);
+        samples.chunks_exact_mut(channels.count()).for_each(straighten);
     }
 }
 
@@ -74,18 +74,6 @@ fn convert<S: Sample>(samples: &mut [S], channels: Channels, rgb: impl Fn([u32; 
         for (sample, colour) in pixel.iter_mut().zip(colours) {
             *sample = S::scaled(colour.into(), 65_535);
         }
-    }
-}
-
-/// Divides premultiplied colours by alpha.
-fn divide<S: Sample>(pixel: &mut [S]) {
-    let max: u32 = S::MAX.into();
-    let Some((alpha, colours)) = pixel.split_last_mut() else { return };
-    let alpha: u32 = (*alpha).into();
-    for colour in colours {
-        let product: u32 = (*colour).into() * max;
-        let straight = (product + alpha / 2).checked_div(alpha).unwrap_or(0).min(max);
-        *colour = S::try_from(straight).unwrap_or(*colour);
     }
 }
 
