@@ -66,6 +66,17 @@ struct BitmapFields {
 }
 
 impl IconImage<'_> {
+    /// The image, if its data holds the mask, too, without which a file that is cut would show another picture. Pixels of 32
+    /// bits have alpha of their own.
+    fn with_mask(self) -> Result<Self, Error> {
+        if let Some(fields) = self.bitmap.filter(|fields| self.bits < 32 || fields.compression != 0) {
+            let mask_bytes = u64::from(self.size.w.div_ceil(32)) * 4 * u64::from(self.size.h);
+            let before = fields.header_bytes + fields.tables_bytes + fields.rows_bytes;
+            image_crate::body_holds("ico", self.data.len(), before as u64 + mask_bytes)?;
+        }
+        Ok(self)
+    }
+
     fn header(&self) -> Header {
         // A PNG is decoded in its own shape (at most 8 bytes per pixel), then converted to RGBA; a bitmap is copied
         // twice.
@@ -91,7 +102,9 @@ fn largest(bytes: &[u8]) -> Result<IconImage<'_>, Error> {
         }
         let mut image = Cursor::new("ico", bytes);
         image.seek(offset)?;
-        let entry = entry(image.take(length)?)?;
+        let rest = image.rest();
+        // Some directories state a wrong length; an image knows its own.
+        let entry = image.take(length).and_then(entry).or_else(|_| entry(rest)?.with_mask())?;
         let rank = |entry: &IconImage| (entry.size.pixels(), entry.bits);
         if best.as_ref().is_none_or(|best| rank(&entry) > rank(best)) {
             best = Some(entry);
