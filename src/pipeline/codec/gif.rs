@@ -35,7 +35,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["gif"],
     media_type: "image/gif",
     doc: "GIF: animation; 256 colours per frame, one of them transparent (exact up to 256, else k-means with error diffusion).",
-    revision: 5,
+    revision: 6,
     shrinks: None,
     metadata: None,
     sniff: |bytes| bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),

@@ -30,7 +30,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["png"],
     media_type: "image/png",
     doc: "Lossless, 8 and 16 bits, with alpha and animation (APNG), in the fewest bits that hold the picture; fewer colours with `colors`.",
-    revision: 2,
+    revision: 3,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(container::SIGNATURE),

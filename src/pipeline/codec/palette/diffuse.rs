@@ -7,16 +7,14 @@ use quantette::color_map::{IndexedColorMap, NearestNeighborColorMap};
 use quantette::deps::palette::cast;
 
 use super::Color;
+use super::learn::{Members, Vector};
 
 /// Part of the error that is carried on at most (also in `quantette`). All of it is more noise than what it evens out:
 /// photographs of 256 colours had 80 points of SSIMULACRA2 with all, 82 with this much; those of 16 colours 28 and 36.
 const SHARE: f32 = 7.0 / 8.0;
 
-/// A colour in the palette's space, or an error.
-type Vector = [f32; 4];
-
 /// Rows of one frame on their way to a palette.
-pub(super) struct Diffusion {
+pub(super) struct Diffusion<'a> {
     nearest: NearestNeighborColorMap<Color, f32, 4>,
     /// Index of the palette's first colour in the file.
     first: u8,
@@ -28,18 +26,27 @@ pub(super) struct Diffusion {
     here: Vec<Vector>,
     below: Vec<Vector>,
     leftwards: bool,
+    /// What the colours of the palette stand for: pixels with the errors that they received.
+    members: &'a mut Members,
 }
 
-impl Diffusion {
+impl<'a> Diffusion<'a> {
     /// The start of a frame of `w` pixels a row.
-    pub(super) fn new(palette: PaletteBuf<Color>, first: u8, w: usize, percent: u8) -> Diffusion {
+    pub(super) fn new(colors: &[Color], first: u8, w: usize, percent: u8, members: &'a mut Members) -> Diffusion<'a> {
         let bounds = [0, 1, 2, 3].map(|c| {
-            let values = || palette.iter().map(move |color| cast::into_array_ref(color)[c]);
+            let values = || colors.iter().map(move |color| cast::into_array_ref(color)[c]);
             (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max))
         });
-        let (here, below) = (vec![[0.0; 4]; w + 2], vec![[0.0; 4]; w + 2]);
-        let nearest = NearestNeighborColorMap::new(palette);
-        Diffusion { nearest, first, bounds, share: SHARE * f32::from(percent) / 100.0, here, below, leftwards: false }
+        Diffusion {
+            nearest: NearestNeighborColorMap::new(PaletteBuf::new(colors.to_vec()).expect("1..=256 colours")),
+            first,
+            bounds,
+            share: SHARE * f32::from(percent) / 100.0,
+            here: vec![[0.0; 4]; w + 2],
+            below: vec![[0.0; 4]; w + 2],
+            leftwards: false,
+            members,
+        }
     }
 
     /// Sets the indices of the next row. Pixels without a colour keep theirs: they neither receive errors nor hand
@@ -62,13 +69,14 @@ impl Diffusion {
     }
 
     /// Index of a colour with the error that it received, and the error that it hands on.
-    fn mapped(&self, color: Vector, received: Vector) -> (u8, Vector) {
+    fn mapped(&mut self, color: Vector, received: Vector) -> (u8, Vector) {
         let wanted = [0, 1, 2, 3].map(|c| {
             // No palette entry makes up for what lies outside the palette, so that it would only pile up and smear.
             let (low, high) = self.bounds[c];
             (color[c] + received[c]).clamp(low.min(color[c]), high.max(color[c]))
         });
         let index = self.nearest.palette_index(&cast::from_array(wanted));
+        self.members.add(index, wanted);
         let found: Vector = cast::into_array(self.nearest.palette()[index]);
         (index, [0, 1, 2, 3].map(|c| self.share * (wanted[c] - found[c])))
     }
