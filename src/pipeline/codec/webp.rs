@@ -10,7 +10,7 @@ use super::animation::{DelayRounding, FrameCollector};
 use super::{Chroma, Codec, DecodeOptions, EncodeOptions, Encoder, Header, Lossless, eight_bit_samples};
 use crate::pipeline::limits::within;
 use crate::pipeline::raster::try_zeroed;
-use crate::pipeline::{Delay, Error, Missing, Orientation, Picture, Raster, Samples};
+use crate::pipeline::{Channels, Delay, Error, Missing, Orientation, Picture, Raster, Samples, Size};
 use container::Container;
 
 const NAME: &str = "webp";
@@ -71,7 +71,8 @@ fn orientation(exif: &[u8]) -> Option<Orientation> {
 /// ARGB. Lossy frame: its alpha plane and some rows.
 fn working_bytes(container: &Container) -> u64 {
     let pixels = container.size.pixels();
-    let copy = if container.is_copied() { container.riff.len() as u64 } else { 0 };
+    // An animation is copied up to its last whole frame, or from what there is of its first.
+    let copy = if container.animated { container.riff.len() as u64 } else { 0 };
     let rows = 256 * u64::from(container.size.w) + (1 << 20) + copy;
     match (container.animated, container.lossless, container.alpha) {
         (true, _, _) => 13 * pixels + rows,
@@ -85,17 +86,19 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, Error> {
     let container = Container::read(bytes)?;
     options.limits.check(container.size, FrameCollector::new(container.frames, options).kept())?;
     let icc = container.icc.filter(|icc| icc.len() <= options.limits.icc_bytes_max).map(<[u8]>::to_vec);
-    let picture = if container.animated {
-        animation(&container.whole_frames()?, &container, options)?
+    let picture = if !container.animated {
+        still(container.riff, container.size, container.channels(), options)?
     } else {
-        still(container.riff, &container, options)?
+        match animation(&container.whole_frames()?, &container, options) {
+            Err(Error::Corrupt { .. }) if options.tolerant => begun(&container, options)?,
+            animation => animation?,
+        }
     };
     Ok(Picture { icc, ..picture })
 }
 
 /// Decodes a still. Where it is cut, the rest is gray, or transparent.
-fn still(riff: &[u8], container: &Container, options: &DecodeOptions) -> Result<Picture, Error> {
-    let (size, channels) = (container.size, container.channels());
+fn still(riff: &[u8], size: Size, channels: Channels, options: &DecodeOptions) -> Result<Picture, Error> {
     let mut samples = try_zeroed(size.pixels() as usize * channels.count())?;
     if options.tolerant && !channels.alpha() {
         samples.fill(GRAY);
@@ -108,6 +111,27 @@ fn still(riff: &[u8], container: &Container, options: &DecodeOptions) -> Result<
         Err(cut) => return Err(cut.error),
     };
     Ok(Picture { missing, ..Picture::still(Raster::new(size, channels, Samples::U8(samples))) })
+}
+
+/// What there is of the first frame of an animation without a whole one.
+fn begun(container: &Container, options: &DecodeOptions) -> Result<Picture, Error> {
+    let first = container.first.as_ref().ok_or_else(|| Error::corrupt(NAME, "no frame in the file"))?;
+    let mut picture = still(&first.still(), first.size, container.channels(), options)?;
+    picture.missing = Some(Missing::Pixels);
+    picture
+        .map(|raster| if first.size == container.size { Ok(raster) } else { placed(raster, first.at, container.size) })
+}
+
+/// Lays a raster with alpha on a transparent canvas.
+fn placed(raster: Raster, (x, y): (u32, u32), size: Size) -> Result<Raster, Error> {
+    let (channels, count) = (raster.channels(), raster.channels().count());
+    let (w, stride) = (raster.size().w as usize * count, size.w as usize * count);
+    let mut samples = try_zeroed(size.pixels() as usize * count)?;
+    let rows = samples.chunks_exact_mut(stride).skip(y as usize);
+    for (row, part) in rows.zip(eight_bit_samples(NAME, &raster)?.chunks_exact(w)) {
+        row[x as usize * count..][..w].copy_from_slice(part);
+    }
+    Ok(Raster::new(size, channels, Samples::U8(samples)))
 }
 
 fn animation(riff: &[u8], container: &Container, options: &DecodeOptions) -> Result<Picture, Error> {

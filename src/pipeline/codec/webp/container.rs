@@ -30,16 +30,46 @@ pub(super) struct Container<'a> {
     pub exif: Option<&'a [u8]>,
     /// XMP chunk.
     pub xmp: Option<&'a [u8]>,
+    /// The first frame of an animation.
+    pub first: Option<FirstFrame<'a>>,
     /// Length of the file up to the end of its last whole frame.
     whole_bytes: usize,
     /// Whether the last frame is cut or malformed, or the file ends early.
     truncated: bool,
 }
 
+/// The first frame of an animation, for a picture of what there is of it: libwebp reads no part of an animation.
+pub(super) struct FirstFrame<'a> {
+    /// Place on the canvas.
+    pub at: (u32, u32),
+    /// Width and height.
+    pub size: Size,
+    alpha: bool,
+    /// Its chunks, and the number of bytes that they should have.
+    chunks: &'a [u8],
+    stated_bytes: usize,
+}
+
+impl FirstFrame<'_> {
+    /// The frame as a file of its own, cut where the animation is.
+    pub fn still(&self) -> Vec<u8> {
+        const ALPHA: u32 = 0x10;
+        let flags = if self.alpha { ALPHA } else { 0 };
+        let riff_bytes = u32::try_from(self.stated_bytes).unwrap_or(u32::MAX).saturating_add(22);
+        let mut file = [&b"RIFF"[..], &riff_bytes.to_le_bytes(), b"WEBPVP8X\x0a\0\0\0", &flags.to_le_bytes()].concat();
+        for side in [self.size.w, self.size.h] {
+            file.extend_from_slice(&(side - 1).to_le_bytes()[..3]);
+        }
+        file.extend_from_slice(self.chunks);
+        file
+    }
+}
+
 /// One chunk; `payload` is shorter than `size` in a truncated file.
 struct Chunk<'a> {
     id: [u8; 4],
     payload: &'a [u8],
+    size: usize,
     truncated: bool,
 }
 
@@ -82,7 +112,7 @@ impl<'a> Container<'a> {
     }
 
     /// Whether the file is copied to be decoded.
-    pub fn is_copied(&self) -> bool {
+    fn is_copied(&self) -> bool {
         self.animated && self.truncated
     }
 
@@ -109,6 +139,7 @@ impl<'a> Container<'a> {
             icc: None,
             exif: None,
             xmp: None,
+            first: None,
             whole_bytes: 0,
             truncated: false,
         }
@@ -163,7 +194,7 @@ impl<'a> Container<'a> {
 
     /// Records a frame of an animation. The canvas shows where a frame does not cover it, is transparent or was
     /// disposed of.
-    fn take_frame(&mut self, chunk: &Chunk) -> Result<(), Error> {
+    fn take_frame(&mut self, chunk: &Chunk<'a>) -> Result<(), Error> {
         const DISPOSE_TO_BACKGROUND: u8 = 1;
         if self.frames > 0 && chunk.truncated {
             return Err(Error::corrupt(NAME, "truncated file"));
@@ -178,7 +209,8 @@ impl<'a> Container<'a> {
         }
         let mut alpha = false;
         let mut image = None;
-        for part in Chunks(cursor.rest()) {
+        let chunks = cursor.rest();
+        for part in Chunks(chunks) {
             match &part.id {
                 b"ALPH" => alpha = true,
                 b"VP8 " | b"VP8L" if image.is_none() => image = Some(Bitstream::read(&part)?),
@@ -193,6 +225,10 @@ impl<'a> Container<'a> {
             return Err(cursor.corrupt("image size differs from its frame"));
         }
         self.alpha |= alpha || image.alpha || disposed || (self.frames == 0 && size != self.size);
+        if self.frames == 0 {
+            let stated_bytes = chunk.size - cursor.position();
+            self.first = Some(FirstFrame { at: (x, y), size, alpha: alpha || image.alpha, chunks, stated_bytes });
+        }
         self.frames = self.frames.saturating_add(1);
         Ok(())
     }
@@ -256,6 +292,6 @@ impl<'a> Iterator for Chunks<'a> {
         let payload = &rest[..size.min(rest.len())];
         // Payloads are padded to an even length.
         self.0 = rest.get(size.saturating_add(size & 1)..).unwrap_or_default();
-        Some(Chunk { id, payload, truncated: payload.len() < size })
+        Some(Chunk { id, payload, size, truncated: payload.len() < size })
     }
 }

@@ -83,3 +83,27 @@ fn an_animation_is_shown_up_to_its_last_whole_frame() {
     check("no signature in the third", &nonsense, 2);
     assert!(decode(&bytes[..at(0) + 30]).is_err() && decode_tolerantly(&bytes[..at(0) + 30]).is_err());
 }
+
+#[test]
+fn an_animation_cut_in_its_first_frame_shows_its_rows_where_that_is_wanted() {
+    let (canvas, frame, at) = (Size::new(230, 200), Size::new(200, 160), (10, 20));
+    for (lossless, color) in [(false, [200, 30, 30, 255]), (true, [200, 30, 30, 255]), (false, [9, 200, 9, 150])] {
+        for (size, (x, y)) in [(frame, (0, 0)), (canvas, at)] {
+            let picture = plain(frame, color).map(|raster| Ok(noisy(raster))).expect("no error");
+            let still = encode("webp", &picture, None, lossless);
+            let frames = [anmf((x, y), frame, 100, 0, &still), anmf((x, y), frame, 100, 0, &still)];
+            let bytes = riff(&[&[vp8x(2, size), (b"ANIM", vec![0; 6])][..], &frames].concat());
+            let whole = decode(&bytes).expect("valid");
+            let cut = &bytes[..bytes.len() / 4];
+            assert!(matches!(decode(cut), Err(Error::Corrupt { .. })));
+            let shown = decode_tolerantly(cut).expect("a part");
+            assert_eq!((shown.first().shape(), shown.missing), (whole.first().shape(), Some(Missing::Pixels)));
+            assert_eq!(shown.frames.len(), 1);
+            let (top, left) = (pixel(shown.first(), x + 3, y + 3), pixel(whole.first(), x + 3, y + 3));
+            assert_eq!(top, left, "{lossless} {color:?} {size:?}");
+            let last = pixel(shown.first(), x + 199, y + 159);
+            let rest = if last.len() == 4 { 0 } else { 128 };
+            assert!(last.iter().all(|sample| *sample == rest), "{last:?}");
+        }
+    }
+}
