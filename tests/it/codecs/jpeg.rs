@@ -146,6 +146,26 @@ fn padding_between_segments_is_no_corruption() {
 }
 
 #[test]
+fn stray_bytes_between_segments_change_nothing() {
+    let file = read("baseline_420.jpg");
+    // The segments up to the scan, each before bytes of none, among them a zero after 0xff.
+    let (mut strewn, mut at) = (file[..2].to_vec(), 2);
+    while file[at + 1] != 0xda {
+        let end = at + 2 + usize::from(u16::from_be_bytes([file[at + 2], file[at + 3]]));
+        strewn.extend(&file[at..end]);
+        strewn.extend([7, 0, 0xff, 0, 9]);
+        at = end;
+    }
+    strewn.extend([1, 2, 3]);
+    strewn.extend(&file[at..]);
+    let header = |file: &[u8]| format!("{:?}", inspect(file));
+    assert_eq!(header(&strewn), header(&file));
+    assert_eq!(decode(&strewn), decode(&file));
+    let strip = row("jpeg").encoder.and_then(|encoder| encoder.strip).expect("JPEG can");
+    assert_eq!(strip(&strewn).unwrap(), strip(&file).unwrap());
+}
+
+#[test]
 fn a_component_without_a_scan_is_corrupt() {
     let file = read("progressive.jpg");
     let second = (2..file.len() - 1).filter(|&at| file[at..at + 2] == [0xff, 0xda]).nth(1).expect("scans");

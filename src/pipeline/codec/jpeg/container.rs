@@ -292,7 +292,7 @@ impl Component {
 }
 
 /// Finds the next marker: 0xff followed by a byte other than 0 and 0xff. Bytes before it are skipped, as in libjpeg.
-fn next_marker(cursor: &mut Cursor) -> Result<u8, Error> {
+pub(super) fn next_marker(cursor: &mut Cursor) -> Result<u8, Error> {
     loop {
         let at = memchr::memchr(0xff, cursor.rest()).ok_or_else(|| cursor.corrupt("truncated file"))?;
         cursor.skip(at)?;

@@ -1,8 +1,10 @@
-//! Removes metadata from a JPEG without decoding it: application segments, comments, and any data after its end.
+//! Removes metadata from a JPEG without decoding it: application segments, comments, and any data between segments or
+//! after its end.
 
 use std::borrow::Cow;
 
 use super::FORMAT;
+use super::container::next_marker;
 use crate::pipeline::Error;
 use crate::pipeline::codec::cursor::Cursor;
 
@@ -20,7 +22,7 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let mut out = vec![0xff, SOI];
     // Each turn consumes bytes, so the loop ends with the file.
     loop {
-        let marker = marker(&mut cursor)?;
+        let marker = next_marker(&mut cursor)?;
         out.extend([0xff, marker]);
         if marker == EOI {
             return Ok(out);
@@ -35,19 +37,6 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         out.extend(&*kept);
         if marker == SOS {
             out.extend(cursor.take(data_length(cursor.rest()))?);
-        }
-    }
-}
-
-/// Reads the next marker, after any number of fill bytes.
-fn marker(cursor: &mut Cursor) -> Result<u8, Error> {
-    if cursor.u8()? != 0xff {
-        return Err(cursor.corrupt("missing marker"));
-    }
-    loop {
-        match cursor.u8()? {
-            0xff => {}
-            marker => return Ok(marker),
         }
     }
 }
