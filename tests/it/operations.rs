@@ -1,6 +1,7 @@
 //! The operations one by one: values by hand, identities, and comparisons with results of other programs.
 
 mod color;
+mod darks;
 mod effects;
 mod geometry;
 mod masks;

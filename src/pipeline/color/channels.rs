@@ -95,10 +95,9 @@ pub fn luminance<S: Sample>(pixel: &[S]) -> S {
     if pixel[0] == pixel[1] && pixel[1] == pixel[2] {
         return pixel[0];
     }
-    let linear = |sample: S| u32::from(S::linear_table()[sample.into() as usize]);
-    // 0.2126, 0.7152 and 0.0722 of 65536; their sum including the rounding stays below 2^32.
-    let y = (13_933 * linear(pixel[0]) + 46_871 * linear(pixel[1]) + 4_732 * linear(pixel[2]) + 32_768) >> 16;
-    S::encoded_table()[y as usize]
+    let table = S::light_table();
+    let light = |sample: S| table[sample.into() as usize];
+    S::of_light(0.2126 * light(pixel[0]) + 0.7152 * light(pixel[1]) + 0.0722 * light(pixel[2]))
 }
 
 /// Composites a raster with alpha over `background`, whose alpha is ignored. A gray raster on a coloured background

@@ -1,5 +1,6 @@
-//! Conversion between sRGB and linear light by table: IEC 61966-2-1. Linear samples have 16 bits and are
-//! premultiplied by alpha, if any; otherwise the colour of transparent pixels would bleed into their neighbours.
+//! Conversion between sRGB and linear light by table: IEC 61966-2-1. Linear light is 0..=65535, in single precision where
+//! samples have 16 bits: in whole numbers thirteen of their dark levels would share one. It is premultiplied by alpha, if
+//! any; otherwise the colour of transparent pixels would bleed into their neighbours.
 
 use std::sync::LazyLock;
 
@@ -7,10 +8,14 @@ use std::sync::LazyLock;
 pub trait Sample: Copy + Default + PartialEq + Into<u32> + TryFrom<u32> + 'static {
     /// Full intensity, or opaque.
     const MAX: Self;
-    /// Linear light of every encoded value.
+    /// Linear light of every encoded value, in whole numbers.
     fn linear_table() -> &'static [u16];
-    /// Encoded value of every linear light.
+    /// Encoded value of every whole number of linear light.
     fn encoded_table() -> &'static [Self];
+    /// Linear light of every encoded value, fine enough to tell all of them apart.
+    fn light_table() -> &'static [f32];
+    /// Encoded value of linear light; light beyond 0..=65535 is clamped.
+    fn of_light(light: f32) -> Self;
 
     /// `value / max` of the full range, rounded; `value` must not exceed `max`.
     fn scaled(value: u32, max: u32) -> Self {
@@ -32,6 +37,16 @@ impl Sample for u8 {
         static TABLE: LazyLock<Vec<u8>> = LazyLock::new(|| table(65_535, |v| 255.0 * encoded(v)));
         &TABLE
     }
+
+    fn light_table() -> &'static [f32] {
+        static TABLE: LazyLock<Vec<f32>> =
+            LazyLock::new(|| u8::linear_table().iter().map(|light| f32::from(*light)).collect());
+        &TABLE
+    }
+
+    fn of_light(light: f32) -> u8 {
+        Self::encoded_table()[usize::from(whole(light))]
+    }
 }
 
 impl Sample for u16 {
@@ -46,6 +61,25 @@ impl Sample for u16 {
         static TABLE: LazyLock<Vec<u16>> = LazyLock::new(|| table(65_535, |v| 65_535.0 * encoded(v)));
         &TABLE
     }
+
+    fn light_table() -> &'static [f32] {
+        static TABLE: LazyLock<Vec<f32>> =
+            LazyLock::new(|| linear_table_f32().iter().map(|light| light * FULL).collect());
+        &TABLE
+    }
+
+    fn of_light(light: f32) -> u16 {
+        whole(encoded_finely(light / FULL) * FULL)
+    }
+}
+
+/// Full light.
+const FULL: f32 = 65_535.0;
+
+/// The nearest whole number in 0..=65535.
+fn whole(light: f32) -> u16 {
+    // The conversion cuts off what is beyond, and makes 0 of what is no number.
+    (light + 0.5) as u16
 }
 
 fn table<S: TryFrom<u32> + Default>(last: u32, of: impl Fn(f64) -> f64) -> Vec<S> {
@@ -103,52 +137,47 @@ pub fn encoded_finely(linear: f32) -> f32 {
 
 /// Converts encoded samples with straight alpha to linear light with premultiplied alpha. A pixel has `count`
 /// samples, the last one alpha if `alpha`.
-pub fn linear_row<S: Sample>(source: &[S], target: &mut [u16], count: usize, alpha: bool) {
-    let table = S::linear_table();
-    let linear = |sample: S| table[sample.into() as usize];
+pub fn linear_row<S: Sample>(source: &[S], target: &mut [f32], count: usize, alpha: bool) {
+    let (table, full) = (S::light_table(), S::MAX.into() as f32);
+    let light = |sample: S| table[sample.into() as usize];
     if !alpha {
-        return target.iter_mut().zip(source).for_each(|(target, source)| *target = linear(*source));
+        return target.iter_mut().zip(source).for_each(|(target, source)| *target = light(*source));
     }
     for (target, source) in target.chunks_exact_mut(count).zip(source.chunks_exact(count)) {
-        let alpha = u16::scaled(source[count - 1].into(), S::MAX.into());
+        let alpha = source[count - 1].into() as f32 / full;
         for (target, source) in target.iter_mut().zip(&source[..count - 1]) {
-            *target = ((u32::from(linear(*source)) * u32::from(alpha) + 32_767) / 65_535) as u16;
+            *target = light(*source) * alpha;
         }
-        target[count - 1] = alpha;
+        target[count - 1] = alpha * FULL;
     }
 }
 
 /// Converts linear light with premultiplied alpha to encoded samples with straight alpha; the inverse of
 /// [`linear_row`].
-pub fn encode_row<S: Sample>(source: &[u16], target: &mut [S], count: usize, alpha: bool) {
-    let table = S::encoded_table();
+pub fn encode_row<S: Sample>(source: &[f32], target: &mut [S], count: usize, alpha: bool) {
     if !alpha {
-        return target.iter_mut().zip(source).for_each(|(target, source)| *target = table[usize::from(*source)]);
+        return target.iter_mut().zip(source).for_each(|(target, source)| *target = S::of_light(*source));
     }
     for (target, source) in target.chunks_exact_mut(count).zip(source.chunks_exact(count)) {
-        let alpha = source[count - 1];
+        let visible = per_alpha(source[count - 1]);
         for (target, source) in target.iter_mut().zip(&source[..count - 1]) {
-            *target = table[usize::from(straight(*source, alpha))];
+            *target = S::of_light(source * visible);
         }
-        target[count - 1] = S::scaled(alpha.into(), 65_535);
+        target[count - 1] = S::scaled(whole(source[count - 1]).into(), 65_535);
     }
 }
 
 /// Converts linear light from premultiplied to straight alpha.
-pub fn straight_row(row: &mut [u16], count: usize) {
+pub fn straight_row(row: &mut [f32], count: usize) {
     for pixel in row.chunks_exact_mut(count) {
-        let alpha = pixel[count - 1];
-        pixel[..count - 1].iter_mut().for_each(|sample| *sample = straight(*sample, alpha));
+        let visible = per_alpha(pixel[count - 1]);
+        pixel[..count - 1].iter_mut().for_each(|sample| *sample *= visible);
     }
 }
 
-/// A premultiplied sample divided by its alpha; kernels with negative lobes can leave it above its alpha.
-fn straight(premultiplied: u16, alpha: u16) -> u16 {
-    if alpha == 0 || premultiplied >= alpha {
-        return if alpha == 0 { 0 } else { u16::MAX };
-    }
-    let alpha = u32::from(alpha);
-    ((u32::from(premultiplied) * 65_535 + alpha / 2) / alpha) as u16
+/// Factor from premultiplied to straight light; 0 for transparent pixels.
+fn per_alpha(alpha: f32) -> f32 {
+    if whole(alpha) == 0 { 0.0 } else { FULL / alpha }
 }
 
 #[cfg(test)]
@@ -160,6 +189,28 @@ mod tests {
         for v in 0..=255u8 {
             let linear = u8::linear_table()[usize::from(v)];
             assert_eq!(u8::encoded_table()[usize::from(linear)], v);
+        }
+    }
+
+    #[test]
+    fn sixteen_bits_survive_linear_light_and_alpha() {
+        for alpha in [65_535, 32_768, 300] {
+            let pixels: Vec<u16> = (0..=65_535).flat_map(|v| [v, alpha]).collect();
+            let (mut linear, mut back) = (vec![0.0; pixels.len()], vec![0; pixels.len()]);
+            linear_row(&pixels, &mut linear, 2, true);
+            encode_row(&linear, &mut back, 2, true);
+            assert!(back == pixels, "{alpha}");
+        }
+        for v in 0..=65_535u16 {
+            assert_eq!(u16::of_light(u16::light_table()[usize::from(v)]), v);
+        }
+    }
+
+    #[test]
+    fn light_beyond_the_range_is_clamped() {
+        for (light, expected) in [(-1.0, 0), (f32::NAN, 0), (65_535.4, u16::MAX), (1e9, u16::MAX)] {
+            assert_eq!(u16::of_light(light), expected);
+            assert_eq!(u16::from(u8::of_light(light)), expected >> 8);
         }
     }
 
@@ -206,7 +257,7 @@ mod tests {
     #[test]
     fn colour_survives_alpha_and_transparent_pixels_lose_theirs() {
         let pixels = [[200u8, 100, 50, 255], [200, 100, 50, 128], [200, 100, 50, 0]].concat();
-        let (mut linear, mut back) = ([0; 12], [0u8; 12]);
+        let (mut linear, mut back) = ([0.0; 12], [0u8; 12]);
         linear_row(&pixels, &mut linear, 4, true);
         encode_row(&linear, &mut back, 4, true);
         assert_eq!(back, [200, 100, 50, 255, 200, 100, 50, 128, 0, 0, 0, 0]);

@@ -19,7 +19,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         doc: "Standard deviation; larger values take no longer.",
     }],
     example: "w=300&blur=4",
-    revision: 1,
+    revision: 2,
     canonical: with_first,
     resolve: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, sigma(args)))),

@@ -12,7 +12,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
           in sRGB), multiplied by alpha. The result is gray; alpha is unchanged.",
     params: &[switch(&["edge"], "Shows edges; in JSON the operation's name is enough.")],
     example: "w=300&edge",
-    revision: 1,
+    revision: 2,
     canonical: unless_off,
     resolve: None,
     plan,

@@ -14,7 +14,6 @@ mod separable;
 
 use super::window::Rows;
 use crate::pipeline::color::{self, Sample, linear_row};
-use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Deadline, Error, Raster, Samples, Shape};
 
 /// Smallest sigma per pixel of the coarser grid; below it errors grow quickly.
@@ -25,12 +24,12 @@ fn step(sigma: f64) -> usize {
     ((sigma / SIGMA_PER_STEP) as usize).max(1)
 }
 
-/// Blurs, and calls `each` with every row from the top: 16-bit linear light, premultiplied if [`has_alpha`].
+/// Blurs, and calls `each` with every row from the top: linear light, premultiplied if [`has_alpha`].
 pub(super) fn blurred(
     raster: &Raster,
     sigma: f64,
     deadline: &Deadline,
-    each: impl FnMut(usize, &[u16]),
+    each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
     match raster.samples() {
         Samples::U8(samples) => blurred_samples(samples, raster, sigma, deadline, each),
@@ -46,13 +45,10 @@ pub(super) fn has_alpha(raster: &Raster) -> bool {
 /// Bytes held in addition to source and result.
 pub(super) fn working_bytes(shape: Shape, sigma: f64) -> u64 {
     let rows = Rows::of(shape);
-    let samples = (rows.w * rows.count) as u64;
-    let blurred = match step(sigma) {
+    match step(sigma) {
         1 => separable::working_bytes(rows, sigma),
         step => coarse::working_bytes(rows, sigma, step),
-    };
-    // One row of linear light before and one after.
-    blurred + 4 * samples
+    }
 }
 
 fn blurred_samples<S: Sample>(
@@ -60,20 +56,11 @@ fn blurred_samples<S: Sample>(
     raster: &Raster,
     sigma: f64,
     deadline: &Deadline,
-    mut each: impl FnMut(usize, &[u16]),
+    each: impl FnMut(usize, &[f32]),
 ) -> Result<(), Error> {
     let (rows, alpha) = (Rows::of(raster.shape()), has_alpha(raster));
     let length = rows.w * rows.count;
-    let mut linear = try_zeroed(length)?;
-    let source = |y: usize, target: &mut [f32]| {
-        linear_row(&samples[y * length..][..length], &mut linear, rows.count, alpha);
-        target.iter_mut().zip(&linear).for_each(|(target, linear)| *target = f32::from(*linear));
-    };
-    let mut whole = try_zeroed(length)?;
-    let each = |y: usize, row: &[f32]| {
-        whole.iter_mut().zip(row).for_each(|(whole, value)| *whole = (value + 0.5) as u16);
-        each(y, &whole);
-    };
+    let source = |y: usize, row: &mut [f32]| linear_row(&samples[y * length..][..length], row, rows.count, alpha);
     match step(sigma) {
         1 => separable::blurred(rows, sigma, deadline, source, each),
         step => coarse::blurred(rows, sigma, step, deadline, source, each),
@@ -104,7 +91,7 @@ mod tests {
         let size = if standing { Size::new(1, long) } else { Size::new(long, 1) };
         let raster = Raster::new(size, Channels::Gray, Samples::U16(samples));
         let mut result = Vec::new();
-        let each = |_, row: &[u16]| result.extend(row.iter().map(|value| f64::from(*value)));
+        let each = |_, row: &[f32]| result.extend(row.iter().map(|value| f64::from(*value)));
         blurred(&raster, sigma, &Deadline::default(), each).expect("small");
         result
     }

@@ -2,6 +2,8 @@
 
 mod network;
 
+use std::cell::RefCell;
+
 use super::window::{self, Reach, Rows, windows};
 use super::{Context, Cost, Operation, with_first};
 use crate::pipeline::color::{self, Sample, encode_row, linear_row};
@@ -22,7 +24,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         doc: "Side of the window in pixels.",
     }],
     example: "w=300&median=5",
-    revision: 1,
+    revision: 2,
     canonical: with_first,
     resolve: None,
     plan,
@@ -43,9 +45,9 @@ fn reach(side: usize) -> Reach {
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
     let (rows, reach) = (Rows::of(shape), reach(side(args)));
-    // With transparency samples have 16 bits: the surrounding rows, their sorted columns, one result.
-    let padded = ((rows.w + 2 * reach.x) * rows.count * 2) as u64;
-    Ok(Cost::new(shape, window::working_bytes::<u16>(rows, reach) + (side(args) as u64 + 1) * padded))
+    // With transparency samples have 32 bits: the surrounding rows, their sorted columns, one result, one row of light.
+    let padded = ((rows.w + 2 * reach.x) * rows.count * 4) as u64;
+    Ok(Cost::new(shape, window::working_bytes::<u32>(rows, reach) + (side(args) as u64 + 2) * padded))
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
@@ -90,14 +92,22 @@ fn premultiplied<const SIDE: usize, S: Sample>(
 ) -> Result<Vec<S>, Error> {
     let length = rows.w * rows.count;
     let mut result = try_zeroed(samples.len())?;
-    let source = |y: usize, row: &mut [u16]| linear_row(&samples[y * length..][..length], row, rows.count, true);
+    // Bits of numbers that are not negative have the order of the numbers. One row serves both closures in turn.
+    let light = RefCell::new(try_zeroed::<f32>(length)?);
+    let source = |y: usize, row: &mut [u32]| {
+        let mut light = light.borrow_mut();
+        linear_row(&samples[y * length..][..length], &mut light, rows.count, true);
+        row.iter_mut().zip(light.iter()).for_each(|(bits, light)| *bits = light.to_bits());
+    };
     each_median::<SIDE, _>(rows, deadline, source, |y, row| {
-        encode_row(row, &mut result[y * length..][..length], rows.count, true);
+        let mut light = light.borrow_mut();
+        light.iter_mut().zip(row).for_each(|(light, bits)| *light = f32::from_bits(*bits));
+        encode_row(&light, &mut result[y * length..][..length], rows.count, true);
     })?;
     Ok(result)
 }
 
-fn each_median<const SIDE: usize, S: Sample + Ord>(
+fn each_median<const SIDE: usize, S: Ord + Copy + Default>(
     rows: Rows,
     deadline: &Deadline,
     source: impl FnMut(usize, &mut [S]),

@@ -18,7 +18,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         doc: "Side of a square.",
     }],
     example: "w=300&pixelate=10",
-    revision: 1,
+    revision: 2,
     canonical: with_first,
     resolve: None,
     plan: |shape, args| Ok(Cost::new(shape, working_bytes(shape, side(args)))),
@@ -33,7 +33,7 @@ fn side(args: &Args) -> usize {
 fn working_bytes(shape: Shape, side: usize) -> u64 {
     let (w, count) = (shape.size.w as usize, shape.channels.count());
     // A row of linear light; for each square its sums, their means, and the written colour.
-    (w * count * 2 + w.div_ceil(side) * count * (8 + 2 + 2)) as u64
+    (w * count * 4 + w.div_ceil(side) * count * (8 + 4 + 2)) as u64
 }
 
 fn apply(raster: Raster, args: &Args, context: &Context<'_>) -> Result<Raster, Error> {
@@ -48,21 +48,21 @@ fn pixelated<S: Sample>(samples: &[S], raster: &Raster, side: usize, context: &C
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     let alpha = raster.channels().alpha() && !color::opaque(raster);
     let squares = w.div_ceil(side) * count;
-    let (mut linear, mut sums) = (try_zeroed(w * count)?, try_zeroed::<u64>(squares)?);
-    let (mut means, mut encoded) = (try_zeroed::<u16>(squares)?, try_zeroed(squares)?);
+    let (mut linear, mut sums) = (try_zeroed(w * count)?, try_zeroed::<f64>(squares)?);
+    let (mut means, mut encoded) = (try_zeroed::<f32>(squares)?, try_zeroed(squares)?);
     let mut result = try_zeroed(samples.len())?;
     let band = side * w * count;
     for (target, source) in result.chunks_mut(band).zip(samples.chunks(band)) {
         context.deadline.check()?;
-        sums.fill(0);
+        sums.fill(0.0);
         for row in source.chunks_exact(w * count) {
             linear_row(row, &mut linear, count, alpha);
             add(&linear, &mut sums, side, count);
         }
         let h = source.len() / (w * count);
         for (place, (mean, sum)) in means.iter_mut().zip(&sums).enumerate() {
-            let pixels = (side.min(w - place / count * side) * h) as u64;
-            *mean = ((sum + pixels / 2) / pixels) as u16;
+            let pixels = side.min(w - place / count * side) * h;
+            *mean = (sum / pixels as f64) as f32;
         }
         encode_row(&means, &mut encoded, count, alpha);
         paint(&encoded, target, w, side, count);
@@ -71,11 +71,11 @@ fn pixelated<S: Sample>(samples: &[S], raster: &Raster, side: usize, context: &C
 }
 
 /// Adds a row to the sums of its squares.
-fn add(row: &[u16], sums: &mut [u64], side: usize, count: usize) {
+fn add(row: &[f32], sums: &mut [f64], side: usize, count: usize) {
     for (sums, pixels) in sums.chunks_exact_mut(count).zip(row.chunks(side * count)) {
         for (channel, sum) in sums.iter_mut().enumerate() {
             let samples = pixels.iter().skip(channel).step_by(count);
-            *sum += u64::from(samples.map(|sample| u32::from(*sample)).sum::<u32>());
+            *sum += samples.map(|sample| f64::from(*sample)).sum::<f64>();
         }
     }
 }

@@ -33,7 +33,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         },
     ],
     example: "w=300&rotate=12.5&bg=ffffff00",
-    revision: 3,
+    revision: 4,
     canonical,
     resolve: None,
     plan,

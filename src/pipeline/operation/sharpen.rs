@@ -37,7 +37,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         },
     ],
     example: "w=300&sharpen=1,1.5,3",
-    revision: 1,
+    revision: 2,
     canonical,
     resolve: None,
     plan,
@@ -49,7 +49,7 @@ fn canonical(args: Args) -> Result<Option<Args>, Error> {
 }
 
 fn plan(shape: Shape, args: &Args) -> Result<Cost, Error> {
-    let row = u64::from(shape.size.w) * shape.channels.count() as u64 * 2;
+    let row = u64::from(shape.size.w) * shape.channels.count() as u64 * 4;
     Ok(Cost::new(shape, working_bytes(shape, sigma(args)) + row))
 }
 
@@ -71,11 +71,11 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
     let count = channels.count();
     let full: u32 = S::MAX.into();
     let mask = UnsharpMask {
-        amount: args.number("amount").unwrap_or(100) as i32,
+        amount: args.number("amount").unwrap_or(100) as f32 / 100.0,
         threshold: args.number("threshold").unwrap_or(0) as u32 * (full / 255),
     };
     let mut result = samples.to_vec();
-    let mut local = try_zeroed::<u16>(raster.size().w as usize * count)?;
+    let mut local = try_zeroed::<f32>(raster.size().w as usize * count)?;
     blurred(raster, sigma(args), context.deadline, |y, row| {
         local.copy_from_slice(row);
         if alpha {
@@ -96,24 +96,23 @@ fn sharpened<S: Sample>(raster: &Raster, samples: &[S], args: &Args, context: &C
 
 /// Settings for the added difference.
 struct UnsharpMask {
-    /// Factor in hundredths.
-    amount: i32,
+    /// Factor for the difference.
+    amount: f32,
     /// Threshold in levels of the samples.
     threshold: u32,
 }
 
 impl UnsharpMask {
     /// Adds the difference from `blurred`, a row of linear light.
-    fn add<S: Sample>(&self, samples: &mut [S], blurred: &[u16]) {
-        let (linear, encoded) = (S::linear_table(), S::encoded_table());
+    fn add<S: Sample>(&self, samples: &mut [S], blurred: &[f32]) {
+        let table = S::light_table();
         for (sample, blurred) in samples.iter_mut().zip(blurred) {
             let level: u32 = (*sample).into();
-            if self.threshold > 0 && level.abs_diff(encoded[usize::from(*blurred)].into()) < self.threshold {
+            if self.threshold > 0 && level.abs_diff(S::of_light(*blurred).into()) < self.threshold {
                 continue;
             }
-            let light = i32::from(linear[level as usize]);
-            let sharper = light + (light - i32::from(*blurred)) * self.amount / 100;
-            *sample = encoded[sharper.clamp(0, 65_535) as usize];
+            let light = table[level as usize];
+            *sample = S::of_light(light + (light - blurred) * self.amount);
         }
     }
 }

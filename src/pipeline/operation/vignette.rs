@@ -18,7 +18,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         doc: "Loss of light in the corners.",
     }],
     example: "w=300&vignette=70",
-    revision: 1,
+    revision: 2,
     canonical: unless_defaults,
     resolve: None,
     plan: |shape, _| Ok(Cost::new(shape, u64::from(shape.size.w) * 4)),
@@ -47,27 +47,22 @@ fn darkened<S: Sample>(
     amount: f32,
     deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
-    let (linear, encoded) = (S::linear_table(), S::encoded_table());
+    let table = S::light_table();
     let mut shares = try_zeroed(size.w as usize)?;
     for (y, row) in samples.chunks_exact_mut(size.w as usize * count).enumerate() {
         deadline.check()?;
         shares_of_row(&mut shares, y, size, amount);
         for (pixel, share) in row.chunks_exact_mut(count).zip(&shares) {
             for sample in &mut pixel[..colors] {
-                let light = u32::from(linear[(*sample).into() as usize]);
-                *sample = encoded[((light * share + WHOLE / 2) >> WHOLE_BITS) as usize];
+                *sample = S::of_light(table[(*sample).into() as usize] * share);
             }
         }
     }
     Ok(samples)
 }
 
-/// Bits of a share of light; its product with 16-bit light has 32.
-const WHOLE_BITS: u32 = 16;
-const WHOLE: u32 = 1 << WHOLE_BITS;
-
 /// Share of light that remains in each pixel of a row.
-fn shares_of_row(shares: &mut [u32], y: usize, size: Size, amount: f32) {
+fn shares_of_row(shares: &mut [f32], y: usize, size: Size, amount: f32) {
     // Distances from the middle in half pixels, which are whole numbers.
     let (w, h) = (size.w as f32, size.h as f32);
     let corner = w * w + h * h;
@@ -78,6 +73,6 @@ fn shares_of_row(shares: &mut [u32], y: usize, size: Size, amount: f32) {
         let tangent = (dx * dx + dy * dy) / corner;
         let cosine = 1.0 / (1.0 + tangent);
         let lost = (1.0 - cosine * cosine) / 0.75;
-        *share = ((1.0 - amount * lost) * WHOLE as f32 + 0.5) as u32;
+        *share = 1.0 - amount * lost;
     }
 }

@@ -103,22 +103,17 @@ fn at(curve: &[i64], gray: i64) -> i64 {
     curve[knot] + (next - curve[knot]) * past / SPACING
 }
 
-/// Change of `f` that the curve makes at each luminance of linear light.
+/// Change of `f` that the curve makes at each 16-bit gray.
 fn shifts(curve: &[i64]) -> Vec<i32> {
-    let shift = |light: i64| {
-        let gray = u16::encoded_table()[light as usize];
-        let becomes = u16::linear_table()[at(curve, gray.into()) as usize];
-        // Below 2^20 in size, like every value of `f` up to white.
-        (lab::f(becomes.into()) - lab::f(light)) as i32
-    };
-    (0..=WHITE).map(shift).collect()
+    let f = |gray: i64| lab::f(lab::of_sample(gray as u16));
+    // Below 2^20 in size, like every value of `f` up to white.
+    (0..=WHITE).map(|gray| (f(at(curve, gray)) - f(gray)) as i32).collect()
 }
 
 /// A colour with changed lightness and unchanged a* and b*.
 fn shifted<S: Sample>(pixel: [S; 3], shifts: &[i32]) -> [S; 3] {
-    let linear = pixel.map(|sample| i64::from(S::linear_table()[sample.into() as usize]));
-    let xyz = lab::xyz(linear);
-    let shift = i64::from(shifts[xyz[1] as usize]);
+    let xyz = lab::xyz(pixel.map(lab::of_sample));
+    let shift = i64::from(shifts[usize::from(lab::sample::<u16>(xyz[1]))]);
     let moved = xyz.map(|light| lab::light(lab::f(light) + shift));
-    lab::rgb(moved).map(|light| S::encoded_table()[light as usize])
+    lab::rgb(moved).map(lab::sample)
 }

@@ -15,7 +15,7 @@ use fast_image_resize::{Filter, FilterType, PixelTrait, ResizeAlg, ResizeOptions
 
 use super::fine::{self, Taps};
 use super::geometry::{Geometry, Region};
-use crate::pipeline::color::{Sample, encode_row, linear_row};
+use crate::pipeline::color::Sample;
 use crate::pipeline::operation::sine::sine_of_turns;
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Deadline, Error, Raster, Samples, Shape, Size};
@@ -255,18 +255,30 @@ impl Resampling<'_> {
             linear.resize(band.source_rows() * shape.size.w as usize, P::default());
             let source = &samples[band.first as usize * source_row..band.end as usize * source_row];
             match light {
-                Light::Linear => linear_row(source, P::components_mut(&mut linear), count, shape.channels.alpha()),
+                Light::Linear => linear_row(source, P::components_mut(&mut linear)),
                 Light::Plain => rescaled_row(source, P::components_mut(&mut linear)),
             }
             let scaled = &mut scaled[..result.len() / count];
             convolve(&mut resizer, (&linear, shape.size.w), (scaled, target.w), band.region, kernel)?;
             match light {
-                Light::Linear => encode_row(P::components(scaled), result, count, shape.channels.alpha()),
+                Light::Linear => encode_row(P::components(scaled), result),
                 Light::Plain => rescaled_row(P::components(scaled), result),
             }
         }
         Ok(result)
     }
+}
+
+/// Linear light of samples without alpha, in the whole numbers that are fine enough for 8 bits.
+fn linear_row<S: Sample>(source: &[S], target: &mut [u16]) {
+    let table = S::linear_table();
+    target.iter_mut().zip(source).for_each(|(target, source)| *target = table[(*source).into() as usize]);
+}
+
+/// The inverse of [`linear_row`].
+fn encode_row<S: Sample>(source: &[u16], target: &mut [S]) {
+    let table = S::encoded_table();
+    target.iter_mut().zip(source).for_each(|(target, source)| *target = table[usize::from(*source)]);
 }
 
 fn rescaled_row<S: Sample, T: Sample>(source: &[S], target: &mut [T]) {

@@ -37,7 +37,8 @@ impl Turn {
     /// Bytes held in addition to source and result: the source in linear light, and rows of both.
     pub fn working_bytes(&self, source: Shape) -> u64 {
         let rows = u64::from(source.size.w) + 2 * u64::from(self.canvas.w);
-        2 * lanes(source.channels.count()) as u64 * (source.size.pixels() + rows)
+        let light = u64::from(source.bits / 8) * 2;
+        lanes(source.channels.count()) as u64 * (light * source.size.pixels() + 4 * rows)
     }
 
     /// Position of a canvas pixel's centre in the source, in pixels from the upper left corner.
@@ -67,6 +68,23 @@ static WEIGHTS: LazyLock<Vec<[f32; 4]>> = LazyLock::new(|| {
     (0..PHASES).map(weights).collect()
 });
 
+/// Linear light of the source in memory: whole numbers keep all levels of 8 bits, those of 16 need single precision.
+trait Light: Copy + Default + Into<f32> {
+    fn of(light: f32) -> Self;
+}
+
+impl Light for u16 {
+    fn of(light: f32) -> u16 {
+        (light + 0.5) as u16
+    }
+}
+
+impl Light for f32 {
+    fn of(light: f32) -> f32 {
+        light
+    }
+}
+
 /// Samples per pixel in memory: three are padded to four, which vector units load at once.
 const fn lanes(count: usize) -> usize {
     if count == 3 { 4 } else { count }
@@ -76,13 +94,13 @@ const fn lanes(count: usize) -> usize {
 pub(super) fn turned(raster: &Raster, turn: &Turn, background: [u8; 4], deadline: &Deadline) -> Result<Raster, Error> {
     let shape = raster.shape();
     let samples = match raster.samples() {
-        Samples::U8(samples) => Samples::U8(turned_samples(samples, shape, turn, background, deadline)?),
-        Samples::U16(samples) => Samples::U16(turned_samples(samples, shape, turn, background, deadline)?),
+        Samples::U8(samples) => Samples::U8(turned_samples::<_, u16>(samples, shape, turn, background, deadline)?),
+        Samples::U16(samples) => Samples::U16(turned_samples::<_, f32>(samples, shape, turn, background, deadline)?),
     };
     Ok(Raster::new(turn.canvas, shape.channels, samples))
 }
 
-fn turned_samples<S: Sample>(
+fn turned_samples<S: Sample, L: Light>(
     samples: &[S],
     shape: Shape,
     turn: &Turn,
@@ -90,21 +108,21 @@ fn turned_samples<S: Sample>(
     deadline: &Deadline,
 ) -> Result<Vec<S>, Error> {
     let (count, alpha) = (shape.channels.count(), shape.channels.alpha());
-    let source = spread(samples, shape)?;
+    let source = spread::<S, L>(samples, shape)?;
     let background = pixel::<S>(shape.channels, background);
     let mut target = filled(turn.canvas, &background)?;
-    let mut linear_background = vec![0; lanes(count)];
+    let mut linear_background = vec![0.0; lanes(count)];
     linear_row(&background, &mut linear_background[..count], count, alpha);
-    let mut row = try_zeroed::<u16>(turn.canvas.w as usize * lanes(count))?;
-    let mut narrow = try_zeroed::<u16>(turn.canvas.w as usize * count)?;
+    let mut row = try_zeroed::<f32>(turn.canvas.w as usize * lanes(count))?;
+    let mut narrow = try_zeroed::<f32>(turn.canvas.w as usize * count)?;
     for (y, target) in target.chunks_exact_mut(turn.canvas.w as usize * count).enumerate() {
         if y % 16 == 0 {
             deadline.check()?;
         }
         let covered = match count {
-            1 => fill_row::<1>(&source, turn, y as u32, &linear_background, &mut row, alpha),
-            2 => fill_row::<2>(&source, turn, y as u32, &linear_background, &mut row, alpha),
-            _ => fill_row::<4>(&source, turn, y as u32, &linear_background, &mut row, alpha),
+            1 => fill_row::<L, 1>(&source, turn, y as u32, &linear_background, &mut row, alpha),
+            2 => fill_row::<L, 2>(&source, turn, y as u32, &linear_background, &mut row, alpha),
+            _ => fill_row::<L, 4>(&source, turn, y as u32, &linear_background, &mut row, alpha),
         };
         let pixels = row.chunks_exact(lanes(count)).zip(narrow.chunks_exact_mut(count));
         pixels.skip(covered.start).take(covered.len()).for_each(|(row, narrow)| narrow.copy_from_slice(&row[..count]));
@@ -115,25 +133,25 @@ fn turned_samples<S: Sample>(
 }
 
 /// The source in linear light, premultiplied, with [`lanes`] samples per pixel.
-fn spread<S: Sample>(samples: &[S], shape: Shape) -> Result<Vec<u16>, Error> {
+fn spread<S: Sample, L: Light>(samples: &[S], shape: Shape) -> Result<Vec<L>, Error> {
     let (count, alpha, w) = (shape.channels.count(), shape.channels.alpha(), shape.size.w as usize);
-    let mut source = try_zeroed::<u16>(shape.size.pixels() as usize * lanes(count))?;
-    let mut narrow = try_zeroed::<u16>(w * count)?;
+    let mut source = try_zeroed::<L>(shape.size.pixels() as usize * lanes(count))?;
+    let mut narrow = try_zeroed::<f32>(w * count)?;
     for (samples, row) in samples.chunks_exact(w * count).zip(source.chunks_exact_mut(w * lanes(count))) {
         linear_row(samples, &mut narrow, count, alpha);
         let pixels = row.chunks_exact_mut(lanes(count)).zip(narrow.chunks_exact(count));
-        pixels.for_each(|(row, narrow)| row[..count].copy_from_slice(narrow));
+        pixels.for_each(|(row, narrow)| row.iter_mut().zip(narrow).for_each(|(light, narrow)| *light = L::of(*narrow)));
     }
     Ok(source)
 }
 
 /// Fills the covered part of a row, and returns its range.
-fn fill_row<const N: usize>(
-    source: &[u16],
+fn fill_row<L: Light, const N: usize>(
+    source: &[L],
     turn: &Turn,
     y: u32,
-    background: &[u16],
-    row: &mut [u16],
+    background: &[f32],
+    row: &mut [f32],
     alpha: bool,
 ) -> std::ops::Range<usize> {
     let (pixels, _) = source.as_chunks::<N>();
@@ -150,8 +168,8 @@ fn fill_row<const N: usize>(
             continue;
         }
         for (target, background) in target.iter_mut().zip(background) {
-            let mixed = u32::from(*target) * share + u32::from(*background) * (COVERED - share);
-            *target = ((mixed + COVERED / 2) / COVERED) as u16;
+            let mixed = *target * share as f32 + background * (COVERED - share) as f32;
+            *target = mixed / COVERED as f32;
         }
     }
     covered
@@ -166,33 +184,37 @@ fn coverage(at: f64, side: u32) -> u32 {
     (inside * f64::from(COVERED)).round().clamp(0.0, f64::from(COVERED)) as u32
 }
 
+/// Full light, or opaque.
+const FULL: f32 = 65_535.0;
+
 /// Interpolated colour at a position; edge pixels are extended outwards. Where alpha overshoots, colours are scaled
 /// down with it: clamped apart from it they would become lighter.
-fn interpolated<const N: usize>(pixels: &[[u16; N]], size: Size, (u, v): (f64, f64), alpha: bool) -> [u16; N] {
+fn interpolated<L: Light, const N: usize>(pixels: &[[L; N]], size: Size, (u, v): (f64, f64), alpha: bool) -> [f32; N] {
     let ((left, horizontal), (top, vertical)) = (first_tap(u), first_tap(v));
-    let mut sums = [0.5f32; N];
+    let mut sums = [0f32; N];
     for (y, vertical) in (top..).zip(vertical) {
         let row = y.clamp(0, i64::from(size.h) - 1) as usize * size.w as usize;
         let quad = four(&pixels[row..row + size.w as usize], left);
         let mut across = [0f32; N];
         for (pixel, horizontal) in quad.iter().zip(horizontal) {
             for (sum, sample) in across.iter_mut().zip(pixel) {
-                *sum += f32::from(*sample) * horizontal;
+                let light: f32 = (*sample).into();
+                *sum += light * horizontal;
             }
         }
         for (sum, across) in sums.iter_mut().zip(across) {
             *sum += across * vertical;
         }
     }
-    if alpha && sums[N - 1] > 65_535.5 {
-        let scale = 65_535.0 / (sums[N - 1] - 0.5);
-        sums = sums.map(|sum| (sum - 0.5) * scale + 0.5);
+    if alpha && sums[N - 1] > FULL {
+        let scale = FULL / sums[N - 1];
+        sums = sums.map(|sum| sum * scale);
     }
-    sums.map(|sum| (sum as i32).clamp(0, 65_535) as u16)
+    sums.map(|sum| sum.clamp(0.0, FULL))
 }
 
 /// Four consecutive pixels of a row, with extended edges.
-fn four<const N: usize>(row: &[[u16; N]], first: i64) -> [[u16; N]; 4] {
+fn four<L: Light, const N: usize>(row: &[[L; N]], first: i64) -> [[L; N]; 4] {
     let inside = usize::try_from(first).ok().and_then(|first| row.get(first..)?.first_chunk::<4>());
     inside
         .copied()

@@ -16,7 +16,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
         doc: "Darkest gray that becomes white, in 8-bit levels. Unchanged by default.",
     }],
     example: "threshold=128",
-    revision: 1,
+    revision: 2,
     canonical: with_first,
     resolve: None,
     plan: plan_gray,

@@ -10,7 +10,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
           of their first frame.",
     params: &[switch(&["equalize"], "Equalizes the image; in JSON the operation's name is enough.")],
     example: "equalize",
-    revision: 1,
+    revision: 2,
     canonical: unless_off,
     resolve: Some(resolve),
     plan: plan_same,

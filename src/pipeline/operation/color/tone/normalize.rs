@@ -2,7 +2,7 @@
 
 use super::super::lab::{self, BLACK, ONE};
 use super::super::tone::{self, KNOTS};
-use super::super::{Args, Context, Error, Operation, Raster, Sample, Step, plan_same, switch, unless_off};
+use super::super::{Args, Context, Error, Operation, Raster, Step, plan_same, switch, unless_off};
 
 pub(in crate::pipeline) static OPERATION: Operation = Operation {
     name: "normalize",
@@ -10,7 +10,7 @@ pub(in crate::pipeline) static OPERATION: Operation = Operation {
           `normalise`. Animations use the percentiles of their first frame.",
     params: &[switch(&["normalize"], "Stretches the lightness; in JSON the operation's name is enough.")],
     example: "normalize",
-    revision: 1,
+    revision: 2,
     canonical: unless_off,
     resolve: Some(resolve),
     plan: plan_same,
@@ -36,15 +36,14 @@ fn percentile(bins: &[u64; KNOTS], percent: u64) -> usize {
 /// Curve that makes `low` black and `high` white. The identity if they already are, or if they differ by at most 1 of
 /// L*, since then only noise would be stretched.
 fn stretched(low: usize, high: usize) -> [i64; KNOTS] {
-    let f = |gray: usize| lab::f(u8::linear_table()[gray].into());
+    let f = |gray: usize| lab::f(lab::of_sample(gray as u8));
     let (black, range) = (f(low), f(high) - f(low));
     if (low, high) == (0, KNOTS - 1) || range * 116 <= ONE {
         return tone::identity();
     }
     std::array::from_fn(|gray| {
         let stretched = BLACK + (f(gray) - black) * (ONE - BLACK) / range;
-        let light = lab::light(stretched).clamp(0, tone::WHITE);
-        u16::encoded_table()[light as usize].into()
+        lab::sample::<u16>(lab::light(stretched)).into()
     })
 }
 
