@@ -213,6 +213,10 @@ pub struct Encoder {
     pub progressive: Option<u8>,
     /// Whether `chroma` has an effect: other subsampling than 4:2:0, or a conversion to it that keeps edges.
     pub chroma: bool,
+    /// Whether graphics are encoded otherwise than photographs: [`EncodeOptions::graphic`].
+    pub graphics: bool,
+    /// Largest graphic in pixels that becomes lossless where that is not larger, if the client leaves it open; 0: none.
+    pub lossless_graphics_pixels_max: u64,
     /// Whether results have a palette, and so whether `colors` applies.
     pub palette: Palette,
     /// Whether HDR can be kept: the encoder then writes [`EncodeOptions::code_points`].
@@ -241,6 +245,8 @@ impl Encoder {
         effort: None,
         progressive: None,
         chroma: false,
+        graphics: false,
+        lossless_graphics_pixels_max: 0,
         palette: Palette::Never,
         hdr: false,
         strip: None,
@@ -347,6 +353,8 @@ pub struct EncodeOptions<'a> {
     pub dither_percent: u8,
     /// What the samples of an HDR picture stand for; `None` is sRGB.
     pub code_points: Option<CodePoints>,
+    /// Whether the picture is a graphic, not a photograph; ignored by formats that encode both alike.
+    pub graphic: bool,
     /// Whether an ICC profile will be added to the file, which then must stay gray or coloured as the picture is.
     pub profile: bool,
     /// Deadline, checked in long loops.
@@ -365,6 +373,7 @@ impl EncodeOptions<'_> {
             colors: None,
             dither_percent: 100,
             code_points: None,
+            graphic: false,
             profile: false,
             deadline,
         }

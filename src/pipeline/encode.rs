@@ -12,6 +12,7 @@ use super::metadata::Metadata;
 use super::param::Args;
 use super::plan::encoder;
 pub(super) use canonicalize::canonicalized;
+use content::Content;
 pub use params::{ENCODE, STRIP};
 pub(super) use ssimulacra::working_bytes as scoring_bytes;
 
@@ -78,7 +79,10 @@ pub(super) fn encode(
     options.progressive |= encoder.progressive.is_some_and(|from| options.effort.is_some_and(|asked| asked >= from));
     options.effort = bounded_effort(encoder, &picture, options.effort, options.lossless);
     options.profile = metadata.icc.is_some();
-    if encoder.chroma && args.word("chroma") == Some("auto") && content::smears(picture.first()) {
+    let chroma_is_open = args.word("chroma") == Some("auto");
+    let content = Content::of(&picture, encoder, chroma_is_open);
+    options.graphic = content.graphic;
+    if content.smears {
         options.chroma = Chroma::Full;
     }
     if args.word("quality") == Some("auto") {
@@ -89,6 +93,9 @@ pub(super) fn encode(
             let room = (bytes_max as u64).saturating_sub(metadata.bytes_max());
             quality_search::within_bytes(encoder, &picture, &options, room)?
         }
+        None if chroma_is_open && encoder.lossless_graphics_pixels_max >= pixels(&picture) => {
+            lossless_if_smaller(encoder, &picture, &options)?
+        }
         None => (encoder.encode)(&picture, &options)?,
     };
     // Some libraries cannot be interrupted within a frame, so the deadline is checked once more.
@@ -96,11 +103,29 @@ pub(super) fn encode(
     Ok(bytes)
 }
 
+/// The lossy result, or of a graphic the lossless one if that is not larger: few colours and hard edges take few bytes
+/// without loss, and many with it. libwebp chooses frames of a mixed animation by this rule.
+fn lossless_if_smaller(encoder: &Encoder, picture: &Picture, options: &EncodeOptions) -> Result<Vec<u8>, Error> {
+    let lossy = (encoder.encode)(picture, options)?;
+    if !options.graphic || options.lossless || picture.frames.len() > 1 {
+        return Ok(lossy);
+    }
+    options.deadline.check()?;
+    let effort = bounded_effort(encoder, picture, options.effort, true);
+    let lossless = (encoder.encode)(picture, &EncodeOptions { lossless: true, effort, ..*options })?;
+    Ok(if lossless.len() <= lossy.len() { lossless } else { lossy })
+}
+
+/// Pixels of all frames together.
+fn pixels(picture: &Picture) -> u64 {
+    picture.first().size().pixels().saturating_mul(picture.frames.len() as u64)
+}
+
 /// The effort for a picture: the highest step up to the one asked for that is for results of its size; see
 /// [`Step`](super::codec::Step).
 fn bounded_effort(encoder: &Encoder, picture: &Picture, asked: Option<u8>, lossless: bool) -> Option<u8> {
     let (steps, asked) = (encoder.effort?.steps, asked?);
-    let pixels = picture.first().size().pixels().saturating_mul(picture.frames.len() as u64);
+    let pixels = pixels(picture);
     let lossless = lossless || encoder.lossless == Lossless::Always;
     let step = steps.iter().rfind(|step| step.effort <= asked && step.holds(pixels, lossless));
     step.map(|step| step.effort)
@@ -123,6 +148,7 @@ fn options<'a>(args: &Args, deadline: &'a Deadline) -> EncodeOptions<'a> {
         colors: args.number("colors").map(|colors| colors as u16),
         dither_percent: number("dither").unwrap_or(100),
         code_points: None,
+        graphic: false,
         profile: false,
         deadline,
     }

@@ -8,7 +8,6 @@ mod container;
 mod crop;
 mod decode;
 mod encode;
-mod graphic;
 mod metadata;
 mod mux;
 mod planes;
@@ -74,6 +73,7 @@ pub(super) static CODEC: Codec = Codec {
         lossless: Lossless::Choice,
         effort: Some(aom::EFFORT),
         chroma: true,
+        graphics: true,
         hdr: true,
         strip: Some(strip::strip),
         encode: encode::encode,

@@ -20,6 +20,9 @@ const SIDE_PX_MAX: u32 = 16_383;
 
 const QUALITY: u8 = 75;
 
+/// Largest graphic that is also tried without loss.
+const LOSSLESS_GRAPHICS_PIXELS_MAX: u64 = 1_000_000;
+
 /// Samples of pixels that a cut still lacks.
 const GRAY: u8 = 128;
 
@@ -28,7 +31,7 @@ pub(super) static CODEC: Codec = Codec {
     extensions: &["webp"],
     media_type: "image/webp",
     doc: "WebP: lossy, lossless, alpha, animation (libwebp).",
-    revision: 3,
+    revision: 4,
     shrinks: None,
     metadata: Some(&metadata::METADATA),
     sniff: |bytes| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
@@ -42,6 +45,8 @@ pub(super) static CODEC: Codec = Codec {
         lossless: Lossless::Choice,
         effort: Some(libwebp::EFFORT),
         chroma: true,
+        graphics: true,
+        lossless_graphics_pixels_max: LOSSLESS_GRAPHICS_PIXELS_MAX,
         encode,
         strip: Some(strip::strip),
         ..Encoder::PLAIN

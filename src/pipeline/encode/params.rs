@@ -51,7 +51,8 @@ pub static ENCODE: &[Param] = &[
         kind: Kind::Choice(&["auto", "420", "422", "444"]),
         default: Some(Value::Word("auto")),
         doc: "Chroma subsampling of jpeg and avif. auto: 444 where 420 would smear coloured edges, as of red text on \
-              white, else 420. Lossy webp is always 420; where 444 would be taken, libwebp's `sharp YUV` makes up for it.",
+              white, else 420. Lossy webp is always 420; where 444 would be taken, libwebp's `sharp YUV` makes up for it. A webp of \
+              a graphic of up to 1,000,000 pixels is lossless where that is not larger.",
     },
     Param {
         name: "colors",

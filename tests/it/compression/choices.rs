@@ -117,8 +117,21 @@ fn coloured_text_keeps_its_chroma_unless_asked_otherwise() {
         let source = photo("toy.jpg", 200);
         assert_eq!(rendered(extension, "", &source), rendered(extension, "chroma=420", &source), "{extension}");
     }
-    let (sharp, averaged) = (mean_error("webp", "q=90"), mean_error("webp", "q=90&chroma=420"));
+    let (sharp, averaged) = (mean_error("webp", "q=90&chroma=444"), mean_error("webp", "q=90&chroma=420"));
     assert!(sharp < averaged, "webp: {sharp} {averaged}");
+}
+
+#[test]
+fn a_webp_of_a_graphic_is_exact_where_that_is_not_larger() {
+    for query in ["", "q=90", "quality=auto"] {
+        assert_eq!(mean_error("webp", query), 0.0, "{query}");
+        let (open, lossy) = (rendered("webp", query, &red_text()), format!("chroma=420&{query}"));
+        assert!(open.len() <= rendered("webp", &lossy, &red_text()).len(), "{query}");
+    }
+    assert!(mean_error("webp", "chroma=444") > 0.0, "what is asked for is lossy");
+    assert!(mean_error("webp", "max_bytes=100000") > 0.0, "what has a size has a quality");
+    let source = photo("toy.jpg", 200);
+    assert_eq!(rendered("webp", "", &source), rendered("webp", "chroma=420", &source));
 }
 
 /// Rows of two colours: 4:2:2 keeps every row of chroma, 4:2:0 does not.

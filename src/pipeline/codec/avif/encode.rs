@@ -5,7 +5,6 @@ use avif_serialize::constants::{ColorPrimaries, MatrixCoefficients, TransferChar
 
 use super::aom::{self, Encoded, Encoder, Format};
 use super::container::Cicp;
-use super::graphic::is_graphic;
 use super::mux::Animation;
 use super::planes::{Form, planes};
 use super::yuv::Layout;
@@ -68,7 +67,7 @@ fn layers(picture: &Picture, options: &EncodeOptions) -> Vec<Layer> {
         quality,
         effort: options.effort.unwrap_or(aom::EFFORT.default),
         animated: picture.frames.len() > 1,
-        graphic: is_graphic(raster),
+        graphic: options.graphic,
     };
     let mut layers = vec![Layer { format, form }];
     if channels.alpha() {

@@ -16,7 +16,7 @@ const RANGE_MIN: u8 = 64;
 const BLOCKS_MAX: usize = 1024;
 
 /// Whether a picture is a graphic. Takes less than a millisecond.
-pub(super) fn is_graphic(raster: &Raster) -> bool {
+pub fn is_graphic(raster: &Raster) -> bool {
     let (w, h) = (raster.size().w as usize / BLOCK_PX, raster.size().h as usize / BLOCK_PX);
     let step = (w * h).div_ceil(BLOCKS_MAX).max(1);
     let (mut edges, mut busy, mut seen) = (0, 0, 0);
