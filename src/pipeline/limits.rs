@@ -25,6 +25,9 @@ pub struct Limits {
     pub frames_max: u32,
     /// Frames x width x height of an animation.
     pub frames_pixels_max: u64,
+    /// Whether an animation beyond both bounds keeps as many frames as they allow, at even distances, instead of being
+    /// refused.
+    pub frames_sampled: bool,
     /// Planned memory of one render.
     pub memory_bytes_max: u64,
     /// Bytes of a metadata block (EXIF, XMP); longer ones are skipped.
@@ -45,6 +48,7 @@ impl Default for Limits {
             side_px_max: 16_384,
             frames_max: 1_000,
             frames_pixels_max: 400_000_000,
+            frames_sampled: false,
             memory_bytes_max: 2 << 30,
             metadata_bytes_max: 1 << 20,
             icc_bytes_max: 4 << 20,
@@ -66,6 +70,19 @@ impl Limits {
             within("frames_pixels_max", size.pixels().saturating_mul(frames), self.frames_pixels_max)?;
         }
         Ok(())
+    }
+
+    /// Largest number of frames of this size, at least one.
+    ///
+    /// ```
+    /// use progimage::pipeline::{Limits, Size};
+    /// let limits = Limits { frames_max: 100, frames_pixels_max: 5_000, ..Limits::default() };
+    /// assert_eq!(limits.frames_held(Size::new(10, 10)), 50);
+    /// assert_eq!(limits.frames_held(Size::new(2, 2)), 100);
+    /// ```
+    pub fn frames_held(&self, size: Size) -> u32 {
+        let by_pixels = self.frames_pixels_max / size.pixels().max(1);
+        u32::try_from(by_pixels).unwrap_or(u32::MAX).min(self.frames_max).max(1)
     }
 
     /// Checks the shape of a result, whose sides may be as long as `side_px_max` or, between two operations, as those of the

@@ -154,11 +154,11 @@ impl DecodePlan {
         let orientation = orientation(pipeline, header);
         let frame = frame(pipeline, header)?;
         let frames = frames_of(encoder, header, frame);
-        let frames_kept = match pipeline.encode_args().number("frames") {
-            // The parameter's kind keeps it within 65535.
-            Some(most) => frames.min(most as u32),
-            None => frames,
-        };
+        // The parameter's kind keeps it within 65535.
+        let asked = pipeline.encode_args().number("frames").map_or(frames, |most| frames.min(most as u32));
+        let sampled = limits.frames_sampled && frame.is_none();
+        let most = if sampled { limits.frames_held(header.size).min(encoder.frames_max) } else { u32::MAX };
+        let frames_kept = asked.min(most);
         if frame.is_none() && encoder.frames_max > 1 {
             within("frames_max", u64::from(frames_kept), u64::from(encoder.frames_max))?;
         }

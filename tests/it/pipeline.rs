@@ -7,6 +7,7 @@ mod hdr;
 pub mod images;
 mod inexact;
 pub mod laws;
+mod long;
 mod memory;
 mod plan;
 mod print;

@@ -1,7 +1,7 @@
 //! Settings: limits of one image.
 
 use super::BYTES_MAX;
-use crate::config::setting::{Setting, bounded, in_words, number};
+use crate::config::setting::{Setting, bounded, in_words, number, read, switch};
 
 pub const ROWS: &[Setting] = &[
     Setting {
@@ -39,6 +39,12 @@ pub const ROWS: &[Setting] = &[
         "Frames x width x height of an animation.",
         1..=1 << 40,
         layers.limits.frames_pixels_max
+    ),
+    switch!(
+        "frames_sampled",
+        "Keep as many frames of a longer animation as `frames_max` and `frames_pixels_max` allow, at even distances. If \
+         off, refuse it, unless `frames=` asks for few enough.",
+        layers.limits.frames_sampled
     ),
     number!("memory_bytes_max", "Planned memory of one render.", 1..=BYTES_MAX, layers.limits.memory_bytes_max),
     number!("operations_max", "Operations of one request.", 1..=1_000, layers.limits.operations_max),

@@ -122,7 +122,7 @@ pub static ENCODE: &[Param] = &[
         kind: Kind::Integer { min: 1, max: 65_535, step: 1, unit: "" },
         default: None,
         doc: "Largest number of frames: a longer animation keeps this many, at even distances, and its duration. For \
-              animations above the limits frames_max and frames_pixels_max.",
+              animations above the limits frames_max and frames_pixels_max, which the setting `frames_sampled` applies by itself.",
     },
     Param {
         name: "tolerant",

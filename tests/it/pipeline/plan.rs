@@ -129,6 +129,10 @@ fn each_limit_holds_at_its_bound_and_not_one_past_it() {
     assert!(plan("w=1&frames=6", &frames(9_999), &limits).is_err());
     let limits = Limits { frames_pixels_max: 50, ..Limits::default() };
     bound(&limits, "frames_pixels_max", "w=1", &frames(5), &frames(6));
+    let limits = Limits { frames_max: 7, frames_sampled: true, ..limits };
+    assert!(plan("w=1", &frames(9_999), &limits).is_ok());
+    assert!(plan("w=1&frames=6", &frames(9_999), &limits).is_ok());
+    assert!(plan("w=1&frame=8", &frames(9_999), &limits).is_err(), "one frame is not another one");
     let memory = plan("", &header(1000, 1000), &Limits::default()).expect("small").memory_bytes;
     let limits = Limits { memory_bytes_max: memory, ..Limits::default() };
     bound(&limits, "memory_bytes_max", "", &header(1000, 1000), &header(1001, 1000));
