@@ -6,6 +6,7 @@
 mod camera;
 mod density;
 pub mod exif;
+mod parts;
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ use super::param::Args;
 use super::{Error, Limits, Picture, color};
 pub use camera::{Camera, Position};
 pub use density::{Density, Dots};
+use parts::without_parts;
 
 /// Metadata blocks of a source, unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,7 +133,8 @@ pub(super) fn kept(
     let orientation = if args.word("orient") == Some("none") { header.orientation.to_exif() } else { 1 };
     let blocks = (format.read)(source, limits.metadata_bytes_max);
     let exif = blocks.exif.and_then(|exif| exif::kept(&exif, keep, orientation, size, limits.metadata_bytes_max));
-    let xmp = blocks.xmp.filter(|_| keep == Keep::All).map(|xmp| with_orientation(xmp.into_owned(), orientation));
+    let xmp = blocks.xmp.filter(|_| keep == Keep::All).map(|xmp| without_parts(xmp.into_owned()));
+    let xmp = xmp.map(|xmp| with_orientation(xmp, orientation));
     let exif = match asked {
         Some(density) => exif.map(|block| exif::with_density(block, density)),
         None => exif,

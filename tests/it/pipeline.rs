@@ -2,6 +2,7 @@
 
 mod batch;
 mod foreign;
+mod gain_maps;
 mod generators;
 mod hdr;
 pub mod images;
