@@ -26,7 +26,7 @@ pub(super) static PGM: Codec = Codec {
     extensions: &["pgm"],
     media_type: "image/x-portable-graymap",
     doc: "Portable graymap: uncompressed gray of 8 or 16 bits.",
-    revision: 1,
+    revision: 2,
     shrinks: None,
     metadata: None,
     sniff: |bytes| sniff(bytes, b"25"),
