@@ -8,6 +8,8 @@ use crate::pipeline::{Raster, Samples};
 
 /// Side of a block in pixels.
 const BLOCK_PX: usize = 8;
+/// Most pixels that a block is further on than its place says.
+const UNEVEN_PX: usize = 3;
 /// Most colours of an edge; blocks with more are busy.
 const COLORS_MAX: usize = 32;
 /// Least difference within a channel of an edge, of 255.
@@ -17,7 +19,7 @@ const BLOCKS_MAX: usize = 1024;
 
 /// Whether a picture is a graphic. Takes less than a millisecond.
 pub fn is_graphic(raster: &Raster) -> bool {
-    let (w, h) = (raster.size().w as usize / BLOCK_PX, raster.size().h as usize / BLOCK_PX);
+    let (w, h) = (blocks(raster.size().w), blocks(raster.size().h));
     let step = (w * h).div_ceil(BLOCKS_MAX).max(1);
     let (mut edges, mut busy, mut seen) = (0, 0, 0);
     for place in (0..w * h).step_by(step) {
@@ -40,11 +42,22 @@ enum Kind {
     Plain,
 }
 
+/// Number of blocks along a side.
+fn blocks(side: u32) -> usize {
+    (side as usize + 1).saturating_sub(UNEVEN_PX) / (BLOCK_PX + 1)
+}
+
+/// Start of a block along a side. Distances are uneven: what is drawn on a grid, such as a QR code, has its edges between
+/// blocks that lie on the same grid.
+fn start(place: usize) -> usize {
+    place * (BLOCK_PX + 1) + place % (UNEVEN_PX + 1)
+}
+
 /// The pixels of a block, with 8 bits a channel.
 fn block(raster: &Raster, column: usize, row: usize) -> [u32; BLOCK_PX * BLOCK_PX] {
     let (w, count) = (raster.size().w as usize, raster.channels().count());
     std::array::from_fn(|place| {
-        let (x, y) = (column * BLOCK_PX + place % BLOCK_PX, row * BLOCK_PX + place / BLOCK_PX);
+        let (x, y) = (start(column) + place % BLOCK_PX, start(row) + place / BLOCK_PX);
         let start = (y * w + x) * count;
         (start..start + count).fold(0, |pixel, at| pixel << 8 | u32::from(eight_bits(raster.samples(), at)))
     })
@@ -99,6 +112,21 @@ mod tests {
         check("a gradient", |x, y| (x / 2 + y) as u8, false);
         check("one colour", |_, _| 77, false);
         check("noise on white", |x, y| if x < 60 && y < 60 { noise(x, y) as u8 } else { 255 }, false);
+    }
+
+    #[test]
+    fn what_is_drawn_on_a_grid_is_a_graphic() {
+        for cell in [2, 4, 5, 8, 9, 12, 16] {
+            let lit = |x: u32, y: u32| (x.wrapping_mul(7) ^ y.wrapping_mul(13)) % 5 < 2;
+            check("cells", |x, y| if lit(x / cell, y / cell) { 0 } else { 255 }, true);
+        }
+    }
+
+    #[test]
+    fn blocks_stay_inside() {
+        for side in 0..100 {
+            assert!(blocks(side) == 0 || start(blocks(side) - 1) + BLOCK_PX <= side as usize, "{side}");
+        }
     }
 
     #[test]
