@@ -7,7 +7,7 @@
 //! elsewhere these Rust crates run as always, and so does libwebp.
 //!
 //! Not varied: libjpeg-turbo, whose switches `mozjpeg-sys` compiles out; what is fixed at build time (the compilers,
-//! the width of quantette's vectors, and whether nasm was there); and AVX-512 where the machine has none. png,
+//! and whether nasm was there); and AVX-512 where the machine has none. png,
 //! fdeflate, gif, weezl, tiff and exr have one path only.
 
 mod cases;

@@ -237,7 +237,6 @@ const CAPABILITIES: &[Capability] = &[
             "half",
             "flate2",
             "bytemuck",
-            "quantette",
             "fast_ssim2",
             "avif_serialize",
             "blurhash",

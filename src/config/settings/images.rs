@@ -42,8 +42,8 @@ pub const ROWS: &[Setting] = &[
     ),
     switch!(
         "frames_sampled",
-        "Keep as many frames of a longer animation as `frames_max` and `frames_pixels_max` allow, at even distances. If \
-         off, refuse it, unless `frames=` asks for few enough.",
+        "Show longer animations with fewer frames. As many as `frames_max` and `frames_pixels_max` allow are kept, at even \
+         distances. If off, refuse them, unless `frames=` asks for few enough.",
         layers.limits.frames_sampled
     ),
     number!("memory_bytes_max", "Planned memory of one render.", 1..=BYTES_MAX, layers.limits.memory_bytes_max),

@@ -1,16 +1,15 @@
-//! [`reduce`]: frames as indices into a palette. Exact if the colours fit; otherwise a cut refined by k-means (crate
-//! `quantette`), with error diffusion (Floyd and Steinberg). `learn` chooses the colours, `diffuse` maps to them.
+//! [`reduce`]: frames as indices into a palette. Exact if the colours fit; otherwise a cut refined by k-means, with
+//! error diffusion (Floyd and Steinberg). `learn` chooses the colours, `diffuse` maps to them, `nearest` finds them.
 //!
 //! Colours are those of sRGB with weights. In Oklab, where dark and blue colours lie close together, the means of 10 px
 //! blocks were off by up to 40 levels in gradients of 256 colours, here by 1; libimagequant (in sharp) is off by 9.
 
 mod diffuse;
 mod learn;
+mod nearest;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-use quantette::deps::palette::Srgba;
 
 use crate::pipeline::raster::try_zeroed;
 use crate::pipeline::{Deadline, Error};
@@ -35,7 +34,7 @@ pub(in crate::pipeline) const FRAMES_HELD: u64 = 7;
 
 /// Red, green, blue and alpha, weighted and premultiplied: faint pixels weigh little, and transparent pixels have no
 /// colour.
-type Color = Srgba<f32>;
+type Color = [f32; 4];
 
 /// Weights of red, green and blue in distances, near those with which the eye sees differences (as in libimagequant).
 const WEIGHTS: [f32; 3] = [0.84, 1.1, 0.7];
@@ -263,9 +262,10 @@ impl Exact {
 fn shown(colors: &[Color]) -> Vec<[u8; 4]> {
     let byte = |value: f32| (value * 255.0 + 0.5) as u8;
     let straight = |color: &Color| {
-        let opacity = color.alpha.max(1.0 / 512.0);
+        let [red, green, blue, alpha] = *color;
+        let opacity = alpha.max(1.0 / 512.0);
         let [r, g, b] = WEIGHTS.map(|weight| weight * opacity);
-        [byte(color.red / r), byte(color.green / g), byte(color.blue / b), byte(color.alpha)]
+        [byte(red / r), byte(green / g), byte(blue / b), byte(alpha)]
     };
     colors.iter().map(straight).collect()
 }
@@ -274,7 +274,7 @@ fn weighted(pixels: &[[u8; 4]]) -> Vec<Color> {
     let weighted = |&[r, g, b, a]: &[u8; 4]| {
         let alpha = f32::from(a) / 255.0;
         let [red, green, blue] = WEIGHTS.map(|weight| weight * alpha / 255.0);
-        Srgba::new(red * f32::from(r), green * f32::from(g), blue * f32::from(b), alpha)
+        [red * f32::from(r), green * f32::from(g), blue * f32::from(b), alpha]
     };
     pixels.iter().map(weighted).collect()
 }

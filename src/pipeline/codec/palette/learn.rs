@@ -1,11 +1,8 @@
 //! [`learned`]: the colours that represent a sample best. A cut gives the first ones, k-means refines them; those at the
 //! rim of all colours then move outwards, since dithering mixes no colour beyond them.
 
-use quantette::PaletteBuf;
-use quantette::color_map::{IndexedColorMap, NearestNeighborColorMap};
-use quantette::deps::palette::cast;
-
 use super::Color;
+use super::nearest::Nearest;
 
 /// Passes of k-means over the sample; each one more gains half a point of SSIMULACRA2 or less.
 const PASSES: usize = 2;
@@ -16,12 +13,9 @@ const PASSES: usize = 2;
 const NEIGHBOURS: usize = 8;
 const RIM: f32 = 0.35;
 
-/// A colour in the palette's space.
-pub(super) type Vector = [f32; 4];
-
 /// At most `count` colours that represent the sample, which is not empty.
 pub(super) fn learned(mut sample: Vec<Color>, count: usize) -> Vec<Color> {
-    let start = cast::from_array_vec(cut(cast::into_array_slice_mut(&mut sample), count));
+    let start = cut(&mut sample, count);
     let colors = (0..PASSES).fold(start, |colors, _| refined(&sample, colors));
     stretched(&sample, colors)
 }
@@ -36,7 +30,7 @@ impl Members {
     }
 
     /// Adds what the colour with this index stands for.
-    pub(super) fn add(&mut self, index: u8, color: Vector) {
+    pub(super) fn add(&mut self, index: u8, color: Color) {
         let (sum, count) = &mut self.0[usize::from(index)];
         *count += 1.0;
         sum.iter_mut().zip(color).for_each(|(sum, value)| *sum += f64::from(value));
@@ -45,9 +39,8 @@ impl Members {
     /// The colours, a part of the way towards the means of what they stand for.
     pub(super) fn pull(&self, colors: &[Color], part: f64) -> Vec<Color> {
         let pulled = |(color, (sum, count)): (&Color, &([f64; 4], f64))| {
-            let old: Vector = cast::into_array(*color);
-            let new = [0, 1, 2, 3].map(|c| f64::from(old[c]) + part * (sum[c] / count - f64::from(old[c])));
-            if *count > 0.0 { cast::from_array(new.map(|value| value as f32)) } else { *color }
+            let new = [0, 1, 2, 3].map(|c| f64::from(color[c]) + part * (sum[c] / count - f64::from(color[c])));
+            if *count > 0.0 { new.map(|value| value as f32) } else { *color }
         };
         colors.iter().zip(&self.0).map(pulled).collect()
     }
@@ -56,35 +49,34 @@ impl Members {
 /// Means of the colours of the sample that are nearest to each of these.
 fn refined(sample: &[Color], colors: Vec<Color>) -> Vec<Color> {
     let mut members = Members::new(colors.len());
-    let nearest = NearestNeighborColorMap::new(PaletteBuf::new(colors).expect("1..=256 colours"));
-    sample.iter().for_each(|color| members.add(nearest.palette_index(color), cast::into_array(*color)));
-    members.pull(nearest.palette(), 1.0)
+    let nearest = Nearest::new(&colors);
+    sample.iter().for_each(|color| members.add(nearest.index(color), *color));
+    members.pull(&colors, 1.0)
 }
 
 /// Moves each colour at the rim outwards, as far as the outermost that it stands for: means lie inside of what they stand
 /// for, and what lies outside of all of them could not be mixed.
 fn stretched(sample: &[Color], colors: Vec<Color>) -> Vec<Color> {
-    let outwards = outwards(cast::into_array_slice(&colors));
+    let outwards = outwards(&colors);
     let mut farthest = vec![0.0; colors.len()];
-    let nearest = NearestNeighborColorMap::new(PaletteBuf::new(colors).expect("1..=256 colours"));
+    let nearest = Nearest::new(&colors);
     for color in sample {
-        let index = usize::from(nearest.palette_index(color));
+        let index = usize::from(nearest.index(color));
         let Some(direction) = outwards[index] else { continue };
-        let offset = minus(cast::into_array(*color), cast::into_array(nearest.palette()[index]));
+        let offset = minus(*color, colors[index]);
         farthest[index] = f32::max(farthest[index], dot(offset, direction));
     }
-    let moved = |((color, direction), by): ((&Color, &Option<Vector>), &f32)| {
-        let old: Vector = cast::into_array(*color);
-        direction.map_or(*color, |direction| cast::from_array([0, 1, 2, 3].map(|c| old[c] + by * direction[c])))
+    let moved = |((color, direction), by): ((&Color, &Option<Color>), &f32)| {
+        direction.map_or(*color, |direction| [0, 1, 2, 3].map(|c| color[c] + by * direction[c]))
     };
-    nearest.palette().iter().zip(&outwards).zip(&farthest).map(moved).collect()
+    colors.iter().zip(&outwards).zip(&farthest).map(moved).collect()
 }
 
 /// Direction away from the nearest of the others, of length 1, for each colour at the rim.
-fn outwards(colors: &[Vector]) -> Vec<Option<Vector>> {
-    let direction = |(place, color): (usize, &Vector)| {
+fn outwards(colors: &[Color]) -> Vec<Option<Color>> {
+    let direction = |(place, color): (usize, &Color)| {
         let others = colors.iter().enumerate().filter(|(other, _)| *other != place);
-        let mut offsets: Vec<Vector> = others.map(|(_, other)| minus(*color, *other)).collect();
+        let mut offsets: Vec<Color> = others.map(|(_, other)| minus(*color, *other)).collect();
         offsets.sort_by(|one, other| dot(*one, *one).total_cmp(&dot(*other, *other)));
         offsets.truncate(NEIGHBOURS);
         let count = offsets.len() as f32;
@@ -98,22 +90,22 @@ fn outwards(colors: &[Vector]) -> Vec<Option<Vector>> {
     colors.iter().enumerate().map(direction).collect()
 }
 
-fn minus(one: Vector, other: Vector) -> Vector {
+fn minus(one: Color, other: Color) -> Color {
     [0, 1, 2, 3].map(|c| one[c] - other[c])
 }
 
-fn dot(one: Vector, other: Vector) -> f32 {
+fn dot(one: Color, other: Color) -> f32 {
     one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
-fn length(vector: Vector) -> f32 {
+fn length(vector: Color) -> f32 {
     dot(vector, vector).sqrt()
 }
 
 /// Means of at most `count` parts of the sample: the part with the largest squared error along one component is cut
 /// there, at its mean. The bins of a histogram (Wu's cut) would be too wide for a narrow gamut, of which they give
 /// fewer colours than asked for. The order of the sample changes.
-fn cut(sample: &mut [[f32; 4]], count: usize) -> Vec<[f32; 4]> {
+fn cut(sample: &mut [Color], count: usize) -> Vec<Color> {
     let mut parts = vec![Part::new(sample)];
     while parts.len() < count {
         let widest = |one: &usize, other: &usize| parts[*one].error.total_cmp(&parts[*other].error);
@@ -126,7 +118,7 @@ fn cut(sample: &mut [[f32; 4]], count: usize) -> Vec<[f32; 4]> {
 
 /// Colours of a sample that one palette entry stands for.
 struct Part<'a> {
-    colors: &'a mut [[f32; 4]],
+    colors: &'a mut [Color],
     mean: [f64; 4],
     /// Component with the largest squared error, and that error.
     widest: usize,
@@ -134,8 +126,8 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn new(colors: &'a mut [[f32; 4]]) -> Part<'a> {
-        let sum = |value: &dyn Fn(&[f32; 4], usize) -> f64| {
+    fn new(colors: &'a mut [Color]) -> Part<'a> {
+        let sum = |value: &dyn Fn(&Color, usize) -> f64| {
             colors.iter().fold([0.0; 4], |sum, color| [0, 1, 2, 3].map(|c| sum[c] + value(color, c)))
         };
         let mean = sum(&|color, c| f64::from(color[c])).map(|sum| sum / colors.len() as f64);
@@ -145,7 +137,7 @@ impl<'a> Part<'a> {
     }
 
     /// Colours below the mean, and the others. Either has some, since the mean of different values lies between them.
-    fn halves(self) -> (&'a mut [[f32; 4]], &'a mut [[f32; 4]]) {
+    fn halves(self) -> (&'a mut [Color], &'a mut [Color]) {
         let mut low = 0;
         for at in 0..self.colors.len() {
             if f64::from(self.colors[at][self.widest]) < self.mean[self.widest] {
@@ -164,7 +156,7 @@ mod tests {
     #[test]
     fn a_narrow_gamut_gets_as_many_colours_as_a_wide_one() {
         for width in [1.0, 0.1, 0.001] {
-            let mut sample: Vec<[f32; 4]> = (0..5000u16)
+            let mut sample: Vec<Color> = (0..5000u16)
                 .map(|place| {
                     let at = width * f32::from(place) / 5000.0;
                     [0.5 + at, 0.01, -0.1 * at, 1.0]
@@ -172,23 +164,23 @@ mod tests {
                 .collect();
             let colors = cut(&mut sample, 256);
             assert_eq!(colors.len(), 256);
-            let near = |color: &[f32; 4]| colors.iter().any(|other| (other[0] - color[0]).abs() < width / 200.0);
+            let near = |color: &Color| colors.iter().any(|other| (other[0] - color[0]).abs() < width / 200.0);
             assert!(sample.iter().all(near), "{width}");
         }
     }
 
     #[test]
     fn colours_at_the_rim_move_to_the_outermost_and_others_stay() {
-        let at = |x: u16, y: u16| Color::new(f32::from(x) / 90.0, f32::from(y) / 90.0, 0.5, 1.0);
+        let at = |x: u16, y: u16| [f32::from(x) / 90.0, f32::from(y) / 90.0, 0.5, 1.0];
         let sample: Vec<Color> = (0..8100).map(|place| at(place % 90, place / 90)).collect();
         // A grid of nine by nine, in the middle of their squares.
         let grid: Vec<Color> = (0..81).map(|place| at(place % 9 * 10 + 5, place / 9 * 10 + 5)).collect();
         for (place, (old, new)) in grid.iter().zip(stretched(&sample, grid.clone())).enumerate() {
             let (x, y) = (place % 9, place / 9);
-            let moved = length(minus(cast::into_array(new), cast::into_array(*old)));
+            let moved = length(minus(new, *old));
             let rim = x == 0 || y == 0 || x == 8 || y == 8;
             assert!(if rim { moved > 3.9 / 90.0 } else { moved == 0.0 }, "{x} {y}: {moved}");
-            assert!((new.blue, new.alpha) == (0.5, 1.0));
+            assert!(new[2..] == [0.5, 1.0]);
         }
     }
 
