@@ -36,7 +36,7 @@ fn a_small_photograph_has_the_score() {
 /// A picture that is large enough to be judged by tiles.
 #[test]
 fn a_large_photograph_has_about_the_score() {
-    check(&photo("street.jpg", 1100), 4.0);
+    check(&photo("street.jpg", 960), 4.0);
 }
 
 #[test]
