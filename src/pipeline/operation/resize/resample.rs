@@ -165,8 +165,11 @@ pub(super) fn working_bytes_at_most(source: Shape, scaled: Size, shrinks: f64, k
     let band = |of: u64, row: u64, rows_min: u64, rows: u64| {
         row.saturating_mul(rows).min(of * BAND_BYTES as u64 + row.saturating_mul(rows_min))
     };
-    let bands =
-        band(2, pixel * (w + target_w), source_rows, h) + band(1, pixel * target_w, BAND_ROWS_MIN as u64, target_h);
+    let bands = if fine::needed(source) {
+        2 * (pixel * (w + target_w) + band(1, pixel * target_w, source_rows, h))
+    } else {
+        band(2, pixel * (w + target_w), source_rows, h) + band(1, pixel * target_w, BAND_ROWS_MIN as u64, target_h)
+    };
     // Weights: each row of them covers its share of the source, plus what it shares with its neighbours.
     let weights = |side: u64, target: u64| (2.0 * kernel.support() * 1.5 * side as f64) as u64 + (2 * 3 + 4) * target;
     bands + 12 * (weights(w, target_w) + weights(h, target_h))
