@@ -22,17 +22,19 @@ use crate::pipeline::{Error, Size};
 /// 3 one hundred and fifty; slower speeds gain nothing.
 const SPEEDS: [c_int; 10] = [9, 7, 7, 6, 6, 5, 5, 4, 4, 3];
 
-/// Efforts that differ in speed, none of which can be interrupted. Seconds per megapixel of noise on a core that was shared
-/// with other work: 3.5, 6, 9.5, 22, 26 and 63; lossless 2.1, 4, 7.2, 26, 24 and 80. The bounds are for half of that.
+/// Efforts that differ in speed, none of which can be interrupted. Seconds per megapixel of noise at quality 100, measured twice
+/// on cores that were shared with other work: 2.5 to 3.5, 5 to 6, 9.5, 22 to 28, 26 and 63 to 76; lossless 2.5, 4 to 5.5, 7 to
+/// 8.5, 26 to 29, 24 to 28 and 80. The bounds are what fits into 10 s, the default of `render_timeout_ms`. The default effort
+/// has none: photographs at the default quality take a tenth, and 4 megapixels of noise fit.
 pub(super) const EFFORT: Effort = Effort {
     default: 0,
     steps: &[
         Step::free(0),
-        Step::bounded(1, 3_000_000, 3_000_000),
-        Step::bounded(3, 2_000_000, 2_000_000),
-        Step::bounded(5, 900_000, 800_000),
-        Step::bounded(7, 800_000, 800_000),
-        Step::bounded(9, 300_000, 270_000),
+        Step::bounded(1, 2_000_000, 1_800_000),
+        Step::bounded(3, 1_000_000, 1_100_000),
+        Step::bounded(5, 400_000, 350_000),
+        Step::bounded(7, 380_000, 350_000),
+        Step::bounded(9, 140_000, 120_000),
     ],
 };
 

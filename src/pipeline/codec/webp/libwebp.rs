@@ -46,7 +46,7 @@ pub(super) const EFFORT: Effort = Effort {
         Step::bounded(3, u64::MAX, 25_000_000),
         Step::bounded(4, u64::MAX, 15_000_000),
         Step::bounded(6, u64::MAX, 6_000_000),
-        Step::bounded(8, 22_000_000, 2_500_000),
+        Step::bounded(8, 11_000_000, 2_500_000),
     ],
 };
 
